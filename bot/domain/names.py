@@ -1,0 +1,65 @@
+"""Names and numbers that cross borders, each checked once.
+
+Triton parses version directories with ``stoll`` and lists dot-directories as models, object stores and file
+systems give ``/`` and ``..`` meanings of their own: so a name is narrow, and everything else is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+MAX_VERSION = 2**31 - 1
+
+SHADOW_SUFFIX = "-shadow"
+"""``churn-shadow`` is where shadows of ``churn`` are published, so no model of a person ends like this."""
+
+
+def check_model_name(name: str) -> str:
+    """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
+    if not MODEL_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -"
+        )
+    if name.endswith(SHADOW_SUFFIX):
+        raise ValueError(f"{name!r} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
+    return name
+
+
+def check_environment_name(name: str) -> str:
+    """Return ``name`` if it may name an environment; raise ValueError with the rule otherwise."""
+    if not ENVIRONMENT_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no environment name: a-z, 0-9 and -, at most 31, not beginning with -")
+    return name
+
+
+def check_digest(digest: str) -> str:
+    """Return ``digest`` if it reads ``sha256:`` and 64 hexadecimal digits; raise ValueError otherwise."""
+    if not DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is no digest: 'sha256:' and 64 of 0-9a-f")
+    return digest
+
+
+def check_run_id(run: str) -> str:
+    """Return ``run`` if it may be an MLflow run id; raise ValueError otherwise."""
+    if not RUN_ID.fullmatch(run):
+        raise ValueError(f"{run!r} is no MLflow run id: letters, digits, _ and -, at most 64")
+    return run
+
+
+def short(digest: str) -> str:
+    """Return the digest as people see it: the first 12 hexadecimal digits."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+ModelName = Annotated[str, AfterValidator(check_model_name)]
+EnvironmentName = Annotated[str, AfterValidator(check_environment_name)]
+Digest = Annotated[str, AfterValidator(check_digest)]
+RunId = Annotated[str, AfterValidator(check_run_id)]
+Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]

@@ -1,0 +1,162 @@
+"""A package: the files of one model version, and the digest that names exactly these bytes.
+
+A package lies at the root of the artifacts of a registered MLflow version, beside what MLflow itself writes:
+
+    config.pbtxt     Triton's configuration, without name and version policy (publishing sets both)
+    smoke.json       requests with the answers that the training framework gave
+    package.json     every other file's path, size in bytes and sha256
+    model.onnx, …    everything else belongs to the version directory, under the same relative path
+
+The digest is the sha256 of the canonical list of files (see :func:`digest_of`), so it says nothing of when or by
+whom a package was made: the same bytes are the same package everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+PACKAGE_FILE = "package.json"
+CONFIG_FILE = "config.pbtxt"
+SMOKE_FILE = "smoke.json"
+NOT_OF_THE_VERSION = frozenset({CONFIG_FILE, SMOKE_FILE})
+
+MLFLOW_FILES = frozenset(
+    {
+        "MLmodel",
+        "conda.yaml",
+        "python_env.yaml",
+        "requirements.txt",
+        "registered_model_meta",
+        "input_example.json",
+        "serving_input_example.json",
+    }
+)
+"""What MLflow itself writes beside a package. ``registered_model_meta`` appears in downloads only."""
+
+MAX_FILES = 10_000
+MAX_PATH = 200
+
+
+@dataclass(frozen=True, order=True)
+class PackageFile:
+    """One file: relative POSIX path, size in bytes, sha256 as 64 hexadecimal digits."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """The list of files of a package, sorted by path, and the digest of that list."""
+
+    files: tuple[PackageFile, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, files: Iterable[PackageFile]) -> Package:
+        """Return the package of these files; raise ValueError for a path that cannot be one of a package."""
+        listed = tuple(sorted(files))
+        paths = [file.path for file in listed]
+        if len(listed) > MAX_FILES:
+            raise ValueError(f"{len(listed)} files, more than {MAX_FILES}")
+        for path in paths:
+            check_path(path)
+        twice = (
+            sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+        )
+        if twice:
+            raise ValueError(f"listed twice: {', '.join(twice)}")
+        return cls(files=listed, digest=digest_of(listed))
+
+    @property
+    def version_files(self) -> tuple[PackageFile, ...]:
+        """The files that go into Triton's version directory."""
+        return tuple(file for file in self.files if file.path not in NOT_OF_THE_VERSION)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    def file(self, path: str) -> PackageFile | None:
+        """Return the file at ``path``, or None."""
+        return next((file for file in self.files if file.path == path), None)
+
+    def to_json(self) -> str:
+        """Return the text of ``package.json``."""
+        document = {
+            "format": 1,
+            "digest": self.digest,
+            "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files],
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Package:
+        """Parse ``package.json``; raise ValueError that says what is wrong with it."""
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from error
+        if not isinstance(document, dict) or document.get("format") != 1:
+            raise ValueError("not a package.json of format 1")
+        if unknown := sorted(set(document) - {"format", "digest", "files"}):
+            raise ValueError(f"unknown keys: {', '.join(unknown)}")
+        listed = document.get("files")
+        if not isinstance(listed, list) or not listed:
+            raise ValueError("lists no files")
+        package = cls.of(_file(entry) for entry in listed)
+        if document.get("digest") != package.digest:
+            raise ValueError(
+                f"says digest {document.get('digest')}, but its list of files is {package.digest}"
+            )
+        for needed in (CONFIG_FILE, SMOKE_FILE):
+            if package.file(needed) is None:
+                raise ValueError(f"does not list {needed}")
+        if not package.version_files:
+            raise ValueError("lists no file of the version")
+        return package
+
+
+def digest_of(files: Iterable[PackageFile]) -> str:
+    """Return ``sha256:…`` of the files sorted by path: a line ``<sha256>  <size>  <path>`` each, in UTF-8."""
+    lines = "".join(f"{file.sha256}  {file.size}  {file.path}\n" for file in sorted(files))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` if a package may contain it; raise ValueError otherwise.
+
+    Relative, in POSIX form, printable ASCII without backslash or colon, no component that is empty, ``.`` or
+    ``..`` or begins with a dot, at most 200 characters, and no name that MLflow or Promobot writes itself.
+    """
+    parts = path.split("/")
+    plain = path.isascii() and path.isprintable() and not set(path) & set('\\:*?"<>|')
+    if (
+        not path
+        or len(path) > MAX_PATH
+        or not plain
+        or any(not part or part.startswith(".") for part in parts)
+    ):
+        raise ValueError(f"{path!r} is no path of a package")
+    if path == PACKAGE_FILE or path in MLFLOW_FILES:
+        raise ValueError(f"{path!r} is a name that a package may not use for its own files")
+    if str(PurePosixPath(path)) != path:
+        raise ValueError(f"{path!r} is no path of a package")
+    return path
+
+
+def _file(entry: object) -> PackageFile:
+    if not isinstance(entry, dict) or set(entry) != {"path", "size", "sha256"}:
+        raise ValueError("an entry of files has other keys than path, size and sha256")
+    path, size, sha256 = entry["path"], entry["size"], entry["sha256"]
+    if not isinstance(path, str) or type(size) is not int or size < 0:
+        raise ValueError(f"bad path or size: {path!r}, {size!r}")
+    if not isinstance(sha256, str) or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"bad sha256 of {path}")
+    return PackageFile(path=path, size=size, sha256=sha256)

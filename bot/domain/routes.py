@@ -1,0 +1,104 @@
+"""The route table: which version of each model answers, and which shadow listens.
+
+The bot writes it as ``routes.json``, every gateway reads it at start and at ``/reload``. Its generation only rises;
+a gateway refuses an older one. The table is the commit point of a deployment: what users get follows from it alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bot.domain.names import check_environment_name, check_model_name
+
+
+@dataclass(frozen=True)
+class Target:
+    """A version as Triton knows it. ``triton_model`` is the directory in the model repository."""
+
+    triton_model: str
+    version: int
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``routes.json`` holds."""
+        return {"triton_model": self.triton_model, "version": self.version, "digest": self.digest}
+
+
+@dataclass(frozen=True)
+class Route:
+    """What happens to requests for one model: ``live`` answers, ``shadow`` receives copies."""
+
+    live: Target | None = None
+    shadow: Target | None = None
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """The routes of one environment at one generation (from 1; 0 is the empty table before the first)."""
+
+    environment: str
+    generation: int = 0
+    models: Mapping[str, Route] = field(default_factory=dict)
+
+    def following(self, models: Mapping[str, Route]) -> RouteTable:
+        """Return the table of the next generation with these routes; models without any route drop out."""
+        kept = {name: route for name, route in sorted(models.items()) if route.live or route.shadow}
+        return replace(self, generation=self.generation + 1, models=kept)
+
+    def route(self, model: str) -> Route:
+        """Return the route of ``model``, which is empty for a model that is not served."""
+        return self.models.get(model, Route())
+
+    def to_json(self) -> str:
+        """Return the text of ``routes.json``."""
+        models = {
+            name: {
+                kind: target.to_json()
+                for kind, target in (("live", route.live), ("shadow", route.shadow))
+                if target is not None
+            }
+            for name, route in sorted(self.models.items())
+        }
+        document = {
+            "format": 1,
+            "environment": self.environment,
+            "generation": self.generation,
+            "models": models,
+        }
+        return json.dumps(document, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RouteTable:
+        """Parse ``routes.json``; raise ValueError that says what is wrong with it."""
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("format") != 1:
+            raise ValueError("not a routes.json of format 1")
+        generation, models = document.get("generation"), document.get("models")
+        if type(generation) is not int or generation < 0 or not isinstance(models, dict):
+            raise ValueError("bad generation or models")
+        return cls(
+            environment=check_environment_name(str(document.get("environment"))),
+            generation=generation,
+            models={check_model_name(name): _route(entry) for name, entry in models.items()},
+        )
+
+
+def _route(entry: object) -> Route:
+    if not isinstance(entry, dict) or set(entry) - {"live", "shadow"}:
+        raise ValueError("a route has other keys than live and shadow")
+    return Route(
+        live=_target(entry["live"]) if "live" in entry else None,
+        shadow=_target(entry["shadow"]) if "shadow" in entry else None,
+    )
+
+
+def _target(entry: object) -> Target:
+    if not isinstance(entry, dict) or set(entry) != {"triton_model", "version", "digest"}:
+        raise ValueError("a target has other keys than triton_model, version and digest")
+    model, version, digest = entry["triton_model"], entry["version"], entry["digest"]
+    if not isinstance(model, str) or type(version) is not int or version < 1 or not isinstance(digest, str):
+        raise ValueError("a target has a value of the wrong type")
+    return Target(triton_model=model, version=version, digest=digest)

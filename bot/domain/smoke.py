@@ -1,0 +1,177 @@
+"""Smoke cases: requests with the answers that the training framework gave.
+
+``smoke.json`` holds them in the terms of the Open Inference Protocol:
+
+    {"format": 1,
+     "tolerance": {"relative": 1e-4, "absolute": 1e-5},
+     "cases": [{"name": "row-17",
+                "inputs":  [{"name": "X", "datatype": "FP32", "shape": [1, 30], "data": [17.99, …]}],
+                "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.1]}]}]}
+
+``data`` is flat, row by row. Integer, boolean and string outputs must be equal; floats must satisfy
+``|got - expected| <= absolute + relative * |expected|``, NaN equals NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+DATATYPES = frozenset(
+    {
+        *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
+        *("FP16", "FP32", "FP64", "BYTES"),
+    }
+)
+FLOATS = frozenset({"FP16", "FP32", "FP64"})
+
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named tensor: Open Inference Protocol datatype, shape, and flat data in row-major order."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: tuple[Scalar, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the tensor as the protocol's JSON object."""
+        return {
+            "name": self.name,
+            "datatype": self.datatype,
+            "shape": list(self.shape),
+            "data": list(self.data),
+        }
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a float may lie from the expected one: ``absolute + relative * |expected|``."""
+
+    relative: float = 1e-4
+    absolute: float = 1e-5
+
+
+@dataclass(frozen=True)
+class SmokeCase:
+    """One request and the answer it must get."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class SmokeCases:
+    """All smoke cases of a package; never empty."""
+
+    cases: tuple[SmokeCase, ...]
+    tolerance: Tolerance = Tolerance()
+
+    def to_json(self) -> str:
+        """Return the text of ``smoke.json``."""
+        document = {
+            "format": 1,
+            "tolerance": {"relative": self.tolerance.relative, "absolute": self.tolerance.absolute},
+            "cases": [
+                {
+                    "name": case.name,
+                    "inputs": [tensor.to_json() for tensor in case.inputs],
+                    "outputs": [tensor.to_json() for tensor in case.outputs],
+                }
+                for case in self.cases
+            ],
+        }
+        return json.dumps(document) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> SmokeCases:
+        """Parse ``smoke.json``; raise ValueError that says what is wrong with it."""
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("format") != 1:
+            raise ValueError("not a smoke.json of format 1")
+        cases = document.get("cases")
+        if not isinstance(cases, list) or not cases:
+            raise ValueError("has no cases")
+        tolerance = document.get("tolerance", {})
+        relative, absolute = tolerance.get("relative", 1e-4), tolerance.get("absolute", 1e-5)
+        if not all(isinstance(x, int | float) and 0 <= x < math.inf for x in (relative, absolute)):
+            raise ValueError("has a tolerance that is no number from 0")
+        return cls(
+            cases=tuple(_case(entry) for entry in cases),
+            tolerance=Tolerance(float(relative), float(absolute)),
+        )
+
+
+def difference(expected: Tensor, got: Tensor | None, tolerance: Tolerance) -> str:
+    """Say in a few words how ``got`` differs from ``expected``; an empty string where it does not."""
+    if got is None:
+        return f"{expected.name}: missing in the answer"
+    if got.datatype != expected.datatype or got.shape != expected.shape:
+        return (
+            f"{expected.name}: {got.datatype}{list(got.shape)} instead of "
+            f"{expected.datatype}{list(expected.shape)}"
+        )
+    wrong = [
+        index
+        for index, (want, have) in enumerate(zip(expected.data, got.data, strict=True))
+        if not _close(want, have, tolerance, floating=expected.datatype in FLOATS)
+    ]
+    if not wrong:
+        return ""
+    first = wrong[0]
+    return (
+        f"{expected.name}[{first}]: {got.data[first]} instead of {expected.data[first]}"
+        f" ({len(wrong)} of {len(expected.data)} values differ)"
+    )
+
+
+def differences(case: SmokeCase, answer: Sequence[Tensor], tolerance: Tolerance) -> list[str]:
+    """Return one sentence for each expected output that the answer misses or gets wrong."""
+    by_name = {tensor.name: tensor for tensor in answer}
+    found = (difference(expected, by_name.get(expected.name), tolerance) for expected in case.outputs)
+    return [sentence for sentence in found if sentence]
+
+
+def _close(want: Scalar, have: Scalar, tolerance: Tolerance, *, floating: bool) -> bool:
+    if not floating or isinstance(want, str) or isinstance(have, str):
+        return want == have
+    if math.isnan(want) or math.isnan(have) or math.isinf(want) or math.isinf(have):
+        return want == have or (math.isnan(want) and math.isnan(have))
+    return abs(have - want) <= tolerance.absolute + tolerance.relative * abs(want)
+
+
+def _case(entry: object) -> SmokeCase:
+    if not isinstance(entry, dict) or set(entry) != {"name", "inputs", "outputs"}:
+        raise ValueError("a case has other keys than name, inputs and outputs")
+    inputs, outputs = entry["inputs"], entry["outputs"]
+    if not isinstance(entry["name"], str) or not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise ValueError("a case has a value of the wrong type")
+    if not inputs or not outputs:
+        raise ValueError(f"case {entry['name']!r} has no inputs or no outputs")
+    return SmokeCase(
+        name=entry["name"],
+        inputs=tuple(tensor_from_json(tensor) for tensor in inputs),
+        outputs=tuple(tensor_from_json(tensor) for tensor in outputs),
+    )
+
+
+def tensor_from_json(entry: object) -> Tensor:
+    """Parse the protocol's JSON object of a tensor; raise ValueError that says what is wrong with it."""
+    if not isinstance(entry, dict) or not {"name", "datatype", "shape", "data"} <= set(entry):
+        raise ValueError("a tensor lacks name, datatype, shape or data")
+    name, datatype, shape, data = entry["name"], entry["datatype"], entry["shape"], entry["data"]
+    if not isinstance(name, str) or datatype not in DATATYPES:
+        raise ValueError(f"tensor {name!r} has the unknown datatype {datatype!r}")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"tensor {name!r} has the bad shape {shape!r}")
+    if not isinstance(data, list) or len(data) != math.prod(shape):
+        raise ValueError(f"tensor {name!r} has not {math.prod(shape)} values")
+    if not all(isinstance(value, bool | int | float | str) for value in data):
+        raise ValueError(f"tensor {name!r} has a value that is no number, boolean or string")
+    return Tensor(name=name, datatype=datatype, shape=tuple(shape), data=tuple(data))

@@ -1,0 +1,71 @@
+"""Every error that Promobot raises on purpose, drawn in one place.
+
+    PromobotError            something a person must read; the command ends with exit code 1
+    ├── InvalidInput         a file or an argument is wrong: says file, line and key
+    ├── Refused              the rules forbid it; nothing was changed
+    └── OutsideError         a system around us did not do what was asked
+        ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
+        └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
+
+Each message says what happened; ``state`` says what state things are in, ``next_step`` what to do about it.
+"The gate says no" and "not yet" are values of the domain, never exceptions.
+"""
+
+from __future__ import annotations
+
+
+class PromobotError(Exception):
+    """What happened, in what state things are, and what to do next."""
+
+    def __init__(self, message: str, *, state: str = "", next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.state = state
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidInput(PromobotError):
+    """A file or an argument is wrong. Names the file, the line (from 1) and the key where it knows them."""
+
+    def __init__(
+        self, message: str, *, file: str = "", line: int | None = None, key: str = "", next_step: str = ""
+    ) -> None:
+        where = ":".join(part for part in (file, str(line) if line else "") if part)
+        text = ": ".join(part for part in (where, key, message) if part)
+        super().__init__(text, state="Nothing was changed.", next_step=next_step)
+        self.file, self.line, self.key, self.problem = file, line, key, message
+
+
+class Refused(PromobotError):
+    """The rules forbid it; nothing was changed."""
+
+
+class OutsideError(PromobotError):
+    """A system around the bot did not do what was asked; ``system`` names it as people know it."""
+
+    def __init__(self, message: str, *, system: str, state: str = "", next_step: str = "") -> None:
+        super().__init__(f"{system}: {message}", state=state, next_step=next_step)
+        self.system = system
+
+
+class Unavailable(OutsideError):
+    """Worth trying again. ``retry_after_seconds`` is what the system asked for, when it did."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        system: str,
+        state: str = "",
+        next_step: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, system=system, state=state, next_step=next_step)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Rejected(OutsideError):
+    """Asking again changes nothing: the request, the credentials or the state of things must change first."""
