@@ -24,9 +24,7 @@ SHADOW_SUFFIX = "-shadow"
 def check_model_name(name: str) -> str:
     """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -"
-        )
+        raise ValueError(f"{name!r} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -")
     if name.endswith(SHADOW_SUFFIX):
         raise ValueError(f"{name!r} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
     return name

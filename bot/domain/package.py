@@ -66,9 +66,7 @@ class Package:
             raise ValueError(f"{len(listed)} files, more than {MAX_FILES}")
         for path in paths:
             check_path(path)
-        twice = (
-            sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
-        )
+        twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
         if twice:
             raise ValueError(f"listed twice: {', '.join(twice)}")
         return cls(files=listed, digest=digest_of(listed))
@@ -112,9 +110,7 @@ class Package:
             raise ValueError("lists no files")
         package = cls.of(_file(entry) for entry in listed)
         if document.get("digest") != package.digest:
-            raise ValueError(
-                f"says digest {document.get('digest')}, but its list of files is {package.digest}"
-            )
+            raise ValueError(f"says digest {document.get('digest')}, but its list of files is {package.digest}")
         for needed in (CONFIG_FILE, SMOKE_FILE):
             if package.file(needed) is None:
                 raise ValueError(f"does not list {needed}")
@@ -137,12 +133,7 @@ def check_path(path: str) -> str:
     """
     parts = path.split("/")
     plain = path.isascii() and path.isprintable() and not set(path) & set('\\:*?"<>|')
-    if (
-        not path
-        or len(path) > MAX_PATH
-        or not plain
-        or any(not part or part.startswith(".") for part in parts)
-    ):
+    if not path or len(path) > MAX_PATH or not plain or any(not part or part.startswith(".") for part in parts):
         raise ValueError(f"{path!r} is no path of a package")
     if path == PACKAGE_FILE or path in MLFLOW_FILES:
         raise ValueError(f"{path!r} is a name that a package may not use for its own files")

@@ -114,8 +114,7 @@ def difference(expected: Tensor, got: Tensor | None, tolerance: Tolerance) -> st
         return f"{expected.name}: missing in the answer"
     if got.datatype != expected.datatype or got.shape != expected.shape:
         return (
-            f"{expected.name}: {got.datatype}{list(got.shape)} instead of "
-            f"{expected.datatype}{list(expected.shape)}"
+            f"{expected.name}: {got.datatype}{list(got.shape)} instead of {expected.datatype}{list(expected.shape)}"
         )
     wrong = [
         index
