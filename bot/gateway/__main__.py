@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--environment", default="", help="refuse routes of another (default: the first table says it)"
     )
     parser.add_argument("--timeout-seconds", type=float, default=30.0, help="for one answer (default: %(default)s)")
+    parser.add_argument(
+        "--reload-timeout-seconds", type=float, default=5.0, help="to wait for a generation (default: %(default)s)"
+    )
     parser.add_argument("--access-log", action="store_true", help="log every request")
     options = parser.parse_args(arguments)
     try:
@@ -44,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             environment=options.environment,
             reload_token=os.environ.get(RELOAD_TOKEN_VARIABLE, ""),
             timeout_seconds=options.timeout_seconds,
+            reload_timeout_seconds=options.reload_timeout_seconds,
         )
         app = create_app(settings)
     except ValueError as error:

