@@ -9,7 +9,7 @@ cookies or proxies, and every answer says its length.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 import httptools
 
+log = logging.getLogger("bot.gateway")
+
 Headers = Sequence[tuple[bytes, bytes]]
 """Names in lower case, in the order in which they came."""
 
-IDLE_SECONDS = 30.0
-"""An idle connection is not used again after this: what lies between may have forgotten it silently."""
+GREETING_PATH = b"/v2/health/live"
 
 
 class ExchangeFailed(Exception):
@@ -59,36 +60,98 @@ class Reply:
     body: bytes
 
 
-class Server:
-    """One Triton at ``http://host:port`` and the connections that are open to it."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much one server is borne.
 
-    def __init__(
-        self, url: str, *, connect_timeout_seconds: float, pause_seconds: float, max_connections: int
-    ) -> None:
+    ``connection_seconds`` is the age at which a connection is given up. A Triton that is told to end goes on serving
+    the connections that it has, for 30 s, and then breaks them off; it ends in peace only if they are given up.
+    """
+
+    connect_seconds: float = 1.0
+    greeting_seconds: float = 3.0
+    pause_seconds: float = 1.0
+    connection_seconds: float = 10.0
+    max_in_flight: int = 512
+
+
+class Server:
+    """One Triton at ``http://host:port`` and the connections that are open to it.
+
+    A new connection is greeted with a harmless request before it carries a real one: a Triton that is ending accepts
+    connections and drops them, and a request sent into one might or might not have been processed.
+    """
+
+    def __init__(self, url: str, limits: Limits) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
             raise ValueError(f"{url!r} is no base URL of a Triton: http://HOST:PORT")
         self.url = url.rstrip("/")
-        self._host, self._port = parts.hostname, parts.port or 80
-        self._host_header = parts.netloc.rpartition("@")[2].encode()
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._pause_seconds = pause_seconds
-        self._max_connections = max_connections
-        self._busy: set[_Connection] = set()
-        self._idle: deque[tuple[float, _Connection]] = deque()  # longest idle first
+        self._host, self._port, self._host_header = parts.hostname, parts.port or 80, parts.netloc.encode()
+        self._limits = limits
+        self._in_flight = 0
+        self._idle: list[_Connection] = []
+        self._failing = False
         self._paused_until = float("-inf")
 
     @property
     def paused(self) -> bool:
-        """Whether it refused a connection so lately that others should be asked first."""
+        """Whether others should be asked first: it could not be reached lately, or is being tried just now."""
         return asyncio.get_running_loop().time() < self._paused_until
 
     async def send(self, request: Request, *, timeout_seconds: float) -> Reply:
         """Return the answer. Raise NotSent, TimedOut or BrokenOff. Cancelling closes the connection."""
-        connection = self._take_idle() or await self._connect()
-        self._busy.add(connection)
+        if self._in_flight >= self._limits.max_in_flight:
+            raise NotSent(f"{self.url} has {self._limits.max_in_flight} requests of this gateway already")
+        self._in_flight += 1
         try:
-            reply = await connection.exchange(self._encode(request), request.body, timeout_seconds=timeout_seconds)
+            connection = self._take_idle() or await self._connect()
+            reply = await self._exchange(connection, request, timeout_seconds=timeout_seconds)
+        finally:
+            self._in_flight -= 1
+        self._idle.append(connection)
+        return reply
+
+    def close(self) -> None:
+        """Close the idle connections; those under way are closed by cancelling what waits for them."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _take_idle(self) -> _Connection | None:
+        while self._idle:  # the last used first, so that a quiet gateway keeps few
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        limits = self._limits
+        if self._failing:  # while this one tries, the others go round
+            self._paused_until = loop.time() + limits.connect_seconds + limits.greeting_seconds
+        try:
+            async with asyncio.timeout(limits.connect_seconds):
+                _, connection = await loop.create_connection(_Connection, self._host, self._port)
+            await self._exchange(connection, Request(b"GET", GREETING_PATH), timeout_seconds=limits.greeting_seconds)
+        except TimeoutError:
+            problem = f"{self.url}: no connection within {limits.connect_seconds:g} s"
+        except OSError as error:
+            problem = f"{self.url}: {error.strerror or error}"
+        except ExchangeFailed as error:
+            problem = str(error)
+        else:
+            self._failing, self._paused_until = False, float("-inf")
+            loop.call_later(limits.connection_seconds, connection.retire)
+            return connection
+        if not self._failing:
+            log.warning("asking others first from now on: %s", problem)
+        self._failing, self._paused_until = True, loop.time() + limits.pause_seconds
+        self.close()  # or what is left of a Triton that is ending would wait for them
+        raise NotSent(problem)
+
+    async def _exchange(self, connection: _Connection, request: Request, *, timeout_seconds: float) -> Reply:
+        try:
+            return await connection.exchange(self._encode(request), request.body, timeout_seconds=timeout_seconds)
         except asyncio.CancelledError:
             connection.abort()
             raise
@@ -98,19 +161,6 @@ class Server:
         except ConnectionError as error:
             connection.abort()
             raise BrokenOff(f"{self.url} broke off before its answer was whole: {error}") from error
-        finally:
-            self._busy.discard(connection)
-        if connection.reusable:
-            self._idle.append((asyncio.get_running_loop().time(), connection))
-        else:
-            connection.abort()
-        return reply
-
-    def close(self) -> None:
-        """Close every connection, at once."""
-        for connection in [*self._busy, *(connection for _, connection in self._idle)]:
-            connection.abort()
-        self._idle.clear()
 
     def _encode(self, request: Request) -> bytes:
         lines = [request.method + b" " + request.path + b" HTTP/1.1", b"host: " + self._host_header]
@@ -118,33 +168,6 @@ class Server:
         if request.body or request.method == b"POST":
             lines.append(b"content-length: %d" % len(request.body))
         return b"\r\n".join(lines) + b"\r\n\r\n"
-
-    def _take_idle(self) -> _Connection | None:
-        oldest_allowed = asyncio.get_running_loop().time() - IDLE_SECONDS
-        while self._idle and (self._idle[0][0] < oldest_allowed or not self._idle[0][1].reusable):
-            self._idle.popleft()[1].abort()
-        while self._idle:  # the last used first, so that a quiet gateway keeps few
-            _, connection = self._idle.pop()
-            if connection.reusable:
-                return connection
-        return None
-
-    async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        if len(self._busy) >= self._max_connections:
-            raise NotSent(f"{self.url} has {self._max_connections} requests of this gateway already")
-        try:
-            async with asyncio.timeout(self._connect_timeout_seconds):
-                _, connection = await loop.create_connection(_Connection, self._host, self._port)
-        except TimeoutError:
-            problem = f"no connection within {self._connect_timeout_seconds:g} s"
-        except OSError as error:
-            problem = error.strerror or str(error)
-        else:
-            self._paused_until = float("-inf")
-            return connection
-        self._paused_until = loop.time() + self._pause_seconds
-        raise NotSent(f"{self.url}: {problem}")
 
 
 class _Connection(asyncio.Protocol):
@@ -160,7 +183,7 @@ class _Connection(asyncio.Protocol):
         self._keep = True
 
     @property
-    def reusable(self) -> bool:
+    def usable(self) -> bool:
         return self._keep and self._transport is not None and not self._transport.is_closing()
 
     async def exchange(self, head: bytes, body: bytes, *, timeout_seconds: float) -> Reply:
@@ -176,8 +199,17 @@ class _Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._answer = None
+            if not self._keep:
+                self.abort()
+
+    def retire(self) -> None:
+        """Carry no further exchange: close now, or after the one that is under way."""
+        self._keep = False
+        if self._answer is None:
+            self.abort()
 
     def abort(self) -> None:
+        """Close at once."""
         self._keep = False
         if self._transport is not None:
             self._transport.abort()

@@ -11,7 +11,7 @@ import contextlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -21,7 +21,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bot.domain.routes import RouteTable, Target
-from bot.gateway.connection import BrokenOff, ExchangeFailed, Headers, NotSent, Reply, TimedOut
+from bot.gateway.asgi import (
+    ClientGone,
+    Refusal,
+    answer_error,
+    error_answer,
+    passed_on,
+    read_body,
+    send_reply,
+    unless_gone,
+)
+from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
 from bot.gateway.shadow import Shadows
@@ -31,17 +41,6 @@ from bot.gateway.tritons import Tritons, request_to
 log = logging.getLogger("bot.gateway")
 
 NOT_STARTED = "the gateway has not started: its router must be included in the application that is run"
-
-NOT_PASSED_ON = frozenset(
-    {
-        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
-        *(b"host", b"content-length", b"expect"),  # ours to say to Triton
-        *(b"authorization", b"cookie", b"proxy-authorization"),  # meant for the application around the gateway
-    }
-)
-"""Request headers that end here. In the answer only those that speak of the connection do."""
-
-STATUS_OF: dict[type[ExchangeFailed], int] = {NotSent: 503, BrokenOff: 502, TimedOut: 504}
 
 
 @dataclass
@@ -61,19 +60,6 @@ class Service:
             self.in_flight -= 1
 
 
-class Answer(Exception):
-    """Ends the handling of a request with an error in Triton's own shape."""
-
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.error = error
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 class Gateway:
     """Mount ``router`` with ``app.include_router(gateway.router)``; that also starts and stops the gateway.
 
@@ -86,11 +72,10 @@ class Gateway:
         self._tritons = Tritons(
             settings.tritons,
             timeout_seconds=settings.timeout_seconds,
-            connect_timeout_seconds=settings.connect_timeout_seconds,
-            pause_seconds=settings.refused_pause_seconds,
-            max_connections=settings.max_connections,
+            probe_timeout_seconds=settings.probe_timeout_seconds,
+            limits=settings.limits,
         )
-        self._shadows = Shadows(settings.tritons, settings.shadow, pause_seconds=settings.refused_pause_seconds)
+        self._shadows = Shadows(settings.tritons, settings.shadow)
         self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
         self._older: list[Service] = []
         self._reloading = asyncio.Lock()
@@ -156,14 +141,14 @@ class Gateway:
     async def _reload(self, request: Request) -> Response:
         """Take over ``routes.json``: body ``{"generation": N}`` says which generation it must have at least."""
         if not self._may_reload(request.headers.get("authorization", "")):
-            return _error(401, "a reload needs the gateway's bearer token")
+            return error_answer(401, "a reload needs the gateway's bearer token")
         try:
             generation = _expected_generation(await request.body())
             async with self._reloading:
                 await self._take_over(generation)
         except (NotTaken, Broken, ValueError) as error:
             log.warning("reload refused: %s", error)
-            return _error(409 if isinstance(error, NotTaken) else 422, str(error))
+            return error_answer(409 if isinstance(error, NotTaken) else 422, str(error))
         return JSONResponse(self._state())
 
     async def _take_over(self, generation: int) -> None:
@@ -231,41 +216,41 @@ class Gateway:
         would take every gateway out of service at each deployment. Of one model, ``/v2/models/{model}/ready`` speaks.
         """
         problem = self._service.problem or await self._tritons.any_live()
-        return _error(503, problem) if problem else Response()
+        return error_answer(503, problem) if problem else Response()
 
     # What is passed on.
 
     @contextlib.contextmanager
     def _serving(self, scope: Scope) -> Iterator[tuple[str, Target]]:
-        """Yield the model's public name and the target that answers for it; raise Answer if there is none."""
+        """Yield the model's public name and the target that answers for it; raise Refusal if there is none."""
         service = self._service
         if service.problem:
-            raise Answer(503, f"this gateway serves nothing: {service.problem}")
+            raise Refusal(503, f"this gateway serves nothing: {service.problem}")
         model, version = scope["path_params"]["model"], scope["path_params"].get("version")
         live = service.table.route(model).live
         if live is None:
-            raise Answer(404, f"model {model!r} is not in service here")
+            raise Refusal(404, f"model {model!r} is not in service here")
         if version is not None and version != str(live.version):
-            raise Answer(404, f"version {version} of model {model!r} is not in service here, {live.version} is")
+            raise Refusal(404, f"version {version} of model {model!r} is not in service here, {live.version} is")
         with service.request():
             yield model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
         try:
-            body = await _read_body(headers, receive, max_bytes=self.settings.max_request_bytes)
+            body = await read_body(headers, receive, max_bytes=self.settings.max_request_bytes)
             with self._serving(scope) as (model, live):
-                headers = _passed_on(headers, renamed=live.triton_model != model)
+                headers = passed_on(headers, renamed=live.triton_model != model)
                 request = request_to(live, b"POST", b"/infer", headers, body)
-                reply = await _unless_gone(receive, self._tritons.send(live, request))
+                reply = await unless_gone(receive, self._tritons.send(live, request))
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="model_name", triton_model=live.triton_model, model=model)
         except ClientGone:
             return
-        except (Answer, ExchangeFailed) as error:
-            await _answer_error(error, scope, receive, send)
+        except (Refusal, ExchangeFailed) as error:
+            await answer_error(error, scope, receive, send)
             return
-        await _send_reply(reply, send)
+        await send_reply(reply, send)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             self._shadows.copy(model, [(n, v) for n, v in headers if n != b"accept-encoding"], body)
 
@@ -275,10 +260,10 @@ class Gateway:
                 reply = await self._tritons.send(live, request_to(live, b"GET", what.encode()))
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)
-        except (Answer, ExchangeFailed) as error:
-            await _answer_error(error, scope, receive, send)
+        except (Refusal, ExchangeFailed) as error:
+            await answer_error(error, scope, receive, send)
             return
-        await _send_reply(reply, send)
+        await send_reply(reply, send)
 
 
 @dataclass(frozen=True)
@@ -311,62 +296,3 @@ def _expected_generation(body: bytes) -> int:
     if type(generation) is not int or generation < 1 or set(document) != {"generation"}:
         raise ValueError('the body must be {"generation": N} with N from 1')
     return generation
-
-
-def _passed_on(headers: Headers, *, renamed: bool) -> Headers:
-    """Return the request headers that Triton gets. No compressed answer is asked for if it must be rewritten."""
-    dropped = NOT_PASSED_ON | {b"accept-encoding"} if renamed else NOT_PASSED_ON
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
-    return [(name, value) for name, value in headers if name not in dropped]
-
-
-async def _read_body(headers: Headers, receive: Receive, *, max_bytes: int) -> bytes:
-    too_large = Answer(413, f"the request is larger than {max_bytes} bytes")
-    if any(name == b"content-length" and int(value) > max_bytes for name, value in headers):
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
-        if not message.get("more_body", False):
-            return b"".join(chunks) if len(chunks) > 1 else chunk
-
-
-async def _unless_gone(receive: Receive, sending: Coroutine[Any, Any, Reply]) -> Reply:
-    """Return the reply; give up the exchange and raise ClientGone as soon as the client disconnects."""
-    reply = asyncio.ensure_future(sending)
-    gone = asyncio.ensure_future(receive())  # after the body, the only message left is the disconnect
-    gone.add_done_callback(lambda _: reply.cancel())
-    try:
-        return await reply
-    except asyncio.CancelledError:
-        if gone.done() and not gone.cancelled():
-            raise ClientGone from None
-        raise
-    finally:
-        gone.cancel()
-
-
-async def _send_reply(reply: Reply, send: Send) -> None:
-    headers = [(name, value) for name, value in reply.headers if name not in NOT_PASSED_ON]
-    headers.append((b"content-length", b"%d" % len(reply.body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
-
-
-async def _answer_error(error: Answer | ExchangeFailed, scope: Scope, receive: Receive, send: Send) -> None:
-    status = error.status if isinstance(error, Answer) else STATUS_OF[type(error)]
-    await _error(status, str(error))(scope, receive, send)
-
-
-def _error(status: int, error: str) -> JSONResponse:
-    return JSONResponse({"error": error}, status_code=status)

@@ -43,14 +43,13 @@ class ShadowCounts:
 class Shadows:
     """Sends copies to the shadows of one environment and counts what became of them."""
 
-    def __init__(self, urls: Sequence[str], settings: ShadowSettings, *, pause_seconds: float) -> None:
+    def __init__(self, urls: Sequence[str], settings: ShadowSettings) -> None:
         self._settings = settings
         self._tritons = Tritons(
             urls,
             timeout_seconds=settings.timeout_seconds,
-            connect_timeout_seconds=settings.connect_timeout_seconds,
-            pause_seconds=pause_seconds,
-            max_connections=settings.max_in_flight,
+            probe_timeout_seconds=settings.timeout_seconds,
+            limits=settings.limits,
         )
         self._counts: dict[str, ShadowCounts] = {}
         self._under_way: set[asyncio.Task[None]] = set()
@@ -74,7 +73,8 @@ class Shadows:
         counts = self._counts.get(model)
         if counts is None:
             return
-        if len(self._under_way) >= self._settings.max_in_flight or len(body) > self._settings.max_request_bytes:
+        spent = len(self._under_way) >= self._settings.limits.max_in_flight
+        if spent or len(body) > self._settings.max_request_bytes:
             counts.dropped += 1
             return
         counts.sent += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from bot.domain.routes import Target
-from bot.gateway.connection import ExchangeFailed, Headers, NotSent, Reply, Request, Server
+from bot.gateway.connection import GREETING_PATH, ExchangeFailed, Headers, Limits, NotSent, Reply, Request, Server
 
 MAY_LACK_THE_VERSION = frozenset({400, 404, 503})
 """How a Triton answers for a version that it has not loaded, and for other things that are wrong, too."""
@@ -27,24 +27,11 @@ class Tritons:
     """The Tritons of one environment, by base URL; connections are opened when they are needed and kept."""
 
     def __init__(
-        self,
-        urls: Sequence[str],
-        *,
-        timeout_seconds: float,
-        connect_timeout_seconds: float,
-        pause_seconds: float,
-        max_connections: int,
+        self, urls: Sequence[str], *, timeout_seconds: float, probe_timeout_seconds: float, limits: Limits
     ) -> None:
         self._timeout_seconds = timeout_seconds
-        self._servers = [
-            Server(
-                url,
-                connect_timeout_seconds=connect_timeout_seconds,
-                pause_seconds=pause_seconds,
-                max_connections=max_connections,
-            )
-            for url in urls
-        ]
+        self._probe_timeout_seconds = probe_timeout_seconds
+        self._servers = [Server(url, limits) for url in urls]
         self._turn = 0
 
     async def send(self, target: Target, request: Request) -> Reply:
@@ -82,7 +69,7 @@ class Tritons:
         return "" if "" in problems else "; ".join(problems)
 
     def close(self) -> None:
-        """Close every connection, at once."""
+        """Close the idle connections."""
         for server in self._servers:
             server.close()
 
@@ -94,17 +81,20 @@ class Tritons:
 
     async def _readiness(self, server: Server, target: Target) -> Readiness:
         try:
-            reply = await server.send(request_to(target, b"GET", b"/ready"), timeout_seconds=self._timeout_seconds)
+            reply = await self._probe(server, request_to(target, b"GET", b"/ready"))
         except ExchangeFailed as error:
             return Readiness(server.url, None, str(error))
         return Readiness(server.url, reply.status == 200, reply.body.decode(errors="replace"))
 
     async def _liveness(self, server: Server) -> str:
         try:
-            reply = await server.send(Request(b"GET", b"/v2/health/live"), timeout_seconds=self._timeout_seconds)
+            reply = await self._probe(server, Request(b"GET", GREETING_PATH))
         except ExchangeFailed as error:
             return str(error)
-        return "" if reply.status == 200 else f"{server.url} answers {reply.status} to /v2/health/live"
+        return "" if reply.status == 200 else f"{server.url} answers {reply.status} to {GREETING_PATH.decode()}"
+
+    async def _probe(self, server: Server, request: Request) -> Reply:
+        return await server.send(request, timeout_seconds=self._probe_timeout_seconds)
 
 
 def request_to(target: Target, method: bytes, what: bytes, headers: Headers = (), body: bytes = b"") -> Request:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from bot.domain.routes import Route, RouteTable
+from bot.gateway.connection import Limits
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import http_client, infer_body, table, target, wait_for
 from tests.gateway.stand_in import (
@@ -122,6 +123,55 @@ def test_what_may_have_been_processed_is_not_asked_again(
     for triton in tritons:
         triton.behaviour = answer_well
     assert [gateway.infer(1.0).status_code for _ in range(4)] == [200] * 4
+
+
+def test_a_triton_that_is_ending_gets_no_request_that_could_be_lost(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    ending, whole = start_stand_in(), start_stand_in()
+    ending.behaviour = break_off  # it accepts connections, and drops them
+    gateway = start_gateway(ending.url, whole.url, routes=table(1, target(7)))
+    assert [gateway.infer(1.0).status_code for _ in range(6)] == [200] * 6
+    assert (len(ending.infers), len(whole.infers)) == (0, 6)
+
+
+def test_connections_are_given_up_so_that_a_triton_can_end(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    triton = start_stand_in()
+    gateway = start_gateway(triton.url, routes=table(1, target(7)), limits=Limits(connection_seconds=0.1))
+    assert gateway.infer(1.0).status_code == 200
+    assert triton.open == 1
+    wait_for(lambda: triton.open == 0)
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        assert gateway.infer(1.0).status_code == 200
+
+
+def test_a_triton_that_hangs_altogether_delays_one_request(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    wedged, whole = start_stand_in(), start_stand_in()
+    wedged.behaviour = hang
+    limits = Limits(greeting_seconds=0.5, pause_seconds=0.1)
+    gateway = start_gateway(wedged.url, whole.url, routes=table(1, target(7)), limits=limits)
+    assert gateway.infer(1.0).status_code == 200  # whoever asks first finds out
+    assert gateway.infer(1.0).status_code == 200
+    seconds: list[float] = []
+
+    def ask() -> None:
+        for _ in range(10):
+            started = time.monotonic()
+            assert gateway.infer(1.0).status_code == 200
+            seconds.append(time.monotonic() - started)
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert len(seconds) == 40
+    assert sum(taken > 0.4 for taken in seconds) <= 4, "one at a time tries it again, the others go round"
 
 
 def test_a_triton_that_lost_its_models_is_gone_around(
@@ -298,3 +348,35 @@ def test_a_slow_triton_does_not_slow_requests_to_others(
     for client in clients:
         client.join()
     assert sum(taken < 1.0 for taken in seconds) == 4
+
+
+def test_a_request_that_is_too_large_is_refused_before_triton_sees_it(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    triton = start_stand_in()
+    gateway = start_gateway(triton.url, routes=table(1, target(7)), max_request_bytes=1000)
+    url = f"{gateway.url}/v2/models/adder/infer"
+    assert http_client.post(url, content=b"x" * 1000).status_code == 200
+    for too_large in (b"x" * 1001, iter([b"x" * 600, b"x" * 600])):
+        answer = http_client.post(url, content=too_large)
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "the request is larger than 1000 bytes"}
+    assert len(triton.infers) == 1
+
+
+def test_more_requests_than_a_triton_is_to_bear_are_refused(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    triton = start_stand_in()
+    triton.behaviour = for_infer(hang)
+    gateway = start_gateway(
+        triton.url, routes=table(1, target(7)), limits=Limits(max_in_flight=2), timeout_seconds=1.0
+    )
+    clients = [threading.Thread(target=gateway.infer, args=[1.0]) for _ in range(2)]
+    for client in clients:
+        client.start()
+    wait_for(lambda: len(triton.infers) == 2)
+    answer = gateway.infer(1.0)
+    assert (answer.status_code, "has 2 requests of this gateway already" in answer.text) == (503, True)
+    for client in clients:
+        client.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,16 +11,33 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from bot.domain.routes import Route, RouteTable
+from bot.gateway import GatewaySettings
 from tests.gateway.conftest import StartGateway
-from tests.gateway.gateways import RunningGateway, http_client, infer_body, table, target
+from tests.gateway.gateways import (
+    RunningGateway,
+    http_client,
+    infer_body,
+    running_gateway,
+    table,
+    target,
+    write_routes,
+)
 from tests.gateway.triton import RunningTriton
 
 VALUES = np.array([0.1, 20.25, -3.0], np.float32)
 
 
-@pytest.fixture
-def gateway(start_gateway: StartGateway, triton_server: RunningTriton) -> RunningGateway:
-    return start_gateway(triton_server.url, routes=table(1, target(2)))
+def serving(tmp_path_factory: pytest.TempPathFactory, triton: RunningTriton, name: str) -> GatewaySettings:
+    routes_file = tmp_path_factory.mktemp("routes") / "routes.json"
+    write_routes(routes_file, table(1, target(2, name)))
+    return GatewaySettings(routes_file=routes_file, tritons=(triton.url,))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, triton_server: RunningTriton) -> Iterator[RunningGateway]:
+    """A gateway that serves version 2 of ``adder``."""
+    with running_gateway(serving(tmp_path_factory, triton_server, "adder")) as gateway:
+        yield gateway
 
 
 @pytest.fixture
@@ -124,10 +142,11 @@ def test_tritons_administration_cannot_be_reached(client, administer) -> None:
     assert infer(client, binary=True) is not None
 
 
-@pytest.fixture
-def renamed(start_gateway: StartGateway, triton_server: RunningTriton) -> RunningGateway:
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory, triton_server: RunningTriton) -> Iterator[RunningGateway]:
     """A gateway that serves ``adder`` from Triton's ``adder.1a2b3c4d``."""
-    return start_gateway(triton_server.url, routes=table(1, target(2, "adder.1a2b3c4d")))
+    with running_gateway(serving(tmp_path_factory, triton_server, "adder.1a2b3c4d")) as gateway:
+        yield gateway
 
 
 @pytest.mark.parametrize("binary", [False, True])

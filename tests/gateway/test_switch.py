@@ -1,16 +1,20 @@
-"""A switch under load, in front of a real Triton."""
+"""A switch, and the end of a Triton, under load."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tritonclient.http as triton_http
 
-from tests.gateway.conftest import StartProcess
+from bot.gateway.connection import Limits
+from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import RunningGateway, table, target, wait_for
-from tests.gateway.triton import RunningTriton
+from tests.gateway.stand_in import StandIn
+from tests.gateway.triton import RunningTriton, publish_adder, running_triton
 
 CLIENTS = 4
 REQUESTS_PER_SECOND = 100
@@ -71,3 +75,35 @@ def test_a_switch_under_load_fails_nothing_and_happens_once(
         assert client.versions == sorted(client.versions)
         assert set(client.versions) == {"1", "2", "3"}
     assert sum(len(client.versions) for client in clients) / seconds >= 50
+
+
+def test_a_triton_that_is_told_to_end_fails_nothing_and_ends(
+    start_gateway: StartGateway, start_stand_in: Callable[[], StandIn], tmp_path: Path
+) -> None:
+    publish_adder(tmp_path / "repository" / "adder", versions=(1,))
+    other = start_stand_in()
+    with running_triton(tmp_path / "repository") as triton:
+        triton.load("adder")
+        limits = Limits(connection_seconds=1.0)
+        gateway = start_gateway(triton.url, other.url, routes=table(1, target(1)), limits=limits)
+        statuses: list[int] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.wait(0.02):
+                statuses.append(gateway.infer(1.0).status_code)
+
+        clients = [threading.Thread(target=ask) for _ in range(2)]
+        for client in clients:
+            client.start()
+        try:
+            wait_for(lambda: len(statuses) > 20)
+            triton.process.terminate()
+            triton.process.wait(timeout=20)  # by itself it would wait 30 s for its connections
+            ended = len(statuses)
+            wait_for(lambda: len(statuses) > ended + 20)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+    assert set(statuses) == {200}

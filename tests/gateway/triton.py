@@ -26,6 +26,7 @@ output [{name: "Y" data_type: TYPE_FP32 dims: [-1]}]
 @dataclass(frozen=True)
 class RunningTriton:
     url: str
+    process: subprocess.Popen[bytes]
 
     def load(self, model: str) -> None:
         http_client.post(f"{self.url}/v2/repository/models/{model}/load", timeout=60).raise_for_status()
@@ -33,7 +34,7 @@ class RunningTriton:
 
 def publish_adder(directory: Path, *, versions: Sequence[int]) -> None:
     """Write a model whose version N answers Y = X + N."""
-    directory.mkdir()
+    directory.mkdir(parents=True)
     (directory / "config.pbtxt").write_text(CONFIG)
     vector = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in ("X", "Y")]
     for version in versions:
@@ -77,7 +78,7 @@ def running_triton(repository: Path) -> Iterator[RunningTriton]:
         )
     try:
         wait_until_live(f"http://127.0.0.1:{port}", process, log_file)
-        yield RunningTriton(f"http://127.0.0.1:{port}")
+        yield RunningTriton(f"http://127.0.0.1:{port}", process)
     finally:
         process.terminate()
         try:
