@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.domain.names import check_model_name, check_run_id, short
-from bot.errors import InvalidInput, OutsideError, Rejected, Unavailable
+from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
 from bot.training.package import MODEL_FILE, TensorSpec, interface_of, numpy_dtype, read_package
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ def register(
     ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
     registered under it is returned and nothing is logged, whatever the other arguments say.
 
-    Raises InvalidInput for a bad package or a metric that is no finite number, Unavailable and Rejected for what
-    MLflow did not do. A run that was started here and could not be registered ends as FAILED.
+    Raises InvalidInput for a bad package or a metric that is no finite number, Refused for a run that stands for
+    another package already, Unavailable and Rejected for what MLflow did not do. A run that was started here and
+    could not be registered ends as FAILED.
     """
     try:
         check_model_name(model)
@@ -88,6 +89,8 @@ def register(
         client = MlflowClient(tracking_uri=tracking_uri)
         if key is not None and (known := _registered_under(client, model, key)):
             return known
+        if run is not None:
+            _check_run_is_free(client, run, contents.digest)
         tags = {DIGEST_TAG: contents.digest}
         if key is not None:
             tags[KEY_TAG] = key
@@ -97,7 +100,7 @@ def register(
         with _run(client, run, experiment=experiment or model, tags=tags) as used:
             run_id: str = used.info.run_id
             _log(client, run_id, metrics=measured, params=told, tags=tags)
-            # Named for its contents: two packages of one run never overwrite each other.
+            # Named for its contents: whatever an earlier try left in this run is neither overwritten nor mixed in.
             place = f"model-{short(contents.digest)}"
             _write_model(package, Path(temporary, place), run_id=run_id, artifact_path=place)
             client.log_artifacts(run_id, str(Path(temporary, place)), place)
@@ -110,11 +113,12 @@ def register(
                 tags=tags,
                 await_creation_for=0,  # proposing waits for READY, and a training job need not
             )
-        if key is not None and (first := _registered_under(client, model, key)) and first.run != run_id:
+        number = int(registered.version)
+        if key is not None and (first := _registered_under(client, model, key)) and first.version != number:
             # Two tasks with one key ran at once. Version numbers only rise, so both see the same first one.
-            client.delete_model_version(model, str(registered.version))
+            client.delete_model_version(model, str(number))
             return first
-    return Registration(model=model, version=int(registered.version), run=run_id, digest=contents.digest)
+    return Registration(model=model, version=number, run=run_id, digest=contents.digest)
 
 
 def _finite(name: str, value: object) -> float:
@@ -150,6 +154,17 @@ def _registered_under(client: MlflowClient, model: str, key: str) -> Registratio
         digest=first.tags.get(DIGEST_TAG, ""),
         created=False,
     )
+
+
+def _check_run_is_free(client: MlflowClient, run: str, digest: str) -> None:
+    """Raise Refused if a version with another digest came from ``run``: the gate takes a run's metrics as its."""
+    for version in client.search_model_versions(f"run_id = '{run}'"):
+        if version.tags.get(DIGEST_TAG) != digest:
+            raise Refused(
+                f"run {run} has the metrics of version {version.version} of {version.name}, which is another package",
+                state="Nothing was changed.",
+                next_step="Start a run of its own for this package; a nested one will do.",
+            )
 
 
 def _ensure_registered_model(client: MlflowClient, model: str) -> None:
@@ -228,7 +243,7 @@ def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: 
         mlflow_model=Model(run_id=run_id, artifact_path=artifact_path),
         signature=ModelSignature(inputs=_schema(interface.inputs), outputs=_schema(interface.outputs)),
         # Named here, because MLflow would otherwise load the model in another process to find them out.
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "onnx", "onnxruntime")],
+        pip_requirements=[f"{name}=={version_of(name)}" for name in ("mlflow", "onnx", "onnxruntime")],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,  # a second file with a random name, otherwise
     )

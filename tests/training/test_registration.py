@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
-from bot.errors import InvalidInput, Rejected, Unavailable
+from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
 from bot.training import Registration, register
 from bot.training.package import hash_file
@@ -155,22 +155,27 @@ def test_without_a_key_each_call_is_a_version(client: Any, mlflow_uri: str, mode
     assert versions(client, model) == [1, 2]
 
 
-def test_a_run_of_the_caller_stays_open_and_holds_two_packages_apart(
-    client: Any, mlflow: Any, model: str, package: Path, tmp_path: Path
-) -> None:
-    train(RECIPES["weak"]).package(tmp_path / "weak")
+def test_a_run_of_the_caller_stays_open(client: Any, mlflow: Any, model: str, package: Path) -> None:
     mlflow.set_experiment(model)
     with mlflow.start_run() as run:
         mlflow.log_metric("epochs", 3)
-        better = register(package, model=model, metrics={"accuracy": 0.9}, run=run.info.run_id)
-        weak = register(tmp_path / "weak", model=model, metrics={}, run=run.info.run_id)
+        registration = register(package, model=model, metrics={"accuracy": 0.9}, run=run.info.run_id)
         assert client.get_run(run.info.run_id).info.status == "RUNNING"
 
-    assert (better.run, weak.run) == (run.info.run_id, run.info.run_id)
+    assert registration.run == run.info.run_id
     assert client.get_run(run.info.run_id).data.metrics == {"epochs": 3, "accuracy": 0.9}
-    for registration, directory in ((better, package), (weak, tmp_path / "weak")):
-        graph = mlflow.onnx.load_model(f"models:/{model}/{registration.version}")
-        assert graph.SerializeToString(deterministic=True) == directory.joinpath("model.onnx").read_bytes()
+    assert len(runs(client, model)) == 1
+
+
+def test_a_run_stands_for_one_package(
+    client: Any, mlflow: Any, mlflow_uri: str, model: str, package: Path, tmp_path: Path
+) -> None:
+    train(RECIPES["weak"]).package(tmp_path)
+    first = register(package, model=model, metrics={"accuracy": 0.97}, tracking_uri=mlflow_uri)
+    with pytest.raises(Refused, match=f"run {first.run} has the metrics of version 1 of {model}"):
+        register(tmp_path, model=model, metrics={"accuracy": 0.87}, tracking_uri=mlflow_uri, run=first.run)
+    assert client.get_run(first.run).data.metrics == {"accuracy": 0.97}
+    assert versions(client, model) == [1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), "good", None])
