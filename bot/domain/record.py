@@ -1,4 +1,7 @@
-"""The deployment record: what a deployment did and proved. It is written once and never changed."""
+"""The deployment record: what a deployment of one model did and proved. It is written once and never changed.
+
+One run of ``promobot deploy`` may deploy several models; they share its turn, and each has a record of its own.
+"""
 
 from __future__ import annotations
 
@@ -52,30 +55,22 @@ class Step(BaseModel):
     seconds: float
 
 
-class ChangedEntry(BaseModel):
-    """One entry as it was in service and as it was asked for."""
-
-    model_config = ConfigDict(frozen=True)
-
-    section: Section
-    model: str
-    before: Entry | None
-    after: Entry | None
-
-
 class DeploymentRecord(BaseModel):
     """What happened, in full."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
-    id: str = Field(description="environment and turn, as in dev-00000012")
+    id: str = Field(description="environment, turn and model, as in dev-00000012-churn")
     environment: str
+    section: Section
+    model: str
+    before: Entry | None = Field(description="what was in service")
+    after: Entry | None = Field(description="what was asked for")
     commit: str = Field(description="head of main that was deployed")
     started_at: datetime
     finished_at: datetime
     outcome: Outcome
-    changes: tuple[ChangedEntry, ...]
     in_service: Desired = Field(description="what users get when the deployment is over")
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
@@ -106,7 +101,13 @@ def verified_entries(
     """
     found: list[tuple[DeploymentRecord, Entry]] = []
     for record in reversed(list(records)):
-        entry = record.in_service.section(section).get(model) if record.verified else None
+        of_model = record.model == model and record.section == section and record.verified
+        entry = record.after if of_model else None
         if entry is not None and entry.digest not in {known.digest for _, known in found}:
             found.append((record, entry))
     return found
+
+
+def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:
+    """Return every entry that a record tells of, by digest."""
+    return {entry.digest: entry for record in records for entry in (record.before, record.after) if entry}

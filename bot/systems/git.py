@@ -77,6 +77,20 @@ class Repository:
             listed = str(self._repo.git.ls_remote(self.url, f"refs/heads/{name}"))
         return listed.split()[0] if listed else None
 
+    def parent(self, commit: str) -> str:
+        """Fetch and return the first parent of a commit."""
+        with self._errors(f"fetch the parent of {commit[:12]}"):
+            self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit)
+            return str(self._repo.git.rev_parse(f"{commit}^1"))
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Fetch the history of two commits; return where they parted."""
+        with self._errors(f"find where {one[:12]} and {other[:12]} parted"):
+            # Without a depth of its own a fetch into a shallow repository keeps it shallow.
+            depth = ["--unshallow"] if Path(self._folder.name, "shallow").exists() else []
+            self._repo.git.fetch("--quiet", "--no-tags", *depth, self.url, one, other)
+            return str(self._repo.git.merge_base(one, other))
+
     def read(self, commit: str, path: str) -> str | None:
         """Return the text of a file at a fetched commit, or None where there is none. A link is no file."""
         with self._errors(f"read {path} at {commit[:12]}"):

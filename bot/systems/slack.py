@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.settings import Slack
 
@@ -22,15 +21,6 @@ _TRY_AGAIN = {
     "service_unavailable",
     "request_timeout",
 }
-
-
-@dataclass(frozen=True)
-class Message:
-    """What is said. ``key`` is unique for what happened, so that nobody is told the same thing twice."""
-
-    key: str
-    text: str
-    blocks: tuple[dict[str, Any], ...] = ()
 
 
 class SlackChannel:
