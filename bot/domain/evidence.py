@@ -49,6 +49,7 @@ class CheckResult(BaseModel):
     version: int
     digest: str
     findings: tuple[Finding, ...]
+    at: datetime
     latency: Latency | None = None
 
     @property
@@ -79,12 +80,21 @@ class Evidence(BaseModel):
     at: datetime
     expires: datetime
     checks: tuple[CheckResult, ...]
+    problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
 
     @property
     def passed(self) -> bool:
-        """Whether all three checks are there and passed."""
+        """Whether all three checks are there and passed, and nothing else was wrong."""
         found = {result.check for result in self.checks}
-        return found == set(CHECKS) and all(result.passed for result in self.checks)
+        return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+
+
+def latest(results: Iterable[CheckResult]) -> list[CheckResult]:
+    """Return the newest result of each check of each entry: a job that was run again replaces what it found."""
+    newest: dict[tuple[str, Section, str, CheckName], CheckResult] = {}
+    for result in sorted(results, key=lambda result: result.at):
+        newest[(result.environment, result.section, result.model, result.check)] = result
+    return list(newest.values())
 
 
 def missing(results: Iterable[CheckResult], expected: Iterable[tuple[str, Section, str]]) -> list[str]:

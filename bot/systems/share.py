@@ -252,6 +252,13 @@ class ModelRepository:
             path.rename(trash)
             shutil.rmtree(trash)
 
+    def names_of(self, model: str) -> list[str]:
+        """Return the names in Triton's root under which versions of this model are published, sorted.
+
+        The dot cannot occur in a model's own name: ``churn.1a2b3c4d`` is churn with another configuration.
+        """
+        return [name for name in self.models() if name == model or name.startswith(f"{model}.")]
+
     def models(self) -> list[str]:
         """Return the names of all models in Triton's root, sorted."""
         with self._errors("list the model repository"):

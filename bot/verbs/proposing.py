@@ -69,10 +69,11 @@ def put_proposal(
     branch: str,
     title: str,
     body: str,
-) -> Proposed:
+) -> Proposed | None:
     """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
 
-    Adopts what exists: the same edits on a main whose file did not move since leave everything as it is.
+    Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
+    since leave everything as it is.
     """
     from bot.systems.git import Moved
 
@@ -81,6 +82,8 @@ def put_proposal(
         head = repository.head()
         before = repository.read(head, path)
         after = _edited(before or f"environment: {settings.environment}\n", path, edits)
+        if after == before:
+            return None
         there = repository.branch(branch)
         existing = open_proposal(github, branch)
         if there is not None and existing is not None:

@@ -431,7 +431,7 @@ class Rollout:
             # What users get is right already; the next run tries again to make Git say so, too.
             self.say(words.could_not_revert(change, error))
             return ""
-        return proposed.pull_request.url
+        return proposed.pull_request.url if proposed else ""
 
     def _reason(self, change: Change) -> str:
         event = self.ledger.quarantined().get(change.after.digest) if change.after else None

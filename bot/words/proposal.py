@@ -166,8 +166,8 @@ def _way_back(facts: Facts) -> str:
     command = f"promobot rollback {change.model} --env {change.environment}"
     return (
         f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: press **Revert** below "
-        f"after the merge, or run\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert "
-        f"is merged."
+        f"after the merge, or run\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before "
+        f"the revert is merged."
     )
 
 
