@@ -224,7 +224,9 @@ def _run(
         registered = registry.version(change.model, entry.version)
         package = registry.package(registered)
         findings.append(_finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"))
-        if package.digest != entry.digest:
+        # What may not run anywhere must not be loaded here either, whatever the job READY says at the same time.
+        findings += _allowed(settings, registry, registered, package)
+        if not all(finding.passed for finding in findings):
             return findings, None
         on_staging = f"{change.model}.check-{pull_request}-{name}"
         with _on_staging(settings, registry, registered, package, on_staging) as triton:
@@ -274,10 +276,7 @@ def _ready(
     yield _finding("file list", listed == there, words.file_list(listed, there))
     yield _finding("size", package.size <= settings.packages.max_bytes, f"{package.size} bytes")
     yield from _bytes(registry, registered, package)
-    allowed_types = tuple(settings.packages.file_types)
-    strange = [file.path for file in package.version_files if not file.path.endswith(allowed_types)]
-    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(allowed_types)}")
-    yield from _configuration(settings, registry, registered)
+    yield from _allowed(settings, registry, registered, package)
 
 
 def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) -> Iterator[Finding]:
@@ -293,7 +292,12 @@ def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) 
     yield _finding("every byte", not wrong, f"other bytes than listed: {', '.join(wrong)}" if wrong else total)
 
 
-def _configuration(settings: Environment, registry: Registry, registered: RegisteredVersion) -> Iterator[Finding]:
+def _allowed(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, package: Package
+) -> Iterator[Finding]:
+    allowed_types = tuple(settings.packages.file_types)
+    strange = [file.path for file in package.version_files if not file.path.endswith(allowed_types)]
+    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(allowed_types)}")
     try:
         config = parse_config(registry.read(registered, CONFIG_FILE).decode())
     except ValueError as error:
