@@ -15,8 +15,9 @@ from pathlib import Path
 
 ACT = Path(sys.executable).parent / "act"
 
-TRACKING_VARIABLE = "RUNNER_TRACKING_ID"
-"""GitHub's runner marks every process of a run with this variable too, to find those that were left behind."""
+TRACKING_VARIABLE = "FORGE_TRACKING_ID"
+"""Marks every process of a run, to find those that are left behind. (GitHub's runner does the same with
+RUNNER_TRACKING_ID, which act empties.)"""
 
 GRACE_SECONDS = 5.0
 
@@ -90,6 +91,11 @@ def start(invocation: Invocation) -> subprocess.Popen[str]:
         "XDG_CACHE_HOME": str(invocation.home / ".cache"),
         "XDG_CONFIG_HOME": str(invocation.home / ".config"),
         "LANG": "C.UTF-8",
+        # act gives steps a terminal, which GitHub does not: nothing may wait for a key or page its output.
+        "TERM": "dumb",
+        "PAGER": "cat",
+        "GIT_PAGER": "cat",
+        "GIT_TERMINAL_PROMPT": "0",
         TRACKING_VARIABLE: invocation.tracking_id,
     }
     write_files(invocation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import zlib
 from datetime import UTC, datetime
@@ -137,4 +136,4 @@ class Runs:
             folder.mkdir(exist_ok=True)
             draft = folder / "run.new"
             draft.write_bytes(run.model_dump_json(indent=1).encode())
-            os.replace(draft, folder / "run.json")
+            draft.replace(folder / "run.json")

@@ -17,6 +17,8 @@ SET_UP, COMPLETE = "--setup-job", "--complete-job"
 # GitHub's step is green when `continue-on-error` lets the job go on; act reports the outcome instead.
 _CONTINUED = "Failed but continue next step"
 _ANNOTATION_LEVELS = {"error": "failure", "warning": "warning", "notice": "notice"}
+# Steps have a terminal under act, so some programs colour what they say.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _LOGGED_COMMANDS = {"error", "warning", "notice", "debug", "group", "endgroup"}
 
 
@@ -118,7 +120,7 @@ def advance(job: Job, message: Message, *, at: datetime) -> tuple[Job, list[str]
     if message.command in _LOGGED_COMMANDS:
         return _annotated(job, message), [f"##[{message.command}]{message.argument}"]
     if message.is_output:
-        return job, message.text.rstrip("\n").split("\n")
+        return job, _CONTROL.sub("", message.text).rstrip("\n").split("\n")
     if message.text.strip() == _CONTINUED:
         return _with_step(job, message.step_path[0], conclusion="success"), []
     if message.level == "error" and not message.command:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
@@ -56,6 +57,7 @@ def application(forge: Forge) -> FastAPI:
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
+    app.add_middleware(JsonWhateverItSays)
     api = APIRouter(prefix=API)
     # Order matters where a reference may hold slashes: `/commits/{ref}/status` before `/commits/{ref}`.
     for router in (checks.router, pulls.router, issues.router, actions.router, repository.router):
@@ -67,6 +69,19 @@ def application(forge: Forge) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_body)
     app.add_exception_handler(HTTPException, _refuse_path)
     return app
+
+
+class JsonWhateverItSays:
+    """GitHub reads every API request's body as JSON, also what curl calls a form."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(API):
+            headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
 
 
 def _refuse(request: Request, error: Exception) -> Response:

@@ -436,9 +436,8 @@ class Forge:
             if declared.required and not given.get(declared.name):
                 raise unprocessable(f"Required input '{declared.name}' not provided")
             if declared.kind == "choice" and declared.name in given and given[declared.name] not in declared.options:
-                raise unprocessable(
-                    f"Provided value '{given[declared.name]}' for input '{declared.name}' not in the list of allowed values"
-                )
+                value = f"Provided value '{given[declared.name]}' for input '{declared.name}'"
+                raise unprocessable(f"{value} not in the list of allowed values")
         runs = self.actions.fire(events.dispatched(self, path, workflow.name, ref=full, sha=sha, inputs=given, by=by))
         if not runs:
             raise ApiError(403, "Actions has been disabled for this repository.")

@@ -197,9 +197,7 @@ _LINK = re.compile(
 )
 _BARE = re.compile(r"(?<![\"'=>\w/])(https?://[^\s<]+?)(?=[.,;:!?)]*(?:\s|$|&lt;|<))")
 _TAGS = re.compile(r"&lt;(/?)(br|sub|sup|kbd|b|i|em|strong|code|del|ins)\s*/?&gt;", re.IGNORECASE)
-_EMOJI = {
-    "white_check_mark": "✅", "x": "❌", "warning": "⚠️", "rocket": "🚀", "hourglass": "⌛", "rewind": "⏪", "mag": "🔍",
-}  # fmt: skip
+_EMOJI = {"white_check_mark": "✅", "x": "❌", "warning": "⚠️", "rocket": "🚀", "hourglass": "⌛", "rewind": "⏪"}
 
 
 def _inline(text: str) -> str:

@@ -64,8 +64,8 @@ def _page(forge: Forge, title: str, here: str, body: str, *, is_changing: bool =
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)} · {forge.repository}</title>'
         f"<style>{STYLE}</style></head><body>"
-        f'<header class="top"><div class="wide"><div class="path">{escape(owner)} / <a href="{base}"><b>{escape(name)}</b></a>'
-        f'</div><nav>{navigation}</nav></div></header><main><div class="wide">{body}</div></main></body></html>'
+        f'<header class="top"><div class="wide"><div class="path">{escape(owner)} / '
+        f'<a href="{base}"><b>{escape(name)}</b></a></div><nav>{navigation}</nav></div></header><main><div class="wide">{body}</div></main></body></html>'
     )
 
 
@@ -126,8 +126,8 @@ def commit(forge: Shown, sha: str) -> HTMLResponse:
     files = forge.git.diff(found.parents[0] if found.parents else EMPTY_TREE, full)
     message = found.message.partition("\n")[2].strip()
     body = (
-        f"<h1>{escape(found.title)}</h1><p class=quiet>{escape(found.author.name)} committed {_time(found.committed_at)} · "
-        f"<span class=sha>{full}</span></p>{f'<pre>{escape(message)}</pre>' if message else ''}"
+        f"<h1>{escape(found.title)}</h1><p class=quiet>{escape(found.author.name)} committed "
+        f"{_time(found.committed_at)} · <span class=sha>{full}</span></p>{f'<pre>{escape(message)}</pre>' if message else ''}"
         f"{_checks(forge, full)}{_files(files)}"
     )
     return _page(forge, found.title, "Code", body)
@@ -307,8 +307,8 @@ def _mark_of_commit(forge: Forge, sha: str) -> str:
 def _files(files: list[FileChange]) -> str:
     shown = "".join(
         f"<div class=box><div class=head><code>{escape(f'{file.previous_path} → ' if file.previous_path else '')}"
-        f"{escape(file.path)}</code> <span class=quiet>{file.status}</span> <span class='count plus'>+{file.additions}</span> "
-        f"<span class='count minus'>−{file.deletions}</span></div>{_diff(file.patch)}</div>"
+        f"{escape(file.path)}</code> <span class=quiet>{file.status}</span> "
+        f"<span class='count plus'>+{file.additions}</span> <span class='count minus'>−{file.deletions}</span></div>{_diff(file.patch)}</div>"
         for file in files
     )
     return f"<h2>Changed files ({len(files)})</h2>{shown}"
@@ -342,7 +342,8 @@ def all_runs(forge: Shown) -> HTMLResponse:
     rows = "".join(
         f"<div class=row>{_mark(run.conclusion or run.status)}<span class=grow>"
         f'<a href="/{forge.repository}/actions/runs/{run.id}"><b>{escape(run.title)}</b></a><br>'
-        f"<span class=quiet>{escape(run.workflow_name)} #{run.number}: {run.event} by {escape(run.actor)}</span></span>"
+        f"<span class=quiet>{escape(run.workflow_name)} #{run.number}: {run.event} by {escape(run.actor)}"
+        f"</span></span>"
         f"<span class=quiet><code>{escape(run.head_branch)}</code> {_time(run.created_at)}</span></div>"
         for run in runs
     )
@@ -366,8 +367,8 @@ def run_page(forge: Shown, identifier: int) -> HTMLResponse:
         if job.summary
     )
     notes = "".join(
-        f"<div class=row>{_mark('failure' if note.level == 'failure' else 'neutral')}<span class=grow><b>{escape(job.name)}"
-        f"</b><br>{escape(note.message)}</span><span class=quiet>{escape(note.path)}:{note.line}</span></div>"
+        f"<div class=row>{_mark('failure' if note.level == 'failure' else 'neutral')}<span class=grow>"
+        f"<b>{escape(job.name)}</b><br>{escape(note.message)}</span><span class=quiet>{escape(note.path)}:{note.line}</span></div>"
         for job in run.jobs
         for note in job.annotations
     )
@@ -419,9 +420,10 @@ def _run_head(forge: Forge, run: Run) -> str:
     pulls = " ".join(f'<a href="{base}/pull/{number}">#{number}</a>' for number in run.pulls)
     problem = f"<div class=problem>{escape(run.problem)}</div>" if run.problem else ""
     return (
-        f'<h1><a href="{base}/actions/runs/{run.id}">{escape(run.title)}</a> <span class=number>#{run.number}</span></h1>'
-        f'<p><span class="state {word}">{word.replace("_", " ").title()}</span> {escape(run.workflow_name)} · {run.event} '
-        f"by <b>{escape(run.actor)}</b> {_time(run.created_at)} · {pulls} <code>{escape(run.head_branch)}</code> "
+        f'<h1><a href="{base}/actions/runs/{run.id}">{escape(run.title)}</a> '
+        f"<span class=number>#{run.number}</span></h1>"
+        f'<p><span class="state {word}">{word.replace("_", " ").title()}</span> {escape(run.workflow_name)} · '
+        f"{run.event} by <b>{escape(run.actor)}</b> {_time(run.created_at)} · {pulls} <code>{escape(run.head_branch)}</code> "
         f"{_sha(forge, run.head_sha)}</p>{problem}"
     )
 
@@ -444,8 +446,8 @@ def _log_line(line: str) -> str:
 
 def _commit_row(forge: Forge, commit: Commit) -> str:
     return (
-        f'<div class=row><span class=grow><a href="/{forge.repository}/commit/{commit.sha}">{escape(commit.title)}</a><br>'
-        f"<span class=quiet>{escape(commit.author.name)}, {_time(commit.committed_at)}</span></span>"
+        f'<div class=row><span class=grow><a href="/{forge.repository}/commit/{commit.sha}">'
+        f"{escape(commit.title)}</a><br><span class=quiet>{escape(commit.author.name)}, {_time(commit.committed_at)}</span></span>"
         f"{_mark_of_commit(forge, commit.sha)}{_sha(forge, commit.sha)}</div>"
     )
 

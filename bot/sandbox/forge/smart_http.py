@@ -105,8 +105,9 @@ async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:
     # Git may end before it has read everything, when it has refused.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         async for chunk in request.stream():
-            process.stdin.write(chunk)
-            await process.stdin.drain()
+            if chunk and not process.stdin.is_closing():
+                process.stdin.write(chunk)
+                await process.stdin.drain()
     process.stdin.close()
 
 

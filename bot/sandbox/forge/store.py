@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -195,4 +194,4 @@ class Store:
         # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.
         draft = self._file.with_suffix(".new")
         draft.write_bytes(self._state.model_dump_json(indent=1).encode())
-        os.replace(draft, self._file)
+        draft.replace(self._file)

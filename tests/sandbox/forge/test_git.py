@@ -31,7 +31,9 @@ def test_a_commit_is_fetched_by_its_sha_also_when_no_branch_has_it(
     assert other.git("rev-parse", "FETCH_HEAD") == lost
 
 
-def test_force_with_lease_replaces_a_branch_only_if_nobody_else_pushed(server: Server, clone: Clone, tmp_path: Path) -> None:
+def test_force_with_lease_replaces_a_branch_only_if_nobody_else_pushed(
+    server: Server, clone: Clone, tmp_path: Path
+) -> None:
     clone.branch("feature", {"a.txt": "1\n"})
     other = clone_of(server, tmp_path / "other")
     other.git("checkout", "--quiet", "feature")

@@ -39,7 +39,9 @@ def test_a_pull_request_is_opened_found_edited_and_closed(repo: github.Repositor
     assert [commit.sha for commit in pull.get_commits()] == [head]
 
 
-def test_a_second_pull_request_for_the_same_branch_is_refused(repo: github.Repository.Repository, clone: Clone) -> None:
+def test_a_second_pull_request_for_the_same_branch_is_refused(
+    repo: github.Repository.Repository, clone: Clone
+) -> None:
     clone.branch("feature", {"a.txt": "1\n"})
     repo.create_pull(base="main", head="feature", title="One", body="")
 
@@ -104,7 +106,9 @@ def test_merging_makes_a_merge_commit_with_both_parents(repo: github.Repository.
     assert again.value.status == 405
 
 
-def test_squashing_makes_one_commit_and_rebasing_one_of_each(repo: github.Repository.Repository, clone: Clone) -> None:
+def test_squashing_makes_one_commit_and_rebasing_one_of_each(
+    repo: github.Repository.Repository, clone: Clone
+) -> None:
     for name in ("squashed", "rebased"):
         clone.git("checkout", "--quiet", "-B", name, "main")
         clone.commit(f"{name} one", {f"{name}1.txt": "1\n"})
@@ -169,7 +173,9 @@ def test_neighbouring_changes_merge_one_after_the_other(repo: github.Repository.
     assert "line two\n" in merged and "line fifteen\n" in merged
 
 
-def test_a_push_to_the_branch_moves_the_pull_request_and_its_refs(repo: github.Repository.Repository, clone: Clone) -> None:
+def test_a_push_to_the_branch_moves_the_pull_request_and_its_refs(
+    repo: github.Repository.Repository, clone: Clone
+) -> None:
     clone.branch("feature", {"a.txt": "1\n"})
     pull = repo.create_pull(base="main", head="feature", title="A", body="")
     clone.git("checkout", "--quiet", "feature")
@@ -182,7 +188,9 @@ def test_a_push_to_the_branch_moves_the_pull_request_and_its_refs(repo: github.R
     assert clone.git("ls-remote", "origin", "refs/pull/1/merge").startswith(pull.merge_commit_sha)
 
 
-def test_pushing_a_pull_requests_commits_to_main_marks_it_merged(repo: github.Repository.Repository, clone: Clone) -> None:
+def test_pushing_a_pull_requests_commits_to_main_marks_it_merged(
+    repo: github.Repository.Repository, clone: Clone
+) -> None:
     clone.branch("feature", {"a.txt": "1\n"})
     repo.create_pull(base="main", head="feature", title="A", body="")
     clone.git("push", "origin", "feature:main")
@@ -202,7 +210,9 @@ def test_deleting_the_branch_closes_the_pull_request(repo: github.Repository.Rep
     assert refused.value.status == 422
 
 
-def test_lists_come_in_pages_that_pygithub_follows(repo: github.Repository.Repository, server: Server, clone: Clone) -> None:
+def test_lists_come_in_pages_that_pygithub_follows(
+    repo: github.Repository.Repository, server: Server, clone: Clone
+) -> None:
     clone.branch("feature", {"a.txt": "1\n"})
     pull = repo.create_pull(base="main", head="feature", title="A", body="")
     for number in range(35):
@@ -285,7 +295,12 @@ def test_statuses_and_checks_of_a_commit(repo: github.Repository.Repository, clo
     assert pull.mergeable_state == "unstable"
     check.edit(conclusion="success", output={"title": "Loaded", "summary": "in 2 s"})
     [found] = commit.get_check_runs()
-    assert (found.name, found.status, found.conclusion, found.output.title) == ("load", "completed", "success", "Loaded")
+    assert (found.name, found.status, found.conclusion, found.output.title) == (
+        "load",
+        "completed",
+        "success",
+        "Loaded",
+    )
     pull.update()
     assert pull.mergeable_state == "clean"
 
@@ -317,7 +332,9 @@ def test_branches_are_compared_from_where_they_parted(repo: github.Repository.Re
     assert repo.compare("main", "main").status == "identical"
 
 
-def test_renames_deletions_and_binary_files_have_their_words(repo: github.Repository.Repository, clone: Clone) -> None:
+def test_renames_deletions_and_binary_files_have_their_words(
+    repo: github.Repository.Repository, clone: Clone
+) -> None:
     clone.commit("Base", {"old.txt": "a\nb\nc\nd\n", "gone.txt": "x\n"})
     clone.git("push", "origin", "main")
     clone.git("checkout", "--quiet", "-B", "feature")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import Field
 
 from bot.sandbox.actions.records import Job, Run
 from bot.sandbox.forge.answers import Json
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/repos/{owner}/{name}/actions")
 
 class Dispatch(Body):
     ref: str
-    inputs: dict[str, str | bool | int | float] = {}
+    inputs: dict[str, str | bool | int | float] = Field(default_factory=dict)
     return_run_details: bool = False
 
 

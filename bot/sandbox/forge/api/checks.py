@@ -71,6 +71,7 @@ def create_status(repository: Repository, person: Writer, sha: str, new: NewStat
 
 
 @router.get("/commits/{ref:path}/statuses")
+@router.get("/statuses/{ref:path}")  # where it was once; PyGithub still asks here
 def list_statuses(repository: Repository, _: Anyone, pages: Paged, ref: str) -> list[Json]:
     return pages.of(repository.store.statuses(_sha(repository, ref)), repository.answers.status)
 
@@ -81,10 +82,8 @@ def get_combined_status(repository: Repository, _: Anyone, pages: Paged, ref: st
     sha = _sha(repository, ref)
     latest = {status.context: status for status in reversed(repository.store.statuses(sha))}
     states = {status.state for status in latest.values()}
-    if states & {"error", "failure"}:
-        combined = "failure"
-    else:
-        combined = "success" if states == {"success"} else "pending"
+    sum_of_all_green = "success" if states == {"success"} else "pending"
+    combined = "failure" if states & {"error", "failure"} else sum_of_all_green
     return {
         "state": combined,
         "statuses": pages.of(list(latest.values()), repository.answers.status),
