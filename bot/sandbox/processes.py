@@ -193,15 +193,24 @@ class Processes:
         living = self._living(self.recorded())
         return [process for process, pids in living.items() if pids]
 
-    def stop(
-        self, processes: Iterable[Process] | None = None, *, deadline_seconds: float = STOP_DEADLINE_SECONDS
-    ) -> list[str]:
+    def stop(self, processes: Iterable[Process] | None = None) -> list[str]:
         """Stop these processes (by default all) with what they started; return the names of those that lived.
 
-        All get SIGTERM at once, what they started only when they left it behind; whoever lives after the deadline
-        gets SIGKILL. Safe to run twice.
+        Their records go too. Safe to run twice.
         """
         stopping = self.recorded() if processes is None else list(processes)
+        lived = self.halt(stopping)
+        for process in stopping:
+            self._record(process.part.name).unlink(missing_ok=True)
+        return lived
+
+    def halt(self, stopping: Iterable[Process], *, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> list[str]:
+        """Stop these processes and keep their records, so that the same parts can be started again.
+
+        All get SIGTERM at once, what they started only when they left it behind; whoever lives after the deadline
+        gets SIGKILL.
+        """
+        stopping = list(stopping)
         lived = [process.part.name for process, pids in self._living(stopping).items() if pids]
         deadline = time.monotonic() + deadline_seconds
         asked: set[int] = set()
@@ -214,8 +223,6 @@ class Processes:
                     os.kill(pid, signal.SIGKILL if overdue else signal.SIGTERM)
             asked |= pids
             time.sleep(POLL_SECONDS)
-        for process in stopping:
-            self._record(process.part.name).unlink(missing_ok=True)
         return lived
 
     def log(self, name: str) -> Path:
@@ -305,14 +312,14 @@ def run_at_once(calls: Iterable[Callable[[], None]], *, on_failure: Callable[[],
             thread.start()
         while any(thread.is_alive() for thread in threads) and not failed.is_set():
             failed.wait(POLL_SECONDS)
+        if failures:
+            raise failures[0]
     except BaseException:
         on_failure()
-        raise
-    if failures:
-        on_failure()
         for thread in threads:
-            thread.join(timeout=JOIN_SECONDS)
-        raise failures[0]
+            if thread.ident is not None:
+                thread.join(timeout=JOIN_SECONDS)
+        raise
 
 
 def _first(living: Mapping[Process, list[int]]) -> set[int]:
