@@ -1,0 +1,277 @@
+"""Python environments that a sandbox needs beside the bot's own, made once and kept in the user's cache.
+
+``triton`` is what the Triton server and its Python backend run in (numpy 1, which the bot must not be held to), and
+``runner`` is what a GitHub Actions runner of ours has: the bot's own dependencies and nothing else, so that a verb
+which quietly needs a training framework fails here as it would there.
+
+An environment's directory carries a hash of everything that it is made from, so a changed lock is a new environment.
+It is built in place (a virtual environment does not survive being moved) under an exclusive lock, and counts as built
+only when its marker file is there: several sandboxes may ask at once, none gets half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import OutsideError, Refused, Unavailable
+
+CACHE_VARIABLE = "XDG_CACHE_HOME"
+MARKER = ".complete"
+TRITON_LOCK = Path(__file__).with_name("triton.lock")
+TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
+PROJECT = Path(__file__).parents[2]
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A finished Python environment."""
+
+    directory: Path
+
+    @property
+    def bin(self) -> Path:
+        """Where its programs are. First on PATH, it also makes an embedded Python find its packages."""
+        return self.directory / "bin"
+
+    @property
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        return self.directory / "lib" / f"python{_python_version()}" / "site-packages"
+
+
+def cache_directory() -> Path:
+    """Return ``$XDG_CACHE_HOME/promobot``, by default ``~/.cache/promobot``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache") / "promobot"
+
+
+def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
+    """Return the environment of the Triton server, made first where it does not exist.
+
+    Raises Refused where no Triton is to be had for this machine or Python, Unavailable when a download failed.
+    """
+    _check_triton_runs_here()
+
+    def install(environment: Environment) -> None:
+        # nvidia-pytriton's own requirements hold nothing that the server needs.
+        _uv(
+            "pip",
+            "install",
+            "--no-deps",
+            "--require-hashes",
+            "--compile-bytecode",
+            "-r",
+            str(TRITON_LOCK),
+            into=environment,
+            cancelled=cancelled,
+        )
+        server = triton_server(environment)
+        stub = server / "python_backend_stubs" / _python_version() / "triton_python_backend_stub"
+        if not stub.is_file():
+            raise Refused(
+                f"nvidia-pytriton has no Python backend for Python {_python_version()}",
+                next_step="run the sandbox with Python 3.11",
+            )
+        _copy_executable(stub, server / "backends" / "python" / stub.name)
+        _copy_executable(server / "bin" / "tritonserver", server / "bin" / "tritonserver")
+        backend = server / "backends" / "onnxruntime" / "model.py"
+        backend.parent.mkdir()
+        shutil.copyfile(TRITON_BACKEND, backend)
+
+    made_from = (TRITON_LOCK.read_bytes(), TRITON_BACKEND.read_bytes())
+    return _environment("triton", made_from, install, progress=progress, cancelled=cancelled)
+
+
+def triton_server(environment: Environment) -> Path:
+    """Return the directory of the Triton server in the environment: ``bin``, ``backends`` and so on."""
+    return environment.site_packages / "pytriton" / "tritonserver"
+
+
+def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
+    """Return the environment that workflows run in, made first where it does not exist.
+
+    Raises Refused when the bot does not run from a clone, Unavailable when a download failed.
+    """
+    project, lock = PROJECT / "pyproject.toml", PROJECT / "requirements.lock"
+    if not project.is_file() or not lock.is_file():
+        raise Refused(
+            f"the sandbox needs {project.name} and {lock.name}, and {PROJECT} does not have both",
+            next_step="run it from a clone of the repository, installed with pip install -e",
+        )
+
+    def install(environment: Environment) -> None:
+        # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
+        _uv(
+            "pip",
+            "install",
+            "--compile-bytecode",
+            "-c",
+            str(lock),
+            "-r",
+            str(project),
+            "uv",
+            into=environment,
+            cancelled=cancelled,
+        )
+
+    made_from = (project.read_bytes(), lock.read_bytes())
+    return _environment("runner", made_from, install, progress=progress, cancelled=cancelled)
+
+
+def runner_directory() -> Path:
+    """Return where :func:`runner` is or will be, without making it."""
+    project, lock = PROJECT / "pyproject.toml", PROJECT / "requirements.lock"
+    return _directory("runner", (project.read_bytes(), lock.read_bytes()))
+
+
+def libpython() -> Path:
+    """Return this Python's shared library, which Triton's Python backend is linked against.
+
+    Raises Refused that says what to install where there is none.
+    """
+    name = f"libpython{_python_version()}.so.1.0"
+    configured = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL")]
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    folders = [Path(sys.base_prefix) / "lib", *(Path(folder) for folder in configured if folder)]
+    for folder in folders:
+        for candidate in (folder / name, folder / multiarch / name):
+            if candidate.is_file():
+                return candidate
+    raise Refused(
+        f"{name} is in none of {', '.join(sorted({str(folder) for folder in folders}))}; "
+        "Triton's Python backend is linked against it",
+        next_step=f"install it (Debian, Ubuntu: apt-get install libpython{_python_version()}), or use a Python that "
+        "was built with --enable-shared",
+    )
+
+
+def bytecode_variables() -> Mapping[str, str]:
+    """Return environment variables that let this Python's programs keep their compiled form.
+
+    Where ``PYTHONDONTWRITEBYTECODE`` is set and the packages came uncompiled (uv does that), each start compiles
+    everything again: MLflow takes 6 seconds to import instead of 2. Then the compiled form goes to our own cache.
+    """
+    probe = importlib.util.find_spec("pydantic")
+    compiled = probe is not None and probe.cached is not None and Path(probe.cached).is_file()
+    if compiled or not sys.dont_write_bytecode:
+        return {}
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache_directory() / "bytecode")}
+
+
+def _environment(
+    name: str,
+    made_from: Sequence[bytes],
+    install: Callable[[Environment], None],
+    *,
+    progress: Callable[[str], None],
+    cancelled: Callable[[], bool],
+) -> Environment:
+    directory = _directory(name, made_from)
+    environment = Environment(directory)
+    if (directory / MARKER).exists():
+        return environment
+    with _locked(directory.with_name(f"{directory.name}.lock"), cancelled=cancelled):
+        if (directory / MARKER).exists():  # somebody else made it while we waited
+            return environment
+        progress(f"making the {name} environment, once: {directory}")
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            _uv("venv", "--python", sys.executable, str(directory), into=None, cancelled=cancelled)
+            install(environment)
+            (directory / MARKER).touch()
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+    return environment
+
+
+def _directory(name: str, made_from: Sequence[bytes]) -> Path:
+    parts = (*made_from, f"{sys.version} {sys.base_prefix}".encode())
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    return cache_directory() / f"{name}-{digest[:16]}"
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock file exclusively; the system gives it back if this process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                _stop_if(cancelled)
+                time.sleep(POLL_SECONDS)
+        yield
+
+
+def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]) -> None:
+    program = Path(sys.executable).with_name("uv")
+    if not program.is_file():
+        raise Refused(
+            f"{program} is missing", next_step="install the sandbox's packages: pip install -e '.[sandbox]'"
+        )
+    variables = {**os.environ, "UV_NO_PROGRESS": "1"}
+    variables.pop("PYTHONPATH", None)
+    if into is not None:
+        variables["VIRTUAL_ENV"] = str(into.directory)
+    if "PIP_INDEX_URL" in variables:  # who told pip of a mirror means it for uv too
+        variables.setdefault("UV_DEFAULT_INDEX", variables["PIP_INDEX_URL"])
+    command = [str(program), *arguments]
+    with subprocess.Popen(
+        command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if cancelled():
+                    process.terminate()
+    _stop_if(cancelled)
+    if process.returncode != 0:
+        end = "\n".join(output.rstrip().splitlines()[-12:])
+        raise Unavailable(
+            f"uv {' '.join(arguments[:2])} failed:\n{end}",
+            system="uv",
+            next_step="check that the package index can be reached, then try again",
+        )
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise OutsideError("stopped on the way", system="environments")
+
+
+def _check_triton_runs_here() -> None:
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        raise Refused(
+            f"Triton runs on Linux on x86-64 or arm64, this is {platform.system()} on {platform.machine()}",
+            next_step="run the sandbox in a container or a virtual machine of Linux",
+        )
+
+
+def _copy_executable(source: Path, target: Path) -> None:
+    """Copy and make executable, as a new file: uv links installed files to its cache, whose modes are not ours."""
+    beside = target.with_name(f"{target.name}.new")
+    shutil.copyfile(source, beside)
+    beside.chmod(0o755)
+    beside.replace(target)
+
+
+def _python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,73 @@
+"""The MLflow server of a sandbox: SQLite, artifacts through the server, one process.
+
+``python -m bot.sandbox.mlflow`` is ``mlflow server`` without its first half. That command imports MLflow, prepares
+the database, and then starts uvicorn in a second process, which imports MLflow again: twice three seconds. Here the
+same application runs in the one process. What MLflow passes between its two halves are environment variables whose
+names are in ``mlflow.server.constants``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+
+from bot.sandbox import environments
+from bot.sandbox.processes import HOST, Part
+
+SETTINGS = {
+    # Jobs are for GenAI evaluation: eight more processes, and 2 GB.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def part(name: str, *, directory: Path, port: int) -> Part:
+    """Return the server that keeps everything in ``directory``."""
+    return Part(
+        name=name,
+        command=(sys.executable, "-m", "bot.sandbox.mlflow", "--directory", str(directory), "--port", str(port)),
+        port=port,
+        # Unlike /health it needs the database.
+        ready_path="/api/2.0/mlflow/experiments/get?experiment_id=0",
+        variables={**SETTINGS, **environments.bytecode_variables()},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m bot.sandbox.mlflow", description="MLflow in one process.")
+    parser.add_argument("--directory", type=Path, required=True, help="where the database and the artifacts lie")
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args(arguments)
+    directory: Path = options.directory.resolve()
+    (directory / "artifacts").mkdir(parents=True, exist_ok=True)
+    os.environ.update(SETTINGS)
+
+    # Thousands of modules make millions of objects that all stay: looking for garbage among them is half the time.
+    gc.disable()
+    import uvicorn
+    from mlflow.server import constants, handlers
+
+    os.environ.update(
+        {
+            constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{directory / 'mlflow.db'}",
+            constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
+            constants.ARTIFACTS_DESTINATION_ENV_VAR: str(directory / "artifacts"),
+            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        }
+    )
+    from mlflow.server.fastapi_app import app
+
+    handlers.initialize_backend_stores(os.environ[constants.BACKEND_STORE_URI_ENV_VAR])
+    gc.freeze()
+    gc.enable()
+    uvicorn.run(app, host=HOST, port=options.port, ws="none", log_level="info")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

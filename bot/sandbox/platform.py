@@ -1,0 +1,542 @@
+"""The whole platform on one machine: real processes on free ports of 127.0.0.1, everything in one directory.
+
+DIR/endpoints.json      where everything is, while it runs (mode 600: it holds tokens)
+DIR/promobot.env        what the bot's verbs need in a shell: ". DIR/promobot.env"
+DIR/sandbox.json        ports and tokens, kept so that the same sandbox can be started again
+DIR/share, DIR/records  what the real platform has as a shared volume and as a record store
+DIR/forge, mlflow, slack
+DIR/logs, DIR/pids      one log and one record for each process
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import secrets
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bot.domain.names import check_environment_name
+from bot.errors import InvalidInput, Refused
+from bot.sandbox import environments, mlflow, triton
+from bot.sandbox.processes import HOST, Part, Ports, Process, Processes, answers, run_at_once, write_private
+
+REPOSITORY = "promobot/models"
+OWNER = "alex"
+BOT = "promobot[bot]"
+PEOPLE = (OWNER, "sam", BOT)
+STAGING = "staging"
+PARTS = frozenset({"forge", "mlflow", "slack", "triton", "gateway"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many Tritons and gateways serve each environment."""
+
+    tritons: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"dev": 1, "prod": 1}))
+    gateways: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"dev": 2, "prod": 1}))
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments, in the order in which a version goes through them."""
+        return tuple(self.tritons)
+
+
+@dataclass(frozen=True)
+class TritonEndpoint:
+    """One Triton: ``grpc`` is ``host:port``, ``http`` a URL."""
+
+    name: str
+    grpc: str
+    http: str
+
+
+@dataclass(frozen=True)
+class GatewayEndpoint:
+    """One gateway of an environment."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Tokens of this sandbox; they open nothing else. ``people`` are the forge's, by login."""
+
+    people: Mapping[str, str]
+    slack: str
+    reload: str
+
+    @classmethod
+    def new(cls) -> Secrets:
+        """Return fresh random tokens."""
+        return cls(
+            people={login: f"sandbox-{login.partition('[')[0]}-{secrets.token_hex(16)}" for login in PEOPLE},
+            slack=f"xoxb-sandbox-{secrets.token_hex(16)}",
+            reload=f"sandbox-reload-{secrets.token_hex(16)}",
+        )
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything of one sandbox is. URLs have no slash at their end; paths are absolute.
+
+    ``slack`` is the workspace's page, ``slack_channel`` the id of the channel where releases are announced.
+    """
+
+    directory: Path
+    repository: str
+    forge: str
+    mlflow: str
+    triton: Mapping[str, tuple[TritonEndpoint, ...]]
+    triton_staging: TritonEndpoint
+    gateway: Mapping[str, tuple[GatewayEndpoint, ...]]
+    slack: str
+    slack_channel: str
+    secrets: Secrets = field(repr=False)
+
+    @classmethod
+    def new(cls, directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
+        """Choose a port for everything."""
+
+        def url() -> str:
+            return f"http://{HOST}:{ports.take()}"
+
+        def triton_at(name: str) -> TritonEndpoint:
+            return TritonEndpoint(name=name, grpc=f"{HOST}:{ports.take()}", http=url())
+
+        return cls(
+            directory=directory,
+            repository=REPOSITORY,
+            forge=url(),
+            mlflow=url(),
+            triton={
+                environment: tuple(triton_at(f"triton-{environment}-{n}") for n in range(1, count + 1))
+                for environment, count in shape.tritons.items()
+            },
+            triton_staging=triton_at(f"triton-{STAGING}"),
+            gateway={
+                environment: tuple(GatewayEndpoint(f"gateway-{environment}-{n}", url()) for n in range(1, count + 1))
+                for environment, count in shape.gateways.items()
+            },
+            slack=url(),
+            slack_channel="C0RELEASES",
+            secrets=Secrets.new(),
+        )
+
+    @property
+    def clone_url(self) -> str:
+        """Git's address of the repository; the password is any of the people's tokens."""
+        return f"{self.forge}/{self.repository}.git"
+
+    @property
+    def slack_api(self) -> str:
+        """Base URL of Slack's Web API, for ``WebClient(base_url=…)``."""
+        return f"{self.slack}/api/"
+
+    @property
+    def share(self) -> Path:
+        """The shared volume."""
+        return self.directory / "share"
+
+    @property
+    def records(self) -> Path:
+        """The record store."""
+        return self.directory / "records"
+
+    @property
+    def tritons(self) -> tuple[tuple[str, TritonEndpoint], ...]:
+        """Every Triton with the environment that it serves, staging included."""
+        serving = [(name, one) for name, several in self.triton.items() for one in several]
+        return ((STAGING, self.triton_staging), *serving)
+
+    def model_repository(self, environment: str) -> Path:
+        """Return what the environment's Tritons serve from; ``staging`` is one too."""
+        return self.share / "model-repo" / environment
+
+    def state(self, environment: str) -> Path:
+        """Return the bot's own directory of the environment on the share."""
+        return self.share / "promobot" / environment
+
+    def variables(self, *, login: str = OWNER) -> dict[str, str]:
+        """Return the environment variables with which that person's shell runs the bot's verbs."""
+        return {
+            "GITHUB_TOKEN": self.secrets.people[login],
+            "SLACK_BOT_TOKEN": self.secrets.slack,
+            "PROMOBOT_RELOAD_TOKEN": self.secrets.reload,
+            **self.plain_variables(),
+        }
+
+    def plain_variables(self) -> dict[str, str]:
+        """Return those of the variables that are no secrets."""
+        return {
+            "SLACK_API_URL": self.slack_api,
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        }
+
+    def ports(self) -> list[int]:
+        """Return every port of the sandbox."""
+        gateways = [one.url for several in self.gateway.values() for one in several]
+        tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
+        return [_port(address) for address in (self.forge, self.mlflow, self.slack, *gateways, *tritons)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``endpoints.json``, without ``pids``."""
+        return {
+            "directory": str(self.directory),
+            "forge": self.forge,
+            "forge_token": self.secrets.people[OWNER],
+            "repository": self.repository,
+            "clone_url": self.clone_url,
+            "mlflow": self.mlflow,
+            "triton": {name: [asdict(one) for one in several] for name, several in self.triton.items()},
+            "triton_staging": asdict(self.triton_staging),
+            "gateway": {name: [one.url for one in several] for name, several in self.gateway.items()},
+            "slack": self.slack,
+            "slack_api": self.slack_api,
+            "slack_channel": self.slack_channel,
+            "slack_token": self.secrets.slack,
+            "people": dict(self.secrets.people),
+            "reload_token": self.secrets.reload,
+            "share": str(self.share),
+            "records": str(self.records),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Endpoints:
+        """Read what :meth:`to_json` wrote; more keys do not matter."""
+        return cls(
+            directory=Path(document["directory"]),
+            repository=document["repository"],
+            forge=document["forge"],
+            mlflow=document["mlflow"],
+            triton={
+                name: tuple(TritonEndpoint(**one) for one in several) for name, several in document["triton"].items()
+            },
+            triton_staging=TritonEndpoint(**document["triton_staging"]),
+            gateway={
+                name: tuple(GatewayEndpoint(f"gateway-{name}-{n}", url) for n, url in enumerate(several, start=1))
+                for name, several in document["gateway"].items()
+            },
+            slack=document["slack"],
+            slack_channel=document["slack_channel"],
+            secrets=Secrets(document["people"], document["slack_token"], document["reload_token"]),
+        )
+
+
+class Sandbox:
+    """A running sandbox."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self.processes = Processes(endpoints.directory)
+
+    @classmethod
+    def up(
+        cls,
+        directory: Path,
+        *,
+        progress: Callable[[str], None],
+        seed: Callable[[Endpoints], object],
+        shape: Shape | None = None,
+        parts: frozenset[str] = PARTS,
+    ) -> Sandbox:
+        """Start everything in ``directory`` and return when all of it answers.
+
+        ``seed`` gives the repository its content; it runs once in the life of a directory, as soon as the forge
+        answers, while other parts are still starting. A directory whose sandbox was stopped starts again with its
+        ports, its tokens and everything it held; only Tritons begin with nothing loaded, as after any restart.
+
+        Raises Refused when the directory cannot be used, OutsideError when a part does not come up: it names the
+        part and shows the end of its log. Then, and after Ctrl-C, everything that was started is stopped again.
+        """
+        if unknown := parts - PARTS:
+            raise InvalidInput(f"no part of a sandbox: {', '.join(sorted(unknown))}")
+        directory = directory.resolve()
+        with _only_here(directory), Ports() as ports:
+            endpoints = _endpoints(directory, shape=shape or Shape(), ports=ports)
+            sandbox = cls(endpoints)
+            _lay_out(endpoints)
+            try:
+                run_at_once(
+                    [call for kind, call in sandbox._starts(progress, seed) if kind in parts],
+                    on_failure=sandbox._abandon,
+                )
+                sandbox._announce()
+            except BaseException:
+                sandbox._abandon()
+                raise
+        return sandbox
+
+    @classmethod
+    def open(cls, directory: Path) -> Sandbox:
+        """Return the sandbox that runs in ``directory``; raise Refused when none does."""
+        file = directory.resolve() / "endpoints.json"
+        if not file.is_file():
+            raise Refused(
+                f"no sandbox runs in {directory}",
+                next_step=f"promobot sandbox up --dir {shlex.quote(str(directory))}",
+            )
+        return cls(Endpoints.from_json(json.loads(file.read_text())))
+
+    @staticmethod
+    def down(directory: Path) -> list[str]:
+        """Stop exactly what :meth:`up` started in ``directory``; return the names of the parts that still ran.
+
+        Data and logs stay. Safe to run twice, and where ``up`` was killed half-way.
+        """
+        directory = directory.resolve()
+        stopped = Processes(directory).stop()
+        for name in ("endpoints.json", "promobot.env"):
+            (directory / name).unlink(missing_ok=True)
+        return stopped
+
+    def restart(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
+        """Stop one part and start it again, with these environment variables added or changed; wait until ready.
+
+        Starts a part that was halted or that died, too.
+        """
+        process = self._process(name)
+        self.processes.halt([process])
+        part = process.part.with_variables(env or {})
+        self.processes.wait_until_ready(self.processes.start(part))
+        self._announce()
+
+    def halt(self, name: str) -> None:
+        """Stop one part; :meth:`restart` brings it back."""
+        self.processes.halt([self._process(name)])
+
+    def table(self) -> str:
+        """Return what runs where, one line each: name, address, process id, and whether it answers."""
+        addresses = {one.name: f"{one.http}  grpc {one.grpc}" for _, one in self.endpoints.tritons}
+        rows = [
+            (
+                process.part.name,
+                addresses.get(process.part.name, f"http://{HOST}:{process.part.port}"),
+                str(process.pid),
+                "up" if answers(process.part) else "does not answer",
+            )
+            for process in self.processes.recorded()
+        ]
+        return as_table(("part", "address", "pid", ""), rows)
+
+    def _process(self, name: str) -> Process:
+        recorded = {process.part.name: process for process in self.processes.recorded()}
+        if name not in recorded:
+            raise InvalidInput(f"no part is named {name!r}", next_step=f"one of {', '.join(sorted(recorded))}")
+        return recorded[name]
+
+    def _starts(
+        self, progress: Callable[[str], None], seed: Callable[[Endpoints], object]
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield each kind of part with the call that brings it up; the slowest first."""
+        endpoints, processes = self.endpoints, self.processes
+
+        def bring_up(*parts: Part) -> None:
+            begun = time.monotonic()
+            for process in [processes.start(part) for part in parts]:
+                processes.wait_until_ready(process)
+                progress(f"{process.part.name} is up ({time.monotonic() - begun:.1f} s)")
+
+        def mlflow_server() -> None:
+            bring_up(mlflow.part("mlflow", directory=endpoints.directory / "mlflow", port=_port(endpoints.mlflow)))
+
+        def forge() -> None:
+            bring_up(_forge(endpoints))
+            seeded = endpoints.directory / "seeded"
+            if not seeded.exists():
+                seed(endpoints)
+                seeded.touch()
+                progress(f"{endpoints.repository} has its content")
+
+        def runner() -> None:
+            environments.runner(progress=progress, cancelled=lambda: processes.closed)
+
+        def tritons() -> None:
+            environment = environments.triton(progress=progress, cancelled=lambda: processes.closed)
+            bring_up(
+                *(
+                    triton.part(
+                        one.name,
+                        environment=environment,
+                        model_repository=endpoints.model_repository(name),
+                        http_port=_port(one.http),
+                        grpc_port=_port(one.grpc),
+                    )
+                    for name, one in endpoints.tritons
+                )
+            )
+
+        yield "mlflow", mlflow_server
+        yield "forge", forge
+        yield "forge", runner
+        yield "triton", tritons
+        yield "slack", lambda: bring_up(_slack(endpoints))
+        yield "gateway", lambda: bring_up(*_gateways(endpoints))
+
+    def _abandon(self) -> None:
+        """Stop what was started, and start nothing more."""
+        self.processes.close()
+        self.processes.stop()
+
+    def _announce(self) -> None:
+        """Write what others read: where everything is, and the variables for a shell."""
+        directory = self.endpoints.directory
+        pids = {process.part.name: process.pid for process in self.processes.recorded()}
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.endpoints.variables().items()]
+        write_private(directory / "promobot.env", "".join(lines))
+        document = {**self.endpoints.to_json(), "pids": pids}
+        write_private(directory / "endpoints.json", json.dumps(document, indent=1) + "\n")
+
+
+def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as lines with columns of equal width."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@contextlib.contextmanager
+def _only_here(directory: Path) -> Iterator[None]:
+    """Hold the directory for one ``up``; raise Refused where it is no place for a sandbox."""
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / "up.lock").exists():
+        raise Refused(
+            f"{directory} is not empty and holds no sandbox",
+            state="Nothing was started.",
+            next_step="name a new directory",
+        )
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another command is starting a sandbox in {directory}", next_step="wait for it") from None
+        if Processes(directory).living():
+            raise Refused(
+                f"a sandbox runs in {directory} already",
+                state="It was left as it is.",
+                next_step=f"promobot sandbox down --dir {shlex.quote(str(directory))}",
+            )
+        yield
+
+
+def _endpoints(directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
+    """Return the directory's own endpoints from an earlier start, or new ones."""
+    file = directory / "sandbox.json"
+    if not file.exists():
+        for environment in {*shape.environments, *shape.gateways}:
+            check_environment_name(environment)
+        endpoints = Endpoints.new(directory, shape=shape, ports=ports)
+        write_private(file, json.dumps(endpoints.to_json(), indent=1) + "\n")
+        return endpoints
+    endpoints = Endpoints.from_json(json.loads(file.read_text()))
+    taken = [port for port in endpoints.ports() if not ports.reserve(port)]
+    if taken:
+        raise Refused(
+            f"ports {taken}, which the repository of this sandbox names, are used by somebody else now",
+            state="Nothing was started.",
+            next_step="name a new directory",
+        )
+    return endpoints
+
+
+def _lay_out(endpoints: Endpoints) -> None:
+    """Make the directories and the files that parts read at their start."""
+    for environment in {name for name, _ in endpoints.tritons}:
+        endpoints.model_repository(environment).mkdir(parents=True, exist_ok=True)
+        endpoints.state(environment).mkdir(parents=True, exist_ok=True)
+    endpoints.records.mkdir(exist_ok=True)
+    if not (endpoints.directory / "seeded").exists():
+        shutil.rmtree(endpoints.directory / "forge", ignore_errors=True)  # half of a content would stay half
+    tokens = endpoints.secrets
+    people = {
+        token: {"login": login, "type": "Bot" if login == BOT else "User"} for login, token in tokens.people.items()
+    }
+    runner = environments.runner_directory()
+    actions = {
+        "path": [str(runner / "bin")],
+        # "uv pip install" in a workflow means the runner's environment, which has everything already.
+        "env": {**endpoints.plain_variables(), "VIRTUAL_ENV": str(runner)},
+        "secrets": {
+            "GITHUB_TOKEN": tokens.people[BOT],
+            "PROMOBOT_RELOAD_TOKEN": tokens.reload,
+            "SLACK_BOT_TOKEN": tokens.slack,
+        },
+        "vars": {},
+        "bot_token": tokens.people[BOT],
+    }
+    for name, document in (("people", people), ("actions", actions)):
+        write_private(endpoints.directory / f"{name}.json", json.dumps(document, indent=1) + "\n")
+
+
+def _forge(endpoints: Endpoints) -> Part:
+    directory, port = endpoints.directory, _port(endpoints.forge)
+    files = ("--people", str(directory / "people.json"), "--actions", str(directory / "actions.json"))
+    return _python(
+        "forge",
+        "bot.sandbox.forge",
+        *("--dir", str(directory / "forge"), "--port", str(port), "--repository", endpoints.repository, *files),
+        port=port,
+        any_answer=True,
+    )
+
+
+def _slack(endpoints: Endpoints) -> Part:
+    port = _port(endpoints.slack)
+    return _python(
+        "slack",
+        "bot.sandbox.slack",
+        *("--dir", str(endpoints.directory / "slack"), "--port", str(port), "--token", endpoints.secrets.slack),
+        *("--channel", f"{endpoints.slack_channel}=ml-releases"),
+        port=port,
+    )
+
+
+def _gateways(endpoints: Endpoints) -> Iterator[Part]:
+    for environment, gateways in endpoints.gateway.items():
+        routes = endpoints.state(environment) / "routes.json"
+        tritons = [word for one in endpoints.triton[environment] for word in ("--triton", one.http)]
+        for gateway in gateways:
+            port = _port(gateway.url)
+            yield _python(
+                gateway.name,
+                "bot.gateway",
+                *("--routes", str(routes), *tritons, "--host", HOST, "--port", str(port), "--name", gateway.name),
+                port=port,
+                ready_path="/v2/health/live",
+                variables={"PROMOBOT_RELOAD_TOKEN": endpoints.secrets.reload},
+            )
+
+
+def _python(
+    name: str,
+    module: str,
+    *arguments: str,
+    port: int,
+    ready_path: str = "/",
+    any_answer: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Part:
+    """Return a part that is a module of this code, run by this Python."""
+    return Part(
+        name=name,
+        command=(sys.executable, "-m", module, *arguments),
+        port=port,
+        ready_path=ready_path,
+        any_answer=any_answer,
+        variables={**environments.bytecode_variables(), **(variables or {})},
+    )
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])

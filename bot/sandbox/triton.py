@@ -1,0 +1,38 @@
+"""The Triton server of a sandbox: the real one, on the CPU, in explicit model control."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bot.sandbox import environments
+from bot.sandbox.environments import Environment
+from bot.sandbox.processes import HOST, Part
+
+
+def part(name: str, *, environment: Environment, model_repository: Path, http_port: int, grpc_port: int) -> Part:
+    """Return the server that serves what is loaded from ``model_repository``, which must exist."""
+    server = environments.triton_server(environment)
+    command = (
+        str(server / "bin" / "tritonserver"),
+        "--model-control-mode=explicit",
+        f"--model-repository={model_repository}",
+        f"--backend-directory={server / 'backends'}",
+        f"--http-address={HOST}",
+        f"--http-port={http_port}",
+        f"--grpc-address={HOST}",
+        f"--grpc-port={grpc_port}",
+        "--strict-readiness=true",
+        # Metrics would need one more port, look for GPUs for a second at the end, and nobody reads them here.
+        "--allow-metrics=false",
+        "--log-verbose=0",
+    )
+    variables = {
+        # The Python that the backend embeds looks for its packages beside the first python3 on PATH.
+        "PATH": f"{environment.bin}:{os.environ.get('PATH', os.defpath)}",
+        "LD_LIBRARY_PATH": str(environments.libpython().parent),
+        "PYTHONPATH": "",
+        # A backend that is loaded from a version directory would leave __pycache__ there: to Triton, a new version.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return Part(name=name, command=command, port=http_port, ready_path="/v2/health/ready", variables=variables)
