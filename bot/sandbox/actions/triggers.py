@@ -64,7 +64,7 @@ def matches(patterns: Iterable[str], name: str) -> bool:
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
-    """GitHub's patterns: ``*`` within a path part, ``**`` across, ``?``, ``+`` and ``[…]`` as in regular expressions."""
+    """GitHub's patterns: ``*`` within a path part, ``**`` across, ``?``, ``+`` and ``[…]`` as in regexes."""
     parts: list[str] = []
     at = 0
     while at < len(pattern):

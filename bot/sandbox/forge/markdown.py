@@ -10,6 +10,8 @@ import html
 import re
 from collections.abc import Callable
 
+from bot.sandbox.forge.html import Html
+
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*([\w+-]*)")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
@@ -19,10 +21,10 @@ _TABLE_LINE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _DETAILS = re.compile(r"^\s*<(/?)(details|summary)(\s+open)?>(.*)$", re.IGNORECASE)
 
 
-def render(text: str) -> str:
+def render(text: str) -> Html:
     """The HTML of a Markdown text."""
     fenced, kept = _keep_fences(text.replace("\r\n", "\n"))
-    return _blocks(_COMMENT.sub("", fenced).split("\n"), kept)
+    return Html(_blocks(_COMMENT.sub("", fenced).split("\n"), kept))
 
 
 def _keep_fences(text: str) -> tuple[str, list[str]]:

@@ -1,13 +1,13 @@
-"""What a person sees in the browser: the repository, pull requests, workflow runs. Plain HTML, made on the server."""
+"""What a person sees in the browser: the repository, pull requests, workflow runs. Made on the server, no scripts."""
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -16,13 +16,14 @@ from bot.sandbox.actions.records import Job, Run
 from bot.sandbox.forge.answers import stamp
 from bot.sandbox.forge.errors import not_found
 from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge
-from bot.sandbox.forge.git import EMPTY_TREE, Commit, FileChange
+from bot.sandbox.forge.git import EMPTY_TREE, Commit, FileChange, TreeEntry
+from bot.sandbox.forge.html import Child, Html, tag, together
 from bot.sandbox.forge.markdown import render
 from bot.sandbox.forge.store import Comment, Pull, Review
 
 router = APIRouter(include_in_schema=False)
 
-STYLE = (Path(__file__).parent / "style.css").read_text()
+STYLE = Html((Path(__file__).parent / "style.css").read_text())
 
 MARKS = {
     "success": "✓",
@@ -35,7 +36,7 @@ MARKS = {
 }
 
 REFRESH_SECONDS = 2
-MAX_COMMITS_SHOWN = 20
+MAX_COMMITS = 100
 
 
 def _shown(owner: str, name: str, request: Request) -> Forge:
@@ -47,26 +48,38 @@ def _shown(owner: str, name: str, request: Request) -> Forge:
 
 Shown = Annotated[Forge, Depends(_shown)]
 
-escape = html.escape
 
-
-def _page(forge: Forge, title: str, here: str, body: str, *, is_changing: bool = False) -> HTMLResponse:
+def _page(forge: Forge, title: str, here: str, *body: Child, is_changing: bool = False) -> HTMLResponse:
     """The frame around every page; one that is still changing loads itself again."""
     base = f"/{forge.repository}"
     owner, name = forge.repository.split("/")
     waiting = sum(pull.state == "open" for pull in forge.store.pulls())
-    tabs = (("Code", base), (f"Pull requests {waiting}", f"{base}/pulls"), ("Actions", f"{base}/actions"))
-    navigation = "".join(
-        f'<a href="{url}"{" class=here" if text.split()[0] == here else ""}>{escape(text)}</a>' for text, url in tabs
+    tabs = {"Code": base, "Pull requests": f"{base}/pulls", "Actions": f"{base}/actions"}
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width"),
+        tag("meta", http_equiv="refresh", content=str(REFRESH_SECONDS)) if is_changing else None,
+        tag("title", f"{title} · {forge.repository}"),
+        tag("style", STYLE),
     )
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if is_changing else ""
-    return HTMLResponse(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(title)} · {forge.repository}</title>'
-        f"<style>{STYLE}</style></head><body>"
-        f'<header class="top"><div class="wide"><div class="path">{escape(owner)} / '
-        f'<a href="{base}"><b>{escape(name)}</b></a></div><nav>{navigation}</nav></div></header><main><div class="wide">{body}</div></main></body></html>'
+    navigation = tag(
+        "nav",
+        [
+            tag(
+                "a",
+                text,
+                f" {waiting}" if text == "Pull requests" else None,
+                href=url,
+                class_="here" * (text == here),
+            )
+            for text, url in tabs.items()
+        ],
     )
+    path = tag("div", owner, " / ", tag("a", tag("b", name), href=base), class_="path")
+    top = tag("header", tag("div", path, navigation, class_="wide"), class_="top")
+    main = tag("main", tag("div", *body, class_="wide"))
+    return HTMLResponse(f"<!doctype html>{tag('html', head, tag('body', top, main), lang='en')}")
 
 
 # The repository
@@ -80,32 +93,33 @@ def front(request: Request) -> HTMLResponse:
 
 @router.get("/{owner}/{name}")
 def repository(forge: Shown) -> HTMLResponse:
-    base = f"/{forge.repository}"
     tip = forge.git.branch(DEFAULT_BRANCH)
+    clone = f"{forge.server_url}/{forge.repository}.git"
     if tip is None:
-        how = f"git clone {forge.server_url}/{forge.repository}.git"
-        return _page(forge, "Code", "Code", f"<h1>Nothing here yet</h1><pre>{escape(how)}</pre>")
-    rows = "".join(
-        f"<div class=row><span class=grow>{'📁' if entry.kind == 'tree' else '📄'} "
-        f'<a href="{base}/{"tree" if entry.kind == "tree" else "blob"}/{DEFAULT_BRANCH}/{escape(entry.path)}">'
-        f"{escape(entry.path)}</a></span></div>"
-        for entry in sorted(forge.git.entries(tip), key=lambda entry: (entry.kind != "tree", entry.path))
-    )
-    branches = "".join(
-        f'<div class=row><a href="{base}/commits/{escape(ref.name[11:])}">{escape(ref.name[11:])}</a>'
-        f"<span class=right>{_sha(forge, ref.sha)}</span></div>"
+        nothing = tag("p", "Nothing is pushed here yet: ", tag("code", f"git clone {clone}"))
+        return _page(forge, "Code", "Code", tag("h1", forge.repository), nothing)
+    waiting = [pull for pull in reversed(forge.store.pulls()) if pull.state == "open"]
+    branches = [
+        _row(
+            tag("a", ref.name[11:], href=f"/{forge.repository}/commits/{quote(ref.name[11:])}"),
+            right=_sha(forge, ref.sha),
+        )
         for ref in forge.git.refs("refs/heads/")
+    ]
+    return _page(
+        forge,
+        "Code",
+        "Code",
+        tag("h1", forge.repository),
+        tag("p", tag("code", clone), class_="quiet"),
+        _entries(forge, DEFAULT_BRANCH, forge.git.entries(tip)),
+        _section("Open pull requests", [_pull_row(forge, pull) for pull in waiting]),
+        _section(
+            f"Recent commits on {DEFAULT_BRANCH}",
+            [_commit_row(forge, commit) for commit in forge.git.commits(tip, limit=10)],
+        ),
+        _section("Branches", branches),
     )
-    pulls = "".join(_pull_row(forge, pull) for pull in reversed(forge.store.pulls()) if pull.state == "open")
-    commits = "".join(_commit_row(forge, commit) for commit in forge.git.commits(tip, limit=10))
-    body = (
-        f"<h1>{escape(forge.repository)}</h1><p class=quiet><code>{forge.server_url}{base}.git</code></p>"
-        f"<div class=box>{rows}</div>"
-        f"<h2>Open pull requests</h2><div class=box>{pulls or '<div class=row>None.</div>'}</div>"
-        f"<h2>Recent commits on {DEFAULT_BRANCH}</h2><div class=box>{commits}</div>"
-        f"<h2>Branches</h2><div class=box>{branches}</div>"
-    )
-    return _page(forge, "Code", "Code", body)
 
 
 @router.get("/{owner}/{name}/commits/{ref:path}")
@@ -113,8 +127,8 @@ def commits(forge: Shown, ref: str) -> HTMLResponse:
     tip = forge.git.resolve(ref)
     if tip is None:
         raise not_found()
-    rows = "".join(_commit_row(forge, commit) for commit in forge.git.commits(tip, limit=100))
-    return _page(forge, ref, "Code", f"<h1>Commits of {escape(ref)}</h1><div class=box>{rows}</div>")
+    rows = [_commit_row(forge, commit) for commit in forge.git.commits(tip, limit=MAX_COMMITS)]
+    return _page(forge, ref, "Code", tag("h1", "Commits of ", ref), _box(rows))
 
 
 @router.get("/{owner}/{name}/commit/{sha}")
@@ -123,48 +137,44 @@ def commit(forge: Shown, sha: str) -> HTMLResponse:
     if full is None:
         raise not_found()
     found = forge.git.commit(full)
-    files = forge.git.diff(found.parents[0] if found.parents else EMPTY_TREE, full)
     message = found.message.partition("\n")[2].strip()
-    body = (
-        f"<h1>{escape(found.title)}</h1><p class=quiet>{escape(found.author.name)} committed "
-        f"{_time(found.committed_at)} · <span class=sha>{full}</span></p>{f'<pre>{escape(message)}</pre>' if message else ''}"
-        f"{_checks(forge, full)}{_files(files)}"
+    who = tag(
+        "p", found.author.name, " committed ", _time(found.committed_at), " · ", tag("span", full, class_="sha")
     )
-    return _page(forge, found.title, "Code", body)
+    return _page(
+        forge,
+        found.title,
+        "Code",
+        tag("h1", found.title),
+        who,
+        tag("pre", message) if message else None,
+        _checks(forge, full),
+        _files(forge.git.diff(found.parents[0] if found.parents else EMPTY_TREE, full)),
+    )
 
 
 @router.get("/{owner}/{name}/tree/{rest:path}")
 def tree(forge: Shown, rest: str) -> HTMLResponse:
-    ref, commit_sha, path = _ref_and_path(forge, rest)
-    base = f"/{forge.repository}"
-    rows = "".join(
-        f"<div class=row>{'📁' if entry.kind == 'tree' else '📄'} "
-        f'<a href="{base}/{"tree" if entry.kind == "tree" else "blob"}/{escape(ref)}/{escape(entry.path)}">'
-        f"{escape(entry.path)}</a></div>"
-        for entry in forge.git.entries(commit_sha, path)
-    )
-    return _page(forge, path or ref, "Code", f"<h1>{escape(path or ref)}</h1><div class=box>{rows}</div>")
+    ref, sha, path = _ref_and_path(forge, rest)
+    entries = _entries(forge, ref, forge.git.entries(sha, path))
+    return _page(forge, path or ref, "Code", tag("h1", path or ref), entries)
 
 
 @router.get("/{owner}/{name}/blob/{rest:path}")
 def blob(forge: Shown, rest: str) -> HTMLResponse:
-    _, commit_sha, path = _ref_and_path(forge, rest)
-    text = _file(forge, commit_sha, path).decode(errors="replace")
-    if path.endswith(".md"):
-        shown = f"<div class=text>{render(text)}</div>"
-    else:
-        lines = (
-            f"<div><span class=no>{number}</span>{escape(line)}</div>"
-            for number, line in enumerate(text.splitlines(), 1)
-        )
-        shown = f"<div class=diff>{''.join(lines)}</div>"
-    return _page(forge, path, "Code", f"<h1>{escape(path)}</h1><div class=box>{shown}</div>")
+    _, sha, path = _ref_and_path(forge, rest)
+    text = _file(forge, sha, path).decode(errors="replace")
+    lines = [
+        tag("div", tag("span", str(at), class_="no"), line) for at, line in enumerate(text.splitlines(), start=1)
+    ]
+    shown = tag("div", render(text), class_="text") if path.endswith(".md") else tag("div", lines, class_="diff")
+    return _page(forge, path, "Code", tag("h1", path), tag("div", shown, class_="box"))
 
 
 @router.get("/{owner}/{name}/raw/{rest:path}")
 def raw(forge: Shown, rest: str) -> Response:
-    _, commit_sha, path = _ref_and_path(forge, rest)
-    return PlainTextResponse(_file(forge, commit_sha, path))
+    _, sha, path = _ref_and_path(forge, rest)
+    return PlainTextResponse(_file(forge, sha, path))
 
 
 def _ref_and_path(forge: Forge, rest: str) -> tuple[str, str, str]:
@@ -177,11 +187,20 @@ def _ref_and_path(forge: Forge, rest: str) -> tuple[str, str, str]:
     raise not_found()
 
 
-def _file(forge: Forge, commit_sha: str, path: str) -> bytes:
-    entries = forge.git.entries(commit_sha, path) if path else []
+def _file(forge: Forge, sha: str, path: str) -> bytes:
+    entries = forge.git.entries(sha, path) if path else []
     if [(entry.path, entry.kind) for entry in entries] != [(path, "blob")]:
         raise not_found()
-    return forge.git.file(commit_sha, path)
+    return forge.git.file(sha, path)
+
+
+def _entries(forge: Forge, ref: str, entries: Sequence[TreeEntry]) -> Html:
+    def row(entry: TreeEntry) -> Html:
+        sort = "tree" if entry.kind == "tree" else "blob"
+        url = f"/{forge.repository}/{sort}/{quote(ref)}/{quote(entry.path)}"
+        return _row("📁 " if sort == "tree" else "📄 ", tag("a", entry.path, href=url))
+
+    return _box([row(entry) for entry in sorted(entries, key=lambda entry: (entry.kind != "tree", entry.path))])
 
 
 # Pull requests
@@ -189,148 +208,165 @@ def _file(forge: Forge, commit_sha: str, path: str) -> bytes:
 
 @router.get("/{owner}/{name}/pulls")
 def pulls(forge: Shown) -> HTMLResponse:
-    def box(title: str, found: Iterable[Pull]) -> str:
-        rows = "".join(_pull_row(forge, pull) for pull in found)
-        return f"<div class=box><div class=head><b>{title}</b></div>{rows or '<div class=row>None.</div>'}</div>"
-
     newest = list(reversed(forge.store.pulls()))
-    body = box("Open", (pull for pull in newest if pull.state == "open")) + box(
-        "Closed", (pull for pull in newest if pull.state == "closed")
-    )
-    return _page(forge, "Pull requests", "Pull", body)
+    boxes = [
+        _box([_pull_row(forge, pull) for pull in newest if pull.state == state], head=state.title())
+        for state in ("open", "closed")
+    ]
+    return _page(forge, "Pull requests", "Pull requests", boxes)
 
 
 @router.get("/{owner}/{name}/pull/{number}")
 def pull_request(forge: Shown, number: int) -> HTMLResponse:
     pull = forge.pull(number)
-    base = f"/{forge.repository}"
-    labels = " ".join(f"<span class=label>{escape(name)}</span>" for name in pull.labels)
     said: list[Comment | Review] = [*forge.store.comments(number), *forge.store.reviews(number)]
     said.sort(key=lambda one: (one.created_at if isinstance(one, Comment) else one.submitted_at, one.id))
-    merged = (
-        f"<p><b>{escape(pull.merged_by)}</b> merged {_sha(forge, pull.merge_commit)} {_time(pull.merged_at)}</p>"
-        if pull.merged_at
-        else ""
+    head = tag(
+        "p",
+        _pull_state(pull),
+        " ",
+        tag("b", pull.author),
+        " wants to merge ",
+        tag("code", pull.head),
+        " into ",
+        tag("code", pull.base),
+        " · opened ",
+        _time(pull.created_at),
+        _labels(pull),
     )
-    mergeable = forge.is_mergeable(pull)
-    conflict = "<p class=problem>This branch has conflicts that must be resolved.</p>" if mergeable is False else ""
-    brought = "".join(_commit_row(forge, commit) for commit in forge.pull_commits(pull))
-    body = (
-        f"<h1>{escape(pull.title)} <span class=number>#{number}</span></h1>"
-        f"<p>{_state(pull)} <b>{escape(pull.author)}</b> wants to merge <code>{escape(pull.head)}</code> into "
-        f'<a href="{base}">{escape(pull.base)}</a> · opened {_time(pull.created_at)} {labels}</p>'
-        + _words("description", pull.author, pull.body or "*No description.*", pull.created_at, "opened")
-        + "".join(_said(one) for one in said)
-        + merged
-        + conflict
-        + _checks(forge, pull.head_sha)
-        + f"<h2>Commits</h2><div class=box>{brought}</div>"
-        + _files(forge.pull_files(pull))
-    )
-    changing = any(job.status != "completed" for _, job in forge.jobs_on(pull.head_sha))
-    return _page(forge, f"{pull.title} #{number}", "Pull", body, is_changing=changing)
-
-
-def _said(one: Comment | Review) -> str:
-    if isinstance(one, Comment):
-        edited = "" if one.updated_at == one.created_at else f" · edited {_time(one.updated_at)}"
-        return _words(f"issuecomment-{one.id}", one.author, one.body, one.created_at, "commented", after=edited)
-    verb = {"APPROVED": "approved these changes", "CHANGES_REQUESTED": "requested changes"}.get(one.state, "reviewed")
-    return _words(f"pullrequestreview-{one.id}", one.author, one.body, one.submitted_at, verb)
-
-
-def _words(anchor: str, who: str, text: str, when: datetime, verb: str, *, after: str = "") -> str:
-    shown = f"<div class=text>{render(text)}</div>" if text else ""
-    return (
-        f'<div class=box id="{anchor}"><div class=head><b>{escape(who)}</b> '
-        f"<span class=quiet>{verb} {_time(when)}{after}</span></div>{shown}</div>"
+    return _page(
+        forge,
+        f"{pull.title} #{number}",
+        "Pull requests",
+        tag("h1", pull.title, " ", tag("span", f"#{number}", class_="number")),
+        head,
+        _words(pull.author, "opened", pull.created_at, pull.body or "*No description.*", anchor="description"),
+        [_said(one) for one in said],
+        _outcome(forge, pull),
+        _checks(forge, pull.head_sha),
+        _section("Commits", [_commit_row(forge, commit) for commit in forge.pull_commits(pull)]),
+        _files(forge.pull_files(pull)),
+        is_changing=any(job.status != "completed" for _, job in forge.jobs_on(pull.head_sha)),
     )
 
 
-def _state(pull: Pull) -> str:
-    word = "merged" if pull.merged_at else "draft" if pull.draft and pull.state == "open" else pull.state
-    return f'<span class="state {word}">{word.title()}</span>'
-
-
-def _pull_row(forge: Forge, pull: Pull) -> str:
-    labels = " ".join(f"<span class=label>{escape(name)}</span>" for name in pull.labels)
-    return (
-        f'<div class=row>{_state(pull)}<span class=grow><a href="/{forge.repository}/pull/{pull.number}">'
-        f"<b>{escape(pull.title)}</b></a> {labels}<br><span class=quiet>#{pull.number} by {escape(pull.author)}, "
-        f"{_time(pull.created_at)} · {escape(pull.head)} → {escape(pull.base)}</span></span>"
-        f"<span class=right>{_mark_of_commit(forge, pull.head_sha)}</span></div>"
-    )
-
-
-def _checks(forge: Forge, sha: str) -> str:
-    """The checks of a commit, each with a link to where it says more."""
-    rows = [
-        _check_row(
-            job.conclusion or job.status, job.name, f"{run.workflow_name} / ", _job_url(forge, run, job), _took(job)
+def _outcome(forge: Forge, pull: Pull) -> Html | None:
+    if pull.merged_at:
+        return tag(
+            "p", tag("b", pull.merged_by), " merged ", _sha(forge, pull.merge_commit), " ", _time(pull.merged_at)
         )
-        for run, job in forge.jobs_on(sha)
-    ]
-    rows += [
-        _check_row(check.conclusion or check.status, check.name, "", check.details_url, escape(check.output.title))
+    if forge.is_mergeable(pull) is False:
+        return tag("p", "This branch has conflicts that must be resolved.", class_="problem")
+    return None
+
+
+def _said(one: Comment | Review) -> Html:
+    if isinstance(one, Comment):
+        edited = one.updated_at if one.updated_at != one.created_at else None
+        return _words(
+            one.author, "commented", one.created_at, one.body, anchor=f"issuecomment-{one.id}", edited=edited
+        )
+    verb = {"APPROVED": "approved these changes", "CHANGES_REQUESTED": "requested changes"}.get(one.state, "reviewed")
+    return _words(one.author, verb, one.submitted_at, one.body, anchor=f"pullrequestreview-{one.id}")
+
+
+def _words(who: str, verb: str, when: datetime, text: str, *, anchor: str, edited: datetime | None = None) -> Html:
+    after = [" · edited ", _time(edited)] if edited else []
+    head = tag("div", tag("b", who), " ", tag("span", verb, " ", _time(when), *after, class_="quiet"), class_="head")
+    return tag("div", head, tag("div", render(text), class_="text") if text else None, class_="box", id=anchor)
+
+
+def _pull_state(pull: Pull) -> Html:
+    word = "merged" if pull.merged_at else "draft" if pull.draft and pull.state == "open" else pull.state
+    return _state(word)
+
+
+def _labels(pull: Pull) -> list[Html]:
+    return [together(" ", tag("span", name, class_="label")) for name in pull.labels]
+
+
+def _pull_row(forge: Forge, pull: Pull) -> Html:
+    link = tag("a", tag("b", pull.title), href=f"/{forge.repository}/pull/{pull.number}")
+    about = f"#{pull.number} by {pull.author}, ", _time(pull.created_at), f" · {pull.head} → {pull.base}"
+    return _row(
+        link,
+        _labels(pull),
+        tag("br"),
+        tag("span", about, class_="quiet"),
+        left=_pull_state(pull),
+        right=_mark_of_commit(forge, pull.head_sha),
+    )
+
+
+def _checks(forge: Forge, sha: str) -> Html | None:
+    """The checks of a commit, each with a link to where it says more."""
+    jobs = [_job_row(forge, run, job, group=f"{run.workflow_name} / ") for run, job in forge.jobs_on(sha)]
+    reported = [
+        _check_row(check.conclusion or check.status, check.name, url=check.details_url, more=check.output.title)
         for check in forge.store.checks(sha)
     ]
     latest = {status.context: status for status in reversed(forge.store.statuses(sha))}
-    rows += [
-        _check_row(status.state, status.context, "", status.target_url, escape(status.description))
+    statuses = [
+        _check_row(status.state, status.context, url=status.target_url, more=status.description)
         for status in latest.values()
     ]
-    return f"<h2>Checks</h2><div class=box id=checks>{''.join(rows)}</div>" if rows else ""
+    rows = [*jobs, *reported, *statuses]
+    return _section("Checks", rows) if rows else None
 
 
-def _check_row(state: str, name: str, group: str, url: str, more: str) -> str:
-    is_link = url.startswith(("/", "http://", "https://"))
-    link = f'<a href="{escape(url)}">{escape(name)}</a>' if is_link else escape(name)
-    return (
-        f'<div class=row data-check="{escape(name)}" data-state="{state}">{_mark(state)}'
-        f"<span class=grow><span class=quiet>{escape(group)}</span><b>{link}</b> "
-        f"<span class=quiet>{state.replace('_', ' ')}</span></span><span class=quiet>{more}</span></div>"
-    )
+def _check_row(state: str, name: str, *, url: str, more: str, group: str = "") -> Html:
+    # Others give the address of their checks: nothing that a click would run.
+    link = tag("a", name, href=url) if url.startswith(("/", "http://", "https://")) else name
+    words = tag("span", state.replace("_", " "), class_="quiet")
+    inside = tag("span", tag("span", group, class_="quiet"), tag("b", link), " ", words, class_="grow")
+    after = tag("span", more, class_="quiet")
+    return tag("div", _mark(state), inside, after, class_="row", data_check=name, data_state=state)
 
 
-def _mark(state: str) -> str:
-    return f'<span class="mark {state}" title="{state}">{MARKS.get(state, "○")}</span>'
+def _job_row(forge: Forge, run: Run, job: Job, *, group: str = "") -> Html:
+    took = _duration(job.started_at, job.completed_at)
+    return _check_row(job.conclusion or job.status, job.name, url=_job_url(forge, run, job), more=took, group=group)
 
 
-def _mark_of_commit(forge: Forge, sha: str) -> str:
+def _mark_of_commit(forge: Forge, sha: str) -> Html | None:
+    """The one mark that sums up a commit's checks."""
     states = {job.conclusion or job.status for _, job in forge.jobs_on(sha)}
     states |= {check.conclusion or check.status for check in forge.store.checks(sha)}
-    return next(
-        (_mark(word) for word in ("failure", "in_progress", "queued", "cancelled", "success") if word in states), ""
-    )
+    order = ("failure", "in_progress", "queued", "cancelled", "success")
+    return next((_mark(word) for word in order if word in states), None)
 
 
-def _files(files: list[FileChange]) -> str:
-    shown = "".join(
-        f"<div class=box><div class=head><code>{escape(f'{file.previous_path} → ' if file.previous_path else '')}"
-        f"{escape(file.path)}</code> <span class=quiet>{file.status}</span> "
-        f"<span class='count plus'>+{file.additions}</span> <span class='count minus'>−{file.deletions}</span></div>{_diff(file.patch)}</div>"
-        for file in files
-    )
-    return f"<h2>Changed files ({len(files)})</h2>{shown}"
+def _files(files: list[FileChange]) -> Html:
+    def box(file: FileChange) -> Html:
+        head = tag(
+            "div",
+            tag("code", f"{file.previous_path} → " if file.previous_path else "", file.path),
+            tag("span", f" {file.status} ", class_="quiet"),
+            tag("span", f"+{file.additions} ", class_="plus"),
+            tag("span", f"−{file.deletions}", class_="minus"),
+            class_="head",
+        )
+        return tag("div", head, _diff(file.patch), class_="box")
+
+    return together(tag("h2", f"Changed files ({len(files)})"), [box(file) for file in files])
 
 
-def _diff(patch: str) -> str:
+def _diff(patch: str) -> Html:
     """A patch with the line numbers of both sides."""
     rows = []
     old = new = 0
     for line in patch.splitlines():
         if hunk := re.match(r"@@ -(\d+)(?:,\d+)? \+(\d+)", line):
             old, new = int(hunk[1]), int(hunk[2])
-            rows.append(f"<div class=hunk>{escape(line)}</div>")
+            rows.append(tag("div", line, class_="hunk"))
             continue
         kind = {"+": "added", "-": "removed"}.get(line[:1], "")
-        left, right = ("" if kind == "added" else old), ("" if kind == "removed" else new)
+        left = tag("span", "" if kind == "added" else str(old), class_="no")
+        right = tag("span", "" if kind == "removed" else str(new), class_="no")
+        rows.append(tag("div", left, right, line, class_=kind))
         old += kind != "added"
         new += kind != "removed"
-        rows.append(
-            f'<div class="{kind}"><span class=no>{left}</span><span class=no>{right}</span>{escape(line)}</div>'
-        )
-    return f"<div class=diff>{''.join(rows)}</div>" if rows else ""
+    return tag("div", rows, class_="diff")
 
 
 # Workflow runs
@@ -339,17 +375,18 @@ def _diff(patch: str) -> str:
 @router.get("/{owner}/{name}/actions")
 def all_runs(forge: Shown) -> HTMLResponse:
     runs = forge.actions.runs.all()
-    rows = "".join(
-        f"<div class=row>{_mark(run.conclusion or run.status)}<span class=grow>"
-        f'<a href="/{forge.repository}/actions/runs/{run.id}"><b>{escape(run.title)}</b></a><br>'
-        f"<span class=quiet>{escape(run.workflow_name)} #{run.number}: {run.event} by {escape(run.actor)}"
-        f"</span></span>"
-        f"<span class=quiet><code>{escape(run.head_branch)}</code> {_time(run.created_at)}</span></div>"
+    rows = [
+        _row(
+            tag("a", tag("b", run.title), href=f"/{forge.repository}/actions/runs/{run.id}"),
+            tag("br"),
+            tag("span", f"{run.workflow_name} #{run.number}: {run.event} by {run.actor}", class_="quiet"),
+            left=_mark(run.conclusion or run.status),
+            right=[tag("code", run.head_branch), " ", _time(run.created_at)],
+        )
         for run in runs
-    )
+    ]
     changing = any(run.status != "completed" for run in runs)
-    body = f"<h1>Workflow runs</h1><div class=box>{rows or '<div class=row>None yet.</div>'}</div>"
-    return _page(forge, "Actions", "Actions", body, is_changing=changing)
+    return _page(forge, "Actions", "Actions", tag("h1", "Workflow runs"), _box(rows), is_changing=changing)
 
 
 @router.get("/{owner}/{name}/actions/runs/{identifier}")
@@ -357,47 +394,53 @@ def run_page(forge: Shown, identifier: int) -> HTMLResponse:
     run = forge.actions.runs.get(identifier)
     if run is None:
         raise not_found()
-    jobs = "".join(
-        _check_row(job.conclusion or job.status, job.name, "", _job_url(forge, run, job), _took(job))
-        for job in run.jobs
-    )
-    summaries = "".join(
-        f"<h2>{escape(job.name)} summary</h2><div class=box><div class=text>{render(job.summary)}</div></div>"
-        for job in run.jobs
-        if job.summary
-    )
-    notes = "".join(
-        f"<div class=row>{_mark('failure' if note.level == 'failure' else 'neutral')}<span class=grow>"
-        f"<b>{escape(job.name)}</b><br>{escape(note.message)}</span><span class=quiet>{escape(note.path)}:{note.line}</span></div>"
+    notes = [
+        _row(
+            tag("b", job.name),
+            tag("br"),
+            note.message,
+            left=_mark("failure" if note.level == "failure" else "neutral"),
+            right=tag("span", f"{note.path}:{note.line}", class_="quiet"),
+        )
         for job in run.jobs
         for note in job.annotations
+    ]
+    return _page(
+        forge,
+        run.title,
+        "Actions",
+        _run_head(forge, run),
+        _section("Jobs", [_job_row(forge, run, job) for job in run.jobs]),
+        _section("Annotations", notes) if notes else None,
+        [_summary(f"{job.name} summary", job) for job in run.jobs],
+        is_changing=run.status != "completed",
     )
-    body = (
-        _run_head(forge, run)
-        + f"<h2>Jobs</h2><div class=box>{jobs or '<div class=row>None.</div>'}</div>"
-        + (f"<h2>Annotations</h2><div class=box>{notes}</div>" if notes else "")
-        + summaries
-    )
-    return _page(forge, run.title, "Actions", body, is_changing=run.status != "completed")
 
 
 @router.get("/{owner}/{name}/actions/runs/{identifier}/job/{job_id}")
 def job_page(forge: Shown, identifier: int, job_id: int) -> HTMLResponse:
     run, job = _run_and_job(forge, identifier, job_id)
-    steps = "".join(
-        f"<div class=row>{_mark(step.conclusion or step.status)}<span class=grow>{escape(step.name)}</span>"
-        f"<span class=quiet>{_duration(step.started_at, step.completed_at)}</span></div>"
+    steps = [
+        _row(
+            step.name,
+            left=_mark(step.conclusion or step.status),
+            right=tag("span", _duration(step.started_at, step.completed_at), class_="quiet"),
+        )
         for step in job.steps
+    ]
+    log = [_log_line(line) for line in forge.actions.runs.log(run, job).splitlines()]
+    return _page(
+        forge,
+        f"{job.name} · {run.title}",
+        "Actions",
+        _run_head(forge, run),
+        tag("h2", _mark(job.conclusion or job.status), " ", job.name),
+        _box(steps),
+        tag("h2", "Log ", tag("a", "raw", href=f"{_job_url(forge, run, job)}/logs", class_="quiet")),
+        tag("div", log, class_="box log"),
+        _summary("Summary", job),
+        is_changing=job.status != "completed",
     )
-    log = "".join(_log_line(line) for line in forge.actions.runs.log(run, job).splitlines())
-    base = f"{_job_url(forge, run, job)}/logs"
-    body = (
-        _run_head(forge, run)
-        + f"<h2>{_mark(job.conclusion or job.status)} {escape(job.name)}</h2><div class=box>{steps}</div>"
-        + f'<h2>Log <a class=quiet href="{base}">raw</a></h2><div class="box log">{log}</div>'
-        + (f"<h2>Summary</h2><div class=box><div class=text>{render(job.summary)}</div></div>" if job.summary else "")
-    )
-    return _page(forge, f"{job.name} · {run.title}", "Actions", body, is_changing=job.status != "completed")
 
 
 @router.get("/{owner}/{name}/actions/runs/{identifier}/job/{job_id}/logs")
@@ -414,55 +457,96 @@ def _run_and_job(forge: Forge, identifier: int, job_id: int) -> tuple[Run, Job]:
     return found
 
 
-def _run_head(forge: Forge, run: Run) -> str:
+def _run_head(forge: Forge, run: Run) -> Html:
     base = f"/{forge.repository}"
-    word = run.conclusion or run.status
-    pulls = " ".join(f'<a href="{base}/pull/{number}">#{number}</a>' for number in run.pulls)
-    problem = f"<div class=problem>{escape(run.problem)}</div>" if run.problem else ""
-    return (
-        f'<h1><a href="{base}/actions/runs/{run.id}">{escape(run.title)}</a> '
-        f"<span class=number>#{run.number}</span></h1>"
-        f'<p><span class="state {word}">{word.replace("_", " ").title()}</span> {escape(run.workflow_name)} · '
-        f"{run.event} by <b>{escape(run.actor)}</b> {_time(run.created_at)} · {pulls} <code>{escape(run.head_branch)}</code> "
-        f"{_sha(forge, run.head_sha)}</p>{problem}"
+    title = tag("a", run.title, href=f"{base}/actions/runs/{run.id}")
+    about = tag(
+        "p",
+        _state(run.conclusion or run.status),
+        f" {run.workflow_name} · {run.event} by ",
+        tag("b", run.actor),
+        " ",
+        _time(run.created_at),
+        " · ",
+        [together(tag("a", f"#{number}", href=f"{base}/pull/{number}"), " ") for number in run.pulls],
+        tag("code", run.head_branch),
+        " ",
+        _sha(forge, run.head_sha),
     )
+    problem = tag("div", run.problem, class_="problem") if run.problem else None
+    return together(tag("h1", title, " ", tag("span", f"#{run.number}", class_="number")), about, problem)
+
+
+def _summary(title: str, job: Job) -> Html | None:
+    if not job.summary:
+        return None
+    return together(tag("h2", title), tag("div", tag("div", render(job.summary), class_="text"), class_="box"))
 
 
 def _job_url(forge: Forge, run: Run, job: Job) -> str:
     return f"/{forge.repository}/actions/runs/{run.id}/job/{job.id}"
 
 
-def _log_line(line: str) -> str:
+def _log_line(line: str) -> Html | None:
     at, _, text = line.partition(" ")
     command = re.match(r"##\[(\w+)\](.*)", text)
     if command and command[1] == "endgroup":
-        return ""
-    kind, shown = (command[1], f"▾ {command[2]}" if command[1] == "group" else command[2]) if command else ("", text)
-    return f'<div class="{escape(kind)}"><span class=at>{escape(at[11:19])}</span>{escape(shown)}</div>'
+        return None
+    kind, shown = (command[1], command[2]) if command else ("", text)
+    clock = tag("span", at[11:19], class_="at")
+    return tag("div", clock, "▾ " if kind == "group" else None, shown, class_=kind)
 
 
 # Small parts
 
 
-def _commit_row(forge: Forge, commit: Commit) -> str:
-    return (
-        f'<div class=row><span class=grow><a href="/{forge.repository}/commit/{commit.sha}">'
-        f"{escape(commit.title)}</a><br><span class=quiet>{escape(commit.author.name)}, {_time(commit.committed_at)}</span></span>"
-        f"{_mark_of_commit(forge, commit.sha)}{_sha(forge, commit.sha)}</div>"
+def _box(rows: Sequence[Html], *, head: str = "") -> Html:
+    inside = rows or [_row("None.")]
+    return tag("div", tag("div", tag("b", head), class_="head") if head else None, inside, class_="box")
+
+
+def _section(title: str, rows: Sequence[Html]) -> Html:
+    return together(tag("h2", title), _box(rows))
+
+
+def _row(*inside: Child, left: Child = None, right: Child = None) -> Html:
+    return tag(
+        "div",
+        left,
+        tag("span", *inside, class_="grow"),
+        tag("span", right, class_="right") if right else None,
+        class_="row",
     )
 
 
-def _sha(forge: Forge, sha: str) -> str:
-    return f'<a class=sha href="/{forge.repository}/commit/{sha}">{sha[:7]}</a>'
+def _commit_row(forge: Forge, commit: Commit) -> Html:
+    return _row(
+        tag("a", commit.title, href=f"/{forge.repository}/commit/{commit.sha}"),
+        tag("br"),
+        tag("span", f"{commit.author.name}, ", _time(commit.committed_at), class_="quiet"),
+        right=_several(_mark_of_commit(forge, commit.sha), _sha(forge, commit.sha)),
+    )
 
 
-def _time(moment: datetime | None) -> str:
+def _several(*parts: Html | None) -> Iterable[Html]:
+    return [part for part in parts if part is not None]
+
+
+def _state(word: str) -> Html:
+    return tag("span", word.replace("_", " ").capitalize(), class_=f"state {word}")
+
+
+def _mark(state: str) -> Html:
+    return tag("span", MARKS.get(state, "○"), class_=f"mark {state}", title=state)
+
+
+def _sha(forge: Forge, sha: str) -> Html:
+    return tag("a", sha[:7], class_="sha", href=f"/{forge.repository}/commit/{sha}")
+
+
+def _time(moment: datetime | None) -> Html:
     iso = stamp(moment) or ""
-    return f'<time datetime="{iso}">{iso.replace("T", " ").removesuffix("Z")} UTC</time>'
-
-
-def _took(job: Job) -> str:
-    return _duration(job.started_at, job.completed_at)
+    return tag("time", f"{iso.replace('T', ' ').removesuffix('Z')} UTC", datetime=iso)
 
 
 def _duration(start: datetime | None, end: datetime | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import socket
 import subprocess
@@ -65,18 +64,18 @@ class Server:
     def page(self) -> str:
         return f"{self.url}/{REPOSITORY}"
 
-    def clone_url(self, token: str = "alex-token") -> str:
-        return f"{self.url.replace('://', f'://x-access-token:{token}@')}/{REPOSITORY}.git"
+    def clone_url(self, person: str = "alex") -> str:
+        return f"{self.url.replace('://', f'://x-access-token:{person}-token@')}/{REPOSITORY}.git"
 
-    def api(self, token: str | None = "alex-token") -> httpx.Client:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def api(self, person: str | None = "alex") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {person}-token"} if person else {}
         return httpx.Client(base_url=f"{self.url}/api/v3/repos/{REPOSITORY}", headers=headers, timeout=20)
 
-    def as_pygithub(self, token: str = "alex-token") -> github.Github:
+    def as_pygithub(self, person: str = "alex") -> github.Github:
         """PyGithub, without the pauses that it makes out of courtesy to the real GitHub."""
         return github.Github(
             base_url=f"{self.url}/api/v3",
-            auth=github.Auth.Token(token),
+            auth=github.Auth.Token(f"{person}-token"),
             retry=0,
             seconds_between_requests=0,
             seconds_between_writes=0,
@@ -124,8 +123,10 @@ class Clone:
         return commit
 
 
-def clone_of(server: Server, folder: Path, *, token: str = "alex-token") -> Clone:
-    subprocess.run(["git", "clone", "--quiet", server.clone_url(token), str(folder)], check=True, capture_output=True)
+def clone_of(server: Server, folder: Path, *, person: str = "alex") -> Clone:
+    subprocess.run(
+        ["git", "clone", "--quiet", server.clone_url(person), str(folder)], check=True, capture_output=True
+    )
     return Clone(folder)
 
 
@@ -165,7 +166,3 @@ def running_server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
-
-
-def basic(token: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()}

@@ -13,7 +13,7 @@ def test_what_one_person_pushes_another_clones(server: Server, clone: Clone, tmp
     commit = clone.commit("Second", {"a.txt": "hello\n"})
     clone.git("push", "origin", "main")
 
-    other = clone_of(server, tmp_path / "other", token="reader-token")
+    other = clone_of(server, tmp_path / "other", person="reader")
 
     assert other.git("rev-parse", "HEAD") == commit
     assert (other.folder / "a.txt").read_text() == "hello\n"
@@ -70,7 +70,7 @@ def test_who_has_no_token_gets_401_and_who_may_only_read_cannot_push(
     answer = httpx.get(f"{server.page}.git/info/refs?service=git-upload-pack")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="GitHub"')
 
-    reader = clone_of(server, tmp_path / "reader", token="reader-token")
+    reader = clone_of(server, tmp_path / "reader", person="reader")
     reader.commit("Not allowed", {"a.txt": "1\n"})
     assert "403" in reader.git("push", "origin", "main", ok=False)
     assert "not found" in clone.git("ls-remote", server.clone_url().replace("models", "others"), ok=False)

@@ -12,7 +12,7 @@ from tests.sandbox.forge.conftest import PEOPLE, REPOSITORY, Clone, Server, clon
 
 @pytest.fixture
 def repo(server: Server) -> github.Repository.Repository:
-    return server.as_pygithub("bot-token").get_repo(REPOSITORY)
+    return server.as_pygithub("bot").get_repo(REPOSITORY)
 
 
 def test_a_pull_request_is_opened_found_edited_and_closed(repo: github.Repository.Repository, clone: Clone) -> None:
@@ -72,7 +72,7 @@ def test_401_403_and_404_are_worded_as_github_words_them(server: Server, clone: 
         assert api.get("/pulls").status_code == 401
     with server.api("wrong") as api:
         assert api.get("/pulls").json()["message"] == "Bad credentials"
-    with server.api("reader-token") as api:
+    with server.api("reader") as api:
         assert api.get("/pulls").status_code == 200
         assert api.post("/issues/1/comments", json={"body": "x"}).status_code == 403
     with server.api() as api:
@@ -368,7 +368,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 
     second = Server(tmp_path / "forge", None)
     second.start()
-    pull = second.as_pygithub("bot-token").get_repo(REPOSITORY).get_pull(1)
+    pull = second.as_pygithub("bot").get_repo(REPOSITORY).get_pull(1)
     assert pull.user.login == PEOPLE["alex-token"].login
     assert [comment.body for comment in pull.get_issue_comments()] == ["Kept"]
     assert pull.merge().merged
