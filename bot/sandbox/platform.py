@@ -512,6 +512,7 @@ def _gateways(endpoints: Endpoints) -> Iterator[Part]:
                 gateway.name,
                 "bot.gateway",
                 *("--routes", str(routes), *tritons, "--host", HOST, "--port", str(port), "--name", gateway.name),
+                *("--environment", environment),
                 port=port,
                 ready_path="/v2/health/live",
                 variables={"PROMOBOT_RELOAD_TOKEN": endpoints.secrets.reload},
