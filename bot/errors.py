@@ -3,6 +3,7 @@
     PromobotError            something a person must read; the command ends with exit code 1
     ├── InvalidInput         a file or an argument is wrong: says file, line and key
     ├── Refused              the rules forbid it; nothing was changed
+    │   └── Superseded       a later deployment or rollback took over; it converges the environment
     └── OutsideError         a system around us did not do what was asked
         ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
@@ -41,6 +42,10 @@ class InvalidInput(PromobotError):
 
 class Refused(PromobotError):
     """The rules forbid it; nothing was changed."""
+
+
+class Superseded(Refused):
+    """A later deployment or rollback took over; whoever raises this must change nothing more."""
 
 
 class OutsideError(PromobotError):

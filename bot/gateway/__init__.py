@@ -1,0 +1,16 @@
+"""What a FastAPI application mounts so that Promobot can switch which version of a model answers.
+
+    from bot.gateway import Gateway, GatewaySettings
+
+    gateway = Gateway(GatewaySettings(routes_file=Path("/share/promobot/prod/routes.json"), tritons=("http://triton:8000",)))
+    app.include_router(gateway.router)          # brings its own start and stop along
+    gateway.target("churn")                     # the version that answers now, or None
+
+``python -m bot.gateway --help`` runs the same thing as an application of its own.
+"""
+
+from bot.gateway.app import create_app
+from bot.gateway.core import Gateway
+from bot.gateway.settings import GatewaySettings, ShadowSettings
+
+__all__ = ["Gateway", "GatewaySettings", "ShadowSettings", "create_app"]

@@ -1,0 +1,425 @@
+"""``promobot``: the verbs, the one error boundary, the exit codes.
+
+Exit codes: 0 done · 1 refused or failed, state as it was or put back · 2 usage · 3 a bug · 4 unconfirmed (all but
+Slack) · 130 interrupted. Everything slow is imported by the verb that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+DONE, FAILED, USAGE, BUG, UNCONFIRMED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+EPILOG = """\
+exit codes:
+  0 done · 1 refused or failed, state as it was or put back · 2 usage · 3 a bug
+  4 unconfirmed (all but Slack) · 130 interrupted
+
+Run it in a checkout of the repository that holds promotions/ and manifests/environments/, or say --root DIR.
+Secrets come from the environment variables that the environment files name; `promobot doctor` tries them.
+"""
+
+
+class Answer(NamedTuple):
+    """What a verb came to: its result, the words for a person, the exit code."""
+
+    result: Any
+    text: str
+    exit_code: int = DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code."""
+    arguments = _parser().parse_args(argv)
+    _die_politely()
+    try:
+        answer: Answer = arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
+        return _explain(error, as_json=arguments.json)
+    _print(_json(answer) if arguments.json else answer.text)
+    return answer.exit_code
+
+
+def _explain(error: Exception, *, as_json: bool) -> int:
+    from bot.errors import PromobotError
+
+    if not isinstance(error, PromobotError):
+        return _bug(error, as_json=as_json)
+    if as_json:
+        _print(_json(Answer({"error": str(error), "state": error.state, "next_step": error.next_step}, "", FAILED)))
+    else:
+        lines = [f"promobot: {error}", error.state, f"→ {error.next_step}" if error.next_step else ""]
+        print(_redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
+    return FAILED
+
+
+def _bug(error: Exception, *, as_json: bool) -> int:
+    import tempfile
+    import traceback
+
+    trace = _redact("".join(traceback.format_exception(error)))
+    with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
+        log.write(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n{trace}")
+    said = f"this is a bug in promobot: {type(error).__name__}: {error}"
+    if as_json:
+        _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
+    else:
+        print(_redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
+    return BUG
+
+
+def _print(text: str) -> None:
+    print(_redact(text))
+
+
+def _redact(text: str) -> str:
+    """Blank out every secret of the environment, wherever it may have slipped in."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and name.endswith(("TOKEN", "SECRET", "PASSWORD", "KEY")):
+            text = text.replace(value, "***")
+    return text
+
+
+def _json(answer: Answer) -> str:
+    import json
+
+    document = _plain(answer.result)
+    if isinstance(document, dict):
+        document = {**document, "exit_code": answer.exit_code}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON knows it."""
+    import dataclasses
+    import math
+    from datetime import datetime
+    from pathlib import Path
+
+    if hasattr(value, "model_dump"):
+        return _plain(value.model_dump())
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _say(text: str) -> None:
+    print(_redact(text), file=sys.stderr, flush=True)
+
+
+def _die_politely() -> None:
+    """Treat SIGTERM as Ctrl-C: what a verb began is cleaned up when a runner cancels the job."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+# --- verbs ---------------------------------------------------------------------------------------------------------
+
+
+def _validate(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.validate import validate
+    from bot.words import terminal
+
+    found = validate(_root(arguments))
+    return Answer(found, terminal.validated(found), found.exit_code)
+
+
+def _propose(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.propose import propose
+    from bot.words import terminal
+
+    done = propose(_settings(arguments), model=arguments.model, version=arguments.version, say=_say)
+    return Answer(done, terminal.proposed(done), done.exit_code)
+
+
+def _promote(arguments: argparse.Namespace) -> Answer:
+    from bot import settings
+    from bot.verbs.promote import promote
+    from bot.words import terminal
+
+    target = _settings(arguments)
+    source = settings.load(_root(arguments), arguments.source or target.promotes_from or "")
+    done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
+    return Answer(done, terminal.proposed(done), done.exit_code)
+
+
+def _check(arguments: argparse.Namespace) -> Answer:
+    import json
+
+    from bot.verbs.check import check, sum_up
+    from bot.words import terminal
+
+    root, number, head = _root(arguments), arguments.pull_request, arguments.head
+    if arguments.check == "verdict":
+        needs = {job: outcome["result"] for job, outcome in json.loads(arguments.needs).items()}
+        done = sum_up(root, pull_request=number, head=head, needs=needs, say=_say)
+    else:
+        done = check(root, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=_say)
+    return Answer(done, terminal.checked(done), done.exit_code)
+
+
+def _deploy(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.deploy import deploy
+    from bot.words import terminal
+
+    done = deploy(_settings(arguments), say=_say)
+    return Answer(done, terminal.deployed(done), done.exit_code)
+
+
+def _rollback(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.rollback import rollback
+    from bot.words import terminal
+
+    done = rollback(
+        _settings(arguments),
+        model=arguments.model,
+        to_version=arguments.to,
+        now=arguments.now,
+        reason=arguments.reason,
+        by=arguments.by,
+        say=_say,
+    )
+    return Answer(done, terminal.rolled_back(done), done.exit_code)
+
+
+def _status(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.status import status
+    from bot.words import terminal
+
+    found = [status(settings) for settings in _all_settings(arguments)]
+    return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
+
+
+def _drift(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.status import status
+    from bot.words import terminal
+
+    found = [status(settings, registry=True) for settings in _all_settings(arguments)]
+    code = DONE if all(environment.in_sync for environment in found) else FAILED
+    return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)), code)
+
+
+def _history(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.history import history
+    from bot.words import terminal
+
+    found = history(_settings(arguments), model=arguments.model, at=arguments.at, limit=arguments.limit)
+    return Answer(found, terminal.history(found))
+
+
+def _doctor(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.doctor import doctor
+    from bot.words import terminal
+
+    found = [doctor(settings) for settings in _all_settings(arguments)]
+    code = max(diagnosis.exit_code for diagnosis in found)
+    return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)
+
+
+def _quarantine(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.quarantine import lift, list_quarantine
+    from bot.words import terminal
+
+    settings = _settings(arguments)
+    if arguments.action == "lift":
+        if not arguments.digest:
+            from bot.errors import InvalidInput
+
+            raise InvalidInput("name the digest to lift", key="DIGEST")
+        found = lift(settings, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
+    else:
+        found = list_quarantine(settings)
+    return Answer(found, terminal.quarantine(found))
+
+
+def _sandbox(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.sandbox import down, up
+
+    if arguments.action == "up":
+        started = up(_directory(arguments), say=_say)
+        return Answer(started.endpoints, started.table)
+    stopped = down(_directory(arguments))
+    return Answer({"stopped": stopped}, f"stopped: {', '.join(stopped) or 'nothing was running'}")
+
+
+def _demo(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.sandbox import demo
+
+    told = demo(keep=arguments.keep, directory=_directory(arguments) if arguments.dir else None, say=_say)
+    return Answer(told, told.text, told.exit_code)
+
+
+# --- arguments -----------------------------------------------------------------------------------------------------
+
+
+def _root(arguments: argparse.Namespace) -> Any:
+    from pathlib import Path
+
+    return Path(arguments.root).resolve()
+
+
+def _directory(arguments: argparse.Namespace) -> Any:
+    from pathlib import Path
+
+    return Path(arguments.dir).resolve()
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from bot import settings
+
+    return settings.load(_root(arguments), arguments.env)
+
+
+def _all_settings(arguments: argparse.Namespace) -> list[Any]:
+    from bot import settings
+
+    root = _root(arguments)
+    return [settings.load(root, name) for name in ([arguments.env] if arguments.env else settings.environments(root))]
+
+
+def _model(text: str) -> str:
+    from bot.domain.names import check_model_name
+
+    try:
+        return check_model_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _version(text: str) -> int:
+    from bot.domain.names import MAX_VERSION
+
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
+        raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
+    return int(text)
+
+
+def _time(text: str) -> Any:
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, as in 2026-11-22T14:00:00+01:00") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="promobot",
+        description="Git says which model each environment serves; promobot makes it so, proves it, or puts it back.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], Answer], says: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
+        added.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
+        added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")
+        added.set_defaults(run=run)
+        return added
+
+    def environment(added: argparse.ArgumentParser, *, required: bool = True) -> None:
+        note = "" if required else " (default: all)"
+        added.add_argument("--env", required=required, metavar="ENV", help=f"the environment{note}")
+
+    by = os.environ.get("GITHUB_ACTOR") or os.environ.get("USER", "")
+
+    added = verb("propose", _propose, "propose a registered version to an environment, by a pull request")
+    added.add_argument("model", type=_model)
+    added.add_argument("version", type=_version)
+    environment(added)
+
+    added = verb("promote", _promote, "carry the digest that one environment has verified to the next")
+    added.add_argument("model", type=_model)
+    added.add_argument("--from", dest="source", metavar="ENV", help="where it is verified (default: promotes_from)")
+    added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
+    added.add_argument("--version", type=_version, help="refuse if another version is in service there")
+
+    added = verb("check", _check, "run one check of a pull request, or sum them up")
+    added.add_argument("check", choices=["ready", "triton", "smoke", "verdict"])
+    added.add_argument("--pull-request", type=_version, required=True, metavar="N")
+    added.add_argument("--head", metavar="SHA", help="refuse if the pull request is at another commit")
+    run = f"{os.environ.get('GITHUB_RUN_ID', str(os.getpid()))}.{os.environ.get('GITHUB_RUN_ATTEMPT', '1')}"
+    added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
+    added.add_argument("--needs", default="{}", metavar="JSON", help="verdict: GitHub's `needs` context")
+
+    added = verb("deploy", _deploy, "make what is served equal to the head of main, and prove it")
+    environment(added)
+
+    added = verb("rollback", _rollback, "open the revert pull request to the last verified version")
+    added.add_argument("model", type=_model)
+    environment(added)
+    added.add_argument("--to", type=_version, metavar="VERSION", help="a verified version (default: the last one)")
+    added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
+    added.add_argument("--reason", default="", help="why; the pull request says it")
+    added.add_argument("--by", default=by, help=argparse.SUPPRESS)
+
+    added = verb("status", _status, "show what is desired and what is live everywhere, and what to type next")
+    environment(added, required=False)
+
+    added = verb("drift", _drift, "like status, with MLflow's aliases; exit code 1 if anything differs")
+    environment(added, required=False)
+
+    added = verb("history", _history, "show what was deployed, or what was in service at a time")
+    added.add_argument("model", type=_model, nargs="?")
+    environment(added)
+    added.add_argument(
+        "--at", type=_time, metavar="TIME", help="what was in service then (ISO 8601, UTC if not said)"
+    )
+    added.add_argument("--limit", type=_version, default=50, metavar="N", help="how many deployments (default 50)")
+
+    added = verb("quarantine", _quarantine, "list the digests that failed here, or allow one again")
+    added.add_argument("action", choices=["list", "lift"])
+    added.add_argument("digest", nargs="?", metavar="DIGEST", help="lift: the digest, or its beginning")
+    environment(added)
+    added.add_argument("--reason", default="", help="why it is lifted")
+    added.add_argument("--by", default=by, help=argparse.SUPPRESS)
+
+    added = verb("validate", _validate, "read all files of desired state and settings, and name every mistake")
+
+    added = verb("doctor", _doctor, "try every system with the credentials at hand")
+    environment(added, required=False)
+
+    added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")
+    added.add_argument("action", choices=["up", "down"])
+    added.add_argument(
+        "--dir", required=True, metavar="DIR", help="where it keeps everything; endpoints.json is there"
+    )
+
+    added = verb(
+        "demo", _demo, "tell the whole story in a sandbox of its own: train, propose, check, merge, roll back"
+    )
+    added.add_argument("--keep", action="store_true", help="leave the sandbox running")
+    added.add_argument(
+        "--dir", metavar="DIR", help="where the sandbox keeps everything (default: a temporary folder)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

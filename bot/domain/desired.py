@@ -1,0 +1,251 @@
+"""Desired state: ``promotions/<env>.yaml``, read strictly and edited without disturbing anybody's lines.
+
+An edit replaces the tokens that change and nothing else, so comments, order and line endings survive, and two pull
+requests for neighbouring models merge in either order: at least the neighbour's own key line lies between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bot.domain import yamltext
+from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version
+from bot.domain.yamltext import Node
+from bot.errors import InvalidInput
+
+Section = Literal["models", "shadow"]
+SECTIONS: tuple[Section, ...] = ("models", "shadow")
+
+
+class Entry(BaseModel):
+    """One version of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    version: Version = Field(description="MLflow registered model version")
+    digest: Digest = Field(description="sha256 of the package's list of files")
+    run: RunId = Field(description="MLflow run the version came from")
+    reason: str = Field(
+        default="", max_length=500, description="why a model is on the shadow path; in shadow entries only"
+    )
+
+
+def _nothing_is_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+Entries = Annotated[dict[ModelName, Entry], BeforeValidator(_nothing_is_empty)]
+
+
+class Desired(BaseModel):
+    """What one environment shall serve: ``promotions/<env>.yaml`` at the head of main."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="promotions/<env>.yaml")
+
+    environment: EnvironmentName = Field(description="name of the environment; the file's own name")
+    models: Entries = Field(default_factory=dict, description="what answers, by model name")
+    shadow: Entries = Field(
+        default_factory=dict, description="what receives copies of requests and answers nobody, by model name"
+    )
+
+    def section(self, section: Section) -> Mapping[str, Entry]:
+        """Return the entries of ``models`` or ``shadow``."""
+        return self.models if section == "models" else self.shadow
+
+    def names(self) -> list[str]:
+        """Return the names of all models that have an entry of either kind, sorted."""
+        return sorted({*self.models, *self.shadow})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry that differs between two desired states; None where there is none."""
+
+    environment: str
+    section: Section
+    model: str
+    before: Entry | None
+    after: Entry | None
+
+
+def path_of(environment: str) -> str:
+    """Return the path of the environment's desired state in the repository."""
+    return f"promotions/{environment}.yaml"
+
+
+def parse(text: str, *, file: str, environment: str | None = None) -> Desired:
+    """Read ``promotions/<env>.yaml``; raise InvalidInput with file, line and key for what is wrong."""
+    return _parse(text, file=file, environment=environment)[1]
+
+
+def _parse(text: str, *, file: str, environment: str | None = None) -> tuple[Node, Desired]:
+    node = yamltext.read(text, file=file)
+    if not isinstance(node.value, dict):
+        raise InvalidInput("is no mapping; it needs at least 'environment: NAME'", file=file, line=node.span.line)
+    desired = yamltext.validate(node, Desired, file=file)
+    if environment is not None and desired.environment != environment:
+        raise InvalidInput(
+            f"says {desired.environment!r}, but the file is that of {environment!r}",
+            file=file,
+            line=node.line_at(("environment",)),
+            key="environment",
+        )
+    for model, entry in desired.models.items():
+        if entry.reason:
+            line = node.line_at(("models", model, "reason"))
+            raise InvalidInput("only a shadow has one", file=file, line=line, key=f"models.{model}.reason")
+    return node, desired
+
+
+def changes(before: Desired, after: Desired) -> list[Change]:
+    """Return the entries that differ, by section and name."""
+    return [
+        Change(after.environment, section, model, old.get(model), new.get(model))
+        for section in SECTIONS
+        for old, new in [(before.section(section), after.section(section))]
+        for model in sorted({*old, *new})
+        if old.get(model) != new.get(model)
+    ]
+
+
+def with_entry(text: str, *, file: str, section: Section, model: str, entry: Entry | None) -> str:
+    """Return ``text`` with this entry set, or removed where ``entry`` is None; nothing else changes.
+
+    Raises InvalidInput where the file is wrong, or is written in a way that cannot be edited line by line.
+    """
+    node, desired = _parse(text, file=file)
+    if desired.section(section).get(model) == entry:
+        return text
+    edit = _Edit(text, file)
+    holder = node.value.get(section)
+    if entry is None:
+        edited = edit.remove(holder, model)
+    elif holder is not None and isinstance(holder.value, dict) and model in holder.value:
+        edited = edit.replace(holder, model, entry)
+    else:
+        edited = edit.insert(node, section, model, entry)
+    expected = dict(desired.section(section))
+    expected.pop(model, None)
+    if entry is not None:
+        expected[model] = entry
+    if parse(edited, file=file) != desired.model_copy(update={section: expected}):
+        raise InvalidInput(
+            f"cannot be edited safely at {section}.{model}",
+            file=file,
+            next_step="Write the entry in block style, one key a line, and try again.",
+        )
+    return edited
+
+
+def _values(entry: Entry) -> dict[str, str]:
+    values = {"version": str(entry.version), "digest": entry.digest, "run": _token(entry.run)}
+    if entry.reason:
+        values["reason"] = _token(entry.reason)
+    return values
+
+
+def _token(text: str) -> str:
+    # Double quotes escape everything that could end or change a scalar.
+    if not yamltext.needs_quotes(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+class _Edit:
+    """Edits of one text by offsets; each returns the new text."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text, self.file = text, file
+        self.newline = "\r\n" if "\r\n" in text else "\n"
+
+    def replace(self, holder: Node, model: str, entry: Entry) -> str:
+        node, values = holder.value[model], _values(entry)
+        pieces: list[tuple[int, int, str]] = []
+        for key, child in node.value.items():
+            if key not in values:
+                pieces.append(self._line_of(node, key, child))
+            elif child.value != getattr(entry, key):
+                pieces.append((child.span.start, child.span.end, values[key]))
+        missing = [key for key in values if key not in node.value]
+        if missing:
+            last_key, last = list(node.value.items())[-1]
+            if node.flow:
+                added = "".join(f", {key}: {values[key]}" for key in missing)
+                pieces.append((last.span.end, last.span.end, added))
+            else:
+                indent = self._indent(node.keys[last_key].start)
+                end = self._line_end(last.span.end)
+                added = "".join(f"{indent}{key}: {values[key]}{self.newline}" for key in missing)
+                pieces.append((end, end, self._opening(end) + added))
+        return self._apply(pieces)
+
+    def insert(self, root: Node, section: Section, model: str, entry: Entry) -> str:
+        holder = root.value.get(section)
+        if holder is None:
+            end = len(self.text)
+            return self._apply(
+                [(end, end, self._opening(end) + f"{section}:{self.newline}" + self._block(model, entry))]
+            )
+        if not holder.value:
+            # `models: {}` or `models:` and nothing: the block begins on the line after the key.
+            written = max(root.keys[section].end, holder.span.end)
+            end = self._line_end(written)
+            value = (len(self.text[: holder.span.start].rstrip(" ")), holder.span.end, "")
+            block = (end, end, self._opening(end) + self._block(model, entry))
+            return self._apply([value, block] if holder.flow else [block])
+        if holder.flow:
+            last = list(holder.value.values())[-1]
+            flow = ", ".join(f"{key}: {value}" for key, value in _values(entry).items())
+            return self._apply([(last.span.end, last.span.end, f", {_token(model)}: {{{flow}}}")])
+        before = [name for name in holder.value if name < model]
+        indent = self._indent(next(iter(holder.keys.values())).start)
+        if before:
+            end = self._line_end(self._last_offset(holder.value[before[-1]]))
+        else:
+            end = self._line_end(root.keys[section].end)
+        return self._apply([(end, end, self._opening(end) + self._block(model, entry, indent))])
+
+    def remove(self, holder: Node, model: str) -> str:
+        if holder.flow:
+            return self.text
+        start = self._line_start(holder.keys[model].start)
+        return self._apply([(start, self._line_end(self._last_offset(holder.value[model])), "")])
+
+    def _block(self, model: str, entry: Entry, indent: str = "  ") -> str:
+        lines = [f"{indent}{_token(model)}:"]
+        lines += [f"{indent}{indent}{key}: {value}" for key, value in _values(entry).items()]
+        return "".join(line + self.newline for line in lines)
+
+    def _line_of(self, node: Node, key: str, child: Node) -> tuple[int, int, str]:
+        return (self._line_start(node.keys[key].start), self._line_end(child.span.end), "")
+
+    def _last_offset(self, node: Node) -> int:
+        # A block mapping's own end lies behind the comments that follow it, so ask its last scalar.
+        while isinstance(node.value, dict) and node.value and not node.flow:
+            node = list(node.value.values())[-1]
+        return node.span.end
+
+    def _indent(self, offset: int) -> str:
+        return self.text[self._line_start(offset) : offset]
+
+    def _line_start(self, offset: int) -> int:
+        return self.text.rfind("\n", 0, offset) + 1
+
+    def _line_end(self, offset: int) -> int:
+        """Return the offset behind the line that holds the character before ``offset``."""
+        found = self.text.find("\n", max(offset - 1, 0))
+        return len(self.text) if found < 0 else found + 1
+
+    def _opening(self, offset: int) -> str:
+        return "" if offset == 0 or self.text[offset - 1] == "\n" else self.newline
+
+    def _apply(self, pieces: list[tuple[int, int, str]]) -> str:
+        text = self.text
+        for start, end, new in sorted(pieces, reverse=True):
+            text = text[:start] + new + text[end:]
+        return text

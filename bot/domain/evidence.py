@@ -1,0 +1,108 @@
+"""What the checks found about one proposed version, and for which proposal it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.desired import Section
+
+CheckName = Literal["ready", "triton", "smoke"]
+CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
+LIFETIME = timedelta(days=30)
+
+
+class Finding(BaseModel):
+    """One thing a check looked at: what it should be, and what is wrong with it where something is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    passed: bool
+    detail: str = ""
+
+
+class Latency(BaseModel):
+    """How long smoke requests took on the staging Triton, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int
+    p50: float
+    p95: float
+    p99: float
+    budget: float | None = None
+
+
+class CheckResult(BaseModel):
+    """What one check found about one entry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    check: CheckName
+    environment: str
+    section: Section
+    model: str
+    version: int
+    digest: str
+    findings: tuple[Finding, ...]
+    at: datetime
+    latency: Latency | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether anything was looked at and all of it holds: nothing checked is nothing passed."""
+        return bool(self.findings) and all(finding.passed for finding in self.findings)
+
+    @property
+    def problems(self) -> list[Finding]:
+        """The findings that do not hold."""
+        return [finding for finding in self.findings if not finding.passed]
+
+
+class Evidence(BaseModel):
+    """All checks of one entry, bound to the proposal they were made for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    environment: str
+    section: Section
+    model: str
+    version: int
+    digest: str
+    pull_request: int
+    base: str = Field(description="commit of main that the checks compared with")
+    head: str = Field(description="commit of the proposal")
+    at: datetime
+    expires: datetime
+    checks: tuple[CheckResult, ...]
+    problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
+
+    @property
+    def passed(self) -> bool:
+        """Whether all three checks are there and passed, and nothing else was wrong."""
+        found = {result.check for result in self.checks}
+        return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+
+
+def latest(results: Iterable[CheckResult]) -> list[CheckResult]:
+    """Return the newest result of each check of each entry: a job that was run again replaces what it found."""
+    newest: dict[tuple[str, Section, str, CheckName], CheckResult] = {}
+    for result in sorted(results, key=lambda result: result.at):
+        newest[(result.environment, result.section, result.model, result.check)] = result
+    return list(newest.values())
+
+
+def missing(results: Iterable[CheckResult], expected: Iterable[tuple[str, Section, str]]) -> list[str]:
+    """Return ``check of environment/model`` for each expected result that is not there."""
+    there = {(result.environment, result.section, result.model, result.check) for result in results}
+    return [
+        f"{check} of {environment}/{model}"
+        for environment, section, model in expected
+        for check in CHECKS
+        if (environment, section, model, check) not in there
+    ]

@@ -1,0 +1,119 @@
+"""The quality gate: what a model's metrics must satisfy, alone and against the version in service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class MetricRule(BaseModel):
+    """What one metric must satisfy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minimum: float | None = Field(default=None, description="the metric must be at least this")
+    maximum: float | None = Field(default=None, description="the metric must be at most this")
+    max_regression: float | None = Field(
+        default=None,
+        ge=0,
+        description="how much worse than the version in service it may be, in the metric's own unit",
+    )
+    lower_is_better: bool = Field(default=False, description="for losses: worse means higher")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> MetricRule:
+        if self.minimum is None and self.maximum is None and self.max_regression is None:
+            raise ValueError("needs a minimum, a maximum or a max_regression")
+        return self
+
+
+class Gate(BaseModel):
+    """The rules for one model in one environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: dict[str, MetricRule] = Field(min_length=1, description="rules by the metric's name in MLflow")
+    on_miss: Literal["shadow", "stop"] = Field(
+        default="stop", description="what happens to a model that misses: publish it as a shadow, or stop"
+    )
+    latency_budget_milliseconds: float | None = Field(
+        default=None, gt=0, description="median time for one smoke request on the staging Triton"
+    )
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One metric judged. ``margin`` is the distance to the nearest bound; negative means missed."""
+
+    metric: str
+    value: float | None
+    champion: float | None
+    rule: str
+    passed: bool
+    margin: float
+    why: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """The value less the champion's, where both are known."""
+        return None if self.value is None or self.champion is None else self.value - self.champion
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """All rows, worst first."""
+
+    rows: tuple[GateRow, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are rows and every one passed: nothing judged is nothing passed."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
+
+    @property
+    def reason(self) -> str:
+        """The misses in a few words, worst first; an empty string where there are none."""
+        return "; ".join(row.why for row in self.rows if not row.passed)
+
+
+def judge(gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None) -> GateResult:
+    """Judge a version's metrics by the gate, against the champion's where there is a champion."""
+    rows = [
+        _row(name, rule, metrics.get(name), champion.get(name) if champion else None)
+        for name, rule in gate.metrics.items()
+    ]
+    return GateResult(tuple(sorted(rows, key=lambda row: (row.passed, row.margin, row.metric))))
+
+
+def _row(name: str, rule: MetricRule, value: float | None, champion: float | None) -> GateRow:
+    bounds: list[tuple[float, str]] = []
+    sign = -1.0 if rule.lower_is_better else 1.0
+    texts: list[str] = []
+    if rule.minimum is not None:
+        texts.append(f"≥ {rule.minimum:g}")
+    if rule.maximum is not None:
+        texts.append(f"≤ {rule.maximum:g}")
+    if rule.max_regression is not None:
+        texts.append(f"at most {rule.max_regression:g} worse")
+    text = ", ".join(texts)
+    if value is None or not math.isfinite(value):
+        shown = "missing" if value is None else "not a finite number"
+        return GateRow(name, value, champion, text, False, -math.inf, f"{name} is {shown}")
+    if rule.minimum is not None:
+        bounds.append((value - rule.minimum, f"{value:.4g} < {rule.minimum:g}"))
+    if rule.maximum is not None:
+        bounds.append((rule.maximum - value, f"{value:.4g} > {rule.maximum:g}"))
+    if rule.max_regression is not None and champion is not None:
+        worse = sign * (champion - value)
+        # A model exactly as much worse as is allowed passes; binary fractions must not decide that.
+        slack = rule.max_regression - worse
+        slack = 0.0 if math.isclose(worse, rule.max_regression, rel_tol=1e-9, abs_tol=1e-12) else slack
+        bounds.append((slack, f"{worse:.4g} worse than in service ({champion:.4g})"))
+    misses = [why for margin, why in bounds if margin < 0]
+    margin = min((margin for margin, _ in bounds), default=math.inf)
+    why = f"{name} {', '.join(misses)}" if misses else ""
+    return GateRow(name, value, champion, text, not misses, margin, why)

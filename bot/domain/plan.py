@@ -1,0 +1,109 @@
+"""What differs between desired and live, and what has to happen for each difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section
+from bot.domain.routes import Route, RouteTable, Target
+
+Loaded = frozenset[tuple[str, int]]
+"""(triton_model, version) pairs that a Triton has READY."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What every system says it has, now. None stands for a system that did not answer."""
+
+    routes: RouteTable
+    tritons: Mapping[str, Loaded | None]
+    gateways: Mapping[str, RouteTable | None]
+    silent: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Desired less live. ``load`` names, by Triton, what routes need and it does not have READY."""
+
+    changes: tuple[Change, ...]
+    load: Mapping[str, tuple[Target, ...]]
+    reload: tuple[str, ...]
+    silent: Mapping[str, str]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the environment is as desired, everywhere, as far as everybody answered."""
+        return not (self.changes or any(self.load.values()) or self.reload or self.silent)
+
+
+def target_of(route: Route, section: Section) -> Target | None:
+    """Return the route's target for ``models`` (who answers) or ``shadow`` (who listens)."""
+    return route.live if section == "models" else route.shadow
+
+
+def with_target(route: Route, section: Section, target: Target | None) -> Route:
+    """Return the route with this target."""
+    return Route(target, route.shadow) if section == "models" else Route(route.live, target)
+
+
+def targets(table: RouteTable) -> list[Target]:
+    """Return every target of the table, live ones and shadows."""
+    return [
+        target
+        for _, route in sorted(table.models.items())
+        for target in (route.live, route.shadow)
+        if target is not None
+    ]
+
+
+def serves(target: Target | None, entry: Entry | None) -> bool:
+    """Say whether the target is what the entry asks for."""
+    if target is None or entry is None:
+        return target is None and entry is None
+    return (target.version, target.digest) == (entry.version, entry.digest)
+
+
+def plan(desired: Desired, live: Live, *, known: Mapping[str, Entry]) -> Plan:
+    """Compare. ``known`` gives the entry of a digest in service, for what a route does not say (its run)."""
+    changes = [
+        Change(desired.environment, section, model, _entry(target, known), entry)
+        for section in SECTIONS
+        for model in sorted({*desired.section(section), *live.routes.models})
+        for target in [target_of(live.routes.route(model), section)]
+        for entry in [desired.section(section).get(model)]
+        if not serves(target, entry)
+    ]
+    needed = targets(live.routes)
+    return Plan(
+        changes=tuple(changes),
+        load={
+            name: tuple(t for t in needed if (t.triton_model, t.version) not in loaded)
+            for name, loaded in live.tritons.items()
+            if loaded is not None
+        },
+        reload=tuple(
+            name
+            for name, table in live.gateways.items()
+            if table is not None and (table.generation, table.models) != (live.routes.generation, live.routes.models)
+        ),
+        silent=live.silent,
+    )
+
+
+def in_service(table: RouteTable, known: Mapping[str, Entry]) -> Desired:
+    """Return what the table serves, in the terms of desired state."""
+    found: dict[Section, dict[str, Entry]] = {"models": {}, "shadow": {}}
+    for model, route in table.models.items():
+        for section in SECTIONS:
+            entry = _entry(target_of(route, section), known)
+            if entry is not None:
+                found[section][model] = entry
+    return Desired(environment=table.environment, models=found["models"], shadow=found["shadow"])
+
+
+def _entry(target: Target | None, known: Mapping[str, Entry]) -> Entry | None:
+    if target is None:
+        return None
+    entry = known.get(target.digest)
+    return Entry(version=target.version, digest=target.digest, run=entry.run if entry else "unknown")

@@ -1,0 +1,113 @@
+"""The deployment record: what a deployment of one model did and proved. It is written once and never changed.
+
+One run of ``promobot deploy`` may deploy several models; they share its turn, and each has a record of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.desired import Desired, Entry, Section
+
+Outcome = Literal["succeeded", "unconfirmed", "put back", "failed"]
+"""
+succeeded    all six criteria hold
+unconfirmed  all but Slack; the message is in the outbox
+put back     it failed after the switch; what users get is the last verified state again
+failed       it failed before the switch; what users get never changed
+"""
+
+CriterionName = Literal[
+    "registered_in_mlflow", "ready", "triton_loaded", "smoke_passed", "fastapi_reloaded", "slack_delivered"
+]
+CRITERIA: tuple[CriterionName, ...] = (
+    "registered_in_mlflow",
+    "ready",
+    "triton_loaded",
+    "smoke_passed",
+    "fastapi_reloaded",
+    "slack_delivered",
+)
+
+
+class Criterion(BaseModel):
+    """One of the six: whether it holds, when that was seen, and by what."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: CriterionName
+    holds: bool
+    at: datetime
+    proof: str
+
+
+class Step(BaseModel):
+    """One thing that was done, in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    what: str
+    seconds: float
+
+
+class DeploymentRecord(BaseModel):
+    """What happened, in full."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    id: str = Field(description="environment, turn and model, as in dev-00000012-churn")
+    environment: str
+    section: Section
+    model: str
+    before: Entry | None = Field(description="what was in service")
+    after: Entry | None = Field(description="what was asked for")
+    commit: str = Field(description="head of main that was deployed")
+    started_at: datetime
+    finished_at: datetime
+    outcome: Outcome
+    in_service: Desired = Field(description="what users get when the deployment is over")
+    criteria: tuple[Criterion, ...]
+    steps: tuple[Step, ...]
+    problem: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether a rollback may go back to what this record says was in service."""
+        return self.outcome in ("succeeded", "unconfirmed")
+
+
+def outcome_of(criteria: Iterable[Criterion], *, switched: bool) -> Outcome:
+    """Decide the outcome from what was seen: ``switched`` says whether users ever got the new version."""
+    held = {criterion.name for criterion in criteria if criterion.holds}
+    if held == set(CRITERIA):
+        return "succeeded"
+    if held == set(CRITERIA) - {"slack_delivered"}:
+        return "unconfirmed"
+    return "put back" if switched else "failed"
+
+
+def verified_entries(
+    records: Iterable[DeploymentRecord], *, model: str, section: Section = "models"
+) -> list[tuple[DeploymentRecord, Entry]]:
+    """Return each verified version of ``model``, newest first, with the record that verified it.
+
+    The same digest is listed once, where it was verified last. ``records`` come oldest first.
+    """
+    found: list[tuple[DeploymentRecord, Entry]] = []
+    for record in reversed(list(records)):
+        of_model = record.model == model and record.section == section and record.verified
+        entry = record.after if of_model else None
+        if entry is not None and entry.digest not in {known.digest for _, known in found}:
+            found.append((record, entry))
+    return found
+
+
+def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:
+    """Return every entry that a record tells of, by digest."""
+    return {entry.digest: entry for record in records for entry in (record.before, record.after) if entry}

@@ -1,0 +1,69 @@
+"""What a model takes and gives, as MLflow, the configuration and Triton each say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's name, Open Inference Protocol datatype, and shape with -1 for what may vary."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.datatype}[{', '.join(str(n) for n in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The tensors in and out."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.inputs))}) → ({', '.join(map(str, self.outputs))})"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What matters of a ``config.pbtxt``. ``fingerprint`` leaves out its name and version policy.
+
+    Triton shares one configuration between all versions under a name, so versions whose fingerprints differ cannot
+    stay warm side by side there.
+    """
+
+    backend: str
+    max_batch_size: int
+    signature: Signature
+    fingerprint: str
+    parameters: tuple[str, ...]
+    repository_agents: tuple[str, ...]
+    text: str
+
+
+def differences(one: Signature, other: Signature, *, one_is: str, other_is: str) -> list[str]:
+    """Return one sentence for each tensor that the two disagree on. -1 agrees with any size."""
+    return [
+        *_differences(one.inputs, other.inputs, f"{one_is} and {other_is} disagree on input"),
+        *_differences(one.outputs, other.outputs, f"{one_is} and {other_is} disagree on output"),
+    ]
+
+
+def _differences(one: Sequence[TensorSpec], other: Sequence[TensorSpec], what: str) -> list[str]:
+    left, right = {spec.name: spec for spec in one}, {spec.name: spec for spec in other}
+    return [
+        f"{what} {name}: {left.get(name, 'none')} against {right.get(name, 'none')}"
+        for name in sorted({*left, *right})
+        if not _agree(left.get(name), right.get(name))
+    ]
+
+
+def _agree(one: TensorSpec | None, other: TensorSpec | None) -> bool:
+    if one is None or other is None or one.datatype != other.datatype or len(one.shape) != len(other.shape):
+        return False
+    return all(a == b or -1 in (a, b) for a, b in zip(one.shape, other.shape, strict=True))

@@ -1,0 +1,190 @@
+"""YAML as desired state needs it: one plain document whose every value knows its line.
+
+People and the bot edit the same files, so a file means what it seems to mean or is refused: no second document, no
+duplicate key, no alias, no tag, no ``yes`` that becomes true, no number in base 8, no date. Built in one pass over
+PyYAML's events with a stack of our own, so that deep nesting costs an error, not the interpreter's stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bot.errors import InvalidInput
+
+MAX_CHARACTERS = 4 * 2**20
+"""Some 25,000 entries. Without aliases a document cannot grow beyond its text."""
+MAX_DEPTH = 12
+
+_FOREIGN_BREAKS = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a token stands: offsets into the text, end excluded, and its first line, from 1."""
+
+    start: int
+    end: int
+    line: int
+
+
+@dataclass
+class Node:
+    """A value with its place. ``value`` is a scalar, a list of nodes, or a dict of nodes by key."""
+
+    value: Any
+    span: Span
+    keys: dict[str, Span] = field(default_factory=dict)
+    flow: bool = False
+
+    def plain(self) -> Any:
+        """Return the value without places."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def line_at(self, path: tuple[Any, ...]) -> int:
+        """Return the line of the key or item at ``path``, or of the nearest thing around it."""
+        node, line = self, self.span.line
+        for step in path:
+            if isinstance(node.value, dict) and step in node.value:
+                line, node = node.keys[step].line, node.value[step]
+            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.span.line
+            else:
+                break
+        return line
+
+
+def read(text: str, *, file: str) -> Node:
+    """Parse one document; raise InvalidInput with file, line and key for everything it will not accept."""
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidInput(f"longer than {MAX_CHARACTERS} characters", file=file)
+    if foreign := _FOREIGN_BREAKS.search(text):
+        line = text.count("\n", 0, foreign.start()) + 1
+        raise InvalidInput("a line break that is neither \\n nor \\r\\n", file=file, line=line)
+    try:
+        return _build(text, file)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
+        raise InvalidInput(f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
+
+
+def needs_quotes(text: str) -> bool:
+    """Say whether a plain scalar of this text would not be read back as the same string."""
+    return not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]*(?::[A-Za-z0-9]+)?", text) or _scalar(text) != text
+
+
+def _build(text: str, file: str) -> Node:
+    root: Node | None = None
+    stack: list[Node] = []
+    pending: list[tuple[str, Span] | None] = []
+    for event in _events(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+            raise InvalidInput("a second document begins here; one file is one document", file=file, line=line)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise InvalidInput("anchors and aliases are not allowed", file=file, line=line)
+        if (tag := getattr(event, "tag", None)) not in (None, "!"):
+            raise InvalidInput(f"tags are not allowed: {tag}", file=file, line=line)
+        span = Span(event.start_mark.index, event.end_mark.index, line)
+        if isinstance(event, yaml.CollectionEndEvent):
+            node, _ = stack.pop(), pending.pop()
+            node.span = Span(node.span.start, span.end, node.span.line)
+            continue
+        if isinstance(event, yaml.ScalarEvent):
+            value = _scalar(event.value) if event.implicit[0] else event.value
+            if stack and isinstance(stack[-1].value, dict) and pending[-1] is None:
+                pending[-1] = (_key(value, stack[-1], file, line), span)
+                continue
+            node = Node(value, span)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if stack and isinstance(stack[-1].value, dict) and pending[-1] is None:
+                raise InvalidInput("a key must be plain text", file=file, line=line)
+            kind: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+            node = Node(kind, span, flow=bool(event.flow_style))
+            if len(stack) >= MAX_DEPTH:
+                raise InvalidInput(f"nested deeper than {MAX_DEPTH} levels", file=file, line=line)
+        else:
+            continue
+        if not stack:
+            root = node
+        elif isinstance(stack[-1].value, dict):
+            key, key_span = pending[-1] or ("", span)
+            stack[-1].value[key], stack[-1].keys[key] = node, key_span
+            pending[-1] = None
+        else:
+            stack[-1].value.append(node)
+        if isinstance(event, yaml.CollectionStartEvent):
+            stack.append(node)
+            pending.append(None)
+    return root if root is not None else Node(None, Span(0, 0, 1))
+
+
+def _events(text: str) -> Iterator[Any]:
+    # libyaml counts characters of its own buffer, so its offsets are ours only for text without a byte order mark.
+    if text.startswith("\ufeff"):
+        raise yaml.YAMLError("byte order mark")
+    return yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _key(value: Any, mapping: Node, file: str, line: int) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"the key {value!r} is no text; quote it", file=file, line=line)
+    if value in mapping.value:
+        first = mapping.keys[value].line
+        raise InvalidInput(f"stands twice, first in line {first}", file=file, line=line, key=value)
+    return value
+
+
+def _scalar(text: str) -> str | int | float | bool | None:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(node: Node, model: type[Model], *, file: str) -> Model:
+    """Return the document as ``model``; raise InvalidInput that names file, line and key of each mistake."""
+    try:
+        return model.model_validate(node.plain())
+    except ValidationError as error:
+        mistakes = [_mistake(node, detail, file) for detail in error.errors(include_url=False)]
+        first = mistakes[0]
+        if len(mistakes) == 1:
+            raise first from error
+        listing = "\n  ".join(str(mistake) for mistake in mistakes)
+        raise InvalidInput(f"{len(mistakes)} mistakes:\n  {listing}", file=file) from error
+
+
+def _mistake(node: Node, detail: Any, file: str) -> InvalidInput:
+    path = tuple(step for step in detail["loc"] if step != "[key]")
+    match detail["type"]:
+        case "extra_forbidden":
+            problem = "unknown key"
+        case "missing":
+            problem = "is missing"
+        case "value_error":
+            problem = str(detail["ctx"]["error"])
+        case _:
+            problem = f"{detail['msg']}, not {detail['input']!r:.60}"
+    key = ".".join(str(step) for step in path)
+    return InvalidInput(problem, file=file, line=node.line_at(path), key=key)

@@ -1,0 +1,256 @@
+"""HTTP/1.1 to one Triton: connections that are kept, one exchange at a time on each.
+
+Why not httpx or aiohttp: at 200 requests/s, with Triton on the same 2 cores, a gateway adds 0.6 ms at the median with
+this, 1.0 ms with aiohttp and 2.7 ms with httpx. And it knows the one thing that decides whether a request may be sent
+again: whether a connection existed at all. It stays small because the other end is always Triton: no TLS, redirects,
+cookies or proxies, and every answer says its length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+log = logging.getLogger("bot.gateway")
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case, in the order in which they came."""
+
+GREETING_PATH = b"/v2/health/live"
+
+
+class ExchangeFailed(Exception):
+    """No answer came. The message names the server."""
+
+
+class NotSent(ExchangeFailed):
+    """The server never saw the request, so another may be asked."""
+
+
+class TimedOut(ExchangeFailed):
+    """The request was sent; no whole answer came in time."""
+
+
+class BrokenOff(ExchangeFailed):
+    """The request was sent; the connection ended, or what came is no HTTP, before the answer was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection."""
+
+    method: bytes
+    path: bytes
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, byte for byte (but for chunks, which are joined)."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much one server is borne.
+
+    ``connection_seconds`` is the age at which a connection is given up. A Triton that is told to end goes on serving
+    the connections that it has, for 30 s, and then breaks them off; it ends in peace only if they are given up.
+    """
+
+    connect_seconds: float = 1.0
+    greeting_seconds: float = 3.0
+    pause_seconds: float = 1.0
+    connection_seconds: float = 10.0
+    max_in_flight: int = 512
+
+
+class Server:
+    """One Triton at ``http://host:port`` and the connections that are open to it.
+
+    A new connection is greeted with a harmless request before it carries a real one: a Triton that is ending accepts
+    connections and drops them, and a request sent into one might or might not have been processed.
+    """
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+            raise ValueError(f"{url!r} is no base URL of a Triton: http://HOST:PORT")
+        self.url = url.rstrip("/")
+        self._host, self._port, self._host_header = parts.hostname, parts.port or 80, parts.netloc.encode()
+        self._limits = limits
+        self._in_flight = 0
+        self._idle: list[_Connection] = []
+        self._failing = False
+        self._paused_until = float("-inf")
+
+    @property
+    def paused(self) -> bool:
+        """Whether others should be asked first: it could not be reached lately, or is being tried just now."""
+        return asyncio.get_running_loop().time() < self._paused_until
+
+    async def send(self, request: Request, *, timeout_seconds: float) -> Reply:
+        """Return the answer. Raise NotSent, TimedOut or BrokenOff. Cancelling closes the connection."""
+        if self._in_flight >= self._limits.max_in_flight:
+            raise NotSent(f"{self.url} has {self._limits.max_in_flight} requests of this gateway already")
+        self._in_flight += 1
+        try:
+            connection = self._take_idle() or await self._connect()
+            reply = await self._exchange(connection, request, timeout_seconds=timeout_seconds)
+        finally:
+            self._in_flight -= 1
+        self._idle.append(connection)
+        return reply
+
+    def close(self) -> None:
+        """Close the idle connections; those under way are closed by cancelling what waits for them."""
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _take_idle(self) -> _Connection | None:
+        while self._idle:  # the last used first, so that a quiet gateway keeps few
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        limits = self._limits
+        if self._failing:  # while this one tries, the others go round
+            self._paused_until = loop.time() + limits.connect_seconds + limits.greeting_seconds
+        try:
+            async with asyncio.timeout(limits.connect_seconds):
+                _, connection = await loop.create_connection(_Connection, self._host, self._port)
+            await self._exchange(connection, Request(b"GET", GREETING_PATH), timeout_seconds=limits.greeting_seconds)
+        except TimeoutError:
+            problem = f"{self.url}: no connection within {limits.connect_seconds:g} s"
+        except OSError as error:
+            problem = f"{self.url}: {error.strerror or error}"
+        except ExchangeFailed as error:
+            problem = str(error)
+        else:
+            self._failing, self._paused_until = False, float("-inf")
+            loop.call_later(limits.connection_seconds, connection.retire)
+            return connection
+        if not self._failing:
+            log.warning("asking others first from now on: %s", problem)
+        self._failing, self._paused_until = True, loop.time() + limits.pause_seconds
+        self.close()  # or what is left of a Triton that is ending would wait for them
+        raise NotSent(problem)
+
+    async def _exchange(self, connection: _Connection, request: Request, *, timeout_seconds: float) -> Reply:
+        try:
+            return await connection.exchange(self._encode(request), request.body, timeout_seconds=timeout_seconds)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        except TimeoutError:
+            connection.abort()
+            raise TimedOut(f"{self.url} did not answer within {timeout_seconds:g} s") from None
+        except ConnectionError as error:
+            connection.abort()
+            raise BrokenOff(f"{self.url} broke off before its answer was whole: {error}") from error
+
+    def _encode(self, request: Request) -> bytes:
+        lines = [request.method + b" " + request.path + b" HTTP/1.1", b"host: " + self._host_header]
+        lines += [name + b": " + value for name, value in request.headers]
+        if request.body or request.method == b"POST":
+            lines.append(b"content-length: %d" % len(request.body))
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection, and the exchange that is under way on it, if any."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[Reply] | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._keep = True
+
+    @property
+    def usable(self) -> bool:
+        return self._keep and self._transport is not None and not self._transport.is_closing()
+
+    async def exchange(self, head: bytes, body: bytes, *, timeout_seconds: float) -> Reply:
+        """Send, and return the answer. Raise TimeoutError or ConnectionError; the connection is then spent."""
+        if self._transport is None or self._answer is not None:
+            raise RuntimeError("a connection carries one exchange at a time")
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._answer = answer
+        timer = self._loop.call_later(timeout_seconds, self._fail, TimeoutError())
+        try:
+            self._transport.writelines((head, body) if body else (head,))
+            return await answer
+        finally:
+            timer.cancel()
+            self._answer = None
+            if not self._keep:
+                self.abort()
+
+    def retire(self) -> None:
+        """Carry no further exchange: close now, or after the one that is under way."""
+        self._keep = False
+        if self._answer is None:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._keep = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:  # nobody asked: never let such bytes become the next request's answer
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionError(f"not HTTP: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._keep = False
+        self._fail(ConnectionError(str(exc) if exc else "connection closed"))
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        self._headers, self._body = [], []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # "100 Continue" and the like announce the answer, they are not it
+            return
+        self._keep = self._keep and self._parser.should_keep_alive()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(Reply(status, self._headers, b"".join(self._body)))
+
+    def _fail(self, error: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)

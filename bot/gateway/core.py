@@ -1,0 +1,298 @@
+"""The gateway: one route table at a time, requests passed on to the version that it names, and ``/reload``.
+
+A request takes the table once, when its body is there, and everything about it follows from that one table; a
+reload replaces the table in one assignment. So a switch drops nothing, and no answer mixes two versions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from bot.domain.routes import RouteTable, Target
+from bot.gateway.asgi import (
+    ClientGone,
+    Refusal,
+    answer_error,
+    error_answer,
+    passed_on,
+    read_body,
+    send_reply,
+    unless_gone,
+)
+from bot.gateway.connection import ExchangeFailed, Headers
+from bot.gateway.rewrite import with_public_name
+from bot.gateway.settings import GatewaySettings
+from bot.gateway.shadow import Shadows
+from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
+from bot.gateway.tritons import Tritons, request_to
+
+log = logging.getLogger("bot.gateway")
+
+NOT_STARTED = "the gateway has not started: its router must be included in the application that is run"
+
+
+@dataclass
+class Service:
+    """A table and the requests that run under it; ``problem`` says why nothing can be served."""
+
+    table: RouteTable
+    problem: str = ""
+    in_flight: int = 0
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+
+class Gateway:
+    """Mount ``router`` with ``app.include_router(gateway.router)``; that also starts and stops the gateway.
+
+    ``table`` is the route table in service, ``target(model)`` the version of a model that answers now.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self._routes_file = RoutesFile(settings.routes_file)
+        self._tritons = Tritons(
+            settings.tritons,
+            timeout_seconds=settings.timeout_seconds,
+            probe_timeout_seconds=settings.probe_timeout_seconds,
+            limits=settings.limits,
+        )
+        self._shadows = Shadows(settings.tritons, settings.shadow)
+        self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
+        self._older: list[Service] = []
+        self._reloading = asyncio.Lock()
+        self.router = self._make_router()
+
+    @property
+    def table(self) -> RouteTable:
+        """The route table in service."""
+        return self._service.table
+
+    def target(self, model: str) -> Target | None:
+        """Return the version of ``model`` that answers now, or None."""
+        return self.table.route(model).live
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Read the routes at the start, close connections at the end. Part of ``router`` already."""
+        self._switch(await self._service_at_start())
+        try:
+            yield
+        finally:
+            self._service = Service(self.table, problem="the gateway has stopped")
+            await self._shadows.close()
+            self._tritons.close()
+            self._routes_file.close()
+
+    def _make_router(self) -> APIRouter:
+        router = APIRouter(lifespan=self.lifespan)
+        # Plain ASGI on the path of every request: FastAPI's dependencies and parsing would cost more than the rest.
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            router.add_route(f"{prefix}/infer", _Infer(self), methods=["POST"])  # type: ignore[arg-type]
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            for what in ("", "/ready", "/config", "/stats"):
+                router.add_route(prefix + what, _Ask(self, what), methods=["GET"])  # type: ignore[arg-type]
+        router.add_api_route("/v2", self._metadata, methods=["GET"])
+        router.add_api_route("/v2/health/live", self._live, methods=["GET"])
+        router.add_api_route("/v2/health/ready", self._ready, methods=["GET"])
+        router.add_api_route("/routes", self._routes, methods=["GET"])
+        router.add_api_route("/reload", self._reload, methods=["POST"])
+        return router
+
+    # The routes: at the start, and at /reload.
+
+    async def _service_at_start(self) -> Service:
+        empty = RouteTable(self.settings.environment)
+        try:
+            table = await self._routes_file.read()
+            if table is None:
+                log.warning("%s is missing: serving nothing until the first reload", self._routes_file.path)
+                return Service(empty)
+            check_successor(table, empty)
+        except (Broken, NotTaken) as error:
+            log.error("serving nothing: %s", error)
+            return Service(empty, problem=str(error))
+        return Service(table)
+
+    def _switch(self, service: Service) -> None:
+        self._older = [older for older in (*self._older, self._service) if older.in_flight]
+        self._service = service
+        self._shadows.follow(service.table)
+        log.info("serving generation %d of %r", service.table.generation, service.table.environment)
+
+    async def _reload(self, request: Request) -> Response:
+        """Take over ``routes.json``: body ``{"generation": N}`` says which generation it must have at least."""
+        if not self._may_reload(request.headers.get("authorization", "")):
+            return error_answer(401, "a reload needs the gateway's bearer token")
+        try:
+            generation = _expected_generation(await request.body())
+            async with self._reloading:
+                await self._take_over(generation)
+        except (NotTaken, Broken, ValueError) as error:
+            log.warning("reload refused: %s", error)
+            return error_answer(409 if isinstance(error, NotTaken) else 422, str(error))
+        return JSONResponse(self._state())
+
+    async def _take_over(self, generation: int) -> None:
+        old = self.table
+        new = await self._routes_file.read_from(generation, timeout_seconds=self.settings.reload_timeout_seconds)
+        check_successor(new, old)
+        if new == old and not self._service.problem:
+            return
+        await self._check_ready(new, old)
+        self._switch(Service(new))
+
+    async def _check_ready(self, new: RouteTable, old: RouteTable) -> None:
+        """Raise NotTaken if a Triton says that a version, which is to answer from now on, is not ready on it.
+
+        A Triton that cannot be asked does not count unless none can: while one of several is down, a rollback must
+        still be possible. Shadows are not asked about: they must never be in the way of what answers.
+        """
+        for model, route in new.models.items():
+            if route.live is None or route.live == old.route(model).live:
+                continue
+            said = await self._tritons.readiness(route.live)
+            name = f"{route.live.triton_model} version {route.live.version}"
+            for one in said:
+                if one.ready is False:
+                    raise NotTaken(f"{name} (for {model}) is not ready on {one.url}: {one.problem}")
+            if all(one.ready is None for one in said):
+                raise NotTaken(f"no Triton can say whether {name} (for {model}) is ready: {said[0].problem}")
+
+    def _may_reload(self, authorization: str) -> bool:
+        token = self.settings.reload_token
+        expected, got = f"Bearer {token}".encode(), authorization.encode()
+        return hmac.compare_digest(expected, got) and bool(token)
+
+    # What people and the bot ask the gateway itself.
+
+    def _state(self) -> dict[str, Any]:
+        service = self._service
+        return {
+            "name": self.settings.name,
+            **json.loads(service.table.to_json()),
+            "environment": service.table.environment or None,
+            "problem": service.problem or None,
+            # Requests that still run under an older table: at 0, what only that table named may be unloaded.
+            "draining": sum(older.in_flight for older in self._older),
+            "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
+        }
+
+    async def _routes(self) -> Response:
+        return JSONResponse(self._state())
+
+    async def _metadata(self) -> Response:
+        # Only what the gateway passes on: Triton's own list promises shared memory, repository control and more.
+        extensions = ["classification", "model_configuration", "binary_tensor_data", "parameters", "statistics"]
+        return JSONResponse(
+            {"name": self.settings.name, "version": installed_version("promobot"), "extensions": extensions}
+        )
+
+    async def _live(self) -> Response:
+        return Response()
+
+    async def _ready(self) -> Response:
+        """Ready is a gateway that has a table and sees a live Triton.
+
+        Not Triton's own readiness: with --strict-readiness that is false whenever any version is being loaded, which
+        would take every gateway out of service at each deployment. Of one model, ``/v2/models/{model}/ready`` speaks.
+        """
+        problem = self._service.problem or await self._tritons.any_live()
+        return error_answer(503, problem) if problem else Response()
+
+    # What is passed on.
+
+    @contextlib.contextmanager
+    def _serving(self, scope: Scope) -> Iterator[tuple[str, Target]]:
+        """Yield the model's public name and the target that answers for it; raise Refusal if there is none."""
+        service = self._service
+        if service.problem:
+            raise Refusal(503, f"this gateway serves nothing: {service.problem}")
+        model, version = scope["path_params"]["model"], scope["path_params"].get("version")
+        live = service.table.route(model).live
+        if live is None:
+            raise Refusal(404, f"model {model!r} is not in service here")
+        if version is not None and version != str(live.version):
+            raise Refusal(404, f"version {version} of model {model!r} is not in service here, {live.version} is")
+        with service.request():
+            yield model, live
+
+    async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Headers = scope["headers"]
+        try:
+            body = await read_body(headers, receive, max_bytes=self.settings.max_request_bytes)
+            with self._serving(scope) as (model, live):
+                headers = passed_on(headers, renamed=live.triton_model != model)
+                request = request_to(live, b"POST", b"/infer", headers, body)
+                reply = await unless_gone(receive, self._tritons.send(live, request))
+            if reply.status == 200 and live.triton_model != model:
+                reply = with_public_name(reply, key="model_name", triton_model=live.triton_model, model=model)
+        except ClientGone:
+            return
+        except (Refusal, ExchangeFailed) as error:
+            await answer_error(error, scope, receive, send)
+            return
+        await send_reply(reply, send)
+        if reply.status == 200:  # what the live version refused would say nothing about its shadow
+            self._shadows.copy(model, [(n, v) for n, v in headers if n != b"accept-encoding"], body)
+
+    async def ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._serving(scope) as (model, live):
+                reply = await self._tritons.send(live, request_to(live, b"GET", what.encode()))
+            if reply.status == 200 and live.triton_model != model:
+                reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)
+        except (Refusal, ExchangeFailed) as error:
+            await answer_error(error, scope, receive, send)
+            return
+        await send_reply(reply, send)
+
+
+@dataclass(frozen=True)
+class _Infer:
+    """``POST …/infer`` as an ASGI application."""
+
+    gateway: Gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.gateway.infer(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """``GET …`` of what Triton knows about the version in service, as an ASGI application."""
+
+    gateway: Gateway
+    what: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.gateway.ask(self.what, scope, receive, send)
+
+
+def _expected_generation(body: bytes) -> int:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
+    generation = document.get("generation") if isinstance(document, dict) else None
+    if type(generation) is not int or generation < 1 or set(document) != {"generation"}:
+        raise ValueError('the body must be {"generation": N} with N from 1')
+    return generation

@@ -1,0 +1,78 @@
+"""``routes.json`` on a shared file system, and the rules by which a gateway takes over a new table."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bot.domain.routes import RouteTable
+
+POLL_SECONDS = 0.05
+
+
+class Broken(Exception):
+    """The file is there and is no route table, or cannot be read."""
+
+
+class NotTaken(Exception):
+    """The table contradicts what the gateway has or was told; it keeps the old one."""
+
+
+class RoutesFile:
+    """Reads ``routes.json`` without ever blocking the event loop: a network file system may hang."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # A thread of its own, so that reads that hang do not use up the loop's threads, which resolve host names.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="routes-file")
+
+    async def read(self) -> RouteTable | None:
+        """Return the table, or None if there is no file. Raise Broken."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+
+    async def read_from(self, generation: int, *, timeout_seconds: float) -> RouteTable:
+        """Return the table as soon as its generation is at least ``generation``.
+
+        Raise NotTaken with what was seen if it is not in time, Broken if the file is no route table.
+        """
+        seen = f"{self.path} could not be read within {timeout_seconds:g} s"
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    table = await self.read()
+                    if table is not None and table.generation >= generation:
+                        return table
+                    seen = f"{self.path} has generation {table.generation}" if table else f"{self.path} is missing"
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise NotTaken(f"generation {generation} is expected, {seen} after {timeout_seconds:g} s") from None
+
+    def close(self) -> None:
+        """Let the thread end; does not wait for a read that hangs."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self) -> RouteTable | None:
+        try:
+            # An NFS client believes what it cached about a name for up to half a minute, unless the directory is
+            # listed first (measured: under 2 s then).
+            list(self.path.parent.iterdir())
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Broken(f"{self.path}: {error.strerror or error}") from error
+        try:
+            return RouteTable.from_json(text)
+        except ValueError as error:
+            raise Broken(f"{self.path} is no route table: {error}") from error
+
+
+def check_successor(new: RouteTable, old: RouteTable) -> None:
+    """Raise NotTaken unless ``new`` may replace ``old`` (whose environment is empty before the first table)."""
+    if old.environment and new.environment != old.environment:
+        raise NotTaken(f"the table is of environment {new.environment!r}, this gateway serves {old.environment!r}")
+    if new.generation < old.generation:
+        raise NotTaken(f"generation {new.generation} is older than {old.generation}, which is in service")
+    if new.generation == old.generation and old.generation and new != old:
+        raise NotTaken(f"generation {new.generation} is in service with other routes; changed routes need a new one")

@@ -1,0 +1,451 @@
+"""GitHub Actions for the forge: an event starts the workflows that ask for it, and act runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tarfile
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.errors import InvalidInput
+from bot.sandbox.actions import act, transcript
+from bot.sandbox.actions.records import JOBS_PER_RUN, Job, Run, Runs, now
+from bot.sandbox.actions.triggers import is_started
+from bot.sandbox.actions.workflows import Workflow, fill_in, parse_workflow, uses_in
+from bot.sandbox.forge.git import Git, GitFailed
+from bot.sandbox.forge.people import ACTIONS_BOT, People
+
+MAX_RUNS_AT_ONCE = 2
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+
+
+class Settings(BaseModel):
+    """The file of ``--actions``: what runs are given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    vars: dict[str, str] = {}
+    bot_token: str = ""
+    """What GITHUB_TOKEN is. Without it each run gets a token of github-actions[bot] that starts no workflows."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, with all that a workflow run needs to know of it."""
+
+    name: str
+    payload: Mapping[str, Any]
+    """The webhook's payload, as $GITHUB_EVENT_PATH holds it."""
+    workflow_sha: str
+    """The commit whose workflow files are run."""
+    sha: str
+    ref: str
+    head_sha: str
+    """The commit that the checks are shown on."""
+    head_branch: str
+    actor: str
+    title: str
+    action: str = ""
+    branch: str = ""
+    """What the ``branches`` filter looks at: the pushed branch, or a pull request's base."""
+    tag: str = ""
+    changed_paths: tuple[str, ...] = ()
+    pulls: tuple[int, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    only_workflow: str = ""
+    """The path of the one workflow that a dispatch names."""
+
+
+@dataclass
+class _Execution:
+    """A run that waits or is under way."""
+
+    run: Run
+    event: Event
+    workflow: Workflow
+    queue: str
+    process: subprocess.Popen[str] | None = None
+    tracking_id: str = field(default_factory=lambda: f"github_{secrets.token_hex(16)}")
+    cancelled: bool = False
+
+
+class Actions:
+    """Runs workflows. ``folder`` keeps the runs' records, logs and, while they last, their workspaces."""
+
+    def __init__(
+        self, *, folder: Path, git: Git, people: People, settings: Settings | None, server_url: str, repository: str
+    ) -> None:
+        self.runs = Runs(folder / "runs")
+        self._folder = folder
+        self._git = git
+        self._people = people
+        self._settings = settings
+        self._server_url = server_url
+        self._repository = repository
+        self._lock = threading.RLock()
+        self._waiting: list[_Execution] = []
+        self._running: dict[int, _Execution] = {}
+        self._threads: dict[int, threading.Thread] = {}
+        self._stopping = False
+        for run in self.runs.all():  # what a stopped forge left unfinished
+            if run.status != "completed":
+                self._close(
+                    run, conclusion="cancelled", problem="The forge was stopped while this run was under way."
+                )
+
+    # What starts runs
+
+    def workflows(self, commit: str) -> list[Workflow]:
+        """The workflows at a commit; files that are no workflows are left out."""
+        found = []
+        for path, content in self._sources(commit).items():
+            if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
+                try:
+                    found.append(parse_workflow(path, content.decode(errors="replace")))
+                except InvalidInput:
+                    continue  # `_broken_workflows` tells about these when they are pushed
+        return found
+
+    def fire(self, event: Event) -> list[Run]:
+        """Queue a run of every workflow that the event starts. Returns at once, with the runs as people see them."""
+        if self._settings is None or self._stopping:
+            return []
+        started = []
+        for workflow in self.workflows(event.workflow_sha):
+            trigger = workflow.trigger(event.name)
+            if trigger is None or event.only_workflow not in ("", workflow.path):
+                continue
+            if event.only_workflow or is_started(
+                trigger, action=event.action, branch=event.branch, tag=event.tag, changed_paths=event.changed_paths
+            ):
+                started.append(self._queue(workflow, event))
+        if event.name == "push":
+            started += [
+                self._failed_to_load(path, problem, event) for path, problem in self._broken(event.workflow_sha)
+            ]
+        self._start_next()
+        return started
+
+    def cancel(self, run: Run) -> None:
+        """Cancel a run; one that waits is cancelled at once, one under way when act has ended."""
+        with self._lock:
+            waiting = [execution for execution in self._waiting if execution.run.id == run.id]
+            for execution in waiting:
+                self._waiting.remove(execution)
+                self._close(execution.run, conclusion="cancelled", problem="")
+            running = self._running.get(run.id)
+            if running is not None:
+                running.cancelled = True  # seen by the run's thread if it has not started act yet
+        if running is not None and running.process is not None:
+            act.end(running.process, running.tracking_id)
+
+    def stop(self) -> None:
+        """End everything under way and start nothing more."""
+        with self._lock:
+            self._stopping = True
+            unfinished = [*self._waiting, *self._running.values()]
+        for execution in unfinished:
+            self.cancel(execution.run)
+        for thread in list(self._threads.values()):
+            thread.join()
+
+    # The queue
+
+    def _queue(self, workflow: Workflow, event: Event) -> Run:
+        title = event.title
+        if workflow.run_name:
+            contexts = {
+                "inputs": event.inputs,
+                "github": {"event": event.payload, "actor": event.actor, "ref": event.ref},
+            }
+            title = fill_in(workflow.run_name, contexts)
+        jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
+        run = self.runs.add(self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs))
+        of_what = f"pull {event.pulls[0]}" if event.pulls else event.ref
+        with self._lock:
+            self._waiting.append(
+                _Execution(run=run, event=event, workflow=workflow, queue=f"{workflow.path} {of_what}")
+            )
+        return run
+
+    def _new_run(self, path: str, name: str, event: Event, *, title: str, jobs: tuple[Job, ...]) -> Run:
+        return Run(
+            id=0,
+            number=0,
+            workflow_path=path,
+            workflow_name=name,
+            title=title,
+            event=event.name,
+            head_branch=event.head_branch,
+            head_sha=event.head_sha,
+            pulls=event.pulls,
+            actor=event.actor,
+            created_at=now(),
+            updated_at=now(),
+            jobs=jobs,
+        )
+
+    def _start_next(self) -> None:
+        """Start what may start now: the oldest first, one at a time of each queue, `MAX_RUNS_AT_ONCE` in all."""
+        with self._lock:
+            for execution in list(self._waiting):
+                busy = {running.queue for running in self._running.values()}
+                if self._stopping or len(self._running) >= MAX_RUNS_AT_ONCE:
+                    return
+                if execution.queue not in busy:
+                    self._waiting.remove(execution)
+                    self._running[execution.run.id] = execution
+                    thread = threading.Thread(target=self._execute, args=(execution,), name=f"run-{execution.run.id}")
+                    self._threads[execution.run.id] = thread
+                    thread.start()
+                # A younger run of the same queue waits behind this one, because it comes later in the list.
+
+    def _execute(self, execution: _Execution) -> None:
+        run_id = execution.run.id
+        try:
+            self._run(execution)
+        except Exception:  # noqa: BLE001 - a thread has nobody above it: the run's page tells what happened
+            self._close(self._current(run_id), conclusion="failure", problem=traceback.format_exc())
+        finally:
+            with self._lock:
+                del self._running[run_id]
+                self._threads.pop(run_id, None)
+            self._start_next()
+
+    # One run
+
+    def _run(self, execution: _Execution) -> None:
+        settings = self._settings or Settings()
+        folder = self.runs.folder_of(execution.run)
+        token = settings.bot_token or f"ghs_{secrets.token_hex(18)}"
+        if not settings.bot_token:
+            self._people.add(token, ACTIONS_BOT)
+        try:
+            invocation = self._prepare(execution, folder, settings, token)
+            with self._lock:
+                if not execution.cancelled:
+                    execution.process = act.start(invocation)
+            self._follow(execution)
+        finally:
+            act.end_leftovers(execution.tracking_id)
+            if not settings.bot_token:
+                self._people.remove(token)
+            for leftover in ("source", "work", "missing"):
+                shutil.rmtree(folder / leftover, ignore_errors=True)
+            (folder / "secrets.yml").unlink(missing_ok=True)
+
+    def _prepare(self, execution: _Execution, folder: Path, settings: Settings, token: str) -> act.Invocation:
+        event, run = execution.event, execution.run
+        sources = self._sources(event.workflow_sha)
+        for path, content in sources.items():
+            file = folder / "source" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        payload = {**event.payload, **({"inputs": dict(event.inputs)} if event.name == "workflow_dispatch" else {})}
+        (folder / "event.json").write_text(json.dumps(payload))
+        home = self._folder / "home"
+        home.mkdir(exist_ok=True)
+        return act.Invocation(
+            folder=folder,
+            home=home,
+            event=event.name,
+            workflow_path=execution.workflow.path,
+            actor=event.actor,
+            path=settings.path,
+            environment={**self._github_environment(event, run), **settings.env},
+            secrets={**settings.secrets, "GITHUB_TOKEN": token},
+            variables=settings.vars,
+            actions=_stand_ins(sources, folder / "missing"),
+            tracking_id=execution.tracking_id,
+        )
+
+    def _github_environment(self, event: Event, run: Run) -> dict[str, str]:
+        return {
+            "GITHUB_SERVER_URL": self._server_url,
+            "GITHUB_API_URL": f"{self._server_url}/api/v3",
+            "GITHUB_GRAPHQL_URL": f"{self._server_url}/api/graphql",
+            "GITHUB_REPOSITORY": self._repository,
+            "GITHUB_REPOSITORY_OWNER": self._repository.split("/")[0],
+            "SHA_REF": event.sha,  # act's name for where github.sha comes from
+            "GITHUB_REF": event.ref,
+            "GITHUB_REF_NAME": event.ref.removeprefix("refs/").removeprefix("heads/").removeprefix("tags/"),
+            "GITHUB_RUN_ID": str(run.id),
+            "GITHUB_RUN_NUMBER": str(run.number),
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_TRIGGERING_ACTOR": event.actor,
+            "GITHUB_WORKFLOW_REF": f"{self._repository}/{run.workflow_path}@{event.ref}",
+            "GITHUB_WORKFLOW_SHA": event.workflow_sha,
+            "RUNNER_NAME": "sandbox",
+            "RUNNER_ENVIRONMENT": "self-hosted",
+        }
+
+    def _follow(self, execution: _Execution) -> None:
+        """Keep the run's record and logs up to date with what act says, until it has ended."""
+        run = self._current(execution.run.id).model_copy(update={"status": "in_progress", "started_at": now()})
+        self.runs.put(run)
+        workflow = execution.workflow
+        prefix = Path(workflow.path).name if workflow.name == workflow.path else workflow.name
+        complaints: list[str] = []
+        process = execution.process
+        if process is not None and process.stdout is not None:
+            for line in process.stdout:
+                message = transcript.read_message(line)
+                if message is not None:
+                    run = self._heard(run, message, prefix=prefix)
+                elif not line.startswith("{"):
+                    complaints.append(line.rstrip("\n"))
+            process.wait()
+        if execution.cancelled:
+            self._close(run, conclusion="cancelled", problem="")
+            return
+        job_failed = any(job.conclusion == "failure" for job in run.jobs)
+        act_failed = process is not None and process.returncode != 0 and not job_failed
+        self._close(
+            run,
+            conclusion="failure" if act_failed else "skipped",
+            problem="\n".join(complaints) if act_failed else "",
+        )
+
+    def _heard(self, run: Run, message: transcript.Message, *, prefix: str) -> Run:
+        at = now()
+        position = next(
+            (
+                place
+                for place, job in enumerate(run.jobs)
+                if (job.key, job.matrix) == (message.job_key, message.matrix)
+            ),
+            None,
+        )
+        if position is None:
+            job = transcript.unforeseen_job(message, prefix=prefix)
+            position = len(run.jobs)
+            job = job.model_copy(update={"id": run.id * JOBS_PER_RUN + position + 1})
+            run = run.model_copy(update={"jobs": (*run.jobs, job)})
+        before = run.jobs[position]
+        if "${{" in before.name:
+            before = before.model_copy(update={"name": transcript.name_of(message, prefix=prefix)})
+        job, lines = transcript.advance(before, message, at=at)
+        if lines:
+            self._log(run, job, lines, at=at)
+        if job == run.jobs[position]:
+            return run
+        jobs = _released((*run.jobs[:position], job, *run.jobs[position + 1 :]))
+        run = run.model_copy(update={"jobs": jobs})
+        self.runs.put(run)
+        return run
+
+    def _log(self, run: Run, job: Job, lines: list[str], *, at: datetime) -> None:
+        stamp = at.strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+        with self.runs.log_file(run, job).open("a") as log:
+            log.writelines(f"{stamp} {line}\n" for line in lines)
+
+    def _close(self, run: Run, *, conclusion: str, problem: str) -> None:
+        """Give every job that has no result yet this one, and the run the sum of its jobs."""
+        at = now()
+        jobs = tuple(
+            transcript.close(
+                job, conclusion="failure" if job.started_at and conclusion == "skipped" else conclusion, at=at
+            )
+            for job in run.jobs
+        )
+        results = {job.conclusion for job in jobs}
+        if conclusion == "cancelled" or (conclusion == "failure" and not results):
+            summed_up = conclusion
+        else:
+            summed_up = next((word for word in ("failure", "cancelled", "success") if word in results), "skipped")
+        changes = {"status": "completed", "conclusion": summed_up, "jobs": jobs, "problem": problem}
+        self.runs.put(run.model_copy(update=changes))
+
+    def _current(self, run_id: int) -> Run:
+        run = self.runs.get(run_id)
+        if run is None:
+            raise LookupError(f"run {run_id} is not known")
+        return run
+
+    # Workflow files
+
+    def _sources(self, commit: str) -> dict[str, bytes]:
+        """Every file below ``.github`` at a commit."""
+        try:
+            _, archive = self._git.bytes_of("archive", "--format=tar", commit, ".github")
+        except GitFailed:
+            return {}  # there is no such folder
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            return {
+                member.name: content.read()
+                for member in tar
+                if member.isfile() and (content := tar.extractfile(member)) is not None
+            }
+
+    def _broken(self, commit: str) -> list[tuple[str, str]]:
+        problems = []
+        for path, content in self._sources(commit).items():
+            if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
+                try:
+                    parse_workflow(path, content.decode(errors="replace"))
+                except InvalidInput as problem:
+                    problems.append((path, problem.message))
+        return problems
+
+    def _failed_to_load(self, path: str, problem: str, event: Event) -> Run:
+        """GitHub shows a push of a broken workflow file as a failed run without jobs."""
+        run = self.runs.add(self._new_run(path, path, event, title=event.title, jobs=()))
+        self._close(run, conclusion="failure", problem=f"Invalid workflow file: {problem}")
+        return self._current(run.id)
+
+
+def _released(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
+    """Jobs whose ``needs`` are all done are queued; GitHub shows them as checks only from then on."""
+    open_keys = {job.key for job in jobs if job.status != "completed"}
+    return tuple(
+        job.model_copy(update={"status": "queued"})
+        if job.status == "waiting" and not open_keys & set(job.needs)
+        else job
+        for job in jobs
+    )
+
+
+def _stand_ins(sources: Mapping[str, bytes], missing: Path) -> dict[str, Path]:
+    """A local folder for every action that the workflows name; for unknown ones, an action that says so and fails."""
+    used = sorted(set().union(*(uses_in(content.decode(errors="replace")) for content in sources.values()), set()))
+    folders: dict[str, Path] = {}
+    for action in used:
+        name, _, ref = action.partition("@")
+        owner_and_name, _, inside = name.partition("/")[2].partition("/")
+        repository = f"{name.partition('/')[0]}/{owner_and_name}@{ref}"
+        stand_in = STAND_INS / owner_and_name
+        if name.startswith("actions/") and stand_in.is_dir() and not inside:
+            folders[repository] = stand_in
+            continue
+        folder = missing / repository.replace("/", "-")
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+        text = (STAND_INS / "missing.yml").read_text().replace("ACTION", action)
+        (folder / inside / "action.yml").write_text(text)
+        folders[repository] = folder
+    return folders
+
+
+def read_settings(file: Path | None) -> Settings | None:
+    """The settings of ``--actions``, or None without it; pydantic's error names what is wrong in the file."""
+    return Settings.model_validate_json(file.read_bytes()) if file else None
+
+
+def act_is_there() -> bool:
+    return os.access(act.ACT, os.X_OK)

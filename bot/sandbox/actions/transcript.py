@@ -1,0 +1,221 @@
+"""What act says while it runs, line by line, as changes of a job and lines of its log. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bot.sandbox.actions.records import Annotation, Job, Step
+from bot.sandbox.actions.workflows import JobDefinition, canonical
+
+SET_UP, COMPLETE = "--setup-job", "--complete-job"
+
+# GitHub's step is green when `continue-on-error` lets the job go on; act reports the outcome instead.
+_CONTINUED = "Failed but continue next step"
+_ANNOTATION_LEVELS = {"error": "failure", "warning": "warning", "notice": "notice"}
+# Steps have a terminal under act, so some programs colour what they say.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_LOGGED_COMMANDS = {"error", "warning", "notice", "debug", "group", "endgroup"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line of ``act --json`` that belongs to a job."""
+
+    job_key: str
+    matrix: str
+    job_name: str
+    step_path: tuple[str, ...]
+    """The step's key, and below it those of the composite action that it runs."""
+    step_name: str
+    stage: str
+    text: str
+    level: str
+    is_output: bool
+    command: str
+    argument: str
+    properties: Mapping[str, str]
+    step_result: str
+    job_result: str
+
+
+def read_message(line: str) -> Message | None:
+    """The message in a line of act's output; None for a line that is about no job."""
+    try:
+        fields: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict) or "jobID" not in fields:
+        return None
+    return Message(
+        job_key=fields["jobID"],
+        matrix=canonical(fields.get("matrix") or {}),
+        job_name=str(fields.get("job", "")).strip(),
+        step_path=tuple(fields.get("stepID") or fields.get("stepid") or ()),
+        step_name=str(fields.get("step", "")),
+        stage=str(fields.get("stage", "")),
+        text=str(fields.get("msg", "")),
+        level=str(fields.get("level", "info")),
+        is_output=bool(fields.get("raw_output")),
+        command=str(fields.get("command", "")),
+        argument=str(fields.get("content") or fields.get("arg") or ""),
+        properties=fields.get("kvPairs") or {},
+        step_result=str(fields.get("stepResult", "")),
+        job_result=str(fields.get("jobResult", "")),
+    )
+
+
+def queued_job(definition: JobDefinition) -> Job:
+    """The job as it looks before act has started; its id comes with the run."""
+    steps = [
+        (SET_UP, "Set up job"),
+        *((step.key, step.label) for step in definition.steps),
+        (COMPLETE, "Complete job"),
+    ]
+    return Job(
+        id=0,
+        key=definition.key,
+        matrix=definition.matrix,
+        name=definition.name,
+        needs=definition.needs,
+        status="waiting" if definition.needs else "queued",
+        steps=tuple(Step(number=number, key=key, name=name) for number, (key, name) in enumerate(steps, start=1)),
+    )
+
+
+def unforeseen_job(message: Message, *, prefix: str) -> Job:
+    """A job that the workflow file did not show: of a computed matrix, or of a called workflow."""
+    steps = ((SET_UP, "Set up job"), (COMPLETE, "Complete job"))
+    return Job(
+        id=0,
+        key=message.job_key,
+        matrix=message.matrix,
+        name=name_of(message, prefix=prefix),
+        steps=tuple(Step(number=number, key=key, name=name) for number, (key, name) in enumerate(steps, start=1)),
+    )
+
+
+def name_of(message: Message, *, prefix: str) -> str:
+    """The job's name with every expression in it evaluated by act, without what act puts around it."""
+    name = message.job_name.removeprefix(f"{prefix}/")
+    name = re.sub(r"-\d+$", "", name) if message.matrix != "{}" else name
+    # A called workflow's job is "caller/file.yml/job"; GitHub shows "caller / job".
+    return " / ".join(part for part in name.split("/") if not part.endswith((".yml", ".yaml")))
+
+
+def advance(job: Job, message: Message, *, at: datetime) -> tuple[Job, list[str]]:
+    """The job after this message, and what it adds to the job's log."""
+    if message.job_result:
+        return _finished(job, message.job_result, at=at), []
+    if message.text.startswith("⭐ Run "):
+        return _started(job, message, at=at)
+    if message.step_result:
+        return (_step_finished(job, message, at=at) if _is_own_step(message) else job), []
+    if message.command == "summary":
+        return job.model_copy(update={"summary": job.summary + message.argument}), []
+    if message.command in _LOGGED_COMMANDS:
+        return _annotated(job, message), [f"##[{message.command}]{message.argument}"]
+    if message.is_output:
+        return job, _CONTROL.sub("", message.text).rstrip("\n").split("\n")
+    if message.text.strip() == _CONTINUED:
+        return _with_step(job, message.step_path[0], conclusion="success"), []
+    if message.level == "error" and not message.command:
+        code = re.fullmatch(r"exit status (\d+)", message.text.strip())
+        return job, [f"##[error]{f'Process completed with exit code {code[1]}.' if code else message.text.strip()}"]
+    return job, []
+
+
+def close(job: Job, *, conclusion: str, at: datetime) -> Job:
+    """The job when act has ended without a word about its result."""
+    return job if job.status == "completed" else _finished(job, conclusion, at=at)
+
+
+def _is_own_step(message: Message) -> bool:
+    """A step of the job, not one inside a composite action, and not its Pre or Post part."""
+    return len(message.step_path) == 1 and message.stage in ("", "Main")
+
+
+def _started(job: Job, message: Message, *, at: datetime) -> tuple[Job, list[str]]:
+    if message.stage not in ("", "Main") or not message.step_path:
+        return job, []
+    if len(message.step_path) > 1:
+        return job, [f"Run {_first_line(message.text.removeprefix('⭐ Run Main '))}"]
+    key = message.step_path[0]
+    if key == SET_UP:
+        job = job.model_copy(update={"status": "in_progress", "started_at": at})
+    if key not in {step.key for step in job.steps}:
+        job = _with_new_step(job, key, f"Run {_first_line(message.step_name)}")
+    job = _with_step(job, key, status="in_progress", started_at=at)
+    step = next(step for step in job.steps if step.key == key)
+    if "${{" in step.name:
+        job = _with_step(job, key, name=_first_line(message.step_name))
+    title = next(step.name for step in job.steps if step.key == key)
+    return job, [f"##[group]{title}", *_script(message), "##[endgroup]"] if key not in (SET_UP, COMPLETE) else [title]
+
+
+def _script(message: Message) -> list[str]:
+    text = message.text.removeprefix("⭐ Run Main ").rstrip("\n")
+    return text.split("\n") if "\n" in text else []
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _step_finished(job: Job, message: Message, *, at: datetime) -> Job:
+    key = message.step_path[0]
+    known = next((step.conclusion for step in job.steps if step.key == key), None)
+    return _with_step(job, key, status="completed", conclusion=known or message.step_result, completed_at=at)
+
+
+def _finished(job: Job, result: str, *, at: datetime) -> Job:
+    unfinished = "skipped" if result in ("success", "failure", "skipped") else result
+    steps = tuple(
+        step
+        if step.status == "completed"
+        else step.model_copy(
+            update={
+                "status": "completed",
+                "conclusion": result if step.status == "in_progress" else unfinished,
+                "completed_at": at,
+            }
+        )
+        for step in job.steps
+    )
+    started_at = job.started_at or at
+    finished = {"status": "completed", "conclusion": result, "started_at": started_at, "completed_at": at}
+    return job.model_copy(update={**finished, "steps": steps})
+
+
+def _annotated(job: Job, message: Message) -> Job:
+    level = _ANNOTATION_LEVELS.get(message.command)
+    if level is None:
+        return job
+    line = message.properties.get("line", "")
+    annotation = Annotation(
+        level=level,
+        path=message.properties.get("file", ".github"),
+        line=int(line) if line.isdigit() else 1,
+        message=message.argument,
+    )
+    return job.model_copy(update={"annotations": (*job.annotations, annotation)})
+
+
+def _with_step(job: Job, key: str, **changes: object) -> Job:
+    steps = tuple(step.model_copy(update=changes) if step.key == key else step for step in job.steps)
+    return job.model_copy(update={"steps": steps})
+
+
+def _with_new_step(job: Job, key: str, name: str) -> Job:
+    """A step put before "Complete job"."""
+    *before, last = job.steps
+    steps = (
+        *before,
+        Step(number=last.number, key=key, name=name),
+        last.model_copy(update={"number": last.number + 1}),
+    )
+    return job.model_copy(update={"steps": steps})

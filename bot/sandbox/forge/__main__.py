@@ -1,0 +1,53 @@
+"""``python -m bot.sandbox.forge``: a small GitHub on 127.0.0.1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import uvicorn
+from pydantic import ValidationError
+
+from bot.errors import InvalidInput
+from bot.sandbox.actions.actions import read_settings
+from bot.sandbox.forge.app import application, open_forge
+from bot.sandbox.forge.people import People
+
+HOST = "127.0.0.1"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; what is under way then is ended, what is kept is on disk."""
+    parser = argparse.ArgumentParser(prog="python -m bot.sandbox.forge", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="where repositories, pull requests and runs are kept")
+    parser.add_argument("--port", type=int, required=True, help="on 127.0.0.1")
+    parser.add_argument("--repository", required=True, metavar="OWNER/NAME")
+    parser.add_argument(
+        "--people", type=Path, required=True, help='JSON: {"token": {"login": "alex", "type": "User"}}'
+    )
+    parser.add_argument("--actions", type=Path, help="JSON: what workflow runs are given; without it none run")
+    given = parser.parse_args(arguments)
+    if given.repository.count("/") != 1:
+        parser.error(f"--repository is OWNER/NAME, not {given.repository!r}")
+    try:
+        people, settings = People.read(given.people), read_settings(given.actions)
+    except (ValidationError, OSError) as error:
+        print(f"forge: {error}", file=sys.stderr)
+        return 2
+    except InvalidInput as error:
+        print(f"forge: {error}", file=sys.stderr)
+        return 2
+    forge = open_forge(
+        folder=given.dir,
+        repository=given.repository,
+        server_url=f"http://{HOST}:{given.port}",
+        people=people,
+        settings=settings,
+    )
+    uvicorn.run(application(forge), host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

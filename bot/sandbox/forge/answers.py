@@ -1,0 +1,588 @@
+"""GitHub's JSON: how each thing looks in the REST API and in webhook payloads (API version 2022-11-28)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from bot.sandbox.actions.records import Job, Run, workflow_id
+from bot.sandbox.forge.git import Commit, FileChange, Identity, Ref, TreeEntry
+from bot.sandbox.forge.people import Person
+from bot.sandbox.forge.store import CheckRun, Comment, Label, Pull, Review, Status
+
+if TYPE_CHECKING:
+    from bot.sandbox.forge.forge import Forge
+
+Json = dict[str, Any]
+
+ACTIONS_APP: Json = {"id": 15368, "slug": "github-actions", "node_id": "A_15368", "name": "GitHub Actions"}
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """A time as the API writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def node_id(kind: str, identifier: object) -> str:
+    return base64.b64encode(f"{kind}:{identifier}".encode()).decode()
+
+
+class Answers:
+    """Turns the forge's records into GitHub's JSON."""
+
+    def __init__(self, forge: Forge) -> None:
+        self._forge = forge
+        self.api = f"{forge.server_url}/api/v3"
+        self.repo_api = f"{self.api}/repos/{forge.repository}"
+        self.page = f"{forge.server_url}/{forge.repository}"
+
+    # People and the repository
+
+    def user(self, login: str) -> Json:
+        person: Person = self._forge.people.named(login)
+        url = f"{self.api}/users/{quote(login)}"
+        return {
+            "login": person.login,
+            "id": person.id,
+            "node_id": node_id("User", person.id),
+            "avatar_url": "",
+            "gravatar_id": "",
+            "url": url,
+            "html_url": f"{self._forge.server_url}/{quote(login)}",
+            "repos_url": f"{url}/repos",
+            "type": person.type,
+            "site_admin": False,
+        }
+
+    def repository(self) -> Json:
+        owner, name = self._forge.repository.split("/")
+        first = datetime(2024, 1, 1, tzinfo=UTC)
+        return {
+            "id": 1,
+            "node_id": node_id("Repository", 1),
+            "name": name,
+            "full_name": self._forge.repository,
+            "private": True,
+            "visibility": "private",
+            "owner": self.user(owner) | {"type": "Organization"},
+            "html_url": self.page,
+            "description": None,
+            "fork": False,
+            "url": self.repo_api,
+            "clone_url": f"{self.page}.git",
+            "git_url": f"{self.page}.git",
+            "ssh_url": f"{self.page}.git",
+            "pulls_url": f"{self.repo_api}/pulls{{/number}}",
+            "issues_url": f"{self.repo_api}/issues{{/number}}",
+            "default_branch": "main",
+            "archived": False,
+            "disabled": False,
+            "has_issues": True,
+            "open_issues_count": sum(pull.state == "open" for pull in self._forge.store.pulls()),
+            "allow_merge_commit": True,
+            "allow_squash_merge": True,
+            "allow_rebase_merge": True,
+            "allow_auto_merge": False,
+            "delete_branch_on_merge": False,
+            "permissions": {"admin": False, "maintain": False, "push": True, "triage": True, "pull": True},
+            "created_at": stamp(first),
+            "updated_at": stamp(first),
+            "pushed_at": stamp(first),
+        }
+
+    # Pull requests, comments, reviews
+
+    def pull(self, pull: Pull) -> Json:
+        """A pull request as lists and payloads have it."""
+        url = f"{self.repo_api}/pulls/{pull.number}"
+        page = f"{self.page}/pull/{pull.number}"
+        issue = f"{self.repo_api}/issues/{pull.number}"
+        return {
+            "id": pull.id,
+            "node_id": node_id("PullRequest", pull.id),
+            "number": pull.number,
+            "state": pull.state,
+            "locked": False,
+            "draft": pull.draft,
+            "title": pull.title,
+            "body": pull.body or None,
+            "user": self.user(pull.author),
+            "labels": [self.label_named(name) for name in pull.labels],
+            "assignee": self.user(pull.assignees[0]) if pull.assignees else None,
+            "assignees": [self.user(login) for login in pull.assignees],
+            "requested_reviewers": [self.user(login) for login in pull.reviewers],
+            "requested_teams": [],
+            "milestone": None,
+            "auto_merge": None,
+            "active_lock_reason": None,
+            "author_association": "COLLABORATOR",
+            "head": self._side(pull.head, pull.head_sha, pull.author),
+            "base": self._side(pull.base, pull.base_sha, self._forge.repository.split("/")[0]),
+            "merge_commit_sha": pull.merge_commit or None,
+            "created_at": stamp(pull.created_at),
+            "updated_at": stamp(pull.updated_at),
+            "closed_at": stamp(pull.closed_at),
+            "merged_at": stamp(pull.merged_at),
+            "url": url,
+            "html_url": page,
+            "diff_url": f"{page}.diff",
+            "patch_url": f"{page}.patch",
+            "issue_url": issue,
+            "commits_url": f"{url}/commits",
+            "comments_url": f"{issue}/comments",
+            "review_comments_url": f"{url}/comments",
+            "review_comment_url": f"{self.repo_api}/pulls/comments{{/number}}",
+            "statuses_url": f"{self.repo_api}/statuses/{pull.head_sha}",
+            "_links": {"self": {"href": url}, "html": {"href": page}, "issue": {"href": issue}},
+        }
+
+    def whole_pull(self, pull: Pull, *, is_new: bool = False) -> Json:
+        """A pull request as asking for one has it. For a new one GitHub has not yet looked whether it merges."""
+        mergeable = None if is_new else self._forge.is_mergeable(pull)
+        files = self._forge.pull_files(pull)
+        return {
+            **self.pull(pull),
+            "merged": pull.merged_at is not None,
+            "merged_by": self.user(pull.merged_by) if pull.merged_by else None,
+            "mergeable": mergeable,
+            "rebaseable": mergeable,
+            "mergeable_state": self._forge.mergeable_state(pull, mergeable=mergeable),
+            "maintainer_can_modify": False,
+            "comments": len(self._forge.store.comments(pull.number)),
+            "review_comments": 0,
+            "commits": len(self._forge.pull_commits(pull)),
+            "additions": sum(file.additions for file in files),
+            "deletions": sum(file.deletions for file in files),
+            "changed_files": len(files),
+        }
+
+    def _side(self, branch: str, sha: str, login: str) -> Json:
+        owner = self._forge.repository.split("/")[0]
+        return {
+            "label": f"{owner}:{branch}",
+            "ref": branch,
+            "sha": sha,
+            "user": self.user(login),
+            "repo": self.repository(),
+        }
+
+    def issue(self, pull: Pull) -> Json:
+        """A pull request as the issue that it is too."""
+        url = f"{self.repo_api}/issues/{pull.number}"
+        whole = self.pull(pull)
+        kept = (
+            "id",
+            "number",
+            "state",
+            "locked",
+            "title",
+            "body",
+            "user",
+            "labels",
+            "assignee",
+            "assignees",
+            "milestone",
+        )
+        times = (
+            "created_at",
+            "updated_at",
+            "closed_at",
+            "author_association",
+            "active_lock_reason",
+            "draft",
+            "html_url",
+        )
+        return {key: whole[key] for key in (*kept, *times)} | {
+            "node_id": whole["node_id"],
+            "url": url,
+            "repository_url": self.repo_api,
+            "labels_url": f"{url}/labels{{/name}}",
+            "comments_url": f"{url}/comments",
+            "events_url": f"{url}/events",
+            "comments": len(self._forge.store.comments(pull.number)),
+            "state_reason": None,
+            "pull_request": {key: whole[key] for key in ("url", "html_url", "diff_url", "patch_url", "merged_at")},
+        }
+
+    def label_named(self, name: str) -> Json:
+        label = self._forge.store.label(name)
+        return self.label(label if label is not None else Label(id=0, name=name))
+
+    def label(self, label: Label) -> Json:
+        return {
+            "id": label.id,
+            "node_id": node_id("Label", label.id),
+            "url": f"{self.repo_api}/labels/{quote(label.name, safe='')}",
+            "name": label.name,
+            "color": label.color,
+            "default": False,
+            "description": label.description or None,
+        }
+
+    def comment(self, comment: Comment) -> Json:
+        return {
+            "id": comment.id,
+            "node_id": node_id("IssueComment", comment.id),
+            "url": f"{self.repo_api}/issues/comments/{comment.id}",
+            "html_url": f"{self.page}/pull/{comment.number}#issuecomment-{comment.id}",
+            "issue_url": f"{self.repo_api}/issues/{comment.number}",
+            "body": comment.body,
+            "user": self.user(comment.author),
+            "author_association": "COLLABORATOR",
+            "created_at": stamp(comment.created_at),
+            "updated_at": stamp(comment.updated_at),
+        }
+
+    def review(self, review: Review) -> Json:
+        return {
+            "id": review.id,
+            "node_id": node_id("PullRequestReview", review.id),
+            "user": self.user(review.author),
+            "body": review.body,
+            "state": review.state,
+            "commit_id": review.commit,
+            "submitted_at": stamp(review.submitted_at),
+            "author_association": "COLLABORATOR",
+            "html_url": f"{self.page}/pull/{review.number}#pullrequestreview-{review.id}",
+            "pull_request_url": f"{self.repo_api}/pulls/{review.number}",
+            "_links": {},
+        }
+
+    # Git
+
+    def ref(self, ref: Ref) -> Json:
+        return {
+            "ref": ref.name,
+            "node_id": node_id("Ref", ref.name),
+            "url": f"{self.repo_api}/git/{ref.name}",
+            "object": {
+                "sha": ref.sha,
+                "type": ref.kind,
+                "url": f"{self.repo_api}/git/{'commits' if ref.kind == 'commit' else 'tags'}/{ref.sha}",
+            },
+        }
+
+    def branch(self, name: str, sha: str) -> Json:
+        return {
+            "name": name,
+            "commit": self.commit(self._forge.git.commit(sha)),
+            "protected": name == "main",
+            "protection": {"enabled": name == "main"},
+            "protection_url": f"{self.repo_api}/branches/{quote(name)}/protection",
+            "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
+        }
+
+    def git_commit(self, commit: Commit) -> Json:
+        """The Git database's view of a commit."""
+        url = f"{self.repo_api}/git/commits/{commit.sha}"
+        return {
+            "sha": commit.sha,
+            "node_id": node_id("Commit", commit.sha),
+            "url": url,
+            "html_url": f"{self.page}/commit/{commit.sha}",
+            "author": self._signature(commit.author, commit.authored_at),
+            "committer": self._signature(commit.committer, commit.committed_at),
+            "message": commit.message,
+            "tree": {"sha": commit.tree, "url": f"{self.repo_api}/git/trees/{commit.tree}"},
+            "parents": [self._parent(sha) for sha in commit.parents],
+            "verification": {"verified": False, "reason": "unsigned", "signature": None, "payload": None},
+        }
+
+    def commit(self, commit: Commit) -> Json:
+        whole = self.git_commit(commit)
+        inner = {key: whole[key] for key in ("url", "author", "committer", "message", "tree", "verification")}
+        return {
+            "sha": commit.sha,
+            "node_id": whole["node_id"],
+            "commit": inner | {"comment_count": 0},
+            "url": f"{self.repo_api}/commits/{commit.sha}",
+            "html_url": whole["html_url"],
+            "comments_url": f"{self.repo_api}/commits/{commit.sha}/comments",
+            "author": self._user_of(commit.author),
+            "committer": self._user_of(commit.committer),
+            "parents": whole["parents"],
+        }
+
+    def commit_with_files(self, commit: Commit, files: list[FileChange]) -> Json:
+        additions, deletions = sum(file.additions for file in files), sum(file.deletions for file in files)
+        stats = {"total": additions + deletions, "additions": additions, "deletions": deletions}
+        return {**self.commit(commit), "stats": stats, "files": [self.file(file, commit.sha) for file in files]}
+
+    def pushed_commit(self, commit: Commit) -> Json:
+        """A commit as the payload of a push has it."""
+        parent = commit.parents[0] if commit.parents else None
+        files = self._forge.git.diff(parent, commit.sha) if parent else []
+        author = {"name": commit.author.name, "email": commit.author.email}
+        return {
+            "id": commit.sha,
+            "tree_id": commit.tree,
+            "distinct": True,
+            "message": commit.message,
+            "timestamp": commit.committed_at.isoformat(),
+            "url": f"{self.page}/commit/{commit.sha}",
+            "author": author,
+            "committer": {"name": commit.committer.name, "email": commit.committer.email},
+            "added": [file.path for file in files if file.status == "added"],
+            "removed": [file.path for file in files if file.status == "removed"],
+            "modified": [file.path for file in files if file.status not in ("added", "removed")],
+        }
+
+    def _parent(self, sha: str) -> Json:
+        return {"sha": sha, "url": f"{self.repo_api}/commits/{sha}", "html_url": f"{self.page}/commit/{sha}"}
+
+    def _signature(self, who: Identity, moment: datetime) -> Json:
+        return {"name": who.name, "email": who.email, "date": stamp(moment)}
+
+    def _user_of(self, who: Identity) -> Json | None:
+        person = self._forge.people.with_email(who.email)
+        return self.user(person.login) if person else None
+
+    def file(self, file: FileChange, commit: str) -> Json:
+        path = quote(file.path)
+        return {
+            "sha": file.blob,
+            "filename": file.path,
+            "status": file.status,
+            "additions": file.additions,
+            "deletions": file.deletions,
+            "changes": file.additions + file.deletions,
+            "blob_url": f"{self.page}/blob/{commit}/{path}",
+            "raw_url": f"{self.page}/raw/{commit}/{path}",
+            "contents_url": f"{self.repo_api}/contents/{path}?ref={commit}",
+            **({"patch": file.patch} if file.patch else {}),
+            **({"previous_filename": file.previous_path} if file.previous_path else {}),
+        }
+
+    def content(self, entry: TreeEntry, ref: str, data: bytes | None) -> Json:
+        """A file (with ``data``) or an entry of a folder's list, as the contents API has it."""
+        path = quote(entry.path)
+        kinds = {"blob": "file", "tree": "dir", "commit": "submodule"}
+        url = f"{self.repo_api}/contents/{path}?ref={quote(ref, safe='')}"
+        inline = {"encoding": "base64", "content": base64.encodebytes(data).decode()} if data is not None else {}
+        is_file = entry.kind == "blob"
+        git_url = f"{self.repo_api}/git/{'blobs' if is_file else 'trees'}/{entry.sha}"
+        page = f"{self.page}/{'blob' if is_file else 'tree'}/{ref}/{path}"
+        return {
+            "type": kinds[entry.kind],
+            "name": entry.path.rsplit("/", 1)[-1],
+            "path": entry.path,
+            "sha": entry.sha,
+            "size": entry.size,
+            "url": url,
+            "html_url": page,
+            "git_url": git_url,
+            "download_url": f"{self.page}/raw/{ref}/{path}" if is_file else None,
+            "_links": {"self": url, "git": git_url, "html": page},
+            **inline,
+        }
+
+    # Statuses and checks
+
+    def status(self, status: Status) -> Json:
+        return {
+            "id": status.id,
+            "node_id": node_id("Status", status.id),
+            "url": f"{self.repo_api}/statuses/{status.sha}",
+            "avatar_url": "",
+            "state": status.state,
+            "description": status.description or None,
+            "target_url": status.target_url or None,
+            "context": status.context,
+            "creator": self.user(status.creator),
+            "created_at": stamp(status.created_at),
+            "updated_at": stamp(status.created_at),
+        }
+
+    def check(self, check: CheckRun) -> Json:
+        """A check run that was reported through the API."""
+        creator = self._forge.people.named(check.creator)
+        slug = creator.login.removesuffix("[bot]")
+        return self._check(
+            {
+                "id": check.id,
+                "name": check.name,
+                "head_sha": check.sha,
+                "status": check.status,
+                "conclusion": check.conclusion,
+                "started_at": stamp(check.started_at),
+                "completed_at": stamp(check.completed_at),
+                "external_id": check.external_id,
+                "details_url": check.details_url or f"{self.page}/runs/{check.id}",
+                "html_url": f"{self.page}/runs/{check.id}",
+                "check_suite": {"id": creator.id},
+                "app": {"id": creator.id, "slug": slug, "node_id": node_id("App", creator.id), "name": slug},
+            },
+            title=check.output.title or None,
+            summary=check.output.summary or None,
+            text=check.output.text or None,
+            annotations=0,
+        )
+
+    def job_check(self, run: Run, job: Job) -> Json:
+        """The check run that a workflow's job is."""
+        page = f"{self.page}/actions/runs/{run.id}/job/{job.id}"
+        return self._check(
+            {
+                "id": job.id,
+                "name": job.name,
+                "head_sha": run.head_sha,
+                "status": job.status,
+                "conclusion": job.conclusion,
+                "started_at": stamp(job.started_at or run.created_at),
+                "completed_at": stamp(job.completed_at),
+                "external_id": f"{run.id}-{job.key}",
+                "details_url": page,
+                "html_url": page,
+                "check_suite": {"id": run.id},
+                "app": ACTIONS_APP,
+            },
+            title=None,
+            summary=None,
+            text=None,
+            annotations=len(job.annotations),
+        )
+
+    def _check(
+        self, fields: Json, *, title: str | None, summary: str | None, text: str | None, annotations: int
+    ) -> Json:
+        url = f"{self.repo_api}/check-runs/{fields['id']}"
+        sha = fields["head_sha"]
+        return {
+            **fields,
+            "node_id": node_id("CheckRun", fields["id"]),
+            "url": url,
+            "output": {
+                "title": title,
+                "summary": summary,
+                "text": text,
+                "annotations_count": annotations,
+                "annotations_url": f"{url}/annotations",
+            },
+            "pull_requests": [
+                {
+                    "id": pull.id,
+                    "number": pull.number,
+                    "url": f"{self.repo_api}/pulls/{pull.number}",
+                    "head": {"ref": pull.head, "sha": pull.head_sha},
+                    "base": {"ref": pull.base, "sha": pull.base_sha},
+                }
+                for pull in self._forge.store.pulls()
+                if pull.head_sha == sha and pull.state == "open"
+            ],
+        }
+
+    # Actions
+
+    def workflow(self, path: str, name: str) -> Json:
+        identifier = workflow_id(path)
+        first = stamp(datetime(2024, 1, 1, tzinfo=UTC))
+        return {
+            "id": identifier,
+            "node_id": node_id("Workflow", identifier),
+            "name": name,
+            "path": path,
+            "state": "active",
+            "created_at": first,
+            "updated_at": first,
+            "url": f"{self.repo_api}/actions/workflows/{identifier}",
+            "html_url": f"{self.page}/blob/main/{path}",
+            "badge_url": f"{self.page}/workflows/{quote(name)}/badge.svg",
+        }
+
+    def run(self, run: Run) -> Json:
+        url = f"{self.repo_api}/actions/runs/{run.id}"
+        pulls = [pull for number in run.pulls if (pull := self._forge.store.pull(number))]
+        commit = self._forge.git.commit(run.head_sha) if self._forge.git.exists(run.head_sha) else None
+        return {
+            "id": run.id,
+            "name": run.workflow_name,
+            "node_id": node_id("WorkflowRun", run.id),
+            "check_suite_id": run.id,
+            "check_suite_node_id": node_id("CheckSuite", run.id),
+            "head_branch": run.head_branch,
+            "head_sha": run.head_sha,
+            "path": run.workflow_path,
+            "display_title": run.title,
+            "run_number": run.number,
+            "run_attempt": 1,
+            "event": run.event,
+            "status": run.status,
+            "conclusion": run.conclusion,
+            "workflow_id": workflow_id(run.workflow_path),
+            "created_at": stamp(run.created_at),
+            "updated_at": stamp(run.updated_at),
+            "run_started_at": stamp(run.started_at or run.created_at),
+            "actor": self.user(run.actor),
+            "triggering_actor": self.user(run.actor),
+            "pull_requests": [
+                {
+                    "id": pull.id,
+                    "number": pull.number,
+                    "url": f"{self.repo_api}/pulls/{pull.number}",
+                    "head": {"ref": pull.head, "sha": pull.head_sha},
+                    "base": {"ref": pull.base, "sha": pull.base_sha},
+                }
+                for pull in pulls
+            ],
+            "head_commit": self._head_commit(commit) if commit else None,
+            "repository": self.repository(),
+            "head_repository": self.repository(),
+            "url": url,
+            "html_url": f"{self.page}/actions/runs/{run.id}",
+            "jobs_url": f"{url}/jobs",
+            "logs_url": f"{url}/logs",
+            "check_suite_url": f"{self.repo_api}/check-suites/{run.id}",
+            "artifacts_url": f"{url}/artifacts",
+            "cancel_url": f"{url}/cancel",
+            "rerun_url": f"{url}/rerun",
+            "workflow_url": f"{self.repo_api}/actions/workflows/{workflow_id(run.workflow_path)}",
+        }
+
+    def _head_commit(self, commit: Commit) -> Json:
+        return {
+            "id": commit.sha,
+            "tree_id": commit.tree,
+            "message": commit.message,
+            "timestamp": stamp(commit.committed_at),
+            "author": {"name": commit.author.name, "email": commit.author.email},
+            "committer": {"name": commit.committer.name, "email": commit.committer.email},
+        }
+
+    def job(self, run: Run, job: Job) -> Json:
+        return {
+            "id": job.id,
+            "run_id": run.id,
+            "workflow_name": run.workflow_name,
+            "head_branch": run.head_branch,
+            "run_url": f"{self.repo_api}/actions/runs/{run.id}",
+            "run_attempt": 1,
+            "node_id": node_id("CheckRun", job.id),
+            "head_sha": run.head_sha,
+            "url": f"{self.repo_api}/actions/jobs/{job.id}",
+            "html_url": f"{self.page}/actions/runs/{run.id}/job/{job.id}",
+            "check_run_url": f"{self.repo_api}/check-runs/{job.id}",
+            "status": job.status,
+            "conclusion": job.conclusion,
+            "created_at": stamp(run.created_at),
+            "started_at": stamp(job.started_at or run.created_at),
+            "completed_at": stamp(job.completed_at),
+            "name": job.name,
+            "steps": [
+                {
+                    "name": step.name,
+                    "status": step.status,
+                    "conclusion": step.conclusion,
+                    "number": step.number,
+                    "started_at": stamp(step.started_at),
+                    "completed_at": stamp(step.completed_at),
+                }
+                for step in job.steps
+            ],
+            "labels": ["ubuntu-latest"],
+            "runner_id": 1,
+            "runner_name": "sandbox",
+            "runner_group_id": 1,
+            "runner_group_name": "Default",
+        }

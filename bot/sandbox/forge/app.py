@@ -1,0 +1,117 @@
+"""The forge as one web application: Git, the REST API and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bot.sandbox.actions.actions import Actions, Settings
+from bot.sandbox.forge import pages, smart_http
+from bot.sandbox.forge.api import actions, checks, issues, pulls, repository
+from bot.sandbox.forge.errors import ApiError, not_found
+from bot.sandbox.forge.forge import Forge
+from bot.sandbox.forge.git import open_repository
+from bot.sandbox.forge.people import People
+from bot.sandbox.forge.store import Store
+
+API = "/api/v3"
+
+
+def open_forge(*, folder: Path, repository: str, server_url: str, people: People, settings: Settings | None) -> Forge:
+    """The forge that lives in ``folder``; what is there from an earlier start is kept."""
+    folder = folder.resolve()
+    git = open_repository(folder / "repositories" / f"{repository}.git")
+    runner = Actions(
+        folder=folder / "actions",
+        git=git,
+        people=people,
+        settings=settings,
+        server_url=server_url,
+        repository=repository,
+    )
+    return Forge(
+        repository=repository,
+        server_url=server_url,
+        git=git,
+        store=Store(folder / "forge.json"),
+        people=people,
+        actions=runner,
+    )
+
+
+def application(forge: Forge) -> FastAPI:
+    """The web application. Its shutdown ends the workflow runs under way."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(forge.actions.stop)
+
+    app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app.state.forge = forge
+    app.add_middleware(JsonWhateverItSays)
+    api = APIRouter(prefix=API)
+    # Order matters where a reference may hold slashes: `/commits/{ref}/status` before `/commits/{ref}`.
+    for router in (checks.router, pulls.router, issues.router, actions.router, repository.router):
+        api.include_router(router)
+    app.include_router(api)
+    app.include_router(smart_http.router)
+    app.include_router(pages.router)
+    app.add_exception_handler(ApiError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_body)
+    app.add_exception_handler(HTTPException, _refuse_path)
+    return app
+
+
+class JsonWhateverItSays:
+    """GitHub reads every API request's body as JSON, also what curl calls a form."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(API):
+            headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for this type only
+    if not request.url.path.startswith(API):
+        return PlainTextResponse(f"{error.status}: {error.message}\n", status_code=error.status)
+    return JSONResponse(error.body(), status_code=error.status)
+
+
+def _refuse_body(request: Request, error: Exception) -> Response:
+    """What GitHub says about a request that is missing a field or has the wrong type in it."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return _refuse(request, ApiError(400, "Problems parsing JSON"))
+    if any(problem["loc"][0] == "path" for problem in problems):
+        return _refuse(request, not_found())
+    errors = [
+        {
+            "resource": request.url.path.rstrip("/").rsplit("/", 1)[-1],
+            "field": str(problem["loc"][-1]),
+            "code": "missing_field" if problem["type"] == "missing" else "invalid",
+        }
+        for problem in problems
+    ]
+    return _refuse(request, ApiError(422, "Validation Failed", errors=errors))
+
+
+def _refuse_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    return _refuse(
+        request, not_found() if error.status_code in (404, 405) else ApiError(error.status_code, error.detail)
+    )

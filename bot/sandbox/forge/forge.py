@@ -1,0 +1,461 @@
+"""What people and bots can do on the forge, and what follows from it. The API, Git and the pages call this."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from bot.sandbox.actions.actions import Actions
+from bot.sandbox.actions.records import Job, Run
+from bot.sandbox.forge import events
+from bot.sandbox.forge.answers import Answers
+from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
+from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
+from bot.sandbox.forge.people import GITHUB, People, Person
+from bot.sandbox.forge.store import Comment, Label, Pull, Review, Store, now
+
+DEFAULT_BRANCH = "main"
+
+MergeMethod = Literal["merge", "squash", "rebase"]
+
+
+@dataclass(frozen=True)
+class RefUpdate:
+    """One reference that moved; `ZERO` stands for "was not there" and "is gone"."""
+
+    name: str
+    old: str
+    new: str
+
+
+class Forge:
+    """One repository on the forge, with its pull requests and workflow runs."""
+
+    def __init__(
+        self, *, repository: str, server_url: str, git: Git, store: Store, people: People, actions: Actions
+    ) -> None:
+        self.repository = repository
+        self.server_url = server_url
+        self.git = git
+        self.store = store
+        self.people = people
+        self.actions = actions
+        self.answers = Answers(self)
+        # Whoever changes pull requests or moves references through the API holds this, so that two requests
+        # cannot both find that "there is no open pull request yet".
+        self._lock = threading.RLock()
+
+    # Pull requests
+
+    def pull(self, number: int) -> Pull:
+        pull = self.store.pull(number)
+        if pull is None:
+            raise not_found()
+        return pull
+
+    def open_pull(self, *, title: str, body: str, head: str, base: str, draft: bool, by: Person) -> Pull:
+        """Open a pull request. ``head`` may be ``owner:branch``. Raises 422 as GitHub does."""
+        owner = self.repository.split("/")[0]
+        head = head.removeprefix(f"{owner}:")
+        with self._lock:
+            base_sha, head_sha = self.git.branch(base), self.git.branch(head)
+            if base_sha is None:
+                raise invalid("PullRequest", field="base")
+            if head_sha is None:
+                raise invalid("PullRequest", field="head")
+            if any(pull.state == "open" and (pull.head, pull.base) == (head, base) for pull in self.store.pulls()):
+                message = f"A pull request already exists for {owner}:{head}."
+                raise invalid("PullRequest", code="custom", message=message)
+            if self.git.merge_base(base_sha, head_sha) is None:
+                message = f"The {head} branch has no history in common with {base}"
+                raise invalid("PullRequest", code="custom", message=message)
+            if self.git.is_ancestor(head_sha, base_sha):
+                raise invalid("PullRequest", code="custom", message=f"No commits between {base} and {head}")
+            pull = Pull(
+                number=self.store.next_number(),
+                id=self.store.next_id(),
+                title=title,
+                body=body,
+                author=by.login,
+                head=head,
+                head_sha=head_sha,
+                base=base,
+                base_sha=base_sha,
+                draft=draft,
+                created_at=now(),
+                updated_at=now(),
+            )
+            pull = self._with_test_merge(pull)
+            self.store.put(pull)
+            self._pull_event(pull, "opened", by)
+        return pull
+
+    def edit_pull(
+        self, number: int, *, title: str | None, body: str | None, state: str | None, base: str | None, by: Person
+    ) -> Pull:
+        """Change what is given. Closing and reopening are events of their own, as every edit is."""
+        with self._lock:
+            pull = self.pull(number)
+            changes: dict[str, object] = {"updated_at": now()}
+            edited = [name for name, value in (("title", title), ("body", body), ("base", base)) if value is not None]
+            if title is not None:
+                if not title.strip():
+                    raise invalid("PullRequest", field="title", code="missing_field")
+                changes["title"] = title
+            if body is not None:
+                changes["body"] = body
+            if base is not None:
+                base_sha = self.git.branch(base)
+                if base_sha is None:
+                    raise invalid("PullRequest", field="base")
+                changes |= {"base": base, "base_sha": base_sha}
+            event = ""
+            if state is not None and state != pull.state:
+                event = self._check_state_change(pull, state)
+                changes |= {"state": state, "closed_at": now() if state == "closed" else None}
+            changed = pull.model_copy(update=changes)
+            if event == "reopened" or base is not None:
+                changed = self._with_test_merge(changed.model_copy(update={"head_sha": self.git.branch(pull.head)}))
+            self.store.put(changed)
+            if edited:
+                self._pull_event(changed, "edited", by)
+            if event:
+                self._pull_event(changed, event, by)
+        return changed
+
+    def _check_state_change(self, pull: Pull, state: str) -> str:
+        if state == "closed":
+            return "closed"
+        if state != "open":
+            raise invalid("PullRequest", field="state")
+        if pull.merged_at or self.git.branch(pull.head) is None:
+            reason = "the pull request is merged" if pull.merged_at else f"the {pull.head} branch has been deleted"
+            raise invalid("PullRequest", field="state", message=f"state cannot be changed. {reason}.")
+        return "reopened"
+
+    def merge_pull(
+        self, number: int, *, method: MergeMethod, sha: str | None, title: str | None, message: str | None, by: Person
+    ) -> Pull:
+        """Merge, with real commits in the repository. Raises 405 or 409 in GitHub's words."""
+        with self._lock:
+            pull = self.pull(number)
+            if pull.draft and pull.state == "open":
+                raise ApiError(405, "Pull Request is still a draft")
+            base_tip, head_tip = self.git.branch(pull.base), self.git.branch(pull.head)
+            if pull.state != "open" or base_tip is None or head_tip is None:
+                raise ApiError(405, "Pull Request is not mergeable")
+            if sha is not None and sha != head_tip:
+                raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+            made = self._merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
+            if made is None:
+                raise ApiError(405, "Pull Request is not mergeable")
+            try:
+                self.git.update_ref(f"refs/heads/{pull.base}", new=made, old=base_tip)
+            except RefMoved as moved:
+                # A push came in between; GitHub says the same.
+                raise ApiError(405, "Base branch was modified. Review and try the merge again.") from moved
+            merged = pull.model_copy(
+                update={
+                    "state": "closed",
+                    "closed_at": now(),
+                    "merged_at": now(),
+                    "merged_by": by.login,
+                    "merge_commit": made,
+                    "updated_at": now(),
+                }
+            )
+            self.store.put(merged)
+            self._pull_event(merged, "closed", by)
+            self.moved([RefUpdate(f"refs/heads/{pull.base}", base_tip, made)], by=by)
+        return merged
+
+    def _merge_commit(
+        self,
+        pull: Pull,
+        method: MergeMethod,
+        *,
+        base: str,
+        head: str,
+        title: str | None,
+        message: str | None,
+        by: Person,
+    ) -> str | None:
+        """The new head of the base branch, made but not yet put there; None when there is a conflict."""
+        owner = self.repository.split("/")[0]
+        new = list(reversed(self.git.commits(f"{base}..{head}")))
+        if method == "rebase":
+            tip: str | None = base
+            for commit in new:
+                if tip is not None and len(commit.parents) == 1:
+                    tip = self.git.pick(commit, onto=tip, committer=by.identity)
+            return tip
+        tree = self.git.merge_trees(base, head)
+        if tree is None:
+            return None
+        if method == "squash":
+            text = title or f"{new[0].title if len(new) == 1 else pull.title} (#{pull.number})"
+            details = message if message is not None else _squashed(new)
+            author, parents = self.people.named(pull.author).identity, [base]
+        else:
+            text = title or f"Merge pull request #{pull.number} from {owner}/{pull.head}"
+            details = message if message is not None else pull.title
+            author, parents = by.identity, [base, head]
+        whole = f"{text}\n\n{details}" if details else text
+        return self.git.commit_tree(tree, parents=parents, message=whole, author=author, committer=GITHUB)
+
+    def is_mergeable(self, pull: Pull) -> bool | None:
+        """Whether the branches merge without a conflict now; None for a closed pull request."""
+        base, head = self.git.branch(pull.base), self.git.branch(pull.head)
+        if pull.state != "open" or base is None or head is None:
+            return None
+        return self.git.merge_trees(base, head) is not None
+
+    def mergeable_state(self, pull: Pull, *, mergeable: bool | None) -> str:
+        """GitHub's word: unknown, dirty, draft, unstable (a check fails or is not done) or clean."""
+        if mergeable is None:
+            return "unknown"
+        if not mergeable:
+            return "dirty"
+        if pull.draft:
+            return "draft"
+        return "clean" if self._all_green(pull.head_sha) else "unstable"
+
+    def _all_green(self, sha: str) -> bool:
+        checks = [(check.status, check.conclusion) for check in self.store.checks(sha)]
+        jobs = [(job.status, job.conclusion) for _, job in self.jobs_on(sha)]
+        latest = {status.context: status.state for status in reversed(self.store.statuses(sha))}
+        green = ("success", "neutral", "skipped")
+        return all(status == "completed" and conclusion in green for status, conclusion in [*checks, *jobs]) and all(
+            state == "success" for state in latest.values()
+        )
+
+    def jobs_on(self, sha: str, *, latest: bool = True) -> list[tuple[Run, Job]]:
+        """The jobs that show as checks on a commit, newest run first; ``latest``: the last run of each workflow."""
+        seen: set[tuple[str, str]] = set()
+        found = []
+        for run in self.actions.runs.all():
+            if run.head_sha != sha or (latest and (run.workflow_path, run.event) in seen):
+                continue
+            seen.add((run.workflow_path, run.event))
+            found += [(run, job) for job in run.jobs if job.status != "waiting"]
+        return found
+
+    def pull_commits(self, pull: Pull) -> list[Commit]:
+        """The commits that the pull request brings, oldest first."""
+        since = self._compared_from(pull)
+        return list(reversed(self.git.commits(f"{since}..{pull.head_sha}")))
+
+    def pull_files(self, pull: Pull) -> list[FileChange]:
+        return self.git.diff(self._compared_from(pull), pull.head_sha)
+
+    def _compared_from(self, pull: Pull) -> str:
+        """Where the pull request's changes begin: where its branch left the base."""
+        base = pull.base_sha if pull.state == "closed" else self.git.branch(pull.base) or pull.base_sha
+        return self.git.merge_base(base, pull.head_sha) or base
+
+    def _with_test_merge(self, pull: Pull) -> Pull:
+        """Set ``refs/pull/N/head`` and, if it merges cleanly, ``refs/pull/N/merge``."""
+        self.git.set_ref(f"refs/pull/{pull.number}/head", pull.head_sha)
+        base = self.git.branch(pull.base) or pull.base_sha
+        tree = self.git.merge_trees(base, pull.head_sha)
+        merge = ""
+        if tree is not None:
+            message = f"Merge {pull.head_sha} into {base}"
+            merge = self.git.commit_tree(
+                tree, parents=[base, pull.head_sha], message=message, author=GITHUB, committer=GITHUB
+            )
+            self.git.set_ref(f"refs/pull/{pull.number}/merge", merge)
+        return pull.model_copy(update={"merge_commit": merge})
+
+    # Comments, labels, reviews
+
+    def add_comment(self, number: int, *, body: str, by: Person) -> Comment:
+        pull = self.pull(number)
+        if not body.strip():
+            raise invalid("IssueComment", field="body", code="unprocessable")
+        comment = Comment(
+            id=self.store.next_id(), number=number, author=by.login, body=body, created_at=now(), updated_at=now()
+        )
+        self.store.put(comment)
+        self.store.put(pull.model_copy(update={"updated_at": now()}))
+        self._fire(events.commented(self, pull, comment, "created", by), by)
+        return comment
+
+    def edit_comment(self, comment: Comment, *, body: str, by: Person) -> Comment:
+        edited = comment.model_copy(update={"body": body, "updated_at": now()})
+        self.store.put(edited)
+        self._fire(events.commented(self, self.pull(comment.number), edited, "edited", by), by)
+        return edited
+
+    def set_labels(self, number: int, names: Sequence[str], *, by: Person) -> Pull:
+        """Give the pull request exactly these labels; ones that the repository does not know yet are made."""
+        with self._lock:
+            pull = self.pull(number)
+            for name in names:
+                if self.store.label(name) is None:
+                    self.store.put(Label(id=self.store.next_id(), name=name))
+            labels = tuple(dict.fromkeys(label.name for name in names if (label := self.store.label(name))))
+            changed = pull.model_copy(update={"labels": labels, "updated_at": now()})
+            self.store.put(changed)
+            for name in labels:
+                if name not in pull.labels:
+                    self._pull_event(changed, "labeled", by)
+            for name in pull.labels:
+                if name not in labels:
+                    self._pull_event(changed, "unlabeled", by)
+        return changed
+
+    def request_reviewers(self, number: int, logins: Sequence[str], *, by: Person) -> Pull:
+        with self._lock:
+            pull = self.pull(number)
+            if pull.author in logins:
+                raise unprocessable("Review cannot be requested from pull request author.")
+            reviewers = tuple(dict.fromkeys([*pull.reviewers, *logins]))
+            changed = pull.model_copy(update={"reviewers": reviewers, "updated_at": now()})
+            self.store.put(changed)
+            self._pull_event(changed, "review_requested", by)
+        return changed
+
+    def add_review(self, number: int, *, state: str, body: str, commit: str | None, by: Person) -> Review:
+        pull = self.pull(number)
+        if state in ("APPROVED", "CHANGES_REQUESTED") and by.login == pull.author:
+            what = "approve" if state == "APPROVED" else "request changes on"
+            raise ApiError(422, "Unprocessable Entity", errors=[f"Can not {what} your own pull request"])
+        review = Review.model_validate(
+            {
+                "id": self.store.next_id(),
+                "number": number,
+                "author": by.login,
+                "body": body,
+                "state": state,
+                "commit": commit or pull.head_sha,
+                "submitted_at": now(),
+            }
+        )
+        self.store.put(review)
+        self._fire(events.reviewed(self, pull, review, by), by)
+        return review
+
+    # References
+
+    def create_ref(self, name: str, sha: str, *, by: Person) -> None:
+        if not name.startswith("refs/") or name.count("/") < 2 or not self.git.is_valid_ref(name):
+            raise unprocessable("Reference name must start with 'refs/' and have at least two slashes.")
+        if not self.git.exists(sha):
+            raise unprocessable("Object does not exist")
+        with self._lock:
+            try:
+                self.git.update_ref(name, new=sha, old=None)
+            except RefMoved as exists:
+                raise unprocessable("Reference already exists") from exists
+            self.moved([RefUpdate(name, ZERO, sha)], by=by)
+
+    def move_ref(self, name: str, sha: str, *, force: bool, by: Person) -> None:
+        with self._lock:
+            old = self.git.ref(name)
+            if old is None:
+                raise unprocessable("Reference does not exist")
+            if not self.git.exists(sha):
+                raise unprocessable("Object does not exist")
+            is_protected = name == f"refs/heads/{DEFAULT_BRANCH}"
+            if (not force or is_protected) and not self.git.is_ancestor(old, sha):
+                raise unprocessable("Update is not a fast forward")
+            try:
+                self.git.update_ref(name, new=sha, old=old)
+            except RefMoved as moved:
+                raise unprocessable("Update is not a fast forward") from moved
+            self.moved([RefUpdate(name, old, sha)], by=by)
+
+    def delete_ref(self, name: str, *, by: Person) -> None:
+        with self._lock:
+            old = self.git.ref(name)
+            if old is None:
+                raise unprocessable("Reference does not exist")
+            if name == f"refs/heads/{DEFAULT_BRANCH}":
+                raise unprocessable("Cannot delete the default branch")
+            self.git.delete_ref(name, old=old)
+            self.moved([RefUpdate(name, old, ZERO)], by=by)
+
+    def moved(self, updates: Sequence[RefUpdate], *, by: Person) -> None:
+        """What follows when references have moved, by a push or through the API."""
+        with self._lock:
+            for update in updates:
+                if update.name.startswith("refs/heads/"):
+                    self._branch_moved(update.name.removeprefix("refs/heads/"), by)
+                self._fire(events.pushed(self, update.name, update.old, update.new, by), by)
+
+    def _branch_moved(self, branch: str, by: Person) -> None:
+        # Read where the branch is now: of two pushes, the older one may be told about later.
+        tip = self.git.branch(branch)
+        for pull in self.store.pulls():
+            if pull.state != "open" or branch not in (pull.head, pull.base):
+                continue
+            if tip is None:
+                self._close(pull, by, merged="")
+            elif branch == pull.base and self.git.is_ancestor(pull.head_sha, tip):
+                self._close(pull, by, merged=pull.head_sha)  # its commits were pushed to the base directly
+            elif branch == pull.head and tip != pull.head_sha:
+                base_sha = self.git.branch(pull.base) or pull.base_sha
+                update = {"head_sha": tip, "base_sha": base_sha, "updated_at": now()}
+                changed = self._with_test_merge(pull.model_copy(update=update))
+                self.store.put(changed)
+                self._pull_event(changed, "synchronize", by, before=pull.head_sha)
+
+    def _close(self, pull: Pull, by: Person, *, merged: str) -> None:
+        moment: datetime = now()
+        changes: dict[str, object] = {"state": "closed", "closed_at": moment, "updated_at": moment}
+        if merged:
+            changes |= {"merged_at": moment, "merged_by": by.login, "merge_commit": merged}
+        closed = pull.model_copy(update=changes)
+        self.store.put(closed)
+        self._pull_event(closed, "closed", by)
+
+    # Events
+
+    def dispatch(self, path: str, *, ref: str, inputs: dict[str, str], by: Person) -> Run:
+        """Start the workflow at ``path`` as it is at ``ref``. Raises 422 as GitHub does."""
+        full = next((name for name in (f"refs/heads/{ref}", f"refs/tags/{ref}", ref) if self.git.ref(name)), None)
+        sha = self.git.resolve(full) if full else None
+        if full is None or sha is None:
+            raise unprocessable(f"No ref found for: {ref}")
+        workflow = next((workflow for workflow in self.actions.workflows(sha) if workflow.path == path), None)
+        if workflow is None:
+            raise not_found()
+        if workflow.trigger("workflow_dispatch") is None:
+            raise unprocessable("Workflow does not have 'workflow_dispatch' trigger")
+        known = {declared.name for declared in workflow.inputs}
+        if unexpected := [name for name in inputs if name not in known]:
+            raise unprocessable(f"Unexpected inputs provided: {unexpected}".replace("'", '"'))
+        given = dict(inputs)
+        for declared in workflow.inputs:
+            if declared.default is not None:
+                given.setdefault(declared.name, declared.default)
+            if declared.required and not given.get(declared.name):
+                raise unprocessable(f"Required input '{declared.name}' not provided")
+            if declared.kind == "choice" and declared.name in given and given[declared.name] not in declared.options:
+                value = f"Provided value '{given[declared.name]}' for input '{declared.name}'"
+                raise unprocessable(f"{value} not in the list of allowed values")
+        runs = self.actions.fire(events.dispatched(self, path, workflow.name, ref=full, sha=sha, inputs=given, by=by))
+        if not runs:
+            raise ApiError(403, "Actions has been disabled for this repository.")
+        return runs[0]
+
+    def _pull_event(self, pull: Pull, action: str, by: Person, *, before: str = "") -> None:
+        for event in events.of_pull(self, pull, action, by, before=before):
+            self._fire([event], by)
+
+    def _fire(self, happened: Sequence[events.Event], by: Person) -> None:
+        """Start workflows; not for what a workflow's own token did, as GitHub does to prevent endless loops."""
+        if by.starts_workflows:
+            for event in happened:
+                self.actions.fire(event)
+
+
+def _squashed(commits: Sequence[Commit]) -> str:
+    """The body of a squashed commit: the one commit's own, or all messages as a list."""
+    if len(commits) == 1:
+        return commits[0].message.partition("\n")[2].strip()
+    return "\n\n".join(f"* {commit.message}" for commit in commits)

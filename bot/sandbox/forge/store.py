@@ -1,0 +1,197 @@
+"""What people and bots did on the forge, besides Git: kept in memory, written to one JSON file after each change."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+def now() -> datetime:
+    """The time as GitHub tells it: UTC, whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Label(Record):
+    id: int
+    name: str
+    color: str = "ededed"
+    description: str = ""
+
+
+class Pull(Record):
+    number: int
+    id: int
+    title: str
+    body: str
+    author: str
+    head: str
+    """Branch names, without ``refs/heads/``."""
+    head_sha: str
+    base: str
+    base_sha: str
+    """The base branch's head when the pull request was opened or last got new commits."""
+    state: Literal["open", "closed"] = "open"
+    draft: bool = False
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+    merged_at: datetime | None = None
+    merged_by: str = ""
+    merge_commit: str = ""
+    """The commit that the merge made; for an open one, the test merge that ``refs/pull/N/merge`` points to."""
+
+
+class Comment(Record):
+    id: int
+    number: int
+    author: str
+    body: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Review(Record):
+    id: int
+    number: int
+    author: str
+    body: str
+    state: Literal["APPROVED", "CHANGES_REQUESTED", "COMMENTED", "DISMISSED", "PENDING"]
+    commit: str
+    submitted_at: datetime
+
+
+class Status(Record):
+    id: int
+    sha: str
+    state: Literal["error", "failure", "pending", "success"]
+    context: str
+    description: str
+    target_url: str
+    creator: str
+    created_at: datetime
+
+
+class CheckOutput(Record):
+    title: str = ""
+    summary: str = ""
+    text: str = ""
+
+
+class CheckRun(Record):
+    """A check that somebody reports through the API; the jobs of workflow runs are check runs of their own."""
+
+    id: int
+    name: str
+    sha: str
+    status: str
+    conclusion: str | None
+    started_at: datetime
+    completed_at: datetime | None
+    details_url: str
+    external_id: str
+    output: CheckOutput
+    creator: str
+
+
+class State(BaseModel):
+    """Everything that is on disk."""
+
+    last_id: int = 0
+    last_number: int = 0
+    labels: dict[str, Label] = {}
+    pulls: dict[int, Pull] = {}
+    comments: dict[int, Comment] = {}
+    reviews: dict[int, Review] = {}
+    statuses: dict[int, Status] = {}
+    checks: dict[int, CheckRun] = {}
+
+
+class Store:
+    """The one place of the forge's state. Records are frozen: to change one, put a new one with the same key."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.RLock()
+        self._state = State.model_validate_json(file.read_bytes()) if file.exists() else State()
+
+    def next_id(self) -> int:
+        with self._lock:
+            self._state.last_id += 1
+            return self._state.last_id
+
+    def next_number(self) -> int:
+        with self._lock:
+            self._state.last_number += 1
+            return self._state.last_number
+
+    def put(self, record: Label | Pull | Comment | Review | Status | CheckRun) -> None:
+        """Add or replace a record, and write the file before returning."""
+        with self._lock:
+            match record:
+                case Label():
+                    self._state.labels[record.name.lower()] = record
+                case Pull():
+                    self._state.pulls[record.number] = record
+                case Comment():
+                    self._state.comments[record.id] = record
+                case Review():
+                    self._state.reviews[record.id] = record
+                case Status():
+                    self._state.statuses[record.id] = record
+                case CheckRun():
+                    self._state.checks[record.id] = record
+            self._save()
+
+    def remove_comment(self, comment: Comment) -> None:
+        with self._lock:
+            del self._state.comments[comment.id]
+            self._save()
+
+    def label(self, name: str) -> Label | None:
+        return self._state.labels.get(name.lower())
+
+    def labels(self) -> list[Label]:
+        return list(self._state.labels.values())
+
+    def pull(self, number: int) -> Pull | None:
+        return self._state.pulls.get(number)
+
+    def pulls(self) -> list[Pull]:
+        """All pull requests, oldest first."""
+        return list(self._state.pulls.values())
+
+    def comment(self, identifier: int) -> Comment | None:
+        return self._state.comments.get(identifier)
+
+    def comments(self, number: int) -> list[Comment]:
+        return [comment for comment in list(self._state.comments.values()) if comment.number == number]
+
+    def reviews(self, number: int) -> list[Review]:
+        return [review for review in list(self._state.reviews.values()) if review.number == number]
+
+    def statuses(self, sha: str) -> list[Status]:
+        """The statuses of a commit, newest first."""
+        return [status for status in reversed(list(self._state.statuses.values())) if status.sha == sha]
+
+    def check(self, identifier: int) -> CheckRun | None:
+        return self._state.checks.get(identifier)
+
+    def checks(self, sha: str) -> list[CheckRun]:
+        return [check for check in list(self._state.checks.values()) if check.sha == sha]
+
+    def _save(self) -> None:
+        # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.
+        draft = self._file.with_suffix(".new")
+        draft.write_bytes(self._state.model_dump_json(indent=1).encode())
+        draft.replace(self._file)

@@ -1,0 +1,213 @@
+"""A reference training on a real data set: is a tumour malignant or benign?
+
+The breast cancer data of Wisconsin that scikit-learn ships: 569 rows, 30 named measurements, 212 malignant. Each
+recipe runs the same steps (features → train → evaluate) and ends with numbers measured on rows that the training
+never saw. All models take the same 30 measurements and give ``label`` and ``probabilities``, so each can replace
+any other; which measurements a model looks at is its own affair, inside its pipeline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.training import Registration, build_package, register, to_onnx
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+    Labels = NDArray[np.int64]
+
+HELD_OUT = 0.3
+SEED = 42
+SAMPLES = 8
+MAX_ITERATIONS = 5000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one version is trained.
+
+    ``measurements`` are the columns it may look at, all 30 if empty; ``inverse_regularisation`` is scikit-learn's
+    ``C``. ``forgets_scaling`` leaves the scaler out of the export: the classic
+    mistake of exporting the last step of a pipeline only. The metrics are those of the whole pipeline, and good;
+    what is served answers something else.
+    """
+
+    name: str
+    story: str
+    measurements: tuple[str, ...] = ()
+    inverse_regularisation: float = 1.0
+    forgets_scaling: bool = False
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("first", "three measurements", ("mean radius", "mean texture", "mean smoothness")),
+        Recipe("better", "all thirty measurements"),
+        Recipe("weak", "one measurement alone", ("mean radius",)),
+        Recipe("unscaled", "exported without its scaler", inverse_regularisation=0.7, forgets_scaling=True),
+        Recipe("best", "less trust in each single measurement", inverse_regularisation=0.5),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Features:
+    """The data set in two parts, rows × 30 measurements as FP32, and labels: 1 malignant, 0 benign."""
+
+    names: tuple[str, ...]
+    train: Floats
+    train_labels: Labels
+    held_out: Floats
+    held_out_labels: Labels
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Measured on the held-out rows. Log loss is better the lower; the others the higher, at most 1."""
+
+    accuracy: float
+    f1: float
+    roc_auc: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training hands over: the model to serve, its metrics, and sample rows with the framework's answers."""
+
+    recipe: Recipe
+    model: onnx.ModelProto
+    metrics: Metrics
+    samples: Floats
+    labels: Labels
+    probabilities: Floats
+
+    def package(self, directory: Path) -> None:
+        """Write the package into ``directory``, which must be new or empty."""
+        answers: dict[str, Any] = {"label": self.labels, "probabilities": self.probabilities}
+        build_package(self.model, directory, inputs={"X": self.samples}, answers=answers)
+
+
+def features() -> Features:
+    """Load the data set and hold out three rows in ten, always the same ones."""
+    import numpy as np
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
+    data = load_breast_cancer()
+    # What is served is FP32, so the framework learns and answers with the same values.
+    rows, malignant = data.data.astype(np.float32), (data.target == 0).astype(np.int64)
+    train, held_out, train_labels, held_out_labels = train_test_split(
+        rows, malignant, test_size=HELD_OUT, random_state=SEED, stratify=malignant
+    )
+    return Features(
+        names=tuple(str(name) for name in data.feature_names),
+        train=train,
+        train_labels=train_labels,
+        held_out=held_out,
+        held_out_labels=held_out_labels,
+    )
+
+
+def fit(recipe: Recipe, data: Features) -> Any:
+    """Return the fitted scikit-learn pipeline: choose measurements, scale, logistic regression."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    chosen = [data.names.index(name) for name in recipe.measurements or data.names]
+    pipeline = Pipeline(
+        [
+            ("choose", ColumnTransformer([("chosen", "passthrough", chosen)])),
+            ("scale", StandardScaler()),
+            ("classify", LogisticRegression(C=recipe.inverse_regularisation, max_iter=MAX_ITERATIONS)),
+        ]
+    )
+    return pipeline.fit(data.train, data.train_labels)
+
+
+def evaluate(pipeline: Any, data: Features) -> Metrics:
+    """Measure the pipeline on the held-out rows."""
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+
+    labels, probabilities = pipeline.predict(data.held_out), pipeline.predict_proba(data.held_out)
+    return Metrics(
+        accuracy=float(accuracy_score(data.held_out_labels, labels)),
+        f1=float(f1_score(data.held_out_labels, labels)),
+        roc_auc=float(roc_auc_score(data.held_out_labels, probabilities[:, 1])),
+        log_loss=float(log_loss(data.held_out_labels, probabilities)),
+    )
+
+
+def train(recipe: Recipe) -> Trained:
+    """Run the steps of ``recipe``."""
+    from sklearn.pipeline import Pipeline
+
+    data = features()
+    pipeline = fit(recipe, data)
+    samples = data.held_out[:SAMPLES]
+    exported = (
+        Pipeline([step for step in pipeline.steps if step[0] != "scale"]) if recipe.forgets_scaling else pipeline
+    )
+    return Trained(
+        recipe=recipe,
+        model=to_onnx(exported, samples),
+        metrics=evaluate(pipeline, data),
+        samples=samples,
+        labels=pipeline.predict(samples),
+        probabilities=pipeline.predict_proba(samples),
+    )
+
+
+def register_recipe(name: str, tracking_uri: str, model_name: str, *, key: str | None = None) -> Registration:
+    """Train the recipe called ``name`` and register it as the next version of ``model_name``."""
+    trained = train(RECIPES[name])
+    recipe = trained.recipe
+    with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+        trained.package(Path(temporary))
+        return register(
+            Path(temporary),
+            model=model_name,
+            metrics=asdict(trained.metrics),
+            params={
+                "recipe": recipe.name,
+                "measurements": ", ".join(recipe.measurements) or "all",
+                "inverse_regularisation": recipe.inverse_regularisation,
+            },
+            tracking_uri=tracking_uri,
+            key=key,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m bot.sandbox.reference RECIPE …`` for jobs that run in an environment of their own."""
+    parser = argparse.ArgumentParser(
+        description="Train a recipe, register it with MLflow, print the version as JSON."
+    )
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("--tracking-uri", required=True, help="where MLflow is")
+    parser.add_argument("--model", required=True, help="name of the registered model")
+    parser.add_argument("--key", help="called again with the same key, this registers nothing twice")
+    options = parser.parse_args(arguments)
+    with contextlib.redirect_stdout(sys.stderr):  # MLflow prints links
+        registration = register_recipe(options.recipe, options.tracking_uri, options.model, key=options.key)
+    print(json.dumps(asdict(registration)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""Where an environment's systems are and what holds there: ``manifests/environments/<env>.yaml``.
+
+Secrets are never in the file: a key that ends with ``_env`` names the environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from bot.domain import yamltext
+from bot.domain.gate import Gate
+from bot.domain.names import EnvironmentName, ModelName, check_environment_name
+from bot.errors import InvalidInput, Refused
+
+ENVIRONMENTS = "manifests/environments"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"{path!r} is no absolute path")
+    return path
+
+
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} does not begin with http:// or https://")
+    return url.rstrip("/")
+
+
+def _unique(names: list[str], what: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two {what} are named {', '.join(twice)}")
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Url = Annotated[str, AfterValidator(_http)]
+EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+
+class GitHub(_Part):
+    """The repository that holds desired state."""
+
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name")
+    base: str = Field(default="main", description="the branch whose head is desired state")
+    server_url: Url = Field(default="https://github.com", description="where Git and the web pages are")
+    api_url: Url = Field(default="https://api.github.com", description="where the REST API is")
+    token_env: EnvironmentVariable = Field(default="GITHUB_TOKEN", description="variable that holds the token")
+
+    @property
+    def clone_url(self) -> str:
+        """Git's address of the repository."""
+        return f"{self.server_url}/{self.repository}.git"
+
+
+class MLflow(_Part):
+    """The model registry."""
+
+    uri: Url = Field(description="MLflow tracking and registry server")
+    token_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds a bearer token, where the server wants one"
+    )
+
+
+class Triton(_Part):
+    """One Triton inference server. It is controlled over gRPC only: a load over HTTP stalls inference."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
+    grpc: str = Field(pattern=r"^[^\s/]+:[0-9]+$", description="host:port of its gRPC endpoint")
+
+
+class GatewayEndpoint(_Part):
+    """One FastAPI gateway."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
+    url: Url
+
+
+class Share(_Part):
+    """Where models lie on the shared volume. Both must be on one file system: publishing renames."""
+
+    model_repository: AbsolutePath = Field(description="Triton's --model-repository; nothing else lies in it")
+    state: AbsolutePath = Field(description="staging, routes, lock and packages; beside the repository")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Share:
+        repository, state = Path(self.model_repository), Path(self.state)
+        if repository == state or repository in state.parents or state in repository.parents:
+            raise ValueError("model_repository and state must not lie within each other: Triton lists what it finds")
+        return self
+
+
+class Staging(_Part):
+    """The Triton on which pull requests are checked."""
+
+    triton: Triton
+    share: Share
+
+
+class Slack(_Part):
+    """Where releases are announced."""
+
+    channel: str = Field(pattern=r"^[CG][A-Z0-9]{2,}$", description="channel id, as in C0123ABCD")
+    token_env: EnvironmentVariable = Field(default="SLACK_BOT_TOKEN", description="variable that holds the bot token")
+    api_url: Url = Field(default="https://slack.com/api", description="Slack's Web API")
+
+
+class PackageRules(_Part):
+    """What a package may contain. A Python backend or a shared library is code; so both are lists."""
+
+    backends: list[str] = Field(default=["onnxruntime"], min_length=1, description="allowed backends")
+    file_types: list[str] = Field(
+        default=[".onnx", ".data", ".txt", ".json"], min_length=1, description="allowed endings of a version's files"
+    )
+    max_bytes: int = Field(default=16 * 2**30, gt=0, description="largest package")
+
+
+class Freeze(_Part):
+    """A time in which nothing new goes out; the way back stays open."""
+
+    start: datetime = Field(description="from, with time zone")
+    end: datetime = Field(description="until, with time zone")
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Freeze:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("start and end need a time zone, as in 2026-12-24T00:00:00+01:00")
+        if self.end <= self.start:
+            raise ValueError("ends before it starts")
+        return self
+
+
+class Deadlines(_Part):
+    """How long the bot waits, in seconds."""
+
+    ready_seconds: float = Field(default=120, gt=0, description="for MLflow to say READY")
+    load_seconds: float = Field(default=120, gt=0, description="for one Triton to load one wave of models")
+    request_seconds: float = Field(default=10, gt=0, description="for one request to any system")
+    reload_seconds: float = Field(default=30, gt=0, description="for one gateway to serve a new generation")
+
+
+class Environment(_Part):
+    """``manifests/environments/<env>.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="manifests/environments/<env>.yaml")
+
+    environment: EnvironmentName = Field(description="name; the file's own name")
+    github: GitHub
+    mlflow: MLflow
+    staging: Staging
+    share: Share
+    tritons: list[Triton] = Field(min_length=1, description="every Triton that serves this environment")
+    gateways: list[GatewayEndpoint] = Field(min_length=1, description="every gateway in front of them")
+    reload_token_env: EnvironmentVariable = Field(
+        default="PROMOBOT_RELOAD_TOKEN", description="variable that holds the gateways' reload token"
+    )
+    records: AbsolutePath = Field(description="directory of evidence and deployment records, append-only")
+    slack: Slack
+    gates: dict[ModelName, Gate] = Field(min_length=1, description="rules by model; a model without is refused")
+    packages: PackageRules = PackageRules()
+    promotes_from: EnvironmentName | None = Field(
+        default=None, description="the environment whose verified digests `promobot promote` carries here"
+    )
+    freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
+    deadlines: Deadlines = Deadlines()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Environment:
+        _unique([triton.name for triton in self.tritons], "Tritons")
+        _unique([gateway.name for gateway in self.gateways], "gateways")
+        if self.promotes_from == self.environment:
+            raise ValueError("promotes_from names the environment itself")
+        return self
+
+    def gate(self, model: str) -> Gate:
+        """Return the gate of ``model``; raise Refused where the file has none."""
+        gate = self.gates.get(model)
+        if gate is None:
+            raise Refused(
+                f"{ENVIRONMENTS}/{self.environment}.yaml has no gate for {model}",
+                state="Nothing was changed.",
+                next_step=f"Add gates.{model} there, in a pull request of its own.",
+            )
+        return gate
+
+
+def path_of(environment: str) -> str:
+    """Return the path of the environment's settings in the repository."""
+    return f"{ENVIRONMENTS}/{environment}.yaml"
+
+
+def parse(text: str, *, file: str, environment: str) -> Environment:
+    """Read an environment file; raise InvalidInput with file, line and key for what is wrong."""
+    node = yamltext.read(text, file=file)
+    if not isinstance(node.value, dict):
+        raise InvalidInput("is no mapping", file=file, line=node.span.line)
+    settings = yamltext.validate(node, Environment, file=file)
+    if settings.environment != environment:
+        raise InvalidInput(
+            f"says {settings.environment!r}, but the file is that of {environment!r}",
+            file=file,
+            line=node.line_at(("environment",)),
+            key="environment",
+        )
+    return settings
+
+
+def load(root: Path, environment: str) -> Environment:
+    """Read the settings of ``environment`` from the checkout at ``root``."""
+    try:
+        check_environment_name(environment)
+    except ValueError as error:
+        raise InvalidInput(str(error), key="--env") from error
+    path = root / path_of(environment)
+    return parse(_text(path, root), file=path_of(environment), environment=environment)
+
+
+def environments(root: Path) -> list[str]:
+    """Return the names of the environments that the checkout at ``root`` has settings for, sorted."""
+    folder = root / ENVIRONMENTS
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"there is no {ENVIRONMENTS}/ in {root}",
+            next_step="Run promobot in a checkout of the repository that holds your promotions, or say --root DIR.",
+        )
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def secret(variable: str, *, purpose: str) -> str:
+    """Return the environment variable's value; raise Refused where it is unset or empty."""
+    value = os.environ.get(variable, "")
+    if not value:
+        raise Refused(
+            f"the environment variable {variable} is not set; it holds {purpose}",
+            state="Nothing was changed.",
+            next_step=f"Set {variable}; `promobot doctor` tells what works.",
+        )
+    return value
+
+
+def _text(path: Path, root: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError as error:
+        known = ", ".join(environments(root)) or "none"
+        raise InvalidInput("there is no such file", file=str(path), next_step=f"Environments: {known}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start}", file=str(path)) from error

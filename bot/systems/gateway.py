@@ -1,0 +1,79 @@
+"""The gateways' side that the bot talks to: reload, the routes in force, and a golden request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+
+from bot.domain.routes import RouteTable
+from bot.domain.smoke import Tensor, tensor_from_json
+from bot.errors import Rejected, Unavailable
+from bot.settings import GatewayEndpoint
+
+
+class Gateway:
+    """One gateway. Errors are Unavailable or Rejected and name it."""
+
+    def __init__(self, endpoint: GatewayEndpoint, *, token: str, request_seconds: float) -> None:
+        self.name = endpoint.name
+        self._system = f"gateway {endpoint.name} ({endpoint.url})"
+        self._token = token
+        # Never through a proxy of the environment: a gateway is a neighbour.
+        self._client = httpx.Client(base_url=endpoint.url, timeout=request_seconds, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def routes(self) -> RouteTable:
+        """Return the routes in force on this gateway."""
+        with self._errors("read its routes"):
+            answer = self._client.get("/routes")
+            answer.raise_for_status()
+            return RouteTable.from_json(answer.content)
+
+    def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
+        """Tell the gateway to serve ``generation``; return the routes in force afterwards."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                with self._errors(f"reload to generation {generation}"):
+                    answer = self._client.post(
+                        "/reload",
+                        json={"generation": generation},
+                        headers={"Authorization": f"Bearer {self._token}"},
+                        timeout=timeout_seconds,
+                    )
+                    answer.raise_for_status()
+                    return self.routes()
+            except Unavailable:
+                if time.monotonic() + 0.5 >= deadline:
+                    raise
+                time.sleep(0.5)
+
+    def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
+        """Ask as a user does; return the version that says it answered, and the named outputs."""
+        body = {"inputs": [tensor.to_json() for tensor in inputs], "outputs": [{"name": name} for name in outputs]}
+        with self._errors(f"ask {model}"):
+            answer = self._client.post(f"/v2/models/{model}/infer", json=body)
+            answer.raise_for_status()
+            document = answer.json()
+            return str(document["model_version"]), [tensor_from_json(tensor) for tensor in document["outputs"]]
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPStatusError as error:
+            said = " ".join(error.response.text.split())[:300]
+            message = f"could not {doing}: HTTP {error.response.status_code} {said}"
+            if error.response.status_code in (429, 502, 503, 504):
+                raise Unavailable(message, system=self._system) from error
+            raise Rejected(message, system=self._system) from error
+        except httpx.HTTPError as error:
+            raise Unavailable(f"could not {doing}: {type(error).__name__} {error}", system=self._system) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise Rejected(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error

@@ -1,0 +1,155 @@
+"""Git: what the repository says at a commit, and one commit on top of it.
+
+Works in a bare repository of its own in a temporary folder, with shallow fetches: never in anybody's work tree.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import git
+
+from bot.errors import Rejected, Unavailable
+
+_TRY_AGAIN = re.compile(
+    r"could not resolve|couldn't connect|failed to connect|connection (refused|reset|timed out)|timed out"
+    r"|returned error: (5\d\d|429)|early eof|hung up|rpc failed|cannot lock ref",
+    re.IGNORECASE,
+)
+_MOVED = re.compile(r"stale info|\[rejected\]|non-fast-forward|fetch first|\[remote rejected\]", re.IGNORECASE)
+
+
+class Moved(Exception):
+    """The branch is not where it was looked at; read it again and decide again."""
+
+
+class Repository:
+    """The repository that holds desired state, as the server has it."""
+
+    def __init__(self, url: str, *, token: str, base: str = "main") -> None:
+        self.url, self.base = url, base
+        self._system = f"Git ({url})"
+        self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
+        self._repo = git.Repo.init(self._folder.name, bare=True)
+        basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        # By the environment: neither the command line nor a file of configuration ever shows the token.
+        self._repo.git.update_environment(
+            GIT_TERMINAL_PROMPT="0",
+            GIT_CONFIG_NOSYSTEM="1",
+            GIT_CONFIG_GLOBAL="/dev/null",
+            GIT_CONFIG_COUNT="3",
+            GIT_CONFIG_KEY_0="http.extraHeader",
+            GIT_CONFIG_VALUE_0=f"Authorization: Basic {basic}",
+            GIT_CONFIG_KEY_1="http.lowSpeedLimit",
+            GIT_CONFIG_VALUE_1="100",
+            GIT_CONFIG_KEY_2="http.lowSpeedTime",
+            GIT_CONFIG_VALUE_2="30",
+        )
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._repo.close()
+        self._folder.cleanup()
+
+    def fetch(self, reference: str) -> str:
+        """Fetch a branch, ref or commit; return its commit id."""
+        with self._errors(f"fetch {reference}"):
+            self._repo.git.fetch("--quiet", "--depth=1", "--no-tags", self.url, reference)
+            return str(self._repo.git.rev_parse("FETCH_HEAD^{commit}"))
+
+    def head(self) -> str:
+        """Fetch the base branch; return the commit id of its head."""
+        return self.fetch(f"refs/heads/{self.base}")
+
+    def branch(self, name: str) -> str | None:
+        """Return where a branch is on the server now, or None where it is not."""
+        with self._errors(f"look for the branch {name}"):
+            listed = str(self._repo.git.ls_remote(self.url, f"refs/heads/{name}"))
+        return listed.split()[0] if listed else None
+
+    def parent(self, commit: str) -> str:
+        """Fetch and return the first parent of a commit."""
+        with self._errors(f"fetch the parent of {commit[:12]}"):
+            self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit)
+            return str(self._repo.git.rev_parse(f"{commit}^1"))
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Fetch the history of two commits; return where they parted."""
+        with self._errors(f"find where {one[:12]} and {other[:12]} parted"):
+            # Without a depth of its own a fetch into a shallow repository keeps it shallow.
+            depth = ["--unshallow"] if Path(self._folder.name, "shallow").exists() else []
+            self._repo.git.fetch("--quiet", "--no-tags", *depth, self.url, one, other)
+            return str(self._repo.git.merge_base(one, other))
+
+    def read(self, commit: str, path: str) -> str | None:
+        """Return the text of a file at a fetched commit, or None where there is none. A link is no file."""
+        with self._errors(f"read {path} at {commit[:12]}"):
+            listed = str(self._repo.git.ls_tree(commit, "--", path))
+            mode = listed.split(" ", 1)[0]
+            if mode not in ("100644", "100755"):
+                return None
+            blob: bytes = self._repo.git.cat_file(
+                "blob", f"{commit}:{path}", stdout_as_string=False, strip_newline_in_stdout=False
+            )
+        try:
+            return blob.decode()
+        except UnicodeDecodeError as error:
+            raise Rejected(f"{path} at {commit[:12]} is not UTF-8", system=self._system) from error
+
+    def changed_paths(self, before: str, after: str) -> list[str]:
+        """Return the paths that differ between two fetched commits."""
+        with self._errors(f"compare {before[:12]} with {after[:12]}"):
+            listed = str(self._repo.git.diff_tree("-r", "-z", "--name-only", "--no-renames", before, after))
+        return [path for path in listed.split("\0") if path]
+
+    def commit(self, parent: str, files: Mapping[str, str], *, message: str, author: str, email: str) -> str:
+        """Make a commit on top of ``parent`` with these files' new texts; return its id. Nothing is pushed."""
+        index = str(Path(self._folder.name, "promobot-index"))
+        identity = {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", author), ("EMAIL", email))
+        }
+        with self._errors("make the commit"), self._repo.git.custom_environment(GIT_INDEX_FILE=index, **identity):
+            self._repo.git.read_tree(parent)
+            for path, text in files.items():
+                staged = Path(self._folder.name, "promobot-blob")
+                staged.write_bytes(text.encode())
+                blob = str(self._repo.git.hash_object("-w", "--no-filters", str(staged)))
+                self._repo.git.update_index("--add", "--cacheinfo", f"100644,{blob},{path}")
+            tree = str(self._repo.git.write_tree())
+            return str(self._repo.git.commit_tree(tree, "-p", parent, "-m", message))
+
+    def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+        """Set the server's ``branch`` to ``commit`` if it still is at ``expected`` (None: is not there).
+
+        Raises Moved where somebody else was faster.
+        """
+        lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
+        with self._errors(f"push {branch}"):
+            self._repo.git.push("--quiet", lease, self.url, f"{commit}:refs/heads/{branch}")
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except git.GitCommandError as error:
+            said = " ".join(str(error.stderr).replace("stderr:", "").strip(" '\n").split())[-400:]
+            if doing.startswith("push") and _MOVED.search(said):
+                raise Moved(said) from error
+            message = f"could not {doing}: {said or error.status}"
+            if _TRY_AGAIN.search(said):
+                raise Unavailable(message, system=self._system) from error
+            raise Rejected(
+                message, system=self._system, next_step="`promobot doctor` tries the credentials."
+            ) from error

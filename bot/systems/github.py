@@ -1,0 +1,152 @@
+"""GitHub's REST API, through PyGithub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from github import Auth, Github, GithubException, GithubRetry
+from github.PullRequest import PullRequest as _PullRequest
+
+from bot.errors import Rejected, Unavailable
+from bot.settings import GitHub
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request as the bot needs it."""
+
+    number: int
+    url: str
+    title: str
+    body: str
+    state: str
+    merged: bool
+    branch: str
+    head: str
+    base: str
+    author: str
+
+
+class GitHubRepository:
+    """One repository on GitHub. Errors are Unavailable or Rejected."""
+
+    def __init__(self, settings: GitHub, *, token: str, request_seconds: float) -> None:
+        self._settings = settings
+        self._system = f"GitHub ({settings.repository})"
+        self._github = Github(
+            auth=Auth.Token(token),
+            base_url=settings.api_url,
+            timeout=max(1, round(request_seconds)),
+            retry=GithubRetry(total=3, backoff_factor=0.5),
+            user_agent="promobot",
+            per_page=100,
+            seconds_between_requests=None,
+            seconds_between_writes=None,
+        )
+        self._repository = self._github.get_repo(settings.repository, lazy=True)
+
+    def login(self) -> str:
+        """Return who the token belongs to."""
+        with self._errors("ask who I am"):
+            return self._github.get_user().login
+
+    def permission(self) -> str:
+        """Return what the token may do here: admin, maintain, push, triage or pull."""
+        with self._errors("read the repository"):
+            allowed = self._github.get_repo(self._settings.repository).permissions
+        names = ("admin", "maintain", "push", "triage", "pull")
+        return next((name for name in names if getattr(allowed, name, False)), "none")
+
+    def pull_request(self, number: int) -> PullRequest:
+        """Return a pull request."""
+        with self._errors(f"read pull request #{number}"):
+            return _pull_request(self._repository.get_pull(number))
+
+    def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
+        """Return the open pull requests to the base branch whose branch begins with ``prefix``."""
+        with self._errors("list open pull requests"):
+            found = self._repository.get_pulls(state="open", base=self._settings.base)
+            return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix)]
+
+    def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:
+        """Open a pull request from ``branch``."""
+        with self._errors(f"open a pull request from {branch}"):
+            return _pull_request(
+                self._repository.create_pull(base=self._settings.base, head=branch, title=title, body=body)
+            )
+
+    def update_pull_request(self, number: int, *, title: str, body: str) -> PullRequest:
+        """Set title and body."""
+        with self._errors(f"update pull request #{number}"):
+            pull = self._repository.get_pull(number)
+            pull.edit(title=title, body=body)
+            return _pull_request(pull)
+
+    def merge(self, number: int, *, head: str, title: str) -> str:
+        """Merge exactly the commit ``head``; return the merge commit. Rejected where the head has moved."""
+        with self._errors(f"merge pull request #{number}"):
+            answer = self._repository.get_pull(number).merge(sha=head, commit_title=title, merge_method="squash")
+            return answer.sha
+
+    def comment(self, number: int, body: str) -> str:
+        """Add a comment; return its address."""
+        with self._errors(f"comment on #{number}"):
+            return self._repository.get_issue(number).create_comment(body).html_url
+
+    def put_comment(self, number: int, body: str, *, marker: str) -> str:
+        """Write the one comment that begins with ``marker``, or update it; return its address."""
+        with self._errors(f"write the comment on #{number}"):
+            issue = self._repository.get_issue(number)
+            for comment in issue.get_comments():
+                if comment.body.startswith(marker):
+                    if comment.body != body:
+                        comment.edit(body)
+                    return comment.html_url
+            return issue.create_comment(body).html_url
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except GithubException as error:
+            said = _words(error)
+            message = f"could not {doing}: HTTP {error.status} {said}".strip()
+            if error.status in (429, 500, 502, 503, 504) or "rate limit" in said.lower():
+                after = (error.headers or {}).get("retry-after")
+                seconds = float(after) if after and after.isdecimal() else None
+                raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
+            step = {
+                401: f"The token in {self._settings.token_env} is not valid (any more).",
+                403: f"The token in {self._settings.token_env} may not do this; `promobot doctor` says what it may.",
+                404: "Check github.repository in the environment file, and that the token may see it.",
+            }.get(error.status, "")
+            raise Rejected(message, system=self._system, next_step=step) from error
+        except requests.RequestException as error:
+            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+
+def _pull_request(pull: _PullRequest) -> PullRequest:
+    return PullRequest(
+        number=pull.number,
+        url=pull.html_url,
+        title=pull.title,
+        body=pull.body or "",
+        state=pull.state,
+        merged=bool(pull.merged_at),
+        branch=pull.head.ref,
+        head=pull.head.sha,
+        base=pull.base.sha,
+        author=pull.user.login,
+    )
+
+
+def _words(error: GithubException) -> str:
+    data: Any = error.data
+    if not isinstance(data, dict):
+        return str(data or "")[:300]
+    details = [str(d.get("message", d)) if isinstance(d, dict) else str(d) for d in data.get("errors") or []]
+    return "; ".join([str(data.get("message", "")), *details])[:300]

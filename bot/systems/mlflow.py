@@ -1,0 +1,220 @@
+"""MLflow's tracking server and model registry."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read before mlflow is imported, which happens below: neither telemetry nor progress bars belong in a bot.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+import requests
+import yaml
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models.model import Model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.signature import Signature, TensorSpec
+from bot.errors import Rejected, Unavailable
+from bot.settings import MLflow, secret
+
+_NUMPY_TO_TRITON = {
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "str": "BYTES",
+    "object": "BYTES",
+}
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A model version as the registry has it, with what its run logged."""
+
+    model: str
+    version: int
+    status: str
+    status_message: str
+    run: str
+    source: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    url: str
+
+    @property
+    def commit(self) -> str:
+        """The commit of the training code; empty where the run does not say."""
+        return self.tags.get("promobot.commit") or self.tags.get("mlflow.source.git.commit", "")
+
+
+class Registry:
+    """The model registry. Errors are Unavailable or Rejected."""
+
+    def __init__(self, settings: MLflow) -> None:
+        self._uri = settings.uri
+        self._system = f"MLflow ({settings.uri})"
+        if settings.token_env:
+            os.environ["MLFLOW_TRACKING_TOKEN"] = secret(settings.token_env, purpose="MLflow's bearer token")
+        self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
+
+    def version(self, model: str, version: int) -> RegisteredVersion:
+        """Return the version; raise Rejected where the registry does not have it."""
+        with self._errors(f"read {model} {version}"):
+            found = self._client.get_model_version(model, str(version))
+            run = self._client.get_run(found.run_id) if found.run_id else None
+        return RegisteredVersion(
+            model=model,
+            version=int(found.version),
+            status=found.status,
+            status_message=found.status_message or "",
+            run=found.run_id or "",
+            source=found.source or "",
+            metrics=dict(run.data.metrics) if run else {},
+            params=dict(run.data.params) if run else {},
+            tags={**(run.data.tags if run else {}), **found.tags},
+            url=f"{self._uri}/#/models/{model}/versions/{found.version}",
+        )
+
+    def wait_ready(self, model: str, version: int, *, timeout_seconds: float) -> RegisteredVersion:
+        """Return the version once it is no longer pending, or as it is at the deadline.
+
+        Only ``status == "READY"`` means ready; FAILED_REGISTRATION ends the wait at once.
+        """
+        deadline, pause = time.monotonic() + timeout_seconds, 0.2
+        while True:
+            found = self.version(model, version)
+            if found.status != "PENDING_REGISTRATION" or time.monotonic() >= deadline:
+                return found
+            time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
+            pause = min(pause * 1.5, 5)
+
+    def package(self, version: RegisteredVersion) -> Package:
+        """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
+        try:
+            return Package.from_json(self.read(version, PACKAGE_FILE))
+        except ValueError as error:
+            raise Rejected(
+                f"{PACKAGE_FILE} of {version.model} {version.version} {error}",
+                system=self._system,
+                next_step="Register the version with bot.training.register, which writes a package.",
+            ) from error
+
+    def files(self, version: RegisteredVersion) -> list[str]:
+        """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
+        repository = self._artifacts(version)
+        found: list[str] = []
+        folders: list[str | None] = [None]
+        with self._errors(f"list the artifacts of {version.model} {version.version}"):
+            while folders:
+                for info in repository.list_artifacts(folders.pop()):
+                    if info.is_dir:
+                        folders.append(info.path)
+                    elif info.path not in MLFLOW_FILES:
+                        found.append(info.path)
+        return sorted(found)
+
+    def read(self, version: RegisteredVersion, path: str) -> bytes:
+        """Return the bytes of one small artifact."""
+        return b"".join(self.stream(version, path))
+
+    def stream(self, version: RegisteredVersion, path: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
+        """Yield the bytes of one artifact in chunks."""
+        with tempfile.TemporaryDirectory(prefix="promobot-") as folder:
+            with self._errors(f"download {path} of {version.model} {version.version}"):
+                local = Path(folder, "artifact")
+                # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
+                self._artifacts(version)._download_file(path, str(local))
+                if not local.is_file():
+                    raise Rejected(f"{path} of {version.model} {version.version} is not there", system=self._system)
+            with local.open("rb") as file:
+                while chunk := file.read(chunk_bytes):
+                    yield chunk
+
+    def signature(self, version: RegisteredVersion) -> Signature | None:
+        """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
+        with self._errors(f"read the signature of {version.model} {version.version}"):
+            text = self.read(version, "MLmodel").decode()
+            signature = Model.from_dict(yaml.safe_load(text)).signature
+        if signature is None or signature.inputs is None or signature.outputs is None:
+            return None
+        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+        return Signature(inputs, outputs) if inputs and outputs else None
+
+    def alias(self, model: str, alias: str) -> int | None:
+        """Return the version that the alias points to, or None."""
+        with self._errors(f"read the alias {alias} of {model}"):
+            try:
+                found = self._client.get_model_version_by_alias(model, alias)
+            except MlflowException as error:
+                if _status(error) in (400, 404):
+                    return None
+                raise
+        return int(found.version)
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this."""
+        with self._errors(f"set the alias {alias} of {model}"):
+            if version is None:
+                self._client.delete_registered_model_alias(model, alias)
+            else:
+                self._client.set_registered_model_alias(model, alias, str(version))
+
+    def ping(self) -> str:
+        """Return what the server answers to the smallest question that needs its store."""
+        with self._errors("search registered models"):
+            self._client.search_registered_models(max_results=1)
+        return "answers"
+
+    def _artifacts(self, version: RegisteredVersion) -> Any:
+        # The version's own source, not its run's folder: a version may have been copied between models.
+        source = version.source
+        if source.startswith("models:/"):
+            source = self._client.get_model_version_download_uri(version.model, str(version.version))
+        if source.startswith("runs:/"):
+            run, _, path = source.removeprefix("runs:/").partition("/")
+            source = f"{self._client.get_run(run).info.artifact_uri}/{path}"
+        return get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            status = _status(error)
+            message = f"could not {doing}: {error.message[:400]}"
+            if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
+                raise Unavailable(message, system=self._system) from error
+            raise Rejected(message, system=self._system) from error
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            kind = Unavailable if status >= 500 or status == 429 else Rejected
+            raise kind(f"could not {doing}: HTTP {status}", system=self._system) from error
+        except requests.RequestException as error:
+            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+
+def _status(error: MlflowException) -> int:
+    return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+
+
+def _tensors(schema: Any) -> tuple[TensorSpec, ...]:
+    if not schema.is_tensor_spec():
+        return ()
+    return tuple(
+        TensorSpec(spec.name or "", _NUMPY_TO_TRITON.get(spec.type.name, spec.type.name), tuple(spec.shape))
+        for spec in schema.inputs
+    )

@@ -1,0 +1,66 @@
+"""The record store: objects that are created once and never changed or overwritten."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from bot.errors import Refused, Rejected, Unavailable
+
+
+class RecordStore:
+    """Records in a directory. Keys are relative POSIX paths; each is written whole or not at all."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self._root = Path(directory)
+        self._system = f"record store ({directory})"
+
+    def put(self, key: str, text: str) -> None:
+        """Create the object; raise Refused where there is one of that key already."""
+        path = self._path(key)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                # A link is the one way to create a name that must not exist yet with content that is already whole.
+                os.link(temporary, path)
+            finally:
+                temporary.unlink()
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except FileExistsError as error:
+            raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
+        except OSError as error:
+            raise Unavailable(f"could not write {key}: {error.strerror}", system=self._system) from error
+
+    def get(self, key: str) -> str | None:
+        """Return the object's text, or None where there is none."""
+        try:
+            return self._path(key).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable(f"could not read {key}: {error.strerror}", system=self._system) from error
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return all keys below the folder ``prefix``, sorted."""
+        folder = self._path(prefix)
+        try:
+            found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        except OSError as error:
+            raise Unavailable(f"could not list {prefix}: {error.strerror}", system=self._system) from error
+        return sorted(path.relative_to(self._root).as_posix() for path in found)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if not key or any(not part or part.startswith(".") for part in parts):
+            raise Rejected(f"{key!r} is no key", system=self._system)
+        return self._root.joinpath(*parts)

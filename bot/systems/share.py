@@ -1,0 +1,415 @@
+"""The shared volume: Triton's model repository, and beside it what the bot keeps for itself.
+
+    <model_repository>/<model>/config.pbtxt      written beside and renamed
+    <model_repository>/<model>/<version>/…       appears by one rename, never changes, is never overwritten
+    <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
+    <state>/staging/                             what is being copied; dropped when anything fails
+    <state>/routes.json                          the commit point of a deployment
+    <state>/turns/<number>                       who may write: the highest number
+    <state>/outbox/                              messages that Slack has not taken yet
+    <state>/trash/                               what is being deleted
+
+Why so: Triton reads version directories with stoll and lists stray directories as models, so nothing unfinished may
+lie in its root; a reader on NFS may go on seeing an old directory under a name it looked up before, so names are
+fresh; a crash may lose whatever was not synced, so files and folders are synced before the rename that shows them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.routes import RouteTable
+from bot.domain.smoke import SmokeCases
+from bot.errors import Rejected, Superseded, Unavailable
+from bot.settings import Share
+
+CHUNK_BYTES = 2**20
+_KEPT_TURNS = 50
+
+ReadFile = Callable[[str], Iterable[bytes]]
+"""Gives the bytes of a package's file in chunks, by its path."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is kept of a package beside the model repository: enough to prove and to go back to it."""
+
+    package: Package
+    config: str
+    smoke: SmokeCases
+
+
+@dataclass
+class Turn:
+    """The right to write, until somebody takes a later one."""
+
+    number: int
+    _folder: Path
+
+    def check(self) -> None:
+        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main."""
+        latest = _latest_turn(self._folder)
+        if latest > self.number:
+            raise Superseded(
+                f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
+                state="Nothing more was changed from here; the later one converges the environment.",
+                next_step="`promobot status` shows what it did.",
+            )
+
+
+class ModelRepository:
+    """One environment's part of the share. Errors are Unavailable (the file system) or Rejected (its content)."""
+
+    def __init__(self, share: Share) -> None:
+        self.root, self.state = Path(share.model_repository), Path(share.state)
+        self._system = f"model repository ({share.model_repository})"
+
+    def check(self) -> str:
+        """Try what publishing needs: both folders writable, and one file system. Returns what was seen."""
+        with self._errors("try the share"):
+            self._make_folders()
+            probe = self.state / "staging" / f"probe-{secrets.token_hex(4)}"
+            probe.write_text("probe")
+            probe.unlink()
+            if self.root.stat().st_dev != self.state.stat().st_dev:
+                raise Rejected("model_repository and state are not on one file system", system=self._system)
+        free = shutil.disk_usage(self.root).free
+        return f"writable, {free / 2**30:.1f} GiB free"
+
+    # --- turns -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
+        """Take the next turn. Waits for whoever holds the lock; ``overtake`` makes the holder stop first.
+
+        The lock is politeness, the number is what decides: a holder that is paused and wakes up late finds that a
+        higher number exists, whether or not it still has the lock.
+        """
+        with self._errors("take a turn"):
+            self._make_folders()
+            folder = self.state / "turns"
+            number = _take_turn(folder) if overtake else None
+            lock = (self.state / "lock").open("a")
+        with lock:
+            with self._errors("take a turn"):
+                deadline = time.monotonic() + wait_seconds
+                while not _try_lock(lock.fileno()) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                turn = Turn(_take_turn(folder) if number is None else number, folder)
+            yield turn
+
+    # --- routes ------------------------------------------------------------------------------------------------
+
+    def routes(self, environment: str) -> RouteTable:
+        """Return the routes as written; the empty table of generation 0 where there are none yet."""
+        with self._errors("read routes.json"):
+            try:
+                text = (self.state / "routes.json").read_bytes()
+            except FileNotFoundError:
+                return RouteTable(environment)
+        try:
+            return RouteTable.from_json(text)
+        except ValueError as error:
+            raise Rejected(
+                f"{self.state / 'routes.json'} is not readable: {error}",
+                system=self._system,
+                next_step="Put back the last good file; gateways go on with what they have.",
+            ) from error
+
+    def write_routes(self, table: RouteTable) -> None:
+        """Replace routes.json, synced: from here on the new routes are what recovers after a crash."""
+        with self._errors("write routes.json"):
+            self._make_folders()
+            self._replace(self.state / "routes.json", table.to_json())
+
+    # --- packages ----------------------------------------------------------------------------------------------
+
+    def described(self, digest: str) -> Described | None:
+        """Return what is kept of the package, or None where it was never published here."""
+        folder = self.state / "packages" / digest.removeprefix("sha256:")
+        with self._errors(f"read {folder}"):
+            try:
+                package = Package.from_json((folder / PACKAGE_FILE).read_bytes())
+                config, smoke = (folder / CONFIG_FILE).read_bytes(), (folder / SMOKE_FILE).read_bytes()
+            except FileNotFoundError:
+                return None
+            except ValueError as error:
+                raise Rejected(f"{folder / PACKAGE_FILE} {error}", system=self._system) from error
+        for name, content in ((CONFIG_FILE, config), (SMOKE_FILE, smoke)):
+            listed = package.file(name)
+            if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
+                raise Rejected(f"{folder / name} is not what {digest} says", system=self._system)
+        return Described(package, config.decode(), SmokeCases.from_json(smoke))
+
+    def describe(self, package: Package, read: ReadFile) -> Described:
+        """Keep what proves a package and goes back to it, and return it; adopts what is kept already."""
+        kept = self.described(package.digest)
+        if kept is not None:
+            return kept
+        files = tuple(file for file in package.files if file not in package.version_files)
+        target = self.state / "packages" / package.digest.removeprefix("sha256:")
+        with self._errors(f"keep {target}"), self._staged() as staging:
+            for file in files:
+                self._copy(file, read(file.path), staging / file.path)
+            _write(staging / PACKAGE_FILE, package.to_json().encode())
+            _sync_folders(staging)
+            _rename_in(staging, target)
+        described = self.described(package.digest)
+        if described is None:
+            raise Rejected(f"{target} did not appear", system=self._system)
+        return described
+
+    def publish(self, package: Package, read: ReadFile, *, triton_model: str, version: int) -> None:
+        """Make ``<triton_model>/<version>`` hold exactly the package's files.
+
+        Copies into staging and hashes every byte on the way, syncs, and renames in. What is there already is hashed
+        and adopted; other bytes under the same number are never overwritten: Rejected.
+        """
+        target = self.root / triton_model / str(version)
+        with self._errors(f"publish {triton_model} {version}"):
+            fresh = not target.is_dir()
+            if fresh:
+                with self._staged() as staging:
+                    for file in package.version_files:
+                        path = staging / file.path
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        self._copy(file, read(file.path), path)
+                    _sync_folders(staging)
+                    target.parent.mkdir(exist_ok=True)
+                    fresh = _rename_in(staging, target)
+                    _sync_folder(self.root)
+        if fresh:
+            # The Python backend would write __pycache__ beside the model, which makes Triton reload the version.
+            target.chmod(0o555)
+        elif wrong := self.wrong_bytes(package, triton_model=triton_model, version=version):
+            raise Rejected(
+                f"{target} holds other bytes than {package.digest}: {'; '.join(wrong)}",
+                system=self._system,
+                state="It was not touched: a published version is never overwritten.",
+                next_step="Register the model again and propose the new version.",
+            )
+
+    def wrong_bytes(self, package: Package, *, triton_model: str, version: int) -> list[str]:
+        """Hash a published version; return what differs from the package, in a sentence each."""
+        folder = self.root / triton_model / str(version)
+        with self._errors(f"read {folder}"):
+            if not folder.is_dir():
+                return [f"{folder} is not there"]
+            there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+            wrong = [f"{path} does not belong there" for path in sorted(there.keys() - _paths(package))]
+            for file in package.version_files:
+                path = there.get(file.path)
+                if path is None:
+                    wrong.append(f"{file.path} is missing")
+                elif path.is_symlink() or path.stat().st_size != file.size or _sha256(path) != file.sha256:
+                    wrong.append(f"{file.path} has other bytes")
+        return wrong
+
+    def versions(self, triton_model: str) -> list[int]:
+        """Return the published versions under this name, sorted."""
+        with self._errors(f"list {triton_model}"):
+            try:
+                return sorted(int(p.name) for p in (self.root / triton_model).iterdir() if p.name.isdecimal())
+            except FileNotFoundError:
+                return []
+
+    def config(self, triton_model: str) -> str | None:
+        """Return the model's configuration as Triton reads it, or None."""
+        with self._errors(f"read the configuration of {triton_model}"):
+            try:
+                return (self.root / triton_model / CONFIG_FILE).read_text()
+            except FileNotFoundError:
+                return None
+
+    def write_config(self, triton_model: str, text: str) -> None:
+        """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
+        if self.config(triton_model) == text:
+            return
+        with self._errors(f"write the configuration of {triton_model}"):
+            self._replace(self.root / triton_model / CONFIG_FILE, text)
+
+    def remove(self, triton_model: str, *, version: int | None = None) -> None:
+        """Take a version, or a whole model, out of Triton's root; does nothing where there is none."""
+        path = self.root / triton_model if version is None else self.root / triton_model / str(version)
+        with self._errors(f"remove {path}"):
+            self._make_folders()
+            if not path.exists():
+                return
+            for folder in [path, *(p for p in path.rglob("*") if p.is_dir())]:
+                folder.chmod(0o755)
+            trash = self.state / "trash" / secrets.token_hex(8)
+            path.rename(trash)
+            shutil.rmtree(trash)
+
+    def names_of(self, model: str) -> list[str]:
+        """Return the names in Triton's root under which versions of this model are published, sorted.
+
+        The dot cannot occur in a model's own name: ``churn.1a2b3c4d`` is churn with another configuration.
+        """
+        return [name for name in self.models() if name == model or name.startswith(f"{model}.")]
+
+    def models(self) -> list[str]:
+        """Return the names of all models in Triton's root, sorted."""
+        with self._errors("list the model repository"):
+            return sorted(path.name for path in self.root.iterdir() if path.is_dir())
+
+    # --- outbox ------------------------------------------------------------------------------------------------
+
+    def put_in_outbox(self, name: str, text: str) -> None:
+        """Keep a message that could not be delivered."""
+        with self._errors("write the outbox"):
+            self._make_folders()
+            self._replace(self.state / "outbox" / f"{name}.json", text)
+
+    def outbox(self) -> dict[str, str]:
+        """Return the undelivered messages by name, oldest name first."""
+        with self._errors("read the outbox"):
+            folder = self.state / "outbox"
+            return {p.stem: p.read_text() for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+
+    def drop_from_outbox(self, name: str) -> None:
+        """Forget a message that was delivered."""
+        with self._errors("write the outbox"):
+            (self.state / "outbox" / f"{name}.json").unlink(missing_ok=True)
+            _sync_folder(self.state / "outbox")
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _copy(self, file: PackageFile, chunks: Iterable[bytes], target: Path) -> None:
+        digest, size = hashlib.sha256(), 0
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+        with os.fdopen(descriptor, "wb") as out:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                if size > file.size:
+                    break
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
+        if size != file.size or digest.hexdigest() != file.sha256:
+            raise Rejected(
+                f"{file.path} is not what the package says: {size} bytes, sha256 {digest.hexdigest()[:12]}…, "
+                f"instead of {file.size} bytes, {file.sha256[:12]}…",
+                system=self._system,
+                state="What was staged is dropped; nothing was published.",
+                next_step="Somebody changed the artifact after it was registered: register and propose anew.",
+            )
+
+    def _replace(self, path: Path, text: str) -> None:
+        temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
+        try:
+            _write(temporary, text.encode())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+    @contextmanager
+    def _staged(self) -> Iterator[Path]:
+        """Give a folder outside Triton's root that is gone afterwards, whatever happens."""
+        self._make_folders()
+        folder = self.state / "staging" / secrets.token_hex(8)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_folders(self) -> None:
+        for name in ("staging", "packages", "turns", "outbox", "trash"):
+            (self.state / name).mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unavailable(
+                f"could not {doing}: {error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
+                system=self._system,
+                state="What was staged is dropped; what is published was not changed by this step.",
+            ) from error
+
+
+def _paths(package: Package) -> set[str]:
+    return {file.path for file in package.version_files}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folders(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        _sync_folder(Path(folder))
+
+
+def _rename_in(source: Path, target: Path) -> bool:
+    """Rename and sync; say whether it was surely our rename that made the target."""
+    fresh = True
+    try:
+        source.rename(target)
+    except OSError:
+        # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
+        if not target.is_dir():
+            raise
+        fresh = False
+    _sync_folder(target.parent)
+    return fresh
+
+
+def _latest_turn(folder: Path) -> int:
+    return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+
+
+def _take_turn(folder: Path) -> int:
+    number = _latest_turn(folder)
+    while True:
+        number += 1
+        try:
+            os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            continue
+        # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
+        for path in folder.iterdir():
+            if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:
+                path.unlink(missing_ok=True)
+        return number
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True

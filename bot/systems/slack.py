@@ -1,0 +1,88 @@
+"""Slack's Web API: a message that is sent once, and seen in the channel before it counts as delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from bot.domain.message import Message
+from bot.errors import Rejected, Unavailable
+from bot.settings import Slack
+
+EVENT_TYPE = "promobot_message"
+_TRY_AGAIN = {
+    "ratelimited",
+    "rate_limited",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+}
+
+
+class SlackChannel:
+    """One channel. Errors are Unavailable or Rejected."""
+
+    def __init__(self, settings: Slack, *, token: str, request_seconds: float) -> None:
+        self._channel = settings.channel
+        self._system = f"Slack ({settings.channel})"
+        self._client = WebClient(
+            token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)), retry_handlers=[]
+        )
+
+    def identity(self) -> str:
+        """Return the bot user's name in the workspace."""
+        with self._errors("ask who I am"):
+            answer = self._client.auth_test()
+            return f"{answer['user']} in {answer['team']}"
+
+    def deliver(self, message: Message) -> str:
+        """Post the message unless it is in the channel already, and see it there; return its timestamp."""
+        found = self.find(message.key)
+        if found is not None:
+            return found
+        with self._errors("post the message"):
+            answer = self._client.chat_postMessage(
+                channel=self._channel,
+                text=message.text,
+                blocks=list(message.blocks) or None,
+                metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
+                unfurl_links=False,
+            )
+        timestamp = str(answer["ts"])
+        with self._errors("read the message back"):
+            seen = self._client.conversations_history(
+                channel=self._channel, oldest=timestamp, latest=timestamp, inclusive=True, limit=1
+            )
+        if not any(entry.get("ts") == timestamp for entry in seen["messages"]):
+            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
+        return timestamp
+
+    def find(self, key: str) -> str | None:
+        """Return the timestamp of the message with this key among the channel's last 200, or None."""
+        with self._errors("read the channel"):
+            seen = self._client.conversations_history(channel=self._channel, limit=200, include_all_metadata=True)
+        for entry in seen["messages"]:
+            metadata = entry.get("metadata") or {}
+            if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
+                return str(entry["ts"])
+        return None
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except SlackApiError as error:
+            said = str(error.response.get("error", "")) if isinstance(error.response.data, dict) else ""
+            status = error.response.status_code
+            message = f"could not {doing}: {said or f'HTTP {status}'}"
+            if status == 429 or status >= 500 or said in _TRY_AGAIN:
+                after = error.response.headers.get("Retry-After")
+                seconds = float(after) if after and after.isdecimal() else None
+                raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
+            raise Rejected(message, system=self._system) from error
+        except (SlackClientError, OSError) as error:
+            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error

@@ -1,0 +1,220 @@
+"""Triton, controlled over gRPC: a load over HTTP holds one of the threads that answer users."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import tritonclient.grpc as triton_grpc
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+from bot.domain.signature import ModelConfig, Signature, TensorSpec
+from bot.domain.smoke import Tensor
+from bot.errors import Rejected, Unavailable
+from bot.settings import Triton
+
+_WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One line of Triton's repository index."""
+
+    model: str
+    version: int
+    state: str
+    reason: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether this version answers."""
+        return self.state == "READY"
+
+
+class TritonServer:
+    """One Triton. Every call has a deadline; errors are Unavailable or Rejected and name the server."""
+
+    def __init__(self, triton: Triton, *, request_seconds: float) -> None:
+        self.name = triton.name
+        self._system = f"Triton {triton.name} ({triton.grpc})"
+        self._request_seconds = request_seconds
+        self._client = triton_grpc.InferenceServerClient(triton.grpc)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+    def ready(self) -> bool:
+        """Say whether the server is ready to answer."""
+        with self._errors("ask whether it is ready"):
+            return bool(self._client.is_server_ready(client_timeout=self._request_seconds))
+
+    def version(self) -> str:
+        """Return the server's own version."""
+        with self._errors("ask for its version"):
+            return str(self._client.get_server_metadata(client_timeout=self._request_seconds).version)
+
+    def index(self) -> list[ModelState]:
+        """Return what the repository index says of every model version that was ever asked for."""
+        with self._errors("read the index"):
+            answer = self._client.get_model_repository_index(client_timeout=self._request_seconds)
+        return [
+            ModelState(entry.name, int(entry.version), entry.state, entry.reason)
+            for entry in answer.models
+            if entry.version.isdecimal()
+        ]
+
+    def load(self, model: str, *, timeout_seconds: float) -> None:
+        """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
+        with self._errors(f"load {model}"):
+            self._client.load_model(model, client_timeout=timeout_seconds)
+
+    def unload(self, model: str) -> None:
+        """Unload all versions of the model; Triton finishes what is in flight first."""
+        with self._errors(f"unload {model}"):
+            self._client.unload_model(model, client_timeout=self._request_seconds)
+
+    def wait_ready(self, wanted: Iterable[tuple[str, int]], *, timeout_seconds: float) -> list[ModelState]:
+        """Wait until each (model, version) is READY in the index; return those that are not at the deadline."""
+        deadline = time.monotonic() + timeout_seconds
+        expected = set(wanted)
+        while True:
+            states = {(state.model, state.version): state for state in self.index()}
+            missing = [
+                states.get(pair, ModelState(*pair, state="ABSENT", reason=""))
+                for pair in sorted(expected)
+                if pair not in states or not states[pair].ready
+            ]
+            if not missing or time.monotonic() >= deadline:
+                return missing
+            time.sleep(0.05)
+
+    def wait_gone(self, model: str, *, timeout_seconds: float) -> bool:
+        """Wait until no version of the model is loaded any more (unloading is asynchronous)."""
+        deadline = time.monotonic() + timeout_seconds
+        while any(s.model == model and s.state in ("READY", "LOADING", "UNLOADING") for s in self.index()):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def signature(self, model: str, version: int) -> Signature:
+        """Return the tensors that Triton says this version takes and gives."""
+        with self._errors(f"read the metadata of {model} {version}"):
+            answer = self._client.get_model_metadata(model, str(version), client_timeout=self._request_seconds)
+        return Signature(
+            inputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.inputs),
+            outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
+        )
+
+    def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
+        """Ask exactly this version; return the named outputs."""
+        wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs]
+        sent = [_to_wire(tensor) for tensor in inputs]
+        with self._errors(f"ask {model} {version}"):
+            answer = self._client.infer(
+                model, sent, model_version=str(version), outputs=wanted, client_timeout=self._request_seconds
+            )
+        if answer.get_response().model_version != str(version):
+            raise Rejected(
+                f"{model} {version} was asked, {answer.get_response().model_version} answered", system=self._system
+            )
+        return [_from_wire(name, answer) for name in outputs]
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            status = str(error.status() or "").removeprefix("StatusCode.")
+            message = f"could not {doing}: {_first_lines(error.message())}"
+            if status in _WORTH_TRYING_AGAIN:
+                raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
+            raise Rejected(message, system=self._system) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+
+def parse_config(text: str) -> ModelConfig:
+    """Parse ``config.pbtxt``; raise ValueError where it is not a model configuration."""
+    message = _message(text)
+    message.ClearField("name")
+    message.ClearField("version_policy")
+    canonical = message.SerializeToString(deterministic=True)
+    return ModelConfig(
+        backend=message.backend or message.platform,
+        max_batch_size=message.max_batch_size,
+        signature=Signature(
+            inputs=tuple(_spec(t, message.max_batch_size) for t in message.input),
+            outputs=tuple(_spec(t, message.max_batch_size) for t in message.output),
+        ),
+        fingerprint=hashlib.sha256(canonical).hexdigest(),
+        parameters=tuple(sorted(message.parameters)),
+        repository_agents=tuple(agent.name for agent in message.model_repository_agents.agents),
+        text=text_format.MessageToString(message),
+    )
+
+
+def render_config(text: str, *, versions: Iterable[int]) -> str:
+    """Return the configuration with a version policy that names exactly these versions, and without a name."""
+    message = _message(text)
+    message.ClearField("name")
+    message.version_policy.Clear()
+    message.version_policy.specific.versions.extend(sorted(set(versions)))
+    return str(text_format.MessageToString(message))
+
+
+def versions_of(text: str) -> list[int]:
+    """Return the versions that the configuration's policy names; none where it names none."""
+    return sorted(_message(text).version_policy.specific.versions)
+
+
+def _message(text: str) -> model_config_pb2.ModelConfig:
+    try:
+        return text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"config.pbtxt: {error}") from error
+
+
+def _spec(tensor: object, max_batch_size: int) -> TensorSpec:
+    kind = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")  # type: ignore[attr-defined]
+    batch = (-1,) if max_batch_size > 0 else ()
+    datatype = "BYTES" if kind == "STRING" else kind
+    return TensorSpec(tensor.name, datatype, (*batch, *tensor.dims))  # type: ignore[attr-defined]
+
+
+def _to_wire(tensor: Tensor) -> triton_grpc.InferInput:
+    dtype = triton_to_np_dtype(tensor.datatype)
+    if tensor.datatype == "BYTES":
+        array = np.array([str(value).encode() for value in tensor.data], dtype=np.object_)
+    else:
+        array = np.array(tensor.data, dtype=dtype)
+    sent = triton_grpc.InferInput(tensor.name, list(tensor.shape), tensor.datatype)
+    sent.set_data_from_numpy(array.reshape(tensor.shape))
+    return sent
+
+
+def _from_wire(name: str, answer: triton_grpc.InferResult) -> Tensor:
+    array = answer.as_numpy(name)
+    if array is None:
+        raise Rejected(f"the answer has no output {name}", system="Triton")
+    output = answer.get_output(name)
+    if array.dtype == np.object_:
+        data: tuple[bool | int | float | str, ...] = tuple(
+            value.decode() if isinstance(value, bytes) else str(value) for value in array.ravel()
+        )
+    else:
+        data = tuple(array.ravel().tolist())
+    return Tensor(name=name, datatype=output.datatype, shape=tuple(output.shape), data=data)
+
+
+def _first_lines(message: str | None) -> str:
+    # Triton quotes whole tracebacks of a backend; the first lines say what went wrong.
+    return " ".join((message or "no message").split("\n\nAt:")[0].split())[:600]

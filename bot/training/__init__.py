@@ -1,0 +1,14 @@
+"""What a training job calls: an Airflow task, a notebook, a step of a pipeline.
+
+    package = build_package(pipeline, directory, inputs=X, answers={"label": …, "probabilities": …})
+    registration = register(directory, model="churn", metrics={"accuracy": 0.97}, key=run_id)
+    propose(model="churn", version=registration.version, environment="dev")
+
+Importing this costs little: MLflow, ONNX and scikit-learn are imported by the call that needs them.
+"""
+
+from bot.training.package import build_package, to_onnx
+from bot.training.proposal import propose
+from bot.training.registration import Registration, register
+
+__all__ = ["Registration", "build_package", "propose", "register", "to_onnx"]

@@ -1,0 +1,279 @@
+"""Log a package and its metrics to MLflow and register it as the next version of a model.
+
+MLflow's own ``log_model(registered_model_name=…)`` drops every file that is no part of a flavor, and the artifacts
+of its LoggedModels lie where no run can be asked for them. So the flavor and the package are put together on disk,
+logged as plain artifacts of the run, and the version is created with that place as its source: an arrangement that
+every MLflow since 1.0 understands, and that ``mlflow.onnx`` and ``mlflow.pyfunc`` load like any other.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.domain.names import check_model_name, check_run_id, short
+from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
+from bot.training.package import MODEL_FILE, TensorSpec, interface_of, numpy_dtype, read_package
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.types.schema import Schema
+
+DIGEST_TAG = "promobot.digest"
+KEY_TAG = "promobot.key"
+COMMIT_TAG = "mlflow.source.git.commit"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A version in MLflow. ``created`` is false where the key was known and its version was found."""
+
+    model: str
+    version: int
+    run: str
+    digest: str
+    created: bool = True
+
+
+def register(
+    package: Path,
+    *,
+    model: str,
+    metrics: Mapping[str, float],
+    params: Mapping[str, object] | None = None,
+    tracking_uri: str | None = None,
+    experiment: str | None = None,
+    run: str | None = None,
+    key: str | None = None,
+    commit: str | None = None,
+) -> Registration:
+    """Register the package in directory ``package`` as the next version of ``model`` and return it.
+
+    Uses the MLflow run ``run``, or starts and ends one in ``experiment`` (by default named like the model), and
+    logs ``params`` and ``metrics`` to it. Registered model and experiment are created where they are missing.
+    ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of the
+    training code; without it, the one that MLflow finds for the running script.
+
+    ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
+    registered under it is returned and nothing is logged, whatever the other arguments say.
+
+    Raises InvalidInput for a bad package or a metric that is no finite number, Refused for a run that stands for
+    another package already, Unavailable and Rejected for what MLflow did not do. A run that was started here and
+    could not be registered ends as FAILED.
+    """
+    try:
+        check_model_name(model)
+        if run is not None:
+            check_run_id(run)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+    measured = {name: _finite(name, value) for name, value in metrics.items()}
+    told = {name: str(value) for name, value in (params or {}).items()}
+    contents = read_package(package)
+    if contents.file(MODEL_FILE) is None:
+        raise InvalidInput(f"has no {MODEL_FILE}", file=str(package))
+
+    from mlflow import MlflowClient
+
+    with _mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        if key is not None and (known := _registered_under(client, model, key)):
+            return known
+        if run is not None:
+            _check_run_is_free(client, run, contents.digest)
+        tags = {DIGEST_TAG: contents.digest}
+        if key is not None:
+            tags[KEY_TAG] = key
+        if commit is not None:
+            tags[COMMIT_TAG] = commit
+        _ensure_registered_model(client, model)
+        with _run(client, run, experiment=experiment or model, tags=tags) as used:
+            run_id: str = used.info.run_id
+            _log(client, run_id, metrics=measured, params=told, tags=tags)
+            # Named for its contents: whatever an earlier try left in this run is neither overwritten nor mixed in.
+            place = f"model-{short(contents.digest)}"
+            _write_model(package, Path(temporary, place), run_id=run_id, artifact_path=place)
+            client.log_artifacts(run_id, str(Path(temporary, place)), place)
+            if found := used.data.tags.get(COMMIT_TAG):
+                tags.setdefault(COMMIT_TAG, found)
+            registered = client.create_model_version(
+                model,
+                source=f"{used.info.artifact_uri}/{place}",
+                run_id=run_id,
+                tags=tags,
+                await_creation_for=0,  # proposing waits for READY, and a training job need not
+            )
+        number = int(registered.version)
+        if key is not None and (first := _registered_under(client, model, key)) and first.version != number:
+            # Two tasks with one key ran at once. Version numbers only rise, so both see the same first one.
+            client.delete_model_version(model, str(number))
+            return first
+    return Registration(model=model, version=number, run=run_id, digest=contents.digest)
+
+
+def _finite(name: str, value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"is no number: {value!r}", key=f"metrics: {name}") from error
+    if not math.isfinite(number):
+        raise InvalidInput(
+            f"is {number}",
+            key=f"metrics: {name}",
+            next_step="No gate can judge it. See why the evaluation does not give a number, or leave the metric out.",
+        )
+    return number
+
+
+def _registered_under(client: MlflowClient, model: str, key: str) -> Registration | None:
+    """Return the lowest version of ``model`` that bears ``key``."""
+    # Compared here: a key may contain what MLflow's filter language cannot quote.
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while token != "":
+        page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
+        found += [version for version in page if version.tags.get(KEY_TAG) == key]
+        token = page.token or ""
+    if not found:
+        return None
+    first = min(found, key=lambda version: int(version.version))
+    return Registration(
+        model=model,
+        version=int(first.version),
+        run=first.run_id or "",
+        digest=first.tags.get(DIGEST_TAG, ""),
+        created=False,
+    )
+
+
+def _check_run_is_free(client: MlflowClient, run: str, digest: str) -> None:
+    """Raise Refused if a version with another digest came from ``run``: the gate takes a run's metrics as its."""
+    for version in client.search_model_versions(f"run_id = '{run}'"):
+        if version.tags.get(DIGEST_TAG) != digest:
+            raise Refused(
+                f"run {run} has the metrics of version {version.version} of {version.name}, which is another package",
+                state="Nothing was changed.",
+                next_step="Start a run of its own for this package; a nested one will do.",
+            )
+
+
+def _ensure_registered_model(client: MlflowClient, model: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    if client.search_registered_models(f"name = '{model}'"):
+        return
+    try:
+        client.create_registered_model(model)
+    except MlflowException:
+        if not client.search_registered_models(f"name = '{model}'"):  # else another task was faster
+            raise
+
+
+def _ensure_experiment(client: MlflowClient, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if experiment := client.get_experiment_by_name(name):
+        return str(experiment.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        if experiment := client.get_experiment_by_name(name):  # another task was faster
+            return str(experiment.experiment_id)
+        raise
+
+
+@contextmanager
+def _run(client: MlflowClient, run: str | None, *, experiment: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Use the run ``run``, which stays as it is, or start one that ends with the block."""
+    if run is not None:
+        yield client.get_run(run)
+        return
+    from mlflow.tracking.context.registry import resolve_tags
+
+    # What mlflow.start_run would note too: user, source, and the Git commit of the running script.
+    started = client.create_run(_ensure_experiment(client, experiment), tags=resolve_tags(dict(tags)))
+    try:
+        yield started
+    except BaseException as error:
+        client.set_terminated(started.info.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    client.set_terminated(started.info.run_id, "FINISHED")
+
+
+def _log(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    now_milliseconds = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now_milliseconds, 0) for name, value in metrics.items()],
+        params=[Param(name, value) for name, value in params.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
+
+
+def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: str) -> None:
+    """Write what MLflow needs to load the model, and the package's own files over it."""
+    import mlflow.onnx
+    import onnx
+    from mlflow.models import Model, ModelSignature
+
+    model = onnx.load(str(package / MODEL_FILE))
+    interface = interface_of(model)
+    mlflow.onnx.save_model(
+        model,
+        directory,
+        mlflow_model=Model(run_id=run_id, artifact_path=artifact_path),
+        signature=ModelSignature(inputs=_schema(interface.inputs), outputs=_schema(interface.outputs)),
+        # Named here, because MLflow would otherwise load the model in another process to find them out.
+        pip_requirements=[f"{name}=={version_of(name)}" for name in ("mlflow", "onnx", "onnxruntime")],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,  # a second file with a random name, otherwise
+    )
+    shutil.copytree(package, directory, dirs_exist_ok=True)
+
+
+def _schema(specs: tuple[TensorSpec, ...]) -> Schema:
+    from mlflow.types.schema import Schema
+    from mlflow.types.schema import TensorSpec as Column
+
+    return Schema([Column(numpy_dtype(s), (-1,) if s.scalar else (-1, *s.dims), s.name) for s in specs])
+
+
+@contextmanager
+def _mlflow_errors() -> Iterator[None]:
+    """Translate what MLflow's client raises into our own errors."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise _outside(str(error.message), error.get_http_status_code()) from error  # type: ignore[no-untyped-call]
+    except requests.RequestException as error:
+        # Artifacts go over plain HTTP, past MLflow's own exceptions.
+        raise _outside(str(error), error.response.status_code if error.response is not None else 503) from error
+
+
+def _outside(message: str, status: int) -> OutsideError:
+    state = "No version was registered, unless by a call that was cut off; with a key, registering again finds it."
+    if status >= 500 or status == 429:
+        return Unavailable(message, system="MLflow", state=state)
+    return Rejected(message, system="MLflow", state=state)

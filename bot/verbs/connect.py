@@ -1,0 +1,91 @@
+"""How verbs reach the systems that an environment names. Adapters are imported here, where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.settings import Environment, secret
+
+if TYPE_CHECKING:
+    from bot.systems.gateway import Gateway
+    from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository
+    from bot.systems.mlflow import Registry
+    from bot.systems.share import ModelRepository
+    from bot.systems.slack import SlackChannel
+    from bot.systems.triton import TritonServer
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serves an environment: the share, every Triton, every gateway."""
+
+    share: ModelRepository
+    tritons: tuple[TritonServer, ...]
+    gateways: tuple[Gateway, ...]
+
+
+@contextmanager
+def serving(settings: Environment) -> Iterator[Serving]:
+    """Open the environment's share, Tritons and gateways."""
+    from bot.systems.gateway import Gateway
+    from bot.systems.share import ModelRepository
+    from bot.systems.triton import TritonServer
+
+    seconds = settings.deadlines.request_seconds
+    token = secret(settings.reload_token_env, purpose="the gateways' reload token")
+    with ExitStack() as opened:
+        tritons = tuple(TritonServer(triton, request_seconds=seconds) for triton in settings.tritons)
+        gateways = tuple(Gateway(g, token=token, request_seconds=seconds) for g in settings.gateways)
+        for triton in tritons:
+            opened.callback(triton.close)
+        for gateway in gateways:
+            opened.callback(gateway.close)
+        yield Serving(ModelRepository(settings.share), tritons, gateways)
+
+
+@contextmanager
+def staging(settings: Environment) -> Iterator[Serving]:
+    """Open the Triton on which proposals are checked, and its part of the share."""
+    from bot.systems.share import ModelRepository
+    from bot.systems.triton import TritonServer
+
+    server = TritonServer(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
+    try:
+        yield Serving(ModelRepository(settings.staging.share), (server,), ())
+    finally:
+        server.close()
+
+
+def repository(settings: Environment) -> Repository:
+    """Open the Git repository that holds desired state."""
+    from bot.systems.git import Repository
+
+    token = secret(settings.github.token_env, purpose="the token for Git and GitHub")
+    return Repository(settings.github.clone_url, token=token, base=settings.github.base)
+
+
+def github(settings: Environment) -> GitHubRepository:
+    """Open GitHub's API for that repository."""
+    from bot.systems.github import GitHubRepository
+
+    token = secret(settings.github.token_env, purpose="the token for Git and GitHub")
+    return GitHubRepository(settings.github, token=token, request_seconds=settings.deadlines.request_seconds)
+
+
+def registry(settings: Environment) -> Registry:
+    """Open the model registry."""
+    from bot.systems.mlflow import Registry
+
+    return Registry(settings.mlflow)
+
+
+def slack(settings: Environment) -> SlackChannel:
+    """Open the channel where releases are announced."""
+    from bot.systems.slack import SlackChannel
+
+    token = secret(settings.slack.token_env, purpose="Slack's bot token")
+    return SlackChannel(settings.slack, token=token, request_seconds=settings.deadlines.request_seconds)

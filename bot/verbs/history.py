@@ -1,0 +1,35 @@
+"""``promobot history``: what was deployed, and what was in service at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.domain.desired import Desired
+from bot.domain.record import DeploymentRecord
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.verbs.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class History:
+    """Deployments, newest first; with ``at``, what was in service then and since which deployment."""
+
+    environment: str
+    records: tuple[DeploymentRecord, ...]
+    at: datetime | None = None
+    in_service: Desired | None = None
+    since: str = ""
+
+
+def history(settings: Environment, *, model: str | None, at: datetime | None, limit: int) -> History:
+    """Read the records; ``model`` narrows the list, ``at`` asks what was in service at that time."""
+    records = Ledger(RecordStore(settings.records), settings.environment).deployments()
+    if at is not None:
+        until = [record for record in records if record.finished_at <= at]
+        last = until[-1] if until else None
+        served = last.in_service if last else Desired(environment=settings.environment)
+        return History(settings.environment, (), at, served, last.id if last else "")
+    chosen = [record for record in records if model is None or record.model == model]
+    return History(settings.environment, tuple(reversed(chosen))[:limit])

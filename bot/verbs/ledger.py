@@ -1,0 +1,141 @@
+"""What is written once in the record store: deployment records, evidence, quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bot.domain.evidence import CheckResult, Evidence
+from bot.domain.names import short
+from bot.domain.record import DeploymentRecord
+from bot.errors import Rejected
+from bot.systems.records import RecordStore
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class QuarantineEvent(BaseModel):
+    """A digest is put into quarantine, or taken out of it by a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    environment: str
+    model: str
+    version: int
+    digest: str
+    lifted: bool
+    reason: str
+    by: str
+    at: datetime
+
+
+class CheckRun(BaseModel):
+    """What one check of one workflow run found; the aggregate job reads these."""
+
+    model_config = ConfigDict(frozen=True)
+
+    results: tuple[CheckResult, ...]
+
+
+class Ledger:
+    """Typed reading and writing of one environment's records."""
+
+    def __init__(self, store: RecordStore, environment: str) -> None:
+        self._store, self._environment = store, environment
+
+    # --- deployments -------------------------------------------------------------------------------------------
+
+    def add_deployment(self, record: DeploymentRecord) -> None:
+        """Write a deployment record; raise Refused where its id is taken."""
+        self._store.put(f"deployments/{self._environment}/{record.id}.json", _text(record))
+
+    def confirm(self, deployment: str) -> None:
+        """Write that the message of an unconfirmed deployment was delivered after all."""
+        key = f"confirmations/{self._environment}/{deployment}.json"
+        if self._store.get(key) is None:
+            self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
+
+    def deployments(self) -> list[DeploymentRecord]:
+        """Return all deployment records, oldest first; those confirmed later read as succeeded."""
+        confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
+        found = []
+        for key in self._store.keys(f"deployments/{self._environment}"):
+            record = self._read(key, DeploymentRecord)
+            if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
+                criteria = tuple(
+                    c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
+                    for c in record.criteria
+                )
+                record = record.model_copy(update={"outcome": "succeeded", "criteria": criteria})
+            found.append(record)
+        return found
+
+    # --- evidence ----------------------------------------------------------------------------------------------
+
+    def add_check_run(self, key: str, results: Iterable[CheckResult]) -> None:
+        """Write what one check found, for the aggregate job of the same run."""
+        self._store.put(f"checks/{self._environment}/{key}.json", _text(CheckRun(results=tuple(results))))
+
+    def check_runs(self, prefix: str) -> list[CheckResult]:
+        """Return what the checks of one run found."""
+        keys = self._store.keys(f"checks/{self._environment}/{prefix}")
+        return [result for key in keys for result in self._read(key, CheckRun).results]
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Write the evidence of a proposal."""
+        folder = self._evidence_folder(evidence.model, evidence.digest)
+        self._store.put(f"{folder}/{evidence.at:%Y%m%dT%H%M%S.%fZ}.json", _text(evidence))
+
+    def evidence(self, model: str, digest: str) -> Evidence | None:
+        """Return the newest evidence for the digest in this environment."""
+        keys = self._store.keys(self._evidence_folder(model, digest))
+        return self._read(keys[-1], Evidence) if keys else None
+
+    def _evidence_folder(self, model: str, digest: str) -> str:
+        return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+
+    # --- quarantine --------------------------------------------------------------------------------------------
+
+    def quarantined(self) -> dict[str, QuarantineEvent]:
+        """Return what is in quarantine here now, by digest."""
+        events = (self._read(key, QuarantineEvent) for key in self._store.keys(f"quarantine/{self._environment}"))
+        latest: dict[str, QuarantineEvent] = {}
+        for event in sorted(events, key=lambda event: event.at):
+            latest[event.digest] = event
+        return {digest: event for digest, event in latest.items() if not event.lifted}
+
+    def put_in_quarantine(self, *, model: str, version: int, digest: str, reason: str, by: str) -> None:
+        """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already."""
+        if digest not in self.quarantined():
+            self._add_event(model, version, digest, lifted=False, reason=reason, by=by)
+
+    def lift_quarantine(self, event: QuarantineEvent, *, reason: str, by: str) -> None:
+        """Allow a digest again."""
+        self._add_event(event.model, event.version, event.digest, lifted=True, reason=reason, by=by)
+
+    def _add_event(self, model: str, version: int, digest: str, *, lifted: bool, reason: str, by: str) -> None:
+        event = QuarantineEvent(
+            environment=self._environment,
+            model=model,
+            version=version,
+            digest=digest,
+            lifted=lifted,
+            reason=reason,
+            by=by,
+            at=datetime.now(UTC),
+        )
+        name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(digest)}"
+        self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
+
+    def _read(self, key: str, model: type[Model]) -> Model:
+        try:
+            return model.model_validate_json(self._store.get(key) or "")
+        except ValidationError as error:
+            raise Rejected(f"{key} is not readable: {error.errors()[0]['msg']}", system="record store") from error
+
+
+def _text(model: BaseModel) -> str:
+    return model.model_dump_json(indent=1) + "\n"

@@ -1,0 +1,221 @@
+"""``promobot propose``: turn a registered version into the one pull request for its model and environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bot.domain.desired import Change, Desired, Entry, Section
+from bot.domain.gate import GateResult, judge
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE
+from bot.errors import PromobotError, Refused, Rejected
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.systems.triton import parse_config
+from bot.verbs import connect
+from bot.verbs.deploy import Say
+from bot.verbs.ledger import Ledger
+from bot.verbs.proposing import Edit, open_proposal, proposal_branch, put_proposal, read_desired
+from bot.words import proposal as words
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+    from bot.systems.mlflow import RegisteredVersion, Registry
+
+Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What came of it. ``reason`` says why it was stopped, or why it goes to the shadow path."""
+
+    environment: str
+    model: str
+    version: int
+    action: Action
+    section: Section = "models"
+    pull_request: int | None = None
+    url: str = ""
+    reason: str = ""
+    gate: GateResult | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 proposed, or desired already · 1 stopped."""
+        return 1 if self.action == "stopped" else 0
+
+
+def propose(
+    settings: Environment,
+    *,
+    model: str,
+    version: int,
+    say: Say,
+    expected_digest: str | None = None,
+    promoted_from: str = "",
+) -> Proposal:
+    """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
+
+    A promotion from another environment says where from, and which digest was verified there.
+    """
+    gate = settings.gate(model)
+    registry = connect.registry(settings)
+    say(f"waiting for {model} {version} to be READY")
+    registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
+    if registered.status != "READY":
+        raise _not_ready(registered, settings.deadlines.ready_seconds)
+    candidate = _candidate(registry, registered)
+    _see_that_it_is_whole(registry, registered, candidate)
+    if expected_digest is not None and candidate.digest != expected_digest:
+        raise Rejected(
+            f"{model} {version} is {candidate.digest} now, but {expected_digest} is verified in {promoted_from}",
+            system="MLflow",
+            state="Nothing was proposed.",
+            next_step="The artifacts changed after they were deployed: register the model again.",
+        )
+
+    quarantine = Ledger(RecordStore(settings.records), settings.environment).quarantined().get(candidate.digest)
+    if quarantine is not None:
+        reason = f"its digest is in quarantine in {settings.environment}: {quarantine.reason}"
+        return Proposal(settings.environment, model, version, "stopped", reason=reason)
+
+    with connect.repository(settings) as repository:
+        desired = read_desired(repository, settings.environment, repository.head())
+        in_service = desired.models.get(model)
+        champion, problem = _champion(registry, model, in_service)
+        result = judge(gate, candidate.metrics, champion.metrics if champion else None)
+        if not result.passed and (gate.on_miss == "stop" or promoted_from):
+            return Proposal(settings.environment, model, version, "stopped", reason=result.reason, gate=result)
+        section: Section = "models" if result.passed else "shadow"
+        entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
+        if desired.section(section).get(model) == entry:
+            return Proposal(
+                settings.environment, model, version, "already desired", section, reason=result.reason, gate=result
+            )
+        facts = words.Facts(
+            change=Change(settings.environment, section, model, desired.section(section).get(model), entry),
+            candidate=candidate,
+            champion=champion,
+            champion_problem=problem,
+            gate=result,
+            reason=result.reason,
+            tritons=len(settings.tritons),
+            gateways=len(settings.gateways),
+            promoted_from=promoted_from,
+        )
+        return _put(settings, repository, facts, desired)
+
+
+def _put(settings: Environment, repository: Repository, facts: words.Facts, desired: Desired) -> Proposal:
+    change = facts.change
+    assert change.after is not None  # noqa: S101 - a proposal always proposes something
+    github = connect.github(settings)
+    branch = proposal_branch(settings.environment, change.model)
+    existing = open_proposal(github, branch)
+    before = _proposed_there(repository, settings.environment, change.model, existing.head) if existing else None
+    if existing is not None and before is not None and before[1].version > change.after.version:
+        reason = f"#{existing.number} already proposes version {before[1].version}, which is newer"
+        return Proposal(settings.environment, change.model, change.after.version, "stopped", reason=reason)
+    edits = [Edit(change.section, change.model, change.after)]
+    in_shadow = desired.shadow.get(change.model)
+    if change.section == "models" and in_shadow is not None and in_shadow.version <= change.after.version:
+        # What answers needs no shadow of itself or of something older.
+        edits.append(Edit("shadow", change.model, None))
+    proposed = put_proposal(
+        settings,
+        repository,
+        github,
+        edits=edits,
+        branch=branch,
+        title=words.title(change),
+        body=words.body(facts),
+    )
+    if proposed is None:
+        return Proposal(settings.environment, change.model, change.after.version, "already desired", change.section)
+    if proposed.action == "updated" and before is not None and before != (change.section, change.after):
+        said = f"{'shadow ' if before[0] == 'shadow' else ''}version {before[1].version}"
+        github.comment(proposed.pull_request.number, words.replaced([said], change))
+    return Proposal(
+        settings.environment,
+        change.model,
+        change.after.version,
+        proposed.action,
+        change.section,
+        proposed.pull_request.number,
+        proposed.pull_request.url,
+        facts.reason,
+        facts.gate,
+    )
+
+
+def _proposed_there(repository: Repository, environment: str, model: str, head: str) -> tuple[Section, Entry] | None:
+    """Return what the open proposal's head adds for this model over main."""
+    there = read_desired(repository, environment, repository.fetch(head))
+    main = read_desired(repository, environment, repository.head())
+    sections: tuple[Section, ...] = ("models", "shadow")
+    for section in sections:
+        entry = there.section(section).get(model)
+        if entry is not None and entry != main.section(section).get(model):
+            return section, entry
+    return None
+
+
+def _not_ready(registered: RegisteredVersion, waited_seconds: float) -> Refused:
+    name = f"{registered.model} {registered.version}"
+    if registered.status == "FAILED_REGISTRATION":
+        said = f": {registered.status_message}" if registered.status_message else ""
+        return Refused(
+            f"the registration of {name} failed{said}",
+            state="Nothing was proposed.",
+            next_step="Register the model again; this version never becomes READY.",
+        )
+    return Refused(
+        f"{name} is still {registered.status} after {waited_seconds:g} s",
+        state="Nothing was proposed.",
+        next_step="Run the same command again when MLflow shows the version as READY.",
+    )
+
+
+def _see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, candidate: words.Candidate) -> None:
+    there = set(registry.files(registered)) - {PACKAGE_FILE}
+    listed = {file.path for file in candidate.package.files}
+    missing, extra = sorted(listed - there), sorted(there - listed)
+    if missing or extra:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)
+        raise Rejected(
+            f"the package of {registered.model} {registered.version} is not whole; {'; '.join(parts)}",
+            system="MLflow",
+            state="Nothing was proposed.",
+            next_step="Register the model again with bot.training.register.",
+        )
+
+
+def _champion(registry: Registry, model: str, entry: Entry | None) -> tuple[words.Candidate | None, str]:
+    if entry is None:
+        return None, ""
+    try:
+        return _candidate(registry, registry.version(model, entry.version)), ""
+    except PromobotError as error:
+        # A registry that lost the version in service must not stop its successor; the reviewer is told.
+        return None, f"The version in service ({entry.version}) could not be read, so nothing is compared: {error}"
+
+
+def _candidate(registry: Registry, registered: RegisteredVersion) -> words.Candidate:
+    package = registry.package(registered)
+    config = registry.read(registered, CONFIG_FILE).decode(errors="replace")
+    try:
+        parsed = parse_config(config)
+    except ValueError as error:
+        raise Rejected(f"{registered.model} {registered.version}: {error}", system="MLflow") from error
+    return words.Candidate(
+        version=registered.version,
+        digest=package.digest,
+        run=registered.run,
+        url=registered.url,
+        commit=registered.commit,
+        metrics=registered.metrics,
+        params=registered.params,
+        package=package,
+        config=config,
+        signature=parsed.signature,
+    )

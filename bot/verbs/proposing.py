@@ -1,0 +1,122 @@
+"""The one way by which anything changes desired state: a pull request that edits one model's entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bot.domain import desired
+from bot.domain.desired import Desired, Entry, Section
+from bot.errors import Rejected, Unavailable
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository, PullRequest
+
+AUTHOR, EMAIL = "promobot", "promobot@users.noreply.github.com"
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One entry of one environment, as it shall be; ``entry`` None removes it."""
+
+    section: Section
+    model: str
+    entry: Entry | None
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The pull request, and what was done to it."""
+
+    action: Literal["opened", "updated", "unchanged"]
+    pull_request: PullRequest
+
+
+def proposal_branch(environment: str, model: str) -> str:
+    """Return the branch of the one open proposal for a model in an environment."""
+    return f"promobot/{environment}/{model}"
+
+
+def revert_branch(environment: str, model: str) -> str:
+    """Return the branch of the one open way back for a model in an environment."""
+    return f"promobot-revert/{environment}/{model}"
+
+
+def read_desired(repository: Repository, environment: str, commit: str) -> Desired:
+    """Return desired state at a fetched commit; an environment without the file desires nothing yet."""
+    path = desired.path_of(environment)
+    text = repository.read(commit, path)
+    if text is None:
+        return Desired(environment=environment)
+    return desired.parse(text, file=path, environment=environment)
+
+
+def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
+    """Return the open pull request from this branch, or None."""
+    found = github.open_pull_requests(prefix=branch)
+    return next((pull for pull in found if pull.branch == branch), None)
+
+
+def put_proposal(
+    settings: Environment,
+    repository: Repository,
+    github: GitHubRepository,
+    *,
+    edits: list[Edit],
+    branch: str,
+    title: str,
+    body: str,
+) -> Proposed | None:
+    """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
+
+    Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
+    since leave everything as it is.
+    """
+    from bot.systems.git import Moved
+
+    path = desired.path_of(settings.environment)
+    for _ in range(_TRIES):
+        head = repository.head()
+        before = repository.read(head, path)
+        after = _edited(before or f"environment: {settings.environment}\n", path, edits)
+        if after == before:
+            return None
+        there = repository.branch(branch)
+        existing = open_proposal(github, branch)
+        if there is not None and existing is not None:
+            tip = repository.fetch(there)
+            parent = repository.parent(tip)
+            # The same change on the same text: pushing it again would only start the checks again.
+            if repository.read(tip, path) == after and repository.read(parent, path) == before:
+                if (existing.title, existing.body) == (title, body):
+                    return Proposed("unchanged", existing)
+                return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
+        commit = repository.commit(head, {path: after}, message=f"{title}\n", author=AUTHOR, email=EMAIL)
+        try:
+            repository.push(commit, branch, expected=there)
+        except Moved:
+            continue
+        if existing is not None:
+            return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
+        try:
+            return Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
+        except Rejected:
+            # Somebody else may have opened it between our look and our request; look again before giving up.
+            adopted = open_proposal(github, branch)
+            if adopted is None:
+                raise
+            return Proposed("updated", github.update_pull_request(adopted.number, title=title, body=body))
+    raise Unavailable(
+        f"{branch} moved {_TRIES} times while it was being pushed",
+        system=f"Git ({settings.github.repository})",
+        next_step="Somebody else writes to this branch; run the command again when they are done.",
+    )
+
+
+def _edited(text: str, path: str, edits: list[Edit]) -> str:
+    for edit in edits:
+        text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
+    return text

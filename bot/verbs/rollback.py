@@ -1,0 +1,119 @@
+"""``promobot rollback``: the revert pull request to a verified version, and with ``--now`` the runtime first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.domain.desired import Change, Entry
+from bot.domain.record import DeploymentRecord, verified_entries
+from bot.errors import Refused
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.verbs import connect
+from bot.verbs.connect import Serving
+from bot.verbs.deploy import Deployed, Say, converge
+from bot.verbs.ledger import Ledger
+from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
+from bot.words import proposal as words
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The pull request that goes back, and what was done to the runtime where that was asked for."""
+
+    environment: str
+    model: str
+    before: Entry | None
+    after: Entry
+    pull_request: int | None
+    url: str
+    deployed: Deployed | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As the deployment where there was one, else 0."""
+        return self.deployed.exit_code if self.deployed else 0
+
+
+def rollback(
+    settings: Environment, *, model: str, to_version: int | None, now: bool, reason: str, by: str, say: Say
+) -> RolledBack:
+    """Go back to the last verified version of ``model`` but the one in service, or to the one named.
+
+    Skips the gate, freezes and every wait; sees that the bytes still exist.
+    """
+    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    history = ledger.deployments()
+    with connect.serving(settings) as systems, connect.repository(settings) as repository:
+        commit = repository.head()
+        desired = read_desired(repository, settings.environment, commit)
+        current = desired.models.get(model)
+        target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+        _see_that_its_bytes_exist(settings, systems, model, target)
+        deployed = None
+        if now:
+            wanted = desired.model_copy(update={"models": {**desired.models, model: target}})
+            say(f"putting {model} back to {target.version} in {settings.environment} now")
+            with systems.share.turn(overtake=True) as turn:
+                deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
+        change = Change(settings.environment, "models", model, target, current)
+        proposed = put_proposal(
+            settings,
+            repository,
+            connect.github(settings),
+            edits=[Edit("models", model, target)],
+            branch=revert_branch(settings.environment, model),
+            title=words.revert_title(change, target),
+            body=words.revert_body(change, target, reason=reason, by=by or "a person"),
+        )
+    # Where main says so already, there is nothing for Git to follow.
+    number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
+    return RolledBack(settings.environment, model, current, target, number, url, deployed)
+
+
+def _target(
+    settings: Environment,
+    history: list[DeploymentRecord],
+    ledger: Ledger,
+    *,
+    model: str,
+    current: Entry | None,
+    to_version: int | None,
+) -> Entry:
+    quarantined = ledger.quarantined()
+    verified = [entry for _, entry in verified_entries(history, model=model)]
+    possible = [
+        e for e in verified if (current is None or e.digest != current.digest) and e.digest not in quarantined
+    ]
+    if to_version is not None:
+        possible = [entry for entry in possible if entry.version == to_version]
+    if possible:
+        return possible[0]
+    known = ", ".join(str(entry.version) for entry in verified) or "none"
+    wanted = f"version {to_version}" if to_version is not None else "an earlier version"
+    raise Refused(
+        f"there is no verified record of {wanted} of {model} in {settings.environment} to go back to",
+        state="Nothing was changed.",
+        next_step=f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}.",
+    )
+
+
+def _versions(ledger: Ledger, model: str) -> str:
+    events = [event for event in ledger.quarantined().values() if event.model == model]
+    return ", ".join(str(event.version) for event in events) or "none"
+
+
+def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: str, entry: Entry) -> None:
+    described = systems.share.described(entry.digest)
+    if described is not None:
+        for name in systems.share.names_of(model):
+            if not systems.share.wrong_bytes(described.package, triton_model=name, version=entry.version):
+                return
+    # Not on the share any more: the registry may still have them.
+    registry = connect.registry(settings)
+    if registry.package(registry.version(model, entry.version)).digest != entry.digest:
+        raise Refused(
+            f"the bytes of {model} {entry.version} ({entry.digest}) are neither on the share nor in MLflow any more",
+            state="Nothing was changed.",
+            next_step="Name another version with --to; `promobot history` lists those that were verified.",
+        )

@@ -1,0 +1,154 @@
+"""``promobot status`` and ``drift``: what is desired, what is live everywhere, why they differ, what to type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bot.domain.desired import SECTIONS, Desired, Section
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.plan import plan, serves, target_of
+from bot.domain.record import known_entries
+from bot.errors import PromobotError
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.verbs import connect
+from bot.verbs.ledger import Ledger
+from bot.verbs.observe import observe
+from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
+from bot.words import terminal as words
+from bot.words.deployment import silent
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model on one path: what is wanted, and what each system has. None stands for "does not answer"."""
+
+    model: str
+    section: Section
+    desired: int | None
+    routed: int | None
+    tritons: dict[str, bool | None]
+    gateways: dict[str, int | bool | None]
+    agrees: bool
+    pending: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which the world is not as Git says, and what to type about it."""
+
+    kind: str
+    what: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """One environment, now."""
+
+    environment: str
+    commit: str
+    generation: int
+    models: tuple[ModelStatus, ...]
+    differences: tuple[Difference, ...]
+    quarantined: tuple[str, ...] = ()
+    undelivered: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether nothing differs, as far as everybody answered."""
+        return not self.differences
+
+
+def status(settings: Environment, *, registry: bool = False) -> Status:
+    """Look at everything, change nothing. ``registry`` also compares MLflow's aliases, which is slower."""
+    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    with connect.serving(settings) as systems, connect.repository(settings) as repository:
+        commit = repository.head()
+        desired = read_desired(repository, settings.environment, commit)
+        live = observe(settings, systems)
+        outbox = tuple(systems.share.outbox())
+    quarantined = ledger.quarantined()
+    todo = plan(desired, live, known=known_entries(ledger.deployments()))
+    differences = [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
+    for change in todo.changes:
+        held = quarantined.get(change.after.digest) if change.after else None
+        step = words.merge_revert(change) if held else words.deploy(settings.environment)
+        differences.append(Difference("desired", words.differs(change, held.reason if held else ""), step))
+    for triton, missing in todo.load.items():
+        differences += [
+            Difference("triton", words.not_loaded(target, triton), words.deploy(settings.environment))
+            for target in missing
+        ]
+    for gateway in todo.reload:
+        table = live.gateways[gateway]
+        behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
+        differences.append(Difference("gateway", behind, words.deploy(settings.environment)))
+    differences += [
+        Difference("slack", words.undelivered(name), words.deploy(settings.environment)) for name in outbox
+    ]
+    if registry:
+        differences += _aliases(settings, desired)
+    pending, problems = _pending(settings)
+    rows = [
+        ModelStatus(
+            model=model,
+            section=section,
+            desired=entry.version if entry else None,
+            routed=target.version if target else None,
+            tritons={
+                name: None if loaded is None else target is None or (target.triton_model, target.version) in loaded
+                for name, loaded in live.tritons.items()
+            },
+            gateways={
+                name: False if table is None else there.version if there else None
+                for name, table in live.gateways.items()
+                for there in [target_of(table.route(model), section) if table else None]
+            },
+            agrees=serves(target, entry),
+            pending=tuple(pending.get(model, ())),
+        )
+        for section in SECTIONS
+        for model in sorted({*desired.section(section), *live.routes.models})
+        for entry in [desired.section(section).get(model)]
+        for target in [target_of(live.routes.route(model), section)]
+        if entry or target
+    ]
+    return Status(
+        settings.environment,
+        commit,
+        live.routes.generation,
+        tuple(rows),
+        tuple(differences),
+        tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in quarantined.values()),
+        outbox,
+        tuple(problems),
+    )
+
+
+def _aliases(settings: Environment, desired: Desired) -> list[Difference]:
+    registry, found = connect.registry(settings), []
+    for section in SECTIONS:
+        alias = settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
+        for model, entry in desired.section(section).items():
+            there = registry.alias(model, alias)
+            if there != entry.version:
+                found.append(
+                    Difference("alias", words.alias_differs(model, alias, there, entry.version), words.ALIAS_STEP)
+                )
+    return found
+
+
+def _pending(settings: Environment) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the open proposals and reverts by model; a GitHub that does not answer is said, not fatal."""
+    pending: dict[str, list[str]] = {}
+    prefixes = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
+    try:
+        for pull in connect.github(settings).open_pull_requests(prefix="promobot"):
+            for prefix in prefixes:
+                if pull.branch.startswith(prefix):
+                    pending.setdefault(pull.branch.removeprefix(prefix), []).append(f"#{pull.number} {pull.title}")
+    except PromobotError as error:
+        return pending, [str(error)]
+    return pending, []

@@ -1,0 +1,180 @@
+"""What the checks say on a pull request, in a job's summary and in the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bot.domain.desired import Change
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Latency
+from bot.domain.gate import GateResult
+from bot.domain.names import short
+from bot.words.deployment import describe
+from bot.words.markdown import code, details, escape, table, tick
+
+MARKER = "<!-- promobot:checks -->"
+NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
+WITHIN_TOLERANCE = "as the training framework answered"
+
+CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
+_WHAT: dict[CheckName, str] = {
+    "ready": "registered, allowed, and every byte as proposed",
+    "triton": "loads on staging; configuration and signature agree",
+    "smoke": "answers as the training framework did, in time",
+}
+
+
+def could_not(name: CheckName) -> str:
+    """A system kept the check from being finished."""
+    return {"ready": "artifacts can be read", "triton": "loads", "smoke": "answers"}[name]
+
+
+def job_did_not_succeed(job: str, result: str) -> str:
+    """A job that this one needs was skipped, cancelled or failed."""
+    return f"the job {job} ended as “{result}”"
+
+
+def missing_results(names: Sequence[str]) -> list[str]:
+    """Checks that never said anything."""
+    return [f"there is no result for the check {name}" for name in names]
+
+
+def gate_skipped(record: str) -> str:
+    """A way back needs no gate."""
+    return f"skipped: these bytes were verified in service by {record}"
+
+
+def gate_passed(result: GateResult) -> str:
+    """All rules hold."""
+    return ", ".join(f"{row.metric} {row.value:.4g} ({row.rule})" for row in result.rows if row.value is not None)
+
+
+def shadow_allowed(reason: str, *, allowed: bool) -> str:
+    """A model that misses may, or may not, be a shadow."""
+    return f"{reason}; " + ("so it may only listen" if allowed else "and this gate says stop, not shadow")
+
+
+def file_list(listed: set[str], there: set[str]) -> str:
+    """Compare the package's list with the artifacts."""
+    if listed == there:
+        return f"{len(listed)} files, as listed"
+    missing, extra = sorted(listed - there), sorted(there - listed)
+    return "; ".join(
+        [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)
+    )
+
+
+def latency_finding(latency: Latency) -> tuple[str, bool, str]:
+    """Judge the latency by its budget."""
+    said = f"p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms"
+    if latency.budget is None:
+        return "latency", True, f"{said}; no budget"
+    return "latency", latency.p50 <= latency.budget, f"{said}; budget for p50: {latency.budget:g} ms"
+
+
+def nothing_to_check(changes: Sequence[Change]) -> str:
+    """A pull request that proposes no version."""
+    if changes:
+        taken = "; ".join(escape(describe(change)) for change in changes)
+        return f"**Nothing to check:** this pull request only takes models out of service ({taken})."
+    return "**Nothing to check:** this pull request changes no model in `promotions/`."
+
+
+def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[CheckResult]) -> str:
+    """Return one check's job summary."""
+    if not results:
+        return nothing_to_check(changes)
+    parts = [f"## {CHECK_NAMES[name]}: {_WHAT[name]}"]
+    for result in results:
+        parts.append(f"### {tick(result.passed)} {_subject(result)}\n\n{_findings(result)}")
+    return "\n\n".join(parts)
+
+
+def comment(
+    changes: Sequence[Change],
+    results: Sequence[CheckResult],
+    problems: Sequence[str],
+    *,
+    head: str,
+    other_paths: Sequence[str],
+) -> str:
+    """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right."""
+    proposed = [change for change in changes if change.after is not None]
+    failed = [result for result in results if not result.passed]
+    parts = [MARKER]
+    if not problems and not proposed:
+        parts.append(nothing_to_check(changes))
+    elif not problems and not failed:
+        what = ", ".join(escape(describe(change)) for change in proposed)
+        parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
+    else:
+        parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
+        rest = [f"- {escape(problem)}" for problem in problems]
+        if rest:
+            parts.append("\n".join(rest))
+    for change in proposed:
+        own = [r for r in results if (r.environment, r.section, r.model) == _key(change)]
+        parts.append(_entry(change, own))
+    if other_paths:
+        listed = ", ".join(code(path) for path in other_paths[:20])
+        more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
+        parts.append(
+            f"ℹ️ Besides `promotions/` this changes {listed}{more}: nothing of it ran in these checks, which use the "
+            "base branch's code."
+        )
+    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run.</sub>")
+    return "\n\n".join(parts) + "\n"
+
+
+def _entry(change: Change, results: Sequence[CheckResult]) -> str:
+    by_name = {result.check: result for result in results}
+    rows = []
+    for name in CHECKS:
+        result = by_name.get(name)
+        if result is None:
+            rows.append(("❌", CHECK_NAMES[name], "no result"))
+            continue
+        said = "; ".join(f"{escape(f.what)}: {escape(f.detail)}" for f in result.problems[:3])
+        rows.append(
+            (
+                tick(result.passed),
+                CHECK_NAMES[name],
+                said or f"{len(result.findings)} of {len(result.findings)}: {_WHAT[name]}",
+            )
+        )
+    digest = f" {code(short(change.after.digest))}" if change.after else ""
+    text = f"### {escape(describe(change))}{digest}\n\n" + table(("", "check", "found"), rows)
+    smoke = by_name.get("smoke")
+    if smoke is not None and smoke.latency is not None:
+        latency = smoke.latency
+        budget = f"{latency.budget:g}" if latency.budget is not None else "–"
+        row = (f"{latency.p50:.2f}", f"{latency.p95:.2f}", f"{latency.p99:.2f}", budget, str(latency.requests))
+        text += "\n\n" + table(("p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), [row])
+    for result in results:
+        count = sum(finding.passed for finding in result.findings)
+        title = f"{CHECK_NAMES[result.check]}: {count} of {len(result.findings)} hold"
+        text += "\n\n" + details(title, _findings(result))
+    return text
+
+
+def _findings(result: CheckResult) -> str:
+    ordered = sorted(result.findings, key=lambda finding: finding.passed)
+    return table(("", "what", "found"), ((tick(f.passed), escape(f.what), escape(f.detail)) for f in ordered[:200]))
+
+
+def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> str:
+    for result in failed:
+        for finding in result.problems:
+            name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
+            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=200)}"
+        return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} looked at nothing"
+    return escape(next(iter(problems), "a check failed"))
+
+
+def _subject(result: CheckResult) -> str:
+    shadow = " (shadow)" if result.section == "shadow" else ""
+    where = f"{escape(result.environment)}{shadow}"
+    return f"{escape(result.model)} {result.version} for {where} {code(short(result.digest))}"
+
+
+def _key(change: Change) -> tuple[str, str, str]:
+    return change.environment, change.section, change.model

@@ -1,0 +1,235 @@
+"""What the bot says while and after it deploys: on the terminal, in Slack, in records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Protocol
+
+from bot.domain.desired import Change, Entry
+from bot.domain.evidence import Evidence
+from bot.domain.message import Message
+from bot.domain.names import short
+from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
+from bot.domain.routes import Target
+
+NOTHING_TO_SERVE = "the model is taken out of service"
+
+CRITERION_NAMES: dict[CriterionName, str] = {
+    "registered_in_mlflow": "registered in MLflow",
+    "ready": "READY",
+    "triton_loaded": "Triton loaded",
+    "smoke_passed": "smoke passed",
+    "fastapi_reloaded": "FastAPI reloaded",
+    "slack_delivered": "Slack delivered",
+}
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    name: str
+
+
+def names(systems: Iterable[Named]) -> str:
+    """Return the systems' names in a row."""
+    return ", ".join(system.name for system in systems)
+
+
+def describe(change: Change) -> str:
+    """Return a change in a few words."""
+    where = change.environment + (" (shadow)" if change.section == "shadow" else "")
+    if change.after is None:
+        return f"{change.model} out of {where}"
+    before = f"{change.before.version} → " if change.before else ""
+    return f"{change.model} {before}{change.after.version} in {where}"
+
+
+# --- why a change is held ----------------------------------------------------------------------------------------
+
+
+def held_by_quarantine(reason: str, at: datetime) -> str:
+    """The digest failed here before."""
+    return f"its digest is in quarantine here since {at:%Y-%m-%d %H:%M} UTC: {reason or 'no reason was given'}"
+
+
+def held_by_freeze(reason: str, end: datetime) -> str:
+    """Nothing new goes out now."""
+    return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"
+
+
+def no_evidence(entry: Entry) -> str:
+    """Nobody checked it."""
+    return f"there is no evidence that {short(entry.digest)} was checked for this environment; propose it"
+
+
+def failed_evidence(evidence: Evidence) -> str:
+    """The checks were red."""
+    return f"its checks in #{evidence.pull_request} did not pass"
+
+
+def expired_evidence(evidence: Evidence) -> str:
+    """The checks were too long ago."""
+    return f"its checks in #{evidence.pull_request} expired on {evidence.expires:%Y-%m-%d}; run them again"
+
+
+# --- progress ----------------------------------------------------------------------------------------------------
+
+
+def publishing(change: Change) -> str:
+    """Bytes are being copied."""
+    return f"{describe(change)}: publishing to the model repository"
+
+
+def loading(target: Target, tritons: Iterable[Named]) -> str:
+    """Tritons are loading."""
+    return f"{target.triton_model} {target.version}: loading on {names(tritons)}"
+
+
+def ready_on(target: Target, tritons: Iterable[Named]) -> str:
+    """All Tritons have it."""
+    return f"{target.triton_model} {target.version} READY on {names(tritons)}"
+
+
+def golden_answers(count: int, tritons: Iterable[Named]) -> str:
+    """All Tritons answer rightly."""
+    return f"{count} of {count} golden requests answered as in training on {names(tritons)}"
+
+
+def serves_generation(generation: int, gateways: Iterable[Named]) -> str:
+    """All gateways serve it."""
+    return f"generation {generation} and the golden answers on {names(gateways)}"
+
+
+def switching(environment: str, generation: int) -> str:
+    """The moment users get the new version."""
+    return f"{environment}: switching the routes to generation {generation}"
+
+
+def putting_back(environment: str, generation: int) -> str:
+    """The moment users get the old version again."""
+    return f"{environment}: putting the last verified routes back, as generation {generation}"
+
+
+def verified_before(record: DeploymentRecord) -> str:
+    """Proof for a version that was in service before."""
+    return f"as verified in {record.id}; its bytes were hashed again"
+
+
+def not_ready(model: str, version: int, status: str) -> str:
+    """MLflow does not say READY."""
+    return f"{model} {version} is {status}, not READY"
+
+
+def loaded_again(target: Target, triton: str) -> str:
+    """A Triton had lost a version."""
+    return f"loaded {target.triton_model} {target.version} on {triton} again, which did not have it"
+
+
+def reloaded_again(gateway: str, generation: int) -> str:
+    """A gateway had missed a reload."""
+    return f"reloaded gateway {gateway} to generation {generation}, which it did not serve"
+
+
+def silent(name: str, why: str) -> str:
+    """A system did not answer."""
+    return f"{name} does not answer: {why}"
+
+
+def not_known_to_be_back(gateway: str, why: str) -> str:
+    """The worst that can happen after a put-back."""
+    return f"gateway {gateway} is not known to be back: {why}"
+
+
+def could_not_withdraw(model: str, triton: str, error: Exception) -> str:
+    """Something unused stays loaded."""
+    return f"{model} stays loaded on {triton}, where nobody is routed to it: {error}"
+
+
+def could_not_revert(change: Change, error: Exception) -> str:
+    """Git still says what is not in service."""
+    return f"the revert of {describe(change)} could not be proposed, the next run tries again: {error}"
+
+
+def could_not_alias(alias: str, error: Exception) -> str:
+    """MLflow shows the old alias."""
+    return f"MLflow's alias {alias} was not moved, the next change moves it: {error}"
+
+
+def still_undelivered(name: str, error: Exception) -> str:
+    """Slack is still down."""
+    return f"the message of {name} is still in the outbox: {error}"
+
+
+def was_rolled_back(change: Change) -> str:
+    """Why the version before is in quarantine."""
+    version = change.after.version if change.after else "nothing"
+    return f"rolled back to {version}"
+
+
+# --- the end -----------------------------------------------------------------------------------------------------
+
+
+def verdict(record: DeploymentRecord) -> str:
+    """Return the outcome in one sentence."""
+    change = Change(record.environment, record.section, record.model, record.before, record.after)
+    version = record.after.version if record.after else "none"
+    before = f"version {record.before.version}" if record.before else "nothing"
+    match record.outcome:
+        case "succeeded" if record.after is None:
+            return f"{describe(change)}: it is out of service."
+        case "succeeded" if record.section == "shadow":
+            return f"{record.model} {version} is on the shadow path in {record.environment}."
+        case "succeeded":
+            return f"{record.model} {version} is served in {record.environment}."
+        case "unconfirmed":
+            return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
+        case "put back":
+            return f"{describe(change)} failed after the switch and was put back: {before} answers."
+        case "failed":
+            return f"{describe(change)} failed before the switch: nothing that users see has changed."
+
+
+def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
+    """Return the outcome with its problem and what to do, for the terminal."""
+    lines = [verdict(record)]
+    if record.problem:
+        lines.append(f"  what happened: {record.problem}")
+    if revert_url:
+        lines.append(f"  what to do: merge {revert_url}")
+    return "\n".join(lines)
+
+
+def message(record: DeploymentRecord, *, revert_url: str) -> Message:
+    """Return the Slack message of a deployment; its key is the record's id."""
+    sign = {"succeeded": "✅", "unconfirmed": "✅", "put back": "↩️", "failed": "❌"}[record.outcome]
+    text = f"{sign} {verdict(record)}"
+    blocks: list[dict[str, Any]] = [_section(f"*{sign} {_mrkdwn(verdict(record))}*")]
+    if record.problem:
+        blocks.append(_section(f"*What happened:* {_mrkdwn(record.problem)[:2500]}"))
+        state = f"*State:* {_mrkdwn(_state(record))}"
+        step = f"\n*What to do:* <{revert_url}|merge the revert>" if revert_url else ""
+        blocks.append(_section(state + step))
+    held = {criterion.name for criterion in record.criteria if criterion.holds}
+    criteria = "   ".join(f"{'✅' if name in held else '❌'} {CRITERION_NAMES[name]}" for name in CRITERIA)
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": criteria}]})
+    digest = f" · digest `{short(record.after.digest)}`" if record.after else ""
+    facts = f"`{record.id}` · commit `{record.commit[:12]}`{digest}"
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
+    return Message(key=record.id, text=text, blocks=tuple(blocks))
+
+
+def _state(record: DeploymentRecord) -> str:
+    entry = record.in_service.section(record.section).get(record.model)
+    what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
+    verb = "listens" if record.section == "shadow" else "answers"
+    return f"{what} {verb} in {record.environment}"
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def _mrkdwn(text: str) -> str:
+    # Slack's three control characters; without them nothing becomes a link, a mention or a channel.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

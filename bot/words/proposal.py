@@ -1,0 +1,234 @@
+"""What the bot says in pull requests that change desired state."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.domain.desired import Change, Entry
+from bot.domain.gate import GateResult
+from bot.domain.names import short
+from bot.domain.package import Package
+from bot.domain.signature import Signature
+from bot.words.deployment import describe
+from bot.words.markdown import bar_chart, code, details, escape, fenced, table, tick
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the pull request tells of a version: the proposed one, or the champion in service."""
+
+    version: int
+    digest: str
+    run: str
+    url: str
+    commit: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    package: Package
+    config: str
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the pull request's text is made of."""
+
+    change: Change
+    candidate: Candidate
+    champion: Candidate | None
+    champion_problem: str
+    gate: GateResult
+    reason: str
+    tritons: int
+    gateways: int
+    promoted_from: str = ""
+
+
+def title(change: Change) -> str:
+    """Return the title of a proposal."""
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    if change.section == "shadow":
+        return f"Shadow {change.model} {change.after.version} in {change.environment}"
+    return f"Promote {change.model} to {change.after.version} in {change.environment}"
+
+
+def verdict(facts: Facts) -> str:
+    """Return what a reviewer must know, in one sentence."""
+    change, gate = facts.change, facts.gate
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    name = f"{change.model} {change.after.version}"
+    if change.section == "shadow":
+        return (
+            f"👥 **{name} misses the gate of {change.environment} ({escape(facts.reason)}): it would receive copies "
+            f"of requests and answer nobody.**"
+        )
+    origin = f", with the digest that is verified in {facts.promoted_from}" if facts.promoted_from else ""
+    against = "nothing is in service yet"
+    if facts.champion is not None:
+        better = [row for row in gate.rows if row.change is not None]
+        against = f"against version {facts.champion.version} in service: " + (
+            ", ".join(f"{row.metric} {row.change:+.4g}" for row in better) or "no metric in common"
+        )
+    return f"✅ **{name} passes the gate of {change.environment}{origin}; {escape(against)}.**"
+
+
+def body(facts: Facts) -> str:
+    """Return the text of a proposal."""
+    sections = [
+        verdict(facts),
+        "Next: the checks below, then your review. Merging deploys it.",
+        _identity(facts),
+        _gate(facts),
+        _behaviour(facts),
+        _way_back(facts),
+        details("Files of the package", _files(facts.candidate.package)),
+    ]
+    if facts.candidate.params:
+        rows = [(code(name), code(value[:200])) for name, value in sorted(facts.candidate.params.items())[:100]]
+        sections.append(details("Parameters of the run", table(("parameter", "value"), rows)))
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _identity(facts: Facts) -> str:
+    candidate, champion = facts.candidate, facts.champion
+    rows = [
+        ("version", f"[{candidate.version}]({candidate.url})", f"{champion.version}" if champion else "–"),
+        ("digest", code(short(candidate.digest)), code(short(champion.digest)) if champion else "–"),
+        ("MLflow run", code(candidate.run), code(champion.run) if champion else "–"),
+        (
+            "code",
+            code(candidate.commit[:12]) if candidate.commit else "unknown",
+            code(champion.commit[:12]) if champion and champion.commit else "–",
+        ),
+        ("size", _size(candidate.package.size), _size(champion.package.size) if champion else "–"),
+    ]
+    note = f"\n\n⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
+    return "### What\n\n" + table(("", "proposed", "in service"), rows) + note
+
+
+def _gate(facts: Facts) -> str:
+    rows = [
+        (
+            tick(row.passed),
+            code(row.metric),
+            _number(row.value),
+            _number(row.champion),
+            f"{row.change:+.4g}" if row.change is not None else "–",
+            escape(row.rule),
+        )
+        for row in facts.gate.rows
+    ]
+    text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
+    champion = facts.champion.metrics if facts.champion else {}
+    shown = [row for row in facts.gate.rows if row.value is not None and 0 <= row.value <= 1]
+    if shown:
+        series = [[row.value or 0.0 for row in shown]]
+        caption = "proposed"
+        if champion and all(row.champion is not None for row in shown):
+            series.append([row.champion or 0.0 for row in shown])
+            caption = "proposed (first) and in service"
+        text += "\n\n" + bar_chart(caption, [row.metric for row in shown], series)
+    others = sorted(set(facts.candidate.metrics) - {row.metric for row in facts.gate.rows})
+    if others:
+        rest = [(code(n), _number(facts.candidate.metrics[n]), _number(champion.get(n))) for n in others[:50]]
+        text += "\n\n" + details("Other metrics", table(("metric", "proposed", "in service"), rest))
+    return text
+
+
+def _behaviour(facts: Facts) -> str:
+    candidate, champion = facts.candidate, facts.champion
+    if champion is None:
+        text = f"Takes and gives {code(str(candidate.signature))}"
+        return f"### Signature and configuration\n\n{text}\n\n" + details(
+            "config.pbtxt", fenced(candidate.config.strip(), "protobuf")
+        )
+    diff = _diff(_signature_lines(champion.signature), _signature_lines(candidate.signature))
+    config = _diff(champion.config.splitlines(), candidate.config.splitlines())
+    return "\n\n".join(
+        [
+            "### Signature and configuration",
+            f"Signature differs:\n\n{fenced(diff, 'diff')}" if diff else "The signature is the same.",
+            f"Configuration differs:\n\n{fenced(config, 'diff')}" if config else "The configuration is the same.",
+        ]
+    )
+
+
+def _way_back(facts: Facts) -> str:
+    change = facts.change
+    reach = (
+        f"{facts.tritons} Triton{'s' * (facts.tritons != 1)}, {facts.gateways} gateway{'s' * (facts.gateways != 1)}"
+    )
+    back = (
+        f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
+    )
+    command = f"promobot rollback {change.model} --env {change.environment}"
+    return (
+        f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: press **Revert** below "
+        f"after the merge, or run\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before "
+        f"the revert is merged."
+    )
+
+
+def _files(package: Package) -> str:
+    rows = [(code(file.path), _size(file.size), code(file.sha256[:12])) for file in package.files[:200]]
+    more = f"\n\n… and {len(package.files) - 200} more." if len(package.files) > 200 else ""
+    return table(("file", "size", "sha256"), rows) + more
+
+
+def replaced(before: Sequence[str], change: Change) -> str:
+    """Return the comment that says that an open proposal now proposes another version."""
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    was = before[0] if before else "another version"
+    return f"🔁 This pull request proposed {escape(was)}; it now proposes **{escape(title(change))}**."
+
+
+# --- reverts -----------------------------------------------------------------------------------------------------
+
+
+def revert_title(change: Change, back: Entry | None) -> str:
+    """Return the title of the pull request that goes back."""
+    target = f"back to {back.version}" if back else "back to nothing"
+    what = f" {change.after.version}" if change.after else ""
+    section = " shadow" if change.section == "shadow" else ""
+    return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
+
+
+def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = "") -> str:
+    """Return the text of the pull request that goes back."""
+    target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
+    asked = f"Asked for by {escape(by)}." if by else "Opened by the bot, which has put the runtime back already."
+    lines = [
+        f"↩️ **Goes back from {escape(describe(change))} to {target}.**",
+        asked,
+        f"**Why:** {escape(reason)}" if reason else "",
+        "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
+    ]
+    if change.after is not None:
+        lines.append(
+            f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
+            f"proposes or deploys it there until a person lifts that with\n\n"
+            + fenced(f"promobot quarantine lift {change.after.digest} --env {change.environment} --reason '…'", "sh")
+        )
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _signature_lines(signature: Signature) -> list[str]:
+    return [f"input  {spec}" for spec in signature.inputs] + [f"output {spec}" for spec in signature.outputs]
+
+
+def _diff(before: list[str], after: list[str]) -> str:
+    return "\n".join(list(difflib.unified_diff(before, after, "in service", "proposed", lineterm="", n=2))[:400])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"

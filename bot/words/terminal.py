@@ -1,0 +1,247 @@
+"""What the bot says on a terminal: tables first, then what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import Change
+from bot.domain.names import short
+from bot.domain.record import CRITERIA, DeploymentRecord
+from bot.domain.routes import Target
+from bot.words.deployment import CRITERION_NAMES, describe
+from bot.words.deployment import verdict as deployment_verdict
+
+if TYPE_CHECKING:
+    from bot.verbs.check import Checked
+    from bot.verbs.deploy import Deployed
+    from bot.verbs.doctor import Diagnosis
+    from bot.verbs.history import History
+    from bot.verbs.propose import Proposal
+    from bot.verbs.quarantine import Quarantine
+    from bot.verbs.rollback import RolledBack
+    from bot.verbs.status import Status
+    from bot.verbs.validate import Validated
+
+DOCTOR = "promobot doctor"
+ALIAS_STEP = "it decides nothing; the next deployment of the model moves it"
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of plain text, columns aligned."""
+    listed = [list(head), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in listed) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in listed]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(lines)
+
+
+# --- differences -----------------------------------------------------------------------------------------------
+
+
+def deploy(environment: str) -> str:
+    """Converge."""
+    return f"promobot deploy --env {environment}"
+
+
+def merge_revert(change: Change) -> str:
+    """Git must follow."""
+    return f"merge the revert of {change.model}, or: promobot rollback {change.model} --env {change.environment}"
+
+
+def differs(change: Change, held: str) -> str:
+    """Desired is not what is routed."""
+    why = f", held in quarantine: {held}" if held else ""
+    now = f"{change.before.version} is live" if change.before else "nothing is live"
+    return f"{describe(change)} is desired, {now}{why}"
+
+
+def not_loaded(target: Target, triton: str) -> str:
+    """A Triton lacks what is routed to it."""
+    return f"{target.triton_model} {target.version} is routed but not READY on Triton {triton}"
+
+
+def behind(gateway: str, generation: int, wanted: int) -> str:
+    """A gateway serves other routes."""
+    return f"gateway {gateway} serves generation {generation}, not {wanted}"
+
+
+def undelivered(name: str) -> str:
+    """Slack has not taken a message."""
+    return f"the message of {name} is in the outbox"
+
+
+def alias_differs(model: str, alias: str, there: int | None, wanted: int) -> str:
+    """MLflow shows something else."""
+    return f"MLflow's alias {model}@{alias} is {there or 'not set'}, desired is {wanted}"
+
+
+def in_quarantine(model: str, version: int, digest: str, reason: str) -> str:
+    """A digest that failed."""
+    return f"{model} {version} ({short(digest)}): {reason}"
+
+
+# --- verbs -----------------------------------------------------------------------------------------------------
+
+
+def status(found: Status) -> str:
+    """Return the state of an environment, and what to type."""
+    lines = [f"{found.environment}: main is at {found.commit[:12]}, routes at generation {found.generation}"]
+    if not found.models:
+        lines.append("No model is desired, none is served.")
+    else:
+        tritons = sorted({name for row in found.models for name in row.tritons})
+        gateways = sorted({name for row in found.models for name in row.gateways})
+        rows = [
+            [
+                "✓" if row.agrees else "✗",
+                row.model + (" (shadow)" if row.section == "shadow" else ""),
+                str(row.desired or "–"),
+                str(row.routed or "–"),
+                *({True: "READY", False: "absent", None: "silent"}[row.tritons[name]] for name in tritons),
+                *("silent" if row.gateways[name] is False else str(row.gateways[name] or "–") for name in gateways),
+                "; ".join(row.pending),
+            ]
+            for row in found.models
+        ]
+        lines.append(grid(["", "model", "desired", "live", *tritons, *gateways, "open"], rows))
+    lines += [f"in quarantine: {line}" for line in found.quarantined]
+    lines += [f"not known: {problem}" for problem in found.problems]
+    if found.in_sync:
+        lines.append("Everything is as main says.")
+    else:
+        lines.append("What differs, and what to type:")
+        lines += [f"  ✗ {d.what}\n    → {d.next_step}" for d in found.differences]
+    return "\n".join(lines)
+
+
+def history(found: History) -> str:
+    """Return deployments, newest first, or what was in service at a time."""
+    if found.at is not None and found.in_service is not None:
+        since = f"since {found.since}" if found.since else "nothing had been deployed"
+        rows = [
+            [model + suffix, str(entry.version), short(entry.digest), entry.run]
+            for entries, suffix in ((found.in_service.models, ""), (found.in_service.shadow, " (shadow)"))
+            for model, entry in sorted(entries.items())
+        ]
+        head = f"In service in {found.environment} at {found.at.isoformat()} ({since}):"
+        return head + "\n" + (grid(["model", "version", "digest", "run"], rows) if rows else "nothing")
+    if not found.records:
+        return f"Nothing was deployed to {found.environment} yet."
+    return grid(
+        ["when (UTC)", "deployment", "model", "from", "to", "outcome", "what happened"],
+        (
+            [
+                f"{record.finished_at:%Y-%m-%d %H:%M:%S}",
+                record.id,
+                record.model + (" (shadow)" if record.section == "shadow" else ""),
+                str(record.before.version) if record.before else "–",
+                str(record.after.version) if record.after else "–",
+                record.outcome,
+                record.problem[:80],
+            ]
+            for record in found.records
+        ),
+    )
+
+
+def criteria(records: Sequence[DeploymentRecord]) -> str:
+    """Return the six criteria of each deployment in a table."""
+    rows = []
+    for record in records:
+        held = {criterion.name: criterion.holds for criterion in record.criteria}
+        marks = ["✓" if held.get(name) else "✗" if name in held else "–" for name in CRITERIA]
+        rows.append([record.id, _versions(record), record.outcome, *marks])
+    return grid(["deployment", "version", "outcome", *(CRITERION_NAMES[name] for name in CRITERIA)], rows)
+
+
+def _versions(record: DeploymentRecord) -> str:
+    before = str(record.before.version) if record.before else "–"
+    return f"{before} → {record.after.version if record.after else '–'}"
+
+
+def deployed(done: Deployed) -> str:
+    """Return what a deploy did."""
+    if not (done.records or done.held or done.repaired or done.problems or done.undelivered):
+        return f"{done.environment} is as main says ({done.commit[:12]}): nothing to do."
+    lines = [deployment_verdict(record) for record in done.records]
+    if done.records:
+        lines.append(criteria(done.records))
+    lines += [f"what happened: {record.problem}" for record in done.records if record.problem]
+    lines += [f"held: {describe(change)}: {reason}" for change, reason in done.held]
+    lines += [f"repaired: {line}" for line in done.repaired]
+    lines += [f"problem: {line}" for line in done.problems]
+    if done.undelivered:
+        lines.append(f"{done.undelivered} message(s) wait in the outbox; the next deploy delivers them.")
+    return "\n".join(lines)
+
+
+def proposed(done: Proposal) -> str:
+    """Return what a proposal came to."""
+    name = f"{done.model} {done.version}"
+    where = f"{done.environment}'s shadow path" if done.section == "shadow" else done.environment
+    reason = f" because {done.reason}" if done.reason else ""
+    match done.action:
+        case "opened":
+            return f"{name} is proposed to {where}{reason}: {done.url}"
+        case "updated":
+            return f"#{done.pull_request} now proposes {name} to {where}{reason}: {done.url}"
+        case "unchanged":
+            return f"{name} is proposed to {where} already; nothing was changed: {done.url}"
+        case "already desired":
+            return f"{name} is what main says for {where} already; nothing to propose."
+        case "stopped":
+            return f"{name} is not proposed to {done.environment}{reason}."
+
+
+def rolled_back(done: RolledBack) -> str:
+    """Return what a rollback did."""
+    lines = [deployed(done.deployed)] if done.deployed else []
+    if done.url:
+        lines.append(f"Merge this to go back to {done.model} {done.after.version} in {done.environment}: {done.url}")
+    else:
+        lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")
+    return "\n".join(lines)
+
+
+def checked(done: Checked) -> str:
+    """Return what a check found."""
+    if not done.results and not done.problems:
+        return "Nothing to check: the pull request proposes no version."
+    lines = []
+    for result in done.results:
+        sign = "✓" if result.passed else "✗"
+        lines.append(f"{sign} {result.check}: {result.model} {result.version} for {result.environment}")
+        lines += [f"    {'✓' if f.passed else '✗'} {f.what}: {f.detail}" for f in result.findings]
+    lines += [f"✗ {problem}" for problem in done.problems]
+    if done.comment_url:
+        lines.append(done.comment_url)
+    return "\n".join(lines)
+
+
+def diagnosis(found: Diagnosis) -> str:
+    """Return what works and what does not."""
+    rows = [["✓" if e.works else "✗", e.system, e.seen if not e.next_step else f"{e.seen} → {e.next_step}"]
+            for e in found.systems]  # fmt: skip
+    return f"{found.environment}:\n" + grid(["", "system", "what was seen"], rows)
+
+
+def validated(found: Validated) -> str:
+    """Return the mistakes, or how many files are right."""
+    if found.mistakes:
+        return "\n".join(f"✗ {mistake}" for mistake in found.mistakes)
+    return f"✓ {len(found.files)} files are right: {', '.join(found.files)}"
+
+
+def quarantine(found: Quarantine) -> str:
+    """Return what is in quarantine."""
+    lines = []
+    if found.lifted is not None:
+        lines.append(f"{found.lifted.model} {found.lifted.version} may be proposed to {found.environment} again.")
+    if not found.events:
+        return "\n".join([*lines, f"Nothing is in quarantine in {found.environment}."])
+    rows = [
+        [event.model, str(event.version), short(event.digest), f"{event.at:%Y-%m-%d %H:%M}", event.by, event.reason]
+        for event in found.events
+    ]
+    return "\n".join([*lines, grid(["model", "version", "digest", "since (UTC)", "by", "reason"], rows)])

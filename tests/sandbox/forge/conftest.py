@@ -1,0 +1,171 @@
+"""A real forge on a free port, and a person with a clone of its repository."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import github
+import httpx
+import pytest
+import uvicorn
+
+from bot.sandbox.actions.actions import Settings
+from bot.sandbox.forge.app import application, open_forge
+from bot.sandbox.forge.forge import Forge
+from bot.sandbox.forge.people import People, Person
+
+REPOSITORY = "acme/models"
+PEOPLE = {
+    "alex-token": Person(login="alex"),
+    "bot-token": Person(login="promobot[bot]", type="Bot"),
+    "reader-token": Person(login="robin", permission="read"),
+}
+
+
+def wait_until(holds: Callable[[], object], *, timeout_seconds: float = 20.0) -> None:
+    """Poll until ``holds`` is true; fail the test when it is not in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_seconds} s"
+        time.sleep(0.02)
+
+
+class Server:
+    """The forge served in a thread, and the ways in."""
+
+    def __init__(self, folder: Path, settings: Settings | None) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.folder = folder
+        self.forge: Forge = open_forge(
+            folder=folder, repository=REPOSITORY, server_url=self.url, people=People(PEOPLE), settings=settings
+        )
+        config = uvicorn.Config(application(self.forge), log_level="warning", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self._server.started)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    @property
+    def page(self) -> str:
+        return f"{self.url}/{REPOSITORY}"
+
+    def clone_url(self, token: str = "alex-token") -> str:
+        return f"{self.url.replace('://', f'://x-access-token:{token}@')}/{REPOSITORY}.git"
+
+    def api(self, token: str | None = "alex-token") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=f"{self.url}/api/v3/repos/{REPOSITORY}", headers=headers, timeout=20)
+
+    def as_pygithub(self, token: str = "alex-token") -> github.Github:
+        """PyGithub, without the pauses that it makes out of courtesy to the real GitHub."""
+        return github.Github(
+            base_url=f"{self.url}/api/v3",
+            auth=github.Auth.Token(token),
+            retry=0,
+            seconds_between_requests=0,
+            seconds_between_writes=0,
+        )
+
+
+class Clone:
+    """A work tree of a person, with git as that person uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def git(self, *arguments: str, ok: bool = True) -> str:
+        """What git said (both streams); ``ok=False``: it must have refused."""
+        who = ["-c", "user.name=Alex", "-c", "user.email=alex@example.com"]
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+        done = subprocess.run(
+            ["git", *who, *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) is ok, done.stdout
+        return done.stdout.strip()
+
+    def commit(self, message: str, files: dict[str, str]) -> str:
+        """Write files, commit them, and return the commit."""
+        for path, text in files.items():
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def branch(self, name: str, files: dict[str, str], *, message: str = "A change") -> str:
+        """Push a branch off main with one commit, and return the commit."""
+        self.git("checkout", "--quiet", "-B", name, "main")
+        commit = self.commit(message, files)
+        self.git("push", "--quiet", "origin", name)
+        self.git("checkout", "--quiet", "main")
+        return commit
+
+
+def clone_of(server: Server, folder: Path, *, token: str = "alex-token") -> Clone:
+    subprocess.run(["git", "clone", "--quiet", server.clone_url(token), str(folder)], check=True, capture_output=True)
+    return Clone(folder)
+
+
+def with_first_commit(server: Server, folder: Path, files: dict[str, str]) -> Clone:
+    clone = clone_of(server, folder)
+    clone.git("checkout", "--quiet", "-B", "main")
+    clone.commit("First", {"promotions/dev.yaml": "environment: dev\nmodels: {}\n", **files})
+    clone.git("push", "--quiet", "origin", "main")
+    return clone
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A forge that runs no workflows."""
+    server = Server(tmp_path / "forge", None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def clone(server: Server, tmp_path: Path) -> Clone:
+    return with_first_commit(server, tmp_path / "clone", {})
+
+
+@pytest.fixture
+def running_server(tmp_path: Path) -> Iterator[Server]:
+    """A forge that runs workflows."""
+    settings = Settings(
+        path=(str(Path(sys.executable).parent),),
+        env={"COLOUR": "green", "AWKWARD": "a 'b' \"c\" $d #e"},
+        secrets={"SLACK_TOKEN": "xoxb-secret"},
+        vars={"STAGE": "dev"},
+        bot_token="bot-token",
+    )
+    server = Server(tmp_path / "forge", settings)
+    server.start()
+    yield server
+    server.stop()
+
+
+def basic(token: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()}

@@ -1,0 +1,85 @@
+"""Git over HTTP, as people use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
+
+
+def test_what_one_person_pushes_another_clones(server: Server, clone: Clone, tmp_path: Path) -> None:
+    commit = clone.commit("Second", {"a.txt": "hello\n"})
+    clone.git("push", "origin", "main")
+
+    other = clone_of(server, tmp_path / "other", token="reader-token")
+
+    assert other.git("rev-parse", "HEAD") == commit
+    assert (other.folder / "a.txt").read_text() == "hello\n"
+
+
+def test_a_commit_is_fetched_by_its_sha_also_when_no_branch_has_it(
+    server: Server, clone: Clone, tmp_path: Path
+) -> None:
+    lost = clone.branch("feature", {"a.txt": "1\n"})
+    clone.git("push", "origin", "--delete", "feature")
+
+    other = clone_of(server, tmp_path / "other")
+    other.git("fetch", "--depth", "1", "origin", lost)
+
+    assert other.git("rev-parse", "FETCH_HEAD") == lost
+
+
+def test_force_with_lease_replaces_a_branch_only_if_nobody_else_pushed(
+    server: Server, clone: Clone, tmp_path: Path
+) -> None:
+    clone.branch("feature", {"a.txt": "1\n"})
+    other = clone_of(server, tmp_path / "other")
+    other.git("checkout", "--quiet", "feature")
+    theirs = other.commit("Theirs", {"b.txt": "1\n"})
+    other.git("push", "origin", "feature")
+
+    clone.git("checkout", "--quiet", "feature")
+    clone.git("commit", "--quiet", "--amend", "--message", "Mine")
+    assert "stale info" in clone.git("push", "--force-with-lease", "origin", "feature", ok=False)
+    clone.git("push", f"--force-with-lease=feature:{theirs}", "origin", "feature")
+
+
+def test_main_is_neither_rewritten_nor_deleted(clone: Clone) -> None:
+    clone.commit("Second", {"a.txt": "1\n"})
+    clone.git("push", "origin", "main")
+    clone.git("commit", "--quiet", "--amend", "--message", "Rewritten")
+
+    assert "GH006: Protected branch update failed" in clone.git("push", "--force", "origin", "main", ok=False)
+    assert "GH006: Protected branch update failed" in clone.git("push", "origin", "--delete", "main", ok=False)
+
+
+def test_refs_of_pull_requests_are_readable_and_not_writable(server: Server, clone: Clone) -> None:
+    head = clone.branch("feature", {"a.txt": "1\n"})
+    server.as_pygithub().get_repo(REPOSITORY).create_pull(base="main", head="feature", title="A", body="")
+
+    clone.git("fetch", "origin", "refs/pull/1/head")
+    assert clone.git("rev-parse", "FETCH_HEAD") == head
+    assert "hidden ref" in clone.git("push", "origin", "main:refs/pull/1/head", ok=False)
+
+
+def test_who_has_no_token_gets_401_and_who_may_only_read_cannot_push(
+    server: Server, clone: Clone, tmp_path: Path
+) -> None:
+    answer = httpx.get(f"{server.page}.git/info/refs?service=git-upload-pack")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Basic realm="GitHub"')
+
+    reader = clone_of(server, tmp_path / "reader", token="reader-token")
+    reader.commit("Not allowed", {"a.txt": "1\n"})
+    assert "403" in reader.git("push", "origin", "main", ok=False)
+    assert "not found" in clone.git("ls-remote", server.clone_url().replace("models", "others"), ok=False)
+
+
+def test_a_large_file_goes_through(server: Server, clone: Clone, tmp_path: Path) -> None:
+    # Git sends packs above 1 MB in chunks, without a Content-Length.
+    noise = "".join(f"{number * 7919 % 1000003:x}{number * 104729 % 999983:x}\n" for number in range(400_000))
+    clone.commit("Large", {"large.txt": noise})
+    clone.git("push", "origin", "main")
+
+    assert (clone_of(server, tmp_path / "other").folder / "large.txt").read_text() == noise

@@ -1,0 +1,239 @@
+"""Packages: what is written, that it is the same twice, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from onnx import TensorProto, helper
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from tritonclient.grpc import model_config_pb2
+
+from bot.domain.smoke import SmokeCases, Tensor, Tolerance
+from bot.errors import InvalidInput
+from bot.training import build_package, to_onnx
+from bot.training.package import read_package
+
+ROWS = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 0.5], [3.0, 1.0, 0.0], [4.0, 2.0, 1.0]], dtype=np.float32)
+LABELS = np.array([0, 0, 1, 1])
+
+
+def classifier(labels: Any = LABELS) -> LogisticRegression:
+    return LogisticRegression().fit(ROWS, labels)
+
+
+def answers(model: LogisticRegression) -> dict[str, Any]:
+    return {"label": model.predict(ROWS), "probabilities": model.predict_proba(ROWS)}
+
+
+def identity(*kinds: tuple[int, list[int | str | None]]) -> onnx.ModelProto:
+    """A graph that gives back each of its inputs: in0 → out0, …"""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [f"in{n}"], [f"out{n}"]) for n in range(len(kinds))],
+        "identity",
+        [helper.make_tensor_value_info(f"in{n}", kind, shape) for n, (kind, shape) in enumerate(kinds)],
+        [helper.make_tensor_value_info(f"out{n}", kind, shape) for n, (kind, shape) in enumerate(kinds)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def config_of(directory: Path) -> Any:
+    return text_format.Parse(directory.joinpath("config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def cases_of(directory: Path) -> SmokeCases:
+    return SmokeCases.from_json(directory.joinpath("smoke.json").read_text())
+
+
+def test_a_classifier_becomes_a_directory_that_triton_and_the_bot_understand(tmp_path: Path) -> None:
+    model = classifier()
+    package = build_package(model, tmp_path / "p", inputs=ROWS, answers=answers(model), max_batch_size=32)
+
+    assert read_package(tmp_path / "p") == package
+    assert [file.path for file in package.files] == ["config.pbtxt", "model.onnx", "smoke.json"]
+    assert [file.path for file in package.version_files] == ["model.onnx"]
+    config = config_of(tmp_path / "p")
+    assert (config.backend, config.max_batch_size) == ("onnxruntime", 32)
+    assert (config.name, config.HasField("version_policy")) == ("", False)  # publishing sets both
+    assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [("X", model_config_pb2.TYPE_FP32, [3])]
+    label, probabilities = config.output
+    assert (label.name, label.data_type, list(label.dims)) == ("label", model_config_pb2.TYPE_INT64, [1])
+    assert label.HasField("reshape") and not label.reshape.shape
+    assert (probabilities.name, list(probabilities.dims)) == ("probabilities", [2])
+    assert not probabilities.HasField("reshape")
+
+
+def test_each_row_is_a_case_and_all_together_one_more(tmp_path: Path) -> None:
+    model = classifier()
+    build_package(
+        model, tmp_path, inputs=ROWS, answers=answers(model), tolerance=Tolerance(0.01, 0.02), max_batch_size=3
+    )
+
+    smoke = cases_of(tmp_path)
+    assert smoke.tolerance == Tolerance(0.01, 0.02)
+    assert [case.name for case in smoke.cases] == ["row-0", "row-1", "row-2", "row-3", "batch-of-3"]
+    third, together = smoke.cases[2], smoke.cases[4]
+    assert third.inputs == (Tensor("X", "FP32", (1, 3), (3.0, 1.0, 0.0)),)
+    assert third.outputs[0] == Tensor("label", "INT64", (1, 1), (1,))
+    assert third.outputs[1].shape == (1, 2)
+    assert third.outputs[1].data == tuple(model.predict_proba(ROWS[2:3]).astype(np.float32)[0].tolist())
+    assert together.outputs[0] == Tensor("label", "INT64", (3, 1), (0, 0, 1))
+
+
+def test_the_same_model_and_samples_are_the_same_digest(tmp_path: Path) -> None:
+    first, again, other = classifier(), classifier(), classifier(LABELS[::-1])
+    one = build_package(first, tmp_path / "1", inputs=ROWS, answers=answers(first))
+    two = build_package(again, tmp_path / "2", inputs=ROWS, answers=answers(again))
+    from_onnx = build_package(to_onnx(first, ROWS), tmp_path / "3", inputs=ROWS, answers=answers(first))
+    different = build_package(other, tmp_path / "4", inputs=ROWS, answers=answers(other))
+
+    assert one == two == from_onnx
+    assert tmp_path.joinpath("1/package.json").read_bytes() == tmp_path.joinpath("2/package.json").read_bytes()
+    assert different.digest != one.digest
+    assert different.file("config.pbtxt") == one.file("config.pbtxt")
+
+
+def test_text_labels_and_a_regressor(tmp_path: Path) -> None:
+    words = classifier(np.array(["no", "no", "yes", "yes"]))
+    build_package(words, tmp_path / "words", inputs=ROWS, answers={"label": words.predict(ROWS)})
+    line = LinearRegression().fit(ROWS, LABELS)
+    build_package(line, tmp_path / "line", inputs={"X": ROWS}, answers=line.predict(ROWS))
+
+    assert config_of(tmp_path / "words").output[0].data_type == model_config_pb2.TYPE_STRING
+    assert cases_of(tmp_path / "words").cases[0].outputs == (Tensor("label", "BYTES", (1, 1), ("no",)),)
+    assert cases_of(tmp_path / "line").cases[0].outputs[0].shape == (1, 1)
+
+
+def test_every_datatype_and_several_inputs(tmp_path: Path) -> None:
+    model = identity(
+        (TensorProto.DOUBLE, ["N", 2, None]),
+        (TensorProto.INT8, [None]),
+        (TensorProto.BOOL, ["N", 1]),
+        (TensorProto.STRING, ["N", 1]),
+        (TensorProto.FLOAT16, ["N", 2]),
+    )
+    arrays = (
+        np.arange(8.0).reshape(2, 2, 2),
+        np.array([1, -2]),
+        np.array([[True], [False]]),
+        np.array([["ä"], ["b"]]),
+        np.array([[0.5, 1], [2, 3]]),
+    )
+    build_package(
+        model,
+        tmp_path,
+        inputs={f"in{n}": array for n, array in enumerate(arrays)},
+        answers={f"out{n}": array for n, array in enumerate(arrays)},
+        instances=2,
+        max_queue_delay_microseconds=300,
+    )
+
+    config = config_of(tmp_path)
+    assert [list(i.dims) for i in config.input] == [[2, -1], [1], [1], [1], [2]]
+    assert [i.HasField("reshape") for i in config.input] == [False, True, False, False, False]
+    assert config.instance_group[0].count == 2
+    assert config.dynamic_batching.max_queue_delay_microseconds == 300
+    second = cases_of(tmp_path).cases[1]
+    assert second.inputs == (
+        Tensor("in0", "FP64", (1, 2, 2), (4.0, 5.0, 6.0, 7.0)),
+        Tensor("in1", "INT8", (1, 1), (-2,)),
+        Tensor("in2", "BOOL", (1, 1), (False,)),
+        Tensor("in3", "BYTES", (1, 1), ("b",)),
+        Tensor("in4", "FP16", (1, 2), (2.0, 3.0)),
+    )
+    assert [t.data for t in second.outputs] == [t.data for t in second.inputs]
+
+
+def with_weights_elsewhere() -> onnx.ModelProto:
+    model = to_onnx(classifier(), ROWS)
+    weights = model.graph.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[1])
+    weights.data_location = TensorProto.EXTERNAL
+    return model
+
+
+def with_zipmap() -> onnx.ModelProto:
+    from skl2onnx import to_onnx as convert
+
+    return convert(classifier(), ROWS)
+
+
+FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "says"),
+    [
+        (lambda: identity((TensorProto.FLOAT, [1, 3])), {}, "model: in0: has the fixed batch size 1"),
+        (lambda: identity((TensorProto.FLOAT, [])), {}, "model: in0: has no shape with a batch dimension"),
+        (lambda: identity((TensorProto.BFLOAT16, ["N", 3])), {}, "is no tensor of a datatype that Triton serves"),
+        (with_zipmap, {}, "model: output_probability: is no tensor"),
+        (with_weights_elsewhere, {}, "model: keeps its weights in another file"),
+        (lambda: identity(FLOATS, FLOATS), {}, "inputs: must be named: in0, in1"),
+        (lambda: identity(FLOATS, FLOATS), {"inputs": {"in0": ROWS}, "answers": {"out0": ROWS}}, "lacks in1"),
+        (lambda: identity(FLOATS), {"inputs": {"X": ROWS}}, "inputs: the model has no X"),
+        (lambda: identity(FLOATS), {"inputs": ROWS[:, :2]}, r"inputs: in0: has the shape [4, 2] instead of [-1, 3]"),
+        (lambda: identity(FLOATS), {"inputs": ROWS[0]}, r"inputs: in0: has the shape [3] instead of [-1, 3]"),
+        (lambda: identity(FLOATS), {"inputs": ROWS + 0.1 * np.ones(3)}, "inputs: in0: has values that FP32 cannot"),
+        (
+            lambda: identity(FLOATS),
+            {"inputs": [["a", "b", "c"]]},
+            "inputs: in0: has the type <U1, the model's is FP32",
+        ),
+        (lambda: identity(FLOATS), {"answers": ROWS[:2]}, "have different numbers of rows: [2, 4]"),
+        (lambda: identity(FLOATS), {"answers": {}}, "answers: is empty"),
+        (lambda: identity(FLOATS), {"inputs": ROWS[:0], "answers": ROWS[:0]}, "have 0 rows instead of 1 to 256"),
+        (lambda: identity(FLOATS), {"max_batch_size": 0}, "max_batch_size: must be from 1"),
+        (lambda: identity(FLOATS), {"instances": 0}, "instances: must be from 1"),
+        (
+            lambda: identity((TensorProto.INT8, ["N", 3])),
+            {"inputs": ROWS.astype(np.int8), "answers": ROWS},
+            "answers: out0: has the type float32, the model's is INT8",
+        ),
+    ],
+)
+def test_what_cannot_be_served_or_checked_is_refused(
+    tmp_path: Path, model: Callable[[], onnx.ModelProto], arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        build_package(model(), tmp_path / "p", **({"inputs": ROWS, "answers": ROWS} | arguments))
+    assert says in str(refused.value)
+    assert not tmp_path.joinpath("p").exists()
+
+
+def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.joinpath("notes.txt").write_text("mine")
+    with pytest.raises(InvalidInput, match="is not empty"):
+        build_package(identity(FLOATS), tmp_path, inputs=ROWS, answers=ROWS)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda p: p.joinpath("model.onnx").write_bytes(b"x"), "model.onnx: is not what package.json lists"),
+        (lambda p: p.joinpath("notes.txt").write_text("x"), "lists other files than there are: notes.txt"),
+        (lambda p: p.joinpath("model.onnx").unlink(), "lists other files than there are: model.onnx"),
+        (lambda p: p.joinpath("package.json").unlink(), "package.json: cannot be read: No such file"),
+        (lambda p: p.joinpath("package.json").write_text(json.dumps({})), "not a package.json of format 1"),
+    ],
+)
+def test_a_package_that_was_touched_is_no_package(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
+    build_package(identity(FLOATS), tmp_path, inputs=ROWS, answers=ROWS)
+    spoil(tmp_path)
+    with pytest.raises(InvalidInput) as refused:
+        read_package(tmp_path)
+    assert says in str(refused.value)
+
+
+def test_importing_the_interface_loads_nothing_heavy() -> None:
+    script = "import bot.training, sys; print(*{'mlflow', 'numpy', 'onnx', 'sklearn', 'skl2onnx'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

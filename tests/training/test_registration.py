@@ -1,0 +1,235 @@
+"""Registering, against a real MLflow server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.errors import InvalidInput, Refused, Rejected, Unavailable
+from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
+from bot.training import Registration, register
+from bot.training.package import hash_file
+
+from .conftest import free_port
+
+NAMES = (f"model-{number}" for number in count(1))
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return train(RECIPES["better"])
+
+
+@pytest.fixture(scope="module")
+def package(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("package")
+    trained.package(directory)
+    return directory
+
+
+@pytest.fixture
+def model() -> str:
+    """A name that no other test registers anything under."""
+    return next(NAMES)
+
+
+@pytest.fixture
+def mlflow(mlflow_uri: str) -> Iterator[Any]:
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(mlflow_uri)
+    yield mlflow
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def client(mlflow: Any) -> Any:
+    return mlflow.MlflowClient()
+
+
+def versions(client: Any, model: str) -> list[int]:
+    return sorted(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
+
+
+def runs(client: Any, model: str) -> list[Any]:
+    experiment = client.get_experiment_by_name(model)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def test_what_was_registered_is_what_was_packaged(
+    client: Any, mlflow_uri: str, model: str, package: Path, tmp_path: Path
+) -> None:
+    told = {"depth": 3, "features": "all"}
+    registration = register(
+        package, model=model, metrics={"accuracy": 0.97}, params=told, tracking_uri=mlflow_uri, commit="c0ffee"
+    )
+
+    local = Package.from_json(package.joinpath(PACKAGE_FILE).read_bytes())
+    assert registration == Registration(model, 1, registration.run, local.digest, created=True)
+    version = client.get_model_version(model, "1")
+    assert (version.status, version.run_id) == ("READY", registration.run)
+    assert version.tags == {"promobot.digest": local.digest, "mlflow.source.git.commit": "c0ffee"}
+    run = client.get_run(registration.run)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"accuracy": 0.97})
+    assert run.data.params == {"depth": "3", "features": "all"}
+    assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
+
+    place = version.source.removeprefix(run.info.artifact_uri).strip("/")
+    there = {Path(file.path).name for file in client.list_artifacts(registration.run, place)}
+    ours = {file.path for file in local.files} | {PACKAGE_FILE}
+    assert ours <= there
+    assert there - ours == {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"}
+    assert there - ours <= MLFLOW_FILES
+
+    downloaded = Path(client.download_artifacts(registration.run, place, str(tmp_path)))
+    hashed = Package.of(hash_file(downloaded, name) for name in there - MLFLOW_FILES - {PACKAGE_FILE})
+    assert hashed.digest == registration.digest
+
+
+def test_mlflow_loads_the_version_both_ways_and_gives_the_frameworks_answers(
+    mlflow: Any, mlflow_uri: str, model: str, package: Path, trained: Trained
+) -> None:
+    import mlflow.onnx
+    import mlflow.pyfunc
+
+    register(package, model=model, metrics={}, tracking_uri=mlflow_uri)
+
+    graph = mlflow.onnx.load_model(f"models:/{model}/1")
+    assert graph.SerializeToString(deterministic=True) == package.joinpath("model.onnx").read_bytes()
+    loaded = mlflow.pyfunc.load_model(f"models:/{model}/1")
+    answer = loaded.predict({"X": trained.samples})
+    assert answer["label"].tolist() == trained.labels.tolist()
+    np.testing.assert_allclose(answer["probabilities"], trained.probabilities, rtol=1e-4, atol=1e-5)
+    [given] = loaded.metadata.signature.inputs.inputs
+    assert (given.name, given.type, given.shape) == ("X", np.dtype("float32"), (-1, 30))
+    label, probabilities = loaded.metadata.signature.outputs.inputs
+    assert (label.name, label.type, label.shape) == ("label", np.dtype("int64"), (-1,))
+    assert (probabilities.name, probabilities.type, probabilities.shape) == (
+        "probabilities",
+        np.dtype("float32"),
+        (-1, 2),
+    )
+
+
+def test_the_same_key_is_the_same_version(client: Any, mlflow_uri: str, model: str, package: Path) -> None:
+    key = 'manual__2026-01-01T00:00:00+00:00 "it\'s"'
+    first = register(package, model=model, metrics={"accuracy": 0.9}, key=key, tracking_uri=mlflow_uri)
+    again = register(package, model=model, metrics={"accuracy": 0.5}, key=key, tracking_uri=mlflow_uri)
+    other = register(package, model=model, metrics={"accuracy": 0.9}, key="another", tracking_uri=mlflow_uri)
+
+    assert again == Registration(model, 1, first.run, first.digest, created=False)
+    assert (other.version, other.created) == (2, True)
+    assert versions(client, model) == [1, 2]
+    assert {run.info.run_id: run.data.metrics["accuracy"] for run in runs(client, model)} == {
+        first.run: 0.9,
+        other.run: 0.9,
+    }
+
+
+def test_two_tasks_with_one_key_at_once_leave_one_version(
+    client: Any, mlflow_uri: str, model: str, package: Path
+) -> None:
+    def task(_: int) -> Registration:
+        return register(package, model=model, metrics={}, key="same", tracking_uri=mlflow_uri)
+
+    with ThreadPoolExecutor(4) as pool:
+        registered = list(pool.map(task, range(4)))
+
+    assert {(one.version, one.run) for one in registered} == {(registered[0].version, registered[0].run)}
+    assert versions(client, model) == [registered[0].version]
+    assert sum(one.created for one in registered) == 1
+
+
+def test_without_a_key_each_call_is_a_version(client: Any, mlflow_uri: str, model: str, package: Path) -> None:
+    for number in (1, 2):
+        assert register(package, model=model, metrics={}, tracking_uri=mlflow_uri).version == number
+    assert versions(client, model) == [1, 2]
+
+
+def test_a_run_of_the_caller_stays_open(client: Any, mlflow: Any, model: str, package: Path) -> None:
+    mlflow.set_experiment(model)
+    with mlflow.start_run() as run:
+        mlflow.log_metric("epochs", 3)
+        registration = register(package, model=model, metrics={"accuracy": 0.9}, run=run.info.run_id)
+        assert client.get_run(run.info.run_id).info.status == "RUNNING"
+
+    assert registration.run == run.info.run_id
+    assert client.get_run(run.info.run_id).data.metrics == {"epochs": 3, "accuracy": 0.9}
+    assert len(runs(client, model)) == 1
+
+
+def test_a_run_stands_for_one_package(
+    client: Any, mlflow: Any, mlflow_uri: str, model: str, package: Path, tmp_path: Path
+) -> None:
+    train(RECIPES["weak"]).package(tmp_path)
+    first = register(package, model=model, metrics={"accuracy": 0.97}, tracking_uri=mlflow_uri)
+    with pytest.raises(Refused, match=f"run {first.run} has the metrics of version 1 of {model}"):
+        register(tmp_path, model=model, metrics={"accuracy": 0.87}, tracking_uri=mlflow_uri, run=first.run)
+    assert client.get_run(first.run).data.metrics == {"accuracy": 0.97}
+    assert versions(client, model) == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), "good", None])
+def test_a_metric_that_is_no_finite_number_is_refused_before_anything_happens(
+    client: Any, mlflow_uri: str, model: str, package: Path, value: Any
+) -> None:
+    with pytest.raises(InvalidInput, match=r"^metrics: f1: is (no number: |nan|-?inf)"):
+        register(package, model=model, metrics={"accuracy": 0.9, "f1": value}, tracking_uri=mlflow_uri)
+    assert client.search_registered_models(f"name = '{model}'") == []
+    assert runs(client, model) == []
+
+
+@pytest.mark.parametrize("name", ["Churn", "../churn", "churn-shadow", ""])
+def test_a_name_that_cannot_be_served_is_refused(mlflow_uri: str, package: Path, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        register(package, model=name, metrics={}, tracking_uri=mlflow_uri)
+
+
+def test_a_package_that_was_touched_is_not_registered(
+    client: Any, mlflow_uri: str, model: str, trained: Trained, tmp_path: Path
+) -> None:
+    trained.package(tmp_path)
+    tmp_path.joinpath("smoke.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"smoke\.json: is not what package\.json lists"):
+        register(tmp_path, model=model, metrics={}, tracking_uri=mlflow_uri)
+    assert client.search_registered_models(f"name = '{model}'") == []
+
+
+def test_what_mlflow_refuses_ends_the_run_as_failed(client: Any, mlflow_uri: str, model: str, package: Path) -> None:
+    with pytest.raises(Rejected, match=r"MLflow: .*depth\?"):
+        register(package, model=model, metrics={}, params={"depth?": 3}, tracking_uri=mlflow_uri)
+    assert [run.info.status for run in runs(client, model)] == ["FAILED"]
+    assert versions(client, model) == []
+
+
+def test_an_mlflow_that_is_away_is_worth_trying_again(
+    package: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unavailable, match="MLflow: "):
+        register(package, model=model, metrics={}, tracking_uri=f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_recipe_is_registered_with_what_was_measured(client: Any, mlflow_uri: str, model: str) -> None:
+    registration = register_recipe("first", mlflow_uri, model, key="story")
+    run = client.get_run(registration.run)
+    assert set(run.data.metrics) == {"accuracy", "f1", "roc_auc", "log_loss"}
+    assert run.data.params["recipe"] == "first"
+    assert register_recipe("first", mlflow_uri, model, key="story").created is False
+
+
+def test_the_command_prints_one_json_document(
+    mlflow_uri: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["weak", "--tracking-uri", mlflow_uri, "--model", model]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.items() >= {"model": model, "version": 1, "created": True}.items()
