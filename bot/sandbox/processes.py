@@ -2,7 +2,8 @@
 
 Each has a record in ``DIR/pids`` (mode 600, since it holds the environment variables that a restart needs) and its
 output in ``DIR/logs/<name>.log``. A record names the process by its id *and* by when it started, so that nothing is
-ever signalled that merely got the same id later. Every process leads a session of its own: Ctrl-C in the terminal
+ever signalled that merely got the same id later; one whose starter died before it could write the record is known by
+an environment variable. Every process leads a session of its own: Ctrl-C in the terminal
 does not reach it by itself, and whatever it started is found by that session.
 """
 
@@ -35,6 +36,8 @@ STOP_DEADLINE_SECONDS = 10.0
 JOIN_SECONDS = 30.0
 LOG_LINES_SHOWN = 15
 LOWEST_PORT = 15_000
+MARK = "PROMOBOT_SANDBOX_PART"
+"""Environment variable that tells whose process one is: ``DIRECTORY=NAME``."""
 OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_")
 """What a person has set for their real platform begins like this; nothing of it may reach a sandbox."""
 
@@ -124,6 +127,7 @@ class Processes:
     def __init__(self, directory: Path) -> None:
         self._records = directory / "pids"
         self._logs = directory / "logs"
+        self._directory = directory.resolve()
         self._starting = threading.Lock()
         self._closed = False
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -149,7 +153,7 @@ class Processes:
                 child = subprocess.Popen(
                     part.command,
                     cwd=CODE,  # so that "python -m bot.…" runs the code that this is, whatever is installed
-                    env={**inherited_variables(), **part.variables},
+                    env={**inherited_variables(), **part.variables, MARK: f"{self._directory}={part.name}"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -190,7 +194,7 @@ class Processes:
 
     def living(self) -> list[Process]:
         """Return the processes that still live."""
-        living = self._living(self.recorded())
+        living = self._living([*self.recorded(), *self._unrecorded()])
         return [process for process, pids in living.items() if pids]
 
     def stop(self, processes: Iterable[Process] | None = None) -> list[str]:
@@ -198,7 +202,7 @@ class Processes:
 
         Their records go too. Safe to run twice.
         """
-        stopping = self.recorded() if processes is None else list(processes)
+        stopping = [*self.recorded(), *self._unrecorded()] if processes is None else list(processes)
         lived = self.halt(stopping)
         for process in stopping:
             self._record(process.part.name).unlink(missing_ok=True)
@@ -228,6 +232,20 @@ class Processes:
     def log(self, name: str) -> Path:
         """Return the file that a part writes its output to."""
         return self._logs / f"{name}.log"
+
+    def _unrecorded(self) -> list[Process]:
+        """Return those that were started by somebody who was killed before the record was written."""
+        recorded = {process.pid for process in self.recorded()}
+        mark = f"{MARK}={self._directory}=".encode()
+        found = []
+        for stat in map(_stat_or_none, _process_ids()):
+            if stat is None or stat.pid != stat.session or stat.pid in recorded:
+                continue
+            for variable in _variables_of(stat.pid):
+                if variable.startswith(mark):
+                    part = Part(name=variable.removeprefix(mark).decode(), command=(), port=0)
+                    found.append(Process(part=part, pid=stat.pid, boot=_boot(), start_ticks=stat.start_ticks))
+        return found
 
     def _record(self, name: str) -> Path:
         return self._records / f"{name}.json"
@@ -348,6 +366,14 @@ def _stat_or_none(pid: int) -> _Stat | None:
         return _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _variables_of(pid: int) -> list[bytes]:
+    """Return the environment of a process, as far as we may see it."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # ended since we looked, or somebody else's
+        return []
 
 
 def _process_ids() -> list[int]:

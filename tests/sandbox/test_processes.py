@@ -56,6 +56,18 @@ def test_what_a_process_started_goes_with_it_even_when_the_process_is_gone(ports
     assert not lives(child)
 
 
+def test_one_whose_starter_died_before_it_wrote_the_record_is_found(ports: Ports, tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "one")
+    process = processes.start(server(ports))
+    processes.wait_until_ready(process)
+    (tmp_path / "one/pids/web.json").unlink()
+
+    assert Processes(tmp_path / "on").stop() == []
+    assert [found.pid for found in Processes(tmp_path / "one").living()] == [process.pid]
+    assert Processes(tmp_path / "one").stop() == ["web"]
+    assert not lives(process.pid)
+
+
 def test_one_that_ignores_sigterm_is_killed(ports: Ports, tmp_path: Path) -> None:
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{SERVER}"
     processes = Processes(tmp_path)
@@ -69,14 +81,16 @@ def test_a_process_that_merely_has_the_id_now_is_left_alone(ports: Ports, tmp_pa
     processes = Processes(tmp_path)
     process = processes.start(server(ports))
     processes.wait_until_ready(process)
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+    processes.halt([process])
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
         record = tmp_path / "pids" / "web.json"
         record.write_text(json.dumps({**json.loads(record.read_text()), "pid": stranger.pid}))
         assert Processes(tmp_path).stop() == []
         assert lives(stranger.pid)
+    finally:
         stranger.kill()
-    processes.stop([process])
-    assert not lives(process.pid)
+        stranger.wait()
 
 
 def test_one_that_ends_is_named_with_the_end_of_its_log(ports: Ports, tmp_path: Path) -> None:
