@@ -3,8 +3,8 @@
 Each has a record in ``DIR/pids`` (mode 600, since it holds the environment variables that a restart needs) and its
 output in ``DIR/logs/<name>.log``. A record names the process by its id *and* by when it started, so that nothing is
 ever signalled that merely got the same id later; one whose starter died before it could write the record is known by
-an environment variable. Every process leads a session of its own: Ctrl-C in the terminal
-does not reach it by itself, and whatever it started is found by that session.
+its output. Every process leads a session of its own: Ctrl-C in the terminal does not reach it by itself, and whatever
+it started is found by that session.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ STOP_DEADLINE_SECONDS = 10.0
 JOIN_SECONDS = 30.0
 LOG_LINES_SHOWN = 15
 LOWEST_PORT = 15_000
-MARK = "PROMOBOT_SANDBOX_PART"
-"""Environment variable that tells whose process one is: ``DIRECTORY=NAME``."""
 OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_")
 """What a person has set for their real platform begins like this; nothing of it may reach a sandbox."""
 
@@ -126,8 +124,7 @@ class Processes:
 
     def __init__(self, directory: Path) -> None:
         self._records = directory / "pids"
-        self._logs = directory / "logs"
-        self._directory = directory.resolve()
+        self._logs = directory.resolve() / "logs"
         self._starting = threading.Lock()
         self._closed = False
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -153,7 +150,7 @@ class Processes:
                 child = subprocess.Popen(
                     part.command,
                     cwd=CODE,  # so that "python -m bot.…" runs the code that this is, whatever is installed
-                    env={**inherited_variables(), **part.variables, MARK: f"{self._directory}={part.name}"},
+                    env={**inherited_variables(), **part.variables},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -234,17 +231,19 @@ class Processes:
         return self._logs / f"{name}.log"
 
     def _unrecorded(self) -> list[Process]:
-        """Return those that were started by somebody who was killed before the record was written."""
+        """Return those that were started by somebody who was killed before the record was written.
+
+        What tells them is their output, which goes to our log from the moment on in which they have a session.
+        """
         recorded = {process.pid for process in self.recorded()}
-        mark = f"{MARK}={self._directory}=".encode()
         found = []
         for stat in map(_stat_or_none, _process_ids()):
             if stat is None or stat.pid != stat.session or stat.pid in recorded:
                 continue
-            for variable in _variables_of(stat.pid):
-                if variable.startswith(mark):
-                    part = Part(name=variable.removeprefix(mark).decode(), command=(), port=0)
-                    found.append(Process(part=part, pid=stat.pid, boot=_boot(), start_ticks=stat.start_ticks))
+            output = _output_of(stat.pid)
+            if output is not None and output.parent == self._logs:
+                part = Part(name=output.stem, command=(), port=0)
+                found.append(Process(part=part, pid=stat.pid, boot=_boot(), start_ticks=stat.start_ticks))
         return found
 
     def _record(self, name: str) -> Path:
@@ -368,12 +367,12 @@ def _stat_or_none(pid: int) -> _Stat | None:
         return None
 
 
-def _variables_of(pid: int) -> list[bytes]:
-    """Return the environment of a process, as far as we may see it."""
+def _output_of(pid: int) -> Path | None:
+    """Return the file that a process has as its standard output, as far as we may see it."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/fd/1").readlink()
     except OSError:  # ended since we looked, or somebody else's
-        return []
+        return None
 
 
 def _process_ids() -> list[int]:
