@@ -172,9 +172,7 @@ def _promote(arguments: argparse.Namespace) -> Answer:
     if name is None:
         from bot.errors import InvalidInput
 
-        raise InvalidInput(
-            f"{settings.path_of(target.environment)} has no promotes_from; say --from ENV", key="--from"
-        )
+        raise InvalidInput("is not set", file=settings.path_of(target.environment), key="promotes_from")
     source = settings.load(_root(arguments), name)
     done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
     return Answer(done, terminal.proposed(done), done.exit_code)
