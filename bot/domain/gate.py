@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class MetricRule(BaseModel):
     """What one metric must satisfy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                {"required": [bound], "properties": {bound: {"type": "number"}}}
+                for bound in ("minimum", "maximum", "max_regression")
+            ]
+        },
+    )
 
     minimum: float | None = Field(default=None, description="the metric must be at least this")
     maximum: float | None = Field(default=None, description="the metric must be at most this")
