@@ -64,6 +64,14 @@ def _differences(one: Sequence[TensorSpec], other: Sequence[TensorSpec], what: s
 
 
 def _agree(one: TensorSpec | None, other: TensorSpec | None) -> bool:
-    if one is None or other is None or one.datatype != other.datatype or len(one.shape) != len(other.shape):
+    if one is None or other is None or one.datatype != other.datatype:
         return False
-    return all(a == b or -1 in (a, b) for a, b in zip(one.shape, other.shape, strict=True))
+    left, right = _without_trailing_ones(one.shape), _without_trailing_ones(other.shape)
+    return len(left) == len(right) and all(a == b or -1 in (a, b) for a, b in zip(left, right, strict=True))
+
+
+def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    # One value a row is [-1] to a training framework and [-1, 1] to Triton, which cannot say the former of a batch.
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

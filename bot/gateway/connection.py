@@ -235,6 +235,8 @@ class _Connection(asyncio.Protocol):
     # Called by the parser.
 
     def on_message_begin(self) -> None:
+        if self._answer is None or self._answer.done():
+            self._keep = False  # one answer too many: what follows could be taken for the next request's
         self._headers, self._body = [], []
 
     def on_header(self, name: bytes, value: bytes) -> None:

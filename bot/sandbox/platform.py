@@ -27,13 +27,24 @@ from typing import Any
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput, Refused
 from bot.sandbox import environments, mlflow, triton
-from bot.sandbox.processes import HOST, Part, Ports, Process, Processes, answers, run_at_once, write_private
+from bot.sandbox.processes import (
+    HOST,
+    POLL_SECONDS,
+    Part,
+    Ports,
+    Process,
+    Processes,
+    answers,
+    run_at_once,
+    write_private,
+)
 
 REPOSITORY = "promobot/models"
 OWNER = "alex"
 BOT = "promobot[bot]"
 PEOPLE = (OWNER, "sam", BOT)
 STAGING = "staging"
+LOCK_SECONDS = 30.0
 PARTS = frozenset({"forge", "mlflow", "slack", "triton", "gateway"})
 
 
@@ -297,6 +308,11 @@ class Sandbox:
         """
         directory = directory.resolve()
         stopped = Processes(directory).stop()
+        if (directory / "up.lock").exists():
+            # An ``up`` that still runs sees its parts end, and gives up; one that was killed may have had a process
+            # half started, which shares the lock until it is what it was to be. So whoever is left is seen now.
+            with _lock(directory, wait_seconds=LOCK_SECONDS):
+                stopped += Processes(directory).stop()
         for name in ("endpoints.json", "promobot.env"):
             (directory / name).unlink(missing_ok=True)
         return stopped
@@ -416,17 +432,32 @@ def _only_here(directory: Path) -> Iterator[None]:
             next_step="name a new directory",
         )
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (directory / "up.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another command is starting a sandbox in {directory}", next_step="wait for it") from None
+    with _lock(directory, wait_seconds=0):
         if Processes(directory).living():
             raise Refused(
                 f"a sandbox runs in {directory} already",
                 state="It was left as it is.",
                 next_step=f"promobot sandbox down --dir {shlex.quote(str(directory))}",
             )
+        yield
+
+
+@contextlib.contextmanager
+def _lock(directory: Path, *, wait_seconds: float) -> Iterator[None]:
+    """Hold the lock of everybody who starts or stops parts in the directory; raise Refused when another keeps it."""
+    deadline = time.monotonic() + wait_seconds
+    with (directory / "up.lock").open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Refused(
+                        f"another command is starting or stopping a sandbox in {directory}",
+                        next_step="wait for it, or end it with Ctrl-C",
+                    ) from None
+                time.sleep(POLL_SECONDS)
         yield
 
 
@@ -512,6 +543,7 @@ def _gateways(endpoints: Endpoints) -> Iterator[Part]:
                 gateway.name,
                 "bot.gateway",
                 *("--routes", str(routes), *tritons, "--host", HOST, "--port", str(port), "--name", gateway.name),
+                *("--environment", environment),
                 port=port,
                 ready_path="/v2/health/live",
                 variables={"PROMOBOT_RELOAD_TOKEN": endpoints.secrets.reload},

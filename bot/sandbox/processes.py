@@ -2,8 +2,9 @@
 
 Each has a record in ``DIR/pids`` (mode 600, since it holds the environment variables that a restart needs) and its
 output in ``DIR/logs/<name>.log``. A record names the process by its id *and* by when it started, so that nothing is
-ever signalled that merely got the same id later. Every process leads a session of its own: Ctrl-C in the terminal
-does not reach it by itself, and whatever it started is found by that session.
+ever signalled that merely got the same id later; one whose starter died before it could write the record is known by
+its output. Every process leads a session of its own: Ctrl-C in the terminal does not reach it by itself, and whatever
+it started is found by that session.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Processes:
 
     def __init__(self, directory: Path) -> None:
         self._records = directory / "pids"
-        self._logs = directory / "logs"
+        self._logs = directory.resolve() / "logs"
         self._starting = threading.Lock()
         self._closed = False
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -190,7 +191,7 @@ class Processes:
 
     def living(self) -> list[Process]:
         """Return the processes that still live."""
-        living = self._living(self.recorded())
+        living = self._living([*self.recorded(), *self._unrecorded()])
         return [process for process, pids in living.items() if pids]
 
     def stop(self, processes: Iterable[Process] | None = None) -> list[str]:
@@ -198,7 +199,7 @@ class Processes:
 
         Their records go too. Safe to run twice.
         """
-        stopping = self.recorded() if processes is None else list(processes)
+        stopping = [*self.recorded(), *self._unrecorded()] if processes is None else list(processes)
         lived = self.halt(stopping)
         for process in stopping:
             self._record(process.part.name).unlink(missing_ok=True)
@@ -228,6 +229,22 @@ class Processes:
     def log(self, name: str) -> Path:
         """Return the file that a part writes its output to."""
         return self._logs / f"{name}.log"
+
+    def _unrecorded(self) -> list[Process]:
+        """Return those that were started by somebody who was killed before the record was written.
+
+        What tells them is their output, which goes to our log from the moment on in which they have a session.
+        """
+        recorded = {process.pid for process in self.recorded()}
+        found = []
+        for stat in map(_stat_or_none, _process_ids()):
+            if stat is None or stat.pid != stat.session or stat.pid in recorded:
+                continue
+            output = _output_of(stat.pid)
+            if output is not None and output.parent == self._logs:
+                part = Part(name=output.stem, command=(), port=0)
+                found.append(Process(part=part, pid=stat.pid, boot=_boot(), start_ticks=stat.start_ticks))
+        return found
 
     def _record(self, name: str) -> Path:
         return self._records / f"{name}.json"
@@ -347,6 +364,14 @@ def _stat_or_none(pid: int) -> _Stat | None:
     try:
         return _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _output_of(pid: int) -> Path | None:
+    """Return the file that a process has as its standard output, as far as we may see it."""
+    try:
+        return Path(f"/proc/{pid}/fd/1").readlink()
+    except OSError:  # ended since we looked, or somebody else's
         return None
 
 

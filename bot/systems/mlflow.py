@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -21,7 +22,6 @@ import requests
 import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.models.model import Model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
@@ -148,10 +148,9 @@ class Registry:
         """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
         with self._errors(f"read the signature of {version.model} {version.version}"):
             text = self.read(version, "MLmodel").decode()
-            signature = Model.from_dict(yaml.safe_load(text)).signature
-        if signature is None or signature.inputs is None or signature.outputs is None:
-            return None
-        inputs, outputs = _tensors(signature.inputs), _tensors(signature.outputs)
+        # Read as documented in MLflow's model format; its own parser needs pandas, which a runner lacks.
+        signature = (yaml.safe_load(text) or {}).get("signature") or {}
+        inputs, outputs = (_tensors(signature.get(part)) for part in ("inputs", "outputs"))
         return Signature(inputs, outputs) if inputs and outputs else None
 
     def alias(self, model: str, alias: str) -> int | None:
@@ -211,10 +210,15 @@ def _status(error: MlflowException) -> int:
     return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
 
 
-def _tensors(schema: Any) -> tuple[TensorSpec, ...]:
-    if not schema.is_tensor_spec():
+def _tensors(schema: str | None) -> tuple[TensorSpec, ...]:
+    columns = json.loads(schema) if schema else []
+    if any(column.get("type") != "tensor" for column in columns):
         return ()
     return tuple(
-        TensorSpec(spec.name or "", _NUMPY_TO_TRITON.get(spec.type.name, spec.type.name), tuple(spec.shape))
-        for spec in schema.inputs
+        TensorSpec(
+            column.get("name") or "",
+            _NUMPY_TO_TRITON.get(column["tensor-spec"]["dtype"], column["tensor-spec"]["dtype"]),
+            tuple(column["tensor-spec"]["shape"]),
+        )
+        for column in columns
     )

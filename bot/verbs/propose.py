@@ -118,8 +118,8 @@ def _put(settings: Environment, repository: Repository, facts: words.Facts, desi
         return Proposal(settings.environment, change.model, change.after.version, "stopped", reason=reason)
     edits = [Edit(change.section, change.model, change.after)]
     in_shadow = desired.shadow.get(change.model)
-    if change.section == "models" and in_shadow is not None and in_shadow.version <= change.after.version:
-        # What answers needs no shadow of itself or of something older.
+    if change.section == "models" and in_shadow is not None and in_shadow.digest == change.after.digest:
+        # What answers needs no shadow of itself.
         edits.append(Edit("shadow", change.model, None))
     proposed = put_proposal(
         settings,

@@ -58,6 +58,7 @@ class Item:
     steps: list[Step] = field(default_factory=list)
     problem: str = ""
     switched: bool = False
+    quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
 
@@ -376,6 +377,7 @@ class Rollout:
                 self._quarantine(change, change.before, words.was_rolled_back(change))
         elif item.to_blame and change.after is not None:
             self._quarantine(change, change.after, item.problem)
+            item.quarantined = True
             revert_url = self.make_git_follow(change)
         announced = self._record(item, current, delivered=True)
         message = words.message(announced, revert_url=revert_url)
@@ -410,6 +412,7 @@ class Rollout:
             criteria=tuple(criteria),
             steps=tuple(item.steps),
             problem=item.problem,
+            quarantined=item.quarantined,
         )
 
     def make_git_follow(self, change: Change) -> str:

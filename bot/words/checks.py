@@ -108,7 +108,8 @@ def comment(
         parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
     else:
         parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
-        rest = [f"- {escape(problem)}" for problem in problems]
+        told = {job_did_not_succeed(result.check, "failure") for result in failed}
+        rest = [f"- {escape(problem)}" for problem in problems if problem not in told]
         if rest:
             parts.append("\n".join(rest))
     for change in proposed:
@@ -149,7 +150,7 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         budget = f"{latency.budget:g}" if latency.budget is not None else "–"
         row = (f"{latency.p50:.2f}", f"{latency.p95:.2f}", f"{latency.p99:.2f}", budget, str(latency.requests))
         text += "\n\n" + table(("p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), [row])
-    for result in results:
+    for result in (by_name[name] for name in CHECKS if name in by_name):
         count = sum(finding.passed for finding in result.findings)
         title = f"{CHECK_NAMES[result.check]}: {count} of {len(result.findings)} hold"
         text += "\n\n" + details(title, _findings(result))

@@ -180,8 +180,13 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)}: it is out of service."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
+        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+            return (
+                f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
+            )
         case "succeeded":
-            return f"{record.model} {version} is served in {record.environment}."
+            was = f" (was {record.before.version})" if record.before else ""
+            return f"{record.model} {version} is served in {record.environment}{was}."
         case "unconfirmed":
             return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
         case "put back":
@@ -223,7 +228,8 @@ def _state(record: DeploymentRecord) -> str:
     entry = record.in_service.section(record.section).get(record.model)
     what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
     verb = "listens" if record.section == "shadow" else "answers"
-    return f"{what} {verb} in {record.environment}"
+    held = f"; {short(record.after.digest)} is in quarantine there" if record.quarantined and record.after else ""
+    return f"{what} {verb} in {record.environment}{held}"
 
 
 def _section(text: str) -> dict[str, Any]:

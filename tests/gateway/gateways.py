@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from bot.domain.routes import Route, RouteTable, Target
 from bot.gateway import GatewaySettings, create_app
+from bot.sandbox.processes import Ports
 
 TOKEN = "the-reload-token"
 START_SECONDS = 20.0
@@ -27,12 +28,6 @@ START_SECONDS = 20.0
 # A client reads the machine's certificates when it is made, which takes longer than most tests: so one for all. It
 # keeps no connection: each request meets the gateway, and the version that it serves, anew.
 http_client = httpx.Client(timeout=20.0, limits=httpx.Limits(max_keepalive_connections=0))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def target(version: int, triton_model: str = "adder") -> Target:
@@ -127,7 +122,8 @@ def gateway_process(
     routes_file: Path, tritons: Sequence[str], *, arguments: Sequence[str] = ()
 ) -> Iterator[GatewayProcess]:
     """Run ``python -m bot.gateway`` until the block ends."""
-    port = free_port()
+    with Ports() as ports:
+        port = ports.take()
     log_file = routes_file.with_name(f"gateway-{port}.log")
     command = [sys.executable, "-m", "bot.gateway", "--routes", str(routes_file), "--port", str(port)]
     command += [part for triton in tritons for part in ("--triton", triton)]

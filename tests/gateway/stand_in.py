@@ -73,6 +73,7 @@ class StandIn:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.listen(0)
         return self
 
@@ -96,8 +97,16 @@ class StandIn:
         """Close every connection and accept no more."""
         self._run(self._close())
 
+    def say(self, unasked: bytes) -> None:
+        """Send bytes on every open connection."""
+        self._run(self._say(unasked))
+
     def _run(self, what):  # type: ignore[no-untyped-def]
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(SECONDS)
+
+    async def _say(self, unasked: bytes) -> None:
+        for writer in self._writers:
+            writer.write(unasked)
 
     async def _close(self) -> None:
         self._server.close()
@@ -109,6 +118,7 @@ class StandIn:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self._writers.add(writer)
         self.open += 1
         try:
             while (seen := await _read(reader)) is not None:
@@ -126,6 +136,7 @@ class StandIn:
         finally:
             self.open -= 1
             self._connections.discard(task)
+            self._writers.discard(writer)
             writer.transport.abort()
 
 

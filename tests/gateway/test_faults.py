@@ -160,18 +160,19 @@ def test_a_triton_that_hangs_altogether_delays_one_request(
     seconds: list[float] = []
 
     def ask() -> None:
-        for _ in range(10):
+        while time.monotonic() < deadline:
             started = time.monotonic()
             assert gateway.infer(1.0).status_code == 200
             seconds.append(time.monotonic() - started)
 
+    deadline = time.monotonic() + 1.5
     clients = [threading.Thread(target=ask) for _ in range(4)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    assert len(seconds) == 40
-    assert sum(taken > 0.4 for taken in seconds) <= 4, "one at a time tries it again, the others go round"
+    assert len(seconds) > 40
+    assert sum(taken > 0.4 for taken in seconds) <= 3, "one at a time tries it again, the others go round"
 
 
 def test_a_triton_that_lost_its_models_is_gone_around(
@@ -273,6 +274,13 @@ def test_what_nobody_asked_for_never_becomes_an_answer(
     gateway = start_gateway(triton.url, routes=table(1, target(7)))
     for number in range(1, 6):
         assert gateway.infer(1.0).text == f"answer to {number}"
+    triton.behaviour = for_infer(lambda _: http(200, b"right") + b"HTTP/1.1 200 OK\r\n")  # half of another
+    assert [gateway.infer(1.0).text for _ in range(3)] == ["right"] * 3
+    triton.behaviour = answer_well
+    assert gateway.infer(1.0).status_code == 200
+    triton.say(http(200, b"wrong"))
+    wait_for(lambda: triton.open == 0)
+    assert gateway.infer(1.0).json()["model_version"] == "7"
 
 
 def test_requests_in_flight_are_finished_before_the_gateway_ends(

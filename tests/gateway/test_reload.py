@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from bot.domain.routes import RouteTable
+from bot.gateway import GatewaySettings
 from tests.gateway.conftest import StartGateway, StartProcess
-from tests.gateway.gateways import TOKEN, RunningGateway, http_client, table, target
+from tests.gateway.gateways import TOKEN, RunningGateway, http_client, running_gateway, table, target, write_routes
 from tests.gateway.triton import RunningTriton
 
 
@@ -17,6 +19,16 @@ from tests.gateway.triton import RunningTriton
 def gateway(start_gateway: StartGateway, triton_server: RunningTriton) -> RunningGateway:
     """A gateway that serves version 1 at generation 5."""
     return start_gateway(triton_server.url, routes=table(5, target(1)))
+
+
+@pytest.fixture(scope="module")
+def stubborn(tmp_path_factory: pytest.TempPathFactory, triton_server: RunningTriton) -> Iterator[RunningGateway]:
+    """The same for tests that are refused, one after the other: it must go on as it is."""
+    routes_file = tmp_path_factory.mktemp("routes") / "routes.json"
+    write_routes(routes_file, table(5, target(1)))
+    settings = GatewaySettings(routes_file, (triton_server.url,), reload_token=TOKEN, reload_timeout_seconds=0.3)
+    with running_gateway(settings) as gateway:
+        yield gateway
 
 
 def version_that_answers(gateway: RunningGateway) -> str:
@@ -61,11 +73,11 @@ def test_reloading_what_is_served_changes_nothing(gateway: RunningGateway) -> No
         {"Authorization": b"Bearer \xff\xfe"},
     ],
 )
-def test_a_reload_needs_the_token(gateway: RunningGateway, headers: dict[str, str]) -> None:
-    gateway.write(table(6, target(2)))
-    answer = http_client.post(f"{gateway.url}/reload", json={"generation": 6}, headers=headers)
+def test_a_reload_needs_the_token(stubborn: RunningGateway, headers: dict[str, str]) -> None:
+    stubborn.write(table(6, target(2)))
+    answer = http_client.post(f"{stubborn.url}/reload", json={"generation": 6}, headers=headers)
     assert answer.status_code == 401
-    assert_unchanged(gateway)
+    assert_unchanged(stubborn)
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer None", ""])
@@ -82,10 +94,10 @@ def test_without_a_token_nobody_may_reload(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"{}", b'{"generation": "6"}', b'{"generation": true}', b'{"generation": 0}']
 )
-def test_the_body_names_the_expected_generation(gateway: RunningGateway, body: bytes) -> None:
-    answer = http_client.post(f"{gateway.url}/reload", content=body, headers={"Authorization": f"Bearer {TOKEN}"})
+def test_the_body_names_the_expected_generation(stubborn: RunningGateway, body: bytes) -> None:
+    answer = http_client.post(f"{stubborn.url}/reload", content=body, headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 422
-    assert_unchanged(gateway)
+    assert_unchanged(stubborn)
 
 
 @pytest.mark.parametrize(
@@ -103,21 +115,21 @@ def test_the_body_names_the_expected_generation(gateway: RunningGateway, body: b
     ids=["older", "not-there-yet", "environment", "same-generation", "version", "model", "broken", "format"],
 )
 def test_a_table_that_contradicts_is_refused(
-    gateway: RunningGateway, text: RouteTable | str, generation: int, status: int, words: str
+    stubborn: RunningGateway, text: RouteTable | str, generation: int, status: int, words: str
 ) -> None:
-    gateway.write(text)
-    answer = gateway.reload(generation)
+    stubborn.write(text)
+    answer = stubborn.reload(generation)
     assert answer.status_code == status
     assert words in answer.json()["error"]
-    assert_unchanged(gateway)
+    assert_unchanged(stubborn)
 
 
-def test_a_missing_file_is_refused_and_changes_nothing(gateway: RunningGateway) -> None:
-    gateway.routes_file.unlink()
-    answer = gateway.reload(6)
+def test_a_missing_file_is_refused_and_changes_nothing(stubborn: RunningGateway) -> None:
+    stubborn.routes_file.unlink(missing_ok=True)
+    answer = stubborn.reload(6)
     assert answer.status_code == 409
     assert "is missing" in answer.json()["error"]
-    assert_unchanged(gateway)
+    assert_unchanged(stubborn)
 
 
 def test_a_reload_waits_until_the_file_system_shows_the_generation(

@@ -70,7 +70,7 @@ def test_a_shadow_that_hangs_slows_no_live_answer(gateway: RunningGateway, trito
     assert slowest < 0.5, "one copy hangs for 2 s"
     assert len(copies(triton)) <= 16, "no more are in flight than the budget allows"
     wait_for(lambda: counts(gateway)["failed"] == counts(gateway)["sent"])
-    assert counts(gateway)["sent"] >= 8
+    assert 8 <= counts(gateway)["sent"] <= 16, "what exceeds the budget is not even begun"
     assert counts(gateway)["sent"] + counts(gateway)["dropped"] == 100
     assert counts(gateway)["answered"] == 0
 

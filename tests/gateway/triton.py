@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import pytest
 
-from tests.gateway.gateways import free_port, http_client, wait_until_live
+from bot.sandbox import environments, triton
+from bot.sandbox.processes import Ports
+from tests.gateway.gateways import http_client, wait_until_live
 
 CONFIG = """\
 backend: "onnxruntime"
@@ -49,48 +50,27 @@ def publish_adder(directory: Path, *, versions: Sequence[int]) -> None:
 
 @contextmanager
 def running_triton(repository: Path) -> Iterator[RunningTriton]:
-    """Run Triton on ``repository`` in explicit mode until the block ends."""
-    environment = _environment()
-    server = next(environment.glob("lib/python3*/site-packages/pytriton/tritonserver"))
-    home = next(
-        line.partition("=")[2].strip()
-        for line in (environment / "pyvenv.cfg").read_text().splitlines()
-        if line.startswith("home")
-    )
-    port = free_port()
-    command = [server / "bin" / "tritonserver", f"--model-repository={repository}"]
-    command += [f"--backend-directory={server / 'backends'}", "--model-control-mode=explicit"]
-    command += ["--http-address=127.0.0.1", f"--http-port={port}", "--allow-grpc=false", "--allow-metrics=false"]
-    log_file = repository.with_name("triton.log")
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={
-                **os.environ,
-                # The embedded interpreter finds its packages through the first python on PATH.
-                "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-                "LD_LIBRARY_PATH": str(Path(home).parent / "lib"),
-                "PYTHONPATH": str(server.parent.parent),
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
+    """Run the sandbox's Triton on ``repository`` until the block ends; it has loaded nothing."""
+    with Ports() as ports:
+        part = triton.part(
+            "triton",
+            environment=environments.triton(progress=print),
+            model_repository=repository,
+            http_port=ports.take(),
+            grpc_port=ports.take(),
         )
-    try:
-        wait_until_live(f"http://127.0.0.1:{port}", process, log_file)
-        yield RunningTriton(f"http://127.0.0.1:{port}", process)
-    finally:
-        process.terminate()
+        log_file = repository.with_name("triton.log")
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                part.command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **part.variables}
+            )
         try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _environment() -> Path:
-    """Return the virtual environment that holds Triton (see the recipe in the documentation of the sandbox)."""
-    named = os.environ.get("PROMOBOT_TRITON_ENVIRONMENT", "")
-    if not named:
-        pytest.skip("PROMOBOT_TRITON_ENVIRONMENT names no environment with Triton")
-    return Path(named)
+            wait_until_live(f"http://127.0.0.1:{part.port}", process, log_file)
+            yield RunningTriton(f"http://127.0.0.1:{part.port}", process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,133 @@
+"""The content of the sandbox's repository: this project's own files, with environments that name the sandbox's ports.
+
+It is put into the bare repository directly, as a repository's history is there before anybody works with it: nothing
+is pushed, so no workflow runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from bot.errors import InvalidInput
+from bot.sandbox.platform import STAGING, Endpoints
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONTENT = ("bot", ".github", "pyproject.toml", "requirements.lock", "README.md")
+MODEL = "churn"
+
+GATES = {
+    MODEL: {
+        "on_miss": "shadow",
+        "latency_budget_milliseconds": 250,
+        "metrics": {
+            "accuracy": {"minimum": 0.90, "max_regression": 0.01},
+            "roc_auc": {"minimum": 0.90, "max_regression": 0.01},
+            "log_loss": {"maximum": 0.40, "lower_is_better": True},
+        },
+    }
+}
+
+
+def seed(endpoints: Endpoints) -> None:
+    """Make the first commit of the sandbox's repository."""
+    if not (PROJECT / "pyproject.toml").is_file():
+        raise InvalidInput(
+            f"{PROJECT} is no checkout of promobot; the sandbox takes its workflows from there",
+            next_step="Clone the repository and install it with `pip install -e '.[sandbox]'`.",
+        )
+    with tempfile.TemporaryDirectory(prefix="promobot-seed-") as folder:
+        tree = Path(folder)
+        _copy_project(tree)
+        for environment in endpoints.triton:
+            _write(tree / f"manifests/environments/{environment}.yaml", _environment(endpoints, environment))
+            _write_text(
+                tree / f"promotions/{environment}.yaml",
+                f"# What {environment} serves. Merging a change of this file deploys it.\n"
+                f"environment: {environment}\nmodels: {{}}\nshadow: {{}}\n",
+            )
+        _commit(tree, endpoints.directory / "forge" / "repositories" / f"{endpoints.repository}.git")
+
+
+def clone(endpoints: Endpoints, directory: Path) -> None:
+    """Clone the repository as a person does, over HTTP."""
+    url = endpoints.clone_url.replace("://", f"://x-access-token:{endpoints.secrets.people['alex']}@", 1)
+    _git(directory.parent, "clone", "--quiet", url, str(directory))
+
+
+def _copy_project(tree: Path) -> None:
+    for name in CONTENT:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copy2(source, tree / name)
+    # A repository of promotions has no need of the project's own continuous integration.
+    (tree / ".github" / "workflows" / "ci.yml").unlink(missing_ok=True)
+
+
+def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
+    environments = list(endpoints.triton)
+    earlier = environments[: environments.index(environment)]
+    return {
+        "environment": environment,
+        "github": {
+            "repository": endpoints.repository,
+            "server_url": endpoints.forge,
+            "api_url": f"{endpoints.forge}/api/v3",
+        },
+        "mlflow": {"uri": endpoints.mlflow},
+        "staging": {
+            "triton": {"name": endpoints.triton_staging.name, "grpc": endpoints.triton_staging.grpc},
+            "share": _share(endpoints, STAGING),
+        },
+        "share": _share(endpoints, environment),
+        "tritons": [{"name": triton.name, "grpc": triton.grpc} for triton in endpoints.triton[environment]],
+        "gateways": [{"name": gateway.name, "url": gateway.url} for gateway in endpoints.gateway[environment]],
+        "records": str(endpoints.records),
+        "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api},
+        "gates": GATES,
+        **({"promotes_from": earlier[-1]} if earlier else {}),
+    }
+
+
+def _share(endpoints: Endpoints, environment: str) -> dict[str, str]:
+    return {
+        "model_repository": str(endpoints.model_repository(environment)),
+        "state": str(endpoints.state(environment)),
+    }
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    _write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _commit(tree: Path, repository: Path) -> None:
+    _git(tree, "init", "--quiet", "--initial-branch=main")
+    _git(tree, "add", "--all")
+    _git(tree, "commit", "--quiet", "--message", "A repository of promotions")
+    _git(tree, "push", "--quiet", str(repository), "HEAD:refs/heads/main")
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    identity = {
+        f"GIT_{role}_{what}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "alex"), ("EMAIL", "alex@example.com"))
+    }
+    environment = {**os.environ, **identity, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise InvalidInput(f"git {arguments[0]} failed: {done.stderr.strip()}", key=str(folder))

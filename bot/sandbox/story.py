@@ -1,0 +1,548 @@
+"""The demo: seven acts in which a model is released, improved, shadowed, refused, put back, promoted, rolled back.
+
+Everything goes the way it goes in a company. Versions are trained and registered for real, ``promobot`` is run as a
+person or a training job runs it, pull requests are merged over the forge's API, and the workflow files do the rest.
+Each act asserts what users get, from outside: through the gateways, on the pull request, in Slack, in the records.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from bot.domain.record import DeploymentRecord
+from bot.errors import PromobotError, Rejected
+from bot.sandbox import environments
+from bot.sandbox.platform import Endpoints, Sandbox
+from bot.sandbox.seed import MODEL, clone, seed
+from bot.words import terminal
+
+Say = Callable[[str], None]
+Found = TypeVar("Found")
+
+CHECKS_SECONDS = 120.0
+DEPLOY_SECONDS = 120.0
+REQUESTS_PER_SECOND = 60
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act, as it ended."""
+
+    number: int
+    title: str
+    passed: bool
+    seconds: float
+    seen: tuple[str, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """How the story ended."""
+
+    acts: tuple[Act, ...]
+    records: tuple[DeploymentRecord, ...]
+    seconds: float
+    directory: str
+    kept: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if every act ended as it must."""
+        return 0 if len(self.acts) == len(ACTS) and all(act.passed for act in self.acts) else 1
+
+    @property
+    def text(self) -> str:
+        """The outcome for a terminal: acts, the six criteria of each deployment, where to look."""
+        lines = [terminal.criteria(self.records), ""]
+        lines += [
+            f"{'✓' if act.passed else '✗'} Act {act.number}: {act.title} ({act.seconds:.0f} s)"
+            + (f"\n    {act.problem}" if act.problem else "")
+            for act in self.acts
+        ]
+        passed = sum(act.passed for act in self.acts)
+        lines.append(f"\n{passed} of {len(ACTS)} acts ended as they must, in {self.seconds:.0f} s.")
+        if self.kept:
+            lines.append(f"The sandbox is still running; `promobot sandbox down --dir {self.directory}` stops it.")
+        return "\n".join(lines)
+
+
+class NotAsItMust(Exception):
+    """The story does not go as it must; the message says what was expected and what was seen."""
+
+
+def tell(*, keep: bool, directory: Path | None, say: Say) -> Told:
+    """Tell the story in a sandbox of its own; stop the sandbox afterwards unless ``keep``."""
+    started = time.monotonic()
+    home = directory or Path(tempfile.mkdtemp(prefix="promobot-demo-"))
+    warming = threading.Thread(target=_import_training, daemon=True)
+    warming.start()
+    say(f"Starting the platform in {home}")
+    sandbox = Sandbox.up(home, progress=lambda line: say(f"  {line}"), seed=seed)
+    try:
+        warming.join()
+        story = Story(sandbox, say)
+        acts = story.play()
+        records = tuple(story.records())
+    finally:
+        if not keep:
+            Sandbox.down(home)
+            if directory is None:
+                shutil.rmtree(home, ignore_errors=True)
+    return Told(tuple(acts), records, time.monotonic() - started, str(home), keep)
+
+
+def _import_training() -> None:
+    # Takes seconds of imports, which pass while the platform starts.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow.onnx  # noqa: F401
+    import skl2onnx  # noqa: F401
+
+    from bot.sandbox import reference  # noqa: F401
+
+
+@dataclass
+class Story:
+    """The people of the story, and what they see."""
+
+    sandbox: Sandbox
+    say: Say
+    seen: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.endpoints: Endpoints = self.sandbox.endpoints
+        self.forge = Forge(self.endpoints)
+        self.checkout = self.endpoints.directory / "checkout"
+        clone(self.endpoints, self.checkout)
+        self.samples = _samples()
+
+    def play(self) -> list[Act]:
+        """Play the acts in order; stop at the first that does not end as it must."""
+        told: list[Act] = []
+        for number, (title, act) in enumerate(ACTS, start=1):
+            self.say(f"\nAct {number}: {title}")
+            started, self.seen, problem = time.monotonic(), [], ""
+            try:
+                act(self)
+            except (NotAsItMust, PromobotError, httpx.HTTPError) as error:
+                problem = f"{error}"
+                self.say(f"  ✗ {problem}")
+            told.append(Act(number, title, not problem, time.monotonic() - started, tuple(self.seen), problem))
+            if problem:
+                break
+        return told
+
+    # --- what people do ----------------------------------------------------------------------------------------
+
+    def train(self, recipe: str) -> int:
+        """Train and register; return the version."""
+        from bot.sandbox.reference import register_recipe
+
+        registered = register_recipe(recipe, self.endpoints.mlflow, MODEL)
+        self.see(f"trained “{recipe}” and registered it as {MODEL} {registered.version}")
+        return int(registered.version)
+
+    def promobot(self, *arguments: str) -> dict[str, Any]:
+        """Run promobot in the checkout, as a person or a training job does; return its JSON document."""
+        python = environments.runner_directory() / "bin" / "python"
+        done = subprocess.run(
+            [str(python), "-m", "bot", *arguments, "--json"],
+            cwd=self.checkout,
+            env={**os.environ, **self.endpoints.variables()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode not in (0, 1) or not done.stdout:
+            raise NotAsItMust(f"promobot {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        document: dict[str, Any] = json.loads(done.stdout)
+        if "error" in document:
+            raise NotAsItMust(f"promobot {' '.join(arguments)}: {document['error']}")
+        return document
+
+    def propose(self, version: int, environment: str) -> dict[str, Any]:
+        """Propose a version; return the pull request."""
+        proposed = self.promobot("propose", MODEL, str(version), "--env", environment)
+        expect(proposed["action"], "opened", "what propose did")
+        pull = self.forge.pull(proposed["pull_request"])
+        self.see(f"#{pull['number']} opened: {_first_line(pull['body'])}")
+        return pull
+
+    def see_checks(self, pull: dict[str, Any], *, conclusion: str = "success") -> dict[str, str]:
+        """Wait for the pull request's checks; expect the verdict; return all conclusions by name."""
+        found = self.forge.wait_for_checks(pull["head"]["sha"], expected={"READY", "Triton", "Smoke", "Verdict"})
+        expect(found["Verdict"], conclusion, f"the verdict on #{pull['number']} ({found})")
+        comments = [c for c in self.forge.comments(pull["number"]) if "promobot:checks" in c["body"]]
+        expect(len(comments), 1, "sticky comments")
+        self.see(f"checks: {_first_line(comments[0]['body'])}")
+        return found
+
+    def merge(self, pull: dict[str, Any], *, deploy: str = "success") -> None:
+        """Merge exactly what was checked, and wait for the deployment that it starts."""
+        commit = self.forge.merge(pull["number"], head=pull["head"]["sha"])
+        self.see(f"#{pull['number']} merged by alex")
+        conclusion = self.forge.wait_for_run("deploy.yml", commit)
+        expect(conclusion, deploy, f"the deploy run of #{pull['number']}")
+
+    def see(self, line: str) -> None:
+        """Note what was seen, and say it."""
+        self.seen.append(line)
+        self.say(f"  ✓ {line}")
+
+    # --- what people see ---------------------------------------------------------------------------------------
+
+    def ask(self, url: str, row: int = 0) -> tuple[str, list[float]]:
+        """Ask a gateway as a user does; return the version that answered, and the probabilities."""
+        answer = httpx.post(
+            f"{url}/v2/models/{MODEL}/infer", json={"inputs": [self.samples[row]]}, timeout=10, trust_env=False
+        )
+        answer.raise_for_status()
+        document = answer.json()
+        outputs = {output["name"]: output["data"] for output in document["outputs"]}
+        return document["model_version"], outputs["probabilities"]
+
+    def see_served(self, environment: str, version: int) -> None:
+        """Expect every gateway of the environment to answer with this version."""
+        answers = {gateway.name: self.ask(gateway.url)[0] for gateway in self.endpoints.gateway[environment]}
+        expect(answers, dict.fromkeys(answers, str(version)), f"who answers in {environment}")
+        self.see(f"version {version} answers through {', '.join(answers)}")
+
+    def routes(self, environment: str) -> dict[str, Any]:
+        """Return the routes in force on the environment's first gateway."""
+        answer = httpx.get(f"{self.endpoints.gateway[environment][0].url}/routes", timeout=10, trust_env=False)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def records(self) -> list[DeploymentRecord]:
+        """Return every deployment record, in the order of time."""
+        files = sorted(self.endpoints.records.glob("deployments/*/*.json"))
+        found = [DeploymentRecord.model_validate_json(file.read_text()) for file in files]
+        return sorted(found, key=lambda record: record.finished_at)
+
+    def last_record(self, environment: str) -> DeploymentRecord:
+        """Return the newest deployment record of the environment."""
+        return [record for record in self.records() if record.environment == environment][-1]
+
+    def see_succeeded(self, environment: str) -> DeploymentRecord:
+        """Expect the newest deployment to hold all six criteria."""
+        record = self.last_record(environment)
+        expect(record.outcome, "succeeded", f"the outcome of {record.id} ({record.problem})")
+        self.see(f"{record.id}: all six criteria hold")
+        return record
+
+    def slack_messages(self, key: str) -> list[dict[str, Any]]:
+        """Return the channel's messages about one deployment."""
+        answer = httpx.get(f"{self.endpoints.slack}/messages.json", timeout=10, trust_env=False)
+        answer.raise_for_status()
+        return [message for message in _messages(answer.json()) if _key_of(message) == key]
+
+
+# --- acts ---------------------------------------------------------------------------------------------------------
+
+
+def first_version(story: Story) -> None:
+    """Act 1."""
+    version = story.train("first")
+    pull = story.propose(version, "dev")
+    story.see_checks(pull)
+    story.merge(pull)
+    story.see_served("dev", version)
+    record = story.see_succeeded("dev")
+    expect(len(story.slack_messages(record.id)), 1, "messages in Slack")
+
+
+def better_version(story: Story) -> None:
+    """Act 2."""
+    version = story.train("better")
+    pull = story.propose(version, "dev")
+    story.see_checks(pull)
+    with Traffic(story) as traffic:
+        story.merge(pull)
+        traffic.go_on_for(1.0)
+    traffic.see_one_switch("1", str(version))
+    story.see_served("dev", version)
+    story.see_succeeded("dev")
+
+
+def weak_version(story: Story) -> None:
+    """Act 3."""
+    version = story.train("weak")
+    pull = story.propose(version, "dev")
+    expect("shadow" in pull["title"].lower(), True, f"a shadow proposal ({pull['title']})")
+    story.see_checks(pull)
+    before = story.ask(story.endpoints.gateway["dev"][0].url)
+    story.merge(pull)
+    for _ in range(20):
+        expect(story.ask(story.endpoints.gateway["dev"][0].url), before, "the live answer")
+    copies = _wait(lambda: _shadow_copies(story.routes("dev")), lambda count: count >= 20, seconds=10)
+    story.see(f"version {version} received {copies} copies; live answers did not change")
+    story.see_served("dev", 2)
+    story.see_succeeded("dev")
+
+
+def wrong_version(story: Story) -> None:
+    """Act 4."""
+    version = story.train("unscaled")
+    before = story.routes("dev")["generation"]
+    pull = story.propose(version, "dev")
+    found = story.see_checks(pull, conclusion="failure")
+    expect((found["READY"], found["Smoke"]), ("success", "failure"), "READY and Smoke")
+    expect(story.routes("dev")["generation"], before, "the generation of dev")
+    expect(_loaded(story.endpoints.triton_staging.http), [], "what staging has loaded afterwards")
+    story.see_served("dev", 2)
+    story.forge.close(pull["number"])
+    story.see(f"#{pull['number']} closed by alex; staging is as it was")
+
+
+def refused_reload(story: Story) -> None:
+    """Act 5."""
+    version = story.train("best")
+    pull = story.propose(version, "dev")
+    story.see_checks(pull)
+    gateway = story.endpoints.gateway["dev"][-1].name
+    # A secret that was rotated on one gateway, and that the bot does not have yet: it refuses the reload.
+    story.sandbox.restart(gateway, env={"PROMOBOT_RELOAD_TOKEN": "rotated-elsewhere"})
+    story.see(f"{gateway} has another reload token now")
+    story.merge(pull, deploy="failure")
+    story.see_served("dev", 2)
+    record = story.last_record("dev")
+    expect(record.outcome, "put back", f"the outcome of {record.id} ({record.problem})")
+    expect(len(story.slack_messages(record.id)), 1, "messages in Slack")
+    story.see(f"{record.id} was put back, and Slack was told once")
+    quarantined = story.promobot("quarantine", "list", "--env", "dev")["events"]
+    expect([event["version"] for event in quarantined], [version], "what is in quarantine")
+    reverts = [pull for pull in story.forge.open_pulls() if pull["head"]["ref"].startswith("promobot-revert/")]
+    expect([pull["user"]["login"] for pull in reverts], ["promobot[bot]"], "open reverts by the bot")
+    story.see(f"#{reverts[0]['number']} opened by the bot: {reverts[0]['title']}")
+    story.sandbox.restart(gateway, env={"PROMOBOT_RELOAD_TOKEN": story.endpoints.secrets.reload})
+    story.see_checks(reverts[0])
+    story.merge(reverts[0])
+    status = story.promobot("status", "--env", "dev")["environments"][0]
+    expect(status["differences"], [], "differences after the revert")
+    story.see_served("dev", 2)
+
+
+def to_production(story: Story) -> None:
+    """Act 6."""
+    promoted = story.promobot("promote", MODEL, "--to", "prod")
+    expect(promoted["action"], "opened", "what promote did")
+    pull = story.forge.pull(promoted["pull_request"])
+    story.see(f"#{pull['number']} opened: {pull['title']}")
+    story.see_checks(pull)
+    story.merge(pull)
+    story.see_served("prod", 2)
+    story.see_succeeded("prod")
+    digests = {
+        story.routes(environment)["models"][MODEL]["live"]["digest"] for environment in story.endpoints.gateway
+    }
+    expect(len(digests), 1, "digests in service")
+    story.see(f"dev and prod serve the same digest, {digests.pop()[:19]}")
+
+
+def rolled_back(story: Story) -> None:
+    """Act 7."""
+    done = story.promobot("rollback", MODEL, "--env", "dev", "--reason", "users complain", "--by", "alex")
+    pull = story.forge.pull(done["pull_request"])
+    story.see(f"#{pull['number']} opened: {pull['title']}")
+    story.see_checks(pull)
+    story.merge(pull)
+    story.see_served("dev", 1)
+    story.see_succeeded("dev")
+    story.see_served("prod", 2)
+
+
+ACTS: tuple[tuple[str, Callable[[Story], None]], ...] = (
+    ("version 1 is trained, proposed, checked, merged, deployed, served", first_version),
+    ("version 2 is better, and goes into service while clients ask", better_version),
+    ("version 3 misses the threshold, and goes to the shadow path", weak_version),
+    ("version 4 passes the gate but answers wrong on Triton: refused", wrong_version),
+    ("version 5 passes every check, but a gateway refuses the reload: put back", refused_reload),
+    ("version 2 is promoted from dev to prod, with the same digest", to_production),
+    ("a person rolls dev back to version 1", rolled_back),
+)
+
+
+# --- who asks, and what is looked at ------------------------------------------------------------------------------
+
+
+class Traffic:
+    """Clients of each of dev's gateways, one request after the other each, until told to stop."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._stop = threading.Event()
+        self._answers: dict[str, list[str]] = {gateway.name: [] for gateway in story.endpoints.gateway["dev"]}
+        self._seconds = 0.0
+        self._threads = [
+            threading.Thread(target=self._ask, args=(gateway.name, gateway.url))
+            for gateway in story.endpoints.gateway["dev"]
+        ]
+
+    def __enter__(self) -> Traffic:
+        self._started = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._seconds = time.monotonic() - self._started
+
+    def go_on_for(self, seconds: float) -> None:
+        """Let the clients ask a little longer, so that what comes after the switch is seen, too."""
+        time.sleep(seconds)
+
+    def see_one_switch(self, before: str, after: str) -> None:
+        """Expect no failure, the wanted rate, and exactly one change of version on each gateway."""
+        total = sum(len(answers) for answers in self._answers.values())
+        for gateway, answers in self._answers.items():
+            failed = [answer for answer in answers if not answer.isdecimal()]
+            expect(failed[:3], [], f"failed requests of {len(answers)} through {gateway}")
+            runs = [version for n, version in enumerate(answers) if n == 0 or answers[n - 1] != version]
+            expect(runs, [before, after], f"versions in the order of answers through {gateway}")
+        rate = total / self._seconds
+        if rate < 50:
+            raise NotAsItMust(f"clients asked {rate:.0f} times a second only; at least 50 are wanted")
+        self._story.see(f"{total} requests at {rate:.0f} a second: none failed, the version changed once")
+
+    def _ask(self, name: str, url: str) -> None:
+        body = {"inputs": [self._story.samples[0]]}
+        pause = len(self._threads) / REQUESTS_PER_SECOND
+        due = time.monotonic()
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post(f"{url}/v2/models/{MODEL}/infer", json=body)
+                    said = answer.json()["model_version"] if answer.is_success else f"HTTP {answer.status_code}"
+                except httpx.HTTPError as error:
+                    said = repr(error)
+                self._answers[name].append(str(said))
+                due += pause
+                self._stop.wait(max(0.0, due - time.monotonic()))
+
+
+class Forge:
+    """What a person does on the forge, over its API."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._client = httpx.Client(
+            base_url=f"{endpoints.forge}/api/v3/repos/{endpoints.repository}",
+            headers={"Authorization": f"Bearer {endpoints.secrets.people['alex']}"},
+            timeout=30,
+            trust_env=False,
+        )
+
+    def pull(self, number: int) -> dict[str, Any]:
+        """Return a pull request."""
+        found: dict[str, Any] = self._json("GET", f"/pulls/{number}")
+        return found
+
+    def open_pulls(self) -> list[dict[str, Any]]:
+        """Return all open pull requests."""
+        found: list[dict[str, Any]] = self._json("GET", "/pulls?state=open&per_page=100")
+        return found
+
+    def comments(self, number: int) -> list[dict[str, Any]]:
+        """Return the comments of a pull request."""
+        found: list[dict[str, Any]] = self._json("GET", f"/issues/{number}/comments?per_page=100")
+        return found
+
+    def merge(self, number: int, *, head: str) -> str:
+        """Merge a pull request if it is still at ``head``; return the new commit of main."""
+        return str(self._json("PUT", f"/pulls/{number}/merge", {"sha": head, "merge_method": "squash"})["sha"])
+
+    def close(self, number: int) -> None:
+        """Close a pull request without merging it."""
+        self._json("PATCH", f"/pulls/{number}", {"state": "closed"})
+
+    def wait_for_checks(self, commit: str, *, expected: set[str]) -> dict[str, str]:
+        """Wait until all these check runs are completed; return their conclusions by name."""
+
+        def look() -> dict[str, str]:
+            runs = self._json("GET", f"/commits/{commit}/check-runs?per_page=100")["check_runs"]
+            return {run["name"]: run["conclusion"] for run in runs if run["status"] == "completed"}
+
+        return _wait(look, lambda found: expected <= set(found), seconds=CHECKS_SECONDS)
+
+    def wait_for_run(self, workflow: str, commit: str) -> str:
+        """Wait until the workflow's run for the commit is completed; return its conclusion."""
+
+        def look() -> str:
+            runs = self._json("GET", f"/actions/workflows/{workflow}/runs?head_sha={commit}")["workflow_runs"]
+            done = [run for run in runs if run["status"] == "completed" and run["head_sha"] == commit]
+            return str(done[0]["conclusion"]) if done else ""
+
+        return _wait(look, bool, seconds=DEPLOY_SECONDS)
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        answer = self._client.request(method, path, json=body)
+        if answer.is_error:
+            raise Rejected(f"{method} {path}: HTTP {answer.status_code} {answer.text[:500]}", system="forge")
+        return answer.json()
+
+
+def expect(seen: object, wanted: object, what: str) -> None:
+    """Raise NotAsItMust unless what was seen is what was wanted."""
+    if seen != wanted:
+        raise NotAsItMust(f"{what}: {seen!r} was seen, {wanted!r} was expected")
+
+
+def _wait(look: Callable[[], Found], enough: Callable[[Found], bool], *, seconds: float) -> Found:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if enough(found):
+            return found
+        if time.monotonic() >= deadline:
+            raise NotAsItMust(f"after {seconds:g} s there was only: {found!r}")
+        time.sleep(0.2)
+
+
+def _samples() -> list[dict[str, Any]]:
+    from bot.sandbox.reference import RECIPES, train
+
+    rows = train(RECIPES["first"]).samples
+    return [
+        {"name": "X", "datatype": "FP32", "shape": [1, len(row)], "data": [float(value) for value in row]}
+        for row in rows
+    ]
+
+
+def _shadow_copies(routes: dict[str, Any]) -> int:
+    return int(routes["shadows"][MODEL]["sent"])
+
+
+def _loaded(triton_http: str) -> list[str]:
+    answer = httpx.post(f"{triton_http}/v2/repository/index", json={"ready": True}, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    return [f"{entry['name']} {entry['version']}" for entry in answer.json()]
+
+
+def _messages(document: Any) -> Iterator[dict[str, Any]]:
+    channels = document["channels"] if isinstance(document, dict) else document
+    for channel in channels:
+        yield from channel["messages"]
+
+
+def _key_of(message: dict[str, Any]) -> str:
+    return str((message.get("metadata") or {}).get("event_payload", {}).get("key", ""))
+
+
+def _first_line(markdown: str) -> str:
+    lines = [line for line in markdown.splitlines() if line.strip() and not line.startswith("<!--")]
+    return lines[0].replace("**", "").replace("\\", "") if lines else ""

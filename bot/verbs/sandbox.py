@@ -1,0 +1,62 @@
+"""``promobot sandbox`` and ``promobot demo``: the whole platform on one machine, and the story told in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.errors import Refused
+
+if TYPE_CHECKING:
+    from bot.sandbox.story import Told
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A sandbox that is up: the document of its ``endpoints.json``, and a table for people."""
+
+    endpoints: dict[str, Any]
+    table: str
+
+
+def up(directory: Path, *, say: Say) -> Started:
+    """Start everything; leave ``endpoints.json`` in the directory."""
+    _needs_the_extra()
+    from bot.sandbox.platform import Sandbox
+    from bot.sandbox.seed import seed
+
+    sandbox = Sandbox.up(directory, progress=say, seed=seed)
+    document = json.loads((directory / "endpoints.json").read_text())
+    return Started(document, f"{sandbox.table()}\n\nTo use it in a shell: . {directory}/promobot.env")
+
+
+def down(directory: Path) -> list[str]:
+    """Stop exactly what was started there; return the names of the parts that still ran."""
+    _needs_the_extra()
+    from bot.sandbox.platform import Sandbox
+
+    return Sandbox.down(directory)
+
+
+def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
+    """Tell the whole story in a sandbox of its own."""
+    _needs_the_extra()
+    from bot.sandbox.story import tell
+
+    return tell(keep=keep, directory=directory, say=say)
+
+
+def _needs_the_extra() -> None:
+    # Looked for, not imported: scikit-learn alone takes seconds.
+    missing = [name for name in ("fastapi", "sklearn", "uv") if find_spec(name) is None]
+    if missing:
+        raise Refused(
+            f"the sandbox needs packages that are not installed: {', '.join(missing)}",
+            next_step="In a clone of the repository: pip install -e '.[sandbox]'",
+        )

@@ -1,0 +1,94 @@
+"""Real parts of the platform, each started at most once for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox import environments, mlflow, triton
+from bot.sandbox.environments import Environment
+from bot.sandbox.processes import Part, Ports, Processes
+
+
+@pytest.fixture(scope="session")
+def triton_environment() -> Environment:
+    return environments.triton(progress=print)
+
+
+class RunningTriton:
+    """A Triton of the sandbox's own kind, and the repository that it serves from."""
+
+    def __init__(self, *, grpc: str, repository: Path) -> None:
+        self.grpc = grpc
+        self.repository = repository
+
+
+@pytest.fixture(scope="session")
+def triton_server(
+    triton_environment: Environment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningTriton]:
+    directory = tmp_path_factory.mktemp("triton")
+    repository = directory / "model-repository"
+    repository.mkdir()
+    with Ports() as ports:
+        grpc_port = ports.take()
+        part = triton.part(
+            "triton",
+            environment=triton_environment,
+            model_repository=repository,
+            http_port=ports.take(),
+            grpc_port=grpc_port,
+        )
+        with running(directory, part):
+            yield RunningTriton(grpc=f"127.0.0.1:{grpc_port}", repository=repository)
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("mlflow")
+    with Ports() as ports:
+        part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
+        with running(directory, part):
+            yield f"http://127.0.0.1:{part.port}"
+
+
+class running:  # noqa: N801 - reads as a verb where it is used
+    """Run one part for the length of a ``with`` block."""
+
+    def __init__(self, directory: Path, part: Part) -> None:
+        self.processes = Processes(directory)
+        self.part = part
+
+    def __enter__(self) -> Processes:
+        try:
+            self.processes.wait_until_ready(self.processes.start(self.part))
+        except BaseException:
+            self.processes.stop()
+            raise
+        return self.processes
+
+    def __exit__(self, *_: object) -> None:
+        self.processes.stop()
+
+
+def lives(pid: int) -> bool:
+    """Return whether a process of this id runs; one that ended and was not asked for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for our environments; uv keeps its own, so that nothing is downloaded again."""
+    uv = Path(sys.executable).with_name("uv")
+    kept = subprocess.run([uv, "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR", kept))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
