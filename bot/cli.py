@@ -164,7 +164,12 @@ def _promote(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     target = _settings(arguments)
-    source = settings.load(_root(arguments), arguments.source or target.promotes_from or "")
+    name = arguments.source or target.promotes_from
+    if name is None:
+        from bot.errors import InvalidInput
+
+        raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
+    source = settings.load(_root(arguments), name)
     done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
     return Answer(done, terminal.proposed(done), done.exit_code)
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bot.verbs.propose import Proposal
 
-LOG = logging.getLogger("promobot")
+log = logging.getLogger("bot.training")
 
 
-def propose(*, model: str, version: int, environment: str, root: Path = Path()) -> Proposal:
+def propose(
+    *, model: str, version: int, environment: str, root: Path = Path(), say: Callable[[str], None] = log.info
+) -> Proposal:
     """Open or update the pull request that lets ``environment`` serve this version of ``model``.
 
-    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``; the environment's file says
-    which variables hold the tokens. Returns what was done, with the outcome of the gate and the pull request.
-
-    Raises:
-        PromobotError: a file is wrong, the version is not READY in time or not whole, or a system does not answer.
+    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. Progress goes to ``say``,
+    which is this module's log. Returns what the verb returns: the outcome of the gate and the pull request.
     """
-    # When called: training code that only registers needs neither Git nor GitHub.
+    # Imported when called: training code that only registers needs neither Git nor GitHub.
     from bot import settings
-    from bot.verbs import propose as verb
+    from bot.verbs.propose import propose as run
 
-    return verb.propose(settings.load(root, environment), model=model, version=version, say=LOG.info)
+    return run(settings.load(root, environment), model=model, version=version, say=say)

@@ -22,6 +22,7 @@ from bot.domain.record import (
     Step,
     known_entries,
     outcome_of,
+    undoes,
     verified_entries,
 )
 from bot.domain.routes import RouteTable, Target
@@ -373,7 +374,7 @@ class Rollout:
         change, revert_url = item.change, ""
         if serves(target_of(current.route(change.model), change.section), change.after):
             self._point_alias(change)
-            if change.before is not None and self.goes_back(change):
+            if change.before is not None and undoes(self.history, change):
                 self._quarantine(change, change.before, words.was_rolled_back(change))
         elif item.to_blame and change.after is not None:
             self._quarantine(change, change.after, item.problem)
