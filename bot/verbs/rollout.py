@@ -341,6 +341,9 @@ class Rollout:
         for gateway, answer in at_once(self.systems.gateways, partial(self._bring_back, table)):
             if answer:
                 astray.append(words.not_known_to_be_back(gateway.name, str(answer)))
+        # What still runs under the routes that were put back may finish before its version is taken off.
+        seconds = self.settings.deadlines.request_seconds
+        at_once(self.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
         for item in items:
             item.did(f"put back by generation {table.generation}", started)
             item.problem = "; ".join([item.problem, *astray])
