@@ -13,6 +13,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
 
+CUT_OFF = "this deployment was cut off, and main asks for something else by now"
 NOTHING_TO_SERVE = "the model is taken out of service"
 
 CRITERION_NAMES: dict[CriterionName, str] = {
