@@ -128,7 +128,7 @@ def difference(expected: Tensor, got: Tensor | None, tolerance: Tolerance) -> st
         return ""
     first = wrong[0]
     return (
-        f"{expected.name}[{first}]: {got.data[first]} instead of {expected.data[first]}"
+        f"{expected.name}[{first}]: {_shown(got.data[first])} instead of {_shown(expected.data[first])}"
         f" ({len(wrong)} of {len(expected.data)} values differ)"
     )
 
@@ -138,6 +138,10 @@ def differences(case: SmokeCase, answer: Sequence[Tensor], tolerance: Tolerance)
     by_name = {tensor.name: tensor for tensor in answer}
     found = (difference(expected, by_name.get(expected.name), tolerance) for expected in case.outputs)
     return [sentence for sentence in found if sentence]
+
+
+def _shown(value: Scalar) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def _close(want: Scalar, have: Scalar, tolerance: Tolerance, *, floating: bool) -> bool:

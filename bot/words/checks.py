@@ -109,9 +109,11 @@ def comment(
         parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
     else:
         parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
-        rest = [f"- {escape(problem)}" for problem in problems[:20]]
-        if len(problems) > 20:
-            rest.append(f"- and {len(problems) - 20} more")
+        told = {job_did_not_succeed(result.check, "failure") for result in failed}
+        untold = [problem for problem in problems if problem not in told]
+        rest = [f"- {escape(problem)}" for problem in untold[:20]]
+        if len(untold) > 20:
+            rest.append(f"- and {len(untold) - 20} more")
         if rest:
             parts.append("\n".join(rest))
     parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run.</sub>")
@@ -164,7 +166,8 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
 def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     """Return everything that was looked at for one entry, folded."""
     parts = []
-    for result in results:
+    by_name = {result.check: result for result in results}
+    for result in (by_name[name] for name in CHECKS if name in by_name):
         count = sum(finding.passed for finding in result.findings)
         title = f"{CHECK_NAMES[result.check]} of {escape(describe(change))}: {count} of {len(result.findings)} hold"
         parts.append(details(title, _findings(result)))

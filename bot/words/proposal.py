@@ -12,7 +12,6 @@ from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.package import Package
 from bot.domain.signature import Signature
-from bot.words.deployment import describe
 from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
 
 
@@ -200,9 +199,11 @@ def revert_title(change: Change, back: Entry | None) -> str:
 def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = "") -> str:
     """Return the text of the pull request that goes back."""
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
+    where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
+    now = f"version {change.after.version}" if change.after else "no version"
     asked = f"Asked for by {escape(by)}." if by else "Opened by the bot, which has put the runtime back already."
     lines = [
-        f"↩️ **Goes back from {escape(describe(change))} to {target}.**",
+        f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
         asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
