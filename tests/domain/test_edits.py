@@ -82,8 +82,11 @@ def check_edit(case: Case) -> None:
     assert desired.parse(after, file=FILE) == written.desired.model_copy(update={section: expected})
     if in_one_line:
         return  # the section is one line, so that line is what changes
-    others_before = without(before.splitlines(), own_lines(before, section, model))
+    own_before = own_lines(before, section, model)
+    others_before = without(before.splitlines(), own_before)
     others_after = without(after.splitlines(), own_lines(after, section, model))
+    if (comment := [x for x in own_before if "# about reason" in x]) and comment[0] in others_after:
+        others_after = without(others_after, comment)  # a comment about the last key stays when the key goes
     # What an entry brings besides its own lines: the blank line behind it, and its section's key.
     key_lines = re.compile(rf"{section}:.*")
     assert [x for x in others_after if x.strip() and not key_lines.fullmatch(x)] == [

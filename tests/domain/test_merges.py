@@ -44,45 +44,38 @@ BY_HAND = (
 
 
 class Clone:
-    def __init__(self, folder: Path) -> None:
+    """A clone with main and branches from it, each one commit that writes the file."""
+
+    def __init__(self, folder: Path, *, main: str, **branches: str) -> None:
         self.folder = folder
         self.file = folder / FILE
-        self.file.parent.mkdir(parents=True)
-        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("init", "--quiet", "--template=", "--initial-branch=main")
+        stream = _commit("main", main) + b"".join(_commit(name, text, "main") for name, text in branches.items())
+        self.git("fast-import", "--quiet", stdin=stream)
 
-    def git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        identity = {
-            f"GIT_{who}_{what}": "alex@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=self.folder,
-            env=os.environ | identity,
-            capture_output=True,
-            text=True,
-            check=False,
+    def git(self, *arguments: str, stdin: bytes = b"") -> None:
+        who = {f"GIT_{role}_{what}": "alex" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.folder, env=os.environ | who, input=stdin, capture_output=True, check=False
         )
-
-    def commit(self, branch: str, text: str) -> None:
-        assert self.git("checkout", "--quiet", "-B", branch, *([] if branch == "main" else ["main"])).returncode == 0
-        self.file.write_bytes(text.encode())
-        self.git("add", "--all")
-        assert self.git("commit", "--quiet", "--message", branch).returncode == 0
+        assert done.returncode == 0, f"{arguments}: {done.stdout.decode()}\n{done.stderr.decode()}"
 
     def merged(self, first: str, second: str) -> str:
         """Merge both into main, one after the other; return the file."""
-        assert self.git("checkout", "--quiet", "-B", "merged", "main").returncode == 0
-        for branch in (first, second):
-            done = self.git("merge", "--quiet", "--no-ff", "--message", branch, branch)
-            assert done.returncode == 0, f"{branch}: {done.stdout}\n{self.file.read_text()}"
+        self.git("checkout", "--quiet", "--force", "-B", "merged", first)
+        self.git("merge", "--quiet", "--no-ff", "--message", second, second)
         return self.file.read_bytes().decode()
 
 
+def _commit(branch: str, text: str, parent: str = "") -> bytes:
+    data = text.encode()
+    head = f"commit refs/heads/{branch}\ncommitter alex <alex> 0 +0000\ndata 0\n"
+    head += f"from refs/heads/{parent}\n" if parent else ""
+    return head.encode() + b"M 644 inline %b\ndata %d\n%b\n" % (FILE.encode(), len(data), data)
+
+
 def assert_merge_either_way(folder: Path, base: str, one: Edit, other: Edit) -> None:
-    clone = Clone(folder)
-    clone.commit("main", base)
-    clone.commit("one", edited(base, one))
-    clone.commit("other", edited(base, other))
+    clone = Clone(folder, main=base, one=edited(base, one), other=edited(base, other))
     expected = desired.parse(edited(base, one, other), file=FILE)
     assert expected != desired.parse(edited(base, one), file=FILE) != desired.parse(base, file=FILE)
     for order in (("one", "other"), ("other", "one")):
