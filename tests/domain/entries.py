@@ -122,7 +122,7 @@ def _sections(draw: st.DrawFn, section: str, of_section: dict[str, Entry]) -> li
         lines.append(f"{indent}{shown}:" + draw(_trailing))
         for key, value in draw(st.permutations(_values(entry_))):
             if draw(st.integers(0, 5)) == 0:
-                lines.append(f"{indent * 2}# about {key}")
+                lines.append(f"{indent * 2}# about {key} of {name}")
             lines.append(f"{indent * 2}{key}: {value}" + draw(_trailing))
     return lines
 

@@ -85,7 +85,7 @@ def check_edit(case: Case) -> None:
     own_before = own_lines(before, section, model)
     others_before = without(before.splitlines(), own_before)
     others_after = without(after.splitlines(), own_lines(after, section, model))
-    if (comment := [x for x in own_before if "# about reason" in x]) and comment[0] in others_after:
+    if (comment := [x for x in own_before if f"# about reason of {model}" in x]) and comment[0] in others_after:
         others_after = without(others_after, comment)  # a comment about the last key stays when the key goes
     # What an entry brings besides its own lines: the blank line behind it, and its section's key.
     key_lines = re.compile(rf"{section}:.*")

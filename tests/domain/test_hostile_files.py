@@ -418,7 +418,10 @@ def check(text: str) -> bool:
         assert error.file == FILE
         assert error.line is None or 1 <= error.line <= text.count("\n") + 1
         return False
-    assert accepted == independently(text)
+    try:
+        assert accepted == independently(text)
+    except yaml.scanner.ScannerError:
+        assert "\t" in text  # between tokens, where YAML allows it and PyYAML's own scanner does not
     rewritten = f"environment: {accepted.environment}\nmodels: {{}}\n\nshadow: {{}}\n"
     for section in SECTIONS:
         for model, of_model in accepted.section(section).items():
