@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -155,7 +154,7 @@ def _close(want: Scalar, have: Scalar, tolerance: Tolerance, *, floating: bool) 
 def _fits(value: object, datatype: str) -> bool:
     """Say whether a value that JSON gave is one of ``datatype``; so it is an ordinary number of Python, too."""
     if datatype in FLOATS:
-        return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
+        return type(value) is float or (type(value) is int and abs(value) < 2**1023)
     if datatype in INTEGERS:
         sign, bits = INTEGERS[datatype]
         low, high = (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
