@@ -39,14 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     _die_politely()
     try:
         answer: Answer = arguments.run(arguments)
+        _print(_json(answer) if arguments.json else answer.text)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
+        # Whoever read, as in `promobot history | head`, has seen enough; at its exit Python would try to write again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
         return _explain(error, as_json=arguments.json)
-    _print(_json(answer) if arguments.json else answer.text)
     return answer.exit_code
 
 
