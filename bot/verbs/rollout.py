@@ -462,6 +462,7 @@ class Rollout:
                 return
             self.ledger.confirm(name)
             self.systems.share.drop_from_outbox(name)
+            self.say(words.delivered_late(name))
 
 
 def _published_name(change: Change) -> str:

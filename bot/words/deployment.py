@@ -161,6 +161,11 @@ def still_undelivered(name: str, error: Exception) -> str:
     return f"the message of {name} is still in the outbox: {error}"
 
 
+def delivered_late(name: str) -> str:
+    """Slack has taken a message of an earlier run."""
+    return f"the message of {name} is delivered now"
+
+
 def was_rolled_back(change: Change) -> str:
     """Why the version before is in quarantine."""
     version = change.after.version if change.after else "nothing"
