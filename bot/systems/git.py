@@ -36,7 +36,8 @@ class Repository:
         self.url, self.base = url, base
         self._system = f"Git ({url})"
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
-        self._repo = git.Repo.init(self._folder.name, bare=True)
+        with self._errors("make a repository to work in"):
+            self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         # By the environment: neither the command line nor a file of configuration ever shows the token.
         self._repo.git.update_environment(
