@@ -75,6 +75,7 @@ class DeploymentRecord(BaseModel):
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
+    quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @property
     def verified(self) -> bool:

@@ -15,7 +15,7 @@ from bot.verbs import connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
-from bot.words import terminal as words
+from bot.words import differences as words
 from bot.words.deployment import silent
 
 

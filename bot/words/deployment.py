@@ -13,6 +13,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
 
+CUT_OFF = "this deployment was cut off, and main asks for something else by now"
 NOTHING_TO_SERVE = "the model is taken out of service"
 
 CRITERION_NAMES: dict[CriterionName, str] = {
@@ -185,8 +186,13 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)}: it is out of service."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
+        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+            return (
+                f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
+            )
         case "succeeded":
-            return f"{record.model} {version} is served in {record.environment}."
+            was = f" (was {record.before.version})" if record.before else ""
+            return f"{record.model} {version} is served in {record.environment}{was}."
         case "unconfirmed":
             return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
         case "put back":
@@ -228,7 +234,8 @@ def _state(record: DeploymentRecord) -> str:
     entry = record.in_service.section(record.section).get(record.model)
     what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
     verb = "listens" if record.section == "shadow" else "answers"
-    return f"{what} {verb} in {record.environment}"
+    held = f"; {short(record.after.digest)} is in quarantine there" if record.quarantined and record.after else ""
+    return f"{what} {verb} in {record.environment}{held}"
 
 
 def _section(text: str) -> dict[str, Any]:
