@@ -4,7 +4,8 @@ An edit replaces the tokens that change and nothing else, so comments, order and
 requests for neighbouring models merge in either order. Git calls it a conflict when two changes touch, so between any
 two there must be a line that neither changes: between updates that is the neighbour's own key line, and for what is
 added or taken out it is the blank line that the bot leaves behind each entry it writes. A new entry goes where there
-is such a line, as near to its place in the alphabet as that allows; else to the beginning of its section.
+is such a line, as near to its place in the alphabet as that allows; else to the beginning of its section. Two that
+come into the same place, or before an entry that goes, still conflict.
 """
 
 from __future__ import annotations
@@ -227,9 +228,12 @@ class _Edit:
     def remove(self, holder: Node, model: str) -> str:
         if holder.flow:
             return self._apply([self._out_of_flow(holder, model)])
-        # The blank line behind stays: it keeps this change apart from one of the next entry.
         start = self._line_start(holder.keys[model].start)
-        return self._apply([(start, self._line_end(self._last_offset(holder.value[model])), "")])
+        end = self._line_end(self._last_offset(holder.value[model]))
+        # One blank line behind stays: it keeps this change apart from one of the next entry.
+        if self._is_blank(end) and self._is_blank(following := self._line_end(end + 1)):
+            end = following
+        return self._apply([(start, end, "")])
 
     def _insert_at(self, offset: int, block: str) -> str:
         return self._apply([(offset, offset, self._opening(offset) + block + self._closing(offset))])

@@ -25,6 +25,7 @@ MAX_MISTAKES = 20
 
 _FOREIGN_BREAKS = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_HALF = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?")
 _YAML_1_1, _STRING = yaml.resolver.Resolver(), "tag:yaml.org,2002:str"
@@ -87,7 +88,9 @@ def read(text: str, *, file: str) -> Node:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        raise InvalidInput(f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
+        last = text.rstrip("\n").count("\n") + 1  # where the text ends too early, libyaml names a line behind it
+        line = min(mark.line + 1, last) if mark else None
+        raise InvalidInput(f"not YAML: {problem}", file=file, line=line) from error
     except (ValueError, OverflowError) as error:
         # PyYAML without libyaml does not check the numbers of escapes such as "\Uffffffff".
         raise InvalidInput(f"not YAML: {error}", file=file) from error
@@ -127,6 +130,8 @@ def _build(text: str, file: str) -> Node:
             node.span = Span(node.span.start, span.end, node.span.line)
             continue
         if isinstance(event, yaml.ScalarEvent):
+            if _HALF.search(event.value):  # PyYAML without libyaml lets "\\ud800" pass
+                raise InvalidInput("half a character", file=file, line=line)
             value = _scalar(event.value) if event.implicit[0] else event.value
             if stack and isinstance(stack[-1].value, dict) and pending[-1] is None:
                 pending[-1] = (_key(value, stack[-1], file, line), span)
