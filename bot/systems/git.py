@@ -31,15 +31,9 @@ _MOVED = re.compile(
     r"|cannot lock ref|failed to update ref|reference already exists|incorrect old value",
     re.IGNORECASE,
 )
-_OF_ANOTHER_REPOSITORY = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"),
-    *(
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_SHALLOW_FILE",
-        "GIT_GRAFT_FILE",
-        "GIT_PREFIX",
-        "GIT_CONFIG_PARAMETERS",
-    ),
+_SET_FOR_HOOKS = re.compile(
+    "GIT_(DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES"
+    "|NAMESPACE|SHALLOW_FILE|GRAFT_FILE|PREFIX|CONFIG_PARAMETERS)"
 )
 
 
@@ -54,9 +48,9 @@ class Repository:
         """Open it; a transfer that stands still for ``stall_seconds`` is given up."""
         self.url, self.base = url, base
         self._system = f"Git ({url})"
-        for name in _OF_ANOTHER_REPOSITORY:
-            # Git sets these for its hooks; with them, everything below would happen in the repository of the hook.
-            os.environ.pop(name, None)
+        for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
+            # With these, everything below would happen in the repository whose hook we run in.
+            del os.environ[name]
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
         with self._errors("make a repository to work in"):
             self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
