@@ -8,6 +8,7 @@ from bot.domain.routes import Target
 from bot.words.deployment import describe
 
 DOCTOR = "promobot doctor"
+UNFINISHED = "a deployment is under way, or was cut off"
 ALIAS_STEP = "it decides nothing; the next deployment of the model moves it"
 
 
