@@ -89,8 +89,8 @@ def read(text: str, *, file: str) -> Node:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
         last = text.rstrip("\n").count("\n") + 1  # where the text ends too early, libyaml names a line behind it
-        line = min(mark.line + 1, last) if mark else None
-        raise InvalidInput(f"not YAML: {problem}", file=file, line=line) from error
+        where = min(mark.line + 1, last) if mark else None
+        raise InvalidInput(f"not YAML: {problem}", file=file, line=where) from error
     except (ValueError, OverflowError) as error:
         # PyYAML without libyaml does not check the numbers of escapes such as "\Uffffffff".
         raise InvalidInput(f"not YAML: {error}", file=file) from error

@@ -77,12 +77,14 @@ def converge(
 
     held = [(change, reason) for change in todo.changes if (reason := rollout.forbids(change))]
     for change, _ in held:
-        rollout.make_git_follow(change)
+        if rollout.is_quarantined(change):
+            rollout.make_git_follow(change)
     repaired, problems = rollout.repair(todo, current.routes, verified=live.routes)
 
     items = [rollout.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
     rollout.open_journal(items, live.routes)
-    moving = rollout.publish(items)
+    moving = rollout.see_that_gateways_answer(items, todo)
+    moving = rollout.publish(moving)
     moving = rollout.load(moving, live.routes)
     moving = rollout.prove(moving, live.routes)
     if moving:

@@ -28,7 +28,7 @@ from bot.domain.record import (
 )
 from bot.domain.routes import RouteTable, Target
 from bot.domain.smoke import SmokeCases, differences
-from bot.errors import PromobotError, Rejected, Superseded
+from bot.errors import PromobotError, Rejected, Superseded, Unavailable
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described, Turn
@@ -60,6 +60,8 @@ class Item:
     steps: list[Step] = field(default_factory=list)
     problem: str = ""
     switched: bool = False
+    incomplete: bool = False
+    """Whether it is in service as far as gateways answer, and one did not."""
     quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
@@ -126,7 +128,12 @@ class Rollout:
         for freeze in self.settings.freezes:
             if freeze.start <= now < freeze.end:
                 return words.held_by_freeze(freeze.reason, freeze.end)
-        return _why_unproven(self.ledger.evidence(change.model, change.after.digest), change.after, now)
+        evidence = self.ledger.evidence(change.model, change.after.digest, change.section)
+        return _why_unproven(evidence, change.after, now)
+
+    def is_quarantined(self, change: Change) -> bool:
+        """Whether what this change asks for failed here before."""
+        return change.after is not None and change.after.digest in self.ledger.quarantined()
 
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""
@@ -245,6 +252,15 @@ class Rollout:
         for line in (*repaired, *problems):
             self.say(line)
         return repaired, problems
+
+    def see_that_gateways_answer(self, items: list[Item], todo: Plan) -> list[Item]:
+        """Return the items that can go on: nothing new goes out past a gateway that does not answer."""
+        away = {gateway.name: why for gateway in self.systems.gateways if (why := todo.silent.get(gateway.name))}
+        for item in items if away else ():
+            if not self.goes_back(item.change):
+                item.problem = "; ".join(words.silent(name, why) for name, why in away.items())
+                item.sees("fastapi_reloaded", item.problem, holds=False)
+        return [item for item in items if not item.problem]
 
     # --- steps before the switch -------------------------------------------------------------------------------
 
@@ -391,6 +407,7 @@ class Rollout:
         self.turn.check()
         started = monotonic()
         self.say(words.switching(self.settings.environment, after.generation))
+        unanswered: list[str] = []
         problems: list[str] = []
         try:
             self.systems.share.write_routes(after)
@@ -398,20 +415,35 @@ class Rollout:
             # It may have been written all the same; going back writes the next generation either way.
             problems.append(str(error))
         else:
-            problems += [problem for problem in self._reload_everywhere(after) if problem]
-        for item in items if not problems else ():
-            for gateway, wrong in at_once(self.systems.gateways, partial(_wrong_through_gateway, item)):
-                if wrong:
-                    problems.append(f"gateway {gateway.name}: {wrong}")
+            for gateway, answer in at_once(self.systems.gateways, partial(self._switch_gateway, after, items)):
+                if isinstance(answer, Unavailable):
+                    unanswered.append(str(answer))
+                elif answer:
+                    problems.append(f"gateway {gateway.name}: {answer}")
+        if not all(self.goes_back(item.change) for item in items):
+            problems, unanswered = problems + unanswered, []
         for item in items:
             item.switched = True
             item.did(f"switch to generation {after.generation}", started)
             if problems:
                 item.to_blame, item.problem = True, "; ".join(problems)
                 item.sees("fastapi_reloaded", item.problem, holds=False)
+            elif unanswered:
+                # The way back is not kept closed by a gateway that is away: what it serves when it comes up is in
+                # routes.json. But nobody calls this done.
+                item.incomplete, item.problem = True, "; ".join(unanswered)
+                item.sees("fastapi_reloaded", item.problem, holds=False)
             else:
                 item.sees("fastapi_reloaded", words.serves_generation(after.generation, self.systems.gateways))
         return not problems
+
+    def _switch_gateway(self, table: RouteTable, items: list[Item], gateway: Gateway) -> str:
+        """Reload one gateway and ask through it; return what is wrong, or an empty string."""
+        there = gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
+        if (there.generation, there.models) != (table.generation, table.models):
+            return f"serves generation {there.generation} after the reload"
+        wrong = (_wrong_through_gateway(item, gateway) for item in items)
+        return next((said for said in wrong if said), "")
 
     def put_back(self, items: list[Item], before: RouteTable) -> None:
         """Route to what was in service before, on every gateway, and take the new versions off again."""
@@ -435,15 +467,6 @@ class Rollout:
             item.problem = "; ".join([item.problem, *astray])
             self._withdraw(item, before)
 
-    def _reload_everywhere(self, table: RouteTable) -> list[str]:
-        def reload(gateway: Gateway) -> str:
-            there = gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
-            if (there.generation, there.models) != (table.generation, table.models):
-                return f"gateway {gateway.name} serves generation {there.generation} after the reload"
-            return ""
-
-        return [str(answer) for _, answer in at_once(self.systems.gateways, reload)]
-
     def _bring_back(self, table: RouteTable, gateway: Gateway) -> str:
         try:
             there = gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
@@ -465,7 +488,7 @@ class Rollout:
             self._point_alias(change)
             if change.before is not None and undoes(self.history, change):
                 self._quarantine(change, change.before, words.was_rolled_back(change))
-        elif item.to_blame and change.after is not None:
+        elif item.to_blame and change.after is not None and not self.goes_back(change):
             self._quarantine(change, change.after, item.problem)
             item.quarantined = True
             revert_url = self.make_git_follow(change)
@@ -497,7 +520,7 @@ class Rollout:
             commit=self.commit,
             started_at=item.started_at,
             finished_at=datetime.now(UTC),
-            outcome=outcome_of(criteria, switched=item.switched),
+            outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
             in_service=in_service(current, known),
             criteria=tuple(criteria),
             steps=tuple(item.steps),
@@ -554,6 +577,7 @@ class Rollout:
                 return
             self.ledger.confirm(name)
             self.systems.share.drop_from_outbox(name)
+            self.say(words.delivered_late(name))
 
 
 def _published_name(change: Change) -> str:
