@@ -18,8 +18,8 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
-from tests.sandbox.conftest import RunningTriton, running
-from tests.systems.conftest import Stopwatch
+from tests.sandbox.conftest import running
+from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import StandIn
 
 ADDER = 'backend: "onnxruntime" max_batch_size: 8 {versions} ' + " ".join(
@@ -40,24 +40,7 @@ TYPES = {
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningTriton]:
-    directory = tmp_path_factory.mktemp("triton")
-    repository = directory / "model-repository"
-    repository.mkdir()
-    with Ports() as ports:
-        part = triton.part(
-            "triton",
-            environment=environments.triton(progress=print),
-            model_repository=repository,
-            http_port=ports.take(),
-            grpc_port=(grpc := ports.take()),
-        )
-        with running(directory, part):
-            yield RunningTriton(grpc=f"127.0.0.1:{grpc}", repository=repository)
-
-
-@pytest.fixture(scope="module")
-def server(real: RunningTriton) -> Iterator[TritonServer]:
+def server(real: RealTriton) -> Iterator[TritonServer]:
     opened = TritonServer(Triton(name="serving-0", grpc=real.grpc), request_seconds=10)
     yield opened
     opened.close()
@@ -83,7 +66,7 @@ def save(
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 
 
-def put_adder(real: RunningTriton, name: str, *versions: int, config: str = ADDER) -> Path:
+def put_adder(real: RealTriton, name: str, *versions: int, config: str = ADDER) -> Path:
     """Write a model of two columns whose version N answers Y = X + N."""
     model = real.repository / name
     for version in versions:
@@ -103,7 +86,7 @@ def put_adder(real: RunningTriton, name: str, *versions: int, config: str = ADDE
     return model
 
 
-def load_strict(real: RunningTriton, server: TritonServer) -> None:
+def load_strict(real: RealTriton, server: TritonServer) -> None:
     """Load ``strict`` 1, once for all tests that only ask it."""
     if not (real.repository / "strict").is_dir():
         put_adder(real, "strict", 1)
@@ -126,7 +109,7 @@ def test_it_is_ready_and_says_its_version(server: TritonServer) -> None:
     assert server.version().split(".")[0] == "2"
 
 
-def test_load_wait_infer_unload(real: RunningTriton, server: TritonServer) -> None:
+def test_load_wait_infer_unload(real: RealTriton, server: TritonServer) -> None:
     put_adder(real, "adder", 3, 12)
     assert states(server, "adder") == {}
 
@@ -148,9 +131,7 @@ def test_load_wait_infer_unload(real: RunningTriton, server: TritonServer) -> No
         server.infer("adder", 3, [rows(1, 2)], outputs=["Y"])
 
 
-def test_a_version_that_the_configuration_does_not_name_is_not_loaded(
-    real: RunningTriton, server: TritonServer
-) -> None:
+def test_a_version_that_the_configuration_does_not_name_is_not_loaded(real: RealTriton, server: TritonServer) -> None:
     model = put_adder(real, "narrow", 1, 2)
     config = model / "config.pbtxt"
     config.write_text(render_config(config.read_text(), versions=[2]))
@@ -170,7 +151,7 @@ def test_a_version_that_the_configuration_does_not_name_is_not_loaded(
 
 
 def test_waiting_for_what_stays_ends_at_the_deadline(
-    real: RunningTriton, server: TritonServer, stopwatch: Callable[[], Stopwatch]
+    real: RealTriton, server: TritonServer, stopwatch: Callable[[], Stopwatch]
 ) -> None:
     load_strict(real, server)
     took = stopwatch()
@@ -179,7 +160,7 @@ def test_waiting_for_what_stays_ends_at_the_deadline(
     assert 0.4 <= took.seconds < 5
 
 
-def test_every_datatype_there_and_back(real: RunningTriton, server: TritonServer) -> None:
+def test_every_datatype_there_and_back(real: RealTriton, server: TritonServer) -> None:
     ends = [
         [helper.make_tensor_value_info(side + t, kind, ["N", 2]) for t, (kind, _) in TYPES.items()] for side in "XY"
     ]
@@ -210,7 +191,7 @@ def test_every_datatype_there_and_back(real: RunningTriton, server: TritonServer
     assert specs == {f"X{datatype}": TensorSpec(f"X{datatype}", datatype, (-1, 2)) for datatype in TYPES}
 
 
-def test_bytes_that_are_no_text_are_an_answer_like_any_other(real: RunningTriton, server: TritonServer) -> None:
+def test_bytes_that_are_no_text_are_an_answer_like_any_other(real: RealTriton, server: TritonServer) -> None:
     version = real.repository / "raw" / "1"
     version.mkdir(parents=True)
     (version / "model.py").write_text(
@@ -229,7 +210,7 @@ def test_bytes_that_are_no_text_are_an_answer_like_any_other(real: RunningTriton
     assert server.infer("raw", 1, [rows(1, 2)], outputs=["Y"]) == [Tensor("Y", "BYTES", (1, 1), ("\\xff\x00",))]
 
 
-def test_infinite_and_no_numbers_there_and_back(real: RunningTriton, server: TritonServer) -> None:
+def test_infinite_and_no_numbers_there_and_back(real: RealTriton, server: TritonServer) -> None:
     load_strict(real, server)
     (answer,) = server.infer("strict", 1, [rows(math.nan, math.inf)], outputs=["Y"])
     assert math.isnan(float(answer.data[0])) and answer.data[1] == math.inf
@@ -239,7 +220,7 @@ def test_infinite_and_no_numbers_there_and_back(real: RunningTriton, server: Tri
 
 
 def test_a_load_that_fails_says_why_in_a_line_and_leaves_the_others_alone(
-    real: RunningTriton, server: TritonServer
+    real: RealTriton, server: TritonServer
 ) -> None:
     model = put_adder(real, "breaks", 1)
     server.load("breaks", timeout_seconds=60)
@@ -274,7 +255,7 @@ def test_a_load_that_fails_says_why_in_a_line_and_leaves_the_others_alone(
     ],
 )
 def test_a_request_that_does_not_fit_is_rejected(
-    real: RunningTriton, server: TritonServer, inputs: tuple[Tensor, ...], outputs: tuple[str, ...], said: str
+    real: RealTriton, server: TritonServer, inputs: tuple[Tensor, ...], outputs: tuple[str, ...], said: str
 ) -> None:
     load_strict(real, server)
     with pytest.raises(Rejected, match=said):
@@ -341,7 +322,7 @@ def test_a_server_that_dies_and_comes_back_is_found_again(tmp_path: Path) -> Non
             grpc_port=(grpc := ports.take()),
         )
         server = TritonServer(Triton(name="restarts", grpc=f"127.0.0.1:{grpc}"), request_seconds=2)
-        put_adder(RunningTriton(grpc="", repository=repository), "adder", 1)
+        put_adder(RealTriton(grpc="", url="", repository=repository), "adder", 1)
         with running(tmp_path, part):
             server.load("adder", timeout_seconds=60)
             assert states(server, "adder") == {1: "READY"}
