@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from bot.domain.desired import Section
 from bot.domain.evidence import CheckResult, Evidence
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
-from bot.errors import Rejected
+from bot.errors import Refused, Rejected
 from bot.systems.records import RecordStore
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -55,8 +56,8 @@ class Ledger:
 
     def confirm(self, deployment: str) -> None:
         """Write that the message of an unconfirmed deployment was delivered after all."""
-        key = f"confirmations/{self._environment}/{deployment}.json"
-        if self._store.get(key) is None:
+        with suppress(Refused):  # somebody has confirmed it already
+            key = f"confirmations/{self._environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
     def deployments(self) -> list[DeploymentRecord]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bot.sandbox import environments, triton
+from bot.sandbox.processes import Ports
+from tests.sandbox.conftest import running
 from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
 from tests.systems.stand_in import StandIn
 
@@ -40,6 +44,33 @@ def forge(tmp_path: Path) -> Iterator[Server]:
 def person(forge: Server, tmp_path: Path) -> Clone:
     """Somebody with a clone; main holds ``promotions/dev.yaml``."""
     return with_first_commit(forge, tmp_path / "clone", {})
+
+
+@dataclass(frozen=True)
+class RealTriton:
+    """The sandbox's Triton: host and port of its gRPC, URL of its HTTP, and the repository that it serves from."""
+
+    grpc: str
+    url: str
+    repository: Path
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
+    """One Triton for all; each test has models of its own."""
+    directory = tmp_path_factory.mktemp("triton")
+    repository = directory / "model-repository"
+    repository.mkdir()
+    with Ports() as ports:
+        part = triton.part(
+            "triton",
+            environment=environments.triton(progress=print),
+            model_repository=repository,
+            http_port=ports.take(),
+            grpc_port=(grpc := ports.take()),
+        )
+        with running(directory, part):
+            yield RealTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{part.port}", repository)
 
 
 class Stopwatch:
