@@ -33,7 +33,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    # Else a server in front of an object store sends us there, where a runner may have no way to and no timeout holds.
+    # Else a server in front of an object store sends us there, where a runner may have no way and no timeout holds.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
 }
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
