@@ -7,6 +7,8 @@ Slack) · 130 interrupted. Everything slow is imported by the verb that needs it
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import os
 import signal
 import sys
@@ -37,16 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
     arguments = _parser().parse_args(argv)
     _die_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
+    # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
+    gc.set_threshold(100_000, 50, 50)
     try:
         answer: Answer = arguments.run(arguments)
+        text = _json(answer) if arguments.json else answer.text
     except KeyboardInterrupt:
         print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return FAILED
     except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
         return _explain(error, as_json=arguments.json)
-    _print(_json(answer) if arguments.json else answer.text)
+    _print(text)
     return answer.exit_code
 
 
@@ -69,7 +75,7 @@ def _bug(error: Exception, *, as_json: bool) -> int:
 
     trace = _redact("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
-        log.write(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n{trace}")
+        log.write(_redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
     said = f"this is a bug in promobot: {type(error).__name__}: {error}"
     if as_json:
         _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
@@ -79,7 +85,11 @@ def _bug(error: Exception, *, as_json: bool) -> int:
 
 
 def _print(text: str) -> None:
-    print(_redact(text))
+    try:
+        print(_redact(text), flush=True)
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _redact(text: str) -> str:
@@ -161,21 +171,23 @@ def _promote(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     target = _settings(arguments)
-    source = settings.load(_root(arguments), arguments.source or target.promotes_from or "")
+    name = arguments.source or target.promotes_from
+    if name is None:
+        from bot.errors import InvalidInput
+
+        raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
+    source = settings.load(_root(arguments), name)
     done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
     return Answer(done, terminal.proposed(done), done.exit_code)
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
-    import json
-
     from bot.verbs.check import check, sum_up
     from bot.words import terminal
 
     root, number, head = _root(arguments), arguments.pull_request, arguments.head
     if arguments.check == "verdict":
-        needs = {job: outcome["result"] for job, outcome in json.loads(arguments.needs).items()}
-        done = sum_up(root, pull_request=number, head=head, needs=needs, say=_say)
+        done = sum_up(root, pull_request=number, head=head, needs=arguments.needs, say=_say)
     else:
         done = check(root, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=_say)
     return Answer(done, terminal.checked(done), done.exit_code)
@@ -317,6 +329,15 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _needs(text: str) -> dict[str, str]:
+    import json
+
+    try:
+        return {job: str(outcome["result"]) for job, outcome in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise argparse.ArgumentTypeError("is not GitHub's `needs` context as JSON") from error
+
+
 def _time(text: str) -> Any:
     from datetime import UTC, datetime
 
@@ -366,7 +387,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--head", metavar="SHA", help="refuse if the pull request is at another commit")
     run = f"{os.environ.get('GITHUB_RUN_ID', str(os.getpid()))}.{os.environ.get('GITHUB_RUN_ATTEMPT', '1')}"
     added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
-    added.add_argument("--needs", default="{}", metavar="JSON", help="verdict: GitHub's `needs` context")
+    added.add_argument("--needs", type=_needs, default={}, metavar="JSON", help="verdict: GitHub's `needs` context")
 
     added = verb("deploy", _deploy, "make what is served equal to the head of main, and prove it")
     environment(added)

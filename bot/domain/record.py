@@ -11,12 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.domain.desired import Desired, Entry, Section
+from bot.domain.desired import Change, Desired, Entry, Section
 
-Outcome = Literal["succeeded", "unconfirmed", "put back", "failed"]
+Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
 """
 succeeded    all six criteria hold
 unconfirmed  all but Slack; the message is in the outbox
+incomplete   a way back is in service wherever gateways answer, and one did not; run again when it does
 put back     it failed after the switch; what users get is the last verified state again
 failed       it failed before the switch; what users get never changed
 """
@@ -75,6 +76,7 @@ class DeploymentRecord(BaseModel):
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
+    quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @property
     def verified(self) -> bool:
@@ -106,6 +108,22 @@ def verified_entries(
         if entry is not None and entry.digest not in {known.digest for _, known in found}:
             found.append((record, entry))
     return found
+
+
+def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
+    """Say whether a change goes back: what it asks for was verified in service before what it replaces first was.
+
+    Putting a version into service again that was rolled back once is a second try, not a way back.
+    """
+    if change.before is None or change.after is None:
+        return False
+    first: list[str] = []
+    for record in records:
+        of_model = record.model == change.model and record.section == change.section and record.verified
+        if of_model and record.after is not None and record.after.digest not in first:
+            first.append(record.after.digest)
+    before, after = change.before.digest, change.after.digest
+    return after in first and (before not in first or first.index(after) < first.index(before))
 
 
 def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:

@@ -45,7 +45,8 @@ BOT = "promobot[bot]"
 PEOPLE = (OWNER, "sam", BOT)
 STAGING = "staging"
 LOCK_SECONDS = 30.0
-PARTS = frozenset({"forge", "mlflow", "slack", "triton", "gateway"})
+PARTS = frozenset({"forge", "actions", "mlflow", "slack", "triton", "gateway"})
+"""What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ class Sandbox:
             _lay_out(endpoints)
             try:
                 run_at_once(
-                    [call for kind, call in sandbox._starts(progress, seed) if kind in parts],
+                    [call for kind, call in sandbox._starts(progress, seed, parts) if kind in parts],
                     on_failure=sandbox._abandon,
                 )
                 sandbox._announce()
@@ -353,7 +354,7 @@ class Sandbox:
         return recorded[name]
 
     def _starts(
-        self, progress: Callable[[str], None], seed: Callable[[Endpoints], object]
+        self, progress: Callable[[str], None], seed: Callable[[Endpoints], object], parts: frozenset[str]
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield each kind of part with the call that brings it up; the slowest first."""
         endpoints, processes = self.endpoints, self.processes
@@ -368,7 +369,7 @@ class Sandbox:
             bring_up(mlflow.part("mlflow", directory=endpoints.directory / "mlflow", port=_port(endpoints.mlflow)))
 
         def forge() -> None:
-            bring_up(_forge(endpoints))
+            bring_up(_forge(endpoints, actions="actions" in parts))
             seeded = endpoints.directory / "seeded"
             if not seeded.exists():
                 seed(endpoints)
@@ -395,7 +396,7 @@ class Sandbox:
 
         yield "mlflow", mlflow_server
         yield "forge", forge
-        yield "forge", runner
+        yield "actions", runner
         yield "triton", tritons
         yield "slack", lambda: bring_up(_slack(endpoints))
         yield "gateway", lambda: bring_up(*_gateways(endpoints))
@@ -510,9 +511,11 @@ def _lay_out(endpoints: Endpoints) -> None:
         write_private(endpoints.directory / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
-def _forge(endpoints: Endpoints) -> Part:
+def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
     directory, port = endpoints.directory, _port(endpoints.forge)
-    files = ("--people", str(directory / "people.json"), "--actions", str(directory / "actions.json"))
+    files = ["--people", str(directory / "people.json")]
+    if actions:
+        files += ["--actions", str(directory / "actions.json")]
     return _python(
         "forge",
         "bot.sandbox.forge",

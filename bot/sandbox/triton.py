@@ -23,6 +23,8 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
         f"--grpc-address={HOST}",
         f"--grpc-port={grpc_port}",
         "--strict-readiness=true",
+        # Packages say all of it. Completing costs a start of the backend more: more than half the time of a load.
+        "--disable-auto-complete-config",
         # Metrics would need one more port, look for GPUs for a second at the end, and nobody reads them here.
         "--allow-metrics=false",
         "--log-verbose=0",
@@ -34,5 +36,7 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
         "PYTHONPATH": "",
         # A backend that is loaded from a version directory would leave __pycache__ there: to Triton, a new version.
         "PYTHONDONTWRITEBYTECODE": "1",
+        # onnxruntime would keep telemetry in the home of whoever starts it, and send it to its makers.
+        "ORT_DISABLE_TELEMETRY": "1",
     }
     return Part(name=name, command=command, port=http_port, ready_path="/v2/health/ready", variables=variables)

@@ -56,6 +56,19 @@ class Gateway:
                     raise
                 time.sleep(0.5)
 
+    def wait_drained(self, *, timeout_seconds: float) -> bool:
+        """Wait until no request runs under older routes any more; say whether that was so in time."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            with self._errors("read its routes"):
+                answer = self._client.get("/routes")
+                answer.raise_for_status()
+                if not answer.json().get("draining", 0):
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+
     def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
         """Ask as a user does; return the version that says it answered, and the named outputs."""
         body = {"inputs": [tensor.to_json() for tensor in inputs], "outputs": [{"name": name} for name in outputs]}

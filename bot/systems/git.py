@@ -52,7 +52,8 @@ class Repository:
             # With these, everything below would happen in the repository whose hook we run in.
             del os.environ[name]
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
-        self._repo = git.Repo.init(self._folder.name, bare=True)
+        with self._errors("make a repository to work in"):
+            self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         # By the environment: neither the command line nor a file of configuration ever shows the token.
         self._repo.git.update_environment(

@@ -118,14 +118,15 @@ class Registry:
 
     def package(self, version: RegisteredVersion) -> Package:
         """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
+        next_step = "Register the model again with bot.training.register, which writes a package."
         try:
             return Package.from_json(self.read(version, PACKAGE_FILE))
         except ValueError as error:
-            raise Rejected(
-                f"{PACKAGE_FILE} of {version.model} {version.version} {error}",
-                system=self._system,
-                next_step="Register the version with bot.training.register, which writes a package.",
-            ) from error
+            message = f"{PACKAGE_FILE} of {version.model} {version.version} {error}"
+            raise Rejected(message, system=self._system, next_step=next_step) from error
+        except Rejected as error:
+            error.next_step = next_step
+            raise
 
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""

@@ -5,6 +5,7 @@
     <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
     <state>/staging/                             what is being copied; dropped when anything fails
     <state>/routes.json                          the commit point of a deployment
+    <state>/journal.json                         the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
     <state>/trash/                               what is being deleted
@@ -144,6 +145,28 @@ class ModelRepository:
         with self._errors("write routes.json"):
             self._make_folders()
             self._replace(self.state / "routes.json", table.to_json())
+
+    # --- journal -----------------------------------------------------------------------------------------------
+
+    def journal(self) -> str | None:
+        """Return the journal of a deployment under way, or None."""
+        with self._errors("read journal.json"):
+            try:
+                return (self.state / "journal.json").read_text()
+            except FileNotFoundError:
+                return None
+
+    def write_journal(self, text: str) -> None:
+        """Open or replace the journal, synced."""
+        with self._errors("write journal.json"):
+            self._make_folders()
+            self._replace(self.state / "journal.json", text)
+
+    def close_journal(self) -> None:
+        """Remove the journal: the deployment is over, and its record is written."""
+        with self._errors("close journal.json"):
+            (self.state / "journal.json").unlink(missing_ok=True)
+            _sync_folder(self.state)
 
     # --- packages ----------------------------------------------------------------------------------------------
 

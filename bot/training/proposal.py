@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bot.verbs.propose import Proposal
+
+log = logging.getLogger("bot.training")
 
 
-def propose(*, model: str, version: int, environment: str, root: Path = Path()) -> Any:
+def propose(
+    *, model: str, version: int, environment: str, root: Path = Path(), say: Callable[[str], None] = log.info
+) -> Proposal:
     """Open or update the pull request that lets ``environment`` serve this version of ``model``.
 
-    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. Returns what the verb
-    returns: the outcome of the gate and the pull request.
+    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. Progress goes to ``say``,
+    which is this module's log. Returns what the verb returns: the outcome of the gate and the pull request.
     """
-    # By name, when called: training code that only registers needs neither Git nor GitHub.
-    settings = import_module("bot.settings").load(root, environment)
-    return import_module("bot.verbs.propose").propose(settings, model=model, version=version)
+    # Imported when called: training code that only registers needs neither Git nor GitHub.
+    from bot import settings
+    from bot.verbs.propose import propose as run
+
+    return run(settings.load(root, environment), model=model, version=version, say=say)

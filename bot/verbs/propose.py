@@ -88,7 +88,7 @@ def propose(
             return Proposal(settings.environment, model, version, "stopped", reason=result.reason, gate=result)
         section: Section = "models" if result.passed else "shadow"
         entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
-        if desired.section(section).get(model) == entry:
+        if _is_desired(desired.section(section).get(model), entry):
             return Proposal(
                 settings.environment, model, version, "already desired", section, reason=result.reason, gate=result
             )
@@ -104,6 +104,11 @@ def propose(
             promoted_from=promoted_from,
         )
         return _put(settings, repository, facts, desired)
+
+
+def _is_desired(there: Entry | None, entry: Entry) -> bool:
+    # The reason tells of the champion of its day; another champion gives another, which is no change to propose.
+    return there is not None and (there.version, there.digest, there.run) == (entry.version, entry.digest, entry.run)
 
 
 def _put(settings: Environment, repository: Repository, facts: words.Facts, desired: Desired) -> Proposal:
