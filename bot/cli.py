@@ -172,15 +172,12 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
-    import json
-
     from bot.verbs.check import check, sum_up
     from bot.words import terminal
 
     root, number, head = _root(arguments), arguments.pull_request, arguments.head
     if arguments.check == "verdict":
-        needs = {job: outcome["result"] for job, outcome in json.loads(arguments.needs).items()}
-        done = sum_up(root, pull_request=number, head=head, needs=needs, say=_say)
+        done = sum_up(root, pull_request=number, head=head, needs=arguments.needs, say=_say)
     else:
         done = check(root, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=_say)
     return Answer(done, terminal.checked(done), done.exit_code)
@@ -322,6 +319,16 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _needs(text: str) -> dict[str, str]:
+    """Return the results of jobs by name, from GitHub's ``needs`` context as JSON."""
+    import json
+
+    try:
+        return {job: str(outcome["result"]) for job, outcome in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise argparse.ArgumentTypeError('as in {"ready": {"result": "success"}}') from error
+
+
 def _time(text: str) -> Any:
     from datetime import UTC, datetime
 
@@ -371,7 +378,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--head", metavar="SHA", help="refuse if the pull request is at another commit")
     run = f"{os.environ.get('GITHUB_RUN_ID', str(os.getpid()))}.{os.environ.get('GITHUB_RUN_ATTEMPT', '1')}"
     added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
-    added.add_argument("--needs", default="{}", metavar="JSON", help="verdict: GitHub's `needs` context")
+    added.add_argument("--needs", type=_needs, default={}, metavar="JSON", help="verdict: GitHub's `needs` context")
 
     added = verb("deploy", _deploy, "make what is served equal to the head of main, and prove it")
     environment(added)
