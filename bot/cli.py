@@ -7,6 +7,8 @@ Slack) · 130 interrupted. Everything slow is imported by the verb that needs it
 from __future__ import annotations
 
 import argparse
+import gc
+import io
 import os
 import signal
 import sys
@@ -37,16 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
     arguments = _parser().parse_args(argv)
     _die_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
+    # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
+    gc.set_threshold(100_000, 50, 50)
     try:
         answer: Answer = arguments.run(arguments)
+        text = _json(answer) if arguments.json else answer.text
     except KeyboardInterrupt:
         print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return FAILED
     except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
         return _explain(error, as_json=arguments.json)
-    _print(_json(answer) if arguments.json else answer.text)
+    _print(text)
     return answer.exit_code
 
 
@@ -69,7 +75,7 @@ def _bug(error: Exception, *, as_json: bool) -> int:
 
     trace = _redact("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
-        log.write(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n{trace}")
+        log.write(_redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
     said = f"this is a bug in promobot: {type(error).__name__}: {error}"
     if as_json:
         _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
@@ -79,7 +85,11 @@ def _bug(error: Exception, *, as_json: bool) -> int:
 
 
 def _print(text: str) -> None:
-    print(_redact(text))
+    try:
+        print(_redact(text), flush=True)
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _redact(text: str) -> str:
@@ -320,13 +330,12 @@ def _version(text: str) -> int:
 
 
 def _needs(text: str) -> dict[str, str]:
-    """Return the results of jobs by name, from GitHub's ``needs`` context as JSON."""
     import json
 
     try:
         return {job: str(outcome["result"]) for job, outcome in json.loads(text).items()}
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise argparse.ArgumentTypeError('as in {"ready": {"result": "success"}}') from error
+        raise argparse.ArgumentTypeError("is not GitHub's `needs` context as JSON") from error
 
 
 def _time(text: str) -> Any:

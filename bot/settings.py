@@ -6,11 +6,12 @@ Secrets are never in the file: a key that ends with ``_env`` names the environme
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from bot.domain import yamltext
 from bot.domain.gate import Gate
@@ -21,19 +22,27 @@ ENVIRONMENTS = "manifests/environments"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _absolute(path: str) -> str:
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"{path!r} is no absolute path")
+    if not _ABSOLUTE_PATH.fullmatch(path) or not path.isprintable():
+        raise ValueError(f"{path!r:.80} is no absolute path")
     return path
 
 
 def _http(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} does not begin with http:// or https://")
+    if not _URL.fullmatch(url):
+        problem = "does not begin with http:// or https:// and a host"
+        if "@" in url:
+            problem = "holds a user or a password; secrets belong into environment variables"
+        raise ValueError(f"{'the address' if '@' in url else repr(url)[:80]} {problem}")
     return url.rstrip("/")
+
+
+def _moment(text: object) -> object:
+    # Pydantic would take a number for seconds since 1970.
+    return datetime.fromisoformat(text) if isinstance(text, str) else text
 
 
 def _unique(names: list[str], what: str) -> None:
@@ -42,16 +51,30 @@ def _unique(names: list[str], what: str) -> None:
         raise ValueError(f"two {what} are named {', '.join(twice)}")
 
 
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Url = Annotated[str, AfterValidator(_http)]
+_ABSOLUTE_PATH = re.compile(r"/(?!(?:[^\n]*/)?\.\.(?:/|$))[^\n]*")
+_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?")
+
+AbsolutePath = Annotated[
+    str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": f"^{_ABSOLUTE_PATH.pattern}$"})
+]
+Url = Annotated[
+    str, AfterValidator(_http), WithJsonSchema({"type": "string", "pattern": f"^{_URL.pattern}$", "format": "uri"})
+]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 class GitHub(_Part):
     """The repository that holds desired state."""
 
-    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name")
-    base: str = Field(default="main", description="the branch whose head is desired state")
+    repository: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*$", description="owner/name"
+    )
+    base: str = Field(
+        default="main",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$",
+        description="the branch whose head is desired state",
+    )
     server_url: Url = Field(default="https://github.com", description="where Git and the web pages are")
     api_url: Url = Field(default="https://api.github.com", description="where the REST API is")
     token_env: EnvironmentVariable = Field(default="GITHUB_TOKEN", description="variable that holds the token")
@@ -82,7 +105,7 @@ class GatewayEndpoint(_Part):
     """One FastAPI gateway."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
-    url: Url
+    url: Url = Field(description="where the bot and users reach it")
 
 
 class Share(_Part):
@@ -102,8 +125,8 @@ class Share(_Part):
 class Staging(_Part):
     """The Triton on which pull requests are checked."""
 
-    triton: Triton
-    share: Share
+    triton: Triton = Field(description="where proposed versions are loaded, beside nothing that serves")
+    share: Share = Field(description="where its models lie")
 
 
 class Slack(_Part):
@@ -127,9 +150,9 @@ class PackageRules(_Part):
 class Freeze(_Part):
     """A time in which nothing new goes out; the way back stays open."""
 
-    start: datetime = Field(description="from, with time zone")
-    end: datetime = Field(description="until, with time zone")
-    reason: str = Field(min_length=1)
+    start: Moment = Field(description="from, with time zone")
+    end: Moment = Field(description="until, with time zone")
+    reason: str = Field(min_length=1, description="why; whoever is held by it reads this")
 
     @model_validator(mode="after")
     def _in_order(self) -> Freeze:
@@ -155,24 +178,24 @@ class Environment(_Part):
     model_config = ConfigDict(frozen=True, extra="forbid", title="manifests/environments/<env>.yaml")
 
     environment: EnvironmentName = Field(description="name; the file's own name")
-    github: GitHub
-    mlflow: MLflow
-    staging: Staging
-    share: Share
+    github: GitHub = Field(description="the repository that holds desired state")
+    mlflow: MLflow = Field(description="the model registry")
+    staging: Staging = Field(description="the Triton on which pull requests are checked")
+    share: Share = Field(description="where this environment's models lie")
     tritons: list[Triton] = Field(min_length=1, description="every Triton that serves this environment")
     gateways: list[GatewayEndpoint] = Field(min_length=1, description="every gateway in front of them")
     reload_token_env: EnvironmentVariable = Field(
         default="PROMOBOT_RELOAD_TOKEN", description="variable that holds the gateways' reload token"
     )
     records: AbsolutePath = Field(description="directory of evidence and deployment records, append-only")
-    slack: Slack
+    slack: Slack = Field(description="where releases are announced")
     gates: dict[ModelName, Gate] = Field(min_length=1, description="rules by model; a model without is refused")
-    packages: PackageRules = PackageRules()
+    packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
     promotes_from: EnvironmentName | None = Field(
         default=None, description="the environment whose verified digests `promobot promote` carries here"
     )
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
-    deadlines: Deadlines = Deadlines()
+    deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
 
     @model_validator(mode="after")
     def _told_apart(self) -> Environment:
@@ -254,5 +277,7 @@ def _text(path: Path, root: Path) -> str:
     except FileNotFoundError as error:
         known = ", ".join(environments(root)) or "none"
         raise InvalidInput("there is no such file", file=str(path), next_step=f"Environments: {known}.") from error
+    except OSError as error:
+        raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start}", file=str(path)) from error

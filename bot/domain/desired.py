@@ -1,7 +1,11 @@
 """Desired state: ``promotions/<env>.yaml``, read strictly and edited without disturbing anybody's lines.
 
 An edit replaces the tokens that change and nothing else, so comments, order and line endings survive, and two pull
-requests for neighbouring models merge in either order: at least the neighbour's own key line lies between them.
+requests for neighbouring models merge in either order. Git calls it a conflict when two changes touch, so between any
+two there must be a line that neither changes: between updates that is the neighbour's own key line, and for what is
+added or taken out it is the blank line that the bot leaves behind each entry it writes. A new entry goes where there
+is such a line, as near to its place in the alphabet as that allows; else to the beginning of its section. Two that
+come into the same place, or before an entry that goes, still conflict.
 """
 
 from __future__ import annotations
@@ -38,7 +42,10 @@ def _nothing_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
-Entries = Annotated[dict[ModelName, Entry], BeforeValidator(_nothing_is_empty)]
+Entries = Annotated[
+    dict[ModelName, Entry],
+    BeforeValidator(_nothing_is_empty, json_schema_input_type=dict[ModelName, Entry] | None),
+]
 
 
 class Desired(BaseModel):
@@ -132,13 +139,22 @@ def with_entry(text: str, *, file: str, section: Section, model: str, entry: Ent
     expected.pop(model, None)
     if entry is not None:
         expected[model] = entry
-    if parse(edited, file=file) != desired.model_copy(update={section: expected}):
+    if not _reads(edited, desired.model_copy(update={section: expected}), file):
         raise InvalidInput(
-            f"cannot be edited safely at {section}.{model}",
+            "cannot be edited safely",
             file=file,
+            line=node.line_at((section, model)),
+            key=f"{section}.{yamltext.shown(model)}",
             next_step="Write the entry in block style, one key a line, and try again.",
         )
     return edited
+
+
+def _reads(text: str, expected: Desired, file: str) -> bool:
+    try:
+        return parse(text, file=file) == expected
+    except InvalidInput:
+        return False
 
 
 def _values(entry: Entry) -> dict[str, str]:
@@ -168,9 +184,11 @@ class _Edit:
         pieces: list[tuple[int, int, str]] = []
         for key, child in node.value.items():
             if key not in values:
-                pieces.append(self._line_of(node, key, child))
+                pieces.append(self._out_of_flow(node, key) if node.flow else self._line_of(node, key, child))
             elif child.value != getattr(entry, key):
-                pieces.append((child.span.start, child.span.end, values[key]))
+                # A block scalar ends behind its line.
+                end = self.newline if self.text[child.span.start : child.span.end].endswith("\n") else ""
+                pieces.append((child.span.start, child.span.end, values[key] + end))
         missing = [key for key in values if key not in node.value]
         if missing:
             last_key, last = list(node.value.items())[-1]
@@ -179,42 +197,69 @@ class _Edit:
                 pieces.append((last.span.end, last.span.end, added))
             else:
                 indent = self._indent(node.keys[last_key].start)
-                end = self._line_end(last.span.end)
+                end_of_entry = self._line_end(last.span.end)
                 added = "".join(f"{indent}{key}: {values[key]}{self.newline}" for key in missing)
-                pieces.append((end, end, self._opening(end) + added))
+                pieces.append((end_of_entry, end_of_entry, self._opening(end_of_entry) + added))
         return self._apply(pieces)
 
     def insert(self, root: Node, section: Section, model: str, entry: Entry) -> str:
         holder = root.value.get(section)
         if holder is None:
-            end = len(self.text)
-            return self._apply(
-                [(end, end, self._opening(end) + f"{section}:{self.newline}" + self._block(model, entry))]
-            )
+            at = len(self.text)
+            if not self._is_blank(self._line_start(at - 1)):
+                at = self._line_end(root.value["environment"].span.end)
+            return self._insert_at(at, f"{section}:{self.newline}" + self._block(model, entry))
         if not holder.value:
             # `models: {}` or `models:` and nothing: the block begins on the line after the key.
-            written = max(root.keys[section].end, holder.span.end)
-            end = self._line_end(written)
-            value = (len(self.text[: holder.span.start].rstrip(" ")), holder.span.end, "")
-            block = (end, end, self._opening(end) + self._block(model, entry))
-            return self._apply([value, block] if holder.flow else [block])
+            at = self._line_end(max(root.keys[section].end, holder.span.end))
+            start = len(self.text[: holder.span.start].rstrip(" "))
+            added = (at, at, self._opening(at) + self._block(model, entry) + self._closing(at))
+            return self._apply([(start, holder.span.end, ""), added] if self._written(holder) else [added])
         if holder.flow:
             last = list(holder.value.values())[-1]
             flow = ", ".join(f"{key}: {value}" for key, value in _values(entry).items())
             return self._apply([(last.span.end, last.span.end, f", {_token(model)}: {{{flow}}}")])
-        before = [name for name in holder.value if name < model]
         indent = self._indent(next(iter(holder.keys.values())).start)
-        if before:
-            end = self._line_end(self._last_offset(holder.value[before[-1]]))
-        else:
-            end = self._line_end(root.keys[section].end)
-        return self._apply([(end, end, self._opening(end) + self._block(model, entry, indent))])
+        gaps = [self._gap_behind(node) for name, node in holder.value.items() if name < model]
+        found = [gap for gap in gaps if gap is not None]
+        at = found[-1] if found else self._line_end(root.keys[section].end)
+        return self._insert_at(at, self._block(model, entry, indent))
 
     def remove(self, holder: Node, model: str) -> str:
         if holder.flow:
-            return self.text
+            return self._apply([self._out_of_flow(holder, model)])
         start = self._line_start(holder.keys[model].start)
-        return self._apply([(start, self._line_end(self._last_offset(holder.value[model])), "")])
+        end = self._line_end(self._last_offset(holder.value[model]))
+        # One blank line behind stays: it keeps this change apart from one of the next entry.
+        if self._is_blank(end) and self._is_blank(following := self._line_end(end + 1)):
+            end = following
+        return self._apply([(start, end, "")])
+
+    def _insert_at(self, offset: int, block: str) -> str:
+        return self._apply([(offset, offset, self._opening(offset) + block + self._closing(offset))])
+
+    def _gap_behind(self, node: Node) -> int | None:
+        """Return the offset behind the blank line that follows an entry and its comments; None without one."""
+        offset = self._line_end(self._last_offset(node))
+        while offset < len(self.text):
+            if self._is_blank(offset):
+                return self._line_end(offset + 1)
+            if not self._line_at(offset).startswith("#"):
+                return None
+            offset = self._line_end(offset + 1)
+        return None
+
+    def _out_of_flow(self, holder: Node, key: str) -> tuple[int, int, str]:
+        """Return the piece that takes ``key`` out of a flow mapping, with one comma."""
+        keys = list(holder.value)
+        at = keys.index(key)
+        start, end = holder.keys[key].start, holder.value[key].span.end
+        if at > 0:
+            start = holder.value[keys[at - 1]].span.end
+        elif len(keys) > 1:
+            end = holder.keys[keys[1]].start
+        # Somebody's comment would go, too.
+        return (0, 0, "") if "#" in self.text[start : holder.keys[key].start] else (start, end, "")
 
     def _block(self, model: str, entry: Entry, indent: str = "  ") -> str:
         lines = [f"{indent}{_token(model)}:"]
@@ -240,6 +285,20 @@ class _Edit:
         """Return the offset behind the line that holds the character before ``offset``."""
         found = self.text.find("\n", max(offset - 1, 0))
         return len(self.text) if found < 0 else found + 1
+
+    def _line_at(self, offset: int) -> str:
+        return self.text[offset : self._line_end(offset + 1)].strip()
+
+    def _is_blank(self, offset: int) -> bool:
+        """Say whether the line that begins at ``offset`` is there and empty."""
+        return 0 <= offset < len(self.text) and not self._line_at(offset)
+
+    def _written(self, node: Node) -> bool:
+        return node.span.end > node.span.start
+
+    def _closing(self, offset: int) -> str:
+        """Return the blank line that an entry ends with, unless there is one at ``offset`` already."""
+        return "" if self._is_blank(offset) else self.newline
 
     def _opening(self, offset: int) -> str:
         return "" if offset == 0 or self.text[offset - 1] == "\n" else self.newline

@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class MetricRule(BaseModel):
     """What one metric must satisfy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "anyOf": [
+                {"required": [bound], "properties": {bound: {"type": "number"}}}
+                for bound in ("minimum", "maximum", "max_regression")
+            ]
+        },
+    )
 
     minimum: float | None = Field(default=None, description="the metric must be at least this")
     maximum: float | None = Field(default=None, description="the metric must be at most this")
@@ -34,7 +45,7 @@ class MetricRule(BaseModel):
 class Gate(BaseModel):
     """The rules for one model in one environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     metrics: dict[str, MetricRule] = Field(min_length=1, description="rules by the metric's name in MLflow")
     on_miss: Literal["shadow", "stop"] = Field(
@@ -107,7 +118,8 @@ def _row(name: str, rule: MetricRule, value: float | None, champion: float | Non
         bounds.append((value - rule.minimum, f"{value:.4g} < {rule.minimum:g}"))
     if rule.maximum is not None:
         bounds.append((rule.maximum - value, f"{value:.4g} > {rule.maximum:g}"))
-    if rule.max_regression is not None and champion is not None:
+    # Nothing is worse than a number that is none, and a comparison with it would always hold.
+    if rule.max_regression is not None and champion is not None and math.isfinite(champion):
         worse = sign * (champion - value)
         # A model exactly as much worse as is allowed passes; binary fractions must not decide that.
         slack = rule.max_regression - worse

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -24,30 +24,30 @@ SHADOW_SUFFIX = "-shadow"
 def check_model_name(name: str) -> str:
     """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -")
+        raise ValueError(f"{name!r:.80} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -")
     if name.endswith(SHADOW_SUFFIX):
-        raise ValueError(f"{name!r} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
+        raise ValueError(f"{name!r:.80} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
     return name
 
 
 def check_environment_name(name: str) -> str:
     """Return ``name`` if it may name an environment; raise ValueError with the rule otherwise."""
     if not ENVIRONMENT_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no environment name: a-z, 0-9 and -, at most 31, not beginning with -")
+        raise ValueError(f"{name!r:.80} is no environment name: a-z, 0-9 and -, at most 31, not beginning with -")
     return name
 
 
 def check_digest(digest: str) -> str:
     """Return ``digest`` if it reads ``sha256:`` and 64 hexadecimal digits; raise ValueError otherwise."""
     if not DIGEST.fullmatch(digest):
-        raise ValueError(f"{digest!r} is no digest: 'sha256:' and 64 of 0-9a-f")
+        raise ValueError(f"{digest!r:.80} is no digest: 'sha256:' and 64 of 0-9a-f")
     return digest
 
 
 def check_run_id(run: str) -> str:
     """Return ``run`` if it may be an MLflow run id; raise ValueError otherwise."""
     if not RUN_ID.fullmatch(run):
-        raise ValueError(f"{run!r} is no MLflow run id: letters, digits, _ and -, at most 64")
+        raise ValueError(f"{run!r:.80} is no MLflow run id: letters, digits, _ and -, at most 64")
     return run
 
 
@@ -56,8 +56,15 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
-ModelName = Annotated[str, AfterValidator(check_model_name)]
-EnvironmentName = Annotated[str, AfterValidator(check_environment_name)]
-Digest = Annotated[str, AfterValidator(check_digest)]
-RunId = Annotated[str, AfterValidator(check_run_id)]
+def _in_schema(pattern: str) -> WithJsonSchema:
+    # Pydantic's own patterns know no look-ahead, so the check is code and the schema says the same as a pattern.
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
+
+
+ModelName = Annotated[
+    str, AfterValidator(check_model_name), _in_schema(f"(?!.*{SHADOW_SUFFIX}$){MODEL_NAME.pattern}")
+]
+EnvironmentName = Annotated[str, AfterValidator(check_environment_name), _in_schema(ENVIRONMENT_NAME.pattern)]
+Digest = Annotated[str, AfterValidator(check_digest), _in_schema(DIGEST.pattern)]
+RunId = Annotated[str, AfterValidator(check_run_id), _in_schema(RUN_ID.pattern)]
 Version = Annotated[int, Field(strict=True, ge=1, le=MAX_VERSION)]

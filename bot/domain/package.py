@@ -17,7 +17,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
+
+from bot.domain import jsontext
 
 PACKAGE_FILE = "package.json"
 CONFIG_FILE = "config.pbtxt"
@@ -66,9 +69,11 @@ class Package:
             raise ValueError(f"{len(listed)} files, more than {MAX_FILES}")
         for path in paths:
             check_path(path)
-        twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
-        if twice:
-            raise ValueError(f"listed twice: {', '.join(twice)}")
+        if twice := sorted({path for path, following in pairwise(paths) if path == following}):
+            raise ValueError(f"listed twice: {', '.join(twice[:10])}")
+        folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+        if both := sorted(folders.intersection(paths)):
+            raise ValueError(f"both a file and a folder: {', '.join(both[:10])}")
         return cls(files=listed, digest=digest_of(listed))
 
     @property
@@ -98,19 +103,19 @@ class Package:
     def from_json(cls, text: str | bytes) -> Package:
         """Parse ``package.json``; raise ValueError that says what is wrong with it."""
         try:
-            document = json.loads(text)
+            document = jsontext.read(text)
         except ValueError as error:
             raise ValueError(f"not JSON: {error}") from error
         if not isinstance(document, dict) or document.get("format") != 1:
             raise ValueError("not a package.json of format 1")
         if unknown := sorted(set(document) - {"format", "digest", "files"}):
-            raise ValueError(f"unknown keys: {', '.join(unknown)}")
+            raise ValueError(f"unknown keys: {', '.join(map(repr, unknown[:10]))}")
         listed = document.get("files")
         if not isinstance(listed, list) or not listed:
             raise ValueError("lists no files")
         package = cls.of(_file(entry) for entry in listed)
         if document.get("digest") != package.digest:
-            raise ValueError(f"says digest {document.get('digest')}, but its list of files is {package.digest}")
+            raise ValueError(f"says digest {document.get('digest')!r:.80}, but its list of files is {package.digest}")
         for needed in (CONFIG_FILE, SMOKE_FILE):
             if package.file(needed) is None:
                 raise ValueError(f"does not list {needed}")
@@ -134,11 +139,11 @@ def check_path(path: str) -> str:
     parts = path.split("/")
     plain = path.isascii() and path.isprintable() and not set(path) & set('\\:*?"<>|')
     if not path or len(path) > MAX_PATH or not plain or any(not part or part.startswith(".") for part in parts):
-        raise ValueError(f"{path!r} is no path of a package")
-    if path == PACKAGE_FILE or path in MLFLOW_FILES:
+        raise ValueError(f"{path!r:.80} is no path of a package")
+    if parts[0] == PACKAGE_FILE or parts[0] in MLFLOW_FILES:
         raise ValueError(f"{path!r} is a name that a package may not use for its own files")
     if str(PurePosixPath(path)) != path:
-        raise ValueError(f"{path!r} is no path of a package")
+        raise ValueError(f"{path!r:.80} is no path of a package")
     return path
 
 
@@ -147,7 +152,7 @@ def _file(entry: object) -> PackageFile:
         raise ValueError("an entry of files has other keys than path, size and sha256")
     path, size, sha256 = entry["path"], entry["size"], entry["sha256"]
     if not isinstance(path, str) or type(size) is not int or size < 0:
-        raise ValueError(f"bad path or size: {path!r}, {size!r}")
+        raise ValueError(f"bad path or size: {path!r:.80}, {size!r:.80}")
     if not isinstance(sha256, str) or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise ValueError(f"bad sha256 of {path}")
+        raise ValueError(f"bad sha256 of {path!r:.80}")
     return PackageFile(path=path, size=size, sha256=sha256)

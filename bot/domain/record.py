@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.desired import Change, Desired, Entry, Section
 
-Outcome = Literal["succeeded", "unconfirmed", "put back", "failed"]
+Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
 """
 succeeded    all six criteria hold
 unconfirmed  all but Slack; the message is in the outbox
+incomplete   a way back is in service wherever gateways answer, and one did not; run again when it does
 put back     it failed after the switch; what users get is the last verified state again
 failed       it failed before the switch; what users get never changed
 """
@@ -75,6 +76,7 @@ class DeploymentRecord(BaseModel):
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
+    quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @property
     def verified(self) -> bool:

@@ -7,11 +7,16 @@ a gateway refuses an older one. The table is the commit point of a deployment: w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bot.domain.names import check_environment_name, check_model_name
+from bot.domain import jsontext
+from bot.domain.names import MAX_VERSION, check_digest, check_environment_name, check_model_name
+
+_TRITON_MODEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}")
+"""A model's own name, ``-shadow``, and a dot with what tells configurations apart; in any case one plain name."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class RouteTable:
     @classmethod
     def from_json(cls, text: str | bytes) -> RouteTable:
         """Parse ``routes.json``; raise ValueError that says what is wrong with it."""
-        document = json.loads(text)
+        document = jsontext.read(text)
         if not isinstance(document, dict) or document.get("format") != 1:
             raise ValueError("not a routes.json of format 1")
         generation, models = document.get("generation"), document.get("models")
@@ -99,6 +104,8 @@ def _target(entry: object) -> Target:
     if not isinstance(entry, dict) or set(entry) != {"triton_model", "version", "digest"}:
         raise ValueError("a target has other keys than triton_model, version and digest")
     model, version, digest = entry["triton_model"], entry["version"], entry["digest"]
-    if not isinstance(model, str) or type(version) is not int or version < 1 or not isinstance(digest, str):
+    if not isinstance(model, str) or type(version) is not int or not isinstance(digest, str):
         raise ValueError("a target has a value of the wrong type")
-    return Target(triton_model=model, version=version, digest=digest)
+    if not _TRITON_MODEL.fullmatch(model) or not 1 <= version <= MAX_VERSION:
+        raise ValueError(f"a target that Triton cannot have: {model!r:.80} {version!r:.20}")
+    return Target(triton_model=model, version=version, digest=check_digest(digest))

@@ -19,13 +19,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DATATYPES = frozenset(
-    {
-        *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
-        *("FP16", "FP32", "FP64", "BYTES"),
-    }
-)
+from bot.domain import jsontext
+
+INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
 FLOATS = frozenset({"FP16", "FP32", "FP64"})
+DATATYPES = frozenset({"BOOL", "BYTES", *INTEGERS, *FLOATS})
 
 Scalar = bool | int | float | str
 
@@ -92,15 +90,19 @@ class SmokeCases:
     @classmethod
     def from_json(cls, text: str | bytes) -> SmokeCases:
         """Parse ``smoke.json``; raise ValueError that says what is wrong with it."""
-        document = json.loads(text)
+        document = jsontext.read(text)
         if not isinstance(document, dict) or document.get("format") != 1:
             raise ValueError("not a smoke.json of format 1")
+        if unknown := sorted(set(document) - {"format", "tolerance", "cases"}):
+            raise ValueError(f"unknown keys: {', '.join(map(repr, unknown[:10]))}")
         cases = document.get("cases")
         if not isinstance(cases, list) or not cases:
             raise ValueError("has no cases")
         tolerance = document.get("tolerance", {})
+        if not isinstance(tolerance, dict) or set(tolerance) - {"relative", "absolute"}:
+            raise ValueError("has a tolerance with other keys than relative and absolute")
         relative, absolute = tolerance.get("relative", 1e-4), tolerance.get("absolute", 1e-5)
-        if not all(isinstance(x, int | float) and 0 <= x < math.inf for x in (relative, absolute)):
+        if not all(_fits(x, "FP64") and 0 <= x < math.inf for x in (relative, absolute)):
             raise ValueError("has a tolerance that is no number from 0")
         return cls(
             cases=tuple(_case(entry) for entry in cases),
@@ -125,7 +127,7 @@ def difference(expected: Tensor, got: Tensor | None, tolerance: Tolerance) -> st
         return ""
     first = wrong[0]
     return (
-        f"{expected.name}[{first}]: {got.data[first]} instead of {expected.data[first]}"
+        f"{expected.name}[{first}]: {_shown(got.data[first])} instead of {_shown(expected.data[first])}"
         f" ({len(wrong)} of {len(expected.data)} values differ)"
     )
 
@@ -137,12 +139,27 @@ def differences(case: SmokeCase, answer: Sequence[Tensor], tolerance: Tolerance)
     return [sentence for sentence in found if sentence]
 
 
+def _shown(value: Scalar) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
 def _close(want: Scalar, have: Scalar, tolerance: Tolerance, *, floating: bool) -> bool:
     if not floating or isinstance(want, str) or isinstance(have, str):
         return want == have
     if math.isnan(want) or math.isnan(have) or math.isinf(want) or math.isinf(have):
         return want == have or (math.isnan(want) and math.isnan(have))
     return abs(have - want) <= tolerance.absolute + tolerance.relative * abs(want)
+
+
+def _fits(value: object, datatype: str) -> bool:
+    """Say whether a value that JSON gave is one of ``datatype``; so it is an ordinary number of Python, too."""
+    if datatype in FLOATS:
+        return type(value) is float or (type(value) is int and abs(value) < 2**1023)
+    if datatype in INTEGERS:
+        sign, bits = INTEGERS[datatype]
+        low, high = (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        return type(value) is int and low <= value < high
+    return type(value) is (bool if datatype == "BOOL" else str)
 
 
 def _case(entry: object) -> SmokeCase:
@@ -152,7 +169,7 @@ def _case(entry: object) -> SmokeCase:
     if not isinstance(entry["name"], str) or not isinstance(inputs, list) or not isinstance(outputs, list):
         raise ValueError("a case has a value of the wrong type")
     if not inputs or not outputs:
-        raise ValueError(f"case {entry['name']!r} has no inputs or no outputs")
+        raise ValueError(f"case {entry['name']!r:.80} has no inputs or no outputs")
     return SmokeCase(
         name=entry["name"],
         inputs=tuple(tensor_from_json(tensor) for tensor in inputs),
@@ -165,12 +182,12 @@ def tensor_from_json(entry: object) -> Tensor:
     if not isinstance(entry, dict) or not {"name", "datatype", "shape", "data"} <= set(entry):
         raise ValueError("a tensor lacks name, datatype, shape or data")
     name, datatype, shape, data = entry["name"], entry["datatype"], entry["shape"], entry["data"]
-    if not isinstance(name, str) or datatype not in DATATYPES:
-        raise ValueError(f"tensor {name!r} has the unknown datatype {datatype!r}")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"tensor {name!r} has the bad shape {shape!r}")
+    if not isinstance(name, str) or not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise ValueError(f"tensor {name!r:.80} has the unknown datatype {datatype!r:.80}")
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+        raise ValueError(f"tensor {name!r:.80} has the bad shape {shape!r:.80}")
     if not isinstance(data, list) or len(data) != math.prod(shape):
-        raise ValueError(f"tensor {name!r} has not {math.prod(shape)} values")
-    if not all(isinstance(value, bool | int | float | str) for value in data):
-        raise ValueError(f"tensor {name!r} has a value that is no number, boolean or string")
+        raise ValueError(f"tensor {name!r:.80} has not as many values as its shape {shape!r:.80} says")
+    if wrong := [value for value in data if not _fits(value, datatype)]:
+        raise ValueError(f"tensor {name!r:.80} has a value that is no {datatype}: {wrong[0]!r:.80}")
     return Tensor(name=name, datatype=datatype, shape=tuple(shape), data=tuple(data))

@@ -7,6 +7,7 @@ PyYAML's events with a stack of our own, so that deep nesting costs an error, no
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,10 +21,14 @@ from bot.errors import InvalidInput
 MAX_CHARACTERS = 4 * 2**20
 """Some 25,000 entries. Without aliases a document cannot grow beyond its text."""
 MAX_DEPTH = 12
+MAX_MISTAKES = 20
 
 _FOREIGN_BREAKS = re.compile("[\x85\u2028\u2029]|\r(?!\n)")
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_HALF = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?")
+_YAML_1_1, _STRING = yaml.resolver.Resolver(), "tag:yaml.org,2002:str"
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -74,17 +79,37 @@ def read(text: str, *, file: str) -> Node:
     if foreign := _FOREIGN_BREAKS.search(text):
         line = text.count("\n", 0, foreign.start()) + 1
         raise InvalidInput("a line break that is neither \\n nor \\r\\n", file=file, line=line)
+    if stray := _NOT_TEXT.search(text):
+        line = text.count("\n", 0, stray.start()) + 1
+        name = "a byte order mark" if stray[0] == "\ufeff" else f"the character U+{ord(stray[0]):04X}"
+        raise InvalidInput(f"{name} does not belong into a text", file=file, line=line)
     try:
         return _build(text, file)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        raise InvalidInput(f"not YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
+        last = text.rstrip("\n").count("\n") + 1  # where the text ends too early, libyaml names a line behind it
+        where = min(mark.line + 1, last) if mark else None
+        raise InvalidInput(f"not YAML: {problem}", file=file, line=where) from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML without libyaml does not check the numbers of escapes such as "\Uffffffff".
+        raise InvalidInput(f"not YAML: {error}", file=file) from error
 
 
 def needs_quotes(text: str) -> bool:
-    """Say whether a plain scalar of this text would not be read back as the same string."""
-    return not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]*(?::[A-Za-z0-9]+)?", text) or _scalar(text) != text
+    """Say whether a plain scalar of this text would not be read back as the same string, here or by YAML 1.1.
+
+    Others read these files, too: to most of them ``on``, ``1_000``, ``010`` and ``2026-01-01`` are no strings.
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]*(?::[A-Za-z0-9]+)?", text)
+    elsewhere = _YAML_1_1.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return not plain or _scalar(text) != text or elsewhere != _STRING
+
+
+def shown(key: str) -> str:
+    """Return a key of a file as an error may show it: one line without control characters, at most 80 characters."""
+    flat = key if key.isprintable() else repr(key)[1:-1]
+    return flat if len(flat) <= 80 else flat[:79] + "…"
 
 
 def _build(text: str, file: str) -> Node:
@@ -98,13 +123,15 @@ def _build(text: str, file: str) -> Node:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise InvalidInput("anchors and aliases are not allowed", file=file, line=line)
         if (tag := getattr(event, "tag", None)) not in (None, "!"):
-            raise InvalidInput(f"tags are not allowed: {tag}", file=file, line=line)
+            raise InvalidInput(f"tags are not allowed: {tag!r:.60}", file=file, line=line)
         span = Span(event.start_mark.index, event.end_mark.index, line)
         if isinstance(event, yaml.CollectionEndEvent):
             node, _ = stack.pop(), pending.pop()
             node.span = Span(node.span.start, span.end, node.span.line)
             continue
         if isinstance(event, yaml.ScalarEvent):
+            if _HALF.search(event.value):  # PyYAML without libyaml lets "\\ud800" pass
+                raise InvalidInput("half a character", file=file, line=line)
             value = _scalar(event.value) if event.implicit[0] else event.value
             if stack and isinstance(stack[-1].value, dict) and pending[-1] is None:
                 pending[-1] = (_key(value, stack[-1], file, line), span)
@@ -134,18 +161,16 @@ def _build(text: str, file: str) -> Node:
 
 
 def _events(text: str) -> Iterator[Any]:
-    # libyaml counts characters of its own buffer, so its offsets are ours only for text without a byte order mark.
-    if text.startswith("\ufeff"):
-        raise yaml.YAMLError("byte order mark")
+    # libyaml counts characters of its own buffer; its offsets are ours because byte order marks are refused before.
     return yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _key(value: Any, mapping: Node, file: str, line: int) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"the key {value!r} is no text; quote it", file=file, line=line)
+        raise InvalidInput(f"the key {value!r:.60} is no text; quote it", file=file, line=line)
     if value in mapping.value:
         first = mapping.keys[value].line
-        raise InvalidInput(f"stands twice, first in line {first}", file=file, line=line, key=value)
+        raise InvalidInput(f"stands twice, first in line {first}", file=file, line=line, key=shown(value))
     return value
 
 
@@ -154,8 +179,8 @@ def _scalar(text: str) -> str | int | float | bool | None:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
     return text
 
 
@@ -171,7 +196,9 @@ def validate(node: Node, model: type[Model], *, file: str) -> Model:
         first = mistakes[0]
         if len(mistakes) == 1:
             raise first from error
-        listing = "\n  ".join(str(mistake) for mistake in mistakes)
+        listing = "\n  ".join(str(mistake) for mistake in mistakes[:MAX_MISTAKES])
+        if len(mistakes) > MAX_MISTAKES:
+            listing += f"\n  and {len(mistakes) - MAX_MISTAKES} more"
         raise InvalidInput(f"{len(mistakes)} mistakes:\n  {listing}", file=file) from error
 
 
@@ -186,5 +213,5 @@ def _mistake(node: Node, detail: Any, file: str) -> InvalidInput:
             problem = str(detail["ctx"]["error"])
         case _:
             problem = f"{detail['msg']}, not {detail['input']!r:.60}"
-    key = ".".join(str(step) for step in path)
+    key = ".".join(shown(str(step)) for step in path)
     return InvalidInput(problem, file=file, line=node.line_at(path), key=key)

@@ -49,7 +49,7 @@ def seed(endpoints: Endpoints) -> None:
             _write_text(
                 tree / f"promotions/{environment}.yaml",
                 f"# What {environment} serves. Merging a change of this file deploys it.\n"
-                f"environment: {environment}\nmodels: {{}}\nshadow: {{}}\n",
+                f"environment: {environment}\nmodels: {{}}\n\nshadow: {{}}\n",
             )
         _commit(tree, endpoints.directory / "forge" / "repositories" / f"{endpoints.repository}.git")
 

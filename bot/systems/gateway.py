@@ -47,7 +47,7 @@ class Gateway:
                         "/reload",
                         json={"generation": generation},
                         headers={"Authorization": f"Bearer {self._token}"},
-                        timeout=timeout_seconds,
+                        timeout=max(deadline - time.monotonic(), 0.1),
                     )
                     answer.raise_for_status()
                     return self.routes()
@@ -56,11 +56,26 @@ class Gateway:
                     raise
                 time.sleep(0.5)
 
+    def wait_drained(self, *, timeout_seconds: float) -> bool:
+        """Wait until no request runs under older routes any more; say whether that was so in time."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            with self._errors("read its routes"):
+                answer = self._client.get("/routes")
+                answer.raise_for_status()
+                if not answer.json().get("draining", 0):
+                    return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+
     def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
         """Ask as a user does; return the version that says it answered, and the named outputs."""
         body = {"inputs": [tensor.to_json() for tensor in inputs], "outputs": [{"name": name} for name in outputs]}
         with self._errors(f"ask {model}"):
-            answer = self._client.post(f"/v2/models/{model}/infer", json=body)
+            # Not httpx's own JSON, which has no NaN: a missing value in many a model's input. Triton reads it.
+            content, kind = json.dumps(body), {"Content-Type": "application/json"}
+            answer = self._client.post(f"/v2/models/{model}/infer", content=content, headers=kind)
             answer.raise_for_status()
             document = answer.json()
             return str(document["model_version"]), [tensor_from_json(tensor) for tensor in document["outputs"]]
@@ -81,7 +96,9 @@ class Gateway:
             raise Rejected(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
 
 
-def _table(document: dict[str, Any]) -> RouteTable:
+def _table(document: Any) -> RouteTable:
+    if not isinstance(document, dict):
+        raise ValueError("no JSON object")
     if document.get("environment") is None and document.get("generation") == 0:
         return RouteTable("")  # a gateway that never saw a routes.json serves nothing, in no environment yet
     return RouteTable.from_json(json.dumps(document))

@@ -6,6 +6,7 @@ Works in a bare repository of its own in a temporary folder, with shallow fetche
 from __future__ import annotations
 
 import base64
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,23 @@ import git
 
 from bot.errors import Rejected, Unavailable
 
+# Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
+_REFUSED = re.compile(r"returned error: 4(?!29)\d\d|certificate", re.IGNORECASE)
 _TRY_AGAIN = re.compile(
-    r"could not resolve|couldn't connect|failed to connect|connection (refused|reset|timed out)|timed out"
-    r"|returned error: (5\d\d|429)|early eof|hung up|rpc failed|cannot lock ref",
+    r"unable to access|could not resolve|failed to connect|connection (refused|reset|timed out)|timed out"
+    r"|early eof|hung up|rpc failed|cannot lock ref",
     re.IGNORECASE,
 )
-_MOVED = re.compile(r"stale info|\[rejected\]|non-fast-forward|fetch first|\[remote rejected\]", re.IGNORECASE)
+# Not every "[remote rejected]": a rule of the server forbids a push however often it is tried.
+_MOVED = re.compile(
+    r"stale info|\[rejected\]|non-fast-forward|fetch first"
+    r"|cannot lock ref|failed to update ref|reference already exists|incorrect old value",
+    re.IGNORECASE,
+)
+_SET_FOR_HOOKS = re.compile(
+    "GIT_(DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES"
+    "|NAMESPACE|SHALLOW_FILE|GRAFT_FILE|PREFIX|CONFIG_PARAMETERS)"
+)
 
 
 class Moved(Exception):
@@ -32,11 +44,16 @@ class Moved(Exception):
 class Repository:
     """The repository that holds desired state, as the server has it."""
 
-    def __init__(self, url: str, *, token: str, base: str = "main") -> None:
+    def __init__(self, url: str, *, token: str, base: str = "main", stall_seconds: int = 30) -> None:
+        """Open it; a transfer that stands still for ``stall_seconds`` is given up."""
         self.url, self.base = url, base
         self._system = f"Git ({url})"
+        for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
+            # With these, everything below would happen in the repository whose hook we run in.
+            del os.environ[name]
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
-        self._repo = git.Repo.init(self._folder.name, bare=True)
+        with self._errors("make a repository to work in"):
+            self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         # By the environment: neither the command line nor a file of configuration ever shows the token.
         self._repo.git.update_environment(
@@ -49,7 +66,7 @@ class Repository:
             GIT_CONFIG_KEY_1="http.lowSpeedLimit",
             GIT_CONFIG_VALUE_1="100",
             GIT_CONFIG_KEY_2="http.lowSpeedTime",
-            GIT_CONFIG_VALUE_2="30",
+            GIT_CONFIG_VALUE_2=str(stall_seconds),
         )
 
     def __enter__(self) -> Repository:
@@ -75,7 +92,9 @@ class Repository:
         """Return where a branch is on the server now, or None where it is not."""
         with self._errors(f"look for the branch {name}"):
             listed = str(self._repo.git.ls_remote(self.url, f"refs/heads/{name}"))
-        return listed.split()[0] if listed else None
+        # Git matches the end of a name, so branches of longer names may be listed, too.
+        found = (line.split("\t") for line in listed.splitlines())
+        return next((commit for commit, ref in found if ref == f"refs/heads/{name}"), None)
 
     def parent(self, commit: str) -> str:
         """Fetch and return the first parent of a commit."""
@@ -148,7 +167,7 @@ class Repository:
             if doing.startswith("push") and _MOVED.search(said):
                 raise Moved(said) from error
             message = f"could not {doing}: {said or error.status}"
-            if _TRY_AGAIN.search(said):
+            if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
                 raise Unavailable(message, system=self._system) from error
             raise Rejected(
                 message, system=self._system, next_step="`promobot doctor` tries the credentials."

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from github import Auth, Github, GithubException, GithubRetry
+from github import Auth, Github, GithubException
 from github.PullRequest import PullRequest as _PullRequest
+from urllib3.util import Retry
 
 from bot.errors import Rejected, Unavailable
 from bot.settings import GitHub
@@ -31,6 +32,13 @@ class PullRequest:
     author: str
 
 
+class _Again(Retry):
+    """Reads are tried again after a fault. Who says when to come back gets no second question before that."""
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        return not has_retry_after and super().is_retry(method, status_code, has_retry_after)
+
+
 class GitHubRepository:
     """One repository on GitHub. Errors are Unavailable or Rejected."""
 
@@ -41,13 +49,21 @@ class GitHubRepository:
             auth=Auth.Token(token),
             base_url=settings.api_url,
             timeout=max(1, round(request_seconds)),
-            retry=GithubRetry(total=3, backoff_factor=0.5),
+            # PyGithub's own would sleep here until a rate limit ends, and make a comment twice whose answer was lost.
+            retry=_Again(
+                total=2,
+                backoff_factor=0.5,
+                status_forcelist=(500, 502, 503, 504),
+                allowed_methods=("GET", "HEAD"),
+                raise_on_status=False,
+            ),
             user_agent="promobot",
             per_page=100,
             seconds_between_requests=None,
             seconds_between_writes=None,
+            lazy=True,
         )
-        self._repository = self._github.get_repo(settings.repository, lazy=True)
+        self._repository = self._github.get_repo(settings.repository)
 
     def login(self) -> str:
         """Return who the token belongs to."""
@@ -67,10 +83,10 @@ class GitHubRepository:
             return _pull_request(self._repository.get_pull(number))
 
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
-        """Return the open pull requests to the base branch whose branch begins with ``prefix``."""
+        """Return the open pull requests to the base branch from a branch *of this repository* with ``prefix``."""
         with self._errors("list open pull requests"):
             found = self._repository.get_pulls(state="open", base=self._settings.base)
-            return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix)]
+            return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix) and self._is_ours(pull)]
 
     def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:
         """Open a pull request from ``branch``."""
@@ -107,6 +123,11 @@ class GitHubRepository:
                         comment.edit(body)
                     return comment.html_url
             return issue.create_comment(body).html_url
+
+    def _is_ours(self, pull: _PullRequest) -> bool:
+        # Anybody may call a branch of a fork like ours; of a fork that was deleted, GitHub says nothing.
+        source = pull.head.repo
+        return bool(source) and source.full_name.lower() == self._settings.repository.lower()
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -22,15 +22,15 @@ class RecordStore:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
             try:
+                with temporary.open("xb") as file:
+                    file.write(text.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
                 # A link is the one way to create a name that must not exist yet with content that is already whole.
                 os.link(temporary, path)
             finally:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
@@ -44,9 +44,11 @@ class RecordStore:
     def get(self, key: str) -> str | None:
         """Return the object's text, or None where there is none."""
         try:
-            return self._path(key).read_text(encoding="utf-8")
+            return self._path(key).read_bytes().decode()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except UnicodeDecodeError as error:
+            raise Rejected(f"{key} is not UTF-8", system=self._system) from error
         except OSError as error:
             raise Unavailable(f"could not read {key}: {error.strerror}", system=self._system) from error
 
@@ -61,6 +63,6 @@ class RecordStore:
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
-        if not key or any(not part or part.startswith(".") for part in parts):
+        if not key.isprintable() or any(not part or part.startswith(".") for part in parts):
             raise Rejected(f"{key!r} is no key", system=self._system)
         return self._root.joinpath(*parts)

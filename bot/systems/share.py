@@ -5,6 +5,7 @@
     <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
     <state>/staging/                             what is being copied; dropped when anything fails
     <state>/routes.json                          the commit point of a deployment
+    <state>/journal.json                         the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
     <state>/trash/                               what is being deleted
@@ -22,6 +23,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +38,7 @@ from bot.settings import Share
 
 CHUNK_BYTES = 2**20
 _KEPT_TURNS = 50
+_ABANDONED_SECONDS = 24 * 3600
 
 ReadFile = Callable[[str], Iterable[bytes]]
 """Gives the bytes of a package's file in chunks, by its path."""
@@ -99,15 +102,25 @@ class ModelRepository:
         with self._errors("take a turn"):
             self._make_folders()
             folder = self.state / "turns"
-            number = _take_turn(folder) if overtake else None
+            if overtake:
+                _take_turn(folder)
             lock = (self.state / "lock").open("a")
         with lock:
             with self._errors("take a turn"):
                 deadline = time.monotonic() + wait_seconds
                 while not _try_lock(lock.fileno()) and time.monotonic() < deadline:
                     time.sleep(0.05)
-                turn = Turn(_take_turn(folder) if number is None else number, folder)
+                # Taken now also by who overtakes: somebody else may have got the lock, and a number, in between.
+                turn = Turn(_take_turn(folder), folder)
+                self._sweep()
             yield turn
+
+    def _sweep(self) -> None:
+        """Delete what killed processes left half copied or half deleted: a day old, it is nobody's work any more."""
+        for name in ("staging", "trash"):
+            for path in (self.state / name).iterdir():
+                if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
+                    _delete(path)
 
     # --- routes ------------------------------------------------------------------------------------------------
 
@@ -133,6 +146,28 @@ class ModelRepository:
             self._make_folders()
             self._replace(self.state / "routes.json", table.to_json())
 
+    # --- journal -----------------------------------------------------------------------------------------------
+
+    def journal(self) -> str | None:
+        """Return the journal of a deployment under way, or None."""
+        with self._errors("read journal.json"):
+            try:
+                return (self.state / "journal.json").read_text()
+            except FileNotFoundError:
+                return None
+
+    def write_journal(self, text: str) -> None:
+        """Open or replace the journal, synced."""
+        with self._errors("write journal.json"):
+            self._make_folders()
+            self._replace(self.state / "journal.json", text)
+
+    def close_journal(self) -> None:
+        """Remove the journal: the deployment is over, and its record is written."""
+        with self._errors("close journal.json"):
+            (self.state / "journal.json").unlink(missing_ok=True)
+            _sync_folder(self.state)
+
     # --- packages ----------------------------------------------------------------------------------------------
 
     def described(self, digest: str) -> Described | None:
@@ -150,7 +185,10 @@ class ModelRepository:
             listed = package.file(name)
             if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
                 raise Rejected(f"{folder / name} is not what {digest} says", system=self._system)
-        return Described(package, config.decode(), SmokeCases.from_json(smoke))
+        try:
+            return Described(package, config.decode(), SmokeCases.from_json(smoke))
+        except ValueError as error:
+            raise Rejected(f"{SMOKE_FILE} or {CONFIG_FILE} in {folder}: {error}", system=self._system) from error
 
     def describe(self, package: Package, read: ReadFile) -> Described:
         """Keep what proves a package and goes back to it, and return it; adopts what is kept already."""
@@ -176,7 +214,7 @@ class ModelRepository:
         Copies into staging and hashes every byte on the way, syncs, and renames in. What is there already is hashed
         and adopted; other bytes under the same number are never overwritten: Rejected.
         """
-        target = self.root / triton_model / str(version)
+        target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
             fresh = not target.is_dir()
             if fresh:
@@ -186,33 +224,41 @@ class ModelRepository:
                         path.parent.mkdir(parents=True, exist_ok=True)
                         self._copy(file, read(file.path), path)
                     _sync_folders(staging)
-                    target.parent.mkdir(exist_ok=True)
+                    if not target.parent.is_dir():
+                        target.parent.mkdir(exist_ok=True)
+                        target.parent.chmod(0o755)
                     fresh = _rename_in(staging, target)
                     _sync_folder(self.root)
-        if fresh:
-            # The Python backend would write __pycache__ beside the model, which makes Triton reload the version.
-            target.chmod(0o555)
-        elif wrong := self.wrong_bytes(package, triton_model=triton_model, version=version):
+        wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
+        if wrong:
             raise Rejected(
                 f"{target} holds other bytes than {package.digest}: {'; '.join(wrong)}",
                 system=self._system,
                 state="It was not touched: a published version is never overwritten.",
                 next_step="Register the model again and propose the new version.",
             )
+        with self._errors(f"protect {triton_model} {version}"):
+            # The Python backend would write __pycache__ beside the model, which makes Triton reload the version.
+            for folder in _folders(target):
+                if stat.S_IMODE(folder.stat().st_mode) != 0o555:
+                    folder.chmod(0o555)
 
     def wrong_bytes(self, package: Package, *, triton_model: str, version: int) -> list[str]:
         """Hash a published version; return what differs from the package, in a sentence each."""
         folder = self.root / triton_model / str(version)
         with self._errors(f"read {folder}"):
+            if folder.is_symlink():
+                return [f"{folder} is a link"]
             if not folder.is_dir():
                 return [f"{folder} is not there"]
-            there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+            found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+            there = {path.relative_to(folder).as_posix(): path for path in found}
             wrong = [f"{path} does not belong there" for path in sorted(there.keys() - _paths(package))]
             for file in package.version_files:
                 path = there.get(file.path)
                 if path is None:
                     wrong.append(f"{file.path} is missing")
-                elif path.is_symlink() or path.stat().st_size != file.size or _sha256(path) != file.sha256:
+                elif path.is_symlink() or not path.is_file() or _size_and_sha256(path) != (file.size, file.sha256):
                     wrong.append(f"{file.path} has other bytes")
         return wrong
 
@@ -227,30 +273,34 @@ class ModelRepository:
     def config(self, triton_model: str) -> str | None:
         """Return the model's configuration as Triton reads it, or None."""
         with self._errors(f"read the configuration of {triton_model}"):
+            path = self.root / triton_model / CONFIG_FILE
             try:
-                return (self.root / triton_model / CONFIG_FILE).read_text()
+                return path.read_bytes().decode()
             except FileNotFoundError:
                 return None
+            except UnicodeDecodeError as error:
+                raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
     def write_config(self, triton_model: str, text: str) -> None:
         """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self.root / triton_model / CONFIG_FILE, text)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root; does nothing where there is none."""
         path = self.root / triton_model if version is None else self.root / triton_model / str(version)
         with self._errors(f"remove {path}"):
             self._make_folders()
-            if not path.exists():
-                return
-            for folder in [path, *(p for p in path.rglob("*") if p.is_dir())]:
-                folder.chmod(0o755)
             trash = self.state / "trash" / secrets.token_hex(8)
-            path.rename(trash)
-            shutil.rmtree(trash)
+            if path.is_symlink():
+                path.unlink()
+            elif path.exists():
+                for folder in _folders(path):
+                    folder.chmod(0o755)
+                path.rename(trash)
+                _delete(trash)
 
     def names_of(self, model: str) -> list[str]:
         """Return the names in Triton's root under which versions of this model are published, sorted.
@@ -286,10 +336,24 @@ class ModelRepository:
 
     # -----------------------------------------------------------------------------------------------------------
 
+    def _model(self, triton_model: str) -> Path:
+        """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
+        folder = self.root / triton_model
+        if folder.is_symlink():
+            raise Rejected(
+                f"{folder} is a link",
+                system=self._system,
+                state="Nothing was written through it.",
+                next_step="See who made it, and remove it.",
+            )
+        return folder
+
     def _copy(self, file: PackageFile, chunks: Iterable[bytes], target: Path) -> None:
         digest, size = hashlib.sha256(), 0
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
         with os.fdopen(descriptor, "wb") as out:
+            # Whatever the umask: Triton runs as somebody else.
+            os.fchmod(out.fileno(), 0o444)
             for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
@@ -343,20 +407,29 @@ class ModelRepository:
             ) from error
 
 
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _paths(package: Package) -> set[str]:
     return {file.path for file in package.version_files}
 
 
 def _write(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
+        # Whatever the umask: Triton and the gateways run as somebody else.
+        os.fchmod(file.fileno(), 0o644)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sha256(path: Path) -> str:
+def _size_and_sha256(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync_folder(path: Path) -> None:
@@ -368,8 +441,14 @@ def _sync_folder(path: Path) -> None:
 
 
 def _sync_folders(root: Path) -> None:
-    for folder, _, _ in os.walk(root, topdown=False):
-        _sync_folder(Path(folder))
+    for folder in reversed(list(_folders(root))):
+        _sync_folder(folder)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield ``root`` and each folder below it, parents first. Links are not followed."""
+    for folder, _, _ in os.walk(root):
+        yield Path(folder)
 
 
 def _rename_in(source: Path, target: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -52,12 +53,13 @@ class SlackChannel:
                 metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
                 unfurl_links=False,
             )
-        timestamp = str(answer["ts"])
+            timestamp = str(answer["ts"])
         with self._errors("read the message back"):
             seen = self._client.conversations_history(
                 channel=self._channel, oldest=timestamp, latest=timestamp, inclusive=True, limit=1
             )
-        if not any(entry.get("ts") == timestamp for entry in seen["messages"]):
+            there = {entry.get("ts") for entry in seen["messages"]}
+        if timestamp not in there:
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
 
@@ -65,10 +67,10 @@ class SlackChannel:
         """Return the timestamp of the message with this key among the channel's last 200, or None."""
         with self._errors("read the channel"):
             seen = self._client.conversations_history(channel=self._channel, limit=200, include_all_metadata=True)
-        for entry in seen["messages"]:
-            metadata = entry.get("metadata") or {}
-            if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
-                return str(entry["ts"])
+            for entry in seen["messages"]:
+                metadata = entry.get("metadata") or {}
+                if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
+                    return str(entry["ts"])
         return None
 
     @contextmanager
@@ -84,5 +86,7 @@ class SlackChannel:
                 seconds = float(after) if after and after.isdecimal() else None
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
             raise Rejected(message, system=self._system) from error
-        except (SlackClientError, OSError) as error:
+        except (SlackClientError, OSError, HTTPException) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+        except (TypeError, AttributeError) as error:
+            raise Rejected(f"could not {doing}: not the answer of Slack: {error}", system=self._system) from error

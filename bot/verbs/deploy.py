@@ -10,7 +10,7 @@ once; then a revert pull request makes Git follow, and the digest goes into quar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.desired import Change, Desired
 from bot.domain.plan import plan
@@ -69,21 +69,31 @@ def converge(
     history = ledger.deployments()
     rollout = Rollout(settings, systems, ledger, turn=turn, commit=commit, history=history, say=say)
     rollout.flush_outbox()
-    live = observe(settings, systems)
+    records = rollout.finish_going_back()
+    current = observe(settings, systems)
+    # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
+    live = replace(current, routes=rollout.last_verified(current.routes))
     todo = plan(desired, live, known=known_entries(history))
 
     held = [(change, reason) for change in todo.changes if (reason := rollout.forbids(change))]
     for change, _ in held:
-        rollout.make_git_follow(change)
-    repaired, problems = rollout.repair(todo, live.routes)
+        if rollout.is_quarantined(change):
+            rollout.make_git_follow(change)
+    repaired, problems = rollout.repair(todo, current.routes, verified=live.routes)
 
     items = [rollout.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
-    moving = rollout.publish(items)
+    rollout.open_journal(items, live.routes)
+    moving = rollout.see_that_gateways_answer(items, todo)
+    moving = rollout.publish(moving)
     moving = rollout.load(moving, live.routes)
     moving = rollout.prove(moving, live.routes)
-    if moving and not rollout.switch(moving, live.routes):
-        rollout.put_back(moving, live.routes)
-    records = rollout.conclude(items)
+    if moving:
+        if not rollout.switch(moving, live.routes):
+            rollout.put_back(moving, live.routes)
+    elif rollout.is_astray(live.routes):
+        rollout.put_back([], live.routes)
+    records += rollout.conclude([*items, *rollout.abandoned(items)])
+    rollout.close_journal()
     return Deployed(
         settings.environment,
         commit,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bot.domain.desired import Section
 from bot.domain.evidence import CheckResult, Evidence
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
-from bot.errors import Rejected
+from bot.errors import Refused, Rejected
 from bot.systems.records import RecordStore
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,8 +56,8 @@ class Ledger:
 
     def confirm(self, deployment: str) -> None:
         """Write that the message of an unconfirmed deployment was delivered after all."""
-        key = f"confirmations/{self._environment}/{deployment}.json"
-        if self._store.get(key) is None:
+        with suppress(Refused):  # somebody has confirmed it already
+            key = f"confirmations/{self._environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
     def deployments(self) -> list[DeploymentRecord]:
@@ -89,10 +91,11 @@ class Ledger:
         folder = self._evidence_folder(evidence.model, evidence.digest)
         self._store.put(f"{folder}/{evidence.at:%Y%m%dT%H%M%S.%fZ}.json", _text(evidence))
 
-    def evidence(self, model: str, digest: str) -> Evidence | None:
-        """Return the newest evidence for the digest in this environment."""
+    def evidence(self, model: str, digest: str, section: Section) -> Evidence | None:
+        """Return the newest evidence for the digest on this path: who may listen may not answer for that."""
         keys = self._store.keys(self._evidence_folder(model, digest))
-        return self._read(keys[-1], Evidence) if keys else None
+        found = (self._read(key, Evidence) for key in reversed(keys))
+        return next((evidence for evidence in found if evidence.section == section), None)
 
     def _evidence_folder(self, model: str, digest: str) -> str:
         return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"

@@ -104,11 +104,10 @@ def put_proposal(
         try:
             return Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
         except Rejected:
-            # Somebody else may have opened it between our look and our request; look again before giving up.
-            adopted = open_proposal(github, branch)
-            if adopted is None:
+            # Somebody else may have opened it between our look and our request, and pushed before that: look again
+            # at both, lest the words be ours and the branch theirs.
+            if open_proposal(github, branch) is None:
                 raise
-            return Proposed("updated", github.update_pull_request(adopted.number, title=title, body=body))
     raise Unavailable(
         f"{branch} moved {_TRIES} times while it was being pushed",
         system=f"Git ({settings.github.repository})",

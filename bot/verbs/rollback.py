@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.domain.desired import Change, Entry
-from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.plan import in_service
+from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.errors import Refused
 from bot.settings import Environment
 from bot.systems.records import RecordStore
@@ -52,9 +53,11 @@ def rollback(
         _see_that_its_bytes_exist(settings, systems, model, target)
         deployed = None
         if now:
-            wanted = desired.model_copy(update={"models": {**desired.models, model: target}})
             say(f"putting {model} back to {target.version} in {settings.environment} now")
             with systems.share.turn(overtake=True) as turn:
+                # Nothing else moves: what main asks for besides must not stand in the way of the way back.
+                serving = in_service(systems.share.routes(settings.environment), known_entries(history))
+                wanted = serving.model_copy(update={"models": {**serving.models, model: target}})
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
         change = Change(settings.environment, "models", model, target, current)
         proposed = put_proposal(

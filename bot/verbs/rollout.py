@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
+from bot.domain.journal import Journal, Underway
 from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import Plan, in_service, serves, target_of, targets, with_target
@@ -27,7 +28,7 @@ from bot.domain.record import (
 )
 from bot.domain.routes import RouteTable, Target
 from bot.domain.smoke import SmokeCases, differences
-from bot.errors import PromobotError, Rejected, Superseded
+from bot.errors import PromobotError, Rejected, Superseded, Unavailable
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described, Turn
@@ -59,6 +60,9 @@ class Item:
     steps: list[Step] = field(default_factory=list)
     problem: str = ""
     switched: bool = False
+    incomplete: bool = False
+    """Whether it is in service as far as gateways answer, and one did not."""
+    quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
 
@@ -101,6 +105,8 @@ class Rollout:
     ) -> None:
         self.settings, self.systems, self.ledger = settings, systems, ledger
         self.turn, self.commit, self.history, self.say = turn, commit, history, say
+        text = systems.share.journal()
+        self.journal = Journal.model_validate_json(text) if text is not None else None
 
     @cached_property
     def registry(self) -> Registry:
@@ -122,7 +128,12 @@ class Rollout:
         for freeze in self.settings.freezes:
             if freeze.start <= now < freeze.end:
                 return words.held_by_freeze(freeze.reason, freeze.end)
-        return _why_unproven(self.ledger.evidence(change.model, change.after.digest), change.after, now)
+        evidence = self.ledger.evidence(change.model, change.after.digest, change.section)
+        return _why_unproven(evidence, change.after, now)
+
+    def is_quarantined(self, change: Change) -> bool:
+        """Whether what this change asks for failed here before."""
+        return change.after is not None and change.after.digest in self.ledger.quarantined()
 
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""
@@ -135,11 +146,85 @@ class Rollout:
         )
 
     def item(self, change: Change) -> Item:
-        """Begin the deployment of one change."""
+        """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
         name = _published_name(change)
+        for underway in self._unfinished():
+            if underway.is_of(change):
+                return Item(change, underway.id, underway.started_at)
         return Item(change, f"{self.settings.environment}-{self.turn.number:08d}-{name}", datetime.now(UTC))
 
-    def repair(self, todo: Plan, table: RouteTable) -> tuple[list[str], list[str]]:
+    # --- what was cut off --------------------------------------------------------------------------------------
+
+    def last_verified(self, current: RouteTable) -> RouteTable:
+        """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
+        return self.journal.verified(current, self.history) if self.journal else current
+
+    def is_astray(self, verified: RouteTable) -> bool:
+        """Whether routes are in force that a deployment wrote and nobody proved."""
+        return self.journal is not None and self._current().models != verified.models
+
+    def finish_going_back(self) -> list[DeploymentRecord]:
+        """Finish a deployment that was cut off while it was being put back; return its records."""
+        if self.journal is None or not self.journal.going_back:
+            return []
+        items = [self._cut_off(underway, self.journal.going_back, to_blame=True) for underway in self._unfinished()]
+        self.put_back(items, self.last_verified(self._current()))
+        records = self.conclude(items)
+        self.close_journal()
+        self.journal = None
+        return records
+
+    def abandoned(self, items: list[Item]) -> list[Item]:
+        """Return what was cut off and is not gone on with, for main asks for something else by now."""
+        going_on = {item.id for item in items}
+        return [
+            self._cut_off(underway, words.CUT_OFF, to_blame=False)
+            for underway in self._unfinished()
+            if underway.id not in going_on
+        ]
+
+    def _cut_off(self, underway: Underway, problem: str, *, to_blame: bool) -> Item:
+        change = Change(self.settings.environment, underway.section, underway.model, underway.before, underway.after)
+        return Item(change, underway.id, underway.started_at, problem=problem, switched=to_blame, to_blame=to_blame)
+
+    def open_journal(self, items: list[Item], before: RouteTable) -> None:
+        """Write what is about to be done, before any of it is done."""
+        items = [*items, *self.abandoned(items)]
+        if items:
+            self._write_journal(items, before)
+
+    def close_journal(self) -> None:
+        """Forget what was done: it is recorded."""
+        if self.systems.share.journal() is not None:
+            self.turn.check()
+            self.systems.share.close_journal()
+
+    def _write_journal(self, items: list[Item], before: RouteTable, *, going_back: str = "") -> None:
+        underway = tuple(
+            Underway(
+                id=item.id,
+                section=item.change.section,
+                model=item.change.model,
+                before=item.change.before,
+                after=item.change.after,
+                started_at=item.started_at,
+            )
+            for item in items
+        )
+        journal = Journal(turn=self.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
+        self.turn.check()
+        self.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+
+    def _unfinished(self) -> list[Underway]:
+        recorded = {record.id for record in self.history}
+        return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+
+    def _current(self) -> RouteTable:
+        return self.systems.share.routes(self.settings.environment)
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def repair(self, todo: Plan, table: RouteTable, *, verified: RouteTable) -> tuple[list[str], list[str]]:
         """Bring back what the routes in force need: a Triton that restarted empty, a gateway that missed a reload.
 
         Returns what was repaired, and what could not be.
@@ -157,7 +242,8 @@ class Rollout:
                 except PromobotError as error:
                     problems.append(str(error))
         for gateway in self.systems.gateways:
-            if gateway.name in todo.reload:
+            # Routes that nobody proved are not spread further; the switch, or going back, reloads every gateway.
+            if gateway.name in todo.reload and not self.is_astray(verified):
                 try:
                     gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
                     repaired.append(words.reloaded_again(gateway.name, table.generation))
@@ -166,6 +252,15 @@ class Rollout:
         for line in (*repaired, *problems):
             self.say(line)
         return repaired, problems
+
+    def see_that_gateways_answer(self, items: list[Item], todo: Plan) -> list[Item]:
+        """Return the items that can go on: nothing new goes out past a gateway that does not answer."""
+        away = {gateway.name: why for gateway in self.systems.gateways if (why := todo.silent.get(gateway.name))}
+        for item in items if away else ():
+            if not self.goes_back(item.change):
+                item.problem = "; ".join(words.silent(name, why) for name, why in away.items())
+                item.sees("fastapi_reloaded", item.problem, holds=False)
+        return [item for item in items if not item.problem]
 
     # --- steps before the switch -------------------------------------------------------------------------------
 
@@ -308,51 +403,69 @@ class Rollout:
         for item in items:
             route = models.get(item.change.model, before.route(item.change.model))
             models[item.change.model] = with_target(route, item.change.section, item.target)
-        after = before.following(models)
+        after = self._current().following(models)
         self.turn.check()
         started = monotonic()
         self.say(words.switching(self.settings.environment, after.generation))
-        self.systems.share.write_routes(after)
-        problems = [problem for problem in self._reload_everywhere(after) if problem]
-        for item in items if not problems else ():
-            for gateway, wrong in at_once(self.systems.gateways, partial(_wrong_through_gateway, item)):
-                if wrong:
-                    problems.append(f"gateway {gateway.name}: {wrong}")
+        unanswered: list[str] = []
+        problems: list[str] = []
+        try:
+            self.systems.share.write_routes(after)
+        except PromobotError as error:
+            # It may have been written all the same; going back writes the next generation either way.
+            problems.append(str(error))
+        else:
+            for gateway, answer in at_once(self.systems.gateways, partial(self._switch_gateway, after, items)):
+                if isinstance(answer, Unavailable):
+                    unanswered.append(str(answer))
+                elif answer:
+                    problems.append(f"gateway {gateway.name}: {answer}")
+        if not all(self.goes_back(item.change) for item in items):
+            problems, unanswered = problems + unanswered, []
         for item in items:
             item.switched = True
             item.did(f"switch to generation {after.generation}", started)
             if problems:
                 item.to_blame, item.problem = True, "; ".join(problems)
                 item.sees("fastapi_reloaded", item.problem, holds=False)
+            elif unanswered:
+                # The way back is not kept closed by a gateway that is away: what it serves when it comes up is in
+                # routes.json. But nobody calls this done.
+                item.incomplete, item.problem = True, "; ".join(unanswered)
+                item.sees("fastapi_reloaded", item.problem, holds=False)
             else:
                 item.sees("fastapi_reloaded", words.serves_generation(after.generation, self.systems.gateways))
         return not problems
 
+    def _switch_gateway(self, table: RouteTable, items: list[Item], gateway: Gateway) -> str:
+        """Reload one gateway and ask through it; return what is wrong, or an empty string."""
+        there = gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
+        if (there.generation, there.models) != (table.generation, table.models):
+            return f"serves generation {there.generation} after the reload"
+        wrong = (_wrong_through_gateway(item, gateway) for item in items)
+        return next((said for said in wrong if said), "")
+
     def put_back(self, items: list[Item], before: RouteTable) -> None:
         """Route to what was in service before, on every gateway, and take the new versions off again."""
+        if items:
+            self._write_journal(items, before, going_back=items[0].problem)
         self.turn.check()
         started = monotonic()
         # The generation only rises, so going back is a new table with the old routes.
-        table = self.systems.share.routes(self.settings.environment).following(before.models)
+        table = self._current().following(before.models)
         self.say(words.putting_back(self.settings.environment, table.generation))
         self.systems.share.write_routes(table)
         astray: list[str] = []
         for gateway, answer in at_once(self.systems.gateways, partial(self._bring_back, table)):
             if answer:
                 astray.append(words.not_known_to_be_back(gateway.name, str(answer)))
+        # What still runs under the routes that were put back may finish before its version is taken off.
+        seconds = self.settings.deadlines.request_seconds
+        at_once(self.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
         for item in items:
             item.did(f"put back by generation {table.generation}", started)
             item.problem = "; ".join([item.problem, *astray])
             self._withdraw(item, before)
-
-    def _reload_everywhere(self, table: RouteTable) -> list[str]:
-        def reload(gateway: Gateway) -> str:
-            there = gateway.reload(table.generation, timeout_seconds=self.settings.deadlines.reload_seconds)
-            if (there.generation, there.models) != (table.generation, table.models):
-                return f"gateway {gateway.name} serves generation {there.generation} after the reload"
-            return ""
-
-        return [str(answer) for _, answer in at_once(self.systems.gateways, reload)]
 
     def _bring_back(self, table: RouteTable, gateway: Gateway) -> str:
         try:
@@ -366,7 +479,7 @@ class Rollout:
 
     def conclude(self, items: list[Item]) -> list[DeploymentRecord]:
         """Alias, quarantine, the revert, Slack and the record, in this order: the record tells of all of them."""
-        current = self.systems.share.routes(self.settings.environment)
+        current = self._current()
         return [self._conclude(item, current) for item in items]
 
     def _conclude(self, item: Item, current: RouteTable) -> DeploymentRecord:
@@ -375,8 +488,9 @@ class Rollout:
             self._point_alias(change)
             if change.before is not None and undoes(self.history, change):
                 self._quarantine(change, change.before, words.was_rolled_back(change))
-        elif item.to_blame and change.after is not None:
+        elif item.to_blame and change.after is not None and not self.goes_back(change):
             self._quarantine(change, change.after, item.problem)
+            item.quarantined = True
             revert_url = self.make_git_follow(change)
         announced = self._record(item, current, delivered=True)
         message = words.message(announced, revert_url=revert_url)
@@ -406,11 +520,12 @@ class Rollout:
             commit=self.commit,
             started_at=item.started_at,
             finished_at=datetime.now(UTC),
-            outcome=outcome_of(criteria, switched=item.switched),
+            outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
             in_service=in_service(current, known),
             criteria=tuple(criteria),
             steps=tuple(item.steps),
             problem=item.problem,
+            quarantined=item.quarantined,
         )
 
     def make_git_follow(self, change: Change) -> str:
@@ -462,6 +577,7 @@ class Rollout:
                 return
             self.ledger.confirm(name)
             self.systems.share.drop_from_outbox(name)
+            self.say(words.delivered_late(name))
 
 
 def _published_name(change: Change) -> str:

@@ -15,7 +15,7 @@ from bot.verbs import connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
-from bot.words import terminal as words
+from bot.words import differences as words
 from bot.words.deployment import silent
 
 
@@ -68,10 +68,12 @@ def status(settings: Environment, *, registry: bool = False) -> Status:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         live = observe(settings, systems)
-        outbox = tuple(systems.share.outbox())
+        outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
     quarantined = ledger.quarantined()
     todo = plan(desired, live, known=known_entries(ledger.deployments()))
     differences = [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
+    if cut_off:
+        differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))
     for change in todo.changes:
         held = quarantined.get(change.after.digest) if change.after else None
         step = words.merge_revert(change) if held else words.deploy(settings.environment)

@@ -41,6 +41,8 @@ def validate(root: Path) -> Validated:
             if path.suffix != ".yaml" or path.stem not in known:
                 raise InvalidInput("is not the desired state of a known environment", file=file)
             desired.parse(path.read_bytes().decode(), file=file, environment=path.stem)
+        except OSError as error:
+            mistakes.append(f"{file}: cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
             mistakes.append(f"{file}: is not UTF-8: {error.reason} at byte {error.start}")
         except PromobotError as error:

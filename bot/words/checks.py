@@ -9,9 +9,10 @@ from bot.domain.evidence import CHECKS, CheckName, CheckResult, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.words.deployment import describe
-from bot.words.markdown import code, details, escape, table, tick
+from bot.words.markdown import code, details, escape, fit, table, tick
 
 MARKER = "<!-- promobot:checks -->"
+MAX_FINDINGS = 50
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
 WITHIN_TOLERANCE = "as the training framework answered"
 
@@ -108,12 +109,19 @@ def comment(
         parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
     else:
         parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
-        rest = [f"- {escape(problem)}" for problem in problems]
+        told = {job_did_not_succeed(result.check, "failure") for result in failed}
+        untold = [problem for problem in problems if problem not in told]
+        rest = [f"- {escape(problem)}" for problem in untold[:20]]
+        if len(untold) > 20:
+            rest.append(f"- and {len(untold) - 20} more")
         if rest:
             parts.append("\n".join(rest))
-    for change in proposed:
-        own = [r for r in results if (r.environment, r.section, r.model) == _key(change)]
-        parts.append(_entry(change, own))
+    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run.</sub>")
+    own = [
+        (change, [r for r in results if (r.environment, r.section, r.model) == _key(change)]) for change in proposed
+    ]
+    own.sort(key=lambda pair: all(result.passed for result in pair[1]))
+    parts += [_entry(change, found) for change, found in own]
     if other_paths:
         listed = ", ".join(code(path) for path in other_paths[:20])
         more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
@@ -121,8 +129,8 @@ def comment(
             f"ℹ️ Besides `promotions/` this changes {listed}{more}: nothing of it ran in these checks, which use the "
             "base branch's code."
         )
-    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run.</sub>")
-    return "\n\n".join(parts) + "\n"
+    parts += [_findings_in_full(change, found) for change, found in own]
+    return fit(parts)
 
 
 def _entry(change: Change, results: Sequence[CheckResult]) -> str:
@@ -133,7 +141,10 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         if result is None:
             rows.append(("❌", CHECK_NAMES[name], "no result"))
             continue
-        said = "; ".join(f"{escape(f.what)}: {escape(f.detail)}" for f in result.problems[:3])
+        problems = result.problems
+        said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=200)}" for f in problems[:3])
+        if len(problems) > 3:
+            said += f"; and {len(problems) - 3} more"
         rows.append(
             (
                 tick(result.passed),
@@ -149,16 +160,26 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         budget = f"{latency.budget:g}" if latency.budget is not None else "–"
         row = (f"{latency.p50:.2f}", f"{latency.p95:.2f}", f"{latency.p99:.2f}", budget, str(latency.requests))
         text += "\n\n" + table(("p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), [row])
-    for result in results:
-        count = sum(finding.passed for finding in result.findings)
-        title = f"{CHECK_NAMES[result.check]}: {count} of {len(result.findings)} hold"
-        text += "\n\n" + details(title, _findings(result))
     return text
+
+
+def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
+    """Return everything that was looked at for one entry, folded."""
+    parts = []
+    by_name = {result.check: result for result in results}
+    for result in (by_name[name] for name in CHECKS if name in by_name):
+        count = sum(finding.passed for finding in result.findings)
+        title = f"{CHECK_NAMES[result.check]} of {escape(describe(change))}: {count} of {len(result.findings)} hold"
+        parts.append(details(title, _findings(result)))
+    return "\n\n".join(parts)
 
 
 def _findings(result: CheckResult) -> str:
     ordered = sorted(result.findings, key=lambda finding: finding.passed)
-    return table(("", "what", "found"), ((tick(f.passed), escape(f.what), escape(f.detail)) for f in ordered[:200]))
+    shown = ordered[:MAX_FINDINGS]
+    rows = [(tick(f.passed), escape(f.what, limit=100), escape(f.detail, limit=300)) for f in shown]
+    more = f"\n\n… and {len(ordered) - len(shown)} more." if len(ordered) > len(shown) else ""
+    return table(("", "what", "found"), rows) + more
 
 
 def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> str:

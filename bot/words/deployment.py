@@ -13,6 +13,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
 
+CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
 NOTHING_TO_SERVE = "the model is taken out of service"
 
 CRITERION_NAMES: dict[CriterionName, str] = {
@@ -161,6 +162,11 @@ def still_undelivered(name: str, error: Exception) -> str:
     return f"the message of {name} is still in the outbox: {error}"
 
 
+def delivered_late(name: str) -> str:
+    """Slack has taken a message of an earlier run."""
+    return f"the message of {name} is delivered now"
+
+
 def was_rolled_back(change: Change) -> str:
     """Why the version before is in quarantine."""
     version = change.after.version if change.after else "nothing"
@@ -180,10 +186,17 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)}: it is out of service."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
+        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+            return (
+                f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
+            )
         case "succeeded":
-            return f"{record.model} {version} is served in {record.environment}."
+            was = f" (was {record.before.version})" if record.before else ""
+            return f"{record.model} {version} is served in {record.environment}{was}."
         case "unconfirmed":
             return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
+        case "incomplete":
+            return f"{describe(change)}: it is in service wherever gateways answer; deploy again when all do."
         case "put back":
             return f"{describe(change)} failed after the switch and was put back: {before} answers."
         case "failed":
@@ -202,7 +215,9 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
 
 def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     """Return the Slack message of a deployment; its key is the record's id."""
-    sign = {"succeeded": "✅", "unconfirmed": "✅", "put back": "↩️", "failed": "❌"}[record.outcome]
+    sign = {"succeeded": "✅", "unconfirmed": "✅", "incomplete": "⚠️", "put back": "↩️", "failed": "❌"}[
+        record.outcome
+    ]
     text = f"{sign} {verdict(record)}"
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {_mrkdwn(verdict(record))}*")]
     if record.problem:
@@ -223,7 +238,8 @@ def _state(record: DeploymentRecord) -> str:
     entry = record.in_service.section(record.section).get(record.model)
     what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
     verb = "listens" if record.section == "shadow" else "answers"
-    return f"{what} {verb} in {record.environment}"
+    held = f"; {short(record.after.digest)} is in quarantine there" if record.quarantined and record.after else ""
+    return f"{what} {verb} in {record.environment}{held}"
 
 
 def _section(text: str) -> dict[str, Any]:

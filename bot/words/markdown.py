@@ -5,20 +5,46 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
+MAX_CHARACTERS = 65_536
+"""The longest comment or pull request that GitHub takes."""
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&$-])")
+_LINKED = re.compile(r"(?i)(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=\\-[0-9])|(?<=^[0-9])(?=[0-9]*\.\s)")
+_LEFT_OUT = "<sub>Some of it is left out here: GitHub takes no longer text.</sub>"
 
 
 def escape(text: str, *, limit: int = 500) -> str:
     """Return foreign text as literal text of one line: no markup, no mention, no link."""
-    flat = " ".join(text.split())
-    flat = flat if len(flat) <= limit else flat[: limit - 1] + "…"
-    # A zero-width space keeps `@somebody` and `#12` from becoming a mention or a link.
-    return _SPECIAL.sub(r"\\\1", flat).replace("\\@", "@\u200b").replace("\\#", "#\u200b")
+    escaped = _SPECIAL.sub(r"\\\1", _flat(text, limit)).replace("\\@", "@").replace("\\#", "#")
+    # GitHub looks for mentions, issues and addresses in what Markdown made; a zero-width space is in the way.
+    return _LINKED.sub("\u200b", escaped)
 
 
-def code(text: str) -> str:
+def code(text: str, *, limit: int = 200) -> str:
     """Return foreign text as inline code."""
-    return "`" + " ".join(text.split()).replace("`", "'") + "`"
+    # No backslash counts in code: a character that would end it, or a table's cell, becomes one that looks alike.
+    shown = _flat(text, limit).replace("`", "'").replace("|", "¦").replace("<!--", "<\u200b!--")
+    return f"`{shown}`" if shown else "–"
+
+
+def _flat(text: str, limit: int) -> str:
+    # Control characters and those that turn the direction of writing could make one text look like another.
+    flat = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def fit(parts: Sequence[str], *, limit: int = MAX_CHARACTERS) -> str:
+    """Return the parts as paragraphs, without those that make it longer than ``limit``; it says so where some are."""
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    if len(text) <= limit:
+        return text
+    room = limit - len(_LEFT_OUT) - 3
+    kept: list[str] = []
+    for part in parts:
+        if part and len(part) + 2 <= room:
+            kept.append(part)
+            room -= len(part) + 2
+    return "\n\n".join([*kept, _LEFT_OUT]) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -33,8 +59,9 @@ def details(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
-def fenced(text: str, language: str = "") -> str:
-    """Return a fenced block that no line of ``text`` can end."""
+def fenced(text: str, language: str = "", *, limit: int = 10_000) -> str:
+    """Return a fenced block that no line of ``text`` can end; at most ``limit`` characters of it."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
     fence = "```"
     while fence in text:
         fence += "`"

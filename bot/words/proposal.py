@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,7 @@ from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.package import Package
 from bot.domain.signature import Signature
-from bot.words.deployment import describe
-from bot.words.markdown import bar_chart, code, details, escape, fenced, table, tick
+from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def body(facts: Facts) -> str:
     if facts.candidate.params:
         rows = [(code(name), code(value[:200])) for name, value in sorted(facts.candidate.params.items())[:100]]
         sections.append(details("Parameters of the run", table(("parameter", "value"), rows)))
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return fit(sections)
 
 
 def _identity(facts: Facts) -> str:
@@ -122,25 +122,26 @@ def _gate(facts: Facts) -> str:
     ]
     text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
     champion = facts.champion.metrics if facts.champion else {}
-    shown = [row for row in facts.gate.rows if row.value is not None and 0 <= row.value <= 1]
+    shown = [row for row in facts.gate.rows if row.value is not None and 0 <= row.value <= 1][:12]
     if shown:
         series = [[row.value or 0.0 for row in shown]]
         caption = "proposed"
-        if champion and all(row.champion is not None for row in shown):
+        if champion and all(row.champion is not None and math.isfinite(row.champion) for row in shown):
             series.append([row.champion or 0.0 for row in shown])
             caption = "proposed (first) and in service"
         text += "\n\n" + bar_chart(caption, [row.metric for row in shown], series)
     others = sorted(set(facts.candidate.metrics) - {row.metric for row in facts.gate.rows})
     if others:
         rest = [(code(n), _number(facts.candidate.metrics[n]), _number(champion.get(n))) for n in others[:50]]
-        text += "\n\n" + details("Other metrics", table(("metric", "proposed", "in service"), rest))
+        more = f"\n\n… and {len(others) - 50} more." if len(others) > 50 else ""
+        text += "\n\n" + details("Other metrics", table(("metric", "proposed", "in service"), rest) + more)
     return text
 
 
 def _behaviour(facts: Facts) -> str:
     candidate, champion = facts.candidate, facts.champion
     if champion is None:
-        text = f"Takes and gives {code(str(candidate.signature))}"
+        text = f"Takes and gives {code(str(candidate.signature), limit=1000)}"
         return f"### Signature and configuration\n\n{text}\n\n" + details(
             "config.pbtxt", fenced(candidate.config.strip(), "protobuf")
         )
@@ -198,9 +199,11 @@ def revert_title(change: Change, back: Entry | None) -> str:
 def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = "") -> str:
     """Return the text of the pull request that goes back."""
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
+    where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
+    now = f"version {change.after.version}" if change.after else "no version"
     asked = f"Asked for by {escape(by)}." if by else "Opened by the bot, which has put the runtime back already."
     lines = [
-        f"↩️ **Goes back from {escape(describe(change))} to {target}.**",
+        f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
         asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",

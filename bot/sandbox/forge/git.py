@@ -344,16 +344,23 @@ _POST_RECEIVE_HOOK = """#!/bin/sh
 cat >> "${FORGE_RECEIVED:-/dev/null}"
 """
 
-_CONFIG = {
-    "http.receivepack": "true",
-    "uploadpack.allowReachableSHA1InWant": "true",
-    "uploadpack.allowAnySHA1InWant": "true",
-    "uploadpack.allowFilter": "true",
-    "receive.hideRefs": "refs/pull",
-    "receive.denyDeleteCurrent": "ignore",
-    "receive.autogc": "false",
-    "gc.auto": "0",
-}
+_CONFIG = """\
+[core]
+	repositoryformatversion = 0
+	bare = true
+[http]
+	receivepack = true
+[uploadpack]
+	allowReachableSHA1InWant = true
+	allowAnySHA1InWant = true
+	allowFilter = true
+[receive]
+	hideRefs = refs/pull
+	denyDeleteCurrent = ignore
+	autogc = false
+[gc]
+	auto = 0
+"""
 
 
 def open_repository(folder: Path) -> Git:
@@ -366,8 +373,7 @@ def open_repository(folder: Path) -> Git:
             env=git_environment(),
         )
     git = Git(folder)
-    for key, value in _CONFIG.items():
-        git.bytes_of("config", key, value)
+    (folder / "config").write_text(_CONFIG)
     for name, text in (("update", _UPDATE_HOOK), ("post-receive", _POST_RECEIVE_HOOK)):
         hook = folder / "hooks" / name
         hook.parent.mkdir(exist_ok=True)

@@ -194,9 +194,8 @@ def _item(lines: list[str], kept: list[str]) -> str:
     return f"<li>{box}{_inline(text)}{below}</li>"
 
 
-_LINK = re.compile(
-    r"(!?)\[([^\]]*)\]\(\s*&lt;?([^\s)]*?)(?:&gt;)?(?:\s+&quot;.*?&quot;)?\s*\)|(!?)\[([^\]]*)\]\(([^\s)]+)\)"
-)
+_LINK = re.compile(r"!?\[([^\]]*)\]\(\s*(?:&lt;)?([^\s)]+?)(?:&gt;)?(?:\s+&quot;.*?&quot;)?\s*\)")
+_SAFE_TARGET = re.compile(r"https?://|mailto:|[/.#]|[\w-]+(?:[/.#?]|$)")
 _BARE = re.compile(r"(?<![\"'=>\w/])(https?://[^\s<]+?)(?=[.,;:!?)]*(?:\s|$|&lt;|<))")
 _TAGS = re.compile(r"&lt;(/?)(br|sub|sup|kbd|b|i|em|strong|code|del|ins)\s*/?&gt;", re.IGNORECASE)
 _EMOJI = {"white_check_mark": "✅", "x": "❌", "warning": "⚠️", "rocket": "🚀", "hourglass": "⌛", "rewind": "⏪"}
@@ -226,10 +225,6 @@ def _inline(text: str) -> str:
 
 
 def _link(match: re.Match[str]) -> str:
-    label, target = (match[2], match[3]) if match[3] is not None else (match[5], match[6])
-    # Nothing that a click would run; a picture is shown as a link to it.
-    if not re.match(r"(?:https?://|mailto:|/|\.|#|[\w-]+(?:[/.#?]|$))", target) or target.lower().startswith(
-        "javascript:"
-    ):
-        return f"{label} ({target})"
-    return f'<a href="{target}">{label or target}</a>'
+    """A link, or for a picture a link to it; only the label for an address that a click would run."""
+    label, target = match.groups()
+    return f'<a href="{target}">{label or target}</a>' if _SAFE_TARGET.match(target) else f"{label} ({target})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -138,9 +139,21 @@ def with_first_commit(server: Server, folder: Path, files: dict[str, str]) -> Cl
     return clone
 
 
+@pytest.fixture(scope="session")
+def first_commit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forge's folder and a clone with one commit, made once: each test starts with a copy."""
+    folder = tmp_path_factory.mktemp("first")
+    server = Server(folder / "forge", None)
+    server.start()
+    with_first_commit(server, folder / "clone", {})
+    server.stop()
+    return folder
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(first_commit: Path, tmp_path: Path) -> Iterator[Server]:
     """A forge that runs no workflows."""
+    shutil.copytree(first_commit / "forge", tmp_path / "forge")
     server = Server(tmp_path / "forge", None)
     server.start()
     yield server
@@ -148,8 +161,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def clone(server: Server, tmp_path: Path) -> Clone:
-    return with_first_commit(server, tmp_path / "clone", {})
+def clone(server: Server, first_commit: Path, tmp_path: Path) -> Clone:
+    """A person's clone of its repository."""
+    shutil.copytree(first_commit / "clone", tmp_path / "clone")
+    clone = Clone(tmp_path / "clone")
+    clone.git("remote", "set-url", "origin", server.clone_url())
+    return clone
 
 
 @pytest.fixture

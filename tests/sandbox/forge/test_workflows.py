@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from bot.sandbox.actions import act
+from bot.sandbox.actions.actions import Settings
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, wait_until, with_first_commit
 
 CHECK = """
@@ -291,6 +292,29 @@ def test_a_dispatch_that_does_not_fit_the_workflow_is_422(running_server: Server
         assert said("rollback.yml", ref="main", inputs={"x": "1"}) == (422, 'Unexpected inputs provided: ["x"]')
         assert said("deploy.yml", ref="main") == (422, "Workflow does not have 'workflow_dispatch' trigger")
         assert said("nothing.yml", ref="main")[0] == 404
+
+
+def test_what_a_runs_own_token_does_starts_no_workflow(tmp_path: Path) -> None:
+    push_back = """
+on: push
+jobs:
+  again:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - run: |
+          git -c user.name=a -c user.email=a@example.com commit --quiet --allow-empty --message again
+          git push --quiet origin HEAD:refs/heads/again-$GITHUB_RUN_ID
+"""
+    server = Server(tmp_path / "forge", Settings())  # without a bot_token GITHUB_TOKEN is github-actions[bot]'s
+    server.start()
+    try:
+        clone = with_first_commit(server, tmp_path / "clone", {".github/workflows/again.yml": push_back})
+        wait_until(lambda: [run.conclusion for run in server.forge.actions.runs.all()] == ["success"])
+        assert "refs/heads/again-" in clone.git("ls-remote", "origin")
+        assert len(server.forge.actions.runs.all()) == 1
+    finally:
+        server.stop()
 
 
 def test_an_action_without_a_stand_in_fails_with_words_and_later_jobs_still_run(

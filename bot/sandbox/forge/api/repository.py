@@ -45,7 +45,7 @@ def get_meta(_: Anyone) -> Json:
 @router.get(REPO)
 def get_repository(repository: Repository, person: Anyone) -> Json:
     answer = repository.answers.repository()
-    return answer | {"permissions": answer["permissions"] | {"push": person.may_write}}
+    return answer | {"permissions": answer["permissions"] | dict.fromkeys(("push", "triage"), person.may_write)}
 
 
 @router.get(REPO + "/collaborators/{login}/permission")

@@ -1,0 +1,57 @@
+"""The journal of a deployment under way: what was in service before it, and what it is doing.
+
+It is written before the first change and closed after the record. Whoever finds one open finishes that deployment:
+forward where main still asks for it, and back where it was going back already.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.desired import Change, Entry, Section
+from bot.domain.plan import target_of, with_target
+from bot.domain.record import DeploymentRecord
+from bot.domain.routes import RouteTable
+
+
+class Underway(BaseModel):
+    """One change that a deployment is making."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    section: Section
+    model: str
+    before: Entry | None
+    after: Entry | None
+    started_at: datetime
+
+    def is_of(self, change: Change) -> bool:
+        """Whether it is this change."""
+        return (self.section, self.model, self.after) == (change.section, change.model, change.after)
+
+
+class Journal(BaseModel):
+    """One deployment under way."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    turn: int
+    before: str = Field(description="routes.json as it was")
+    underway: tuple[Underway, ...]
+    going_back: str = Field(default="", description="why it is being put back; empty while it goes forward")
+
+    def verified(self, current: RouteTable, records: list[DeploymentRecord]) -> RouteTable:
+        """Return the routes that are known to be good: those before, and those whose record says so since."""
+        models = dict(RouteTable.from_json(self.before).models)
+        verified = {record.id for record in records if record.verified}
+        for item in self.underway:
+            if item.id in verified:
+                target = target_of(current.route(item.model), item.section)
+                route = models.get(item.model, current.route(item.model))
+                models[item.model] = with_target(route, item.section, target)
+        return RouteTable(current.environment, current.generation, models)

@@ -1,0 +1,83 @@
+"""What holds for every test: no network beyond this machine, nothing of the user's home, long matrices on demand."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# Cores are shared with servers under test: a slow example is no wrong one. No example decides by luck.
+settings.register_profile("promobot", deadline=None, derandomize=True, database=None)
+settings.load_profile("promobot")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``long``, unless the command says ``-m`` something."""
+    if not config.getoption("-m"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty home for this process and all that it starts. Caches stay: environments of sandboxes lie there."""
+    user = Path.home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(user / ".cache"))
+        for settings_of_pip in (user / ".config/pip/pip.conf", user / ".pip/pip.conf"):
+            if settings_of_pip.is_file() and "PIP_CONFIG_FILE" not in os.environ:
+                patch.setenv("PIP_CONFIG_FILE", str(settings_of_pip))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+            patch.delenv(variable, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_only() -> Iterator[None]:
+    """Let no test of this process connect to, or ask for the address of, another machine."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        _refuse_foreign(self.family, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        _refuse_foreign(self.family, address)
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *rest: Any, **more: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if str(name).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        _refuse_foreign(socket.AF_INET, (name,))
+        return getaddrinfo(host, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+        yield
+
+
+def _refuse_foreign(family: int, address: Any) -> None:
+    if family not in (socket.AF_INET, socket.AF_INET6) or _is_here(address[0]):
+        return
+    # No Exception: what a system could not do is translated and tried again, this must end the test.
+    pytest.fail(f"this test would talk to {address[0]}; only 127.0.0.1 and ::1 are allowed", pytrace=True)
+
+
+def _is_here(host: str | None) -> bool:
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False

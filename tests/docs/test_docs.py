@@ -1,0 +1,207 @@
+"""What the documentation says is so: links lead somewhere, commands are understood, examples run."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from bot import cli
+from bot.training.package import read_package
+from tests.gateway.gateways import running_application
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+INSTALL = (
+    "python3 -m venv .venv && .venv/bin/pip install --quiet uv && .venv/bin/uv pip install --quiet "
+    "--python .venv/bin/python --constraint requirements.lock --editable '.[{extra}]'"
+)
+DEMO = INSTALL.format(extra="sandbox") + " && .venv/bin/promobot demo"
+TESTS = INSTALL.format(extra="test") + " && .venv/bin/python -m pytest"
+
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+_SEPARATORS = {"&&", "||", "|", ";"}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    return [body for kind, body in _FENCED.findall(page.read_text()) if kind == language]
+
+
+def prose(page: Path) -> str:
+    return _FENCED.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub names them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- links and paths ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    lost = []
+    for link in _LINK.findall(prose(page)):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    named = {code for code in _INLINE.findall(prose(page)) if re.fullmatch(r"(bot|\.github)/[\w./-]+", code)}
+    named |= {code for code in _INLINE.findall(prose(page)) if re.fullmatch(r"tests/[\w./-]+\.py", code)}
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_every_page_is_in_an_index() -> None:
+    index, decisions = ROOT / "docs/index.md", ROOT / "docs/decisions/README.md"
+    linked = {
+        (page.parent / link).resolve() for page in (index, decisions) for link in _LINK.findall(page.read_text())
+    }
+    assert [name(page) for page in PAGES[1:] if page not in {index, *linked}] == []
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+def verbs() -> set[str]:
+    actions = cli._parser()._actions
+    return set(next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction)))
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Every command line of promobot that the page shows, as arguments."""
+    lines = [line for body in fenced(page, "sh") for line in body.splitlines()]
+    # A verb alone, within a sentence, is its name.
+    mentioned = {f"promobot {verb}" for verb in verbs()}
+    lines += [c for c in _INLINE.findall(prose(page)) if c.startswith("promobot ") and c not in mentioned]
+    for line in lines:
+        if "promobot" not in line:
+            continue
+        words: list[str] = []
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        for word in [*lexer, ";"]:
+            if word not in _SEPARATORS:
+                words.append(word)
+                continue
+            if words and Path(words[0]).name == "promobot":
+                yield words[1:]
+            words = []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_is_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = []
+    for arguments in commands(page):
+        try:
+            cli._parser().parse_args(arguments)
+        except SystemExit as ended:
+            if ended.code != 0:  # --help ends with 0
+                refused.append((arguments, capsys.readouterr().err.splitlines()[-1]))
+    assert refused == []
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    blocks = [body.strip() for _, body in _FENCED.findall((ROOT / "README.md").read_text())]
+    assert blocks[:2] == [DEMO, TESTS]
+
+
+def test_what_runs_in_ci_is_the_readmes_second_command() -> None:
+    script = ROOT / ".ci" / "run"
+    assert TESTS in script.read_text().splitlines()
+    assert os.access(script, os.X_OK) or "bash .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text()
+
+
+def test_the_readme_tells_of_every_verb_and_exit_code() -> None:
+    table = re.findall(r"^\| `promobot (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(table) == verbs()
+    codes = {cli.DONE, cli.FAILED, cli.USAGE, cli.BUG, cli.UNCONFIRMED, cli.INTERRUPTED}
+    for page in ("README.md", "docs/operations.md"):
+        text = (ROOT / page).read_text()
+        assert [code for code in sorted(codes) if f"**{code}**" not in text and f"| {code} |" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_diagram_ends_a_line_by_accident(page: Path) -> None:
+    # To Mermaid a semicolon is the end of a line, and # the beginning of a character's number.
+    lines = [line for body in fenced(page, "mermaid") for line in body.splitlines()]
+    assert [line for line in lines if set(line) & set(";#")] == []
+
+
+# --- examples -----------------------------------------------------------------------------------------------------
+
+EXAMPLES = [(page, number, code) for page in PAGES for number, code in enumerate(fenced(page, "python"))]
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), [(page, code) for page, _, code in EXAMPLES], ids=[f"{name(p)}-{n}" for p, n, _ in EXAMPLES]
+)
+def test_every_call_of_an_example_fits(page: Path, code: str) -> None:
+    ours: dict[str, object] = {}
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bot":
+            module = importlib.import_module(node.module or "")
+            ours |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and callable(ours.get(node.func.id)):
+            keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+            inspect.signature(ours[node.func.id]).bind(*node.args, **keywords)  # type: ignore[arg-type]
+
+
+MOUNTED = [(page, number, code) for page, number, code in EXAMPLES if "FastAPI()" in code]
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), [(page, code) for page, _, code in MOUNTED], ids=[f"{name(p)}-{n}" for p, n, _ in MOUNTED]
+)
+def test_an_application_that_mounts_the_gateway_runs(page: Path, code: str) -> None:
+    scope: dict[str, object] = {}
+    exec(compile(code, name(page), "exec"), scope)  # noqa: S102 - our own pages
+    app = scope["app"]
+    assert isinstance(app, FastAPI)
+    prefix = "/models" if 'prefix="/models"' in code else ""
+    with running_application(app) as url, httpx.Client(base_url=url + prefix) as client:
+        # No share on this machine: the gateway starts, and serves nothing yet.
+        assert client.get("/routes").json()["generation"] == 0
+        assert client.get("/v2/models/churn").status_code == 404
+
+
+def test_every_page_with_a_gateway_example_was_run() -> None:
+    assert {name(page) for page, _, _ in MOUNTED} == {"README.md", "docs/gateway.md"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+def test_the_training_example_builds_a_package(page: str) -> None:
+    code = next(code for where, _, code in EXAMPLES if name(where) == page and "build_package(" in code)
+    until_registered = code[: code.index("registered = register(")]
+    scope: dict[str, object] = {}
+    exec(compile(until_registered, page, "exec"), scope)  # noqa: S102 - our own pages
+    package = scope["package"]
+    assert isinstance(package, Path)
+    assert {file.path for file in read_package(package).files} == {"config.pbtxt", "smoke.json", "model.onnx"}

@@ -1,0 +1,120 @@
+"""Desired less live: what changes, what has to be loaded again, who has to reload."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.desired import Desired, Entry
+from bot.domain.plan import Live, in_service, plan, serves, target_of, targets, with_target
+from bot.domain.routes import Route, RouteTable, Target
+from tests.domain.entries import entry
+
+
+def target(version: int, model: str = "churn") -> Target:
+    return Target(model, version, entry(version).digest)
+
+
+def live(table: RouteTable, **more: object) -> Live:
+    loaded = frozenset((t.triton_model, t.version) for t in targets(table))
+    everywhere = {"tritons": {"t0": loaded, "t1": loaded}, "gateways": {"g0": table, "g1": table}, "silent": {}}
+    return Live(routes=table, **{**everywhere, **more})  # type: ignore[arg-type]
+
+
+KNOWN = {entry(n).digest: entry(n) for n in range(1, 20)}
+TABLE = RouteTable(
+    "dev", 4, {"churn": Route(target(7), target(8, "churn-shadow")), "fraud": Route(target(1, "fraud"))}
+)
+DESIRED = Desired(environment="dev", models={"churn": entry(7), "fraud": entry(1)}, shadow={"churn": entry(8)})
+
+
+def test_what_is_as_desired_needs_nothing() -> None:
+    assert plan(DESIRED, live(TABLE), known=KNOWN).nothing
+
+
+def test_what_differs_is_a_change_with_what_was_there_before() -> None:
+    desired = Desired(environment="dev", models={"churn": entry(9), "new": entry(2)})
+    found = plan(desired, live(TABLE), known=KNOWN)
+    assert [(c.section, c.model, c.before, c.after) for c in found.changes] == [
+        ("models", "churn", entry(7), entry(9)),
+        ("models", "fraud", entry(1), None),
+        ("models", "new", None, entry(2)),
+        ("shadow", "churn", entry(8), None),
+    ]
+    assert not found.nothing
+
+
+def test_other_bytes_under_the_same_version_are_a_change() -> None:
+    other = Entry(version=7, digest=entry(3).digest, run="other")
+    found = plan(DESIRED.model_copy(update={"models": {"churn": other, "fraud": entry(1)}}), live(TABLE), known=KNOWN)
+    assert [(c.model, c.before, c.after) for c in found.changes] == [("churn", entry(7), other)]
+
+
+def test_another_run_or_reason_of_the_same_bytes_is_no_change() -> None:
+    same = Desired(
+        environment="dev",
+        models={"churn": entry(7, run="again"), "fraud": entry(1)},
+        shadow={"churn": entry(8, reason="said otherwise")},
+    )
+    assert plan(same, live(TABLE), known=KNOWN).nothing
+
+
+def test_a_triton_that_lost_a_version_loads_it_again() -> None:
+    found = plan(
+        DESIRED, live(TABLE, tritons={"t0": frozenset(), "t1": frozenset({("churn", 7), ("fraud", 1)})}), known={}
+    )
+    assert found.load == {"t0": tuple(targets(TABLE)), "t1": (target(8, "churn-shadow"),)}
+    assert not found.changes
+    assert not found.nothing
+
+
+def test_a_gateway_that_missed_a_reload_reloads() -> None:
+    old, other = RouteTable("dev", 3, TABLE.models), RouteTable("dev", 4, {})
+    found = plan(DESIRED, live(TABLE, gateways={"g0": TABLE, "g1": old, "g2": other, "g3": None}), known=KNOWN)
+    assert found.reload == ("g1", "g2")
+    assert not found.nothing
+
+
+def test_who_says_nothing_is_not_taken_for_right() -> None:
+    silent = live(TABLE, tritons={"t0": None}, gateways={"g0": None}, silent={"t0": "refused", "g0": "timed out"})
+    found = plan(DESIRED, silent, known=KNOWN)
+    assert (found.load, found.reload, found.changes) == ({}, (), ())
+    assert found.silent == {"t0": "refused", "g0": "timed out"}
+    assert not found.nothing
+
+
+def test_bytes_of_an_unknown_run_are_still_named() -> None:
+    found = plan(Desired(environment="dev"), live(TABLE), known={})
+    assert found.changes[0].before == Entry(version=7, digest=entry(7).digest, run="unknown")
+
+
+def test_what_is_in_service_is_said_in_the_terms_of_desired_state() -> None:
+    assert in_service(TABLE, KNOWN) == DESIRED
+    assert in_service(RouteTable("dev"), KNOWN) == Desired(environment="dev")
+
+
+sections = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(1, 19).map(entry))
+
+
+@given(sections, sections, sections, sections)
+def test_carrying_out_all_changes_leaves_nothing_to_change(
+    models: dict[str, Entry], shadow: dict[str, Entry], other: dict[str, Entry], other_shadow: dict[str, Entry]
+) -> None:
+    wanted = Desired(environment="dev", models=models, shadow=shadow)
+    there = RouteTable("dev")
+    routes = {}
+    for name in {*other, *other_shadow}:
+        one, two = other.get(name), other_shadow.get(name)
+        routes[name] = Route(one and target(one.version, name), two and target(two.version, name + "-shadow"))
+    there = there.following(routes)
+    found = plan(wanted, live(there), known=KNOWN)
+    after = dict(there.models)
+    for change in found.changes:
+        route = after.get(change.model, Route())
+        assert change.before != change.after
+        assert not serves(target_of(route, change.section), change.after)
+        name = change.model if change.section == "models" else change.model + "-shadow"
+        after[change.model] = with_target(route, change.section, change.after and target(change.after.version, name))
+    table = there.following(after)
+    assert plan(wanted, live(table), known=KNOWN).nothing
+    assert in_service(table, KNOWN) == wanted

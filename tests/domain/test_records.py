@@ -1,0 +1,177 @@
+"""Deployment records, evidence and messages: outcomes are derived, nothing unseen counts as good."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from bot.domain.desired import Desired, Entry, Section
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, latest, missing
+from bot.domain.message import Message
+from bot.domain.record import (
+    CRITERIA,
+    Criterion,
+    CriterionName,
+    DeploymentRecord,
+    Outcome,
+    known_entries,
+    outcome_of,
+    verified_entries,
+)
+from tests.domain.entries import HOSTILE_TEXT, entry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def criteria(*failing: CriterionName) -> list[Criterion]:
+    return [Criterion(name=name, holds=name not in failing, at=NOW, proof="seen") for name in CRITERIA]
+
+
+def record(
+    after: int | None,
+    *,
+    before: int | None = None,
+    outcome: Outcome = "succeeded",
+    section: Section = "models",
+    model: str = "churn",
+) -> DeploymentRecord:
+    return DeploymentRecord(
+        id=f"dev-00000001-{model}",
+        environment="dev",
+        section=section,
+        model=model,
+        before=entry(before) if before else None,
+        after=entry(after) if after else None,
+        commit="c" * 40,
+        started_at=NOW,
+        finished_at=NOW,
+        outcome=outcome,
+        in_service=Desired(environment="dev", models={"churn": entry(7)}, shadow={"churn": entry(8, reason="x: y")}),
+        criteria=tuple(criteria()),
+        steps=(),
+    )
+
+
+@pytest.mark.parametrize("switched", [True, False])
+def test_every_set_of_criteria_has_its_outcome(switched: bool) -> None:
+    seen = set()
+    for count in range(len(CRITERIA) + 1):
+        for failing in itertools.combinations(CRITERIA, count):
+            expected: Outcome = "put back" if switched else "failed"
+            if not failing:
+                expected = "succeeded"
+            elif failing == ("slack_delivered",):
+                expected = "unconfirmed"
+            assert outcome_of(criteria(*failing), switched=switched) == expected
+            seen.add(expected)
+    assert len(seen) == 3
+
+
+def test_a_criterion_that_nobody_looked_at_does_not_hold() -> None:
+    assert outcome_of([], switched=False) == "failed"
+    assert outcome_of(criteria()[:-1], switched=True) == "unconfirmed"
+    assert outcome_of(criteria()[1:], switched=True) == "put back"
+
+
+def test_verified_versions_newest_first_each_digest_once() -> None:
+    records = [
+        record(1),
+        record(2),
+        record(3, outcome="put back"),
+        record(4, outcome="failed"),
+        record(5, outcome="unconfirmed"),
+        record(6, section="shadow"),
+        record(7, model="other"),
+        record(None, before=5),
+        record(2, before=5),
+    ]
+    assert [e.version for _, e in verified_entries(records, model="churn")] == [2, 5, 1]
+    assert next(r for r, _ in verified_entries(records, model="churn")) is records[-1]
+    assert [e.version for _, e in verified_entries(records, model="churn", section="shadow")] == [6]
+    assert verified_entries([], model="churn") == []
+
+
+def test_entries_are_known_by_their_digest() -> None:
+    known = known_entries([record(2, before=1), record(None, before=2)])
+    assert known == {entry(1).digest: entry(1), entry(2).digest: entry(2)}
+
+
+def test_a_record_survives_its_file() -> None:
+    written = record(8, before=7)
+    assert DeploymentRecord.model_validate_json(written.model_dump_json()) == written
+    with pytest.raises(ValidationError):
+        DeploymentRecord.model_validate_json(written.model_dump_json().replace('"format":1', '"format":2'))
+
+
+# --- evidence ----------------------------------------------------------------------------------------------------
+
+GOOD = Finding(what="status", passed=True)
+BAD = Finding(what="digest", passed=False, detail="other bytes")
+
+
+def result(
+    check: CheckName, *findings: Finding, minutes: int = 0, model: str = "churn", section: Section = "models"
+) -> CheckResult:
+    at = NOW + timedelta(minutes=minutes)
+    return CheckResult(
+        check=check, environment="dev", section=section, model=model, version=7, digest=entry(7).digest,
+        findings=findings, at=at,
+    )  # fmt: skip
+
+
+def evidence(*checks: CheckResult, problems: tuple[str, ...] = ()) -> Evidence:
+    return Evidence(
+        environment="dev", section="models", model="churn", version=7, digest=entry(7).digest, pull_request=3,
+        base="b" * 40, head="h" * 40, at=NOW, expires=NOW, checks=checks, problems=problems,
+    )  # fmt: skip
+
+
+def test_a_check_that_found_nothing_passed_nothing() -> None:
+    assert result("ready", GOOD).passed
+    assert not result("ready").passed
+    assert not result("ready", GOOD, BAD).passed
+    assert result("ready", GOOD, BAD).problems == [BAD]
+
+
+def test_evidence_passes_only_with_all_three_checks() -> None:
+    three = [result(check, GOOD) for check in CHECKS]
+    assert evidence(*three).passed
+    for count in range(3):
+        for some in itertools.combinations(three, count):
+            assert not evidence(*some).passed
+    assert not evidence(*three, problems=("the job smoke was cancelled",)).passed
+    assert not evidence(*three[:2], result("smoke", GOOD, BAD)).passed
+    assert not evidence(*three[:2], result("smoke")).passed
+    assert not evidence(three[0], three[0], three[0]).passed
+
+
+def test_a_job_that_ran_again_replaces_what_it_found() -> None:
+    first, second = result("ready", BAD, minutes=1), result("ready", GOOD, minutes=2)
+    other, shadow = result("ready", GOOD, model="other"), result("ready", BAD, section="shadow")
+    for order in itertools.permutations([first, second, other, shadow]):
+        found = latest(order)
+        assert first not in found
+        assert {id(r) for r in found} == {id(second), id(other), id(shadow)}
+
+
+def test_a_check_that_never_said_anything_is_missed() -> None:
+    found = [result("ready", GOOD), result("smoke", GOOD), result("triton", GOOD, section="shadow")]
+    assert missing(found, [("dev", "models", "churn"), ("prod", "models", "churn")]) == [
+        "triton of dev/churn",
+        *(f"{check} of prod/churn" for check in CHECKS),
+    ]
+    assert missing([], []) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXT)
+def test_a_message_survives_the_outbox(text: str) -> None:
+    message = Message(key="dev-1", text=text, blocks=({"type": "section", "text": {"type": "mrkdwn", "text": text}},))
+    assert Message.from_json(message.to_json()) == message
+
+
+def test_entries_in_records_keep_what_files_may_say() -> None:
+    kept = record(8)
+    assert kept.in_service.shadow["churn"] == Entry.model_validate(entry(8, reason="x: y"))

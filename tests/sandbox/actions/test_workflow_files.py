@@ -1,0 +1,93 @@
+"""What the forge reads out of a workflow file."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.errors import InvalidInput
+from bot.sandbox.actions.workflows import canonical, fill_in, matrix_combinations, parse_workflow, uses_in
+
+
+def test_names_steps_and_combinations_as_people_see_them() -> None:
+    workflow = parse_workflow(
+        ".github/workflows/a.yml",
+        """
+name: Checks
+on: {pull_request_target: {types: [opened], branches: main}, workflow_dispatch: }
+jobs:
+  one:
+    name: READY
+    steps: [{uses: actions/checkout@v4}, {id: x, name: Say, run: echo}, {run: "\\n  echo first\\n  echo second"}]
+  two:
+    needs: one
+    strategy: {matrix: {model: [a, b], fast: [true]}}
+    steps: []
+  three:
+    name: Smoke ${{ matrix.model }} ${{ needs.one.outputs.x }}
+    strategy: {matrix: {include: [{model: c}]}}
+    steps: []
+  computed:
+    strategy: {matrix: "${{ fromJSON(needs.one.outputs.x) }}"}
+    steps: []
+""",
+    )
+    assert [(job.key, job.name, job.matrix) for job in workflow.jobs] == [
+        ("one", "READY", "{}"),
+        ("two", "two (a, true)", canonical({"model": "a", "fast": True})),
+        ("two", "two (b, true)", canonical({"model": "b", "fast": True})),
+        ("three", "Smoke c ${{ needs.one.outputs.x }}", canonical({"model": "c"})),
+    ]
+    assert [(step.key, step.label) for step in workflow.jobs[0].steps] == [
+        ("0", "Run actions/checkout@v4"),
+        ("x", "Say"),
+        ("2", "Run echo first"),
+    ]
+    assert [(trigger.event, trigger.types, trigger.branches) for trigger in workflow.triggers] == [
+        ("pull_request_target", ("opened",), ("main",)),
+        ("workflow_dispatch", (), ()),
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: [", "[]", "jobs: {}", "on: push", "on: push\njobs: []"])
+def test_what_is_no_workflow_is_said(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"a\.yml"):
+        parse_workflow("a.yml", text)
+
+
+def test_a_matrix_includes_and_excludes_as_githubs_documentation_shows() -> None:
+    matrix = {
+        "fruit": ["apple", "pear"],
+        "animal": ["cat", "dog"],
+        "include": [
+            {"color": "green"},
+            {"color": "pink", "animal": "cat"},
+            {"fruit": "apple", "shape": "circle"},
+            {"fruit": "banana"},
+            {"fruit": "banana", "animal": "cat"},
+        ],
+    }
+    assert matrix_combinations(matrix) == [
+        {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
+        {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
+        {"fruit": "pear", "animal": "cat", "color": "pink"},
+        {"fruit": "pear", "animal": "dog", "color": "green"},
+        {"fruit": "banana"},
+        {"fruit": "banana", "animal": "cat"},
+    ]
+    assert matrix_combinations({"a": [1, 2], "b": [1], "exclude": [{"a": 2}]}) == [{"a": 1, "b": 1}]
+
+
+def test_expressions_that_are_plain_paths_are_filled_in() -> None:
+    contexts = {"inputs": {"model": "churn", "dry_run": False}}
+    text = "Roll back ${{ inputs.model }} ${{inputs.dry_run}} ${{ github.actor }} ${{ inputs.a || 'b' }}"
+    assert fill_in(text, contexts) == "Roll back churn false ${{ github.actor }} ${{ inputs.a || 'b' }}"
+
+
+def test_every_action_from_elsewhere_is_found() -> None:
+    text = """
+    - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
+    - {uses: "some/where/deep@v1", with: {}}
+    - uses: ./.github/actions/x
+    - uses: docker://alpine:3
+    """
+    assert uses_in(text) == {"actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "some/where/deep@v1"}

@@ -1,0 +1,89 @@
+"""Real systems for the tests of the adapters, each started as late and as seldom as it can be."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox import environments, triton
+from bot.sandbox.processes import Ports
+from tests.sandbox.conftest import running
+from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
+from tests.systems.stand_in import StandIn
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, kept by a socket that does not either."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Iterator[Server]:
+    """The sandbox's forge, which runs no workflows."""
+    server = Server(tmp_path / "forge", None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def person(forge: Server, tmp_path: Path) -> Clone:
+    """Somebody with a clone; main holds ``promotions/dev.yaml``."""
+    return with_first_commit(forge, tmp_path / "clone", {})
+
+
+@dataclass(frozen=True)
+class RealTriton:
+    """The sandbox's Triton: host and port of its gRPC, URL of its HTTP, and the repository that it serves from."""
+
+    grpc: str
+    url: str
+    repository: Path
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
+    """One Triton for all; each test has models of its own."""
+    directory = tmp_path_factory.mktemp("triton")
+    repository = directory / "model-repository"
+    repository.mkdir()
+    with Ports() as ports:
+        part = triton.part(
+            "triton",
+            environment=environments.triton(progress=print),
+            model_repository=repository,
+            http_port=ports.take(),
+            grpc_port=(grpc := ports.take()),
+        )
+        with running(directory, part):
+            yield RealTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{part.port}", repository)
+
+
+class Stopwatch:
+    """Says how long something took, in seconds."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+
+@pytest.fixture
+def stopwatch() -> Callable[[], Stopwatch]:
+    return Stopwatch

@@ -1,0 +1,41 @@
+"""Packages as values, for tests that publish them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
+
+CONFIG = 'backend: "onnxruntime"\nmax_batch_size: 8\n'
+SMOKE = SmokeCases(
+    (SmokeCase("one", (Tensor("X", "FP32", (1, 1), (1.0,)),), (Tensor("Y", "FP32", (1, 1), (2.0,)),)),)
+).to_json()
+CHUNK_BYTES = 4
+
+
+class Contents:
+    """The bytes of a package by path, and the package that lists them."""
+
+    def __init__(self, files: Mapping[str, bytes], *, config: str = CONFIG, smoke: str = SMOKE) -> None:
+        self.files = {CONFIG_FILE: config.encode(), SMOKE_FILE: smoke.encode(), **files}
+        self.package = package_of(self.files)
+
+    def read(self, path: str) -> Iterator[bytes]:
+        return chunks(self.files[path])
+
+
+def package_of(files: Mapping[str, bytes]) -> Package:
+    return Package.of(
+        PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items()
+    )
+
+
+def chunks(content: bytes) -> Iterator[bytes]:
+    """Yield ``content`` in small pieces, so that a file is more than one of them."""
+    yield from (content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES))
+
+
+def flat(pieces: Iterable[bytes]) -> bytes:
+    return b"".join(pieces)

@@ -1,0 +1,230 @@
+"""The gateway adapter: a real gateway in front of a real Triton, and answers that no gateway gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.smoke import Tensor
+from bot.errors import Rejected, Unavailable
+from bot.settings import GatewayEndpoint
+from bot.systems.gateway import Gateway
+from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
+from tests.gateway.triton import publish_adder
+from tests.systems.conftest import RealTriton, Stopwatch
+from tests.systems.stand_in import Behaviour, Seen, StandIn, answer
+
+DIGEST = f"sha256:{7:064x}"
+
+
+def connected(url: str, *, token: str = TOKEN, request_seconds: float = 5) -> Gateway:
+    return Gateway(GatewayEndpoint(name="gw-0", url=url), token=token, request_seconds=request_seconds)
+
+
+def table(generation: int, version: int) -> RouteTable:
+    return RouteTable("dev", generation, {"adder": Route(live=Target("gateway-adder", version, DIGEST))})
+
+
+@pytest.fixture(scope="module")
+def process(real: RealTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that has never seen a ``routes.json``."""
+    publish_adder(real.repository / "gateway-adder", versions=(1, 2))
+    httpx.post(f"{real.url}/v2/repository/models/gateway-adder/load", timeout=60).raise_for_status()
+    routes = tmp_path_factory.mktemp("gateway") / "routes.json"
+    with gateway_process(routes, [real.url], arguments=["--reload-timeout-seconds", "0.3"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(process: GatewayProcess) -> Iterator[Gateway]:
+    opened = connected(process.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def broken(stand_in: StandIn) -> Iterator[Gateway]:
+    opened = connected(stand_in.url, request_seconds=0.5)
+    yield opened
+    opened.close()
+
+
+def ask(gateway: Gateway, *values: float) -> tuple[str, tuple[Any, ...]]:
+    version, (output,) = gateway.infer("adder", [Tensor("X", "FP32", (len(values),), values)], outputs=["Y"])
+    return version, output.data
+
+
+def test_from_the_first_table_to_the_next(process: GatewayProcess, gateway: Gateway, real: RealTriton) -> None:
+    assert gateway.routes() == RouteTable(""), "it serves nothing, in no environment yet"
+    with pytest.raises(Rejected, match=r"gateway gw-0 .*could not ask adder: HTTP 404"):
+        ask(gateway, 1.0)
+
+    write_routes(process.routes_file, table(1, 1))
+    assert gateway.reload(1, timeout_seconds=10) == table(1, 1)
+    assert gateway.routes() == table(1, 1)
+    assert ask(gateway, 10.0, 20.0) == ("1", (11.0, 21.0))
+
+    write_routes(process.routes_file, table(2, 2))
+    assert gateway.routes() == table(1, 1), "nothing happens before the reload"
+    assert gateway.reload(2, timeout_seconds=10) == table(2, 2)
+    assert ask(gateway, 10.0) == ("2", (12.0,))
+    assert gateway.reload(2, timeout_seconds=10) == table(2, 2), "once more changes nothing"
+
+
+def test_what_is_infinite_or_no_number_comes_through(process: GatewayProcess, gateway: Gateway) -> None:
+    """Missing values are NaN in many a model's input, so golden requests hold them."""
+    in_force = gateway.routes().generation
+    write_routes(process.routes_file, table(in_force + 1, 1))
+    gateway.reload(in_force + 1, timeout_seconds=10)
+    _, (first, second, third) = ask(gateway, math.nan, math.inf, 1.5)
+    assert math.isnan(first) and (second, third) == (math.inf, 2.5)
+
+
+def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
+    process: GatewayProcess, gateway: Gateway, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    in_force = gateway.routes()
+    refused = (
+        (table(in_force.generation + 1, 99), in_force.generation + 1, "409 .*not ready"),
+        (table(max(in_force.generation - 1, 0), 1), in_force.generation, "409"),
+        (table(in_force.generation + 1, 1), in_force.generation + 2, "409"),
+    )
+    for written, generation, said in refused:
+        write_routes(process.routes_file, written)
+        took = stopwatch()
+        with pytest.raises(Rejected, match=said):
+            gateway.reload(generation, timeout_seconds=30)
+        assert took.seconds < 5
+        assert gateway.routes() == in_force
+
+
+def test_a_wrong_token_is_rejected_at_once_and_shown_nowhere(process: GatewayProcess) -> None:
+    other = connected(process.url, token="canary-4711")
+    with pytest.raises(Rejected, match="HTTP 401") as failure:
+        other.reload(1, timeout_seconds=30)
+    assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
+    other.close()
+
+
+def test_a_gateway_that_is_down_is_unavailable(closed_port: int, stopwatch: Callable[[], Stopwatch]) -> None:
+    gone = connected(f"http://127.0.0.1:{closed_port}")
+    took = stopwatch()
+    with pytest.raises(Unavailable, match=r"gateway gw-0 \(http://127"):
+        gone.reload(1, timeout_seconds=1.2)
+    assert 0.5 < took.seconds < 4, "it tries until the deadline, for a gateway may be restarting"
+    for read in (gone.routes, lambda: ask(gone, 1.0)):
+        with pytest.raises(Unavailable):
+            read()
+    gone.close()
+
+
+def after(faults: list[bytes], good: Behaviour) -> Behaviour:
+    """Answer with each of the faults once, and well from then on."""
+    left = iter(faults)
+    return lambda seen: next(left, None) or good(seen)
+
+
+def answer_well(seen: Seen) -> bytes:
+    return answer(200, {"format": 1, "environment": "dev", "generation": 3, "models": {}})
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_gateway_that_is_just_restarting_is_reloaded_a_little_later(
+    stand_in: StandIn, broken: Gateway, status: int
+) -> None:
+    stand_in.behaviour = after([answer(status, b"not yet")], answer_well)
+    assert broken.reload(3, timeout_seconds=10) == RouteTable("dev", 3)
+    first = stand_in.seen[0]
+    assert (first.method, first.path, first.body) == ("POST", "/reload", b'{"generation":3}')
+    assert first.headers["authorization"] == f"Bearer {TOKEN}"
+    assert [seen.path for seen in stand_in.seen] == ["/reload", "/reload", "/routes"]
+
+
+def test_a_reload_is_tried_until_its_deadline_and_no_longer(
+    stand_in: StandIn, broken: Gateway, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    stand_in.answers(503, b"starting")
+    took = stopwatch()
+    with pytest.raises(Unavailable, match="HTTP 503 starting"):
+        broken.reload(3, timeout_seconds=1.2)
+    assert took.seconds < 3 and len(stand_in.seen) >= 2
+
+    # One that fails for a while and then hangs must not get a whole deadline for its last answer, too.
+    faults = [answer(503)] * 3
+    stand_in.behaviour = after(faults, lambda _: None)  # type: ignore[arg-type,return-value]
+    took = stopwatch()
+    with pytest.raises(Unavailable):
+        broken.reload(3, timeout_seconds=2)
+    assert took.seconds < 3.2
+
+
+def test_a_gateway_that_hangs_is_unavailable_in_time(
+    stand_in: StandIn, broken: Gateway, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    for act in (lambda: broken.reload(3, timeout_seconds=0.7), broken.routes, lambda: ask(broken, 1.0)):
+        took = stopwatch()
+        with pytest.raises(Unavailable, match="Timeout"):
+            act()
+        assert took.seconds < 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
+def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, broken: Gateway, status: int) -> None:
+    stand_in.answers(status, b"no,\n  because\n")
+    with pytest.raises(Rejected, match=f"HTTP {status} no, because$"):
+        broken.reload(3, timeout_seconds=30)
+    assert len(stand_in.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>welcome</html>",
+        b"",
+        b"null",
+        b"[]",
+        b'"ok"',
+        b"{}",
+        b"\xff",
+        b'{"format": 1, "environment": "dev", "generation": 1, "models": []}',
+        b'{"format": 1, "environment": "dev", "generation": 1, "models": {"a": []}}',
+        b'{"model_version": "1", "outputs": [1]}',
+        b'{"model_version": "1", "outputs": [{"name": "Y", "datatype": "FP32", "shape": [2], "data": [1]}]}',
+    ],
+)
+def test_what_is_no_answer_of_a_gateway_is_rejected(stand_in: StandIn, broken: Gateway, body: bytes) -> None:
+    stand_in.answers(200, body)
+    for act in (broken.routes, lambda: broken.reload(3, timeout_seconds=30), lambda: ask(broken, 1.0)):
+        with pytest.raises(Rejected, match="not the answer of a gateway"):
+            act()
+
+
+def test_an_answer_that_breaks_off_is_unavailable(stand_in: StandIn, broken: Gateway) -> None:
+    for sent in (b"", b"HTTP/1.1 200", answer(200, b'{"format": 1', length=500)):
+        stand_in.behaviour = lambda _, sent=sent: sent  # type: ignore[misc]
+        with pytest.raises(Unavailable):
+            broken.routes()
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    stand_in: StandIn, process: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, stand_in.url)
+    gateway = connected(process.url)
+    gateway.routes()
+    gateway.close()
+    assert stand_in.seen == []
+
+
+def test_the_path_in_an_address_is_kept(stand_in: StandIn) -> None:
+    stand_in.behaviour = answer_well
+    below = connected(f"{stand_in.url}/models-gateway/")
+    below.reload(3, timeout_seconds=5)
+    below.close()
+    assert [seen.path for seen in stand_in.seen] == ["/models-gateway/reload", "/models-gateway/routes"]

@@ -1,0 +1,358 @@
+"""The Git adapter, against the forge's real smart HTTP and against plain bare repositories."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.errors import OutsideError, Rejected, Unavailable
+from bot.systems.git import Moved, Repository
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of, with_first_commit
+from tests.systems.conftest import Stopwatch
+from tests.systems.stand_in import StandIn, answer
+
+AUTHOR = {"author": "promobot", "email": "promobot@example.com"}
+FILE = "promotions/dev.yaml"
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all: each test has branches of its own, and nobody changes ``promotions/dev.yaml`` on main."""
+    server = Server(tmp_path_factory.mktemp("forge"), None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def person(forge: Server, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return with_first_commit(forge, tmp_path_factory.mktemp("person") / "clone", {})
+
+
+@pytest.fixture
+def repository(forge: Server, person: Clone) -> Iterator[Repository]:
+    with Repository(f"{forge.page}.git", token="bot-token") as opened:
+        yield opened
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[tuple[Repository, Clone]]:
+    """A plain bare repository with ten commits, and a clone of it."""
+    folder = tmp_path / "bare.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", folder], check=True)
+    subprocess.run(["git", "clone", "--quiet", folder, tmp_path / "bare-clone"], check=True, capture_output=True)
+    clone = Clone(tmp_path / "bare-clone")
+    clone.git("checkout", "--quiet", "-B", "main")
+    for number in range(10):
+        clone.commit(f"Commit {number}", {"a.txt": f"{number}\n"})
+    clone.git("push", "--quiet", "origin", "main")
+    with Repository(folder.as_uri(), token="none") as opened:
+        yield opened, clone
+
+
+def test_head_and_read(repository: Repository, person: Clone) -> None:
+    commit = repository.head()
+
+    assert commit == person.git("rev-parse", "HEAD")
+    assert repository.read(commit, FILE) == "environment: dev\nmodels: {}\n"
+    assert repository.read(commit, "promotions/prod.yaml") is None
+    assert repository.read(commit, "promotions") is None
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a", "a\n\n\n", "\r\n a: 1\r\n", "  grün 🚀 \n", "--- \x00 \t"])
+def test_read_gives_back_what_commit_was_given(repository: Repository, text: str) -> None:
+    commit = repository.commit(repository.head(), {FILE: text}, message="-m is no option here\n", **AUTHOR)
+    assert repository.read(commit, FILE) == text
+
+
+def test_read_follows_no_link_and_refuses_what_is_no_text(repository: Repository, person: Clone) -> None:
+    (person.folder / "link.yaml").symlink_to(FILE)
+    (person.folder / "folder").symlink_to("promotions")
+    (person.folder / "binary.yaml").write_bytes(b"\xff\xfe")
+    commit = person.commit("Links", {})
+    person.git("push", "--quiet", "origin", "main")
+
+    assert repository.head() == commit
+    assert repository.read(commit, "link.yaml") is None
+    assert repository.read(commit, "folder/dev.yaml") is None
+    with pytest.raises(Rejected, match=r"binary\.yaml at .* is not UTF-8"):
+        repository.read(commit, "binary.yaml")
+
+
+def test_a_commit_changes_its_files_and_nothing_else(repository: Repository, person: Clone) -> None:
+    person.commit("More", {"more.txt": "a\n", "b/c.txt": "c\n"})
+    person.git("push", "--quiet", "origin", "main")
+    head = repository.head()
+
+    commit = repository.commit(head, {FILE: "new\n", "b/new.txt": "n\n"}, message="Promote", **AUTHOR)
+    repository.push(commit, "promobot/dev/churn", expected=None)
+
+    assert repository.branch("promobot/dev/churn") == commit
+    assert repository.changed_paths(head, commit) == ["b/new.txt", FILE]
+    person.git("fetch", "--quiet", "origin", "promobot/dev/churn")
+    shown = person.git("show", "--no-patch", "--format=%P|%an|%ae|%cn|%ce|%B", commit)
+    assert shown == f"{head}|promobot|promobot@example.com|promobot|promobot@example.com|Promote"
+    assert person.git("show", f"{commit}:more.txt") == "a"
+
+
+def test_a_branch_that_is_not_there_is_none_and_one_of_a_longer_name_is_another(
+    repository: Repository, person: Clone
+) -> None:
+    for name in ("promobot/dev/risk-2", "other/promobot/dev/risk", "other/refs/heads/promobot/dev/risk"):
+        person.branch(name, {"a.txt": f"{name}\n"})
+    assert repository.branch("promobot/dev/risk") is None
+
+
+def test_a_push_needs_the_branch_to_be_where_it_was_looked_at(repository: Repository, person: Clone) -> None:
+    head = repository.head()
+    mine = repository.commit(head, {FILE: "mine\n"}, message="Mine", **AUTHOR)
+    theirs = person.branch("moving", {FILE: "theirs\n"})
+
+    with pytest.raises(Moved):
+        repository.push(mine, "moving", expected=None)
+    with pytest.raises(Moved):
+        repository.push(mine, "moving", expected=head)
+    assert repository.branch("moving") == theirs
+    repository.push(mine, "moving", expected=theirs)
+    assert repository.branch("moving") == mine
+
+    person.git("push", "--quiet", "origin", "--delete", "moving")
+    with pytest.raises(Moved):
+        repository.push(mine, "moving", expected=mine)
+
+
+def test_of_many_that_push_at_once_one_wins_and_the_others_are_told(forge: Server, person: Clone) -> None:
+    told: list[str] = []
+    ready = threading.Barrier(4)
+
+    def push(number: int) -> None:
+        with Repository(f"{forge.page}.git", token="bot-token") as repository:
+            commit = repository.commit(repository.head(), {FILE: f"{number}\n"}, message=f"{number}", **AUTHOR)
+            ready.wait(20)
+            try:
+                repository.push(commit, "race", expected=None)
+                told.append(commit)
+            except Moved:
+                told.append("moved")
+
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sorted(told)[1:] == ["moved"] * 3
+    assert forge.forge.git.branch("race") == sorted(told)[0]
+
+
+def test_a_push_that_a_rule_forbids_is_rejected_and_has_not_moved(repository: Repository, person: Clone) -> None:
+    first = repository.head()
+    person.commit("Second", {"second.txt": "1\n"})
+    person.git("push", "--quiet", "origin", "main")
+    rewritten = repository.commit(first, {FILE: "rewritten\n"}, message="Rewritten", **AUTHOR)
+
+    with pytest.raises(Rejected, match="Cannot force-push to this protected branch"):
+        repository.push(rewritten, "main", expected=repository.head())
+
+
+def test_parents_and_where_two_parted_are_found_after_shallow_fetches(bare: tuple[Repository, Clone]) -> None:
+    repository, clone = bare
+    fork = clone.git("rev-parse", "HEAD~4")
+    clone.git("checkout", "--quiet", "-b", "side", fork)
+    side = [clone.commit(f"Side {number}", {"b.txt": f"{number}\n"}) for number in range(3)]
+    clone.git("push", "--quiet", "origin", "side")
+    head = clone.git("rev-parse", "main")
+
+    assert repository.head() == head
+    assert repository.fetch(side[-1]) == side[-1]
+    assert repository.parent(side[-1]) == side[-2]
+    assert repository.merge_base(head, side[-1]) == fork
+    assert repository.merge_base(side[-1], head) == fork
+    assert repository.read(fork, "a.txt") == "5\n"
+    assert repository.changed_paths(head, side[-1]) == ["a.txt", "b.txt"]
+
+
+def test_a_first_commit_has_no_parent(bare: tuple[Repository, Clone]) -> None:
+    repository, clone = bare
+    first = clone.git("rev-list", "--max-parents=0", "HEAD")
+    with pytest.raises(Rejected, match="fetch the parent"):
+        repository.parent(first)
+
+
+def test_changed_paths_name_removed_renamed_and_strange_files(bare: tuple[Repository, Clone]) -> None:
+    repository, clone = bare
+    before = clone.commit("Before", {"old.txt": "x\n" * 50, "gone.txt": "1\n"})
+    clone.git("mv", "old.txt", "new.txt")
+    clone.git("rm", "--quiet", "gone.txt")
+    after = clone.commit("After", {"with space\nand line.txt": "1\n", "grün.txt": "1\n"})
+    clone.git("push", "--quiet", "origin", "main")
+    repository.fetch(before)
+    repository.fetch(after)
+
+    expected = ["gone.txt", "grün.txt", "new.txt", "old.txt", "with space\nand line.txt"]
+    assert sorted(repository.changed_paths(before, after)) == expected
+
+
+def test_variables_of_a_surrounding_git_command_lead_nowhere_else(
+    forge: Server, person: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who runs promobot in a hook has these set; they point into that person's own work tree.
+    before = person.git("status", "--porcelain=v2", "--branch")
+    index = person.folder / ".git" / "index"
+    kept = index.read_bytes()
+    monkeypatch.setenv("GIT_DIR", str(person.folder / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(person.folder))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(index))
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", str(tmp_path / "elsewhere"))
+
+    with Repository(f"{forge.page}.git", token="bot-token") as repository:
+        commit = repository.commit(repository.head(), {FILE: "new\n"}, message="New", **AUTHOR)
+        repository.push(commit, "from-a-hook", expected=None)
+        assert repository.read(commit, FILE) == "new\n"
+
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not (tmp_path / "elsewhere").exists()
+    assert index.read_bytes() == kept
+    assert person.git("status", "--porcelain=v2", "--branch") == before
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+def assert_says_no_token(error: OutsideError, token: str) -> None:
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    shown: BaseException | None = error
+    while shown is not None:
+        for secret in (token, basic):
+            assert secret not in str(shown) and secret not in repr(shown)
+        shown = shown.__cause__
+    assert token not in error.next_step + error.state
+
+
+def test_a_wrong_token_is_rejected_with_a_next_step_and_shown_nowhere(forge: Server, person: Clone) -> None:
+    with Repository(f"{forge.page}.git", token="canary-4711") as repository:
+        for ask in (repository.head, lambda: repository.branch("main")):
+            with pytest.raises(Rejected) as failure:
+                ask()
+            assert "promobot doctor" in failure.value.next_step
+            assert forge.url in str(failure.value)
+            assert_says_no_token(failure.value, "canary-4711")
+
+
+def test_a_token_that_may_not_push_is_rejected(forge: Server, person: Clone) -> None:
+    with Repository(f"{forge.page}.git", token="reader-token") as repository:
+        commit = repository.commit(repository.head(), {FILE: "new\n"}, message="New", **AUTHOR)
+        with pytest.raises(Rejected, match="403") as failure:
+            repository.push(commit, "b", expected=None)
+        assert_says_no_token(failure.value, "reader-token")
+
+
+def test_a_repository_and_a_commit_that_are_not_there_are_rejected(forge: Server, repository: Repository) -> None:
+    with pytest.raises(Rejected, match=r"fetch 1{40}"):
+        repository.fetch("1" * 40)
+    with (
+        Repository(f"{forge.url}/acme/other.git", token="bot-token") as other,
+        pytest.raises(Rejected, match="not found"),
+    ):
+        other.head()
+
+
+def test_a_server_that_is_down_is_unavailable(closed_port: int) -> None:
+    with (
+        Repository(f"http://127.0.0.1:{closed_port}/{REPOSITORY}.git", token="canary-4711") as repository,
+        pytest.raises(Unavailable, match=str(closed_port)) as failure,
+    ):
+        repository.head()
+    assert_says_no_token(failure.value, "canary-4711")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_a_server_that_fails_is_unavailable(stand_in: StandIn, status: int) -> None:
+    stand_in.answers(status)
+    with Repository(f"{stand_in.url}/{REPOSITORY}.git", token="t") as repository:
+        with pytest.raises(Unavailable):
+            repository.head()
+        with pytest.raises(Unavailable):
+            repository.branch("main")
+
+
+def test_a_line_that_breaks_is_unavailable(stand_in: StandIn) -> None:
+    with Repository(f"{stand_in.url}/{REPOSITORY}.git", token="t") as repository:
+        stand_in.behaviour = lambda _: b""
+        with pytest.raises(Unavailable):
+            repository.head()
+        kind = {"Content-Type": "application/x-git-upload-pack-advertisement"}
+        stand_in.answers(200, b"001e# service=git-upload-pack\n0000", headers=kind, length=4000)
+        with pytest.raises(Unavailable):
+            repository.head()
+
+
+def test_a_push_forbidden_only_when_it_is_sent_is_rejected(stand_in: StandIn, repository: Repository) -> None:
+    commit = repository.commit(repository.head(), {FILE: "new\n"}, message="New", **AUTHOR)
+    kind = {"Content-Type": "application/x-git-receive-pack-advertisement"}
+    line = f"{'0' * 40} capabilities^{{}}\0report-status delete-refs ofs-delta\n"
+    refs = f"001f# service=git-receive-pack\n0000{len(line) + 4:04x}{line}0000".encode()
+    stand_in.behaviour = lambda seen: answer(200, refs, headers=kind) if seen.method == "GET" else answer(403)
+    repository.url = f"{stand_in.url}/{REPOSITORY}.git"
+
+    with pytest.raises(Rejected, match="403"):
+        repository.push(commit, "b", expected=None)
+
+
+def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn, stopwatch: Callable[[], Stopwatch]) -> None:
+    took = stopwatch()
+    with (
+        Repository(f"{stand_in.url}/{REPOSITORY}.git", token="t", stall_seconds=1) as repository,
+        pytest.raises(Unavailable),
+    ):
+        repository.head()
+    assert took.seconds < 8
+
+
+def test_the_token_is_on_no_command_line_and_in_no_file(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    token = "canary-4711"
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    found: list[str] = []
+    command_lines: list[str] = []
+
+    def look(seen: object) -> bytes:
+        # Git waits for this answer, so everything that it started still runs.
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command_lines.append(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:  # it has just ended
+                continue
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        found.extend(str(path) for path in files if any(s.encode() in path.read_bytes() for s in (token, basic)))
+        return answer(503)
+
+    stand_in.behaviour = look
+    with Repository(f"{stand_in.url}/{REPOSITORY}.git", token=token) as repository, pytest.raises(Unavailable):
+        repository.head()
+
+    assert stand_in.seen[0].headers["authorization"] == f"Basic {basic}"
+    ours = [line for line in command_lines if stand_in.url in line]
+    assert any("fetch" in line for line in ours)
+    assert not [line for line in command_lines if token in line or basic in line]
+    assert found == []
+    assert not list(tmp_path.glob("promobot-git-*"))
+
+
+def test_a_clone_of_what_was_pushed_is_whole(forge: Server, repository: Repository, tmp_path: Path) -> None:
+    """A commit made in a shallow repository reaches the server with all that it needs."""
+    commit = repository.commit(repository.head(), {FILE: "new\n"}, message="New", **AUTHOR)
+    repository.push(commit, "whole", expected=None)
+    other = clone_of(forge, tmp_path / "other")
+    other.git("checkout", "--quiet", "whole")
+    assert other.git("rev-parse", "HEAD") == commit
+    assert "missing" not in other.git("fsck", "--full")

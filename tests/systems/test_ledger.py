@@ -1,0 +1,209 @@
+"""Typed records on a real store."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.domain.desired import Desired, Entry
+from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
+from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
+from bot.errors import Refused, Rejected
+from bot.systems.records import RecordStore
+from bot.verbs.ledger import Ledger
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    return RecordStore(tmp_path / "records")
+
+
+@pytest.fixture
+def ledger(store: RecordStore) -> Ledger:
+    return Ledger(store, "dev")
+
+
+def entry(version: int) -> Entry:
+    return Entry(version=version, digest=f"sha256:{version:064x}", run="run")
+
+
+def record(turn: int, *, outcome: Outcome = "succeeded", version: int = 7, model: str = "churn") -> DeploymentRecord:
+    missing = {"succeeded": "", "unconfirmed": "slack_delivered"}.get(outcome, "smoke_passed")
+    return DeploymentRecord(
+        id=f"dev-{turn:08d}-{model}",
+        environment="dev",
+        section="models",
+        model=model,
+        before=None,
+        after=entry(version),
+        commit="c" * 40,
+        started_at=NOW,
+        finished_at=NOW + timedelta(seconds=3),
+        outcome=outcome,
+        in_service=Desired(environment="dev", models={model: entry(version)}),
+        criteria=tuple(Criterion(name=n, holds=n != missing, at=NOW, proof=f"seen: {n}") for n in CRITERIA),
+        steps=(Step(at=NOW, what="publish – grün", seconds=0.25),),
+        problem="" if outcome == "succeeded" else "something",
+    )
+
+
+def result(check: str = "ready", *, passed: bool = True) -> CheckResult:
+    return CheckResult.model_validate(
+        {
+            "check": check,
+            "environment": "dev",
+            "section": "models",
+            "model": "churn",
+            "version": 7,
+            "digest": entry(7).digest,
+            "findings": (Finding(what="status", passed=passed, detail="READY"),),
+            "at": NOW,
+            "latency": Latency(requests=50, p50=1.5, p95=2.5, p99=3.5, budget=None),
+        }
+    )
+
+
+def evidence(at: datetime, *, problems: tuple[str, ...] = ()) -> Evidence:
+    return Evidence(
+        environment="dev",
+        section="models",
+        model="churn",
+        version=7,
+        digest=entry(7).digest,
+        pull_request=3,
+        base="b" * 40,
+        head="h" * 40,
+        at=at,
+        expires=at + timedelta(days=30),
+        checks=(result("ready"), result("triton"), result("smoke")),
+        problems=problems,
+    )
+
+
+# --- deployments --------------------------------------------------------------------------------------------------
+
+
+def test_deployments_come_back_whole_and_oldest_first(ledger: Ledger, store: RecordStore) -> None:
+    written = [record(turn) for turn in (2, 10, 1)]
+    for one in written:
+        ledger.add_deployment(one)
+    Ledger(store, "prod").add_deployment(record(5).model_copy(update={"environment": "prod"}))
+    assert ledger.deployments() == sorted(written, key=lambda one: one.id)
+    assert [len(Ledger(store, environment).deployments()) for environment in ("dev", "prod", "staging")] == [3, 1, 0]
+
+
+def test_a_deployment_is_written_once(ledger: Ledger) -> None:
+    ledger.add_deployment(record(1))
+    with pytest.raises(Refused, match="dev-00000001-churn"):
+        ledger.add_deployment(record(1, outcome="failed"))
+    assert ledger.deployments() == [record(1)]
+
+
+def test_a_confirmation_makes_an_unconfirmed_deployment_succeed_and_no_other(ledger: Ledger) -> None:
+    for turn, outcome in ((1, "unconfirmed"), (2, "unconfirmed"), (3, "failed"), (4, "put back")):
+        ledger.add_deployment(record(turn, outcome=outcome))  # type: ignore[arg-type]
+    for turn in (1, 3, 4):
+        ledger.confirm(f"dev-{turn:08d}-churn")
+        ledger.confirm(f"dev-{turn:08d}-churn")  # nobody minds a second time
+
+    found = ledger.deployments()
+
+    assert [one.outcome for one in found] == ["succeeded", "unconfirmed", "failed", "put back"]
+    assert all(criterion.holds for criterion in found[0].criteria)
+    slack = next(criterion for criterion in found[0].criteria if criterion.name == "slack_delivered")
+    assert slack.proof == "delivered later"
+    assert [c.proof for c in found[0].criteria if c != slack] == [f"seen: {n}" for n in CRITERIA[:-1]]
+    assert found[1:] == [record(2, outcome="unconfirmed"), record(3, outcome="failed"), record(4, outcome="put back")]
+    assert [one.id for one, _ in verified_entries(found, model="churn")] == ["dev-00000002-churn"]
+
+
+def test_many_that_confirm_at_once_all_succeed(ledger: Ledger) -> None:
+    ledger.add_deployment(record(1, outcome="unconfirmed"))
+    ready, failures = threading.Barrier(8), []
+
+    def confirm() -> None:
+        ready.wait(20)
+        try:
+            ledger.confirm("dev-00000001-churn")
+        except Refused as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=confirm) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+
+
+# --- evidence -----------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_evidence_counts(ledger: Ledger, store: RecordStore) -> None:
+    assert ledger.evidence("churn", entry(7).digest) is None
+    later = evidence(NOW + timedelta(seconds=1), problems=("head moved",))
+    for one in (later, evidence(NOW), evidence(NOW - timedelta(days=400))):
+        ledger.add_evidence(one)
+    assert ledger.evidence("churn", entry(7).digest) == later
+    assert ledger.evidence("churn", entry(8).digest) is None
+    assert ledger.evidence("fraud", entry(7).digest) is None
+    assert Ledger(store, "prod").evidence("churn", entry(7).digest) is None
+
+
+def test_check_runs_of_one_head_are_read_together(ledger: Ledger) -> None:
+    ledger.add_check_run("pr-3/abc/ready-1", [result("ready"), result("triton", passed=False)])
+    ledger.add_check_run("pr-3/abc/smoke-1", [result("smoke")])
+    ledger.add_check_run("pr-3/other/ready-1", [result("ready", passed=False)])
+    assert ledger.check_runs("pr-3/abc") == [result("ready"), result("triton", passed=False), result("smoke")]
+    assert ledger.check_runs("pr-33/abc") == []
+    with pytest.raises(Refused):
+        ledger.add_check_run("pr-3/abc/smoke-1", [])
+
+
+# --- quarantine ---------------------------------------------------------------------------------------------------
+
+
+def put(ledger: Ledger, version: int, reason: str = "wrong answers") -> None:
+    ledger.put_in_quarantine(
+        model="churn", version=version, digest=entry(version).digest, reason=reason, by="promobot"
+    )
+
+
+def test_quarantine_is_put_lifted_and_put_again(ledger: Ledger, store: RecordStore) -> None:
+    assert ledger.quarantined() == {}
+    put(ledger, 7)
+    put(ledger, 8)
+    put(ledger, 7, "a second reason")
+    found = ledger.quarantined()
+    assert sorted(event.version for event in found.values()) == [7, 8]
+    assert found[entry(7).digest].reason == "wrong answers", "it is in quarantine already"
+    assert Ledger(store, "prod").quarantined() == {}
+
+    ledger.lift_quarantine(found[entry(7).digest], reason="it was the network", by="alex")
+    assert [event.version for event in ledger.quarantined().values()] == [8]
+
+    put(ledger, 7, "again")
+    assert ledger.quarantined()[entry(7).digest].reason == "again"
+    assert len(store.keys("quarantine/dev")) == 4, "what happened is all there"
+
+
+# --- what somebody broke ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}', "null"])
+def test_a_record_that_cannot_be_read_is_rejected_by_its_key(store: RecordStore, ledger: Ledger, text: str) -> None:
+    digest = entry(7).digest.removeprefix("sha256:")
+    for key, read in (
+        ("deployments/dev/1.json", ledger.deployments),
+        ("quarantine/dev/1.json", ledger.quarantined),
+        ("checks/dev/pr-1/abc/1.json", lambda: ledger.check_runs("pr-1/abc")),
+        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", entry(7).digest)),
+    ):
+        store.put(key, text)
+        with pytest.raises(Rejected, match=key):
+            read()

@@ -1,0 +1,331 @@
+"""The one pull request for a model and an environment, with real Git and the forge's API."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot import settings as environment_files
+from bot.domain.desired import Entry
+from bot.errors import Rejected, Unavailable
+from bot.sandbox.forge.people import GITHUB
+from bot.settings import Environment, GitHub
+from bot.systems.git import Repository
+from bot.systems.github import GitHubRepository, PullRequest
+from bot.verbs.proposing import Edit, Proposed, open_proposal, proposal_branch, put_proposal, read_desired
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
+
+ROOT = Path(__file__).parents[2]
+FILE = "promotions/dev.yaml"
+BRANCH = proposal_branch("dev", "churn")
+
+
+def entry(version: int) -> Entry:
+    return Entry(version=version, digest=f"sha256:{version:064x}", run=f"run{version}")
+
+
+def text_of(**versions: int) -> str:
+    entries = {model: entry(version) for model, version in versions.items()}
+    return "environment: dev\nmodels:\n" + "".join(
+        f"  {model}:\n    version: {e.version}\n    digest: {e.digest}\n    run: {e.run}\n"
+        for model, e in entries.items()
+    )
+
+
+class Bot:
+    """What proposes, as the verbs do: each time with a fresh look at the server."""
+
+    def __init__(self, server: Server) -> None:
+        # Where the forge is, and nothing else of the file, matters here.
+        shipped = environment_files.load(ROOT, "dev")
+        github = GitHub(repository=REPOSITORY, server_url=server.url, api_url=f"{server.url}/api/v3")
+        self.settings: Environment = shipped.model_copy(update={"github": github})
+        self.github = self.with_github(GitHubRepository)
+
+    def with_github(self, kind: type[GitHubRepository]) -> GitHubRepository:
+        return kind(self.settings.github, token="bot-token", request_seconds=10)
+
+    def propose(
+        self,
+        version: int,
+        *,
+        model: str = "churn",
+        repository: type[Repository] = Repository,
+        github: GitHubRepository | None = None,
+        **words: Any,
+    ) -> Proposed | None:
+        with repository(self.settings.github.clone_url, token="bot-token") as opened:
+            return put_proposal(
+                self.settings,
+                opened,
+                github or self.github,
+                edits=[Edit("models", model, entry(version))],
+                branch=proposal_branch("dev", model),
+                **{"title": f"{model} {version}", "body": f"Serve {version}.", **words},
+            )
+
+    def proposed(self, version: int, **more: Any) -> tuple[str, PullRequest]:
+        made = self.propose(version, **more)
+        assert made is not None
+        return made.action, made.pull_request
+
+
+@pytest.fixture
+def bot(forge: Server, person: Clone) -> Bot:
+    return Bot(forge)
+
+
+def open_pulls(forge: Server) -> list[tuple[str, str]]:
+    """The branch and the title of each open pull request."""
+    return sorted((pull.head, pull.title) for pull in forge.forge.store.pulls() if pull.state == "open")
+
+
+def said_on(forge: Server, branch: str) -> str:
+    return forge.forge.git.file(branch, FILE).decode()
+
+
+def served(bot: Bot) -> dict[str, Entry]:
+    with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
+        return read_desired(repository, "dev", repository.head()).models
+
+
+def is_one_clean_commit_on_main(forge: Server, number: int) -> bool:
+    pull = forge.forge.pull(number)
+    commits = forge.forge.pull_commits(pull)
+    on_main = commits[0].parents == (forge.forge.git.branch("main"),)
+    return len(commits) == 1 and on_main and bool(forge.forge.is_mergeable(pull))
+
+
+def merge(forge: Server, number: int) -> None:
+    by = forge.forge.people.named("alex")
+    forge.forge.merge_pull(number, method="squash", sha=None, title=None, message=None, by=by)
+
+
+def test_opened_then_unchanged_then_updated(forge: Server, bot: Bot) -> None:
+    action, first = bot.proposed(7)
+    assert (action, first.branch, first.title, first.body) == ("opened", BRANCH, "churn 7", "Serve 7.")
+    assert is_one_clean_commit_on_main(forge, first.number)
+    assert f"version: 7\n    digest: {entry(7).digest}" in said_on(forge, BRANCH)
+
+    action, same = bot.proposed(7)
+    assert (action, same) == ("unchanged", first), "a push would only start the checks again"
+
+    action, newer = bot.proposed(8)
+    assert (action, newer.number, newer.title, newer.body) == ("updated", first.number, "churn 8", "Serve 8.")
+    assert forge.forge.pull(first.number).head_sha not in ("", first.head)
+    assert "version: 8" in said_on(forge, BRANCH) and "version: 7" not in said_on(forge, BRANCH)
+    assert is_one_clean_commit_on_main(forge, first.number)
+    assert open_pulls(forge) == [(BRANCH, "churn 8")]
+
+
+def test_other_words_for_the_same_edit_are_no_new_commit(bot: Bot) -> None:
+    _, first = bot.proposed(7)
+    action, second = bot.proposed(7, body="Serve 7, please.")
+    assert (action, second.head, second.body) == ("updated", first.head, "Serve 7, please.")
+
+
+def test_what_main_says_already_is_not_proposed(forge: Server, bot: Bot) -> None:
+    _, first = bot.proposed(7)
+    merge(forge, first.number)
+    assert bot.propose(7) is None
+    assert open_pulls(forge) == []
+
+
+def test_main_moves_in_another_file(forge: Server, bot: Bot, person: Clone) -> None:
+    _, first = bot.proposed(7)
+    person.commit("Other", {"README.md": "hello\n"})
+    person.git("push", "--quiet", "origin", "main")
+    assert bot.proposed(7) == ("unchanged", first)
+
+
+def test_the_first_two_models_of_an_environment(forge: Server, bot: Bot) -> None:
+    """Both edit the line ``models: {}``, so the second conflicts as soon as the first is merged."""
+    _, churn = bot.proposed(7)
+    _, fraud = bot.proposed(3, model="fraud")
+    assert open_pulls(forge) == [("promobot/dev/churn", "churn 7"), ("promobot/dev/fraud", "fraud 3")]
+    merge(forge, fraud.number)
+
+    action, again = bot.proposed(7)
+
+    assert (action, again.number) == ("updated", churn.number)
+    assert is_one_clean_commit_on_main(forge, churn.number)
+    assert "fraud" in said_on(forge, BRANCH)
+    merge(forge, churn.number)
+    assert served(bot) == {"churn": entry(7), "fraud": entry(3)}
+
+
+def test_a_neighbour_is_merged(forge: Server, bot: Bot, person: Clone) -> None:
+    person.commit("Both are served", {FILE: text_of(churn=1, fraud=2)})
+    person.git("push", "--quiet", "origin", "main")
+    pulls = {model: bot.proposed(10, model=model)[1].number for model in ("churn", "fraud")}
+    merge(forge, pulls["fraud"])
+    assert forge.forge.is_mergeable(forge.forge.pull(pulls["churn"])), "neighbours merge in either order"
+
+    assert bot.proposed(10)[0] == "updated"
+
+    assert is_one_clean_commit_on_main(forge, pulls["churn"])
+    merge(forge, pulls["churn"])
+    assert served(bot) == dict.fromkeys(("churn", "fraud"), entry(10))
+
+
+def test_main_comes_to_conflict_with_the_proposal(forge: Server, bot: Bot, person: Clone) -> None:
+    _, first = bot.proposed(8)
+    person.git("pull", "--quiet", "origin", "main")
+    person.commit("By hand", {FILE: text_of(churn=1, fraud=1)})
+    person.git("push", "--quiet", "origin", "main")
+    assert not forge.forge.is_mergeable(forge.forge.pull(first.number))
+
+    action, again = bot.proposed(8)
+
+    assert (action, again.number) == ("updated", first.number)
+    assert is_one_clean_commit_on_main(forge, first.number)
+
+
+def test_somebody_pushed_to_our_branch(forge: Server, bot: Bot, person: Clone) -> None:
+    _, first = bot.proposed(7)
+    person.git("fetch", "--quiet", "origin", BRANCH)
+    person.git("checkout", "--quiet", "-B", "theirs", "FETCH_HEAD")
+    person.commit("Something else in it", {"bot/evil.py": "import os\n"})
+    person.git("push", "--quiet", "origin", f"HEAD:refs/heads/{BRANCH}")
+
+    action, again = bot.proposed(7)
+
+    assert (action, again.number) == ("updated", first.number)
+    assert is_one_clean_commit_on_main(forge, first.number)
+    assert [file.path for file in forge.forge.pull_files(forge.forge.pull(first.number))] == [FILE]
+
+
+def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bot: Bot) -> None:
+    _, first = bot.proposed(7)
+    by = forge.forge.people.named("alex")
+    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", base=None, by=by)
+
+    action, second = bot.proposed(7)
+
+    assert action == "opened" and second.number != first.number
+    assert is_one_clean_commit_on_main(forge, second.number)
+    assert open_pulls(forge) == [(BRANCH, "churn 7")]
+
+
+def test_an_environment_without_a_file_gets_one(forge: Server, bot: Bot, person: Clone) -> None:
+    person.git("rm", "--quiet", FILE)
+    person.commit("Nothing is served yet", {})
+    person.git("push", "--quiet", "origin", "main")
+    action, pull = bot.proposed(7)
+    assert action == "opened"
+    assert said_on(forge, BRANCH).startswith("environment: dev\nmodels:\n  churn:\n")
+    assert is_one_clean_commit_on_main(forge, pull.number)
+
+
+def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: Bot) -> None:
+    _, first = bot.proposed(7)
+    merge(forge, first.number)
+    with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
+        shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
+        edits = [Edit("models", "churn", None), Edit("shadow", "churn", shadow)]
+        made = put_proposal(
+            bot.settings, repository, bot.github, edits=edits, branch=BRANCH, title="Swap", body="Both."
+        )
+        assert made is not None and made.action == "opened"
+        desired = read_desired(repository, "dev", repository.fetch(f"refs/heads/{BRANCH}"))
+    assert (desired.models, desired.shadow) == ({}, {"churn": shadow})
+
+
+def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, bot: Bot) -> None:
+    class Slow(Repository):
+        """Somebody else proposes 8 between our look and our push, the first time."""
+
+        faster: PullRequest | None = None
+
+        def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+            if Slow.faster is None:
+                Slow.faster = bot.proposed(8)[1]
+            super().push(commit, branch, expected=expected)
+
+    action, pull = bot.proposed(7, repository=Slow)
+
+    assert Slow.faster is not None
+    assert (action, pull.number) == ("updated", Slow.faster.number)
+    assert open_pulls(forge) == [(BRANCH, "churn 7")]
+    assert "version: 7" in said_on(forge, BRANCH)
+    assert is_one_clean_commit_on_main(forge, pull.number)
+
+
+def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> None:
+    class AlwaysSlower(Repository):
+        """Somebody else pushes before each of our pushes."""
+
+        times = 0
+
+        def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+            AlwaysSlower.times += 1
+            git, message = forge.forge.git, str(AlwaysSlower.times)
+            theirs = git.commit_tree(
+                "main^{tree}", parents=["main"], message=message, author=GITHUB, committer=GITHUB
+            )
+            git.set_ref(f"refs/heads/{branch}", theirs)
+            super().push(commit, branch, expected=expected)
+
+    with pytest.raises(Unavailable, match=rf"{BRANCH} moved \d times") as failure:
+        bot.propose(7, repository=AlwaysSlower)
+    assert "run the command again" in failure.value.next_step
+    assert 1 < AlwaysSlower.times < 10
+    assert open_pulls(forge) == []
+
+
+def test_somebody_opens_it_between_our_look_and_our_request(forge: Server, bot: Bot) -> None:
+    class Slow(GitHubRepository):
+        """Somebody else pushes 8 and opens the pull request after our push and before our request."""
+
+        faster: PullRequest | None = None
+
+        def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:
+            if Slow.faster is None:
+                Slow.faster = bot.proposed(8)[1]
+            return super().open_pull_request(branch=branch, title=title, body=body)
+
+    action, pull = bot.proposed(7, github=bot.with_github(Slow))
+
+    assert Slow.faster is not None
+    assert (action, pull.number) == ("updated", Slow.faster.number)
+    assert open_pulls(forge) == [(BRANCH, "churn 7")]
+    assert "version: 7" in said_on(forge, BRANCH), "what the title says is what the branch does"
+
+
+def test_what_github_will_not_open_is_its_own_answer(forge: Server, bot: Bot) -> None:
+    with pytest.raises(Rejected, match="HTTP 422"):
+        bot.propose(7, title=" ")
+    assert open_pulls(forge) == []
+
+
+def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: Bot) -> None:
+    ready = threading.Barrier(3)
+    ended: list[str] = []
+
+    def propose(version: int) -> None:
+        ready.wait(20)
+        try:
+            ended.append(Bot(forge).proposed(version)[0])
+        except Unavailable:  # it was slower five times
+            ended.append("gave up")
+
+    threads = [threading.Thread(target=propose, args=(version,)) for version in (11, 12, 13)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+
+    assert len(ended) == 3 and set(ended) <= {"opened", "updated", "gave up"} and "opened" in ended
+    assert [branch for branch, _ in open_pulls(forge)] == [BRANCH]
+    number = next(pull.number for pull in forge.forge.store.pulls())
+    assert is_one_clean_commit_on_main(forge, number)
+
+
+def test_a_pull_request_from_a_longer_name_is_another(forge: Server, bot: Bot) -> None:
+    _, longer = bot.proposed(1, model="churn-2")
+    assert open_proposal(bot.github, BRANCH) is None
+    action, ours = bot.proposed(7)
+    assert action == "opened" and ours.number != longer.number

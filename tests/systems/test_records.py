@@ -1,0 +1,161 @@
+"""The record store: created once, whole or not at all, never changed."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.errors import Refused, Rejected, Unavailable
+from bot.systems.records import RecordStore
+from tests.systems.tracing import traced
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    return RecordStore(tmp_path / "records")
+
+
+def test_what_was_put_is_got(store: RecordStore) -> None:
+    text = "grün 🚀\r\n\n \x00"
+    store.put("deployments/dev/1.json", text)
+    assert store.get("deployments/dev/1.json") == text
+    assert store.get("deployments/dev/2.json") is None
+    assert store.get("deployments/dev/1.json/deeper") is None
+    assert store.keys("nothing/here") == []
+
+
+def test_keys_are_all_below_a_folder_sorted(store: RecordStore) -> None:
+    for key in ("a/2.json", "a/10.json", "a/b/c.json", "ab/1.json", "top.json"):
+        store.put(key, "")
+    assert store.keys("a") == ["a/10.json", "a/2.json", "a/b/c.json"]
+    assert store.keys("a/b") == ["a/b/c.json"]
+
+
+def test_a_record_is_never_overwritten(store: RecordStore) -> None:
+    store.put("a/1.json", "first")
+    with pytest.raises(Refused, match=r"a/1\.json is already in the record store"):
+        store.put("a/1.json", "second")
+    assert store.get("a/1.json") == "first"
+
+
+def test_of_sixteen_writers_one_wins(store: RecordStore, tmp_path: Path) -> None:
+    ready = threading.Barrier(16)
+    outcomes: list[str] = []
+
+    def write(text: str) -> None:
+        ready.wait(20)
+        try:
+            store.put("race/1.json", text)
+            outcomes.append(text)
+        except Refused:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=write, args=(f"{n}" * 100_000,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    winners = [text for text in outcomes if text != "refused"]
+    assert len(outcomes) == 16 and len(winners) == 1
+    assert store.get("race/1.json") == winners[0]
+    assert [path.name for path in (tmp_path / "records" / "race").iterdir()] == ["1.json"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../escape",
+            "a/../../escape",
+            "a/..",
+            "a//b",
+            "a/",
+            "./a",
+            ".hidden",
+            "a/.b",
+        ),
+        *("a\0b", "a/\0"),
+    ],
+)
+def test_hostile_keys_are_rejected_and_touch_nothing(store: RecordStore, tmp_path: Path, key: str) -> None:
+    for act in (lambda: store.put(key, "x"), lambda: store.get(key), lambda: store.keys(key)):
+        with pytest.raises(Rejected, match="is no key"):
+            act()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_is_too_long_is_an_error_of_ours(store: RecordStore) -> None:
+    with pytest.raises(Unavailable, match="File name too long"):
+        store.put("a/" + "x" * 300, "x")
+
+
+@pytest.mark.parametrize("call", ["openat", "write", "fsync", "link", "unlink"])
+def test_killed_at_any_point_a_record_is_whole_or_not_there(store: RecordStore, call: str) -> None:
+    for point in range(1, 50):
+        key = f"deployments/dev/{point}.json"
+        ended = traced(lambda: store.put(key, "x" * 100_000), inject=f"{call}:signal=SIGKILL:when={point}")  # noqa: B023
+        assert store.get(key) in (None, "x" * 100_000)
+        assert set(store.keys("deployments")) <= {f"deployments/dev/{n}.json" for n in range(1, point + 1)}
+        if store.get(key) is None:
+            store.put(key, "again")
+        if not ended.killed:
+            break
+    assert point > 1, "it was never killed"
+    assert not ended.killed
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_disk_that_fails_is_unavailable_and_nothing_half_is_left(
+    store: RecordStore, tmp_path: Path, call: str
+) -> None:
+    store.put("a/1.json", "first")
+    ended = traced(lambda: store.put("a/2.json", "second"), inject=f"{call}:error=EIO")
+    assert ended.error is Unavailable and "Input/output error" in ended.said
+    assert store.get("a/2.json") is None
+    assert [p.name for p in (tmp_path / "records" / "a").iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a file system needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_keeps_no_half_record(small_disk: Path) -> None:
+    store = RecordStore(small_disk / "records")
+    store.put("a/1.json", "first")
+    with pytest.raises(Unavailable, match="No space left on device"):
+        store.put("a/2.json", "x" * 100_000)
+    assert store.get("a/2.json") is None and store.keys("a") == ["a/1.json"]
+    store.put("a/3.json", "x" * 40_000)  # what was half written takes no room
+    assert store.keys("a") == ["a/1.json", "a/3.json"]
+
+
+def test_a_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "records").write_text("no folder")
+    store = RecordStore(tmp_path / "records")
+    with pytest.raises(Unavailable, match=r"could not write a/1\.json"):
+        store.put("a/1.json", "x")
+
+
+def test_a_record_that_is_no_text_is_rejected(store: RecordStore, tmp_path: Path) -> None:
+    store.put("a/1.json", "x")
+    (tmp_path / "records" / "a" / "1.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(Rejected, match=r"a/1\.json is not UTF-8"):
+        store.get("a/1.json")

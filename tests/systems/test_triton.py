@@ -1,0 +1,435 @@
+"""The Triton adapter: against the sandbox's real Triton, and against servers that do not answer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from bot.domain.signature import Signature, TensorSpec
+from bot.domain.smoke import Tensor
+from bot.errors import Rejected, Unavailable
+from bot.sandbox import environments, triton
+from bot.sandbox.processes import Ports
+from bot.settings import Triton
+from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
+from tests.sandbox.conftest import running
+from tests.systems.conftest import RealTriton, Stopwatch
+from tests.systems.stand_in import StandIn
+
+ADDER = 'backend: "onnxruntime" max_batch_size: 8 {versions} ' + " ".join(
+    f'{side} [{{ name: "{name}" data_type: TYPE_FP32 dims: [2] }}]'
+    for side, name in (("input", "X"), ("output", "Y"))
+)
+TYPES = {
+    "BOOL": (TensorProto.BOOL, (True, False)),
+    "UINT8": (TensorProto.UINT8, (0, 255)),
+    "INT8": (TensorProto.INT8, (-128, 127)),
+    "INT32": (TensorProto.INT32, (-(2**31), 2**31 - 1)),
+    "INT64": (TensorProto.INT64, (-(2**63), 2**63 - 1)),
+    "FP16": (TensorProto.FLOAT16, (-1.5, 65504.0)),
+    "FP32": (TensorProto.FLOAT, (0.5, -(2.0**100))),
+    "FP64": (TensorProto.DOUBLE, (1e-300, 1 / 3)),
+    "BYTES": (TensorProto.STRING, ("", "grün 🚀")),
+}
+
+
+@pytest.fixture(scope="module")
+def server(real: RealTriton) -> Iterator[TritonServer]:
+    opened = TritonServer(Triton(name="serving-0", grpc=real.grpc), request_seconds=10)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def hanging(stand_in: StandIn) -> Iterator[TritonServer]:
+    """A server that takes the connection, and nothing more."""
+    opened = TritonServer(Triton(name="stuck", grpc=f"127.0.0.1:{stand_in.port}"), request_seconds=0.5)
+    yield opened
+    opened.close()
+
+
+def save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    weights: list[onnx.TensorProto],
+) -> None:
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, weights)
+    path.parent.mkdir(parents=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def put_adder(real: RealTriton, name: str, *versions: int, config: str = ADDER) -> Path:
+    """Write a model of two columns whose version N answers Y = X + N."""
+    model = real.repository / name
+    for version in versions:
+        columns = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "XY"]
+        amount = helper.make_tensor("amount", TensorProto.FLOAT, [1], [float(version)])
+        save(
+            model / str(version) / "model.onnx",
+            [helper.make_node("Add", ["X", "amount"], ["Y"])],
+            columns[:1],
+            columns[1:],
+            [amount],
+        )
+    listed = ", ".join(str(version) for version in versions)
+    (model / "config.pbtxt").write_text(
+        config.replace("{versions}", f"version_policy: {{ specific: {{ versions: [{listed}] }} }}")
+    )
+    return model
+
+
+def load_strict(real: RealTriton, server: TritonServer) -> None:
+    """Load ``strict`` 1, once for all tests that only ask it."""
+    if not (real.repository / "strict").is_dir():
+        put_adder(real, "strict", 1)
+        server.load("strict", timeout_seconds=60)
+
+
+def rows(*values: float) -> Tensor:
+    return Tensor("X", "FP32", (len(values) // 2, 2), values)
+
+
+def states(server: TritonServer, model: str) -> dict[int, str]:
+    return {state.version: state.state for state in server.index() if state.model == model}
+
+
+# --- a server that is well ----------------------------------------------------------------------------------------
+
+
+def test_it_is_ready_and_says_its_version(server: TritonServer) -> None:
+    assert server.ready() is True
+    assert server.version().split(".")[0] == "2"
+
+
+def test_load_wait_infer_unload(real: RealTriton, server: TritonServer) -> None:
+    put_adder(real, "adder", 3, 12)
+    assert states(server, "adder") == {}
+
+    server.load("adder", timeout_seconds=60)
+
+    assert server.wait_ready([("adder", 3), ("adder", 12)], timeout_seconds=60) == []
+    assert states(server, "adder") == {3: "READY", 12: "READY"}
+    for version in (3, 12):
+        answer = server.infer("adder", version, [rows(1, 2, 3, 4)], outputs=["Y"])
+        assert answer == [Tensor("Y", "FP32", (2, 2), tuple(float(n + version) for n in (1, 2, 3, 4)))]
+    assert server.signature("adder", 12) == Signature(
+        (TensorSpec("X", "FP32", (-1, 2)),), (TensorSpec("Y", "FP32", (-1, 2)),)
+    )
+
+    server.unload("adder")
+    assert server.wait_gone("adder", timeout_seconds=30)
+    assert "READY" not in states(server, "adder").values()
+    with pytest.raises((Rejected, Unavailable), match="ask adder 3"):
+        server.infer("adder", 3, [rows(1, 2)], outputs=["Y"])
+
+
+def test_a_version_that_the_configuration_does_not_name_is_not_loaded(real: RealTriton, server: TritonServer) -> None:
+    model = put_adder(real, "narrow", 1, 2)
+    config = model / "config.pbtxt"
+    config.write_text(render_config(config.read_text(), versions=[2]))
+    server.load("narrow", timeout_seconds=60)
+    assert server.wait_ready([("narrow", 2)], timeout_seconds=60) == []
+
+    missing = server.wait_ready([("narrow", 1), ("narrow", 2), ("absent", 1)], timeout_seconds=0.2)
+
+    assert [(state.model, state.version, state.state) for state in missing] == [
+        ("absent", 1, "ABSENT"),
+        ("narrow", 1, "ABSENT"),
+    ]
+    with pytest.raises((Rejected, Unavailable)):
+        server.infer("narrow", 1, [rows(1, 2)], outputs=["Y"])
+    with pytest.raises((Rejected, Unavailable)):
+        server.signature("narrow", 1)
+
+
+def test_waiting_for_what_stays_ends_at_the_deadline(
+    real: RealTriton, server: TritonServer, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    load_strict(real, server)
+    took = stopwatch()
+    assert server.wait_gone("strict", timeout_seconds=0.2) is False
+    assert server.wait_ready([("strict", 2)], timeout_seconds=0.2)
+    assert 0.4 <= took.seconds < 5
+
+
+def test_every_datatype_there_and_back(real: RealTriton, server: TritonServer) -> None:
+    ends = [
+        [helper.make_tensor_value_info(side + t, kind, ["N", 2]) for t, (kind, _) in TYPES.items()] for side in "XY"
+    ]
+    nodes = [helper.make_node("Identity", [f"X{datatype}"], [f"Y{datatype}"]) for datatype in TYPES]
+    save(real.repository / "types" / "1" / "model.onnx", nodes, *ends, [])
+    (real.repository / "types" / "config.pbtxt").write_text(
+        'backend: "onnxruntime" max_batch_size: 8 '
+        + " ".join(
+            f'{kind} [{{ name: "{side}{datatype}" data_type: TYPE_{datatype} dims: [2] }}]'.replace(
+                "TYPE_BYTES", "TYPE_STRING"
+            )
+            for kind, side in (("input", "X"), ("output", "Y"))
+            for datatype in TYPES
+        )
+    )
+    server.load("types", timeout_seconds=60)
+
+    sent = [Tensor(f"X{datatype}", datatype, (1, 2), data) for datatype, (_, data) in TYPES.items()]
+    wanted = [f"Y{datatype}" for datatype in reversed(TYPES)]
+    answer = server.infer("types", 1, sent, outputs=wanted)
+
+    assert [tensor.name for tensor in answer] == wanted, "in the order in which they were asked for"
+    for tensor in answer:
+        data = TYPES[tensor.datatype][1]
+        assert tensor == Tensor(f"Y{tensor.datatype}", tensor.datatype, (1, 2), data)
+        assert [type(value) for value in tensor.data] == [type(value) for value in data]
+    specs = {spec.name: spec for spec in server.signature("types", 1).inputs}
+    assert specs == {f"X{datatype}": TensorSpec(f"X{datatype}", datatype, (-1, 2)) for datatype in TYPES}
+
+
+def test_bytes_that_are_no_text_are_an_answer_like_any_other(real: RealTriton, server: TritonServer) -> None:
+    version = real.repository / "raw" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(
+        "import numpy as np\n"
+        "import triton_python_backend_utils as utils\n"
+        "class TritonPythonModel:\n"
+        "    def execute(self, requests):\n"
+        "        value = utils.Tensor('Y', np.array([[b'\\xff\\x00']], dtype=np.object_))\n"
+        "        return [utils.InferenceResponse([value]) for _ in requests]\n"
+    )
+    (version.parent / "config.pbtxt").write_text(
+        'backend: "python" max_batch_size: 1 input [{ name: "X" data_type: TYPE_FP32 dims: [2] }]'
+        ' output [{ name: "Y" data_type: TYPE_STRING dims: [1] }]'
+    )
+    server.load("raw", timeout_seconds=60)
+    assert server.infer("raw", 1, [rows(1, 2)], outputs=["Y"]) == [Tensor("Y", "BYTES", (1, 1), ("\\xff\x00",))]
+
+
+def test_infinite_and_no_numbers_there_and_back(real: RealTriton, server: TritonServer) -> None:
+    load_strict(real, server)
+    (answer,) = server.infer("strict", 1, [rows(math.nan, math.inf)], outputs=["Y"])
+    assert math.isnan(float(answer.data[0])) and answer.data[1] == math.inf
+
+
+# --- a server that refuses ----------------------------------------------------------------------------------------
+
+
+def test_a_load_that_fails_says_why_in_a_line_and_leaves_the_others_alone(
+    real: RealTriton, server: TritonServer
+) -> None:
+    model = put_adder(real, "breaks", 1)
+    server.load("breaks", timeout_seconds=60)
+    put_adder(real, "breaks-next", 2)
+    (real.repository / "breaks-next" / "2").rename(model / "2")
+    (model / "2" / "model.onnx").write_bytes(b"no graph at all")
+    (model / "config.pbtxt").write_text(render_config((model / "config.pbtxt").read_text(), versions=[1, 2]))
+
+    with pytest.raises(Rejected, match=r"Triton serving-0 \(127\.0\.0\.1:\d+\): could not load breaks: ") as failure:
+        server.load("breaks", timeout_seconds=60)
+
+    said = str(failure.value)
+    assert "model.onnx cannot be opened" in said
+    assert "\n" not in said and len(said) < 800 and "At:" not in said
+    assert states(server, "breaks")[1] == "READY"
+    (missing,) = server.wait_ready([("breaks", 1), ("breaks", 2)], timeout_seconds=0)
+    assert (missing.version, missing.ready) == (2, False) and "cannot be opened" in missing.reason
+    assert server.infer("breaks", 1, [rows(1, 2)], outputs=["Y"])[0].data == (2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "said"),
+    [
+        ((Tensor("Z", "FP32", (1, 2), (1.0, 2.0)),), ("Y",), "Z"),
+        ((Tensor("X", "INT64", (1, 2), (1, 2)),), ("Y",), "INT64"),
+        ((Tensor("X", "FP32", (1, 3), (1.0, 2.0, 3.0)),), ("Y",), "shape"),
+        ((Tensor("X", "FP32", (9, 2), (1.0,) * 18),), ("Y",), "batch"),
+        ((rows(1, 2),), ("nothing",), "nothing"),
+        ((Tensor("X", "UINT8", (1, 2), (1, 256)),), ("Y",), "X does not hold"),
+        ((Tensor("X", "FP32", (1, 2), ("a", "b")),), ("Y",), "X does not hold"),
+        ((Tensor("X", "FP32", (2, 2), (1.0, 2.0)),), ("Y",), "X does not hold"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_rejected(
+    real: RealTriton, server: TritonServer, inputs: tuple[Tensor, ...], outputs: tuple[str, ...], said: str
+) -> None:
+    load_strict(real, server)
+    with pytest.raises(Rejected, match=said):
+        server.infer("strict", 1, inputs, outputs=outputs)
+
+
+def test_a_model_that_is_not_there(server: TritonServer) -> None:
+    with pytest.raises(Rejected, match="could not load nowhere"):
+        server.load("nowhere", timeout_seconds=10)
+    with pytest.raises((Rejected, Unavailable), match="nowhere"):
+        server.signature("nowhere", 1)
+    server.unload("nowhere")
+    assert server.wait_gone("nowhere", timeout_seconds=5)
+
+
+# --- a server that does not answer ---------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[TritonServer], object]] = {
+    "ready": lambda server: server.ready(),
+    "version": lambda server: server.version(),
+    "index": lambda server: server.index(),
+    "load": lambda server: server.load("m", timeout_seconds=0.5),
+    "unload": lambda server: server.unload("m"),
+    "wait_ready": lambda server: server.wait_ready([("m", 1)], timeout_seconds=0.5),
+    "wait_gone": lambda server: server.wait_gone("m", timeout_seconds=0.5),
+    "signature": lambda server: server.signature("m", 1),
+    "infer": lambda server: server.infer("m", 1, [rows(1, 2)], outputs=["Y"]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_hangs_is_unavailable_in_time(
+    hanging: TritonServer, call: str, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    took = stopwatch()
+    with pytest.raises(Unavailable, match=r"Triton stuck \(127\.0\.0\.1:\d+\): could not"):
+        CALLS[call](hanging)
+    assert took.seconds < 4
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_server_that_is_down_is_unavailable_in_time(
+    closed_port: int, call: str, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    server = TritonServer(Triton(name="gone", grpc=f"127.0.0.1:{closed_port}"), request_seconds=0.5)
+    took = stopwatch()
+    with pytest.raises(Unavailable, match="Triton gone") as failure:
+        CALLS[call](server)
+    server.close()
+    assert "promobot doctor" in failure.value.next_step
+    assert took.seconds < 4
+
+
+def test_a_server_that_dies_and_comes_back_is_found_again(tmp_path: Path) -> None:
+    """One channel outlives a restart; what was loaded does not."""
+    repository = tmp_path / "model-repository"
+    repository.mkdir()
+    with Ports() as ports:
+        part = triton.part(
+            "triton",
+            environment=environments.triton(progress=print),
+            model_repository=repository,
+            http_port=ports.take(),
+            grpc_port=(grpc := ports.take()),
+        )
+        server = TritonServer(Triton(name="restarts", grpc=f"127.0.0.1:{grpc}"), request_seconds=2)
+        put_adder(RealTriton(grpc="", url="", repository=repository), "adder", 1)
+        with running(tmp_path, part):
+            server.load("adder", timeout_seconds=60)
+            assert states(server, "adder") == {1: "READY"}
+        with pytest.raises(Unavailable):
+            server.index()
+        with running(tmp_path, part):
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    found = states(server, "adder")
+                    break
+                except Unavailable:  # the channel waits a moment before it tries again
+                    assert time.monotonic() < deadline
+            assert found == {}
+        server.close()
+
+
+# --- configurations ------------------------------------------------------------------------------------------------
+
+CONFIG = """
+# What a person wrote.
+name: "churn"
+backend: "onnxruntime"
+max_batch_size: 64
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 30 ] }, { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "p" data_type: TYPE_FP64 dims: [ 1 ] reshape { shape: [ ] } } ]
+version_policy: { specific: { versions: [ 3, 1 ] } }
+instance_group [ { count: 2 kind: KIND_CPU } ]
+parameters: { key: "b" value: { string_value: "1" } }
+parameters: { key: "a" value: { string_value: "2" } }
+model_repository_agents { agents: [ { name: "checksum" } ] }
+"""
+
+
+def test_what_matters_of_a_configuration() -> None:
+    config = parse_config(CONFIG)
+    assert (config.backend, config.max_batch_size) == ("onnxruntime", 64)
+    assert config.signature == Signature(
+        (TensorSpec("X", "FP32", (-1, 30)), TensorSpec("text", "BYTES", (-1, 1))), (TensorSpec("p", "FP64", (-1, 1)),)
+    )
+    assert (config.parameters, config.repository_agents) == (("a", "b"), ("checksum",))
+    assert "churn" not in config.text and "version_policy" not in config.text
+
+
+def test_without_batching_the_dimensions_are_the_whole_shape() -> None:
+    config = parse_config('platform: "onnxruntime_onnx" input [{ name: "X" data_type: TYPE_INT8 dims: [-1, 3] }]')
+    assert config.signature.inputs == (TensorSpec("X", "INT8", (-1, 3)),)
+    assert config.backend == "onnxruntime_onnx"
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (CONFIG.replace('name: "churn"', 'name: "fraud"'), True),
+        (CONFIG.replace('name: "churn"\n', ""), True),
+        (CONFIG.replace("[ 3, 1 ]", "[ 9 ]"), True),
+        (CONFIG.replace("specific: { versions: [ 3, 1 ] }", "all { }"), True),
+        (CONFIG.replace("# What a person wrote.", "").replace("\n", " "), True),
+        (
+            'parameters: { key: "a" value: { string_value: "2" } }'
+            + CONFIG.replace('parameters: { key: "a" value: { string_value: "2" } }', ""),
+            True,
+        ),
+        (CONFIG.replace("count: 2", "count: 3"), False),
+        (CONFIG.replace("[ 30 ]", "[ 31 ]"), False),
+        (CONFIG.replace("max_batch_size: 64", "max_batch_size: 65"), False),
+        (CONFIG + "dynamic_batching { }", False),
+        (CONFIG.replace('name: "X"', 'name: "Z"'), False),
+    ],
+)
+def test_the_fingerprint_leaves_out_name_policy_and_spelling_only(other: str, same: bool) -> None:
+    assert other != CONFIG
+    assert (parse_config(other).fingerprint == parse_config(CONFIG).fingerprint) is same
+
+
+def test_rendering_names_the_versions_and_keeps_the_rest() -> None:
+    rendered = render_config(CONFIG, versions=[12, 3, 12])
+    assert versions_of(rendered) == [3, 12]
+    assert parse_config(rendered).fingerprint == parse_config(CONFIG).fingerprint
+    assert "churn" not in rendered
+    assert render_config(rendered, versions=[3, 12]) == rendered
+    assert versions_of(
+        render_config(CONFIG.replace("specific: { versions: [ 3, 1 ] }", "latest { num_versions: 2 }"), versions=[5])
+    ) == [5]
+
+
+@pytest.mark.parametrize(
+    ("text", "versions"), [(CONFIG, [1, 3]), ("", []), ("version_policy: { all { } }", []), ('backend: "x"', [])]
+)
+def test_the_versions_that_a_configuration_names(text: str, versions: list[int]) -> None:
+    assert versions_of(text) == versions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "no_such_field: 1",
+        "max_batch_size: many",
+        "max_batch_size: 99999999999",
+        "input [{ data_type: TYPE_FP12 }]",
+        'backend: "x',
+        "max_batch_size: 1 max_batch_size: 2",
+        "\x00",
+    ],
+)
+def test_what_is_no_configuration_is_a_value_error(text: str) -> None:
+    for read in (parse_config, versions_of, lambda text: render_config(text, versions=[1])):
+        with pytest.raises(ValueError, match=r"config\.pbtxt"):
+            read(text)

@@ -1,0 +1,246 @@
+"""Turns: who may write to an environment, across processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.errors import Superseded, Unavailable
+from bot.systems.share import ModelRepository
+from tests.systems.test_share import MODEL, share_at
+
+SECONDS = 30.0
+_forking = multiprocessing.get_context("fork")
+
+
+class Deployer:
+    """Another process that takes a turn, and then does what it is told."""
+
+    def __init__(self, share: ModelRepository, *, overtake: bool = False, wait_seconds: float = SECONDS) -> None:
+        self._ours, theirs = _forking.Pipe()
+        self.process = _forking.Process(target=self._run, args=(share, theirs, overtake, wait_seconds))
+        self.process.start()
+
+    def _run(self, share: ModelRepository, told: Connection, overtake: bool, wait_seconds: float) -> None:
+        with share.turn(overtake=overtake, wait_seconds=wait_seconds) as turn:
+            told.send(turn.number)
+            while told.recv() == "check":
+                try:
+                    turn.check()
+                    told.send("")
+                except Superseded as error:
+                    told.send(str(error))
+
+    def number(self) -> int:
+        """Wait until it has its turn."""
+        return self._received()
+
+    def has_turn(self) -> bool:
+        return self._ours.poll()
+
+    def check(self) -> str:
+        """Let it look at its turn; return what it raised, or nothing."""
+        self._ours.send("check")
+        return self._received()
+
+    def end(self) -> None:
+        self._ours.send("end")
+        self.process.join(SECONDS)
+        assert self.process.exitcode == 0
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def _received(self) -> Any:
+        assert self._ours.poll(SECONDS), "nothing was heard of the other process"
+        return self._ours.recv()
+
+
+Start = Callable[..., Deployer]
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> ModelRepository:
+    return share_at(tmp_path)
+
+
+@pytest.fixture
+def start(share: ModelRepository) -> Iterator[Start]:
+    started: list[Deployer] = []
+
+    def begin(**how: Any) -> Deployer:
+        started.append(Deployer(share, **how))
+        return started[-1]
+
+    yield begin
+    for deployer in started:
+        deployer.process.kill()
+        deployer.process.join(SECONDS)
+
+
+def turns(share: ModelRepository) -> list[int]:
+    return sorted(int(path.name) for path in (share.state / "turns").iterdir())
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_numbers_only_rise(share: ModelRepository) -> None:
+    numbers = []
+    for _ in range(3):
+        with share.turn() as turn:
+            turn.check()
+            numbers.append(turn.number)
+    assert numbers == [1, 2, 3]
+
+
+def test_old_numbers_are_forgotten_and_never_given_again(share: ModelRepository) -> None:
+    for expected in range(1, 121):
+        with share.turn() as turn:
+            assert turn.number == expected
+    assert len(turns(share)) <= 60 and turns(share)[-1] == 120
+
+
+def test_two_processes_exclude_each_other(start: Start) -> None:
+    first = start()
+    assert first.number() == 1
+    second = start()
+    assert first.check() == "" and not second.has_turn()
+    assert first.check() == ""
+    first.end()
+    assert second.number() == 2
+    assert second.check() == ""
+    second.end()
+
+
+def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def work() -> None:
+        with share.turn() as turn:
+            turn.check()
+            with log.open("a") as file:
+                file.write(f"begin {turn.number}\n")
+                file.flush()
+                time.sleep(0.005)  # a window for the others, should the lock not hold them
+                file.write(f"end {turn.number}\n")
+            turn.check()
+
+    processes = [_forking.Process(target=work) for _ in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(SECONDS)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert log.read_text().split("\n")[:-1] == [f"{what} {n}" for n in range(1, 9) for what in ("begin", "end")]
+
+
+def test_who_overtakes_makes_the_holder_stop_at_its_next_step(share: ModelRepository, start: Start) -> None:
+    holder = start()
+    assert holder.number() == 1
+    rollback = start(overtake=True)
+    until(lambda: len(turns(share)) > 1)
+
+    said = holder.check()
+
+    assert "turn 1 is over" in said
+    assert not rollback.has_turn(), "the holder has not let go yet"
+    holder.end()
+    assert rollback.number() > 1
+    assert rollback.check() == ""
+    rollback.end()
+
+
+def test_who_overtakes_is_not_superseded_by_one_that_only_waited(share: ModelRepository, start: Start) -> None:
+    holder = start()
+    assert holder.number() == 1
+    rollback = start(overtake=True)
+    until(lambda: len(turns(share)) > 1)
+    # An ordinary deployment that had enough of waiting for the lock takes a number meanwhile.
+    impatient = start(wait_seconds=0)
+    assert impatient.number() == turns(share)[-1]
+    impatient.end()
+    holder.end()
+
+    assert rollback.number() == turns(share)[-1]
+    assert rollback.check() == "", "the rollback is the latest, and goes through"
+    rollback.end()
+
+
+def test_a_holder_that_hangs_is_not_waited_for_for_ever_and_is_refused_when_it_wakes_up(start: Start) -> None:
+    holder = start()
+    assert holder.number() == 1
+    holder.signal(signal.SIGSTOP)
+
+    second = start(wait_seconds=0.2)
+    assert second.number() == 2
+    assert second.check() == ""
+    second.end()
+
+    holder.signal(signal.SIGCONT)
+    assert "turn 2 was taken by a later" in holder.check()
+    holder.end()
+
+
+def test_a_holder_that_was_killed_holds_nothing(start: Start) -> None:
+    holder = start()
+    assert holder.number() == 1
+    holder.signal(signal.SIGKILL)
+    holder.process.join(SECONDS)
+    second = start()
+    assert second.number() == 2
+    second.end()
+
+
+def test_superseded_says_that_the_other_converges(share: ModelRepository) -> None:
+    with share.turn() as first, share.turn(overtake=True), pytest.raises(Superseded) as failure:
+        first.check()
+    assert "Nothing more was changed from here" in failure.value.state
+    assert "promobot status" in failure.value.next_step
+
+
+def test_a_turn_ends_with_an_error_of_its_own(share: ModelRepository, start: Start) -> None:
+    with pytest.raises(ZeroDivisionError), share.turn():
+        raise ZeroDivisionError
+    assert start().number() == 2
+
+
+def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
+    share = share_at(tmp_path)
+    share.state.write_text("no folder")
+    with pytest.raises(Unavailable, match="take a turn"), share.turn():
+        pass
+
+
+def test_what_killed_processes_left_behind_is_deleted_a_day_later(share: ModelRepository) -> None:
+    share.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)
+    now = time.time()
+    for folder, age_seconds in (("old", 2 * 86400), ("young", 3600)):
+        for where in ("staging", "trash"):
+            left = share.state / where / folder
+            (left / "deep").mkdir(parents=True)
+            (left / "deep" / "model.onnx").write_text("half")
+            os.utime(left, (now - age_seconds, now - age_seconds))
+    half_a_file = share.state / "staging" / "routes.json.1234"
+    half_a_file.write_text("{")
+    os.utime(half_a_file, (now - 2 * 86400,) * 2)
+
+    with share.turn():
+        pass
+
+    for where in ("staging", "trash"):
+        assert [path.name for path in (share.state / where).iterdir()] == ["young"]
+    assert share.versions("churn") == [7]

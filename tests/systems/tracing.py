@@ -1,0 +1,88 @@
+"""Runs code in a process of its own whose system calls fail, or kill it, on demand."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.errors import PromobotError
+
+SECONDS = 30.0
+_forking = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended: ``killed`` by a signal, or with the ``error`` of ours that it raised, and what that says."""
+
+    killed: bool
+    error: type[PromobotError] | None = None
+    said: str = ""
+
+
+def traced(work: Callable[[], object], *, inject: str, path: Path | None = None) -> Ended:
+    """Run ``work`` with strace's ``inject`` expression, for system calls on ``path`` only where one is given.
+
+    The process is forked, so it starts at once and with everything imported. Errors of ours come back; any other
+    ends the test.
+    """
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    released, release = _forking.Pipe(duplex=False)
+    received, send = _forking.Pipe(duplex=False)
+
+    def run() -> None:
+        released.recv()
+        try:
+            work()
+        except PromobotError as error:
+            send.send((type(error), str(error)))
+        except BaseException as error:
+            send.send((type(error), str(error)))
+            raise
+        else:
+            send.send((None, ""))
+
+    child = _forking.Process(target=run)
+    child.start()
+    call = inject.partition(":")[0]
+    command = [
+        "strace",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-p",
+        str(child.pid),
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={inject}",
+    ]
+    tracer = subprocess.Popen([*command, *(["-P", str(path)] if path else [])], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + SECONDS
+        while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():
+            if tracer.poll() is not None:
+                pytest.skip(f"strace cannot attach here: {tracer.stderr.read() if tracer.stderr else ''}")
+            assert time.monotonic() < deadline, "strace does not attach"
+            time.sleep(0.002)
+        release.send("go")
+        child.join(SECONDS)
+        assert child.exitcode is not None, "it hangs"
+        error, said = received.recv() if received.poll() else (None, "")
+    finally:
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+        tracer.wait(SECONDS)
+        if tracer.stderr:
+            tracer.stderr.close()
+    assert error is None or issubclass(error, PromobotError), f"{error.__name__}: {said}"
+    return Ended(killed=child.exitcode < 0, error=error, said=said)

@@ -1,0 +1,380 @@
+"""The command line as scripts and people meet it: words, streams, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot import cli
+from bot.errors import OutsideError, Refused, Unavailable
+from bot.verbs import validate as validate_verb
+
+PROJECT = Path(__file__).parents[1]
+CANARY = "canary-7f3a9c51e2"
+
+SDKS = {
+    *("git", "github", "grpc", "httpx", "mlflow", "numpy", "pydantic", "requests", "slack_bolt", "slack_sdk", "yaml"),
+    *("tritonclient", "fastapi", "starlette", "onnx", "onnxruntime", "sklearn", "pandas"),
+}
+
+
+def verbs() -> list[str]:
+    found = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return list(found.choices)
+
+
+VERBS = verbs()
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """What a verb does about SIGTERM in this process ends with the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for folder in ("promotions", "manifests"):
+        shutil.copytree(PROJECT / folder, tmp_path / "checkout" / folder)
+    return tmp_path / "checkout"
+
+
+@pytest.fixture
+def bug_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bugs"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+Doing = Callable[[Callable[[], Any]], None]
+
+
+@pytest.fixture
+def validating(monkeypatch: pytest.MonkeyPatch) -> Doing:
+    """Let ``promobot validate`` do something else."""
+
+    def doing(what: Callable[[], Any]) -> None:
+        monkeypatch.setattr(validate_verb, "validate", lambda _: what())
+
+    return doing
+
+
+def fail(error: BaseException) -> Callable[[], Any]:
+    def failing() -> Any:
+        raise error
+
+    return failing
+
+
+def promobot(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bot", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, **more)
+
+
+# --- help and usage ------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_verb_and_the_exit_codes() -> None:
+    done = promobot("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"propose", "check", "deploy", "rollback", "promote", "status", "drift", "history"} <= set(VERBS)
+    for part in (*VERBS, "0 done", "1 refused or failed", "2 usage", "3 a bug", "4 unconfirmed", "130 interrupted"):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_json_and_root(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"usage: promobot {verb} " in said
+    assert "--json" in said
+    assert "--root DIR" in said
+    if verb not in ("check", "validate", "sandbox", "demo"):
+        assert "--env ENV" in said or "--to ENV" in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([verb, "--help"] for verb in VERBS), ["deploy"]])
+def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom bot.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"sys.stderr.write(repr(sorted({SDKS!r} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "the following arguments are required: VERB"),
+        (["deploi"], "invalid choice: 'deploi'"),
+        (["deploy"], "required: --env"),
+        (["deploy", "--env"], "expected one argument"),
+        (["propose", "churn", "--env", "dev"], "required: version"),
+        (["propose", "../x", "7", "--env", "dev"], "'../x' is no model name"),
+        (["propose", "churn-shadow", "7", "--env", "dev"], "kept for the shadow path"),
+        *(
+            (["propose", "churn", version, "--env", "dev"], "is no version: a whole number from 1 to 2147483647")
+            for version in ("0", "1.5", "x", "2147483648", "٣", "1_0", "")
+        ),
+        (["rollback", "churn", "--env", "dev", "--to", "latest"], "is no version"),
+        (["history", "--env", "dev", "--at", "yesterday"], "is no time, as in 2026-11-22T14:00:00+01:00"),
+        (["check", "taste", "--pull-request", "1"], "invalid choice: 'taste'"),
+        (["check", "ready"], "required: --pull-request"),
+        (["check", "verdict", "--pull-request", "1", "--needs", "{"], "is not GitHub's `needs` context as JSON"),
+        (["check", "verdict", "--pull-request", "1", "--needs", '{"a": 1}'], "is not GitHub's `needs` context"),
+        (["check", "verdict", "--pull-request", "1", "--needs", "[]"], "is not GitHub's `needs` context"),
+        (["quarantine", "drop", "--env", "dev"], "invalid choice: 'drop'"),
+        (["sandbox", "up"], "required: --dir"),
+        (["validate", "--loud"], "unrecognized arguments: --loud"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_wrong_usage_is_2_and_leaves_stdout_empty(
+    arguments: list[str], says: str, as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*arguments, "--json"] if as_json and arguments else arguments)
+    said = capsys.readouterr()
+    assert ended.value.code == cli.USAGE == 2
+    assert said.out == ""
+    assert says in said.err
+    assert said.err.startswith("usage: promobot")
+
+
+# --- what went wrong -----------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_file_is_1_with_file_line_and_key(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = checkout / "manifests/environments/dev.yaml"
+    text = file.read_text().replace("records: /", "records: ")
+    file.write_text(text)
+    line = text.splitlines().index(next(x for x in text.splitlines() if x.startswith("records:"))) + 1
+    assert cli.main(["status", "--env", "dev", "--root", str(checkout)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    where = f"manifests/environments/dev.yaml:{line}: records: "
+    assert said.err.startswith(f"promobot: {where}")
+    assert "Nothing was changed." in said.err
+    assert cli.main(["status", "--env", "dev", "--root", str(checkout), "--json"]) == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    document = json.loads(said.out)
+    assert document["error"].startswith(where)
+    assert (document["state"], document["exit_code"]) == ("Nothing was changed.", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["deploy", "--env", "../dev"], "'../dev' is no environment name"),
+        (["deploy", "--env", "staging"], "there is no such file"),
+        (["promote", "churn", "--to", "dev"], "no promotes_from"),
+        (["quarantine", "lift", "--env", "dev"], "name the digest to lift"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    arguments: list[str], says: str, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*arguments, "--root", str(checkout)]) == 1
+    said = capsys.readouterr()
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_outside_a_checkout_it_says_where_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", "--root", str(tmp_path)]) == 1
+    assert "→ Run promobot in a checkout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused("it is frozen", state="Nothing was changed.", next_step="Wait."),
+        OutsideError("is away", system="MLflow", state="Nothing was changed.", next_step="Wait."),
+        Unavailable("is away", system="Slack", state="Nothing was changed.", next_step="Wait."),
+    ],
+)
+def test_what_was_refused_or_failed_is_1(
+    error: Exception, validating: Doing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validating(fail(error))
+    assert cli.main(["validate"]) == cli.FAILED == 1
+    assert capsys.readouterr() == ("", f"promobot: {error}\n  Nothing was changed.\n  → Wait.\n")
+    assert cli.main(["validate", "--json"]) == 1
+    said = capsys.readouterr()
+    expected = {"error": str(error), "state": "Nothing was changed.", "next_step": "Wait.", "exit_code": 1}
+    assert (json.loads(said.out), said.err) == (expected, "")
+
+
+def test_a_bug_is_3_with_a_log_and_no_traceback_on_the_terminal(
+    validating: Doing, bug_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", CANARY)
+    monkeypatch.setattr(sys, "argv", ["promobot", "validate", f"--token={CANARY}"])
+    validating(fail(RuntimeError(f"boom {CANARY}")))
+    assert cli.main(["validate"]) == cli.BUG == 3
+    said = capsys.readouterr()
+    (log,) = bug_folder.iterdir()
+    assert said.out == ""
+    assert said.err == (
+        f"promobot: this is a bug in promobot: RuntimeError: boom ***\n  Please report it with {log}\n"
+    )
+    text = log.read_text()
+    assert "Traceback (most recent call last)" in text
+    assert "RuntimeError: boom ***" in text
+    assert text.startswith("promobot validate --token=***\nPython 3.")
+    assert CANARY not in text
+
+
+def test_a_bug_with_json_is_one_document(
+    validating: Doing, bug_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", CANARY)
+    validating(fail(KeyError(CANARY)))
+    assert cli.main(["validate", "--json"]) == 3
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert document["exit_code"] == 3
+    assert Path(document["log"]).parent == bug_folder
+    assert CANARY not in said.out + said.err + Path(document["log"]).read_text()
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_TOKEN", "SIGNING_SECRET", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_no_secret_of_the_environment_is_ever_printed(
+    variable: str,
+    as_json: list[str],
+    validating: Doing,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, CANARY)
+    for what in (
+        lambda: validate_verb.Validated((f"a {CANARY}",), ()),
+        lambda: validate_verb.Validated((), (f"a {CANARY}",)),
+        fail(Refused(f"a {CANARY}", state=CANARY, next_step=CANARY)),
+    ):
+        validating(what)
+        cli.main(["validate", *as_json])
+        said = capsys.readouterr()
+        assert CANARY not in said.out + said.err
+        assert "***" in said.out + said.err
+
+
+def test_a_result_that_is_no_json_is_a_bug_and_no_traceback(
+    validating: Doing, bug_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validating(lambda: validate_verb.Validated((object(),), ()))  # type: ignore[arg-type]
+    assert cli.main(["validate", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 3
+    assert len(list(bug_folder.iterdir())) == 1
+
+
+# --- interrupted ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_is_130(as_json: list[str], validating: Doing, capsys: pytest.CaptureFixture[str]) -> None:
+    validating(fail(KeyboardInterrupt()))
+    assert cli.main(["validate", *as_json]) == cli.INTERRUPTED == 130
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "interrupted; run the same command again" in said.err
+
+
+def test_a_runner_that_cancels_the_job_is_ctrl_c() -> None:
+    program = (
+        "import os, signal, sys, time\nfrom bot.verbs import validate\n"
+        "def cancelled(_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
+        "validate.validate = cancelled\nfrom bot.cli import main\nsys.exit(main(['validate']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "bot", "validate"]
+        done = subprocess.run(command, cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_terminal_without_unicode_is_no_failure() -> None:
+    done = promobot("validate", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\u2713 4 files are right")
+
+
+# --- validate ------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_checkout_validates(checkout: Path) -> None:
+    done = promobot("validate", "--root", str(checkout))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("✓ 4 files are right: manifests/environments/dev.yaml, ")
+    done = promobot("validate", "--root", str(checkout), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(done.stdout)
+    assert document["mistakes"] == []
+    assert document["files"] == [
+        *(f"manifests/environments/{name}.yaml" for name in ("dev", "prod")),
+        *(f"promotions/{name}.yaml" for name in ("dev", "prod")),
+    ]
+
+
+def test_a_bad_checkout_names_every_mistake(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "manifests/environments/dev.yaml").write_text("environment: dev\nrecord: /x\n")
+    (checkout / "manifests/environments/Bad Name.yaml").write_text("environment: x\n")
+    (checkout / "promotions/dev.yaml").write_text("environment: dev\nmodels:\n  churn: {version: 0}\n")
+    (checkout / "promotions/prod.yaml").write_bytes(b"environment: \xff\n")
+    (checkout / "promotions/other.yaml").write_text("environment: other\n")
+    (checkout / "promotions/README.md").write_text("hello\n")
+    (checkout / "promotions/folder.yaml").mkdir()
+    assert cli.main(["validate", "--root", str(checkout), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    said = "\n".join(document["mistakes"])
+    assert len(document["mistakes"]) == 7
+    for part in (
+        "'Bad Name' is no environment name",
+        "manifests/environments/dev.yaml:2: record: unknown key",
+        "promotions/dev.yaml:3: models.churn.version: ",
+        "promotions/prod.yaml: is not UTF-8",
+        "promotions/other.yaml: is not the desired state of a known environment",
+        "promotions/README.md: is not the desired state",
+        "promotions/folder.yaml: is not the desired state",
+    ):
+        assert part in said
+    assert cli.main(["validate", "--root", str(checkout)]) == 1
+    assert capsys.readouterr().out.count("✗ ") == 7
+
+
+def test_an_environment_whose_desired_state_is_a_folder(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "promotions/dev.yaml").unlink()
+    (checkout / "promotions/dev.yaml").mkdir()
+    assert cli.main(["validate", "--root", str(checkout)]) == 1
+    assert "✗ promotions/dev.yaml: cannot be read: Is a directory" in capsys.readouterr().out

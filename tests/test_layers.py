@@ -1,0 +1,264 @@
+"""Who may import whom, read from the source: also inside functions, under TYPE_CHECKING, and by name.
+
+A layer is a package or a module, named by its longest prefix below. What a layer may import is listed; everything
+else is a violation, so a new dependency is a decision that shows in this file.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+PURE = frozenset(
+    {
+        *(
+            "__future__",
+            "collections",
+            "dataclasses",
+            "datetime",
+            "difflib",
+            "enum",
+            "functools",
+            "hashlib",
+            "itertools",
+        ),
+        *("json", "math", "pathlib", "re", "statistics", "string", "textwrap", "typing", "unicodedata"),
+    }
+)
+"""Of the standard library: values in, values out. Of pathlib, pure paths only."""
+
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "breakpoint", "now", "utcnow", "today", "Path"})
+"""Calls that reach the world through a module that is pure otherwise."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer may import: of this project, and of others. ``for_types`` only under TYPE_CHECKING."""
+
+    own: frozenset[str]
+    others: frozenset[str] = frozenset()
+    for_types: frozenset[str] = frozenset()
+    pure: bool = False
+    any_other: bool = False
+
+
+def layer(
+    own: str = "", others: str = "", *, for_types: str = "", pure: bool = False, any_other: bool = False
+) -> Layer:
+    def names(text: str) -> frozenset[str]:
+        return frozenset(f"bot.{name}" for name in text.split())
+
+    return Layer(names(own), frozenset(others.split()), names(for_types), pure, any_other)
+
+
+LAYERS = {
+    "bot": layer(),
+    "bot.__main__": layer("cli"),
+    "bot.cli": layer("domain errors settings verbs words"),
+    "bot.errors": layer(pure=True),
+    "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
+    "bot.settings": layer("domain errors", "pydantic"),
+    "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
+    "bot.words": layer("domain words", for_types="verbs", pure=True),
+    # One file per system, with that system's SDK and what carries it; no system knows another.
+    "bot.systems": layer(),
+    "bot.systems.gateway": layer("domain errors settings", "httpx"),
+    "bot.systems.git": layer("domain errors settings", "git"),
+    "bot.systems.github": layer("domain errors settings", "github requests"),
+    "bot.systems.mlflow": layer("domain errors settings", "mlflow requests yaml"),
+    "bot.systems.records": layer("domain errors settings"),
+    "bot.systems.share": layer("domain errors settings"),
+    "bot.systems.slack": layer("domain errors settings", "slack_sdk"),
+    "bot.systems.triton": layer("domain errors settings", "tritonclient grpc google numpy"),
+    "bot.verbs": layer("domain errors settings systems verbs words", "pydantic"),
+    "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
+    "bot.gateway": layer("domain errors gateway", "fastapi starlette uvicorn httptools uvloop"),
+    "bot.slack": layer("domain errors settings slack verbs words", "slack_bolt slack_sdk fastapi starlette uvicorn"),
+    "bot.training": layer(
+        "domain errors settings training verbs.propose",
+        "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
+    ),
+    # It speaks the wire, so that the real adapters are what is tested.
+    "bot.sandbox": layer("domain errors gateway sandbox training words", any_other=True),
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    name: str
+    line: int
+    for_types: bool
+
+
+def imports(source: str, module: str, *, package: bool) -> Iterator[Imported]:
+    """Every import of a module's source, with full names; what a package gives away counts by its own name."""
+    tree = ast.parse(source)
+    for_types = {
+        id(inside)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for inside in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        found: list[str] = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            around = module.split(".") if package else module.split(".")[:-1]
+            start = around[: len(around) - node.level + 1] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            found = [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            argument = node.args[0] if node.args else None
+            # A name that only the running program knows cannot be judged, so it is none of this project's layers'.
+            found = [argument.value if isinstance(argument, ast.Constant) else "<computed>"]
+        for name in found:
+            yield Imported(name, node.lineno, id(node) in for_types)
+
+
+def violations(source: str, module: str, *, package: bool = False) -> list[str]:
+    """Return one sentence for each import, and each impure call of a pure layer, that the layer may not have."""
+    name, rules = max(
+        ((name, rules) for name, rules in LAYERS.items() if _within(module, name)), key=lambda x: len(x[0])
+    )
+    found = [
+        f"{module}:{imported.line}: {name} imports {imported.name}"
+        for imported in imports(source, module, package=package)
+        if not _allowed(imported, rules)
+    ]
+    if rules.pure:
+        found += [
+            f"{module}:{node.lineno}: {name} calls {_called(node)}"
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call) and _called(node) in IMPURE_CALLS
+        ]
+    return found
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+def _within(module: str, name: str) -> bool:
+    return module == name or module.startswith(name + ".")
+
+
+def _allowed(imported: Imported, rules: Layer) -> bool:
+    top = imported.name.split(".")[0]
+    if top == "bot":
+        allowed = rules.own | (rules.for_types if imported.for_types else frozenset())
+        return any(_within(imported.name, name) for name in allowed)
+    if top in sys.stdlib_module_names:
+        pure = top in PURE and imported.name not in ("pathlib", "pathlib.Path", "pathlib.PosixPath")
+        return pure or not rules.pure
+    return rules.any_other or top in rules.others
+
+
+def modules() -> list[tuple[str, Path, bool]]:
+    found = []
+    for path in sorted((PROJECT / "bot").rglob("*.py")):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        package = parts[-1] == "__init__"
+        found.append((".".join(parts[:-1] if package else parts), path, package))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "package"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_each_module_imports_what_its_layer_may(module: str, path: Path, package: bool) -> None:
+    assert not violations(path.read_text(), module, package=package)
+
+
+def test_every_system_is_listed_by_itself() -> None:
+    systems = {module for module, _, _ in modules() if module.startswith("bot.systems.")}
+    assert systems == {name for name in LAYERS if name.startswith("bot.systems.")}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "says"),
+    [
+        # domain does no I/O and knows no clock
+        ("bot.domain.x", "import os", "imports os"),
+        ("bot.domain.x", "import time", "imports time"),
+        ("bot.domain.x", "from pathlib import Path", "imports pathlib.Path"),
+        ("bot.domain.x", "import pathlib", "imports pathlib"),
+        ("bot.domain.x", "import httpx", "imports httpx"),
+        ("bot.domain.x", "def f():\n    import socket", "bot.domain.x:2: bot.domain imports socket"),
+        ("bot.domain.x", "if TYPE_CHECKING:\n    from github import Github", "imports github.Github"),
+        ("bot.domain.x", "from bot.systems.git import Repository", "imports bot.systems.git.Repository"),
+        ("bot.domain.x", "from bot import settings", "imports bot.settings"),
+        ("bot.domain.x", "from .. import settings", "imports bot.settings"),
+        ("bot.domain.x", "from ..verbs.deploy import deploy", "imports bot.verbs.deploy.deploy"),
+        ("bot.domain.x", "import importlib", "imports importlib"),
+        ("bot.domain.x", "x = open('a')", "calls open"),
+        ("bot.domain.x", "from datetime import datetime\nx = datetime.now()", "calls now"),
+        ("bot.domain.x", "x = __import__('os')", "imports os"),
+        # one system knows no other; an SDK is at home in one file
+        ("bot.systems.git", "from bot.systems.github import GitHub", "imports bot.systems.github.GitHub"),
+        ("bot.systems.git", "from . import share", "imports bot.systems.share"),
+        ("bot.systems.share", "from bot.verbs.ledger import Ledger", "imports bot.verbs"),
+        ("bot.systems.share", "from bot.words import deployment", "imports bot.words"),
+        ("bot.systems.share", "import mlflow", "imports mlflow"),
+        ("bot.systems.gateway", "import requests", "imports requests"),
+        ("bot.systems.new", "import boto3", "imports boto3"),
+        # verbs and words know no SDK
+        *(
+            (f"bot.{layer}.x", f"def f():\n    import {sdk}", f"imports {sdk}")
+            for layer in ("verbs", "words")
+            for sdk in (
+                *("github", "git", "mlflow", "tritonclient.grpc", "grpc", "httpx", "slack_sdk", "slack_bolt"),
+                *("requests", "fastapi", "numpy", "yaml", "boto3"),
+            )
+        ),
+        ("bot.words.x", "from bot.verbs.check import Checked", "imports bot.verbs.check.Checked"),
+        ("bot.words.x", "import subprocess", "imports subprocess"),
+        ("bot.words.x", "print('x')", "calls print"),
+        ("bot.words.x", "from bot import settings", "imports bot.settings"),
+        # the sandbox stays outside
+        ("bot.verbs.deploy", "from bot.sandbox.platform import Sandbox", "imports bot.sandbox"),
+        ("bot.verbs.deploy", "from bot import sandbox", "imports bot.sandbox"),
+        ("bot.verbs.deploy", "import bot.sandbox", "imports bot.sandbox"),
+        ("bot.verbs.deploy", "import_module('bot.sandbox.up')", "imports bot.sandbox"),
+        ("bot.verbs.deploy", "importlib.import_module(name)", "imports <computed>"),
+        ("bot.cli", "from bot.sandbox.story import tell", "imports bot.sandbox"),
+        ("bot.cli", "from bot.systems.git import Repository", "imports bot.systems"),
+        ("bot.systems.git", "from bot.sandbox.forge.git import Git", "imports bot.sandbox"),
+        ("bot.gateway.app", "from bot.sandbox import triton", "imports bot.sandbox"),
+        ("bot.gateway.app", "from bot import settings", "imports bot.settings"),
+        ("bot.gateway.app", "import tritonclient.http", "imports tritonclient"),
+        ("bot.sandbox.x", "from bot.systems.share import ModelRepository", "imports bot.systems"),
+        ("bot.sandbox.x", "from bot.verbs.deploy import deploy", "imports bot.verbs"),
+        ("bot.sandbox.forge.x", "from ...systems import git", "imports bot.systems.git"),
+        ("bot.training.x", "from bot.verbs.deploy import deploy", "imports bot.verbs.deploy"),
+        ("bot.new", "import yaml", "bot imports yaml"),
+    ],
+)  # fmt: skip
+def test_what_may_not_be_is_found(module: str, source: str, says: str) -> None:
+    found = violations(source, module)
+    assert any(says in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bot.domain.x", "import yaml\nfrom pydantic import BaseModel\nfrom pathlib import PurePosixPath"),
+        (
+            "bot.words.x",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bot.verbs.check import Checked",
+        ),
+        ("bot.verbs.sandbox", "from bot.sandbox.platform import Sandbox"),
+        ("bot.sandbox.x", "import httpx, mlflow\nfrom bot.domain.names import check_model_name"),
+        ("bot.systems.git", "import git\nimport tempfile"),
+    ],
+)
+def test_what_may_be_is_no_violation(module: str, source: str) -> None:
+    assert not violations(source, module)

@@ -1,0 +1,227 @@
+"""The published JSON Schemas are those of the code, and mean the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from bot import schemas, settings
+from bot.domain import desired, yamltext
+from bot.errors import InvalidInput
+
+PROJECT = Path(__file__).parents[1]
+DIGEST = "sha256:" + "1" * 64
+ENTRY = {"version": 1, "digest": DIGEST, "run": "r1"}
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    schema = yaml.safe_load(schemas.generate()[name])
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+PROMOTIONS, ENVIRONMENT = validator("promotions.schema.json"), validator("environment.schema.json")
+
+
+@pytest.mark.parametrize(("name", "text"), schemas.generate().items())
+def test_the_committed_schemas_are_those_of_the_code(name: str, text: str) -> None:
+    committed = PROJECT / "docs/schemas" / name
+    assert committed.read_text() == text, "run: python -m bot.schemas"
+
+
+def test_the_command_writes_them(tmp_path: Path) -> None:
+    elsewhere = (
+        "import pathlib, sys; from bot import schemas; schemas.FOLDER = pathlib.Path(sys.argv[1]); schemas.main()"
+    )
+    command = [sys.executable, "-c", elsewhere, str(tmp_path / "docs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
+    written = {path.name: path.read_text() for path in (tmp_path / "docs").iterdir()}
+    assert written == schemas.generate()
+    assert done.stdout.split() == [str(tmp_path / "docs" / name) for name in schemas.generate()]
+
+
+def each_property(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, child in schema.get("properties", {}).items():
+        yield f"{path}.{name}", child
+    for name, child in schema.get("$defs", {}).items():
+        yield from each_property(child, name)
+
+
+@pytest.mark.parametrize("schema", [PROMOTIONS.schema, ENVIRONMENT.schema], ids=["promotions", "environment"])
+def test_every_key_is_described(schema: dict[str, Any]) -> None:
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["title"]
+    assert schema["description"]
+    for path, child in each_property(schema):
+        assert child.get("description"), path
+    for name, part in schema["$defs"].items():
+        assert part["description"], name
+        assert part["additionalProperties"] is False, name
+
+
+def read(text: str, *, kind: str) -> bool:
+    """Whether the code accepts the text."""
+    try:
+        if kind == "promotions":
+            desired.parse(text, file="f")
+        else:
+            settings.parse(text, file="f", environment="dev")
+    except InvalidInput:
+        return False
+    return True
+
+
+def of_promotions(**changes: Any) -> dict[str, Any]:
+    return {
+        "environment": "dev",
+        "models": {"churn": ENTRY},
+        "shadow": {"churn": {**ENTRY, "reason": "x"}},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "accepted"),
+    [
+        (of_promotions(), True),
+        ({"environment": "dev"}, True),
+        (of_promotions(models=None, shadow={}), True),
+        (of_promotions(models={"churn": {**ENTRY, "reason": ""}}), True),
+        (of_promotions(models={"on": ENTRY, "x" * 63: ENTRY}), True),
+        (of_promotions(models={"churn": {**ENTRY, "version": 2**31 - 1}}), True),
+        ({}, False),
+        ([], False),
+        (of_promotions(environment="Dev"), False),
+        (of_promotions(environment=None), False),
+        (of_promotions(environment="x" * 32), False),
+        (of_promotions(extra=1), False),
+        (of_promotions(models=[]), False),
+        (of_promotions(models=0), False),
+        (of_promotions(models={"churn": None}), False),
+        (of_promotions(models={"churn": {**ENTRY, "reason": "only shadows have one"}}), False),
+        (of_promotions(shadow={"churn": {**ENTRY, "reason": "x" * 501}}), False),
+        (of_promotions(shadow={"churn": {**ENTRY, "reason": 1}}), False),
+        (of_promotions(models={"churn": {**ENTRY, "more": 1}}), False),
+        *((of_promotions(models={name: ENTRY}), False) for name in ("churn-shadow", "../x", "X", "", "-x", "x" * 64)),
+        *((of_promotions(shadow={name: ENTRY}), False) for name in ("churn-shadow", "../x", "X", "", "-x", "x" * 64)),
+        *((of_promotions(models={"churn": {**ENTRY, "version": v}}), False) for v in (0, -1, 2**31, "1", 1.5, True)),
+        *((of_promotions(models={"churn": {**ENTRY, "digest": d}}), False) for d in (DIGEST[:-1], DIGEST[7:], "", 1)),
+        *(
+            (of_promotions(models={"churn": {**ENTRY, "run": r}}), False)
+            for r in ("", "-x", "a/b", "x" * 65, 7, None)
+        ),
+        *(
+            (of_promotions(models={"churn": {k: v for k, v in ENTRY.items() if k != left_out}}), False)
+            for left_out in ENTRY
+        ),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_promotions_mean_the_same_to_code_and_schema(document: Any, accepted: bool) -> None:
+    text = json.dumps(document)  # which is YAML, too
+    assert yamltext.read(text, file="f").plain() == document  # both judge the same
+    assert read(text, kind="promotions") is accepted
+    assert PROMOTIONS.is_valid(document) is accepted
+
+
+DEV: dict[str, Any] = yaml.safe_load((PROJECT / "manifests/environments/dev.yaml").read_text())
+
+
+def of_environment(path: str, value: Any) -> dict[str, Any]:
+    document = copy.deepcopy(DEV)
+    *folders, last = path.split(".")
+    place: Any = document
+    for step in folders:
+        place = place[int(step)] if step.isdecimal() else place[step]
+    if value is Ellipsis:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+ACCURACY = "gates.churn.metrics.accuracy"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "accepted"),
+    [
+        ("environment", "dev", True),
+        ("github.server_url", "http://127.0.0.1:8080", True),
+        ("github.api_url", "https://forge.example/api/v3/", True),
+        ("promotes_from", None, True),
+        ("promotes_from", "test", True),
+        ("gates.churn.latency_budget_milliseconds", None, True),
+        ("gates.churn.latency_budget_milliseconds", 0.5, True),
+        ("mlflow.token_env", "MLFLOW_TOKEN", True),
+        (ACCURACY, {"max_regression": 0}, True),
+        (ACCURACY, {"minimum": -1, "maximum": None}, True),
+        ("records", "/a/..b/c..", True),
+        ("freezes", [{"start": "2026-12-24T00:00:00Z", "end": "2026-12-25T00:00:00Z", "reason": "x"}], True),
+        ("packages", {"backends": ["python"]}, True),
+        ("deadlines", {}, True),
+        ("environment", "../dev", False),
+        ("environment", ..., False),
+        ("github", ..., False),
+        ("staging", ..., False),
+        ("gates", {}, False),
+        ("gates", {"churn-shadow": DEV["gates"]["churn"]}, False),
+        ("gates", {"../x": DEV["gates"]["churn"]}, False),
+        ("gates.churn.metrics", {}, False),
+        ("gates.churn.on_miss", "ship", False),
+        ("gates.churn.latency_budget_milliseconds", 0, False),
+        (ACCURACY, {}, False),
+        (ACCURACY, {"lower_is_better": True}, False),
+        (ACCURACY, {"minimum": None}, False),
+        (ACCURACY, {"minimum": "0.9"}, False),
+        (ACCURACY, {"minimum": True}, False),
+        (ACCURACY, {"max_regression": -0.1}, False),
+        (ACCURACY, {"minimum": 0.9, "more": 1}, False),
+        ("github.repository", "acme", False),
+        ("github.repository", "../..", False),
+        ("github.server_url", "github.com", False),
+        ("github.server_url", "https://bot:secret@github.com", False),
+        ("mlflow.uri", "file:///x", False),
+        ("mlflow.uri", "http://a b", False),
+        ("mlflow.token_env", "lower", False),
+        ("records", "relative", False),
+        ("records", "/a/../b", False),
+        ("records", "/..", False),
+        ("records", "/a/..", False),
+        ("tritons", [], False),
+        ("tritons.0.grpc", "http://x:1", False),
+        ("tritons.0.name", "A", False),
+        ("gateways", [], False),
+        ("gateways.0.url", ..., False),
+        ("slack.channel", "#general", False),
+        ("slack.token", "xoxb", False),
+        ("packages", {"backends": []}, False),
+        ("packages", {"max_bytes": 0}, False),
+        ("deadlines", {"ready_seconds": 0}, False),
+        ("deadlines", {"ready_seconds": "1"}, False),
+        ("freezes", [{"start": "2026-12-24T00:00:00Z", "end": "2026-12-25T00:00:00Z"}], False),
+        ("freezes", [{"start": 0, "end": 1, "reason": "x"}], False),
+        ("freezes", {}, False),
+    ],
+)
+def test_environments_mean_the_same_to_code_and_schema(path: str, value: Any, accepted: bool) -> None:
+    document = of_environment(path, value)
+    text = json.dumps(document)  # which is YAML, too
+    assert yamltext.read(text, file="f").plain() == document
+    assert read(text, kind="environment") is accepted
+    assert ENVIRONMENT.is_valid(document) is accepted
+
+
+@pytest.mark.parametrize("environment", settings.environments(PROJECT))
+def test_the_committed_files_are_right(environment: str) -> None:
+    for file, schema in ((settings.path_of(environment), ENVIRONMENT), (desired.path_of(environment), PROMOTIONS)):
+        schema.validate(yamltext.read((PROJECT / file).read_text(), file=file).plain())

@@ -1,0 +1,271 @@
+"""Environment files: each rule, and where a mistake is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot import settings
+from bot.domain import desired
+from bot.errors import InvalidInput, Refused
+from bot.settings import Environment
+
+PROJECT = Path(__file__).parents[1]
+FILE = "manifests/environments/dev.yaml"
+GOOD = (PROJECT / FILE).read_text()
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write the environment file of ``dev``; return the checkout."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        return tmp_path
+
+    return write
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) >= 1, old
+    return GOOD.replace(old, new, 1)
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+@pytest.mark.parametrize("name", settings.environments(PROJECT))
+def test_the_committed_files_are_right(name: str) -> None:
+    loaded = settings.load(PROJECT, name)
+    assert loaded.environment == name
+    text = (PROJECT / desired.path_of(name)).read_text()
+    assert desired.parse(text, file=desired.path_of(name), environment=name).environment == name
+
+
+def test_what_is_left_out_has_its_default(write: Write) -> None:
+    dev = settings.load(write(GOOD), "dev")
+    assert dev.github.server_url == "https://github.com"
+    assert dev.github.clone_url == "https://github.com/acme/models.git"
+    assert dev.packages.backends == ["onnxruntime"]
+    assert dev.deadlines.ready_seconds == 120
+    assert dev.gates["churn"].on_miss == "shadow"
+    assert dev.gates["churn"].metrics["accuracy"].minimum == 0.9
+    assert (dev.promotes_from, dev.freezes) == (None, [])
+
+
+MINIMUM = "minimum: 0.90"
+FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "says"),
+    [
+        # keys and types
+        ("environment: dev", "environment: prod", "environment", "says 'prod', but the file is that of 'dev'"),
+        ("environment: dev", "environment: Dev", "environment", "no environment name"),
+        ("slack:\n", "slcak:\n", None, "slcak: unknown key"),
+        ("  channel: C0MLRELEASES", "  chanel: C0MLRELEASES", None, "slack.chanel: unknown key"),
+        ("  channel: C0MLRELEASES", "  channel: '#ml-releases'", "slack.channel", "String should match pattern"),
+        ("  repository: acme/models", "  repository: acme", "github.repository", "String should match pattern"),
+        ("  repository: acme/models", "  repository: a/../b", "github.repository", "String should match pattern"),
+        ("  repository: acme/models", "  repository: ../..", "github.repository", "String should match pattern"),
+        ("  repository: acme/models", "  repository: acme/..", "github.repository", "String should match pattern"),
+        ("  repository: acme/models", "  repository: acme/models\n  base: --upload-pack=x", "github.base", "pattern"),
+        # addresses and paths
+        ("uri: http://mlflow.mlops.svc:5000", "uri: file:///mlruns", "mlflow.uri", "http:// or https://"),
+        ("uri: http://mlflow.mlops.svc:5000", "uri: mlflow:5000", "mlflow.uri", "http:// or https://"),
+        ("uri: http://mlflow.mlops.svc:5000", "uri: 'http://'", "mlflow.uri", "http:// or https://"),
+        ("uri: http://mlflow.mlops.svc:5000", "uri: 'http://a b'", "mlflow.uri", "http:// or https://"),
+        ("uri: http://mlflow.mlops.svc:5000", "uri: 'http://a/?x'", "mlflow.uri", "http:// or https://"),
+        ("uri: http://mlflow.mlops.svc:5000", "uri: 5000", "mlflow.uri", "valid string, not 5000"),
+        ("records: /mnt/", "records: mnt/", "records", "no absolute path"),
+        ("records: /mnt/", "records: /mnt/../../", "records", "no absolute path"),
+        ("records: /mnt/nfs_share/mlops/promobot-records", "records: /..", "records", "no absolute path"),
+        ("records: /mnt/nfs_share/mlops/promobot-records", 'records: "/a\\0b"', "records", "no absolute path"),
+        ("records: /mnt/nfs_share/mlops/promobot-records", 'records: "/a\\nb"', "records", "no absolute path"),
+        ("    name: staging", "    name: ../staging", "staging.triton.name", "String should match pattern"),
+        ("grpc: triton-staging.mlops.svc:8001", "grpc: http://triton:8001", "staging.triton.grpc", "pattern"),
+        ("grpc: triton-staging.mlops.svc:8001", "grpc: triton", "staging.triton.grpc", "String should match pattern"),
+        ("/triton/promobot/staging", "/triton/model-repo/staging", "staging.share", "must not lie within each other"),
+        (
+            "/triton/promobot/staging",
+            "/triton/model-repo/staging/x",
+            "staging.share",
+            "must not lie within each other",
+        ),
+        ("/triton/promobot/staging", "/triton", "staging.share", "must not lie within each other"),
+        # lists
+        ("  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n", "  []\n", "tritons", "at least 1 item"),
+        ("  - name: gateway-1", "  - name: gateway-0", "", "two gateways are named gateway-0"),
+        ("  - name: gateway-1", "  - title: gateway-1", None, "2 mistakes"),
+        ("gates:\n", "promotes_from: dev\ngates:\n", "", "promotes_from names the environment itself"),
+        ("gates:\n", "promotes_from: ../x\ngates:\n", "promotes_from", "no environment name"),
+        # gates
+        ("  churn:\n", "  churn-shadow:\n", "gates.churn-shadow", "kept for the shadow path"),
+        ("  churn:\n", "  Churn:\n", "gates.Churn", "no model name"),
+        ("on_miss: shadow", "on_miss: ship", "gates.churn.on_miss", "'shadow' or 'stop'"),
+        (MINIMUM, "minimun: 0.90", "gates.churn.metrics.accuracy.minimun", "unknown key"),
+        (MINIMUM, "minimum: '0.90'", "gates.churn.metrics.accuracy.minimum", "valid number"),
+        (MINIMUM, "minimum: nan", "gates.churn.metrics.accuracy.minimum", "valid number"),
+        (MINIMUM, "minimum: 1e999", "gates.churn.metrics.accuracy.minimum", "valid number"),
+        (MINIMUM, "minimum: .inf", "gates.churn.metrics.accuracy.minimum", "valid number"),
+        (MINIMUM, "minimum: true", "gates.churn.metrics.accuracy.minimum", "valid number"),
+        ("max_regression: 0.01", "max_regression: -1", "gates.churn.metrics.accuracy.max_regression", "greater than"),
+        ("{maximum: 0.40, lower", "{lower", "gates.churn.metrics.log_loss", "needs a minimum"),
+        ("lower_is_better: true", "lower_is_better: yes", "gates.churn.metrics.log_loss.lower_is_better", "boolean"),
+        ("latency_budget_milliseconds: 50", "latency_budget_milliseconds: 0", None, "greater than 0"),
+        # times
+        ("gates:\n", "deadlines: {ready_seconds: 0}\ngates:\n", "deadlines.ready_seconds", "greater than 0"),
+        ("gates:\n", "deadlines: {ready_seconds: '9'}\ngates:\n", "deadlines.ready_seconds", "valid number"),
+        ("gates:\n", "deadlines: {ready: 9}\ngates:\n", "deadlines.ready", "unknown key"),
+        ("gates:\n", "packages: {backends: []}\ngates:\n", "packages.backends", "at least 1 item"),
+        ("gates:\n", "packages: {max_bytes: 1.5}\ngates:\n", "packages.max_bytes", "valid integer"),
+        # secrets are not here
+        ("  channel:", "  token_env: xoxb-1-secret\n  channel:", "slack.token_env", "String should match pattern"),
+        ("  channel:", "  token: xoxb-1-secret\n  channel:", "slack.token", "unknown key"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_key(
+    old: str, new: str, key: str | None, says: str, write: Write
+) -> None:
+    text = changed(old, new)
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(text), "dev")
+    assert refused.value.file == FILE
+    assert says in str(refused.value)
+    if key:
+        assert refused.value.key == key
+        last = key.split(".")[-1]
+        assert f"{last}:" in text.splitlines()[(refused.value.line or 0) - 1]
+
+
+def test_a_list_item_is_named_by_its_number(write: Write) -> None:
+    text = changed("url: http://gateway-1.", "url: gateway-1.")
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(text), "dev")
+    assert refused.value.key == "gateways.1.url"
+    assert refused.value.line == line_of(text, "url: gateway-1.")
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated(write: Write) -> None:
+    text = changed("uri: http://mlflow", "uri: http://bot:hunter2hunter2@mlflow")
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(text), "dev")
+    assert refused.value.key == "mlflow.uri"
+    assert "environment variables" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "says"),
+    [
+        ("2026-12-24T00:00:00", "2026-12-27T00:00:00+01:00", "time zone"),
+        ("2026-12-24", "2026-12-27", "time zone"),
+        ("2026-12-27T00:00:00+01:00", "2026-12-24T00:00:00+01:00", "ends before it starts"),
+        ("2026-12-24T00:00:00+01:00", "2026-12-24T00:00:00+01:00", "ends before it starts"),
+        ("0", "1", "valid datetime"),
+        ("'0'", "'1'", "Invalid isoformat"),
+        ("Christmas", "2026-12-24T00:00:00+01:00", "Invalid isoformat"),
+        ("true", "2026-12-24T00:00:00+01:00", "valid datetime"),
+    ],
+)
+def test_a_freeze_that_is_none(start: str, end: str, says: str, write: Write) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(GOOD + FREEZES.format(start=start, end=end)), "dev")
+    assert says in str(refused.value)
+    assert "freezes.0" in str(refused.value)
+
+
+def test_a_freeze_knows_its_time_zone(write: Write) -> None:
+    text = GOOD + FREEZES.format(start="2026-12-24T00:00:00+01:00", end="'2026-12-27T00:00:00Z'")
+    (freeze,) = settings.load(write(text), "dev").freezes
+    assert freeze.start == datetime(2026, 12, 23, 23, tzinfo=UTC)
+    assert freeze.end - freeze.start == timedelta(days=3, hours=1)
+
+
+def test_all_mistakes_are_named_at_once(write: Write) -> None:
+    text = changed("on_miss: shadow", "on_miss: ship").replace("records: /", "records: ")
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(text), "dev")
+    for part in (
+        "2 mistakes",
+        f":{line_of(text, 'records:')}: records: ",
+        f":{line_of(text, 'on_miss')}: gates.churn",
+    ):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text", "environment: dev\n---\nenvironment: dev\n", "a: &a b\n"])
+def test_what_is_no_plain_mapping(text: str, write: Write) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        settings.load(write(text), "dev")
+    assert (refused.value.file, refused.value.line) == (FILE, 2 if "---" in text else 1)
+
+
+@pytest.mark.parametrize("name", ["../dev", "dev/../dev", "", ".", "DEV", "dev.yaml", "dev\n", "/etc/passwd"])
+def test_a_name_that_is_no_environment_reads_no_file(name: str, write: Write) -> None:
+    with pytest.raises(InvalidInput, match="no environment name"):
+        settings.load(write(GOOD), name)
+
+
+def test_a_file_that_is_not_there_lists_those_that_are(write: Write) -> None:
+    root = write(GOOD)
+    with pytest.raises(InvalidInput, match="no such file") as refused:
+        settings.load(root, "prod")
+    assert refused.value.next_step == "Environments: dev."
+    assert settings.environments(root) == ["dev"]
+
+
+def test_a_folder_that_is_no_checkout_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"there is no manifests/environments/") as refused:
+        settings.environments(tmp_path)
+    assert "--root" in refused.value.next_step
+
+
+def test_what_cannot_be_read_is_said(write: Write, tmp_path: Path) -> None:
+    root = write(GOOD)
+    (root / FILE).write_bytes(b"environment: \xff\n")
+    with pytest.raises(InvalidInput, match="is not UTF-8: invalid start byte at byte 13"):
+        settings.load(root, "dev")
+    (root / FILE).unlink()
+    (root / FILE).mkdir()
+    with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
+        settings.load(root, "dev")
+
+
+def test_a_model_without_a_gate_is_refused(write: Write) -> None:
+    dev = settings.load(write(GOOD), "dev")
+    assert dev.gate("churn").metrics
+    with pytest.raises(Refused, match="has no gate for fraud") as refused:
+        dev.gate("fraud")
+    assert "gates.fraud" in refused.value.next_step
+
+
+def test_secrets_come_by_the_name_of_a_variable(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = settings.load(write(changed("  channel:", "  token_env: OUR_SLACK\n  channel:")), "dev")
+    assert dev.slack.token_env == "OUR_SLACK"
+    monkeypatch.setenv("OUR_SLACK", "xoxb-1")
+    assert settings.secret(dev.slack.token_env, purpose="the bot's token") == "xoxb-1"
+    assert "xoxb" not in repr(dev)
+    for unset in ("", None):
+        monkeypatch.delenv("OUR_SLACK", raising=False)
+        if unset is not None:
+            monkeypatch.setenv("OUR_SLACK", unset)
+        with pytest.raises(Refused, match=r"OUR_SLACK is not set; it holds the bot's token") as refused:
+            settings.secret(dev.slack.token_env, purpose="the bot's token")
+        assert "OUR_SLACK" in refused.value.next_step
+
+
+def test_settings_are_not_changed_by_anybody(write: Write) -> None:
+    dev = settings.load(write(GOOD), "dev")
+    with pytest.raises(ValueError, match="frozen"):
+        dev.environment = "prod"  # type: ignore[misc]
+    assert isinstance(dev, Environment)
