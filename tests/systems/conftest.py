@@ -13,8 +13,8 @@ import pytest
 
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
-from tests.sandbox.conftest import running
 from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
+from tests.servers import running
 from tests.systems.stand_in import StandIn
 
 

@@ -21,7 +21,7 @@ from bot.sandbox.processes import Ports
 from bot.settings import MLflow
 from bot.systems import mlflow as adapter
 from bot.systems.mlflow import RegisteredVersion, Registry
-from tests.sandbox.conftest import running
+from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.packages import Contents, flat
 from tests.systems.stand_in import Seen, StandIn, answer

@@ -18,7 +18,7 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
-from tests.sandbox.conftest import running
+from tests.servers import running
 from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import StandIn
 
