@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.servers import mlflow_uri, triton_environment, triton_server
-
-__all__ = ["mlflow_uri", "triton_environment", "triton_server"]  # fixtures that several folders use
-
+# MLflow reads them when it is first imported, and would tell its makers of each test.
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
 # Cores are shared with servers under test: a slow example is no wrong one. No example decides by luck.
 settings.register_profile("promobot", deadline=None, derandomize=True, database=None)
 settings.load_profile("promobot")
@@ -39,9 +37,6 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             if settings_of_pip.is_file() and "PIP_CONFIG_FILE" not in os.environ:
                 patch.setenv("PIP_CONFIG_FILE", str(settings_of_pip))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        # Read when MLflow is first imported, by whichever test is first.
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("DO_NOT_TRACK", "true")
         for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             patch.delenv(variable, raising=False)
         yield

@@ -151,8 +151,8 @@ def test_the_newest_evidence_counts(ledger: Ledger, store: RecordStore) -> None:
         ledger.add_evidence(one)
     assert ledger.evidence("churn", entry(7).digest, "models") == later
     assert ledger.evidence("churn", entry(8).digest, "models") is None
-    assert ledger.evidence("fraud", entry(7).digest) is None
-    assert Ledger(store, "prod").evidence("churn", entry(7).digest) is None
+    assert ledger.evidence("fraud", entry(7).digest, "models") is None
+    assert Ledger(store, "prod").evidence("churn", entry(7).digest, "models") is None
 
 
 def test_check_runs_of_one_head_are_read_together(ledger: Ledger) -> None:
