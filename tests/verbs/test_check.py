@@ -76,7 +76,7 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert "requests on staging" in comment and "| 250 | 50 |" in comment
     assert f"<sub>Commit `{head[:12]}`." in comment
 
-    evidence = world.ledger().evidence(model, new.digest)
+    evidence = world.ledger().evidence(model, new.digest, "models")
     assert evidence is not None and evidence.passed
     assert (evidence.pull_request, evidence.head, evidence.version) == (number, head, 2)
     assert evidence.base == world.git("rev-parse", "origin/main") or len(evidence.base) == 40
@@ -104,7 +104,7 @@ def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
     comment = world.sticky(number)
     assert "❌ **Do not merge: Smoke of " in comment and "Nothing in service has changed." in comment
     assert [row[0] for row in rows_of(comment, "### ")][1:] == ["✅", "✅", "❌"]
-    evidence = world.ledger().evidence(model, registered.digest)
+    evidence = world.ledger().evidence(model, registered.digest, "models")
     assert evidence is not None and not evidence.passed
 
 
@@ -209,7 +209,7 @@ def test_bytes_that_changed_after_the_registration_are_red(world: World) -> None
         ("digest: sha256:", "digest: sha999:", 6, "models.{model}.digest: 'sha999:"),
         ("version: 1", "version: yes", 5, "models.{model}.version: "),
         ("models:", "models: &all", 3, "anchors and aliases are not allowed"),
-        ("shadow: {}", "shadow: {}\nmodels: {}", 9, "models: stands twice, first in line 3"),
+        ("shadow: {}", "shadow: {}\nmodels: {}", 10, "models: stands twice, first in line 3"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_file_line_and_key(
@@ -316,7 +316,7 @@ def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
         f"there is no result for the check triton of dev/{model}",
         f"there is no result for the check smoke of dev/{model}",
     ]
-    evidence = world.ledger().evidence(model, registered.digest)
+    evidence = world.ledger().evidence(model, registered.digest, "models")
     assert evidence is not None and not evidence.passed
 
 
@@ -337,7 +337,7 @@ def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World)
         assert said.code == 1
         assert said.document["error"] == f"#{pull['number']} has moved on from {old[:12]} to {new[:12]}"
     assert not [body for body in world.comments(pull["number"]) if "promobot:checks" in body]
-    assert world.ledger().evidence(model, first.digest) is None
+    assert world.ledger().evidence(model, first.digest, "models") is None
 
 
 def test_a_check_that_was_killed_leaves_nothing_after_its_next_run(world: World) -> None:
@@ -388,7 +388,7 @@ def test_a_file_of_no_environment_is_red(world: World) -> None:
 def test_staging_that_is_away_is_red_and_says_so(world: World) -> None:
     model = world.model()
     number = world.proposed(world.register(model))["number"]
-    world.halt("triton-staging")
+    world.kill("triton-staging")
     world.configure("dev", deadlines={"request_seconds": 2, "load_seconds": 2})
     said = world.check(number, "triton")
     assert [run.code for run in said] == [1, 1]

@@ -438,10 +438,11 @@ class World:
         """End all faults of Slack."""
         HTTP.delete(f"{self.endpoints.slack}/faults").raise_for_status()
 
-    def halt(self, part: str) -> None:
-        """Stop a part; it comes back when the test is over, or by :meth:`restart`."""
+    def kill(self, part: str) -> None:
+        """Have a part crash; it comes back when the test is over, or by :meth:`restart`."""
         self._disturbed.setdefault(part, {})
-        self.sandbox.halt(part)
+        (process,) = [process for process in self.sandbox.processes.recorded() if process.part.name == part]
+        os.killpg(process.pid, signal.SIGKILL)
 
     def restart(self, part: str, **env: str) -> None:
         """Start a part again, with these environment variables until the test is over."""
@@ -468,8 +469,8 @@ class World:
 
     def _withdraw(self, environment: str) -> None:
         state = self.endpoints.state(environment)
-        for message in (state / "outbox").glob("*.json"):
-            message.unlink()
+        for left in (state / "journal.json", *(state / "outbox").glob("*.json")):
+            left.unlink(missing_ok=True)
         file = state / "routes.json"
         if not file.exists():
             return
