@@ -32,19 +32,19 @@ def closed_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Server]:
-    """The sandbox's forge, which runs no workflows."""
-    server = Server(tmp_path / "forge", None)
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The sandbox's forge, which runs no workflows. One for a module: each test has branches of its own."""
+    server = Server(tmp_path_factory.mktemp("forge"), None)
     server.start()
     yield server
     server.stop()
 
 
-@pytest.fixture
-def person(forge: Server, tmp_path: Path) -> Clone:
-    """Somebody with a clone; main holds ``promotions/dev.yaml``."""
-    return with_first_commit(forge, tmp_path / "clone", {})
+@pytest.fixture(scope="module")
+def person(forge: Server, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Somebody with a clone; main holds ``promotions/dev.yaml``, which nobody changes."""
+    return with_first_commit(forge, tmp_path_factory.mktemp("person") / "clone", {})
 
 
 @dataclass(frozen=True)

@@ -358,17 +358,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
 
 
-def test_a_server_that_is_down_is_unavailable_in_time(closed_port: int, stopwatch: Callable[[], Stopwatch]) -> None:
-    gone = Registry(MLflow(uri=f"http://127.0.0.1:{closed_port}"), request_seconds=1)
-    took = stopwatch()
-    with pytest.raises(Unavailable, match=r"MLflow \(http://127\.0\.0\.1:\d+\): could not read churn 1"):
-        gone.version("churn", 1)
-    assert took.seconds < 10
-
-
 def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, downloads: Path) -> None:
     gone = Registry(MLflow(uri=f"http://127.0.0.1:{closed_port}"), request_seconds=1)
-    assert [type(error) for error in at_once(gone, *CALLS)] == [Unavailable] * len(CALLS)
+    raised = at_once(gone, *CALLS)
+    assert [type(error) for error in raised] == [Unavailable] * len(CALLS)
+    assert f"MLflow (http://127.0.0.1:{closed_port}): could not read churn 1: " in str(raised[0])
     assert list(downloads.iterdir()) == []
 
 
@@ -395,7 +389,7 @@ def test_a_fault_in_mlflows_own_words_is_unavailable(stand_in: StandIn, quick: N
 
 
 def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
-    stand_in: StandIn, stopwatch: Callable[[], Stopwatch]
+    stand_in: StandIn, quick: None, stopwatch: Callable[[], Stopwatch]
 ) -> None:
     stand_in.answers(503, headers={"Retry-After": "3600"})
     took = stopwatch()
