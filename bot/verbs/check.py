@@ -214,6 +214,10 @@ def _run(
 ) -> tuple[list[Finding], Latency | None]:
     findings: list[Finding] = []
     try:
+        gate = settings.gate(change.model)
+    except Refused as error:
+        return [_finding("gate", False, f"{error} {error.next_step}")], None
+    try:
         registry = connect.registry(settings)
         if name == "ready":
             registered = registry.wait_ready(
@@ -235,8 +239,8 @@ def _run(
                 findings += _agreement(registry, registered, triton, on_staging)
                 return findings, None
             smoke = _smoke_cases(registry, registered)
-            budget = settings.gate(change.model).latency_budget_milliseconds
             findings += _smoke(triton, on_staging, registered.version, smoke)
+            budget = gate.latency_budget_milliseconds
             latency = _latency(triton, on_staging, registered.version, smoke, budget)
             findings.append(_finding(*words.latency_finding(latency)))
             return findings, latency

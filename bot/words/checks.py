@@ -142,7 +142,7 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
             rows.append(("❌", CHECK_NAMES[name], "no result"))
             continue
         problems = result.problems
-        said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=200)}" for f in problems[:3])
+        said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=400)}" for f in problems[:3])
         if len(problems) > 3:
             said += f"; and {len(problems) - 3} more"
         rows.append(
@@ -177,7 +177,7 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
 def _findings(result: CheckResult) -> str:
     ordered = sorted(result.findings, key=lambda finding: finding.passed)
     shown = ordered[:MAX_FINDINGS]
-    rows = [(tick(f.passed), escape(f.what, limit=100), escape(f.detail, limit=300)) for f in shown]
+    rows = [(tick(f.passed), escape(f.what, limit=100), escape(f.detail, limit=1000)) for f in shown]
     more = f"\n\n… and {len(ordered) - len(shown)} more." if len(ordered) > len(shown) else ""
     return table(("", "what", "found"), rows) + more
 
@@ -186,7 +186,7 @@ def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> st
     for result in failed:
         for finding in result.problems:
             name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
-            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=200)}"
+            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=400)}"
         return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} looked at nothing"
     return escape(next(iter(problems), "a check failed"))
 

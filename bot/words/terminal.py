@@ -122,7 +122,8 @@ def deployed(done: Deployed) -> str:
     lines += [f"repaired: {line}" for line in done.repaired]
     lines += [f"problem: {line}" for line in done.problems]
     if done.undelivered:
-        lines.append(f"{done.undelivered} message(s) wait in the outbox; the next deploy delivers them.")
+        waiting = "1 message waits" if done.undelivered == 1 else f"{done.undelivered} messages wait"
+        lines.append(f"{waiting} in the outbox for Slack; the next deploy delivers what waits.")
     return "\n".join(lines)
 
 

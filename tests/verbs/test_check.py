@@ -1,0 +1,397 @@
+"""``promobot check``: what the jobs on a pull request find, what people read of it, and how staging is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.domain.desired import Entry
+from bot.domain.evidence import CHECKS
+from bot.sandbox.platform import BOT
+from tests.verbs.world import World, rows_of, wait_until
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def staging_is_left_as_it_was(world: World) -> Iterator[None]:
+    """Whatever a check finds, nothing of it stays on the staging Triton or in its part of the share."""
+    yield
+    assert world.loaded("staging") == []
+    assert world.published("staging") == []
+    assert list((world.endpoints.state("staging") / "staging").iterdir()) == []
+
+
+def _findings(world: World, model: str, check: str) -> dict[str, str]:
+    """Return what failed, by what was looked at, in the newest result of a check."""
+    files = sorted(
+        world.endpoints.records.glob(f"checks/*/pr-*/*/*-{check}.json"), key=lambda file: file.stat().st_mtime
+    )
+    results = [result for file in files for result in json.loads(file.read_text())["results"]]
+    (newest,) = [result for result in results if result["model"] == model][-1:]
+    return {finding["what"]: finding["detail"] for finding in newest["findings"] if not finding["passed"]}
+
+
+def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    new = world.register(model, "better")
+    pull = world.proposed(new)
+    number, head = pull["number"], pull["head"]["sha"]
+    summary = tmp_path / "summary.md"
+    where = ("--pull-request", number, "--head", head, "--run-id", "1.1")
+
+    told = {}
+    for name in CHECKS:
+        summary.write_text("")
+        said = world.words("check", name, *where, env={"GITHUB_STEP_SUMMARY": str(summary)})
+        assert said.code == 0, said
+        assert said.out.splitlines()[0] == f"✓ {name}: {model} 2 for dev"
+        assert "✗" not in said.out
+        told[name] = summary.read_text()
+    assert told["ready"].startswith("## READY: registered, allowed, and every byte as proposed\n")
+    assert "every byte" in told["ready"] and "3 files, as listed" in told["ready"]
+    assert "configuration agrees" in told["triton"] and "signature agrees" in told["triton"]
+    cases = [line for line in told["smoke"].splitlines() if "| case " in line]
+    assert len(cases) == 9 and all("as the training framework answered" in line for line in cases)
+
+    summary.write_text("")
+    needs = json.dumps({name: {"result": "success"} for name in CHECKS})
+    said = world.words("check", "verdict", *where, "--needs", needs, env={"GITHUB_STEP_SUMMARY": str(summary)})
+    assert said.code == 0
+    comment = world.sticky(number)
+    assert said.out.splitlines()[-1].startswith(f"{pull['html_url']}#issuecomment-")
+    assert summary.read_text().strip() == comment.strip()
+    escaped = model.replace("-", r"\-")
+    first_line = comment.splitlines()[2]
+    assert first_line == f"✅ **Every check passed for {escaped} 1 → 2 in dev.** Next: review and merge."
+    assert [row[:2] for row in rows_of(comment, "### ")][1:] == [["✅", "READY"], ["✅", "Triton"], ["✅", "Smoke"]]
+    assert "requests on staging" in comment and "| 250 | 50 |" in comment
+    assert f"<sub>Commit `{head[:12]}`." in comment
+
+    evidence = world.ledger().evidence(model, new.digest, "models")
+    assert evidence is not None and evidence.passed
+    assert (evidence.pull_request, evidence.head, evidence.version) == (number, head, 2)
+    assert evidence.base == world.git("rev-parse", "origin/main") or len(evidence.base) == 40
+    assert {result.check for result in evidence.checks} == set(CHECKS)
+    (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
+    assert smoke.latency is not None and smoke.latency.requests == 50 and 0 < smoke.latency.p50 <= smoke.latency.p99
+
+    again = world.check(number)
+    assert [said.code for said in again] == [0, 0, 0, 0]
+    assert world.version(model) == 1, "what is served has not changed"
+    assert len(world.comments(number)) == 1, "updated, not repeated"
+    world.merge(number)
+    assert world.deploy().code == 0
+    assert world.version(model) == 2, "this evidence is what deploy asks for"
+
+
+def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
+    model = world.model()
+    registered = world.register(model, "unscaled")
+    number = world.proposed(registered)["number"]
+    ready, triton, smoke, verdict = world.check(number)
+    assert [said.code for said in (ready, triton, smoke, verdict)] == [0, 0, 1, 1]
+    wrong = _findings(world, model, "smoke")
+    assert "case row-0" in wrong and " instead of " in wrong["case row-0"]
+    comment = world.sticky(number)
+    assert "❌ **Do not merge: Smoke of " in comment and "Nothing in service has changed." in comment
+    assert [row[0] for row in rows_of(comment, "### ")][1:] == ["✅", "✅", "❌"]
+    evidence = world.ledger().evidence(model, registered.digest, "models")
+    assert evidence is not None and not evidence.passed
+
+
+def test_a_package_that_brings_code_is_red_and_never_loaded(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    canary = tmp_path / "canary"
+    registered = world.register(model)
+    (registered.artifacts / "model.onnx").unlink()
+    (registered.artifacts / "model.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    config = registered.artifacts / "config.pbtxt"
+    config.write_text(config.read_text().replace("onnxruntime", "python"))
+    number = world.proposed(registered.relist())["number"]
+    codes = [said.code for said in world.check(number)]
+    assert codes == [1, 1, 1, 1]
+    for check in CHECKS:
+        wrong = _findings(world, model, check)
+        assert wrong["backend"] == "python; allowed: onnxruntime"
+        assert wrong["file types"] == "model.py"
+    assert not canary.exists()
+    log = (world.endpoints.directory / "logs/triton-staging.log").read_text()
+    assert f"{model}.check" not in log, "Triton was never asked to load it"
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/tmp/env.tar.gz" } }', "EXECUTION_ENV_PATH"),
+        ('model_repository_agents { agents [ { name: "checksum" } ] }', "checksum"),
+    ],
+)
+def test_a_configuration_that_runs_code_is_red(world: World, more: str, what: str) -> None:
+    model = world.model()
+    registered = world.register(model)
+    config = registered.artifacts / "config.pbtxt"
+    config.write_text(config.read_text() + more + "\n")
+    number = world.proposed(registered.relist())["number"]
+    assert [said.code for said in world.check(number, "ready", "triton")] == [1, 1, 1]
+    assert _findings(world, model, "ready") == {"no code": f"runs code: {what}"}
+    assert "loads" not in _findings(world, model, "triton")
+
+
+def test_a_model_that_does_not_load_is_red_with_tritons_words(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    (registered.artifacts / "model.onnx").write_bytes(b"no model at all")
+    number = world.proposed(registered.relist())["number"]
+    ready, triton, verdict = world.check(number, "ready", "triton")
+    assert (ready.code, triton.code, verdict.code) == (0, 1, 1)
+    wrong = _findings(world, model, "triton")
+    assert "model.onnx cannot be opened" in wrong["loads"]
+    assert "model.onnx cannot be opened" in world.sticky(number).replace("\\", "")
+
+
+def test_a_signature_that_mlflow_and_triton_disagree_on_is_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    mlmodel = registered.artifacts / "MLmodel"
+    mlmodel.write_text(mlmodel.read_text().replace("float32", "float64"))
+    number = world.proposed(registered)["number"]
+    assert world.check(number, "triton")[0].code == 1
+    wrong = _findings(world, model, "triton")
+    assert (
+        "MLflow and Triton disagree on input X: X: FP64[-1, 30] against X: FP32[-1, 30]" in wrong["signature agrees"]
+    )
+
+
+def test_a_model_without_a_signature_is_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    mlmodel = registered.artifacts / "MLmodel"
+    mlmodel.write_text(mlmodel.read_text().replace("signature:", "was_signature:"))
+    number = world.proposed(registered)["number"]
+    assert world.check(number, "triton")[0].code == 1
+    assert "no signature" in _findings(world, model, "triton")["signature agrees"]
+
+
+def test_a_version_that_is_too_slow_is_red(world: World) -> None:
+    model = world.model(latency_budget_milliseconds=0.001)
+    number = world.proposed(world.register(model))["number"]
+    assert [said.code for said in world.check(number, "smoke")] == [1, 1]
+    wrong = _findings(world, model, "smoke")
+    assert list(wrong) == ["latency"]
+    assert wrong["latency"].startswith("p50 ") and wrong["latency"].endswith("budget for p50: 0.001 ms")
+
+
+def test_bytes_that_changed_after_the_registration_are_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    onnx = registered.artifacts / "model.onnx"
+    pull = world.proposed(registered)
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+    ready, triton, smoke, _ = world.check(pull["number"])
+    assert (ready.code, triton.code, smoke.code) == (1, 1, 1)
+    assert _findings(world, model, "ready") == {"every byte": "other bytes than listed: model.onnx"}
+    assert "model.onnx is not what the package says" in _findings(world, model, "triton")["loads"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("version: 1", "vresion: 1", 5, "models.{model}.vresion: unknown key"),
+        ("digest: sha256:", "digest: sha999:", 6, "models.{model}.digest: 'sha999:"),
+        ("version: 1", "version: yes", 5, "models.{model}.version: "),
+        ("models:", "models: &all", 3, "anchors and aliases are not allowed"),
+        ("shadow: {}", "shadow: {}\nmodels: {}", 10, "models: stands twice, first in line 3"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_file_line_and_key(
+    world: World, old: str, new: str, line: int, what: str
+) -> None:
+    model = world.model()
+    (path, text), *_ = world.edited(model, world.register(model).entry).items()
+    assert old in text
+    number = world.propose_by_hand({path: text.replace(old, new, 1)})
+    ready, verdict = world.check(number, "ready", needs="failure")
+    said = f"promotions/dev.yaml:{line}: {what.format(model=model)}"
+    assert (ready.code, verdict.code) == (1, 1)
+    assert said in ready.document["error"]
+    assert any(said in problem for problem in verdict.document["problems"])
+    comment = world.sticky(number).replace("\\", "")
+    assert "❌ **Do not merge: " in comment and said in comment
+
+
+def test_an_entry_of_other_bytes_than_mlflow_has_is_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    entry = Entry(version=1, digest="sha256:" + "0" * 64, run=registered.run)
+    number = world.propose_by_hand(world.edited(model, entry))
+    assert [said.code for said in world.check(number, "ready", "smoke")] == [1, 1, 1]
+    assert _findings(world, model, "ready") == {"digest": f"{registered.digest} in MLflow"}
+    assert "digest" in _findings(world, model, "smoke")
+
+
+def test_an_entry_that_claims_another_run_is_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    entry = Entry(version=1, digest=registered.digest, run="f" * 32)
+    number = world.propose_by_hand(world.edited(model, entry))
+    assert world.check(number, "ready")[0].code == 1
+    assert _findings(world, model, "ready") == {"run": f"{registered.run} in MLflow, {'f' * 32} proposed"}
+
+
+def test_the_gate_holds_for_what_people_write_by_hand_too(world: World) -> None:
+    model = world.model(on_miss="shadow")
+    weak = world.register(model, accuracy=0.5)
+    number = world.propose_by_hand(world.edited(model, weak.entry))
+    assert world.check(number, "ready")[0].code == 1
+    assert _findings(world, model, "ready") == {"gate": "accuracy 0.5 < 0.9"}
+    as_shadow = world.propose_by_hand(world.edited(model, weak.entry, section="shadow"))
+    assert world.check(as_shadow, "ready")[0].code == 0
+
+
+def test_a_model_without_a_gate_is_red_and_the_comment_says_why(world: World) -> None:
+    registered = world.register("ungated")
+    number = world.propose_by_hand(world.edited("ungated", registered.entry))
+    assert [said.code for said in world.check(number, needs="failure")] == [1, 1, 1, 1]
+    assert "manifests/environments/dev.yaml has no gate for ungated" in world.sticky(number).replace("\\", "")
+
+
+def test_a_digest_in_quarantine_is_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    world.ledger().put_in_quarantine(model=model, version=1, digest=registered.digest, reason="nonsense", by="alex")
+    number = world.propose_by_hand(world.edited(model, registered.entry))
+    assert world.check(number, "ready")[0].code == 1
+    assert _findings(world, model, "ready") == {"quarantine": "nonsense"}
+
+
+def test_nothing_to_check_is_said_as_such(world: World, tmp_path: Path) -> None:
+    number = world.propose_by_hand({"README.md": "Other words.\n"}, title="Words only")
+    summary = tmp_path / "summary.md"
+    for name in CHECKS:
+        said = world.words("check", name, "--pull-request", number, env={"GITHUB_STEP_SUMMARY": str(summary)})
+        assert (said.code, said.out) == (0, "Nothing to check: the pull request proposes no version.\n")
+    assert "**Nothing to check:** this pull request changes no model in `promotions/`." in summary.read_text()
+    verdict = world.check(number, "ready")[-1]
+    assert verdict.code == 0 and verdict.document["results"] == []
+    comment = world.sticky(number)
+    assert "**Nothing to check:** this pull request changes no model in `promotions/`." in comment
+    assert "0 of 0" not in comment and "✅" not in comment
+
+
+def test_taking_a_model_out_of_service_needs_no_check(world: World) -> None:
+    model = world.model()
+    world.desire(model, world.register(model).entry)
+    number = world.propose_by_hand(world.edited(model, None))
+    said = world.check(number, "ready")
+    assert [run.code for run in said] == [0, 0]
+    assert f"only takes models out of service ({model} out of dev)" in world.sticky(number).replace("\\", "")
+
+
+@pytest.mark.parametrize("result", ["skipped", "cancelled", "failure"])
+def test_a_job_that_did_not_succeed_makes_the_verdict_red(world: World, result: str) -> None:
+    number = world.propose_by_hand({"README.md": f"{result}\n"})
+    needs = {"ready": {"result": "success"}, "triton": {"result": result}, "smoke": {"result": "success"}}
+    said = world.bot("check", "verdict", "--pull-request", number, "--needs", json.dumps(needs))
+    assert said.code == 1
+    assert said.document["problems"] == [f"the job triton ended as “{result}”"]
+    assert f"❌ **Do not merge: the job triton ended as “{result}”.**" in world.sticky(number)
+
+
+def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    number = world.proposed(registered)["number"]
+    said = world.check(number, "ready")
+    assert [run.code for run in said] == [0, 1]
+    assert said[-1].document["problems"] == [
+        f"there is no result for the check triton of dev/{model}",
+        f"there is no result for the check smoke of dev/{model}",
+    ]
+    evidence = world.ledger().evidence(model, registered.digest, "models")
+    assert evidence is not None and not evidence.passed
+
+
+@pytest.mark.parametrize("needs", ["no JSON", "[]", '{"ready": "success"}'])
+def test_a_needs_context_that_is_none_is_a_mistake_of_usage(world: World, needs: str) -> None:
+    said = world.words("check", "verdict", "--pull-request", 1, "--needs", needs)
+    assert said.code == 2
+    assert "--needs" in said.err and "Traceback" not in said.err
+
+
+def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World) -> None:
+    model = world.model()
+    first, second = world.register(model), world.register(model, "better")
+    pull = world.proposed(first)
+    world.proposed(second)
+    old, new = pull["head"]["sha"], world.pull(pull["number"])["head"]["sha"]
+    for said in world.check(pull["number"], "ready", head=old):
+        assert said.code == 1
+        assert said.document["error"] == f"#{pull['number']} has moved on from {old[:12]} to {new[:12]}"
+    assert not [body for body in world.comments(pull["number"]) if "promobot:checks" in body]
+    assert world.ledger().evidence(model, first.digest, "models") is None
+
+
+def test_a_check_that_was_killed_leaves_nothing_after_its_next_run(world: World) -> None:
+    model = world.model()
+    number = world.proposed(world.register(model))["number"]
+    command = [sys.executable, "-m", "bot", "check", "smoke", "--pull-request", str(number), "--run-id", "killed"]
+    check = subprocess.Popen(
+        [*command, "--root", str(world.root)],
+        cwd=PROJECT,
+        env={**os.environ, **world.endpoints.variables(login=BOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: world.published("staging") or check.poll() is not None)
+    check.send_signal(signal.SIGKILL)
+    check.wait()
+    assert world.published("staging") == [f"{model}.check-{number}-smoke/1"], "it was killed in the middle"
+    assert [said.code for said in world.check(number, "smoke")] == [0, 1]
+
+
+def test_a_proposal_that_also_edits_the_bot_is_named_and_not_executed(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    canary = tmp_path / "canary"
+    edit = f"open({str(canary)!r}, 'w')\n"
+    files = world.edited(model, world.register(model).entry)
+    files |= {
+        "bot/verbs/check.py": edit,
+        ".github/workflows/checks.yml": edit,
+        "manifests/environments/dev.yaml": edit,
+    }
+    number = world.propose_by_hand(files)
+    assert [said.code for said in world.check(number)] == [0, 0, 0, 0]
+    comment = world.sticky(number)
+    assert (
+        "ℹ️ Besides `promotions/` this changes `.github/workflows/checks.yml`, `bot/verbs/check.py`, "
+        "`manifests/environments/dev.yaml`: nothing of it ran in these checks" in comment
+    )
+    assert not canary.exists()
+
+
+def test_a_file_of_no_environment_is_red(world: World) -> None:
+    number = world.propose_by_hand({"promotions/qa.yaml": "environment: qa\n"})
+    ready, verdict = world.check(number, "ready", needs="failure")
+    assert (ready.code, verdict.code) == (1, 1)
+    assert "promotions/qa.yaml: is not the desired state of an environment" in world.sticky(number).replace("\\", "")
+
+
+def test_staging_that_is_away_is_red_and_says_so(world: World) -> None:
+    model = world.model()
+    number = world.proposed(world.register(model))["number"]
+    world.kill("triton-staging")
+    world.configure("dev", deadlines={"request_seconds": 2, "load_seconds": 2})
+    said = world.check(number, "triton")
+    assert [run.code for run in said] == [1, 1]
+    assert "Triton triton-staging" in _findings(world, model, "triton")["loads"]
+    world.restart("triton-staging")
+    assert world.check(number, "triton")[0].code == 0, "a job that is run again replaces what it found"

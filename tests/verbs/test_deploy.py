@@ -1,0 +1,455 @@
+"""``promobot deploy``: the world becomes what main says, proven; or nothing changed; or it is put back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.domain.record import CRITERIA
+from tests.verbs.world import Registered, World
+
+GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
+
+
+def _corrupt(registered: Registered) -> Registered:
+    """Have a version that was green, and does not load where it is deployed."""
+    (registered.artifacts / "model.onnx").write_bytes(f"no model of {registered.model}".encode())
+    return registered.relist()
+
+
+def test_the_first_version_is_published_loaded_proven_routed_and_told(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    generation = world.routes()["generation"]
+    world.merged(first)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0
+    assert said.out.splitlines()[0] == f"{model} 1 is served in dev."
+    table = said.out.splitlines()[1:]
+    assert all(name in table[0] for name in ("registered in MLflow", "READY", "Triton loaded", "FastAPI reloaded"))
+    assert table[2].split() == [f"{world.records(model)[0].id}", "–", "→", "1", "succeeded", *["✓"] * 6]
+    assert said.err.splitlines() == [
+        f"{model} 1 in dev: publishing to the model repository",
+        f"{model} 1: loading on triton-dev-1",
+        f"dev: switching the routes to generation {generation + 1}",
+        f"{model} 1 is served in dev.",
+    ]
+
+    assert world.version(model) == 1
+    assert world.ask(model).model == model
+    assert world.loaded() == [f"{model} 1"]
+    folder = world.endpoints.model_repository("dev") / model / "1"
+    assert [path.name for path in folder.iterdir()] == ["model.onnx"]
+    assert world.alias(model, "dev") == 1
+
+    (record,) = world.records(model)
+    assert (record.outcome, record.before, record.after) == ("succeeded", None, first.entry)
+    assert [criterion.name for criterion in record.criteria] == list(CRITERIA)
+    assert all(criterion.holds and criterion.proof for criterion in record.criteria)
+    assert record.commit == world.git("rev-parse", "HEAD")
+    assert record.in_service.models[model] == first.entry
+    assert [step.what for step in record.steps] == [
+        "publish",
+        "load",
+        "golden requests",
+        f"switch to generation {generation + 1}",
+    ]
+    (message,) = world.slack(model)
+    assert message["text"] == f"✅ {model} 1 is served in dev."
+    assert message["metadata"]["event_payload"]["key"] == record.id
+
+
+def test_where_nothing_differs_nothing_is_done_and_it_says_so(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    generation = world.routes()["generation"]
+    said = world.words("deploy", "--env", "dev")
+    commit = world.git("rev-parse", "HEAD")
+    assert (said.code, said.out) == (0, f"dev is as main says ({commit[:12]}): nothing to do.\n")
+    assert world.routes()["generation"] == generation
+    assert len(world.records(model)) == 1 and len(world.slack(model)) == 1
+
+
+def test_a_successor_goes_in_beside_the_old_one_which_stays_warm(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    before = world.ask(model)
+    world.served(world.register(model, "better"))
+    after = world.ask(model)
+    assert (before.version, after.version) == (1, 2)
+    assert before.probabilities != after.probabilities
+    assert world.loaded() == [f"{model} 1", f"{model} 2"]
+    assert world.alias(model, "dev") == 2
+
+
+def test_a_successor_with_another_configuration_is_served_under_a_name_of_its_own(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.served(world.register(model, "better", max_batch_size=32))
+    target = world.routes()["models"][model]["live"]
+    assert target["triton_model"].startswith(f"{model}.") and target["version"] == 2
+    assert sorted(world.loaded()) == sorted([f"{model} 1", f"{target['triton_model']} 2"]), "the old one stays warm"
+    answer = world.ask(model)
+    assert (answer.model, answer.version) == (model, 2), "what users see of it is the model's own name"
+    back = world.promobot("rollback", model, "--env", "dev", "--now")
+    assert back.code == 0
+    assert (world.ask(model).model, world.ask(model).version) == (model, 1)
+
+
+def test_a_shadow_receives_copies_and_the_live_answer_stays(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    weak = world.register(model, "better")
+    world.merged(weak, section="shadow")
+    said = world.words("deploy", "--env", "dev")
+    assert said.out.splitlines()[0] == f"{model} 2 is on the shadow path in dev."
+    route = world.routes()["models"][model]
+    assert (route["live"]["version"], route["shadow"]["version"]) == (1, 2)
+    assert route["shadow"]["triton_model"] == f"{model}-shadow"
+    assert world.version(model) == 1
+    assert world.alias(model, "dev-shadow") == 2 and world.alias(model, "dev") == 1
+
+
+def test_green_as_a_shadow_is_not_green_for_answering(world: World) -> None:
+    model = world.model()
+    weak = world.register(model)
+    world.evidence(weak, section="shadow")
+    world.desire(model, weak.entry)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"held: {model} 1 in dev: there is no evidence that" in said.out
+    assert world.version(model) is None
+
+
+def test_an_entry_that_is_removed_goes_out_of_service(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.desire(model, None)
+    said = world.words("deploy", "--env", "dev")
+    assert (said.code, said.out.splitlines()[0]) == (0, f"{model} out of dev: it is out of service.")
+    assert world.version(model) is None
+    assert world.alias(model, "dev") is None
+    record = world.records(model)[-1]
+    assert (record.outcome, record.after) == ("succeeded", None) and model not in record.in_service.models
+    assert world.deploy().document["records"] == []
+
+
+# --- held ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_checked_is_held(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    world.desire(model, first.entry)
+    said = world.words("deploy", "--env", "dev")
+    short = first.digest.removeprefix("sha256:")[:12]
+    assert said.code == 1
+    assert said.out == (
+        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; propose it\n"
+    )
+    assert world.version(model) is None and world.records(model) == [] and world.slack(model) == []
+    assert world.quarantined(model) == []
+    assert world.reverts(model) == [], "what is only not allowed yet is not taken back"
+
+
+def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
+    model, other = world.model(), world.model()
+    late, red = world.register(model), world.register(other)
+    world.evidence(late, expires=datetime(2026, 1, 2, tzinfo=UTC))
+    world.desire(model, late.entry)
+    number = world.propose_by_hand(world.edited(other, red.entry))
+    world.check(number, "ready")
+    world.merge(number)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; run them again" in said.out
+    assert f"held: {other} 1 in dev: its checks in #{number} did not pass" in said.out
+
+
+def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.served(world.register(model, "better"))
+    world.merged(world.register(model, "best"))
+    now = datetime.now(UTC)
+    end = (now + timedelta(days=1)).replace(microsecond=0)
+    freeze = {"start": (now - timedelta(days=1)).isoformat(), "end": end.isoformat(), "reason": "Black Friday"}
+    world.configure("dev", freezes=[freeze])
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert said.out == (
+        f"held: {model} 2 → 3 in dev: nothing new goes out until {end:%Y-%m-%d %H:%M} UTC (Black Friday); "
+        "the way back stays open\n"
+    )
+    assert world.version(model) == second.version
+    assert world.reverts(model) == [], "it goes out when the freeze is over"
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+    assert world.version(model) == 1
+    world.configure("dev", freezes=[])
+
+
+# --- repairs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.kill("triton-dev-1")
+    world.restart("triton-dev-1")
+    assert world.loaded() == []
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0
+    assert said.out == f"repaired: loaded {model} 1 on triton-dev-1 again, which did not have it\n"
+    assert world.loaded() == [f"{model} 1"] and world.version(model) == 1
+    assert len(world.records(model)) == 1
+
+
+def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.restart("gateway-dev-1")
+    assert world.version(model) == 1
+    assert "nothing to do" in world.words("deploy", "--env", "dev").out
+
+
+# --- Slack --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["refused", "posted, and the answer lost"])
+def test_slack_alone_failing_is_unconfirmed_and_told_exactly_once_later(world: World, after: bool) -> None:
+    model = world.model()
+    world.merged(world.register(model))
+    world.slack_fails("chat.postMessage", times=1 if after else 1000, after=after)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 4
+    lines = said.out.splitlines()
+    assert lines[0] == f"{model} 1 in dev: everything holds but Slack; the message is in the outbox."
+    assert lines[-1] == "1 message waits in the outbox for Slack; the next deploy delivers what waits."
+    assert world.version(model) == 1, "nothing is rolled back for that"
+    (record,) = world.records(model)
+    assert record.outcome == "unconfirmed" and record.verified
+    assert [criterion.name for criterion in record.criteria if not criterion.holds] == ["slack_delivered"]
+    assert world.outbox() == [record.id]
+
+    again = world.deploy()
+    if not after:
+        assert (again.code, world.outbox()) == (4, [record.id]), "Slack is still down"
+        assert world.slack(model) == []
+        world.slack_works()
+        again = world.deploy()
+    assert (again.code, world.outbox()) == (0, [])
+    assert [message["text"] for message in world.slack(model)] == [f"✅ {model} 1 is served in dev."]
+    history = world.words("history", model, "--env", "dev")
+    assert "succeeded" in history.out and "unconfirmed" not in history.out
+    assert world.deploy().code == 0 and len(world.slack(model)) == 1
+
+
+# --- failures before the switch -----------------------------------------------------------------------------------
+
+
+def _expect_no_half_state(world: World, model: str, *, version: int, generation: int) -> None:
+    assert world.version(model) == version
+    assert world.routes()["generation"] == generation
+    assert world.loaded() == [f"{model} {version}"]
+    assert world.alias(model, "dev") == version
+    state = world.endpoints.state("dev")
+    assert list((state / "staging").iterdir()) == [] and list((state / "trash").iterdir()) == []
+
+
+@pytest.mark.parametrize("cause", ["wrong answer", "does not load", "other bytes there", "artifacts changed"])
+def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, cause: str) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    generation = world.routes()["generation"]
+    if cause == "wrong answer":
+        second = world.register(model, "unscaled")
+        said_of_it = "instead of"
+    elif cause == "does not load":
+        second = _corrupt(world.register(model, "better"))
+        said_of_it = "model.onnx cannot be opened"
+    elif cause == "other bytes there":
+        second = world.register(model, "better")
+        squatter = world.endpoints.model_repository("dev") / model / "2"
+        squatter.mkdir()
+        squatter.joinpath("model.onnx").write_bytes(b"somebody else's")
+        said_of_it = "model.onnx has other bytes"
+    else:
+        second = world.register(model, "better")
+        onnx = second.artifacts / "model.onnx"
+        onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+        said_of_it = "model.onnx is not what the package says"
+    world.merged(second)
+
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    lines = said.out.splitlines()
+    assert lines[0] == f"{model} 1 → 2 in dev failed before the switch: nothing that users see has changed."
+    assert any(line.startswith("what happened: ") and said_of_it in line for line in lines)
+    _expect_no_half_state(world, model, version=1, generation=generation)
+    record = world.records(model)[-1]
+    assert record.outcome == "failed" and said_of_it in record.problem
+    assert record.in_service.models[model].version == 1
+    (_, message) = world.slack(model)
+    assert message["text"] == f"❌ {lines[0]}"
+    assert said_of_it in str(message["blocks"]) and f"version 1 ({record.before.digest[7:19]})" in str(
+        message["blocks"]
+    )
+
+
+def test_a_triton_that_is_down_fails_the_deployment_and_blames_no_version(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    world.configure("dev", deadlines={"load_seconds": 2, "request_seconds": 2})
+    generation = world.routes()["generation"]
+    world.kill("triton-dev-1")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert "problem: triton-dev-1 does not answer: Triton triton-dev-1 (" in said.out
+    assert world.routes()["generation"] == generation
+    assert world.quarantined(model) == [] and world.reverts(model) == []
+    world.restart("triton-dev-1")
+    assert world.deploy().code == 0
+    assert world.version(model) == 2, "the next run converges"
+
+
+def test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    wrong = world.register(model, "unscaled")
+    world.merged(wrong)
+    assert world.deploy().code == 1
+    assert world.quarantined(model) == [2]
+    (revert,) = world.reverts(model)
+    assert revert["title"] == f"Revert {model} 2 in dev: back to 1"
+    assert revert["user"]["login"] == "promobot[bot]"
+    assert "Opened by the bot" in revert["body"] and " instead of " in revert["body"]
+
+    again = world.words("deploy", "--env", "dev")
+    assert again.code == 1
+    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since " in again.out
+    assert len(world.slack(model)) == 2 and len(world.records(model)) == 2
+    assert [pull["number"] for pull in world.reverts(model)] == [revert["number"]]
+    assert world.pull(revert["number"])["head"]["sha"] == revert["head"]["sha"]
+
+    world.merge(revert["number"])
+    assert first.digest in world.promotions()
+    done = world.words("deploy", "--env", "dev")
+    assert (done.code, "nothing to do" in done.out) == (0, True)
+
+
+def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> None:
+    good, bad = world.model(), world.model()
+    world.served(world.register(bad))
+    world.merged(world.register(good))
+    world.merged(_corrupt(world.register(bad, "better")))
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"{good} 1 is served in dev." in said.out
+    assert f"{bad} 1 → 2 in dev failed before the switch" in said.out
+    assert (world.version(good), world.version(bad)) == (1, 1)
+    assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
+
+
+# --- failures after the switch ------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_refuses_the_reload_has_everything_put_back(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.register(model, "better")
+    world.merged(second)
+    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN="rotated-elsewhere")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    lines = said.out.splitlines()
+    assert lines[0] == f"{model} 1 → 2 in dev failed after the switch and was put back: version 1 answers."
+    assert f"gateway {GATEWAYS[1]}" in said.out and "HTTP 401" in said.out
+    assert world.version(model) == 1
+    assert world.loaded() == [f"{model} 1"]
+    assert world.alias(model, "dev") == 1
+    assert world.quarantined(model) == [2]
+    record = world.records(model)[-1]
+    assert record.outcome == "put back" and record.in_service.models[model] == first.entry
+    (revert,) = world.reverts(model)
+    assert revert["title"] == f"Revert {model} 2 in dev: back to 1"
+    (_, message) = world.slack(model)
+    assert message["text"] == f"↩️ {lines[0]}"
+    assert revert["html_url"] in str(message["blocks"])
+
+    again = world.words("deploy", "--env", "dev")
+    assert again.code == 1 and "held: " in again.out
+    assert len(world.slack(model)) == 2 and len(world.reverts(model)) == 1
+    assert f"problem: gateway {GATEWAYS[1]}" in again.out, "it missed the reload of the way back"
+
+    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN=world.endpoints.secrets.reload)
+    assert world.deploy().code == 1, "Git still asks for it"
+    world.merge(revert["number"])
+    assert world.deploy().code == 0
+    assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n")
+    assert f"run: {first.run}" in world.promotions()
+
+
+def test_a_first_version_that_is_put_back_leaves_nothing_in_service(world: World) -> None:
+    model = world.model()
+    world.merged(world.register(model))
+    world.restart(GATEWAYS[0], PROMOBOT_RELOAD_TOKEN="rotated-elsewhere")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert said.out.splitlines()[0] == f"{model} 1 in dev failed after the switch and was put back: nothing answers."
+    assert world.version(model) is None and world.loaded() == []
+    (revert,) = world.reverts(model)
+    assert revert["title"] == f"Revert {model} 1 in dev: back to nothing"
+    world.restart(GATEWAYS[0], PROMOBOT_RELOAD_TOKEN=world.endpoints.secrets.reload)
+    world.merge(revert["number"])
+    assert model not in world.promotions()
+    assert world.deploy().code == 0
+
+
+def test_nothing_new_goes_out_past_a_gateway_that_is_down_but_the_way_back_does(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.served(world.register(model, "better"))
+    world.merged(world.register(model, "best"))
+    world.configure("dev", deadlines={"reload_seconds": 1, "request_seconds": 2})
+    world.kill(GATEWAYS[1])
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"{model} 2 → 3 in dev failed before the switch: nothing that users see has changed." in said.out
+    assert f"what happened: {GATEWAYS[1]} does not answer: " in said.out
+    assert world.ask(model).version == second.version
+    assert world.quarantined(model) == [], "no version is to blame for that"
+
+    world.desire(model, first.entry)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"{model} 2 → 1 in dev: it is in service wherever gateways answer; deploy again when all do." in said.out
+    assert world.ask(model).version == first.version
+    world.restart(GATEWAYS[1])
+    assert world.version(model) == first.version, "it starts from routes.json"
+    assert world.deploy().code == 0
+
+
+def test_a_broken_file_on_main_changes_nothing(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    text = world.promotions()
+    world.commit({"promotions/dev.yaml": text.replace("version: 1", "version: one")})
+    said = world.words("deploy", "--env", "dev")
+    assert (said.code, said.out) == (1, "")
+    assert f"promobot: promotions/dev.yaml:5: models.{model}.version: " in said.err
+    assert "Nothing was changed." in said.err
+    assert world.version(model) == 1
+
+
+def test_without_the_reload_token_nothing_is_begun(world: World) -> None:
+    model = world.model()
+    world.merged(world.register(model))
+    said = world.words("deploy", "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""})
+    assert said.code == 1
+    assert said.err.startswith(
+        "promobot: the environment variable PROMOBOT_RELOAD_TOKEN is not set; it holds the gateways' reload token\n"
+    )
+    assert f"{model}/1" not in world.published()
