@@ -28,9 +28,10 @@ def code(text: str, *, limit: int = 200) -> str:
 
 
 def _flat(text: str, limit: int) -> str:
+    flat = " ".join(text.split())
+    flat = flat if len(flat) <= limit else flat[: limit - 1] + "…"
     # Control characters and those that turn the direction of writing could make one text look like another.
-    flat = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in flat)
 
 
 def fit(parts: Sequence[str], *, limit: int = MAX_CHARACTERS) -> str:
