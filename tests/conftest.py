@@ -12,6 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.servers import mlflow_uri, triton_environment, triton_server
+
+__all__ = ["mlflow_uri", "triton_environment", "triton_server"]  # fixtures that several folders use
+
+# MLflow reads them when it is first imported, and would tell its makers of each test.
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
 # Cores are shared with servers under test: a slow example is no wrong one. No example decides by luck.
 settings.register_profile("promobot", deadline=None, derandomize=True, database=None)
 settings.load_profile("promobot")

@@ -71,7 +71,7 @@ LAYERS = {
     "bot.systems": layer(),
     "bot.systems.gateway": layer("domain errors settings", "httpx"),
     "bot.systems.git": layer("domain errors settings", "git"),
-    "bot.systems.github": layer("domain errors settings", "github requests"),
+    "bot.systems.github": layer("domain errors settings", "github requests urllib3"),
     "bot.systems.mlflow": layer("domain errors settings", "mlflow requests yaml"),
     "bot.systems.records": layer("domain errors settings"),
     "bot.systems.share": layer("domain errors settings"),

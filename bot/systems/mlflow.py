@@ -15,8 +15,6 @@ from typing import Any
 # Read before mlflow is imported, which happens below: neither telemetry nor progress bars belong in a bot.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import requests
 import yaml
@@ -28,6 +26,17 @@ from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Rejected, Unavailable
 from bot.settings import MLflow, secret
+
+# MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
+# asks for. They hold for our own requests, not for the training job that we may be called from.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    # Else a server in front of an object store sends us there, where a runner may have no way and no timeout holds.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+}
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 _NUMPY_TO_TRITON = {
     "bool": "BOOL",
@@ -62,10 +71,15 @@ class RegisteredVersion:
 
 
 class Registry:
-    """The model registry. Errors are Unavailable or Rejected."""
+    """The model registry. Errors are Unavailable or Rejected.
 
-    def __init__(self, settings: MLflow) -> None:
+    One request may take ``request_seconds``, and is tried three times. A server that keeps its artifacts elsewhere
+    fetches a whole file before it sends the first byte, so a download may stand still for ``download_seconds``.
+    """
+
+    def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 120) -> None:
         self._uri = settings.uri
+        self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
         if settings.token_env:
             os.environ["MLFLOW_TRACKING_TOKEN"] = secret(settings.token_env, purpose="MLflow's bearer token")
@@ -116,10 +130,10 @@ class Registry:
 
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
-        repository = self._artifacts(version)
         found: list[str] = []
         folders: list[str | None] = [None]
         with self._errors(f"list the artifacts of {version.model} {version.version}"):
+            repository = self._artifacts(version)
             while folders:
                 for info in repository.list_artifacts(folders.pop()):
                     if info.is_dir:
@@ -134,8 +148,11 @@ class Registry:
 
     def stream(self, version: RegisteredVersion, path: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
         """Yield the bytes of one artifact in chunks."""
-        with tempfile.TemporaryDirectory(prefix="promobot-") as folder:
-            with self._errors(f"download {path} of {version.model} {version.version}"):
+        doing = f"download {path} of {version.model} {version.version}"
+        with self._errors(doing):
+            temporary = tempfile.TemporaryDirectory(prefix="promobot-")
+        with temporary as folder:
+            with self._errors(doing, request_seconds=self._download_seconds):
                 local = Path(folder, "artifact")
                 # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
                 self._artifacts(version)._download_file(path, str(local))
@@ -147,11 +164,14 @@ class Registry:
 
     def signature(self, version: RegisteredVersion) -> Signature | None:
         """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
-        with self._errors(f"read the signature of {version.model} {version.version}"):
-            text = self.read(version, "MLmodel").decode()
-        # Read as documented in MLflow's model format; its own parser needs pandas, which a runner lacks.
-        signature = (yaml.safe_load(text) or {}).get("signature") or {}
-        inputs, outputs = (_tensors(signature.get(part)) for part in ("inputs", "outputs"))
+        text = self.read(version, "MLmodel")
+        try:
+            # Read as documented in MLflow's model format; its own parser needs pandas, which a runner lacks.
+            signature = (yaml.safe_load(text) or {}).get("signature") or {}
+            inputs, outputs = (_tensors(signature.get(part)) for part in ("inputs", "outputs"))
+        except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+            message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {error}"
+            raise Rejected(message, system=self._system) from error
         return Signature(inputs, outputs) if inputs and outputs else None
 
     def alias(self, model: str, alias: str) -> int | None:
@@ -190,9 +210,11 @@ class Registry:
         return get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
+    def _errors(self, doing: str, *, request_seconds: float | None = None) -> Iterator[None]:
+        seconds = max(1, round(request_seconds or self._request_seconds))
         try:
-            yield
+            with _environment({**_PATIENCE, _TIMEOUT: str(seconds)}):
+                yield
         except MlflowException as error:
             status = _status(error)
             message = f"could not {doing}: {error.message[:400]}"
@@ -203,8 +225,22 @@ class Registry:
             status = error.response.status_code if error.response is not None else 0
             kind = Unavailable if status >= 500 or status == 429 else Rejected
             raise kind(f"could not {doing}: HTTP {status}", system=self._system) from error
-        except requests.RequestException as error:
+        except (requests.RequestException, OSError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _status(error: MlflowException) -> int:

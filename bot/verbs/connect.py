@@ -80,7 +80,7 @@ def registry(settings: Environment) -> Registry:
     """Open the model registry."""
     from bot.systems.mlflow import Registry
 
-    return Registry(settings.mlflow)
+    return Registry(settings.mlflow, request_seconds=settings.deadlines.request_seconds)
 
 
 def slack(settings: Environment) -> SlackChannel:

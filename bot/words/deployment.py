@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
 
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
+_SLACK_CHARACTERS = 2500
+"""A section takes 3,000."""
 NOTHING_TO_SERVE = "the model is taken out of service"
 
 CRITERION_NAMES: dict[CriterionName, str] = {
@@ -221,7 +224,7 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     text = f"{sign} {verdict(record)}"
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {_mrkdwn(verdict(record))}*")]
     if record.problem:
-        blocks.append(_section(f"*What happened:* {_mrkdwn(record.problem)[:2500]}"))
+        blocks.append(_section(f"*What happened:* {_mrkdwn(record.problem)}"))
         state = f"*State:* {_mrkdwn(_state(record))}"
         step = f"\n*What to do:* <{revert_url}|merge the revert>" if revert_url else ""
         blocks.append(_section(state + step))
@@ -248,4 +251,8 @@ def _section(text: str) -> dict[str, Any]:
 
 def _mrkdwn(text: str) -> str:
     # Slack's three control characters; without them nothing becomes a link, a mention or a channel.
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    escaped = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if len(escaped) <= _SLACK_CHARACTERS:
+        return escaped
+    return re.sub(r"&[a-z]*$", "", escaped[:_SLACK_CHARACTERS]) + "…"

@@ -14,6 +14,7 @@ import pytest
 
 from bot.domain.routes import Route, RouteTable
 from bot.gateway.connection import Limits
+from bot.gateway.tritons import request_to
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import http_client, infer_body, table, target, wait_for
 from tests.gateway.stand_in import (
@@ -58,8 +59,9 @@ def test_what_is_meant_for_the_application_does_not_reach_triton(
 def test_a_name_of_triton_is_one_part_of_its_path(start_gateway: StartGateway, start_stand_in: StartStandIn) -> None:
     triton = start_stand_in()
     gateway = start_gateway(triton.url, routes=table(1, target(7, "../repository/x")))
-    gateway.infer(1.0)
-    assert [seen.path for seen in triton.infers] == ["/v2/models/..%2Frepository%2Fx/versions/7/infer"]
+    assert gateway.infer(1.0).status_code == 503, "such a table is none"
+    assert triton.infers == []
+    assert request_to(target(7, "../x?y"), b"GET", b"/ready").path == b"/v2/models/..%2Fx%3Fy/versions/7/ready"
 
 
 def test_a_triton_that_refuses_is_skipped_and_found_again(

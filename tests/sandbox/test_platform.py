@@ -17,7 +17,7 @@ from bot.errors import InvalidInput, OutsideError, Refused
 from bot.sandbox.environments import PROJECT
 from bot.sandbox.platform import Endpoints, Sandbox
 from bot.sandbox.processes import Processes
-from tests.sandbox.conftest import lives
+from tests.servers import lives
 
 LIGHT = frozenset({"slack", "triton"})
 CONTRACT = {

@@ -16,7 +16,7 @@ import pytest
 
 from bot.errors import Rejected, Unavailable
 from bot.sandbox.processes import Part, Ports, Processes
-from tests.sandbox.conftest import lives
+from tests.servers import lives
 
 SERVER = "import http.server as h, sys; h.test(h.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
 

@@ -11,7 +11,7 @@ import tritonclient.grpc as grpc
 from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 
-from tests.sandbox.conftest import RunningTriton
+from tests.servers import RunningTriton
 
 CONFIG = """
 backend: "onnxruntime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import pytest
 
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
-from tests.sandbox.conftest import running
 from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
+from tests.servers import running
 from tests.systems.stand_in import StandIn
 
 
@@ -31,19 +32,19 @@ def closed_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Server]:
-    """The sandbox's forge, which runs no workflows."""
-    server = Server(tmp_path / "forge", None)
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The sandbox's forge, which runs no workflows. One for a module: each test has branches of its own."""
+    server = Server(tmp_path_factory.mktemp("forge"), None)
     server.start()
     yield server
     server.stop()
 
 
-@pytest.fixture
-def person(forge: Server, tmp_path: Path) -> Clone:
-    """Somebody with a clone; main holds ``promotions/dev.yaml``."""
-    return with_first_commit(forge, tmp_path / "clone", {})
+@pytest.fixture(scope="module")
+def person(forge: Server, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Somebody with a clone; main holds ``promotions/dev.yaml``, which nobody changes."""
+    return with_first_commit(forge, tmp_path_factory.mktemp("person") / "clone", {})
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
         )
         with running(directory, part):
             yield RealTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{part.port}", repository)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a file system needs root: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 class Stopwatch:

@@ -12,26 +12,12 @@ import pytest
 
 from bot.errors import OutsideError, Rejected, Unavailable
 from bot.systems.git import Moved, Repository
-from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of, with_first_commit
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
 from tests.systems.conftest import Stopwatch
 from tests.systems.stand_in import StandIn, answer
 
 AUTHOR = {"author": "promobot", "email": "promobot@example.com"}
 FILE = "promotions/dev.yaml"
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all: each test has branches of its own, and nobody changes ``promotions/dev.yaml`` on main."""
-    server = Server(tmp_path_factory.mktemp("forge"), None)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def person(forge: Server, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return with_first_commit(forge, tmp_path_factory.mktemp("person") / "clone", {})
 
 
 @pytest.fixture

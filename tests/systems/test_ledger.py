@@ -144,15 +144,18 @@ def test_many_that_confirm_at_once_all_succeed(ledger: Ledger) -> None:
 # --- evidence -----------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_evidence_counts(ledger: Ledger, store: RecordStore) -> None:
-    assert ledger.evidence("churn", entry(7).digest) is None
+def test_the_newest_evidence_for_its_own_path_counts(ledger: Ledger, store: RecordStore) -> None:
+    digest = entry(7).digest
+    assert ledger.evidence("churn", digest, "models") is None
     later = evidence(NOW + timedelta(seconds=1), problems=("head moved",))
-    for one in (later, evidence(NOW), evidence(NOW - timedelta(days=400))):
+    for_shadow = evidence(NOW + timedelta(seconds=2)).model_copy(update={"section": "shadow"})
+    for one in (later, evidence(NOW), evidence(NOW - timedelta(days=400)), for_shadow):
         ledger.add_evidence(one)
-    assert ledger.evidence("churn", entry(7).digest) == later
-    assert ledger.evidence("churn", entry(8).digest) is None
-    assert ledger.evidence("fraud", entry(7).digest) is None
-    assert Ledger(store, "prod").evidence("churn", entry(7).digest) is None
+    assert ledger.evidence("churn", digest, "models") == later
+    assert ledger.evidence("churn", digest, "shadow") == for_shadow
+    assert ledger.evidence("churn", entry(8).digest, "models") is None
+    assert ledger.evidence("fraud", digest, "models") is None
+    assert Ledger(store, "prod").evidence("churn", digest, "models") is None
 
 
 def test_check_runs_of_one_head_are_read_together(ledger: Ledger) -> None:
@@ -202,7 +205,7 @@ def test_a_record_that_cannot_be_read_is_rejected_by_its_key(store: RecordStore,
         ("deployments/dev/1.json", ledger.deployments),
         ("quarantine/dev/1.json", ledger.quarantined),
         ("checks/dev/pr-1/abc/1.json", lambda: ledger.check_runs("pr-1/abc")),
-        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", entry(7).digest)),
+        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", entry(7).digest, "models")),
     ):
         store.put(key, text)
         with pytest.raises(Rejected, match=key):

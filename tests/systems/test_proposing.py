@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,31 +20,41 @@ from bot.verbs.proposing import Edit, Proposed, open_proposal, proposal_branch, 
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 
 ROOT = Path(__file__).parents[2]
-FILE = "promotions/dev.yaml"
-BRANCH = proposal_branch("dev", "churn")
 
 
 def entry(version: int) -> Entry:
     return Entry(version=version, digest=f"sha256:{version:064x}", run=f"run{version}")
 
 
-def text_of(**versions: int) -> str:
-    entries = {model: entry(version) for model, version in versions.items()}
-    return "environment: dev\nmodels:\n" + "".join(
-        f"  {model}:\n    version: {e.version}\n    digest: {e.digest}\n    run: {e.run}\n"
-        for model, e in entries.items()
-    )
-
-
 class Bot:
-    """What proposes, as the verbs do: each time with a fresh look at the server."""
+    """What proposes for one environment, as the verbs do: each time with a fresh look at the server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, environment: str) -> None:
+        self.server, self.environment = server, environment
+        self.file, self.branch = f"promotions/{environment}.yaml", self.branch_of("churn")
         # Where the forge is, and nothing else of the file, matters here.
         shipped = environment_files.load(ROOT, "dev")
         github = GitHub(repository=REPOSITORY, server_url=server.url, api_url=f"{server.url}/api/v3")
-        self.settings: Environment = shipped.model_copy(update={"github": github})
+        self.settings: Environment = shipped.model_copy(update={"github": github, "environment": environment})
         self.github = self.with_github(GitHubRepository)
+
+    def branch_of(self, model: str) -> str:
+        return proposal_branch(self.environment, model)
+
+    def text_of(self, **versions: int) -> str:
+        entries = {model: entry(version) for model, version in versions.items()}
+        return f"environment: {self.environment}\nmodels:\n" + "".join(
+            f"  {model}:\n    version: {e.version}\n    digest: {e.digest}\n    run: {e.run}\n"
+            for model, e in entries.items()
+        )
+
+    def open_pulls(self) -> list[tuple[str, str]]:
+        """The branch and the title of each open pull request for this environment."""
+        pulls = [pull for pull in self.server.forge.store.pulls() if pull.state == "open"]
+        return sorted((pull.head, pull.title) for pull in pulls if f"/{self.environment}/" in pull.head)
+
+    def said_on(self, branch: str) -> str:
+        return self.server.forge.git.file(branch, self.file).decode()
 
     def with_github(self, kind: type[GitHubRepository]) -> GitHubRepository:
         return kind(self.settings.github, token="bot-token", request_seconds=10)
@@ -63,7 +74,7 @@ class Bot:
                 opened,
                 github or self.github,
                 edits=[Edit("models", model, entry(version))],
-                branch=proposal_branch("dev", model),
+                branch=self.branch_of(model),
                 **{"title": f"{model} {version}", "body": f"Serve {version}.", **words},
             )
 
@@ -73,23 +84,25 @@ class Bot:
         return made.action, made.pull_request
 
 
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
 def bot(forge: Server, person: Clone) -> Bot:
-    return Bot(forge)
+    return Bot(forge, f"env-{next(_numbers)}")
 
 
-def open_pulls(forge: Server) -> list[tuple[str, str]]:
-    """The branch and the title of each open pull request."""
-    return sorted((pull.head, pull.title) for pull in forge.forge.store.pulls() if pull.state == "open")
-
-
-def said_on(forge: Server, branch: str) -> str:
-    return forge.forge.git.file(branch, FILE).decode()
+def push(person: Clone, message: str, files: dict[str, str]) -> None:
+    """Let somebody change files on main."""
+    person.git("checkout", "--quiet", "main")
+    person.git("pull", "--quiet", "origin", "main")
+    person.commit(message, files)
+    person.git("push", "--quiet", "origin", "main")
 
 
 def served(bot: Bot) -> dict[str, Entry]:
     with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
-        return read_desired(repository, "dev", repository.head()).models
+        return read_desired(repository, bot.environment, repository.head()).models
 
 
 def is_one_clean_commit_on_main(forge: Server, number: int) -> bool:
@@ -106,9 +119,9 @@ def merge(forge: Server, number: int) -> None:
 
 def test_opened_then_unchanged_then_updated(forge: Server, bot: Bot) -> None:
     action, first = bot.proposed(7)
-    assert (action, first.branch, first.title, first.body) == ("opened", BRANCH, "churn 7", "Serve 7.")
+    assert (action, first.branch, first.title, first.body) == ("opened", bot.branch, "churn 7", "Serve 7.")
     assert is_one_clean_commit_on_main(forge, first.number)
-    assert f"version: 7\n    digest: {entry(7).digest}" in said_on(forge, BRANCH)
+    assert f"version: 7\n    digest: {entry(7).digest}" in bot.said_on(bot.branch)
 
     action, same = bot.proposed(7)
     assert (action, same) == ("unchanged", first), "a push would only start the checks again"
@@ -116,9 +129,9 @@ def test_opened_then_unchanged_then_updated(forge: Server, bot: Bot) -> None:
     action, newer = bot.proposed(8)
     assert (action, newer.number, newer.title, newer.body) == ("updated", first.number, "churn 8", "Serve 8.")
     assert forge.forge.pull(first.number).head_sha not in ("", first.head)
-    assert "version: 8" in said_on(forge, BRANCH) and "version: 7" not in said_on(forge, BRANCH)
+    assert "version: 8" in bot.said_on(bot.branch) and "version: 7" not in bot.said_on(bot.branch)
     assert is_one_clean_commit_on_main(forge, first.number)
-    assert open_pulls(forge) == [(BRANCH, "churn 8")]
+    assert bot.open_pulls() == [(bot.branch, "churn 8")]
 
 
 def test_other_words_for_the_same_edit_are_no_new_commit(bot: Bot) -> None:
@@ -131,13 +144,12 @@ def test_what_main_says_already_is_not_proposed(forge: Server, bot: Bot) -> None
     _, first = bot.proposed(7)
     merge(forge, first.number)
     assert bot.propose(7) is None
-    assert open_pulls(forge) == []
+    assert bot.open_pulls() == []
 
 
 def test_main_moves_in_another_file(forge: Server, bot: Bot, person: Clone) -> None:
     _, first = bot.proposed(7)
-    person.commit("Other", {"README.md": "hello\n"})
-    person.git("push", "--quiet", "origin", "main")
+    push(person, "Other", {"README.md": "hello\n"})
     assert bot.proposed(7) == ("unchanged", first)
 
 
@@ -145,21 +157,20 @@ def test_the_first_two_models_of_an_environment(forge: Server, bot: Bot) -> None
     """Both edit the line ``models: {}``, so the second conflicts as soon as the first is merged."""
     _, churn = bot.proposed(7)
     _, fraud = bot.proposed(3, model="fraud")
-    assert open_pulls(forge) == [("promobot/dev/churn", "churn 7"), ("promobot/dev/fraud", "fraud 3")]
+    assert bot.open_pulls() == [(bot.branch, "churn 7"), (bot.branch_of("fraud"), "fraud 3")]
     merge(forge, fraud.number)
 
     action, again = bot.proposed(7)
 
     assert (action, again.number) == ("updated", churn.number)
     assert is_one_clean_commit_on_main(forge, churn.number)
-    assert "fraud" in said_on(forge, BRANCH)
+    assert "fraud" in bot.said_on(bot.branch)
     merge(forge, churn.number)
     assert served(bot) == {"churn": entry(7), "fraud": entry(3)}
 
 
 def test_a_neighbour_is_merged(forge: Server, bot: Bot, person: Clone) -> None:
-    person.commit("Both are served", {FILE: text_of(churn=1, fraud=2)})
-    person.git("push", "--quiet", "origin", "main")
+    push(person, "Both are served", {bot.file: bot.text_of(churn=1, fraud=2)})
     pulls = {model: bot.proposed(10, model=model)[1].number for model in ("churn", "fraud")}
     merge(forge, pulls["fraud"])
     assert forge.forge.is_mergeable(forge.forge.pull(pulls["churn"])), "neighbours merge in either order"
@@ -173,9 +184,7 @@ def test_a_neighbour_is_merged(forge: Server, bot: Bot, person: Clone) -> None:
 
 def test_main_comes_to_conflict_with_the_proposal(forge: Server, bot: Bot, person: Clone) -> None:
     _, first = bot.proposed(8)
-    person.git("pull", "--quiet", "origin", "main")
-    person.commit("By hand", {FILE: text_of(churn=1, fraud=1)})
-    person.git("push", "--quiet", "origin", "main")
+    push(person, "By hand", {bot.file: bot.text_of(churn=1, fraud=1)})
     assert not forge.forge.is_mergeable(forge.forge.pull(first.number))
 
     action, again = bot.proposed(8)
@@ -186,16 +195,16 @@ def test_main_comes_to_conflict_with_the_proposal(forge: Server, bot: Bot, perso
 
 def test_somebody_pushed_to_our_branch(forge: Server, bot: Bot, person: Clone) -> None:
     _, first = bot.proposed(7)
-    person.git("fetch", "--quiet", "origin", BRANCH)
+    person.git("fetch", "--quiet", "origin", bot.branch)
     person.git("checkout", "--quiet", "-B", "theirs", "FETCH_HEAD")
     person.commit("Something else in it", {"bot/evil.py": "import os\n"})
-    person.git("push", "--quiet", "origin", f"HEAD:refs/heads/{BRANCH}")
+    person.git("push", "--quiet", "origin", f"HEAD:refs/heads/{bot.branch}")
 
     action, again = bot.proposed(7)
 
     assert (action, again.number) == ("updated", first.number)
     assert is_one_clean_commit_on_main(forge, first.number)
-    assert [file.path for file in forge.forge.pull_files(forge.forge.pull(first.number))] == [FILE]
+    assert [file.path for file in forge.forge.pull_files(forge.forge.pull(first.number))] == [bot.file]
 
 
 def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bot: Bot) -> None:
@@ -207,17 +216,21 @@ def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bo
 
     assert action == "opened" and second.number != first.number
     assert is_one_clean_commit_on_main(forge, second.number)
-    assert open_pulls(forge) == [(BRANCH, "churn 7")]
+    assert bot.open_pulls() == [(bot.branch, "churn 7")]
 
 
-def test_an_environment_without_a_file_gets_one(forge: Server, bot: Bot, person: Clone) -> None:
-    person.git("rm", "--quiet", FILE)
-    person.commit("Nothing is served yet", {})
-    person.git("push", "--quiet", "origin", "main")
-    action, pull = bot.proposed(7)
-    assert action == "opened"
-    assert said_on(forge, BRANCH).startswith("environment: dev\nmodels:\n  churn:\n")
+def test_an_environment_without_a_file_gets_one_and_one_that_serves_nothing_keeps_its_lines(
+    bot: Bot, forge: Server, person: Clone
+) -> None:
+    _, pull = bot.proposed(7)
+    assert bot.said_on(bot.branch).startswith(f"environment: {bot.environment}\nmodels:\n  churn:\n")
+
+    text = f"# Ours.\nenvironment: {bot.environment}\nmodels: {{}}  # nothing yet\nshadow: {{}}\n"
+    push(person, "Nothing is served yet", {bot.file: text})
+    assert not forge.forge.is_mergeable(forge.forge.pull(pull.number))
+    assert bot.proposed(7)[0] == "updated"
     assert is_one_clean_commit_on_main(forge, pull.number)
+    assert bot.said_on(bot.branch).startswith(f"# Ours.\nenvironment: {bot.environment}\nmodels:  # nothing yet\n")
 
 
 def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: Bot) -> None:
@@ -227,10 +240,10 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
         shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
         edits = [Edit("models", "churn", None), Edit("shadow", "churn", shadow)]
         made = put_proposal(
-            bot.settings, repository, bot.github, edits=edits, branch=BRANCH, title="Swap", body="Both."
+            bot.settings, repository, bot.github, edits=edits, branch=bot.branch, title="Swap", body="Both."
         )
         assert made is not None and made.action == "opened"
-        desired = read_desired(repository, "dev", repository.fetch(f"refs/heads/{BRANCH}"))
+        desired = read_desired(repository, bot.environment, repository.fetch(f"refs/heads/{bot.branch}"))
     assert (desired.models, desired.shadow) == ({}, {"churn": shadow})
 
 
@@ -249,8 +262,8 @@ def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, b
 
     assert Slow.faster is not None
     assert (action, pull.number) == ("updated", Slow.faster.number)
-    assert open_pulls(forge) == [(BRANCH, "churn 7")]
-    assert "version: 7" in said_on(forge, BRANCH)
+    assert bot.open_pulls() == [(bot.branch, "churn 7")]
+    assert "version: 7" in bot.said_on(bot.branch)
     assert is_one_clean_commit_on_main(forge, pull.number)
 
 
@@ -269,11 +282,11 @@ def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> N
             git.set_ref(f"refs/heads/{branch}", theirs)
             super().push(commit, branch, expected=expected)
 
-    with pytest.raises(Unavailable, match=rf"{BRANCH} moved \d times") as failure:
+    with pytest.raises(Unavailable, match=rf"{bot.branch} moved \d times") as failure:
         bot.propose(7, repository=AlwaysSlower)
     assert "run the command again" in failure.value.next_step
     assert 1 < AlwaysSlower.times < 10
-    assert open_pulls(forge) == []
+    assert bot.open_pulls() == []
 
 
 def test_somebody_opens_it_between_our_look_and_our_request(forge: Server, bot: Bot) -> None:
@@ -291,14 +304,14 @@ def test_somebody_opens_it_between_our_look_and_our_request(forge: Server, bot: 
 
     assert Slow.faster is not None
     assert (action, pull.number) == ("updated", Slow.faster.number)
-    assert open_pulls(forge) == [(BRANCH, "churn 7")]
-    assert "version: 7" in said_on(forge, BRANCH), "what the title says is what the branch does"
+    assert bot.open_pulls() == [(bot.branch, "churn 7")]
+    assert "version: 7" in bot.said_on(bot.branch), "what the title says is what the branch does"
 
 
 def test_what_github_will_not_open_is_its_own_answer(forge: Server, bot: Bot) -> None:
     with pytest.raises(Rejected, match="HTTP 422"):
         bot.propose(7, title=" ")
-    assert open_pulls(forge) == []
+    assert bot.open_pulls() == []
 
 
 def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: Bot) -> None:
@@ -308,7 +321,7 @@ def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: 
     def propose(version: int) -> None:
         ready.wait(20)
         try:
-            ended.append(Bot(forge).proposed(version)[0])
+            ended.append(Bot(forge, bot.environment).proposed(version)[0])
         except Unavailable:  # it was slower five times
             ended.append("gave up")
 
@@ -319,13 +332,13 @@ def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: 
         thread.join(90)
 
     assert len(ended) == 3 and set(ended) <= {"opened", "updated", "gave up"} and "opened" in ended
-    assert [branch for branch, _ in open_pulls(forge)] == [BRANCH]
-    number = next(pull.number for pull in forge.forge.store.pulls())
+    assert [branch for branch, _ in bot.open_pulls()] == [bot.branch]
+    number = next(pull.number for pull in forge.forge.store.pulls() if pull.head == bot.branch)
     assert is_one_clean_commit_on_main(forge, number)
 
 
 def test_a_pull_request_from_a_longer_name_is_another(forge: Server, bot: Bot) -> None:
     _, longer = bot.proposed(1, model="churn-2")
-    assert open_proposal(bot.github, BRANCH) is None
+    assert open_proposal(bot.github, bot.branch) is None
     action, ours = bot.proposed(7)
     assert action == "opened" and ours.number != longer.number

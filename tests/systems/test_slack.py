@@ -15,7 +15,7 @@ from bot.errors import Rejected, Unavailable
 from bot.sandbox.processes import Part, Ports
 from bot.settings import Slack
 from bot.systems.slack import SlackChannel
-from tests.sandbox.conftest import running
+from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.stand_in import Seen, StandIn, answer
 

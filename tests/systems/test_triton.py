@@ -18,7 +18,7 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
-from tests.sandbox.conftest import running
+from tests.servers import running
 from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import StandIn
 
@@ -49,7 +49,7 @@ def server(real: RealTriton) -> Iterator[TritonServer]:
 @pytest.fixture
 def hanging(stand_in: StandIn) -> Iterator[TritonServer]:
     """A server that takes the connection, and nothing more."""
-    opened = TritonServer(Triton(name="stuck", grpc=f"127.0.0.1:{stand_in.port}"), request_seconds=0.5)
+    opened = TritonServer(Triton(name="stuck", grpc=f"127.0.0.1:{stand_in.port}"), request_seconds=0.3)
     yield opened
     opened.close()
 
@@ -277,10 +277,10 @@ CALLS: dict[str, Callable[[TritonServer], object]] = {
     "ready": lambda server: server.ready(),
     "version": lambda server: server.version(),
     "index": lambda server: server.index(),
-    "load": lambda server: server.load("m", timeout_seconds=0.5),
+    "load": lambda server: server.load("m", timeout_seconds=0.3),
     "unload": lambda server: server.unload("m"),
-    "wait_ready": lambda server: server.wait_ready([("m", 1)], timeout_seconds=0.5),
-    "wait_gone": lambda server: server.wait_gone("m", timeout_seconds=0.5),
+    "wait_ready": lambda server: server.wait_ready([("m", 1)], timeout_seconds=0.3),
+    "wait_gone": lambda server: server.wait_gone("m", timeout_seconds=0.3),
     "signature": lambda server: server.signature("m", 1),
     "infer": lambda server: server.infer("m", 1, [rows(1, 2)], outputs=["Y"]),
 }

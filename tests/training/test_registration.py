@@ -14,11 +14,10 @@ import pytest
 
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
+from bot.sandbox.processes import Ports
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
 from bot.training import Registration, register
 from bot.training.package import hash_file
-
-from .conftest import free_port
 
 NAMES = (f"model-{number}" for number in count(1))
 
@@ -216,7 +215,7 @@ def test_an_mlflow_that_is_away_is_worth_trying_again(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Unavailable, match="MLflow: "):
-        register(package, model=model, metrics={}, tracking_uri=f"http://127.0.0.1:{free_port()}")
+        register(package, model=model, metrics={}, tracking_uri=f"http://127.0.0.1:{Ports().take()}")
 
 
 def test_a_recipe_is_registered_with_what_was_measured(client: Any, mlflow_uri: str, model: str) -> None:

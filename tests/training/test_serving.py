@@ -15,8 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
 from bot.sandbox.reference import RECIPES, train
 from bot.training import build_package
-
-from .conftest import Triton
+from tests.servers import RunningTriton as Triton
 
 VERSION = 7
 

@@ -12,7 +12,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from bot.sandbox.processes import Part, Ports, Processes
-from tests.sandbox.conftest import running
+from tests.servers import running
 
 TOKEN = "xoxb-test"
 CHANNEL = "C0RELEASES"

@@ -1,4 +1,4 @@
-"""Real parts of the platform, each started at most once for all tests of this folder."""
+"""Real parts of the platform, each started at most once for all tests."""
 
 from __future__ import annotations
 

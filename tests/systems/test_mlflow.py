@@ -1,0 +1,474 @@
+"""The MLflow adapter: against a real server, and against a stand-in for what it cannot be brought to do."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from bot.domain.package import PACKAGE_FILE
+from bot.domain.signature import Signature, TensorSpec
+from bot.errors import Rejected, Unavailable
+from bot.sandbox import mlflow
+from bot.sandbox.processes import Ports
+from bot.settings import MLflow
+from bot.systems import mlflow as adapter
+from bot.systems.mlflow import RegisteredVersion, Registry
+from tests.servers import running
+from tests.systems.conftest import Stopwatch
+from tests.systems.packages import Contents, flat
+from tests.systems.stand_in import Seen, StandIn, answer
+from tests.systems.test_share import share_at
+
+MODEL = Contents({"model.onnx": b"the model", "weights/part.data": b"0123456789" * 300_000, "empty.txt": b""})
+SIGNATURE = """
+signature:
+  inputs: '[{"name": "X", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 30]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]'
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running MLflow; ``database`` is its SQLite file, ``artifacts`` the folder behind its proxy."""
+
+    uri: str
+    database: Path
+    artifacts: Path
+
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def register(
+        self, files: Mapping[str, bytes], folder: Path, *, model: str, source: str = ""
+    ) -> RegisteredVersion:
+        """Log the files to a run of their own and register them, as any training code may do."""
+        client = self.client()
+        run = client.create_run("0", tags={"mlflow.source.git.commit": "c0ffee"})
+        client.log_metric(run.info.run_id, "accuracy", 0.947)
+        client.log_param(run.info.run_id, "depth", "7")
+        for path, content in files.items():
+            file = folder / "logged" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        client.log_artifacts(run.info.run_id, str(folder / "logged"), "model")
+        if not client.search_registered_models(f"name = '{model}'"):
+            client.create_registered_model(model)
+        place = source.replace("RUN", run.info.run_id) or f"{run.info.artifact_uri}/model"
+        made = client.create_model_version(model, place, run.info.run_id, tags={"promobot.digest": "sha256:1"})
+        return Registry(MLflow(uri=self.uri)).version(model, int(made.version))
+
+    def set_status(self, version: RegisteredVersion, status: str, message: str = "") -> None:
+        """Put a version into a state that the open-source server never shows by itself."""
+        with sqlite3.connect(self.database, timeout=20) as connection:
+            changed = connection.execute(
+                "UPDATE model_versions SET status = ?, status_message = ? WHERE name = ? AND version = ?",
+                (status, message, version.model, version.version),
+            )
+            assert changed.rowcount == 1
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("mlflow")
+    with Ports() as ports:
+        part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
+        with running(directory, part):
+            data = directory / "data"
+            yield Server(f"http://127.0.0.1:{part.port}", data / "mlflow.db", data / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def registry(server: Server) -> Registry:
+    return Registry(MLflow(uri=server.uri))
+
+
+@pytest.fixture(scope="session")
+def churn(server: Server, tmp_path_factory: pytest.TempPathFactory) -> RegisteredVersion:
+    """A whole package, beside what MLflow itself writes. Nobody changes it."""
+    files = {
+        **MODEL.files,
+        PACKAGE_FILE: MODEL.package.to_json().encode(),
+        "MLmodel": SIGNATURE.encode(),
+        "conda.yaml": b"",
+    }
+    return server.register(files, tmp_path_factory.mktemp("churn"), model="churn")
+
+
+@pytest.fixture
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go during the test; it must be empty afterwards."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+# --- a server that is well ----------------------------------------------------------------------------------------
+
+
+def test_a_version_with_what_its_run_logged(server: Server, registry: Registry, churn: RegisteredVersion) -> None:
+    found = registry.version("churn", churn.version)
+    assert (found.model, found.version, found.status) == ("churn", 1, "READY")
+    assert (dict(found.metrics), dict(found.params)) == ({"accuracy": 0.947}, {"depth": "7"})
+    assert found.commit == "c0ffee" and found.tags["promobot.digest"] == "sha256:1"
+    assert found.source.endswith("/model") and found.run in found.source
+    assert found.url == f"{server.uri}/#/models/churn/versions/1"
+    assert registry.ping() == "answers"
+
+
+def test_the_package_and_its_files(registry: Registry, churn: RegisteredVersion) -> None:
+    assert registry.package(churn) == MODEL.package
+    assert registry.files(churn) == sorted([*MODEL.files, PACKAGE_FILE])
+
+
+def test_every_file_in_chunks_and_whole(registry: Registry, churn: RegisteredVersion, downloads: Path) -> None:
+    for path, content in MODEL.files.items():
+        assert flat(registry.stream(churn, path)) == content
+        assert registry.read(churn, path) == content
+    sizes = [len(chunk) for chunk in registry.stream(churn, "weights/part.data", chunk_bytes=2**20)]
+    assert sizes == [2**20, 2**20, 3_000_000 - 2 * 2**20]
+    assert list(downloads.iterdir()) == []
+
+
+def test_a_reader_that_stops_early_leaves_nothing(
+    registry: Registry, churn: RegisteredVersion, downloads: Path
+) -> None:
+    chunks = registry.stream(churn, "weights/part.data", chunk_bytes=10)
+    assert next(iter(chunks)) == b"0123456789"
+    chunks.close()  # type: ignore[attr-defined]
+    assert list(downloads.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["runs:/RUN/model", ""])
+def test_the_ways_in_which_a_version_names_its_source(
+    server: Server, registry: Registry, tmp_path: Path, source: str
+) -> None:
+    files = {"a.txt": b"a", "b/c.txt": b"c"}
+    version = server.register(files, tmp_path, model="sources", source=source)
+    copy = server.client().copy_model_version(f"models:/sources/{version.version}", "sources-copy")
+    copied = registry.version("sources-copy", int(copy.version))
+    for one in (version, copied, replace(version, source=f"models:/sources/{version.version}")):
+        assert registry.files(one) == ["a.txt", "b/c.txt"]
+        assert registry.read(one, "b/c.txt") == b"c"
+
+
+def test_the_signature(server: Server, registry: Registry, churn: RegisteredVersion, tmp_path: Path) -> None:
+    assert registry.signature(churn) == Signature(
+        (TensorSpec("X", "FP32", (-1, 30)),), (TensorSpec("", "INT64", (-1,)),)
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "flavors: {}",
+        "signature: null",
+        "signature: {inputs: '[]', outputs: '[]'}",
+        """signature: {inputs: '[{"type": "double", "name": "a"}]', outputs: '[{"type": "long"}]'}""",
+    ],
+)
+def test_no_signature_and_one_of_columns_are_none(
+    server: Server, registry: Registry, tmp_path: Path, text: str
+) -> None:
+    version = server.register({"MLmodel": text.encode()}, tmp_path, model="signatures")
+    assert registry.signature(version) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[1]",
+        b"\xff",
+        b"signature: {inputs: '{'}",
+        b"signature: 1",
+        b"""signature: {inputs: '[{"type": "tensor"}]'}""",
+    ],
+)
+def test_a_signature_that_cannot_be_read_is_rejected(
+    server: Server, registry: Registry, tmp_path: Path, text: bytes
+) -> None:
+    version = server.register({"MLmodel": text}, tmp_path, model="signatures")
+    with pytest.raises(Rejected, match="MLmodel of signatures"):
+        registry.signature(version)
+
+
+def test_aliases(server: Server, registry: Registry, tmp_path: Path) -> None:
+    for _ in range(2):
+        server.register({"a.txt": b"a"}, tmp_path, model="aliased")
+    assert registry.alias("aliased", "dev") is None
+    assert registry.alias("nobody", "dev") is None
+    registry.set_alias("aliased", "dev", 1)
+    registry.set_alias("aliased", "prod", 1)
+    registry.set_alias("aliased", "dev", 2)
+    registry.set_alias("aliased", "dev", 2)
+    assert (registry.alias("aliased", "dev"), registry.alias("aliased", "prod")) == (2, 1)
+    registry.set_alias("aliased", "dev", None)
+    registry.set_alias("aliased", "dev", None)
+    assert (registry.alias("aliased", "dev"), registry.alias("aliased", "prod")) == (None, 1)
+    with pytest.raises(Rejected, match="set the alias dev of aliased"):
+        registry.set_alias("aliased", "dev", 99)
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+
+def test_a_version_that_becomes_ready_while_it_is_waited_for(
+    server: Server, registry: Registry, tmp_path: Path, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    version = server.register({"a.txt": b"a"}, tmp_path, model="waited")
+    server.set_status(version, "PENDING_REGISTRATION")
+    threading.Timer(0.7, server.set_status, (version, "READY")).start()
+    took = stopwatch()
+    assert registry.wait_ready("waited", version.version, timeout_seconds=30).status == "READY"
+    assert 0.6 < took.seconds < 10
+
+
+def test_a_version_that_stays_pending_is_returned_at_the_deadline(
+    server: Server, registry: Registry, tmp_path: Path, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    version = server.register({"a.txt": b"a"}, tmp_path, model="waited")
+    server.set_status(version, "PENDING_REGISTRATION", "copying")
+    took = stopwatch()
+    found = registry.wait_ready("waited", version.version, timeout_seconds=1)
+    assert (found.status, found.status_message) == ("PENDING_REGISTRATION", "copying")
+    assert 0.9 < took.seconds < 5
+
+
+def test_a_registration_that_failed_ends_the_wait_at_once(
+    server: Server, registry: Registry, tmp_path: Path, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    version = server.register({"a.txt": b"a"}, tmp_path, model="waited")
+    server.set_status(version, "FAILED_REGISTRATION", "no space")
+    took = stopwatch()
+    found = registry.wait_ready("waited", version.version, timeout_seconds=60)
+    assert (found.status, found.status_message) == ("FAILED_REGISTRATION", "no space")
+    assert took.seconds < 5
+
+
+# --- what is not as it should be -----------------------------------------------------------------------------------
+
+
+def test_what_is_not_there_is_rejected(registry: Registry, churn: RegisteredVersion) -> None:
+    with pytest.raises(Rejected, match="could not read churn 4711"):
+        registry.version("churn", 4711)
+    with pytest.raises(Rejected, match="could not read nobody 1"):
+        registry.wait_ready("nobody", 1, timeout_seconds=30)
+    with pytest.raises(Rejected, match=r"nothing\.txt of churn 1"):
+        registry.read(churn, "nothing.txt")
+
+
+def test_a_version_without_a_package_is_rejected(server: Server, registry: Registry, tmp_path: Path) -> None:
+    version = server.register({"a.txt": b"a"}, tmp_path, model="unpacked")
+    with pytest.raises(Rejected, match=r"package\.json of unpacked 1"):
+        registry.package(version)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"format": 1, "digest": "sha256:0", "files": []}'])
+def test_a_package_that_cannot_be_read_is_rejected(
+    server: Server, registry: Registry, tmp_path: Path, text: bytes
+) -> None:
+    version = server.register({PACKAGE_FILE: text}, tmp_path, model="unpacked")
+    with pytest.raises(Rejected, match=r"package\.json of unpacked") as failure:
+        registry.package(version)
+    assert "bot.training.register" in failure.value.next_step
+
+
+def test_a_version_whose_run_is_gone_from_the_store(server: Server, registry: Registry, tmp_path: Path) -> None:
+    version = server.register({"a.txt": b"a"}, tmp_path, model="orphan")
+    orphan = replace(version, source=f"runs:/{'0' * 32}/model")
+    for act in (lambda: registry.files(orphan), lambda: registry.read(orphan, "a.txt")):
+        with pytest.raises(Rejected, match="of orphan 1"):
+            act()
+
+
+@pytest.mark.parametrize("source", ["nonsense://x/y", "models:/nobody/1", "models:/orphan/4711"])
+def test_a_source_that_leads_nowhere_is_rejected(registry: Registry, source: str) -> None:
+    version = RegisteredVersion("nobody", 1, "READY", "", "", source, {}, {}, {}, "")
+    for act in (lambda: registry.files(version), lambda: registry.read(version, "a.txt")):
+        with pytest.raises(Rejected, match="of nobody 1"):
+            act()
+
+
+def test_an_artifact_that_was_changed_after_it_was_registered_is_not_published(
+    server: Server, registry: Registry, tmp_path: Path
+) -> None:
+    """MLflow lets anybody overwrite the artifacts of a version, and nothing changes on the version."""
+    files = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode()}
+    version = server.register(files, tmp_path, model="changed")
+    other = tmp_path / "other" / "model.onnx"
+    other.parent.mkdir()
+    other.write_bytes(b"THE MODEL")
+    server.client().log_artifact(version.run, str(other), "model")
+    assert registry.version("changed", version.version).status == "READY"
+
+    share = share_at(tmp_path / "share")
+    with pytest.raises(Rejected, match=r"model\.onnx is not what the package says") as failure:
+        share.publish(
+            registry.package(version), lambda path: registry.stream(version, path), triton_model="changed", version=1
+        )
+    assert "changed the artifact after it was registered" in failure.value.next_step
+    assert share.versions("changed") == []
+
+
+# --- a server that is not well -------------------------------------------------------------------------------------
+
+OF_A_STAND_IN = RegisteredVersion(
+    "churn", 1, "READY", "", "", "mlflow-artifacts:/1/run/artifacts/model", {}, {}, {}, ""
+)
+CALLS: dict[str, Callable[[Registry], object]] = {
+    "version": lambda registry: registry.version("churn", 1),
+    "wait_ready": lambda registry: registry.wait_ready("churn", 1, timeout_seconds=1),
+    "package": lambda registry: registry.package(OF_A_STAND_IN),
+    "files": lambda registry: registry.files(OF_A_STAND_IN),
+    "read": lambda registry: registry.read(OF_A_STAND_IN, "a.txt"),
+    "signature": lambda registry: registry.signature(OF_A_STAND_IN),
+    "alias": lambda registry: registry.alias("churn", "dev"),
+    "set_alias": lambda registry: registry.set_alias("churn", "dev", 1),
+    "ping": lambda registry: registry.ping(),
+}
+
+
+def at_once(registry: Registry, *calls: str) -> list[BaseException | None]:
+    """Make the calls one after the other and return what each raised."""
+    raised: list[BaseException | None] = []
+    for call in calls:
+        try:
+            CALLS[call](registry)
+            raised.append(None)
+        except Exception as error:  # noqa: BLE001 - the test looks at each
+            raised.append(error)
+    return raised
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between tries, for tests that are about what is said in the end."""
+    monkeypatch.setitem(adapter._PATIENCE, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+
+
+def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, downloads: Path) -> None:
+    gone = Registry(MLflow(uri=f"http://127.0.0.1:{closed_port}"), request_seconds=1)
+    raised = at_once(gone, *CALLS)
+    assert [type(error) for error in raised] == [Unavailable] * len(CALLS)
+    assert f"MLflow (http://127.0.0.1:{closed_port}): could not read churn 1: " in str(raised[0])
+    assert list(downloads.iterdir()) == []
+
+
+def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn, stopwatch: Callable[[], Stopwatch]) -> None:
+    stuck = Registry(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=1)
+    took = stopwatch()
+    with pytest.raises(Unavailable, match=r"timeout|timed out"):
+        stuck.version("churn", 1)
+    assert took.seconds < 10
+    assert 1 < len(stand_in.seen) < 5
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_fault_is_unavailable_from_every_call(stand_in: StandIn, quick: None, status: int) -> None:
+    stand_in.answers(status, b"<html>sorry</html>")
+    faulty = Registry(MLflow(uri=stand_in.url), request_seconds=1)
+    assert [type(error) for error in at_once(faulty, *CALLS)] == [Unavailable] * len(CALLS)
+
+
+def test_a_fault_in_mlflows_own_words_is_unavailable(stand_in: StandIn, quick: None) -> None:
+    stand_in.answers(500, {"error_code": "INTERNAL_ERROR", "message": "database is locked"})
+    with pytest.raises(Unavailable):
+        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+
+
+def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
+    stand_in: StandIn, quick: None, stopwatch: Callable[[], Stopwatch]
+) -> None:
+    stand_in.answers(503, headers={"Retry-After": "3600"})
+    took = stopwatch()
+    with pytest.raises(Unavailable):
+        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+    assert took.seconds < 10
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, status: int) -> None:
+    stand_in.answers(status, b"<html>who are you?</html>")
+    with pytest.raises(Rejected, match=str(status)):
+        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+    with pytest.raises(Rejected, match=str(status)):
+        Registry(MLflow(uri=stand_in.url)).read(OF_A_STAND_IN, "a.txt")
+    assert len(stand_in.seen) == 2
+
+
+def test_a_download_that_breaks_off_is_unavailable_and_nothing_of_it_is_kept(
+    stand_in: StandIn, quick: None, downloads: Path, tmp_path: Path
+) -> None:
+    content = MODEL.files["weights/part.data"]
+    stand_in.answers(200, content[:1_500_000], length=len(content))
+    broken = Registry(MLflow(uri=stand_in.url), request_seconds=1)
+    got: list[bytes] = []
+    with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1"):
+        got.extend(broken.stream(OF_A_STAND_IN, "weights/part.data"))
+    assert got == [], "not a byte is given before all are there"
+    assert list(downloads.iterdir()) == []
+
+    share = share_at(tmp_path / "share")
+    with pytest.raises(Unavailable):
+        share.publish(MODEL.package, lambda path: broken.stream(OF_A_STAND_IN, path), triton_model="churn", version=1)
+    assert share.versions("churn") == []
+    assert list((share.state / "staging").iterdir()) == []
+
+
+def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> None:
+    """A server in front of an object store fetches a whole file before it sends the first byte."""
+    late = threading.Event()
+
+    def behave(_: Seen) -> bytes:
+        late.wait(1.5)
+        return answer(200, b"content")
+
+    stand_in.behaviour = behave
+    patient = Registry(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=20)
+    assert patient.read(OF_A_STAND_IN, "a.txt") == b"content"
+    assert [seen.path for seen in stand_in.seen] == [
+        "/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model/a.txt"
+    ], "and nobody is sent elsewhere for it"
+
+
+def test_a_full_disk_is_unavailable(
+    registry: Registry, churn: RegisteredVersion, monkeypatch: pytest.MonkeyPatch, small_disk: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1: .*No space left on device"):
+        registry.read(churn, "weights/part.data")
+    assert list(small_disk.iterdir()) == []
+    assert registry.read(churn, "model.onnx") == b"the model"
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk / "nowhere"))
+    with pytest.raises(Unavailable, match=r"download model\.onnx of churn 1"):
+        registry.read(churn, "model.onnx")
+
+
+def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_MLFLOW_TOKEN", "canary-4711")
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
+    stand_in.answers(401, {"error_code": "UNAUTHENTICATED", "message": "no"})
+    with pytest.raises(Rejected) as failure:
+        Registry(MLflow(uri=stand_in.url, token_env="OUR_MLFLOW_TOKEN")).version("churn", 1)
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
+    assert stand_in.seen[0].headers["authorization"] == "Bearer canary-4711"
+    assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
+
+
+def test_the_patience_of_who_calls_us_stays_as_it_was(registry: Registry, churn: RegisteredVersion) -> None:
+    before = dict(os.environ)
+    registry.version("churn", 1)
+    hashlib.sha256(registry.read(churn, "model.onnx"))
+    assert dict(os.environ) == before

@@ -1,0 +1,100 @@
+"""Foreign text in Markdown stays text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table
+from tests.words.markdown_reader import HOSTILE, assert_only_our_markup, markup, outside_fences, shown
+
+any_text = st.one_of(
+    st.text(max_size=60),
+    st.text("`|\\<>![]()*_#@-~$&: \n1.a", max_size=40),
+    st.sampled_from([HOSTILE, "```", "````", "\\", "\\\\|", "`", "|", "-->", "1. x", "12. x", "a@b.c"]),
+)
+
+
+@settings(max_examples=300)
+@example(HOSTILE)
+@given(any_text)
+def test_escaped_text_is_one_line_of_text_in_a_table_and_a_list(text: str) -> None:
+    escaped = escape(text)
+    assert "\n" not in escaped
+    assert "code" not in markup(escaped) or "code" in text
+    for around in (table(("a", "b"), [(escaped, escaped)]), f"- {escaped}", f"**{escaped}.**", f"x {escaped} y"):
+        assert_only_our_markup(around)
+    flat = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split())).replace("\u200b", "")
+    if len(flat) < 500 and "\u200b" not in text:
+        assert shown(escaped) == flat
+
+
+@settings(max_examples=300)
+@example(HOSTILE)
+@given(any_text)
+def test_code_is_code_in_a_table_and_a_line(text: str) -> None:
+    piece = code(text)
+    assert piece == "–" or re.fullmatch(r"`[^`\n]+`", piece)
+    assert_only_our_markup(table(("a", "b"), [(piece, piece)]))
+    assert_only_our_markup(f"x {piece} y")
+
+
+@settings(max_examples=200)
+@example(HOSTILE)
+@given(any_text)
+def test_nothing_ends_a_fence(text: str) -> None:
+    assert outside_fences(f"before\n{fenced(text, 'diff')}\nafter") == "before\nafter"
+
+
+@settings(max_examples=100)
+@given(st.lists(any_text, min_size=1, max_size=3), st.text(max_size=20))
+def test_a_chart_holds_plain_labels(labels: list[str], title: str) -> None:
+    chart = bar_chart(title, labels, [[0.5] * len(labels)])
+    assert outside_fences(chart) == ""
+    lines = chart.split("\n")
+    assert len(lines) == 6
+    assert lines[3].count('"') == 2 * len(labels)
+
+
+def test_long_text_is_cut() -> None:
+    assert escape("a" * 1000, limit=10) == "a" * 9 + "…"
+    assert code("a" * 1000, limit=10) == "`" + "a" * 9 + "…`"
+    assert len(fenced("a" * 100_000)) < 10_100
+    assert code("") == "–"
+
+
+@pytest.mark.parametrize(
+    ("text", "looks"),
+    [
+        ("accuracy 0.871 < 0.900", r"accuracy 0.871 \< 0.900"),
+        ("a_b*c", r"a\_b\*c"),
+        ("@alex", "@\u200balex"),
+        ("#12", "#\u200b12"),
+        ("https://x.example", "https:\u200b//x.example"),
+        ("two\nlines  here", "two lines here"),
+        ("\x1b[31m\u202e", "\ufffd\\[31m\ufffd"),
+    ],
+)
+def test_how_it_looks(text: str, looks: str) -> None:
+    assert escape(text) == looks
+
+
+def test_what_does_not_fit_is_left_out_last_things_first() -> None:
+    parts = ["first", "x" * 50, "y" * 500, "last"]
+    assert fit(parts, limit=10_000) == "first\n\n" + "x" * 50 + "\n\n" + "y" * 500 + "\n\nlast\n"
+    short = fit(parts, limit=300)
+    assert len(short) <= 300
+    assert short.startswith("first\n\n" + "x" * 50 + "\n\nlast\n\n<sub>Some of it is left out")
+    assert fit(["a", "", "b"]) == "a\n\nb\n"
+
+
+@given(st.lists(st.text("ab", max_size=120), max_size=8), st.integers(200, 500))
+def test_it_always_fits(parts: list[str], limit: int) -> None:
+    assert len(fit(parts, limit=limit)) <= limit
+
+
+def test_details_are_closed() -> None:
+    assert_only_our_markup(details("Files", table(("a",), [(escape(HOSTILE),)])))

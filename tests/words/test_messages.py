@@ -1,0 +1,108 @@
+"""What Slack and the terminal are told of a deployment."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+
+from bot.domain.desired import Desired
+from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.words import deployment, terminal
+from tests.domain.entries import entry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOSTILE = "<!channel> <!everyone> <@U123> <#C1|x> <https://evil|x> &lt;!here&gt; *b* ``` \x1b[31m\u202e\x00 & "
+URL = "https://github.example/acme/models/pull/9"
+
+
+def record(outcome: Outcome = "succeeded", *, failing: tuple[str, ...] = (), **more: Any) -> DeploymentRecord:
+    seen = tuple(Criterion(name=n, holds=n not in failing, at=NOW, proof="seen") for n in CRITERIA)
+    plain: dict[str, Any] = {
+        "id": "dev-00000012-churn",
+        "environment": "dev",
+        "section": "models",
+        "model": "churn",
+        "before": entry(7),
+        "after": entry(8),
+        "commit": "c" * 40,
+        "started_at": NOW,
+        "finished_at": NOW,
+        "outcome": outcome,
+        "in_service": Desired(environment="dev", models={"churn": entry(8 if outcome == "succeeded" else 7)}),
+        "criteria": seen,
+        "steps": (),
+    }
+    return DeploymentRecord(**{**plain, **more})
+
+
+def texts(blocks: tuple[dict[str, Any], ...]) -> list[str]:
+    return [e["text"] for b in blocks for e in ([b["text"]] if "text" in b else b["elements"])]
+
+
+def test_a_success() -> None:
+    message = deployment.message(record(), revert_url="")
+    assert message.key == "dev-00000012-churn"
+    assert message.text == "✅ churn 8 is served in dev (was 7)."
+    assert texts(message.blocks) == [
+        "*✅ churn 8 is served in dev (was 7).*",
+        "✅ registered in MLflow   ✅ READY   ✅ Triton loaded   ✅ smoke passed   ✅ FastAPI reloaded"
+        "   ✅ Slack delivered",
+        f"`dev-00000012-churn` · commit `{'c' * 12}` · digest `000000000000`",
+    ]
+
+
+def test_a_failure_says_what_happened_the_state_and_what_to_do() -> None:
+    failed = record("put back", failing=("smoke_passed", "fastapi_reloaded"), problem="g1: 0.9 instead of 0.1")
+    message = deployment.message(failed, revert_url=URL)
+    said = texts(message.blocks)
+    assert said[0] == "*↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers.*"
+    assert said[1] == "*What happened:* g1: 0.9 instead of 0.1"
+    assert said[2].startswith("*State:* version 7 (000000000000) answers in dev")
+    assert said[2].endswith(f"*What to do:* <{URL}|merge the revert>")
+    assert "❌ smoke passed   ❌ FastAPI reloaded" in said[3]
+    assert deployment.concluded(failed, revert_url=URL).split("\n") == [
+        message.text.removeprefix("↩️ "),
+        "  what happened: g1: 0.9 instead of 0.1",
+        f"  what to do: merge {URL}",
+    ]
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+@pytest.mark.parametrize("section", ["models", "shadow"])
+@pytest.mark.parametrize("after", [entry(8), None])
+@pytest.mark.parametrize("before", [entry(7), None])
+def test_every_outcome_has_words(outcome: Outcome, section: str, after: Any, before: Any) -> None:
+    of = record(outcome, section=section, after=after, before=before)
+    message = deployment.message(of, revert_url="")
+    assert "churn" in message.text
+    assert "dev" in message.text
+    assert "None" not in message.text + "".join(texts(message.blocks))
+    if outcome in ("put back", "failed"):
+        assert "✅" not in texts(message.blocks)[0]
+
+
+@pytest.mark.parametrize("problem", [HOSTILE, HOSTILE * 100, "&" * 10_000, "<" * 2_501, "x" * 2_499 + "<<<"])
+def test_a_hostile_problem_stays_text_that_slack_takes(problem: str) -> None:
+    message = deployment.message(record("failed", problem=problem), revert_url=URL)
+    for text in texts(message.blocks):
+        assert len(text) <= 3000
+        assert set(re.findall(r"<[^>]*>", text)) <= {f"<{URL}|merge the revert>"}
+        assert not re.search(r"&(?!amp;|lt;|gt;)", text)
+        assert all(c.isprintable() or c == "\n" for c in text)
+    assert "<" not in message.text
+
+
+def test_the_six_criteria_in_a_table() -> None:
+    lines = terminal.criteria([record(), record("failed", failing=("ready",), criteria=())]).split("\n")
+    assert lines[0].split("  ")[0] == "deployment"
+    assert lines[2].count("✓") == 6
+    assert lines[3].count("–") == 6
+    assert len({line.index("outcome") for line in lines[:1]}) == 1
+
+
+def test_a_grid_is_aligned_and_has_no_trailing_spaces() -> None:
+    lines = terminal.grid(["a", "long head"], [["1", "x"], ["333", ""]]).split("\n")
+    assert lines == ["a    long head", "───  ─────────", "1    x", "333"]

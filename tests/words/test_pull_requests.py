@@ -1,0 +1,325 @@
+"""What a reviewer reads: the proposal, the checks' comment, the revert."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bot.domain.desired import Change, Entry
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding, Latency
+from bot.domain.gate import Gate, MetricRule, judge
+from bot.domain.package import Package, PackageFile
+from bot.domain.signature import Signature, TensorSpec
+from bot.words import checks, proposal
+from bot.words.markdown import MAX_CHARACTERS
+from bot.words.proposal import Candidate, Facts
+from tests.domain.entries import entry
+from tests.words.markdown_reader import HOSTILE, assert_only_our_markup, outside_fences
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GATE = Gate(
+    metrics={
+        "accuracy": MetricRule(minimum=0.9, max_regression=0.01),
+        "log_loss": MetricRule(maximum=0.4, lower_is_better=True),
+        "roc_auc": MetricRule(minimum=0.9),
+    }
+)
+
+
+def candidate(version: int, **metrics: float) -> Candidate:
+    files = [PackageFile(path, 2048, f"{version:064x}") for path in ("config.pbtxt", "model.onnx", "smoke.json")]
+    package = Package.of(files)
+    spec = TensorSpec("X", "FP32", (-1, 30))
+    return Candidate(
+        version=version,
+        digest=package.digest,
+        run=f"run{version}",
+        url=f"http://mlflow.example/#/models/churn/versions/{version}",
+        commit="abcdef1234567890",
+        metrics={"accuracy": 0.95, "log_loss": 0.2, "roc_auc": 0.97, **metrics},
+        params={"max_iter": "100"},
+        package=package,
+        config='backend: "onnxruntime"\nmax_batch_size: 64\n',
+        signature=Signature((spec,), (TensorSpec("p", "FP32", (-1, 2)),)),
+    )
+
+
+def change(before: int | None = 7, after: int | None = 8, **more: Any) -> Change:
+    entries = [entry(version) if version else None for version in (before, after)]
+    return Change(
+        **{
+            "environment": "dev",
+            "section": "models",
+            "model": "churn",
+            "before": entries[0],
+            "after": entries[1],
+            **more,
+        }
+    )
+
+
+def facts(**more: Any) -> Facts:
+    new, old = candidate(8), candidate(7, accuracy=0.94)
+    plain: dict[str, Any] = {
+        "change": change(),
+        "candidate": new,
+        "champion": old,
+        "champion_problem": "",
+        "gate": judge(GATE, new.metrics, old.metrics),
+        "reason": "",
+        "tritons": 1,
+        "gateways": 2,
+    }
+    return Facts(**{**plain, **more})
+
+
+LINKS = ("http://mlflow.example/#/models/churn/versions/8",)
+
+
+def test_a_promotion_says_the_verdict_first_then_what_is_next() -> None:
+    text = proposal.body(facts())
+    first, second = text.split("\n\n")[:2]
+    assert first.startswith("✅ **churn 8 passes the gate of dev; against version 7 in service: ")
+    assert r"accuracy \+0.01" in first
+    assert second.startswith("Next: the checks below, then your review. Merging deploys it.")
+    assert text.index("### What") < text.index("### Gate") < text.index("### Way back") < text.index("<details>")
+    assert "| version | [8](http://mlflow.example/#/models/churn/versions/8) | 7 |" in text
+    assert "| ✅ | `accuracy` | 0.95 | 0.94 | +0.01 | ≥ 0.9, at most 0.01 worse |" in text
+    assert "promobot rollback churn --env dev" in text
+    assert "Reaches 1 Triton, 2 gateways of dev" in text
+    assert "The signature is the same." in text
+    assert "The configuration is the same." in text
+    assert_only_our_markup(text, links=LINKS)
+
+
+def test_the_first_version_has_nothing_to_compare_with() -> None:
+    new = candidate(8)
+    text = proposal.body(facts(change=change(before=None), champion=None, gate=judge(GATE, new.metrics, None)))
+    assert "nothing is in service yet" in text.split("\n")[0]
+    assert "go back to nothing in service" in text
+    assert 'backend: "onnxruntime"' in text
+    assert_only_our_markup(text, links=LINKS)
+
+
+def test_a_shadow_says_why_and_the_worst_metric_stands_first() -> None:
+    new = candidate(8, accuracy=0.871, log_loss=0.9)
+    gate = judge(GATE, new.metrics, {"accuracy": 0.94})
+    shadow = change(before=None, section="shadow")
+    text = proposal.body(facts(change=shadow, candidate=new, gate=gate, reason=gate.reason))
+    assert text.startswith("👥 **churn 8 misses the gate of dev (log\\_loss 0.9 \\> 0.4; accuracy 0.871 \\< 0.9")
+    assert "answer nobody" in text.split("\n")[0]
+    rows = [line.split("|")[2].strip() for line in text.split("\n") if line.startswith(("| ❌", "| ✅"))]
+    assert rows == ["`log_loss`", "`accuracy`", "`roc_auc`"]
+    assert proposal.title(shadow) == "Shadow churn 8 in dev"
+    assert_only_our_markup(text, links=LINKS)
+
+
+def test_what_differs_from_the_champion_is_shown() -> None:
+    new = replace(candidate(8), config='backend: "onnxruntime"\nmax_batch_size: 8\n', signature=Signature((), ()))
+    text = proposal.body(facts(candidate=new))
+    for part in (
+        "Signature differs:",
+        "-input  X: FP32[-1, 30]",
+        "Configuration differs:",
+        "-max_batch_size: 64",
+        "+max_batch_size: 8",
+    ):
+        assert part in text
+
+
+def test_a_promotion_from_another_environment_says_so() -> None:
+    assert "with the digest that is verified in dev" in proposal.verdict(facts(promoted_from="dev"))
+
+
+def test_hostile_facts_stay_text() -> None:
+    hostile = replace(
+        candidate(8, **{HOSTILE: 0.5, "|": 0.1, "`": 0.2}),
+        run=HOSTILE,
+        commit=HOSTILE,
+        params={HOSTILE: HOSTILE, "a|b": "c`d"},
+        config=HOSTILE,
+        signature=Signature((TensorSpec(HOSTILE, "FP32", (1,)),), ()),
+    )
+    gate = Gate(metrics={HOSTILE: MetricRule(minimum=0.9), "m|n": MetricRule(maximum=1)})
+    for champion in (None, replace(hostile, version=7, config="x", signature=Signature((), ()))):
+        judged = judge(gate, hostile.metrics, champion.metrics if champion else None)
+        for section in ("models", "shadow"):
+            text = proposal.body(
+                facts(
+                    change=change(section=section),
+                    candidate=hostile,
+                    champion=champion,
+                    champion_problem=HOSTILE,
+                    gate=judged,
+                    reason=judged.reason,
+                )
+            )
+            assert_only_our_markup(text, links=LINKS)
+            assert checks.MARKER not in outside_fences(text)
+
+
+def test_a_text_that_is_too_long_for_github_loses_its_end() -> None:
+    huge = replace(
+        candidate(8, **{f"metric_{n}_{'m' * 300}": n / 1000 for n in range(300)}),
+        params={f"p{n}" + "x" * 300: "y" * 6000 for n in range(500)},
+        package=Package.of([PackageFile(f"{n:05}" + "/f" * 90, 1, "0" * 64) for n in range(5000)]),
+        config="x" * 10**6,
+    )
+    for champion in (None, candidate(7)):
+        text = proposal.body(facts(candidate=huge, champion=champion))
+        assert len(text) <= MAX_CHARACTERS
+        assert text.startswith("✅ **churn 8 passes the gate")
+        assert "promobot rollback churn --env dev" in text
+        assert "left out here" in text
+        assert_only_our_markup(text, links=LINKS)
+
+
+# --- reverts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_revert_says_where_it_goes_why_and_what_it_forbids() -> None:
+    text = proposal.revert_body(change(), entry(6), reason="precision fell", by="alex")
+    assert text.split("\n")[0].startswith("↩️ **churn in dev goes back from version 8 to version 6 (")
+    for part in ("Asked for by alex.", "**Why:** precision fell", "quarantine", entry(8).digest):
+        assert part in text
+    assert proposal.revert_title(change(), entry(6)) == "Revert churn 8 in dev: back to 6"
+    assert proposal.revert_title(change(), None) == "Revert churn 8 in dev: back to nothing"
+
+
+def test_a_revert_by_the_bot_with_a_hostile_reason() -> None:
+    text = proposal.revert_body(change(), None, reason=HOSTILE, by=HOSTILE)
+    assert_only_our_markup(text)
+    assert "Opened by the bot" in proposal.revert_body(change(), None, reason="")
+    assert_only_our_markup(proposal.replaced([HOSTILE], change()))
+
+
+# --- the checks' comment -----------------------------------------------------------------------------------------
+
+GOOD = Finding(what="status", passed=True, detail="READY")
+LATENCY = Latency(requests=50, p50=1.234, p95=2.0, p99=3.0, budget=50)
+
+
+def result(check: CheckName, *findings: Finding, latency: Latency | None = None, model: str = "churn") -> CheckResult:
+    return CheckResult(
+        check=check,
+        environment="dev",
+        section="models",
+        model=model,
+        version=8,
+        digest=entry(8).digest,
+        findings=findings,
+        at=NOW,
+        latency=latency,
+    )
+
+
+ALL_GOOD = [result("ready", GOOD), result("triton", GOOD), result("smoke", GOOD, latency=LATENCY)]
+
+
+def comment(changes: list[Change], results: list[CheckResult], problems: list[str] | None = None, **more: Any) -> str:
+    text = checks.comment(changes, results, problems or [], **{"head": "f" * 40, "other_paths": (), **more})
+    assert text.startswith(checks.MARKER + "\n\n")
+    assert len(text) <= MAX_CHARACTERS
+    assert_only_our_markup(text, comments=1)
+    return text.removeprefix(checks.MARKER).strip()
+
+
+def test_all_green() -> None:
+    text = comment([change()], ALL_GOOD)
+    assert text.startswith("✅ **Every check passed for churn 7 → 8 in dev.** Next: review and merge.")
+    assert "| 1.23 | 2.00 | 3.00 | 50 | 50 |" in text
+    assert [line.split("|")[2].strip() for line in text.split("\n") if line.startswith("| ✅ |")][:3] == [
+        "READY",
+        "Triton",
+        "Smoke",
+    ]
+
+
+def test_what_is_wrong_comes_first() -> None:
+    bad = [Finding(what="digest", passed=False, detail="sha256:1 in MLflow"), GOOD]
+    text = comment([change()], [result("ready", GOOD, *bad), *ALL_GOOD[1:]], ["the job ready ended as “failure”"])
+    assert text.startswith("❌ **Do not merge: READY of churn 8 failed at “digest”: sha256:1 in MLflow.**")
+    assert "Nothing in service has changed." in text.split("\n")[0]
+    ready = text[text.index("<summary>READY") :]
+    assert ready.index("❌ | digest") < ready.index("✅ | status")
+
+
+def test_the_worst_entry_comes_first() -> None:
+    bad = result("smoke", Finding(what="row-1", passed=False, detail="0.9 instead of 0.1"), model="fraud")
+    good = [result(check, GOOD, model="fraud") for check in CHECKS[:2]]
+    text = comment([change(), change(model="fraud", before=None)], [*ALL_GOOD, *good, bad])
+    assert text.index("### fraud 8 in dev") < text.index("### churn 7 → 8 in dev")
+
+
+@pytest.mark.parametrize(
+    ("results", "problems", "says"),
+    [
+        ([], ["there is no result for the check ready of dev/churn"], "there is no result for the check ready of"),
+        ([result("ready")], [], "READY of churn 8 looked at nothing"),
+        (ALL_GOOD, ["the job smoke ended as “skipped”"], "the job smoke ended as “skipped”"),
+        (ALL_GOOD[:2], ["there is no result for the check smoke of dev/churn"], "no result"),
+    ],
+)
+def test_what_was_not_looked_at_is_red(results: list[CheckResult], problems: list[str], says: str) -> None:
+    text = comment([change()], results, problems)
+    assert text.startswith("❌ **Do not merge: ")
+    assert says in text
+    assert "Every check passed" not in text
+
+
+def test_nothing_to_check_is_said_as_such() -> None:
+    assert comment([], []).startswith("**Nothing to check:** this pull request changes no model in `promotions/`.")
+    removal = comment([change(after=None)], [])
+    assert removal.startswith(
+        "**Nothing to check:** this pull request only takes models out of service (churn out of dev)"
+    )
+    for name in CHECKS:
+        assert checks.check_summary(name, [], []).startswith("**Nothing to check:**")
+    assert comment([], [], ["promotions/dev.yaml:3: models.x: unknown key"]).startswith(
+        "❌ **Do not merge: promotions/dev.yaml:3"
+    )
+
+
+def test_other_paths_are_named_and_were_not_run() -> None:
+    text = comment(
+        [change()], ALL_GOOD, other_paths=(".github/workflows/x.yml", "bot/cli.py", *(f"f{n}" for n in range(30)))
+    )
+    assert "Besides `promotions/` this changes `.github/workflows/x.yml`, `bot/cli.py`" in text
+    assert "and 12 more: nothing of it ran in these checks" in text
+
+
+def test_hostile_results_stay_text_and_cannot_forge_the_marker() -> None:
+    hostile = Finding(what=HOSTILE, passed=False, detail=HOSTILE)
+    text = comment(
+        [change()],
+        [result(check, hostile, hostile, GOOD) for check in CHECKS],
+        [HOSTILE, HOSTILE],
+        other_paths=(HOSTILE, "a`b|c", "-->", "<!-- promobot:checks -->"),
+        head=HOSTILE,
+    )
+    assert checks.MARKER not in text
+    for name in CHECKS:
+        assert_only_our_markup(checks.check_summary(name, [change()], [result(name, hostile)]))
+
+
+@pytest.mark.parametrize("entries", [1, 20])
+def test_a_hundred_failing_findings_fit(entries: int) -> None:
+    failing = [Finding(what=f"[{n}]" * 40, passed=False, detail="<|>" * 2000) for n in range(100)]
+    changes = [change(model=f"m{n}", before=None) for n in range(entries)]
+    results = [result(check, *failing, model=c.model) for c in changes for check in CHECKS]
+    text = comment(changes, results, [f"problem {n} " + "x" * 600 for n in range(100)])
+    assert len(text) < 65_536
+    assert text.startswith("❌ **Do not merge: READY of m0 8 failed at “")
+    assert "and 97 more" in text
+    assert "… and 50 more." in text or "left out here" in text
+
+
+def test_a_shadow_with_a_hostile_reason() -> None:
+    hostile = Entry(version=8, digest=entry(8).digest, run="r", reason=HOSTILE[:500])
+    text = comment(
+        [change(section="shadow", after=None, before=None), Change("dev", "shadow", "churn", None, hostile)], []
+    )
+    assert "churn 8 in dev" in text
