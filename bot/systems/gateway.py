@@ -56,6 +56,14 @@ class Gateway:
                     raise
                 time.sleep(0.5)
 
+    def try_token(self) -> None:
+        """See that the gateway takes the reload token, and change nothing; raise Rejected where it does not."""
+        with self._errors("try the reload token"):
+            # The token is looked at before the request, and this request asks for nothing.
+            answer = self._client.post("/reload", json={}, headers={"Authorization": f"Bearer {self._token}"})
+            if answer.status_code != 422:
+                answer.raise_for_status()
+
     def wait_drained(self, *, timeout_seconds: float) -> bool:
         """Wait until no request runs under older routes any more; say whether that was so in time."""
         deadline = time.monotonic() + timeout_seconds

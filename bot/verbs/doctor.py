@@ -95,4 +95,6 @@ def _triton(triton: TritonServer) -> str:
 
 
 def _gateway(gateway: Gateway) -> str:
-    return f"serves generation {gateway.routes().generation}"
+    generation = gateway.routes().generation
+    gateway.try_token()
+    return f"serves generation {generation}, takes the reload token"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
-from bot.errors import Refused
+from bot.errors import Refused, Rejected
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.verbs import connect
@@ -114,7 +114,11 @@ def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: st
                 return
     # Not on the share any more: the registry may still have them.
     registry = connect.registry(settings)
-    if registry.package(registry.version(model, entry.version)).digest != entry.digest:
+    try:
+        there = registry.package(registry.version(model, entry.version)).digest
+    except Rejected:
+        there = ""
+    if there != entry.digest:
         raise Refused(
             f"the bytes of {model} {entry.version} ({entry.digest}) are neither on the share nor in MLflow any more",
             state="Nothing was changed.",

@@ -29,6 +29,7 @@ from unittest import mock
 import httpx
 import yaml
 
+import bot.systems.mlflow  # noqa: F401 - here, for it sets how often MLflow's client tries, once for this process
 from bot import cli
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
@@ -46,7 +47,8 @@ from bot.verbs.ledger import Ledger
 
 PROMOTIONS = "promotions/{}.yaml"
 MANIFEST = "manifests/environments/{}.yaml"
-HTTP = httpx.Client(timeout=30, trust_env=False, verify=False)  # noqa: S501 - plain HTTP on this machine only
+# No connection stays open: a Triton that is told to stop would wait for it.
+HTTP = httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 _numbers = itertools.count(1)
 
 
@@ -451,11 +453,11 @@ class World:
 
     def tidy(self) -> None:
         """Put everything back as the sandbox was at its start, whatever the bot did; records and Slack stay."""
-        self.slack_works()
         living = {process.part.name for process in self.sandbox.processes.living()}
         for part, env in self._disturbed.items():
             if env or part not in living:
                 self.sandbox.restart(part, env=env)
+        self.slack_works()
         if self._moved_main:
             self.commit({PROMOTIONS.format(name): _nothing(name) for name in self.endpoints.triton})
         for pull in self.open_pulls():

@@ -1,0 +1,167 @@
+"""``promobot rollback`` and ``quarantine``: the way back, by pull request and at once, and what may go out again."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.verbs.world import Registered, World
+
+
+def _two_versions(world: World) -> tuple[str, Registered, Registered]:
+    model = world.model()
+    return model, world.served(world.register(model)), world.served(world.register(model, "better"))
+
+
+def test_the_revert_goes_to_the_last_verified_version_and_needs_no_gate(world: World) -> None:
+    model, first, second = _two_versions(world)
+    said = world.words("rollback", model, "--env", "dev", "--reason", "users complain", "--by", "sam")
+    assert said.code == 0
+    (revert,) = world.reverts(model)
+    assert said.out == f"Merge this to go back to {model} 1 in dev: {revert['html_url']}\n"
+    assert revert["title"] == f"Revert {model} 2 in dev: back to 1"
+    body = revert["body"]
+    name = model.replace("-", r"\-")
+    was = f"goes back from version 2 to version 1 (`{first.digest[7:19]}`), which was verified here.**"
+    assert body.startswith(f"↩️ **{name} in dev {was}")
+    assert "Asked for by sam." in body and "**Why:** users complain" in body
+    assert f"promobot quarantine lift {second.digest} --env dev" in body
+    assert world.version(model) == 2, "nothing happens before the merge"
+
+    world.configure("dev", gates={model: {"metrics": {"accuracy": {"minimum": 0.999}}}})
+    assert [run.code for run in world.check(revert["number"])] == [0, 0, 0, 0]
+    assert "skipped: these bytes were verified in service by dev-" in world.sticky(revert["number"]).replace("\\", "")
+    world.merge(revert["number"])
+    done = world.words("deploy", "--env", "dev")
+    assert done.out.splitlines()[0] == f"{model} is back at version 1 in dev (from 2)."
+    assert world.version(model) == 1
+    assert world.quarantined(model) == [2]
+    assert world.promotions().count(first.digest) == 1
+
+
+def test_asking_twice_opens_one_pull_request(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    first = world.promobot("rollback", model, "--env", "dev", "--by", "sam").document
+    again = world.promobot("rollback", model, "--env", "dev", "--by", "sam").document
+    assert first["pull_request"] == again["pull_request"]
+    assert len(world.reverts(model)) == 1
+
+
+def test_a_version_can_be_named(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    world.served(world.register(model, "best"))
+    said = world.promobot("rollback", model, "--env", "dev", "--to", 1)
+    assert (said.code, said.document["after"]["version"]) == (0, 1)
+    assert world.reverts(model)[0]["title"] == f"Revert {model} 3 in dev: back to 1"
+
+
+def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    said = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
+    assert said.code == 0
+    assert world.version(model) == 1, "before anything is merged"
+    assert said.out.splitlines()[0] == f"{model} is back at version 1 in dev (from 2)."
+    (revert,) = world.reverts(model)
+    assert said.out.splitlines()[-1] == f"Merge this to go back to {model} 1 in dev: {revert['html_url']}"
+    assert world.quarantined(model) == [2]
+
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1
+    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since" in held.out
+    assert world.version(model) == 1, "a deployment in between does not bring it back"
+    records = len(world.records(model))
+    world.merge(revert["number"])
+    done = world.words("deploy", "--env", "dev")
+    assert (done.code, "nothing to do" in done.out) == (0, True)
+    assert len(world.records(model)) == records
+
+
+def test_now_moves_nothing_but_its_own_model(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    other = world.model()
+    world.desire(other, world.register(other).entry)
+    said = world.words("rollback", model, "--env", "dev", "--now")
+    assert said.code == 0, said
+    assert other not in said.out
+    assert (world.version(model), world.version(other)) == (1, None)
+
+
+def test_now_works_while_mlflow_is_away(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    world.kill("mlflow")
+    said = world.words("rollback", model, "--env", "dev", "--now")
+    assert world.version(model) == 1
+    assert said.code == 0, said
+
+
+def test_nothing_to_go_back_to_is_refused_with_what_there_is(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    said = world.words("rollback", model, "--env", "dev")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == (
+        f"promobot: there is no verified record of an earlier version of {model} in dev to go back to\n"
+        "  Nothing was changed.\n"
+        "  → Verified here, newest first: 1. In quarantine: none.\n"
+    )
+    said = world.words("rollback", model, "--env", "dev", "--to", 7)
+    assert f"there is no verified record of version 7 of {model} in dev to go back to" in said.err
+    assert world.reverts(model) == []
+
+
+def test_bytes_that_are_gone_are_refused(world: World) -> None:
+    model, first, _ = _two_versions(world)
+    published = world.endpoints.model_repository("dev") / model / "1"
+    published.chmod(0o755)
+    shutil.rmtree(published)
+    assert world.promobot("rollback", model, "--env", "dev").code == 0, "MLflow has them still"
+    shutil.rmtree(first.artifacts)
+    said = world.words("rollback", model, "--env", "dev", "--now")
+    assert said.code == 1
+    assert (
+        f"promobot: the bytes of {model} 1 ({first.digest}) are neither on the share nor in MLflow any more\n"
+        "  Nothing was changed.\n"
+        "  → Name another version with --to; `promobot history` lists those that were verified." in said.err
+    )
+    assert world.version(model) == 2
+
+
+def test_a_plain_git_revert_is_a_way_back_too(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    world.promotions()
+    world.git("checkout", "--quiet", "--detach", "FETCH_HEAD")
+    world.git("revert", "--no-edit", "HEAD")
+    world.git("push", "--quiet", "origin", "HEAD:main")
+    assert world.deploy().code == 0
+    assert world.version(model) == 1
+    assert world.quarantined(model) == [2]
+
+
+def test_what_was_rolled_back_goes_out_again_once_it_is_lifted(world: World) -> None:
+    model, _, second = _two_versions(world)
+    assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
+    world.merge(world.reverts(model)[0]["number"])
+
+    listed = world.words("quarantine", "list", "--env", "dev")
+    row = next(line for line in listed.out.splitlines() if line.startswith(f"{model} "))
+    assert row.split()[1:3] == ["2", second.digest[7:19]] and row.endswith("rolled back to 1")
+    assert world.promobot("propose", model, 2, "--env", "dev").document["action"] == "stopped"
+
+    said = world.words("quarantine", "lift", second.digest[7:19], "--env", "dev", "--reason", "was the network")
+    assert said.code == 0
+    assert said.out.splitlines()[0] == f"{model} 2 may be proposed to dev again."
+    proposed = world.promobot("propose", model, 2, "--env", "dev")
+    assert proposed.document["action"] == "opened"
+    world.merge(proposed.document["pull_request"])
+    assert world.deploy().code == 0
+    assert world.version(model) == 2
+    assert world.quarantined(model) == [], "a second try says nothing against the version before"
+
+
+def test_lifting_what_is_not_there_is_refused(world: World) -> None:
+    said = world.words("quarantine", "lift", "sha256:feed", "--env", "dev")
+    assert said.code == 1
+    assert said.err == (
+        "promobot: nothing in quarantine begins with 'sha256:feed' in dev\n"
+        "  Nothing was changed.\n"
+        "  → `promobot quarantine list --env dev` lists them.\n"
+    )

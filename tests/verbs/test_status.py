@@ -1,0 +1,245 @@
+"""``promobot status``, ``drift``, ``history`` and ``doctor``: what is seen, and what to type about it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.domain.routes import RouteTable
+from tests.verbs.world import World
+
+
+def _difference(world: World, kind: str) -> dict[str, str]:
+    """Return the one difference of this kind; drift must be red for it, and status only tell."""
+    found = world.promobot("status", "--env", "dev")
+    assert found.code == 0
+    assert world.promobot("drift", "--env", "dev").code == 1
+    (difference,) = [d for d in found.document["environments"][0]["differences"] if d["kind"] == kind]
+    said = world.words("status", "--env", "dev").out
+    assert f"  ✗ {difference['what']}\n    → {difference['next_step']}" in said
+    return dict(difference)
+
+
+def test_an_environment_that_is_as_main_says(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.served(world.register(model, "better"), section="shadow")
+    said = world.words("status", "--env", "dev")
+    head, columns, _, live, shadow, *_, last = said.out.splitlines()
+    generation = world.routes()["generation"]
+    assert head == f"dev: main is at {world.git('rev-parse', 'HEAD')[:12]}, routes at generation {generation}"
+    assert columns.split() == ["model", "desired", "live", "triton-dev-1", "gateway-dev-1", "gateway-dev-2", "open"]
+    assert live.split() == ["✓", model, "1", "1", "READY", "1", "1"]
+    assert shadow.split() == ["✓", model, "(shadow)", "2", "2", "READY", "2", "2"]
+    assert last == "Everything is as main says."
+    assert world.words("drift").code == 0
+
+
+def test_an_empty_environment_is_said_as_such(world: World) -> None:
+    said = world.words("status", "--env", "prod")
+    assert said.code == 0
+    assert "No model is desired, none is served." in said.out and "Everything is as main says." in said.out
+
+
+def test_open_proposals_are_shown_with_their_model(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    number = world.proposed(world.register(model, "better"))["number"]
+    said = world.words("status", "--env", "dev")
+    assert f"#{number} Promote {model} to 2 in dev" in said.out
+
+
+def test_what_is_merged_and_not_deployed(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    assert _difference(world, "desired") == {
+        "kind": "desired",
+        "what": f"{model} 1 → 2 in dev is desired, 1 is live",
+        "next_step": "promobot deploy --env dev",
+    }
+
+
+def test_what_is_merged_and_in_quarantine(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    second = world.register(model, "better")
+    world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="nonsense", by="alex")
+    world.merged(second)
+    found = _difference(world, "desired")
+    assert found["what"] == f"{model} 1 → 2 in dev is desired, 1 is live, held in quarantine: nonsense"
+    assert found["next_step"] == f"merge the revert of {model}, or: promobot rollback {model} --env dev"
+    assert f"in quarantine: {model} 2 ({second.digest[7:19]}): nonsense" in world.words("status", "--env", "dev").out
+
+
+def test_a_triton_that_lost_its_models(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.kill("triton-dev-1")
+    world.restart("triton-dev-1")
+    assert _difference(world, "triton") == {
+        "kind": "triton",
+        "what": f"{model} 1 is routed but not READY on Triton triton-dev-1",
+        "next_step": "promobot deploy --env dev",
+    }
+    assert " absent " in world.words("status", "--env", "dev").out
+
+
+@pytest.mark.parametrize("part", ["triton-dev-1", "gateway-dev-2"])
+def test_who_is_silent_is_named(world: World, part: str) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", deadlines={"request_seconds": 1})
+    world.kill(part)
+    found = _difference(world, "silent")
+    assert found["what"].startswith(f"{part} does not answer: ")
+    assert found["next_step"] == "promobot doctor"
+    assert " silent" in world.words("status", "--env", "dev").out
+
+
+def test_a_gateway_with_other_routes(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    file = world.endpoints.state("dev") / "routes.json"
+    table = RouteTable.from_json(file.read_text())
+    file.write_text(table.following(table.models).to_json())
+    found = world.promobot("status", "--env", "dev").document["environments"][0]["differences"]
+    assert [difference["what"] for difference in found] == [
+        f"gateway {name} serves generation {table.generation}, not {table.generation + 1}"
+        for name in ("gateway-dev-1", "gateway-dev-2")
+    ]
+    done = world.words("deploy", "--env", "dev")
+    assert done.code == 0 and f"reloaded gateway gateway-dev-1 to generation {table.generation + 1}" in done.out
+    assert world.promobot("drift").code == 0
+
+
+def test_a_message_that_waits(world: World) -> None:
+    model = world.model()
+    world.merged(world.register(model))
+    world.slack_fails("chat.postMessage")
+    assert world.deploy().code == 4
+    found = _difference(world, "slack")
+    assert found["what"] == f"the message of {world.outbox()[0]} is in the outbox"
+
+
+def test_an_alias_that_was_moved_by_hand_is_drift_and_no_more(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.register(model, "better")
+    world.move_alias(model, "dev", 2)
+    assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n"), "status does not ask"
+    said = world.words("drift", "--env", "dev")
+    assert said.code == 1
+    assert (
+        f"  ✗ MLflow's alias {model}@dev is 2, desired is 1\n"
+        "    → it decides nothing; the next deployment of the model moves it\n" in said.out
+    )
+    assert world.version(model) == 1
+
+
+def test_status_without_github_says_what_is_not_known(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", github={"api_url": "http://127.0.0.1:9/api/v3"})
+    said = world.words("status", "--env", "dev")
+    assert said.code == 0
+    assert "not known: GitHub (promobot/models): could not list open pull requests" in said.out
+
+
+# --- history ------------------------------------------------------------------------------------------------------
+
+
+def test_history_tells_deployments_newest_first(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "unscaled"))
+    world.deploy()
+    said = world.words("history", model, "--env", "dev")
+    assert said.code == 0
+    head, _, newest, oldest = said.out.splitlines()
+    assert head.split("  ")[0] == "when (UTC)"
+    assert newest.split()[3:7] == [model, "1", "2", "failed"] and "instead of" in newest
+    assert oldest.split()[3:7] == [model, "–", "1", "succeeded"]
+    assert (
+        world.promobot("history", model, "--env", "dev", "--limit", 1).document["records"][0]["outcome"] == "failed"
+    )
+    said = world.words("history", world.model(), "--env", "dev")
+    assert said.out == "Nothing was deployed to dev yet.\n"
+
+
+def test_history_knows_what_was_in_service_at_a_time(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    world.served(world.register(model, "better"))
+    before, after = world.records(model)
+    between = before.finished_at + (after.finished_at - before.finished_at) / 2
+    said = world.words("history", "--env", "dev", "--at", between.isoformat())
+    assert said.out.startswith(f"In service in dev at {between.isoformat()} (since {before.id}):\n")
+    row = next(line for line in said.out.splitlines() if line.startswith(f"{model} "))
+    assert row.split() == [model, "1", first.digest[7:19], first.run]
+    now = world.promobot("history", "--env", "dev", "--at", datetime.now(UTC).isoformat())
+    assert now.document["in_service"]["models"][model]["version"] == 2
+    long_ago = world.words("history", "--env", "dev", "--at", "2001-01-01")
+    assert long_ago.out == "In service in dev at 2001-01-01T00:00:00+00:00 (nothing had been deployed):\nnothing\n"
+
+
+# --- doctor -------------------------------------------------------------------------------------------------------
+
+
+def _ill(world: World, **env: str) -> dict[str, str]:
+    """Return what the doctor finds ill, by system."""
+    said = world.promobot("doctor", "--env", "dev", env=env)
+    found = {s["system"]: s["seen"] for s in said.document["environments"][0]["systems"] if not s["works"]}
+    assert said.code == (1 if found else 0)
+    text = world.words("doctor", "--env", "dev", env=env).out
+    assert all(f"✗  {system}" in text for system in found)
+    return found
+
+
+def test_the_doctor_finds_everything_well(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    said = world.words("doctor", "--env", "dev")
+    assert (said.code, said.out.count("✗")) == (0, 0)
+    lines = {line[3:25].strip(): line[25:] for line in said.out.splitlines()[3:]}
+    assert set(lines) == {
+        *("Git", "GitHub", "MLflow", "Slack", "records", "staging Triton", "share"),
+        *("Triton triton-dev-1", "gateway gateway-dev-1", "gateway gateway-dev-2"),
+    }
+    assert "1 models desired" in lines["Git"] and "promobot/models" in lines["GitHub"]
+    assert "1 model versions READY" in lines["Triton triton-dev-1"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "systems"),
+    [
+        ("GITHUB_TOKEN", {"Git", "GitHub"}),
+        ("SLACK_BOT_TOKEN", {"Slack"}),
+        ("PROMOBOT_RELOAD_TOKEN", {"gateway gateway-dev-1", "gateway gateway-dev-2"}),
+    ],
+)
+def test_the_doctor_names_whose_credentials_are_wrong(world: World, variable: str, systems: set[str]) -> None:
+    found = _ill(world, **{variable: "wrong-token-wrong-token"})
+    assert set(found) == systems
+    assert "wrong-token" not in json.dumps(found)
+
+
+def test_the_doctor_names_a_secret_that_is_not_set(world: World) -> None:
+    found = _ill(world, SLACK_BOT_TOKEN="")
+    assert found == {"Slack": "the environment variable SLACK_BOT_TOKEN is not set; it holds Slack's bot token"}
+
+
+def test_the_doctor_names_who_is_down(world: World) -> None:
+    world.configure("dev", deadlines={"request_seconds": 1})
+    for part in ("triton-dev-1", "gateway-dev-1", "slack", "triton-staging"):
+        world.kill(part)
+    found = _ill(world)
+    assert set(found) == {"Triton triton-dev-1", "gateway gateway-dev-1", "Slack", "staging Triton"}
+
+
+def test_the_doctor_names_a_share_that_cannot_be_written(world: World) -> None:
+    world.configure("dev", share={"state": "/proc/promobot/dev"})
+    found = _ill(world)
+    assert set(found) == {"share"} and "/proc" in found["share"]
