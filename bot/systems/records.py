@@ -31,11 +31,10 @@ class RecordStore:
                 os.link(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            for folder in path.parents:
+                _sync_folder(folder)  # those above may be new, too
+                if folder == self._root:
+                    break
         except FileExistsError as error:
             raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
         except OSError as error:
@@ -66,3 +65,11 @@ class RecordStore:
         if not key.isprintable() or any(not part or part.startswith(".") for part in parts):
             raise Rejected(f"{key!r} is no key", system=self._system)
         return self._root.joinpath(*parts)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -42,6 +42,7 @@ def one(value: float | None, champion: float | None = None, **rule: Any) -> Gate
         (0.1, 0.3, {"max_regression": 0.0, "lower_is_better": True}, True),
         (0.1, None, {"max_regression": 0.0}, True),  # nothing is in service yet
         (0.1, math.nan, {"max_regression": 0.0}, True),  # nothing is worse than what is no number
+        (0.1, math.inf, {"max_regression": 0.0}, True),
         (0.1, math.nan, {"max_regression": 0.0, "minimum": 0.5}, False),
         (0.1, math.inf, {"max_regression": 0.0, "minimum": 0.5}, False),
         (0.95, 0.9, {"max_regression": 0.01, "minimum": 0.96}, False),  # better than the champion, not good enough

@@ -9,7 +9,7 @@ import pytest
 
 from bot.errors import Refused, Rejected, Unavailable
 from bot.systems.records import RecordStore
-from tests.systems.tracing import traced
+from tests.systems.tracing import synced, traced
 
 
 @pytest.fixture
@@ -109,6 +109,14 @@ def test_killed_at_any_point_a_record_is_whole_or_not_there(store: RecordStore, 
             break
     assert point > 1, "it was never killed"
     assert not ended.killed
+
+
+def test_a_record_is_synced_before_its_name_appears_and_the_name_after(store: RecordStore, tmp_path: Path) -> None:
+    content, moved, name, *folders = synced(lambda: store.put("a/1.json", "x"), tmp_path / "strace")
+    folder = tmp_path / "records" / "a"
+    assert content.startswith(f"sync {folder}/.1.json.")
+    assert moved == f"move {content.removeprefix('sync ')} {folder}/1.json"
+    assert [name, *folders] == [f"sync {folder}", f"sync {folder.parent}"], "the folder was new, too"
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])

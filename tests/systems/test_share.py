@@ -18,7 +18,7 @@ from bot.errors import Rejected, Unavailable
 from bot.settings import Share
 from bot.systems.share import ModelRepository
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
-from tests.systems.tracing import traced
+from tests.systems.tracing import synced, traced
 
 MODEL = Contents({"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""})
 OTHER = Contents({"model.onnx": b"the model's BYTES", "weights/part.data": b"0123456789", "empty.txt": b""})
@@ -152,8 +152,8 @@ def extra(path: str) -> Iterator[bytes]:
 
 def endless(path: str) -> Iterator[bytes]:
     yield MODEL.files[path]
-    while True:
-        yield b"!" * 2**20
+    yield from [b"!" * 2**20] * 8
+    raise AssertionError("it reads on and on")
 
 
 def wrong(path: str) -> Iterator[bytes]:
@@ -249,6 +249,47 @@ def test_a_disk_that_fails_late_is_noticed(
     assert share.versions("churn") == [6]
     assert staged(share) == []
     assert publish(share).is_dir()
+
+
+def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after(
+    share: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may lose what was not synced: then a crash would show an empty file under a good name."""
+    monkeypatch.setattr("secrets.token_hex", lambda _: "staged")
+    staging = share.state / "staging"
+
+    def work() -> None:
+        share.describe(MODEL.package, MODEL.read)
+        publish(share)
+        share.write_config("churn", CONFIG)
+        share.write_routes(RouteTable("dev", 1))
+
+    steps = synced(work, tmp_path / "strace")
+
+    kept = share.state / "packages" / MODEL.package.digest.removeprefix("sha256:")
+    moves = [step for step in steps if step.startswith("move ")]
+    assert moves == [
+        f"move {staging}/staged {kept}",
+        f"move {staging}/staged {share.root}/churn/7",
+        f"move {staging}/config.pbtxt.staged {share.root}/churn/config.pbtxt",
+        f"move {staging}/routes.json.staged {share.state}/routes.json",
+    ]
+    described, published, configured, routed = (steps.index(move) for move in moves)
+    inside = {
+        (0, described): ["/config.pbtxt", "/smoke.json", "/package.json", ""],
+        (described, published): ["/model.onnx", "/weights/part.data", "/empty.txt", "/weights", ""],
+    }
+    for (start, end), names in inside.items():
+        assert sorted(set(steps[start:end]) & {f"sync {staging}/staged{name}" for name in names}) == sorted(
+            f"sync {staging}/staged{name}" for name in names
+        )
+    assert f"sync {staging}/config.pbtxt.staged" in steps[published:configured]
+    assert f"sync {staging}/routes.json.staged" in steps[configured:routed]
+    assert f"sync {kept.parent}" in steps[described:published]
+    # The model's own folder is new, too: the name of the version in it, and its name in the root.
+    assert {f"sync {share.root}/churn", f"sync {share.root}"} <= set(steps[published:configured])
+    assert f"sync {share.root}/churn" in steps[configured:routed]
+    assert f"sync {share.state}" in steps[routed:]
 
 
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])

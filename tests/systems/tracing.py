@@ -1,8 +1,9 @@
-"""Runs code in a process of its own whose system calls fail, or kill it, on demand."""
+"""Runs code in a process of its own whose system calls fail, kill it, or are written down, on demand."""
 
 from __future__ import annotations
 
 import multiprocessing
+import re
 import shutil
 import subprocess
 import time
@@ -28,7 +29,27 @@ class Ended:
 
 
 def traced(work: Callable[[], object], *, inject: str, path: Path | None = None) -> Ended:
-    """Run ``work`` with strace's ``inject`` expression, for system calls on ``path`` only where one is given.
+    """Run ``work`` with strace's ``inject`` expression, for system calls on ``path`` only where one is given."""
+    call = inject.partition(":")[0]
+    where = ["-P", str(path)] if path else []
+    return _strace(work, "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={inject}", *where)
+
+
+def synced(work: Callable[[], object], log: Path) -> list[str]:
+    """Run ``work``; return its renames, links and syncs in order: ``sync PATH`` and ``move FROM TO``."""
+    ended = _strace(work, "-y", "-o", str(log), "-s", "4096", "-e", "trace=rename,link,fsync")
+    assert ended == Ended(killed=False)
+    steps = []
+    for line in log.read_text().splitlines():
+        if found := re.match(r"fsync\(\d+<(.*)>\) += 0", line):
+            steps.append(f"sync {found[1]}")
+        elif found := re.match(r'(?:rename|link)\("(.*)", "(.*)"\) += 0', line):
+            steps.append(f"move {found[1]} {found[2]}")
+    return steps
+
+
+def _strace(work: Callable[[], object], *options: str) -> Ended:
+    """Run ``work`` under strace.
 
     The process is forked, so it starts at once and with everything imported. Errors of ours come back; any other
     ends the test.
@@ -52,20 +73,8 @@ def traced(work: Callable[[], object], *, inject: str, path: Path | None = None)
 
     child = _forking.Process(target=run)
     child.start()
-    call = inject.partition(":")[0]
-    command = [
-        "strace",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-p",
-        str(child.pid),
-        "-e",
-        f"trace={call}",
-        "-e",
-        f"inject={inject}",
-    ]
-    tracer = subprocess.Popen([*command, *(["-P", str(path)] if path else [])], stderr=subprocess.PIPE, text=True)
+    command = ["strace", "-qq", *options, "-p", str(child.pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + SECONDS
         while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():

@@ -89,7 +89,7 @@ def test_a_hostile_problem_stays_text_that_slack_takes(problem: str) -> None:
     message = deployment.message(record("failed", problem=problem), revert_url=URL)
     for text in texts(message.blocks):
         assert len(text) <= 3000
-        assert set(re.findall(r"<[^>]*>", text)) <= {f"<{URL}|merge the revert>"}
+        assert not set("<>") & set(text.replace(f"<{URL}|merge the revert>", ""))
         assert not re.search(r"&(?!amp;|lt;|gt;)", text)
         assert all(c.isprintable() or c == "\n" for c in text)
     assert "<" not in message.text
