@@ -41,6 +41,8 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             if settings_of_pip.is_file() and "PIP_CONFIG_FILE" not in os.environ:
                 patch.setenv("PIP_CONFIG_FILE", str(settings_of_pip))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # onnxruntime's telemetry goes past the guard below, and leaves files in the user's caches.
+        patch.setenv("ORT_DISABLE_TELEMETRY", "1")
         for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             patch.delenv(variable, raising=False)
         yield

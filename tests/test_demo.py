@@ -13,9 +13,9 @@ import pytest
 
 @pytest.mark.timeout(540)
 def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    home = tmp_path / "demo"
     done = subprocess.run(
-        [sys.executable, "-m", "bot", "demo", "--json", "--dir", str(home)],
+        [sys.executable, "-m", "bot", "demo", "--json"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
@@ -23,6 +23,7 @@ def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout)
     assert [act["passed"] for act in told["acts"]] == [True] * 7
+    assert all(act["seen"] and f"Act {act['number']}: {act['title']}" in done.stderr for act in told["acts"])
     outcomes = [(record["environment"], record["model"], record["outcome"]) for record in told["records"]]
     assert outcomes == [
         ("dev", "churn", "succeeded"),
@@ -36,7 +37,8 @@ def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> 
         held = {criterion["name"] for criterion in record["criteria"] if criterion["holds"]}
         missing = {"fastapi_reloaded"} if record["outcome"] == "put back" else set()
         assert len(held) == 6 - len(missing) and not held & missing
-    assert _processes_of(home) == []
+    assert _processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def _processes_of(home: Path) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Labels = NDArray[np.int64]
+
+# MLflow's ONNX flavor imports onnxruntime, which would send telemetry to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 HELD_OUT = 0.3
 SEED = 42

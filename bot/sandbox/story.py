@@ -107,6 +107,7 @@ def tell(*, keep: bool, directory: Path | None, say: Say) -> Told:
 def _import_training() -> None:
     # Takes seconds of imports, which pass while the platform starts.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import mlflow.onnx  # noqa: F401
     import skl2onnx  # noqa: F401
 

@@ -147,13 +147,20 @@ class World:
         """Run the deployment that a merge would start."""
         return self.bot("deploy", "--env", environment, **options)
 
-    def check(self, number: int, *names: str, head: str | None = None, needs: str = "success") -> list[Said]:
+    def check(
+        self,
+        number: int,
+        *names: str,
+        head: str | None = None,
+        needs: str = "success",
+        env: Mapping[str, str] | None = None,
+    ) -> list[Said]:
         """Run these checks of a pull request, all if none is named, and with them the job that sums up."""
         sha = head or self.pull(number)["head"]["sha"]
         where = ("--pull-request", number, "--head", sha, "--run-id", f"run-{next(_numbers)}")
-        said = [self.bot("check", name, *where) for name in names or CHECKS]
+        said = [self.bot("check", name, *where, env=env) for name in names or CHECKS]
         jobs = {name: {"result": needs, "outputs": {}} for name in CHECKS}
-        return [*said, self.bot("check", "verdict", *where, "--needs", json.dumps(jobs))]
+        return [*said, self.bot("check", "verdict", *where, "--needs", json.dumps(jobs), env=env)]
 
     # --- settings ----------------------------------------------------------------------------------------------
 
