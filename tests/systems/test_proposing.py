@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -253,10 +254,10 @@ def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, b
 
         faster: PullRequest | None = None
 
-        def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+        def commit(self, parent: str, files: Mapping[str, str], *, message: str, author: str, email: str) -> str:
             if Slow.faster is None:
                 Slow.faster = bot.proposed(8)[1]
-            super().push(commit, branch, expected=expected)
+            return super().commit(parent, files, message=message, author=author, email=email)
 
     action, pull = bot.proposed(7, repository=Slow)
 
@@ -269,18 +270,16 @@ def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, b
 
 def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> None:
     class AlwaysSlower(Repository):
-        """Somebody else pushes before each of our pushes."""
+        """Somebody else pushes between each of our looks and pushes."""
 
         times = 0
 
-        def push(self, commit: str, branch: str, *, expected: str | None) -> None:
+        def commit(self, parent: str, files: Mapping[str, str], *, message: str, author: str, email: str) -> str:
             AlwaysSlower.times += 1
-            git, message = forge.forge.git, str(AlwaysSlower.times)
-            theirs = git.commit_tree(
-                "main^{tree}", parents=["main"], message=message, author=GITHUB, committer=GITHUB
-            )
-            git.set_ref(f"refs/heads/{branch}", theirs)
-            super().push(commit, branch, expected=expected)
+            git, said = forge.forge.git, str(AlwaysSlower.times)
+            theirs = git.commit_tree("main^{tree}", parents=["main"], message=said, author=GITHUB, committer=GITHUB)
+            git.set_ref(f"refs/heads/{bot.branch}", theirs)
+            return super().commit(parent, files, message=message, author=author, email=email)
 
     with pytest.raises(Unavailable, match=rf"{bot.branch} moved \d times") as failure:
         bot.propose(7, repository=AlwaysSlower)
