@@ -354,7 +354,7 @@ def test_a_check_that_was_killed_leaves_nothing_after_its_next_run(world: World)
     wait_until(lambda: world.published("staging") or check.poll() is not None)
     check.send_signal(signal.SIGKILL)
     check.wait()
-    assert world.published("staging") == [f"{model}.check-{number}-smoke/1"], "it was killed in the middle"
+    assert f"{model}.check-{number}-smoke/1" in world.published("staging"), "it was killed in the middle"
     assert [said.code for said in world.check(number, "smoke")] == [0, 1]
 
 
