@@ -14,6 +14,9 @@ from bot.errors import Rejected, Unavailable
 from bot.settings import Slack
 
 EVENT_TYPE = "promobot_message"
+CLOCK_SKEW_SECONDS = 300
+"""By how much Slack's clock may be behind ours."""
+_PAGE = 200
 _TRY_AGAIN = {
     "ratelimited",
     "rate_limited",
@@ -42,7 +45,7 @@ class SlackChannel:
 
     def deliver(self, message: Message) -> str:
         """Post the message unless it is in the channel already, and see it there; return its timestamp."""
-        found = self.find(message.key)
+        found = self.find(message.key, since=message.since)
         if found is not None:
             return found
         with self._errors("post the message"):
@@ -63,15 +66,25 @@ class SlackChannel:
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
 
-    def find(self, key: str) -> str | None:
-        """Return the timestamp of the message with this key among the channel's last 200, or None."""
+    def find(self, key: str, *, since: float = 0) -> str | None:
+        """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
+        cursor: str | None = None
+        oldest = f"{max(since - CLOCK_SKEW_SECONDS, 0):.6f}"
         with self._errors("read the channel"):
-            seen = self._client.conversations_history(channel=self._channel, limit=200, include_all_metadata=True)
-            for entry in seen["messages"]:
-                metadata = entry.get("metadata") or {}
-                if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
-                    return str(entry["ts"])
-        return None
+            while True:
+                seen = self._client.conversations_history(
+                    channel=self._channel, limit=_PAGE, oldest=oldest, cursor=cursor, include_all_metadata=True
+                )
+                for entry in seen["messages"]:
+                    metadata = entry.get("metadata") or {}
+                    if (
+                        metadata.get("event_type") == EVENT_TYPE
+                        and metadata.get("event_payload", {}).get("key") == key
+                    ):
+                        return str(entry["ts"])
+                cursor = (seen.get("response_metadata") or {}).get("next_cursor")
+                if not (cursor and seen.get("has_more")):
+                    return None
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

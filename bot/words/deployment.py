@@ -247,7 +247,9 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     digest = f" · digest `{short(record.after.digest)}`" if record.after else ""
     facts = f"`{record.id}` · commit `{record.commit[:12]}`{digest}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
-    return Message(key=f"{record.id}/{record.outcome}", text=text, blocks=tuple(blocks))
+    return Message(
+        key=f"{record.id}/{record.outcome}", text=text, blocks=tuple(blocks), since=record.started_at.timestamp()
+    )
 
 
 def _state(record: DeploymentRecord) -> str:
