@@ -31,8 +31,7 @@ from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer, parse_config, render_config
-from bot.verbs import connect
-from bot.verbs.deploy import Say
+from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import read_desired
 from bot.words import checks as words

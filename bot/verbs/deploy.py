@@ -9,7 +9,6 @@ once; then a revert pull request makes Git follow, and the digest goes into quar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bot.domain.desired import Change, Desired
@@ -18,14 +17,16 @@ from bot.domain.record import DeploymentRecord, known_entries
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.systems.share import Turn
-from bot.verbs import connect
+from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
+from bot.verbs.deployment.admission import is_quarantined, why_held
+from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
+from bot.verbs.deployment.rollout import load, prove, publish, put_back, repair, see_that_gateways_answer, switch
+from bot.verbs.deployment.run import Run
+from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
-from bot.verbs.rollout import Rollout
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -66,34 +67,36 @@ def converge(
 ) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now."""
     ledger = Ledger(RecordStore(settings.records), settings.environment)
-    history = ledger.deployments()
-    rollout = Rollout(settings, systems, ledger, turn=turn, commit=commit, history=history, say=say)
-    rollout.flush_outbox()
-    records = rollout.finish_going_back()
+    run = Run(settings, systems, ledger, turn, commit, ledger.deployments(), say)
+    flush_outbox(run)
+    records = _finish_going_back(run)
+    unfinished = Unfinished(run)
     current = observe(settings, systems)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
-    live = replace(current, routes=rollout.last_verified(current.routes))
-    todo = plan(desired, live, known=known_entries(history))
+    before = unfinished.last_verified(current.routes)
+    astray = current.routes.models != before.models
+    todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    held = [(change, reason) for change in todo.changes if (reason := rollout.forbids(change))]
+    held = [(change, reason) for change in todo.changes if (reason := why_held(run, change))]
     for change, _ in held:
-        if rollout.is_quarantined(change):
-            rollout.make_git_follow(change)
-    repaired, problems = rollout.repair(todo, current.routes, verified=live.routes)
+        if is_quarantined(run, change):
+            make_git_follow(run, change)
+    repaired, problems = repair(run, todo, current.routes, proven=not astray)
 
-    items = [rollout.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
-    rollout.open_journal(items, live.routes)
-    moving = rollout.see_that_gateways_answer(items, todo)
-    moving = rollout.publish(moving)
-    moving = rollout.load(moving, live.routes)
-    moving = rollout.prove(moving, live.routes)
+    items = [unfinished.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
+    abandoned = unfinished.abandoned(items)
+    write_journal(run, [*items, *abandoned], before)
+    moving = see_that_gateways_answer(run, items, todo)
+    moving = publish(run, moving)
+    moving = load(run, moving, before)
+    moving = prove(run, moving, before)
     if moving:
-        if not rollout.switch(moving, live.routes):
-            rollout.put_back(moving, live.routes)
-    elif rollout.is_astray(live.routes):
-        rollout.put_back([], live.routes)
-    records += rollout.conclude([*items, *rollout.abandoned(items)])
-    rollout.close_journal()
+        if not switch(run, moving, before):
+            put_back(run, moving, before)
+    elif astray:
+        put_back(run, [], before)
+    records += conclude(run, [*items, *abandoned])
+    close_journal(run)
     return Deployed(
         settings.environment,
         commit,
@@ -103,3 +106,15 @@ def converge(
         problems=tuple(problems),
         undelivered=len(systems.share.outbox()),
     )
+
+
+def _finish_going_back(run: Run) -> list[DeploymentRecord]:
+    """Finish a deployment that was cut off while it was being put back; return its records."""
+    unfinished = Unfinished(run)
+    items = unfinished.going_back
+    if not items:
+        return []
+    put_back(run, items, unfinished.last_verified(run.routes()))
+    records = conclude(run, items)
+    close_journal(run)
+    return records

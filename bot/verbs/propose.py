@@ -12,8 +12,7 @@ from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.systems.triton import parse_config
-from bot.verbs import connect
-from bot.verbs.deploy import Say
+from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, open_proposal, proposal_branch, put_proposal, read_desired
 from bot.words import proposal as words

@@ -10,9 +10,9 @@ from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.errors import Refused, Rejected
 from bot.settings import Environment
 from bot.systems.records import RecordStore
-from bot.verbs import connect
+from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
-from bot.verbs.deploy import Deployed, Say, converge
+from bot.verbs.deploy import Deployed, converge
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 from bot.words import proposal as words

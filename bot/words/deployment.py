@@ -15,6 +15,10 @@ from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
 
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
+UNREADABLE_JOURNAL_STATE = "Nothing was changed; gateways serve what they have."
+UNREADABLE_JOURNAL_STEP = (
+    "`promobot status` shows what is served. If that is right, move journal.json away and deploy again."
+)
 _SLACK_CHARACTERS = 2500
 """A section takes 3,000."""
 NOTHING_TO_SERVE = "the model is taken out of service"
@@ -113,6 +117,11 @@ def switching(environment: str, generation: int) -> str:
 def putting_back(environment: str, generation: int) -> str:
     """The moment users get the old version again."""
     return f"{environment}: putting the last verified routes back, as generation {generation}"
+
+
+def unreadable_journal(why: str) -> str:
+    """Somebody wrote into journal.json."""
+    return f"journal.json is not readable: {why}"
 
 
 def verified_before(record: DeploymentRecord) -> str:
