@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ from bot.errors import Rejected, Unavailable
 from bot.retry import patient
 from bot.settings import Triton
 
-_WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
+# UNKNOWN and CANCELLED are what gRPC makes of an answer that somebody in between cut short, or wrote: a proxy's HTTP
+# 500. Triton gives neither to what it was asked here, and no version is to blame for them.
+_WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN", "CANCELLED")
+_OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class TritonServer:
         except InferenceServerException as error:
             status = str(error.status() or "").removeprefix("StatusCode.")
             message = f"could not {doing}: {_first_lines(error.message())}"
-            if status in _WORTH_TRYING_AGAIN:
+            if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
                 raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
             raise Rejected(message, system=self._system) from error
         except (grpc.RpcError, ValueError) as error:
