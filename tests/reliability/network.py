@@ -498,7 +498,7 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
                 if options.link not in ("", link):
                     continue
                 case = case or kind(net)
-                for fault in faults_of(case, link, options):
+                for fault in list(faults_of(case, link, options)):
                     if options.fault not in str(fault):
                         continue
                     outcome = timed(f"{kind.name}, {link}", str(fault), partial(attempt, case, link, fault))

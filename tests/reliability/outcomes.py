@@ -45,6 +45,7 @@ def world_of_its_own(shape: Shape | None = None) -> Iterator[World]:
         if pip.is_file():
             os.environ.setdefault("PIP_CONFIG_FILE", str(pip))
         os.environ.update({"HOME": str(home / "home"), "ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "true"})
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         (home / "checkout").mkdir()
         try:
             sandbox = Sandbox.up(
