@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
+from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import Slack
 
 EVENT_TYPE = "promobot_message"
@@ -33,10 +34,12 @@ class SlackChannel:
     def __init__(self, settings: Slack, *, token: str, request_seconds: float) -> None:
         self._channel = settings.channel
         self._system = f"Slack ({settings.channel})"
+        self.patience_seconds = request_seconds
         self._client = WebClient(
             token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)), retry_handlers=[]
         )
 
+    @patient
     def identity(self) -> str:
         """Return the bot user's name in the workspace."""
         with self._errors("ask who I am"):
@@ -48,6 +51,13 @@ class SlackChannel:
         found = self.find(message.key, since=message.since)
         if found is not None:
             return found
+        timestamp = self._post(message)
+        if not self._is_there(timestamp):
+            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
+        return timestamp
+
+    @patient_when_told
+    def _post(self, message: Message) -> str:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
                 channel=self._channel,
@@ -56,16 +66,17 @@ class SlackChannel:
                 metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
                 unfurl_links=False,
             )
-            timestamp = str(answer["ts"])
+            return str(answer["ts"])
+
+    @patient
+    def _is_there(self, timestamp: str) -> bool:
         with self._errors("read the message back"):
             seen = self._client.conversations_history(
                 channel=self._channel, oldest=timestamp, latest=timestamp, inclusive=True, limit=1
             )
-            there = {entry.get("ts") for entry in seen["messages"]}
-        if timestamp not in there:
-            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
-        return timestamp
+            return timestamp in {entry.get("ts") for entry in seen["messages"]}
 
+    @patient
     def find(self, key: str, *, since: float = 0) -> str | None:
         """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
         cursor: str | None = None
@@ -95,8 +106,7 @@ class SlackChannel:
             status = error.response.status_code
             message = f"could not {doing}: {said or f'HTTP {status}'}"
             if status == 429 or status >= 500 or said in _TRY_AGAIN:
-                after = error.response.headers.get("Retry-After")
-                seconds = float(after) if after and after.isdecimal() else None
+                seconds = seconds_asked_for(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
             raise Rejected(message, system=self._system) from error
         except (SlackClientError, OSError, HTTPException) as error:

@@ -143,7 +143,7 @@ def test_a_client_that_gave_up_waiting_does_not_send_a_second_message(
 
 def test_who_cannot_look_whether_it_was_sent_does_not_send(url: str, slack: SlackChannel) -> None:
     message = Message("dev-8", "eight")
-    spoil(url, method="conversations.history", status=503)
+    spoil(url, method="conversations.history", status=503, times=3)
     with pytest.raises(Unavailable, match="read the channel"):
         slack.deliver(message)
     assert times(url, "eight") == 0
@@ -174,9 +174,17 @@ def test_a_rate_limit_says_how_long(url: str, slack: SlackChannel, stopwatch: Ca
     assert times(url, "ten") == 1
 
 
+def test_a_short_rest_that_it_asks_for_is_waited_for_and_the_message_is_there_once(
+    url: str, slack: SlackChannel
+) -> None:
+    spoil(url, method="chat.postMessage", status=429, retry_after=1)
+    assert slack.deliver(Message("dev-21", "twenty-one")) == slack.find("dev-21")
+    assert times(url, "twenty-one") == 1
+
+
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_fault_is_unavailable(url: str, slack: SlackChannel, status: int) -> None:
-    spoil(url, method="*", status=status)
+    spoil(url, method="*", status=status, times=3)
     with pytest.raises(Unavailable):
         slack.identity()
 
