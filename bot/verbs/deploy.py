@@ -54,7 +54,7 @@ def deploy(settings: Environment, *, say: Say) -> Deployed:
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
-        systems.share.turn() as turn,
+        systems.share.turn(wait_seconds=settings.deadlines.turn_seconds) as turn,
     ):
         # Read under the turn: what was merged while we waited for it is deployed, too.
         commit = repository.head()

@@ -241,7 +241,13 @@ class Scene:
                 "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
-            "deadlines": {"request_seconds": 10, "load_seconds": 10, "reload_seconds": 5, "ready_seconds": 5},
+            "deadlines": {
+                "request_seconds": 10,
+                "load_seconds": 10,
+                "reload_seconds": 5,
+                "ready_seconds": 5,
+                "turn_seconds": 0.1,
+            },
         }
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
@@ -420,6 +426,21 @@ class Scene:
                 raise RuntimeError(f"the verb died of signal {os.WTERMSIG(status)}: {said}")
             return Ended(None, said)
         return Ended(os.WEXITSTATUS(status), said)
+
+    def fork(self, *argv: str, out: Path, stop_at: int, after: bool) -> int:
+        """Run ``promobot``, to be stopped at this request, and do not wait for it; return its process."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        released, release = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(release)
+            self._be_the_verb(argv, released, out)
+        os.close(released)
+        self.tell("arm", pid=child, at=stop_at, after=after, stop=True)
+        os.write(release, b"x")
+        os.close(release)
+        return child
 
     def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
         """Run as the verb, in the forked process; never returns."""
