@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from bot.domain.desired import Section
+from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
 CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
@@ -37,10 +38,24 @@ class Latency(BaseModel):
     budget: float | None = None
 
 
+def _tensor(value: object) -> Tensor:
+    return value if isinstance(value, Tensor) else tensor_from_json(value)
+
+
+class Answer(BaseModel):
+    """What one golden request was answered on the staging Triton: the outputs that its case names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    case: str
+    outputs: tuple[Annotated[Tensor, PlainValidator(_tensor), PlainSerializer(Tensor.to_json)], ...]
+
+
 class CheckResult(BaseModel):
     """What one check found about one entry."""
 
-    model_config = ConfigDict(frozen=True)
+    # A model may answer NaN, which must be read as it was written.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     check: CheckName
     environment: str
@@ -51,6 +66,7 @@ class CheckResult(BaseModel):
     findings: tuple[Finding, ...]
     at: datetime
     latency: Latency | None = None
+    answers: tuple[Answer, ...] = Field(default=(), description="of smoke: what staging answered, case by case")
 
     @property
     def passed(self) -> bool:
@@ -66,7 +82,7 @@ class CheckResult(BaseModel):
 class Evidence(BaseModel):
     """All checks of one entry, bound to the proposal they were made for."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     format: Literal[1] = 1
     environment: str
@@ -87,6 +103,11 @@ class Evidence(BaseModel):
         """Whether all three checks are there and passed, and nothing else was wrong."""
         found = {result.check for result in self.checks}
         return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """What the golden requests were answered on staging, in the order of the package's cases."""
+        return tuple(answer for result in self.checks if result.check == "smoke" for answer in result.answers)
 
 
 def latest(results: Iterable[CheckResult]) -> list[CheckResult]:

@@ -37,7 +37,7 @@ class QuarantineEvent(BaseModel):
 class CheckRun(BaseModel):
     """What one check of one workflow run found; the aggregate job reads these."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     results: tuple[CheckResult, ...]
 

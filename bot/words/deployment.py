@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
+from bot.domain.golden import Disagreement, Golden
 from bot.domain.message import Message
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
@@ -99,9 +100,63 @@ def ready_on(target: Target, tritons: Iterable[Named]) -> str:
     return f"{target.triton_model} {target.version} READY on {names(tritons)}"
 
 
-def golden_answers(count: int, tritons: Iterable[Named]) -> str:
+def checks_of(evidence: Evidence) -> str:
+    """Where the checks ran, as people look for it."""
+    return f"#{evidence.pull_request}"
+
+
+def golden_answers(
+    golden: Golden, evidence: Evidence | None, tritons: Iterable[Named], *, again: bool = False
+) -> str:
     """All Tritons answer rightly."""
-    return f"{count} of {count} golden requests answered as in training on {names(tritons)}"
+    count = len(golden.smoke.cases)
+    seen = f" and on staging in {checks_of(evidence)}" if evidence and golden.staging else ""
+    when = ", before the switch and after it" if again else ""
+    return f"{count} of {count} golden requests answered as in training{seen}, on {names(tritons)}{when}"
+
+
+def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
+    """It answers otherwise than it did before: which case, what it says, and what was said before."""
+    return "; ".join(
+        f"case {one.case}: {one.said}"
+        + (f", which staging answered in {checks_of(evidence)}" if one.as_staging and evidence else "")
+        for one in wrong[:3]
+    ) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+
+
+def other_cases(change: Change, evidence: Evidence | None) -> str:
+    """What the checks recorded cannot be compared with."""
+    where = f" of {checks_of(evidence)}" if evidence else ""
+    return f"the evidence{where} has answers to other requests than the smoke cases of {describe(change)}"
+
+
+def nothing_kept(target: Target) -> str:
+    """What proves a version in service is gone from the share."""
+    return (
+        f"{target.triton_model} {target.version} is in service, but nothing is kept of its package "
+        f"({short(target.digest)}), so it is not loaded where it is missing"
+    )
+
+
+def damaged(target: Target, wrong: Sequence[str]) -> str:
+    """Somebody changed what is in service."""
+    return (
+        f"{target.triton_model} {target.version} is in service, but its bytes are not those of "
+        f"{short(target.digest)} any more, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
+    )
+
+
+def wrong_after_restart(target: Target, wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
+    """A Triton that had lost a version answers otherwise than before."""
+    return (
+        f"{target.triton_model} {target.version} was loaded again and unloaded, for it answers otherwise than "
+        f"before: {answers_differ(wrong, evidence)}"
+    )
+
+
+def lost_since(target: Target, state: str) -> str:
+    """A Triton had the version before the switch, and has it no more."""
+    return f"{target.triton_model} {target.version} was READY before the switch and is {state} after it"
 
 
 def serves_generation(generation: int, gateways: Iterable[Named]) -> str:

@@ -34,9 +34,11 @@ from bot import cli
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import Answer as Answered
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
+from bot.domain.smoke import SmokeCases
 from bot.sandbox.platform import BOT, OWNER, Endpoints, Sandbox
 from bot.sandbox.reference import RECIPES, Trained, train
 from bot.sandbox.seed import GATES, MODEL
@@ -340,8 +342,13 @@ class World:
         environment: str = "dev",
         section: Section = "models",
         expires: datetime | None = None,
+        answers: Sequence[Answered] | None = None,
+        **more: Any,
     ) -> None:
-        """Write the evidence that green checks leave; test_check holds what they really leave."""
+        """Write the evidence that green checks leave; test_check holds what they really leave.
+
+        Staging answered as the training framework did, unless ``answers`` says otherwise.
+        """
         now = datetime.now(UTC)
         keys = {
             "environment": environment,
@@ -351,7 +358,18 @@ class World:
             "digest": registered.digest,
         }
         looked = (Finding(what="looked at", passed=True),)
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        if answers is None:
+            answers = self.answers(registered)
+        checks = tuple(
+            CheckResult(
+                check=name,
+                findings=looked,
+                at=now,
+                answers=tuple(answers) if name == "smoke" else (),
+                **keys,
+            )
+            for name in CHECKS
+        )
         self.ledger(environment).add_evidence(
             Evidence(
                 pull_request=1,
@@ -361,8 +379,14 @@ class World:
                 expires=expires or now + LIFETIME,
                 checks=checks,
                 **keys,
+                **more,
             )
         )
+
+    def answers(self, registered: Registered) -> list[Answered]:
+        """Return what a Triton says that answers as the training framework did."""
+        smoke = SmokeCases.from_json((registered.artifacts / SMOKE_FILE).read_bytes())
+        return [Answered(case=case.name, outputs=case.outputs) for case in smoke.cases]
 
     def merged(self, registered: Registered, *, environment: str = "dev", section: Section = "models") -> None:
         """Have a version checked and merged; nothing is deployed yet."""
@@ -375,6 +399,11 @@ class World:
         said = self.deploy(environment)
         assert said.code == 0, said
         return registered
+
+    def unload(self, triton_model: str, environment: str = "dev") -> None:
+        """Have the environment's Tritons forget a model."""
+        for http in [one.http for name, one in self.endpoints.tritons if name == environment]:
+            HTTP.post(f"{http}/v2/repository/models/{triton_model}/unload", json={}).raise_for_status()
 
     # --- what is to be seen ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from bot.domain.desired import Change
 from bot.domain.journal import Journal, Underway
 from bot.domain.routes import RouteTable
 from bot.errors import Rejected
+from bot.verbs.deployment.admission import Admission
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.words import deployment as words
@@ -35,13 +36,13 @@ class Unfinished:
                 next_step=words.UNREADABLE_JOURNAL_STEP,
             ) from error
 
-    def item(self, change: Change) -> Item:
+    def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
         for underway in self._unfinished():
             if underway.is_of(change):
-                return Item(change, underway.id, underway.started_at)
+                return Item(change, underway.id, underway.started_at, evidence=admission.evidence)
         name = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}"
-        return Item(change, name, datetime.now(UTC))
+        return Item(change, name, datetime.now(UTC), evidence=admission.evidence)
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
