@@ -7,20 +7,20 @@ proposal's head only ``promotions/*.yaml`` is read, through Git, and never writt
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import settings as settings_module
 from bot.domain import desired
 from bot.domain.desired import Change
-from bot.domain.evidence import LIFETIME, CheckName, CheckResult, Evidence, latest, missing
+from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
-from bot.verbs.checking import look
+from bot.verbs.checking import evidence_of, look
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import read_desired
 from bot.words import checks as words
@@ -95,11 +95,21 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     expected = [change for change in subject.changes if change.after is not None]
     concerned = {change.environment: _ledger(environments[change.environment]) for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
-    results = latest(found)
+    taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
+    results = latest(result for result in found if _seen(result) not in taken_back)
     problems += words.missing_results(missing(results, [(c.environment, c.section, c.model) for c in expected]))
     for change in expected:
-        evidence = _evidence(subject, change, results, problems)
-        concerned[change.environment].add_evidence(evidence)
+        if change.after is not None:
+            evidence = evidence_of(
+                change,
+                change.after,
+                results,
+                problems,
+                pull_request=pull_request,
+                base=subject.base,
+                head=subject.head,
+            )
+            concerned[change.environment].add_evidence(evidence)
     checked = Checked("verdict", subject, tuple(results), tuple(problems))
     body = words.comment(subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths)
     _write_summary(body)
@@ -107,24 +117,16 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     return replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
 
 
-def _evidence(subject: Subject, change: Change, results: list[CheckResult], problems: list[str]) -> Evidence:
-    entry, now = change.after, datetime.now(UTC)
-    assert entry is not None  # noqa: S101 - a removal needs no evidence
-    key = (change.environment, change.section, change.model)
-    return Evidence(
-        environment=change.environment,
-        section=change.section,
-        model=change.model,
-        version=entry.version,
-        digest=entry.digest,
-        pull_request=subject.pull_request,
-        base=subject.base,
-        head=subject.head,
-        at=now,
-        expires=now + LIFETIME,
-        checks=tuple(r for r in results if (r.environment, r.section, r.model) == key and r.digest == entry.digest),
-        problems=tuple(problems),
-    )
+def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
+    """Yield the results that a revocation took back: summing them up again makes no new evidence of them."""
+    if change.after is not None:
+        for evidence in ledger.evidence_of(change.model, change.after.digest, change.section):
+            if evidence.revoked is not None:
+                yield from (_seen(result) for result in evidence.checks)
+
+
+def _seen(result: CheckResult) -> tuple[object, ...]:
+    return result.environment, result.section, result.model, result.digest, result.check, result.at
 
 
 # --- what is proposed ---------------------------------------------------------------------------------------------

@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import Answer, CheckName, CheckResult, Finding, Latency
+from bot.domain.evidence import (
+    LIFETIME,
+    Answer,
+    CheckName,
+    CheckResult,
+    Evidence,
+    Finding,
+    Latency,
+    rules_of,
+)
 from bot.domain.gate import Gate, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.record import verified_entries
@@ -35,7 +44,7 @@ LATENCY_REQUESTS = 50
 
 def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
     """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
-    seen = _Seen()
+    seen, gate = _Seen(), None
     try:
         gate = settings.gate(change.model)
     except Refused as error:
@@ -58,6 +67,66 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
         at=datetime.now(UTC),
         latency=seen.latency,
         answers=tuple(seen.answers),
+        champion=champion_of(change) if name == "ready" else None,
+        rules=rules_of(gate, settings.packages) if gate else "",
+    )
+
+
+def champion_of(change: Change) -> Entry | None:
+    """Return the version that the gate compares with: what would be replaced; a shadow replaces nobody."""
+    return change.before if change.section == "models" else None
+
+
+def judge_again(
+    settings: Environment, registry: Registry, change: Change, entry: Entry, latency: Latency | None
+) -> list[Finding]:
+    """Apply the rules of today to what was checked before, against the version that is in service now.
+
+    What staging did is not done again: ``latency`` is what was measured then. Raises OutsideError where MLflow does
+    not tell what is to be judged, also of the version in service, and Refused where there is no gate any more.
+    """
+    gate = settings.gate(change.model)
+    registered = registry.version(change.model, entry.version)
+    package = registry.package(registered)
+    champion = champion_of(change)
+    metrics = registry.version(change.model, champion.version).metrics if champion else None
+    findings = [
+        _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"),
+        _judged(gate, change, registered, metrics),
+        _size(settings, package),
+        *_allowed(settings, registry, registered, package),
+    ]
+    if latency is not None:
+        today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
+        findings.append(_finding(*words.latency_finding(today)))
+    return findings
+
+
+def evidence_of(
+    change: Change,
+    entry: Entry,
+    results: Iterable[CheckResult],
+    problems: Iterable[str],
+    *,
+    pull_request: int | None,
+    base: str,
+    head: str,
+) -> Evidence:
+    """Return the evidence that the results of a change's own entry make."""
+    now, key = datetime.now(UTC), (change.environment, change.section, change.model, entry.digest)
+    return Evidence(
+        environment=change.environment,
+        section=change.section,
+        model=change.model,
+        version=entry.version,
+        digest=entry.digest,
+        pull_request=pull_request,
+        base=base,
+        head=head,
+        at=now,
+        expires=now + LIFETIME,
+        checks=tuple(r for r in results if (r.environment, r.section, r.model, r.digest) == key),
+        problems=tuple(problems),
     )
 
 
@@ -115,22 +184,30 @@ def _ready(
     if verified:
         yield _finding("gate", True, words.gate_skipped(verified[0].id))
     else:
-        champion = _champion_metrics(registry, change)
-        result = judge(settings.gate(change.model), registered.metrics, champion)
-        if change.section == "models":
-            yield _finding("gate", result.passed, result.reason or words.gate_passed(result))
-        elif result.passed:
-            yield _finding("gate", True, words.gate_passed(result))
-        else:
-            allowed = settings.gate(change.model).on_miss == "shadow"
-            yield _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
+        yield _judged(settings.gate(change.model), change, registered, _champion_metrics(registry, change))
     package = registry.package(registered)
     yield _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow")
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
     yield _finding("file list", listed == there, words.file_list(listed, there))
-    yield _finding("size", package.size <= settings.packages.max_bytes, f"{package.size} bytes")
+    yield _size(settings, package)
     yield from _bytes(registry, registered, package)
     yield from _allowed(settings, registry, registered, package)
+
+
+def _judged(
+    gate: Gate, change: Change, registered: RegisteredVersion, champion: Mapping[str, float] | None
+) -> Finding:
+    result = judge(gate, registered.metrics, champion)
+    if result.passed:
+        return _finding("gate", True, words.gate_passed(result))
+    if change.section == "models":
+        return _finding("gate", False, result.reason)
+    allowed = gate.on_miss == "shadow"
+    return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
+
+
+def _size(settings: Environment, package: Package) -> Finding:
+    return _finding("size", package.size <= settings.packages.max_bytes, f"{package.size} bytes")
 
 
 def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) -> Iterator[Finding]:
@@ -245,11 +322,11 @@ def _smoke_cases(registry: Registry, registered: RegisteredVersion) -> SmokeCase
 
 
 def _champion_metrics(registry: Registry, change: Change) -> dict[str, float] | None:
-    before = change.before
-    if change.section != "models" or before is None:
+    champion = champion_of(change)
+    if champion is None:
         return None
     try:
-        return dict(registry.version(change.model, before.version).metrics)
+        return dict(registry.version(change.model, champion.version).metrics)
     except Rejected:
         # The registry lost the version in service; the proposal says so to the reviewer.
         return None

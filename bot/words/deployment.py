@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import Evidence
+from bot.domain.evidence import Evidence, Finding
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.message import Message
 from bot.domain.names import short
@@ -67,19 +67,82 @@ def held_by_freeze(reason: str, end: datetime) -> str:
     return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"
 
 
-def no_evidence(entry: Entry) -> str:
+def no_evidence(change: Change) -> str:
     """Nobody checked it."""
-    return f"there is no evidence that {short(entry.digest)} was checked for this environment; propose it"
+    digest = short(change.after.digest) if change.after else ""
+    return f"there is no evidence that {digest} was checked for this environment; {_check_again(change)}"
 
 
-def failed_evidence(evidence: Evidence) -> str:
+def failed_evidence(change: Change, evidence: Evidence) -> str:
     """The checks were red."""
-    return f"its checks in #{evidence.pull_request} did not pass"
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    return f"its checks {checked_in(evidence)} did not pass; {what_next}"
 
 
-def expired_evidence(evidence: Evidence) -> str:
+def revoked_evidence(change: Change, evidence: Evidence) -> str:
+    """Somebody took the checks' word back."""
+    event = evidence.revoked
+    why = f" by {event.by or 'somebody'} on {event.at:%Y-%m-%d %H:%M} UTC: {event.reason}" if event else ""
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    return f"its evidence {checked_in(evidence)} was revoked{why}; {what_next}"
+
+
+def expired_evidence(change: Change, evidence: Evidence) -> str:
     """The checks were too long ago."""
-    return f"its checks in #{evidence.pull_request} expired on {evidence.expires:%Y-%m-%d}; run them again"
+    return f"its checks {checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}; {_check_again(change)}"
+
+
+def checked_in(evidence: Evidence) -> str:
+    """Where the checks ran, as people look for it."""
+    return f"in #{evidence.pull_request}" if evidence.pull_request is not None else f"of main at {evidence.head[:12]}"
+
+
+def champion_moved(was: Entry | None, now: Entry | None) -> str:
+    """The gate compared with another version."""
+    before, after = (f"{one.version} ({short(one.digest)})" if one else "none" for one in (was, now))
+    return f"the version in service was {before} and is {after}"
+
+
+def rules_moved(change: Change) -> str:
+    """The rules are others by now."""
+    return f"the rules of {change.environment} for {change.model} or for packages were changed"
+
+
+def judged_again(evidence: Evidence, moved: Sequence[str]) -> str:
+    """Something moved, and it passes all the same."""
+    return f"judged again by today's rules, and passed: since its checks {checked_in(evidence)} {' and '.join(moved)}"
+
+
+def misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> str:
+    """Something moved, and it does not pass any more."""
+    found = "; ".join(f"{problem.what}: {problem.detail}" for problem in problems[:3])
+    return (
+        f"since its checks {checked_in(evidence)} {' and '.join(moved)}; judged again, it does not pass ({found}); "
+        f"{_take_back(change, evidence)}"
+    )
+
+
+def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> str:
+    """Something moved, and what that means could not be found out."""
+    since = " and ".join(moved) or "it cannot be told whether something moved"
+    again = f"deploy again when that is mended, or {_take_back(change, evidence)}"
+    return f"since its checks {checked_in(evidence)} {since}, and it could not be judged again: {error}; {again}"
+
+
+def _check_again(change: Change) -> str:
+    """What main says already cannot be proposed: it is checked where it is."""
+    command = f"promobot recheck {change.model} --env {change.environment}"
+    return f"`{command}` checks what main says, then deploy again"
+
+
+def _take_back(change: Change, evidence: Evidence) -> str:
+    """How main comes to say what is in service."""
+    if change.section == "models" and change.before is not None:
+        back = f"promobot rollback {change.model} --env {change.environment} --to {change.before.version}"
+        return f"`{back}` has main say what is in service"
+    if evidence.pull_request is not None:
+        return f"press Revert on #{evidence.pull_request} to have main ask for it no more"
+    return f"take it out of promotions/{change.environment}.yaml to have main ask for it no more"
 
 
 # --- progress ----------------------------------------------------------------------------------------------------
@@ -100,17 +163,12 @@ def ready_on(target: Target, tritons: Iterable[Named]) -> str:
     return f"{target.triton_model} {target.version} READY on {names(tritons)}"
 
 
-def checks_of(evidence: Evidence) -> str:
-    """Where the checks ran, as people look for it."""
-    return f"#{evidence.pull_request}"
-
-
 def golden_answers(
     golden: Golden, evidence: Evidence | None, tritons: Iterable[Named], *, again: bool = False
 ) -> str:
     """All Tritons answer rightly."""
     count = len(golden.smoke.cases)
-    seen = f" and on staging in {checks_of(evidence)}" if evidence and golden.staging else ""
+    seen = f" and on staging {checked_in(evidence)}" if evidence and golden.staging else ""
     when = ", before the switch and after it" if again else ""
     return f"{count} of {count} golden requests answered as in training{seen}, on {names(tritons)}{when}"
 
@@ -119,14 +177,14 @@ def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> 
     """It answers otherwise than it did before: which case, what it says, and what was said before."""
     return "; ".join(
         f"case {one.case}: {one.said}"
-        + (f", which staging answered in {checks_of(evidence)}" if one.as_staging and evidence else "")
+        + (f", which staging answered {checked_in(evidence)}" if one.as_staging and evidence else "")
         for one in wrong[:3]
     ) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def other_cases(change: Change, evidence: Evidence | None) -> str:
     """What the checks recorded cannot be compared with."""
-    where = f" of {checks_of(evidence)}" if evidence else ""
+    where = f" {checked_in(evidence)}" if evidence else ""
     return f"the evidence{where} has answers to other requests than the smoke cases of {describe(change)}"
 
 

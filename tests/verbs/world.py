@@ -30,10 +30,10 @@ import httpx
 import yaml
 
 import bot.systems.mlflow  # noqa: F401 - here, for it sets how often MLflow's client tries, once for this process
-from bot import cli
+from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding, rules_of
 from bot.domain.evidence import Answer as Answered
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.record import DeploymentRecord
@@ -181,6 +181,13 @@ class World:
             document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
+    def drop_gate(self, environment: str, model: str) -> None:
+        """Take a model's gate out of the checkout's environment file."""
+        path = self.root / MANIFEST.format(environment)
+        document = yaml.safe_load(path.read_text())
+        del document["gates"][model]
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
     # --- training ----------------------------------------------------------------------------------------------
 
     def register(
@@ -268,6 +275,20 @@ class World:
         self._moved_main = True
         return str(self.api("PUT", f"/pulls/{number}/merge", {"sha": head, "merge_method": "squash"})["sha"])
 
+    def merge_on_top(self, number: int, model: str, environment: str = "dev") -> str:
+        """Merge a pull request's entry of a model, whatever main says of it by now, as a person who resolves does."""
+        self.git("fetch", "--quiet", "origin", self.pull(number)["head"]["ref"])
+        proposed = self.git("show", f"FETCH_HEAD:{PROMOTIONS.format(environment)}") + "\n"
+        there = desired.parse(proposed, file=PROMOTIONS.format(environment))
+        return self.desire(model, there.models[model], environment=environment)
+
+    def revert_head(self) -> None:
+        """Revert main's newest commit, as GitHub's button does, and merge that."""
+        self._on_main()
+        self.git("revert", "--no-edit", "HEAD")
+        self.git("push", "--quiet", "origin", "HEAD:main")
+        self._moved_main = True
+
     def propose_by_hand(self, files: Mapping[str, str], *, title: str = "By hand") -> int:
         """Open a pull request with these files' new texts, as a person does; return its number."""
         branch = f"by-hand-{next(_numbers)}"
@@ -347,7 +368,7 @@ class World:
     ) -> None:
         """Write the evidence that green checks leave; test_check holds what they really leave.
 
-        Staging answered as the training framework did, unless ``answers`` says otherwise.
+        Staging answered as the training framework did, unless ``answers`` says otherwise; the base is that of now.
         """
         now = datetime.now(UTC)
         keys = {
@@ -360,12 +381,16 @@ class World:
         looked = (Finding(what="looked at", passed=True),)
         if answers is None:
             answers = self.answers(registered)
+        rules, history = settings.load(self.root, environment), self.ledger(environment).deployments()
+        champion = history[-1].in_service.models.get(registered.model) if history else None
         checks = tuple(
             CheckResult(
                 check=name,
                 findings=looked,
                 at=now,
                 answers=tuple(answers) if name == "smoke" else (),
+                champion=champion if (name, section) == ("ready", "models") else None,
+                rules=rules_of(rules.gate(registered.model), rules.packages),
                 **keys,
             )
             for name in CHECKS

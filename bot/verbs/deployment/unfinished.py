@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bot.domain.desired import Change
 from bot.domain.journal import Journal, Underway
+from bot.domain.record import Step
 from bot.domain.routes import RouteTable
 from bot.errors import Rejected
 from bot.verbs.deployment.admission import Admission
@@ -38,11 +39,15 @@ class Unfinished:
 
     def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
+        name, began = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}", datetime.now(UTC)
         for underway in self._unfinished():
             if underway.is_of(change):
-                return Item(change, underway.id, underway.started_at, evidence=admission.evidence)
-        name = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}"
-        return Item(change, name, datetime.now(UTC), evidence=admission.evidence)
+                name, began = underway.id, underway.started_at
+        item = Item(change, name, began, evidence=admission.evidence)
+        if admission.judged_again:
+            self._run.say(f"{words.describe(change)}: {admission.judged_again}")
+            item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
+        return item
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
