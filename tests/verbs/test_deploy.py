@@ -165,7 +165,8 @@ def test_what_nobody_checked_is_held(world: World) -> None:
     short = first.digest.removeprefix("sha256:")[:12]
     assert said.code == 1
     assert said.out == (
-        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; propose it\n"
+        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; "
+        f"`promobot recheck {model} --env dev` checks what main says, then deploy again\n"
     )
     assert world.version(model) is None and world.records(model) == [] and world.slack(model) == []
     assert world.quarantined(model) == []
@@ -182,7 +183,7 @@ def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
     world.merge(number)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; run them again" in said.out
+    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; `promobot recheck {model} " in said.out
     assert f"held: {other} 1 in dev: its checks in #{number} did not pass" in said.out
 
 
@@ -340,6 +341,11 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     assert record.in_service.models[model].version == 1
     (_, message) = world.slack(model)
     assert message["text"] == f"❌ {lines[0]}"
+    lost = cause in ("other bytes there", "artifacts changed")
+    assert world.quarantined(model) == ([] if lost else [2]), "for bytes that somebody damaged no digest is to blame"
+    (revert,) = world.reverts(model)
+    assert ("itself is not in quarantine: its bytes are not to be had any more" in revert["body"]) is lost
+    assert ("promobot quarantine lift" in revert["body"]) is not lost
     assert said_of_it in str(message["blocks"]) and f"version 1 ({record.before.digest[7:19]})" in str(
         message["blocks"]
     )
@@ -412,6 +418,35 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     assert said.code == 1
     assert f"the evidence of #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
     assert world.version(model) is None and world.quarantined(model) == []
+
+
+def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.register(model, "better")
+    onnx = second.artifacts / "model.onnx"
+    good = onnx.read_bytes()
+    world.merged(second)
+    onnx.write_bytes(good[:-1] + b"\0")
+    said = world.words("deploy", "--env", "dev")
+    (revert,) = world.reverts(model)
+    assert said.code == 1 and f"what to do: merge {revert['html_url']}" in said.err
+    assert revert["body"].count("users get what they got before, and what was merged cannot be deployed") == 1
+    assert world.deploy().code == 1 and len(world.reverts(model)) == 1, "asked for again, found again"
+    onnx.write_bytes(good)
+    assert world.deploy().code == 0 and world.version(model) == 2
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+
+    third = world.register(model, "best")
+    world.merged(third)
+    (third.artifacts / "smoke.json").write_text("{}")
+    other = third.relist()
+    said = world.words("deploy", "--env", "dev")
+    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.out
+    assert world.quarantined(model) == [2], "only what was rolled back"
+    world.merge(world.reverts(model)[-1]["number"])
+    assert world.deploy().code == 0 and world.version(model) == 1
 
 
 def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> None:

@@ -13,7 +13,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.errors import PromobotError, Superseded
+from bot.errors import OtherBytes, PromobotError, Superseded
 from bot.systems.share import Described
 
 
@@ -37,6 +37,8 @@ class Item:
     quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
+    lost: bool = False
+    """Whether the bytes that were merged are not to be had any more; the digest is not to blame for that."""
 
     def sees(self, name: CriterionName, proof: str, *, holds: bool = True) -> None:
         """Note that a criterion was seen to hold, or not to; what was seen later counts."""
@@ -65,6 +67,7 @@ class Item:
         except PromobotError as error:
             self.sees(criterion, str(error), holds=False)
             self.problem = str(error)
+            self.lost = isinstance(error, OtherBytes)
         finally:
             self.did(what, started)
 

@@ -11,7 +11,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.plan import Plan, target_of, targets, with_target
 from bot.domain.routes import RouteTable, Target
-from bot.errors import PromobotError, Rejected, Superseded, Unavailable
+from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
 from bot.systems.triton import TritonServer, parse_config, render_config
@@ -132,8 +132,7 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
         item.sees("ready", "status READY")
     if package.digest != entry.digest:
-        item.to_blame = True
-        raise Rejected(
+        raise OtherBytes(
             f"{model} {entry.version} is {package.digest} now, but {entry.digest} was merged",
             system="MLflow",
             next_step="The artifacts changed after the proposal: register the model again and propose that.",
@@ -283,10 +282,14 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     table = run.routes().following(before.models)
     run.say(words.putting_back(run.settings.environment, table.generation))
     run.systems.share.write_routes(table)
-    astray: list[str] = []
-    for gateway, answer in at_once(run.systems.gateways, partial(_bring_back, run, table)):
-        if answer:
-            astray.append(words.not_known_to_be_back(gateway.name, str(answer)))
+    back = partial(_bring_back, run, table)
+    away = [gateway for gateway, answer in at_once(run.systems.gateways, back) if answer]
+    if away:
+        # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
+        at_once(run.systems.tritons, partial(_load_missing, run, before))
+    astray = [
+        words.not_known_to_be_back(gateway.name, str(answer)) for gateway, answer in at_once(away, back) if answer
+    ]
     # What still runs under the routes that were put back may finish before its version is taken off.
     seconds = run.settings.deadlines.request_seconds
     at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
@@ -303,6 +306,13 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
         # One that refused to switch refuses to switch back, and serves the old routes all along: look.
         there = gateway.routes()
     return "" if there.models == table.models else f"it serves generation {there.generation}"
+
+
+def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
+    there = {(state.model, state.version) for state in triton.index() if state.ready}
+    for target in targets(table):
+        if (target.triton_model, target.version) not in there:
+            _load_on(run, target, triton)
 
 
 def _load_on(run: Run, target: Target, triton: TritonServer) -> None:
