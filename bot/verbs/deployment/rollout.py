@@ -211,19 +211,31 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     run.say(words.switching(run.settings.environment, after.generation))
     unanswered: list[str] = []
     problems: list[str] = []
+    to_blame = True
     try:
+        # The way back is written before the way forth is taken: going back must not fail for want of space.
+        run.systems.share.prepare_routes(after.following(before.models))
         run.systems.share.write_routes(after)
+    except Superseded:
+        raise
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
         problems.append(str(error))
+        to_blame = False
     else:
+        switched: list[Gateway] = []
         for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, after)):
             if isinstance(answer, Unavailable):
                 unanswered.append(str(answer))
             elif answer:
                 problems.append(f"gateway {gateway.name}: {answer}")
+            else:
+                switched.append(gateway)
         if not problems:
-            _prove_again(run, items, problems, unanswered)
+            silent = _prove_again(run, items, switched, problems, unanswered)
+            # No version is to blame for what the line to a Triton did.
+            to_blame = bool(problems or unanswered)
+            unanswered += silent
     if not all(run.goes_back(item.change) for item in items):
         problems, unanswered = problems + unanswered, []
     for item in items:
@@ -233,7 +245,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
             item.sees("smoke_passed", proof)
         item.did(f"switch to generation {after.generation}", started)
         if problems:
-            item.to_blame, item.problem = True, "; ".join(problems)
+            item.to_blame, item.problem = to_blame, "; ".join(problems)
             item.sees("fastapi_reloaded", item.problem, holds=False)
         elif unanswered:
             # The way back is not kept closed by a gateway that is away: what it serves when it comes up is in
@@ -253,35 +265,50 @@ def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
     return ""
 
 
-def _prove_again(run: Run, items: list[Item], problems: list[str], unanswered: list[str]) -> None:
-    """Ask for what users get by now, on every Triton and then through every gateway; add what is wrong."""
+def _prove_again(
+    run: Run, items: list[Item], switched: list[Gateway], problems: list[str], unanswered: list[str]
+) -> list[str]:
+    """Ask for what users get by now, on every Triton and then through every gateway; add what is wrong.
+
+    Returns what Tritons did not answer; ``unanswered`` is of gateways.
+    """
+    silent: list[str] = []
     for item in items:
         if item.target is None or item.golden is None:
             continue
         for triton, wrong in at_once(run.systems.tritons, partial(_wrong_after_switch, item.target, item.golden)):
             if isinstance(wrong, Unavailable):
-                unanswered.append(str(wrong))
+                silent.append(str(wrong))
             elif wrong:
                 said = str(wrong) if isinstance(wrong, PromobotError) else words.answers_differ(wrong, item.evidence)
                 problems.append(f"Triton {triton.name}: {said}")
                 item.sees("smoke_passed", problems[-1], holds=False)
-    for gateway, answer in at_once(run.systems.gateways, partial(_wrong_through_gateway, items)):
+    for gateway, answer in at_once(switched, partial(_wrong_through_gateway, items)):
         if isinstance(answer, Unavailable):
             unanswered.append(str(answer))
         elif answer:
             problems.append(f"gateway {gateway.name}: {answer}")
+    return silent
 
 
 def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     """Route to what was in service before, on every gateway, and take the new versions off again."""
     if items:
-        write_journal(run, items, before, going_back=items[0].problem)
+        try:
+            write_journal(run, items, before, going_back=items[0].problem)
+        except Superseded:
+            raise
+        except PromobotError as error:
+            # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
+            run.say(str(error))
     run.turn.check()
     started = monotonic()
-    # The generation only rises, so going back is a new table with the old routes.
-    table = run.routes().following(before.models)
-    run.say(words.putting_back(run.settings.environment, table.generation))
-    run.systems.share.write_routes(table)
+    table = run.routes()
+    if table.models != before.models:
+        # The generation only rises, so going back is a new table with the old routes.
+        table = table.following(before.models)
+        run.say(words.putting_back(run.settings.environment, table.generation))
+        run.systems.share.write_routes(table)
     back = partial(_bring_back, run, table)
     away = [gateway for gateway, answer in at_once(run.systems.gateways, back) if answer]
     if away:
