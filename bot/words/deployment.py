@@ -92,6 +92,11 @@ def expired_evidence(change: Change, evidence: Evidence) -> str:
     return f"its checks {checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}; {_check_again(change)}"
 
 
+def nothing_to_compare(change: Change, evidence: Evidence) -> str:
+    """The checks are older than what deploy asks of them."""
+    return f"its checks {checked_in(evidence)} did not record what staging answered; {_check_again(change)}"
+
+
 def checked_in(evidence: Evidence) -> str:
     """Where the checks ran, as people look for it."""
     return f"in #{evidence.pull_request}" if evidence.pull_request is not None else f"of main at {evidence.head[:12]}"

@@ -152,6 +152,16 @@ def test_evidence_that_expired_is_made_anew(world: World) -> None:
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
+def test_checks_that_recorded_no_answers_are_made_anew(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    world.evidence(first, answers=[])
+    world.desire(model, first.entry)
+    assert "its checks in #1 did not record what staging answered; `promobot recheck " in _dead_end(world, model)
+    assert world.promobot("recheck", model, "--env", "dev").code == 0
+    assert world.deploy().code == 0 and world.version(model) == 1
+
+
 def test_a_shadow_is_checked_again_as_a_shadow(world: World) -> None:
     model = world.model(on_miss="shadow")
     weak = world.register(model, accuracy=0.5)

@@ -47,6 +47,8 @@ def admit(run: Run, change: Change) -> Admission:
             return Admission(words.revoked_evidence(change, evidence))
         case "expired":
             return Admission(words.expired_evidence(change, evidence))
+        case "green" if not evidence.answers:
+            return Admission(words.nothing_to_compare(change, evidence))
         case "green":
             return _on_its_base(run, change, entry, evidence)
 
