@@ -96,23 +96,20 @@ class ModelRepository:
 
     @contextmanager
     def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
-        """Take the next turn. Waits for whoever holds the lock; ``overtake`` makes the holder stop first.
+        """Take the next turn. Waits for whoever holds the lock; who overtakes waits for nobody.
 
-        The lock is politeness, the number is what decides: a holder that is paused and wakes up late finds that a
-        higher number exists, whether or not it still has the lock.
+        The lock is politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher number exists, whether or not it still has the lock.
         """
         with self._errors("take a turn"):
             self._make_folders()
-            folder = self.state / "turns"
-            if overtake:
-                _take_turn(folder)
             lock = (self.state / "lock").open("a")
         with lock:
             with self._errors("take a turn"):
-                deadline = time.monotonic() + wait_seconds
+                deadline = time.monotonic() + (0 if overtake else wait_seconds)
                 while not _try_lock(lock.fileno()) and time.monotonic() < deadline:
                     time.sleep(0.05)
-                # Taken now also by who overtakes: somebody else may have got the lock, and a number, in between.
+                folder = self.state / "turns"
                 turn = Turn(_take_turn(folder), folder)
                 self._sweep()
             yield turn

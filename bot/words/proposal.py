@@ -215,8 +215,14 @@ def revert_title(change: Change, back: Entry | None) -> str:
     return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
 
 
-def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = "", lost: bool = False) -> str:
-    """Return the text of the pull request that goes back."""
+def revert_body(
+    change: Change, back: Entry | None, *, reason: str, by: str = "", lost: bool = False, served: bool = True
+) -> str:
+    """Return the text of the pull request that goes back.
+
+    ``lost`` says that the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it
+    does not go into quarantine.
+    """
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
     where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
     now = f"version {change.after.version}" if change.after else "no version"
@@ -234,7 +240,7 @@ def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = ""
             f"{code(short(change.after.digest))} itself is not in quarantine: its bytes are not to be had any more. "
             f"If they come back before this is merged, deploy again and close this; else register the model again."
         )
-    elif change.after is not None:
+    elif change.after is not None and served:
         lines.append(
             f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
             f"proposes or deploys it there until a person lifts that with\n\n"

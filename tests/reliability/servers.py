@@ -93,7 +93,7 @@ class Look:
     ready: list[dict[tuple[str, int], tuple[float, ...]]]
     """What each Triton has READY, and what it would answer to X = 0."""
     messages: list[tuple[str, str]]
-    """Slack's: the record's id, and the text."""
+    """Slack's: the record's id with how it ended, and the text."""
     pulls: list[tuple[str, str]]
     """The open ones: branch and title."""
     aliases: dict[tuple[str, str], int]

@@ -59,7 +59,9 @@ def test_what_misses_against_the_version_really_in_service_is_held_and_rollback_
     )
     assert world.version(model) == 3
     assert world.promobot("rollback", model, "--env", "dev", "--to", 3).code == 0
-    world.merge(world.reverts(model)[0]["number"])
+    (revert,) = world.reverts(model)
+    assert "quarantine" not in revert["body"], "what was never in service is not left by this"
+    world.merge(revert["number"])
     assert world.deploy().code == 0
     assert world.version(model) == 3 and world.quarantined(model) == []
 
