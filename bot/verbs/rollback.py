@@ -64,6 +64,7 @@ def rollback(
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
         change = Change(settings.environment, "models", model, target, current)
         left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
+        served = current is not None and current.digest in left
         proposed = put_proposal(
             settings,
             repository,
