@@ -77,7 +77,7 @@ def rollback(
                 target,
                 reason=reason,
                 by=by or "a person",
-                served=current is not None and current.digest in left,
+                served=served,
             ),
         )
     # Where main says so already, there is nothing for Git to follow.
