@@ -416,7 +416,7 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     world.desire(model, first.entry)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"the evidence of #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
+    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
     assert world.version(model) is None and world.quarantined(model) == []
 
 
