@@ -34,7 +34,7 @@ from pathlib import Path
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
-from bot.errors import Rejected, Superseded, Unavailable
+from bot.errors import OtherBytes, Rejected, Superseded, Unavailable
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
@@ -233,7 +233,7 @@ class ModelRepository:
         for name, content in ((CONFIG_FILE, config), (SMOKE_FILE, smoke)):
             listed = package.file(name)
             if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
-                raise Rejected(f"{folder / name} is not what {digest} says", system=self._system)
+                raise OtherBytes(f"{folder / name} is not what {digest} says", system=self._system)
         try:
             return Described(package, config.decode(), SmokeCases.from_json(smoke))
         except ValueError as error:
@@ -280,7 +280,7 @@ class ModelRepository:
                     _sync_folder(self.root)
         wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
         if wrong:
-            raise Rejected(
+            raise OtherBytes(
                 f"{target} holds other bytes than {package.digest}: {'; '.join(wrong)}",
                 system=self._system,
                 state="It was not touched: a published version is never overwritten.",
@@ -412,7 +412,7 @@ class ModelRepository:
             out.flush()
             os.fsync(out.fileno())
         if size != file.size or digest.hexdigest() != file.sha256:
-            raise Rejected(
+            raise OtherBytes(
                 f"{file.path} is not what the package says: {size} bytes, sha256 {digest.hexdigest()[:12]}…, "
                 f"instead of {file.size} bytes, {file.sha256[:12]}…",
                 system=self._system,

@@ -19,7 +19,7 @@ from bot.systems.records import RecordStore
 from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import is_quarantined, why_held
+from bot.verbs.deployment.admission import admit, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.rollout import load, prove, publish, put_back, repair, see_that_gateways_answer, switch
 from bot.verbs.deployment.run import Run
@@ -77,13 +77,14 @@ def converge(
     astray = current.routes.models != before.models
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    held = [(change, reason) for change in todo.changes if (reason := why_held(run, change))]
+    admitted = {change: admit(run, change) for change in todo.changes}
+    held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)
     repaired, problems = repair(run, todo, current.routes, proven=not astray)
 
-    items = [unfinished.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
+    items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
     moving = see_that_gateways_answer(run, items, todo)

@@ -49,10 +49,10 @@ import bot.systems.triton
 import bot.verbs.deploy
 import bot.verbs.rollback
 import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
-from bot import cli
+from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
@@ -351,7 +351,14 @@ class Scene:
             "digest": entry.digest,
         }
         looked = (Finding(what="looked at", passed=True),)
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        rules = settings.load(self.root, ENVIRONMENT)
+        keys["rules"] = rules_of(rules.gate(model), rules.packages)
+        champion = self.desired.models.get(model) if section == "models" else None
+        smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
+        answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in smoke.cases)
+        of = {"ready": {"champion": champion}, "triton": {}, "smoke": {"answers": answers}}
+        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys, **of[name]) for name in CHECKS)
+        del keys["rules"]
         self.ledger.add_evidence(
             Evidence(
                 pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
