@@ -182,6 +182,9 @@ class Deadlines(_Part):
     ready_seconds: float = Field(default=120, gt=0, description="for MLflow to say READY")
     load_seconds: float = Field(default=120, gt=0, description="for one Triton to load one wave of models")
     request_seconds: float = Field(default=10, gt=0, description="for one request to any system")
+    download_seconds: float = Field(
+        default=60, gt=0, description="for MLflow to go on with a download that stands still"
+    )
     reload_seconds: float = Field(default=30, gt=0, description="for one gateway to serve a new generation")
 
 

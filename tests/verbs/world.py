@@ -182,13 +182,16 @@ class World:
     # --- training ----------------------------------------------------------------------------------------------
 
     def register(
-        self, model: str, recipe: str = "first", *, max_batch_size: int = 64, **metrics: float
+        self, model: str, recipe: str = "first", *, max_batch_size: int = 64, note: str = "", **metrics: float
     ) -> Registered:
-        """Train and register the next version of ``model``; ``metrics`` replace measured ones."""
+        """Train and register the next version of ``model``; ``metrics`` replace measured ones.
+
+        The same recipe of the same model gives the same bytes, but for a ``note``.
+        """
         measured = {**asdict(_trained(recipe).metrics), **metrics}
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "package")
-            _package(package, recipe, max_batch_size=max_batch_size, model=model)
+            _package(package, recipe, max_batch_size=max_batch_size, model=model + note)
             done: Registration = register(
                 package,
                 model=model,
