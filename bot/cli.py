@@ -209,6 +209,14 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
     return Answer(done, terminal.deployed(done), done.exit_code)
 
 
+def _cleanup(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.cleanup import cleanup
+    from bot.words.cleanup import cleaned_up
+
+    done = cleanup(_settings(arguments), dry_run=arguments.dry_run, say=_say)
+    return Answer(done, cleaned_up(done), done.exit_code)
+
+
 def _rollback(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.rollback import rollback
     from bot.words import terminal
@@ -461,6 +469,10 @@ def _parser() -> argparse.ArgumentParser:
     environment(added)
     added.add_argument("--reason", default="", help="revoke: why; whoever is held by it reads this")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
+
+    added = verb("cleanup", _cleanup, "unload and remove what no route, no way back and no Triton needs any more")
+    environment(added)
+    added.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
 
     added = verb("validate", _validate, "read all files of desired state and settings, and name every mistake")
 

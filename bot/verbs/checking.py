@@ -287,7 +287,7 @@ def _on_staging(
     with connect.staging(settings) as systems:
         share, triton = systems.share, systems.tritons[0]
         # A check of this pull request that was killed may have left its own name behind.
-        _clear(share, triton, name, seconds)
+        clear(share, triton, name, seconds)
         try:
             share.publish(
                 package,
@@ -304,10 +304,11 @@ def _on_staging(
                 )
             yield triton
         finally:
-            _clear(share, triton, name, seconds)
+            clear(share, triton, name, seconds)
 
 
-def _clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
+def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
+    """Take a name off the staging Triton and out of its root; does nothing where it is not there."""
     if any(state.model == name for state in triton.index()):
         triton.unload(name)
         triton.wait_gone(name, timeout_seconds=seconds)

@@ -27,7 +27,7 @@ class Unfinished:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.journal = _journal(run.systems.share)
+        self.journal = read_journal(run.systems.share)
 
     def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
@@ -77,11 +77,12 @@ class Unfinished:
 
 def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
     """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
-    current, journal = share.routes(environment), _journal(share)
+    current, journal = share.routes(environment), read_journal(share)
     return journal.verified(current, history) if journal else current
 
 
-def _journal(share: ModelRepository) -> Journal | None:
+def read_journal(share: ModelRepository) -> Journal | None:
+    """Return the journal of a deployment under way; raise Rejected where it is not readable."""
     text = share.journal()
     try:
         return Journal.model_validate_json(text) if text is not None else None
