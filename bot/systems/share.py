@@ -4,7 +4,8 @@
     <model_repository>/<model>/<version>/…       appears by one rename, never changes, is never overwritten
     <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
     <state>/staging/                             what is being copied; dropped when anything fails
-    <state>/routes.json                          the commit point of a deployment
+    <state>/routes/<generation>.json             the commit point of a deployment: created once, never replaced
+    <state>/routes.json                          the newest of them, for whoever does not know its number
     <state>/journal.json                         the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
@@ -31,13 +32,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
 from bot.errors import Rejected, Superseded, Unavailable
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
 _KEPT_TURNS = 50
+_KEPT_GENERATIONS = 50
 _ABANDONED_SECONDS = 24 * 3600
 
 ReadFile = Callable[[str], Iterable[bytes]]
@@ -94,23 +96,20 @@ class ModelRepository:
 
     @contextmanager
     def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
-        """Take the next turn. Waits for whoever holds the lock; ``overtake`` makes the holder stop first.
+        """Take the next turn. Waits for whoever holds the lock; who overtakes waits for nobody.
 
-        The lock is politeness, the number is what decides: a holder that is paused and wakes up late finds that a
-        higher number exists, whether or not it still has the lock.
+        The lock is politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher number exists, whether or not it still has the lock.
         """
         with self._errors("take a turn"):
             self._make_folders()
-            folder = self.state / "turns"
-            if overtake:
-                _take_turn(folder)
             lock = (self.state / "lock").open("a")
         with lock:
             with self._errors("take a turn"):
-                deadline = time.monotonic() + wait_seconds
+                deadline = time.monotonic() + (0 if overtake else wait_seconds)
                 while not _try_lock(lock.fileno()) and time.monotonic() < deadline:
                     time.sleep(0.05)
-                # Taken now also by who overtakes: somebody else may have got the lock, and a number, in between.
+                folder = self.state / "turns"
                 turn = Turn(_take_turn(folder), folder)
                 self._sweep()
             yield turn
@@ -125,26 +124,74 @@ class ModelRepository:
     # --- routes ------------------------------------------------------------------------------------------------
 
     def routes(self, environment: str) -> RouteTable:
-        """Return the routes as written; the empty table of generation 0 where there are none yet."""
-        with self._errors("read routes.json"):
+        """Return the routes in force; the empty table of generation 0 where there are none yet."""
+        table = self._table(self.state / "routes.json") or RouteTable(environment)
+        # Whoever was killed, or overtaken, between the commit and its copy left an older routes.json.
+        while later := self._table(self._generation(table.generation + 1)):
+            table = later
+        return table
+
+    def _table(self, path: Path) -> RouteTable | None:
+        with self._errors(f"read {path.name}"):
             try:
-                text = (self.state / "routes.json").read_bytes()
+                text = path.read_bytes()
             except FileNotFoundError:
-                return RouteTable(environment)
+                return None
         try:
             return RouteTable.from_json(text)
         except ValueError as error:
             raise Rejected(
-                f"{self.state / 'routes.json'} is not readable: {error}",
+                f"{path} is not readable: {error}",
                 system=self._system,
                 next_step="Put back the last good file; gateways go on with what they have.",
             ) from error
 
+    def _generation(self, number: int) -> Path:
+        return self.state / "routes" / generation_file(number)
+
+    def prepare_routes(self, table: RouteTable) -> None:
+        """Write a table beside routes.json that may have to come into force when the disk is full."""
+        with self._errors("prepare routes.json"):
+            self._make_folders()
+            for prepared in self._prepared(table):
+                self._replace(prepared, table.to_json())
+
     def write_routes(self, table: RouteTable) -> None:
-        """Replace routes.json, synced: from here on the new routes are what recovers after a crash."""
+        """Put the table in force, synced: from here on the new routes are what recovers after a crash.
+
+        A generation is created once. Whoever comes second with another table for the same one has been overtaken
+        since it looked, however long it was paused in between: Superseded, and nothing was touched.
+        """
         with self._errors("write routes.json"):
             self._make_folders()
-            self._replace(self.state / "routes.json", table.to_json())
+            (prepared, copy), committed = self._prepared(table), self._generation(table.generation)
+            for path in (prepared, copy):
+                if not (path.is_file() and path.read_text() == table.to_json()):
+                    self._replace(path, table.to_json())
+            try:
+                os.link(prepared, committed)
+            except FileExistsError as error:
+                # On NFS the first try may have succeeded, and only its reply been lost.
+                if committed.read_text() != table.to_json():
+                    prepared.unlink()
+                    copy.unlink()
+                    raise Superseded(
+                        f"generation {table.generation} of the routes was written by a later deployment or rollback",
+                        state="Nothing was changed by this one; the later one converges the environment.",
+                        next_step="`promobot status` shows what it did.",
+                    ) from error
+            _sync_folder(committed.parent)
+            # A copy, no link: a person may edit routes.json in place when all else fails, and history stays.
+            copy.replace(self.state / "routes.json")
+            _sync_folder(self.state)
+            prepared.unlink()
+            for path in committed.parent.iterdir():
+                if path.name < generation_file(table.generation - _KEPT_GENERATIONS):
+                    path.unlink(missing_ok=True)
+
+    def _prepared(self, table: RouteTable) -> tuple[Path, Path]:
+        staging = self.state / "staging"
+        return staging / f"routes-{table.generation}.json", staging / f"routes-{table.generation}-copy.json"
 
     # --- journal -----------------------------------------------------------------------------------------------
 
@@ -167,6 +214,8 @@ class ModelRepository:
         with self._errors("close journal.json"):
             (self.state / "journal.json").unlink(missing_ok=True)
             _sync_folder(self.state)
+            for prepared in (self.state / "staging").glob("routes-*.json"):
+                prepared.unlink(missing_ok=True)
 
     # --- packages ----------------------------------------------------------------------------------------------
 
@@ -392,7 +441,7 @@ class ModelRepository:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _make_folders(self) -> None:
-        for name in ("staging", "packages", "turns", "outbox", "trash"):
+        for name in ("staging", "packages", "routes", "turns", "outbox", "trash"):
             (self.state / name).mkdir(parents=True, exist_ok=True)
 
     @contextmanager

@@ -15,6 +15,9 @@ from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import Slack
 
 EVENT_TYPE = "promobot_message"
+CLOCK_SKEW_SECONDS = 300
+"""By how much Slack's clock may be behind ours."""
+_PAGE = 200
 _TRY_AGAIN = {
     "ratelimited",
     "rate_limited",
@@ -45,7 +48,7 @@ class SlackChannel:
 
     def deliver(self, message: Message) -> str:
         """Post the message unless it is in the channel already, and see it there; return its timestamp."""
-        found = self.find(message.key)
+        found = self.find(message.key, since=message.since)
         if found is not None:
             return found
         timestamp = self._post(message)
@@ -74,15 +77,25 @@ class SlackChannel:
             return timestamp in {entry.get("ts") for entry in seen["messages"]}
 
     @patient
-    def find(self, key: str) -> str | None:
-        """Return the timestamp of the message with this key among the channel's last 200, or None."""
+    def find(self, key: str, *, since: float = 0) -> str | None:
+        """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
+        cursor: str | None = None
+        oldest = f"{max(since - CLOCK_SKEW_SECONDS, 0):.6f}"
         with self._errors("read the channel"):
-            seen = self._client.conversations_history(channel=self._channel, limit=200, include_all_metadata=True)
-            for entry in seen["messages"]:
-                metadata = entry.get("metadata") or {}
-                if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
-                    return str(entry["ts"])
-        return None
+            while True:
+                seen = self._client.conversations_history(
+                    channel=self._channel, limit=_PAGE, oldest=oldest, cursor=cursor, include_all_metadata=True
+                )
+                for entry in seen["messages"]:
+                    metadata = entry.get("metadata") or {}
+                    if (
+                        metadata.get("event_type") == EVENT_TYPE
+                        and metadata.get("event_payload", {}).get("key") == key
+                    ):
+                        return str(entry["ts"])
+                cursor = (seen.get("response_metadata") or {}).get("next_cursor")
+                if not (cursor and seen.get("has_more")):
+                    return None
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -226,7 +226,11 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
 
 
 def message(record: DeploymentRecord, *, revert_url: str) -> Message:
-    """Return the Slack message of a deployment; its key is the record's id."""
+    """Return the Slack message of a deployment.
+
+    Its key is the record's id and how it ended: a deployment that was cut off after its message, and that ended
+    otherwise when it was finished, is told of again.
+    """
     sign = {"succeeded": "✅", "unconfirmed": "✅", "incomplete": "⚠️", "put back": "↩️", "failed": "❌"}[
         record.outcome
     ]
@@ -243,7 +247,9 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     digest = f" · digest `{short(record.after.digest)}`" if record.after else ""
     facts = f"`{record.id}` · commit `{record.commit[:12]}`{digest}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
-    return Message(key=record.id, text=text, blocks=tuple(blocks))
+    return Message(
+        key=f"{record.id}/{record.outcome}", text=text, blocks=tuple(blocks), since=record.started_at.timestamp()
+    )
 
 
 def _state(record: DeploymentRecord) -> str:

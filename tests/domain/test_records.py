@@ -168,7 +168,9 @@ def test_a_check_that_never_said_anything_is_missed() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE_TEXT)
 def test_a_message_survives_the_outbox(text: str) -> None:
-    message = Message(key="dev-1", text=text, blocks=({"type": "section", "text": {"type": "mrkdwn", "text": text}},))
+    message = Message(
+        key="dev-1", text=text, blocks=({"type": "section", "text": {"type": "mrkdwn", "text": text}},), since=1.5
+    )
     assert Message.from_json(message.to_json()) == message
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
-from bot.errors import Rejected, Unavailable
+from bot.errors import Rejected, Superseded, Unavailable
 from bot.settings import Share
 from bot.systems.share import ModelRepository
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
@@ -272,9 +272,12 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
         f"move {staging}/staged {kept}",
         f"move {staging}/staged {share.root}/churn/7",
         f"move {staging}/config.pbtxt.staged {share.root}/churn/config.pbtxt",
-        f"move {staging}/routes.json.staged {share.state}/routes.json",
+        f"move {staging}/routes-1.json.staged {staging}/routes-1.json",
+        f"move {staging}/routes-1-copy.json.staged {staging}/routes-1-copy.json",
+        f"move {staging}/routes-1.json {share.state}/routes/0000000001.json",
+        f"move {staging}/routes-1-copy.json {share.state}/routes.json",
     ]
-    described, published, configured, routed = (steps.index(move) for move in moves)
+    described, published, configured, prepared, _, committed, copied = (steps.index(move) for move in moves)
     inside = {
         (0, described): ["/config.pbtxt", "/smoke.json", "/package.json", ""],
         (described, published): ["/model.onnx", "/weights/part.data", "/empty.txt", "/weights", ""],
@@ -284,12 +287,13 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
             f"sync {staging}/staged{name}" for name in names
         )
     assert f"sync {staging}/config.pbtxt.staged" in steps[published:configured]
-    assert f"sync {staging}/routes.json.staged" in steps[configured:routed]
+    assert f"sync {staging}/routes-1.json.staged" in steps[configured:prepared]
+    assert f"sync {share.state}/routes" in steps[committed:copied]
     assert f"sync {kept.parent}" in steps[described:published]
     # The model's own folder is new, too: the name of the version in it, and its name in the root.
     assert {f"sync {share.root}/churn", f"sync {share.root}"} <= set(steps[published:configured])
-    assert f"sync {share.root}/churn" in steps[configured:routed]
-    assert f"sync {share.state}" in steps[routed:]
+    assert f"sync {share.root}/churn" in steps[configured:prepared]
+    assert f"sync {share.state}" in steps[copied:]
 
 
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
@@ -497,6 +501,55 @@ def test_routes_come_back_as_they_were_written(share: ModelRepository) -> None:
     share.write_routes(table)
     assert share.routes("dev") == table and table.generation == 1
     assert staged(share) == []
+
+
+def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes(share: ModelRepository) -> None:
+    seen_by_both = RouteTable("dev").following({})
+    share.write_routes(seen_by_both)
+    ours, theirs = (
+        seen_by_both.following({"churn": Route(live=Target("churn", version, MODEL.package.digest))})
+        for version in (7, 8)
+    )
+    share.prepare_routes(ours)
+    share.write_routes(theirs)
+    for _ in range(2):
+        with pytest.raises(Superseded, match="generation 2 of the routes was written by a later"):
+            share.write_routes(ours)
+        assert share.routes("dev") == theirs
+    share.write_routes(theirs)  # as after a reply that was lost
+    assert share.routes("dev") == theirs
+
+
+def test_a_copy_that_was_made_late_does_not_bring_old_routes_back(share: ModelRepository) -> None:
+    tables = [RouteTable("dev", generation) for generation in range(1, 4)]
+    for table in tables:
+        share.write_routes(table)
+    (share.state / "routes.json").write_text(tables[0].to_json())
+    assert share.routes("dev") == tables[2]
+    (share.state / "routes.json").unlink()
+    assert share.routes("dev") == tables[2]
+
+
+def test_of_the_generations_the_last_are_kept(share: ModelRepository) -> None:
+    for generation in range(1, 60):
+        share.write_routes(RouteTable("dev", generation))
+    kept = sorted(path.name for path in (share.state / "routes").iterdir())
+    assert (kept[0], kept[-1], len(kept)) == ("0000000009.json", "0000000059.json", 51)
+
+
+def test_the_way_back_needs_no_space(small_disk: Path) -> None:
+    share = share_at(small_disk)
+    routes = {"churn": Route(live=Target("churn", 7, MODEL.package.digest))}
+    forth = RouteTable("dev").following(routes)
+    share.prepare_routes(forth.following({}))
+    share.write_routes(forth)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
+
+    with pytest.raises(Unavailable, match="No space left on device"):
+        share.write_routes(forth.following(routes))
+    share.write_routes(forth.following({}))
+    assert share.routes("dev") == forth.following({})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.sandbox.processes import Part, Ports
 from bot.settings import Slack
-from bot.systems.slack import SlackChannel
+from bot.systems.slack import CLOCK_SKEW_SECONDS, SlackChannel
 from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.stand_in import Seen, StandIn, answer
@@ -87,6 +88,17 @@ def test_a_key_is_compared_whole_and_found_behind_other_messages(url: str, slack
     assert slack.find("dev-3") == first
     assert slack.find("dev-3-3") != first
     assert slack.find("dev") is None
+
+
+def test_a_key_is_found_however_much_was_said_since(url: str, slack: SlackChannel) -> None:
+    began = time.time()
+    message = Message("dev-4/succeeded", "four", since=began)
+    first = slack.deliver(message)
+    for number in range(210):
+        chatter = {"channel": CHANNEL, "text": f"and {number}"}
+        httpx.post(f"{url}/api/chat.postMessage", json=chatter, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert slack.deliver(message) == first and times(url, "four") == 1
+    assert slack.find(message.key, since=float(first) + 2 * CLOCK_SKEW_SECONDS) is None, "it looks no further back"
 
 
 def test_people_who_write_the_same_words_are_not_taken_for_the_bot(url: str, slack: SlackChannel) -> None:

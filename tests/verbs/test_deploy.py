@@ -57,7 +57,7 @@ def test_the_first_version_is_published_loaded_proven_routed_and_told(world: Wor
     ]
     (message,) = world.slack(model)
     assert message["text"] == f"✅ {model} 1 is served in dev."
-    assert message["metadata"]["event_payload"]["key"] == record.id
+    assert message["metadata"]["event_payload"]["key"] == f"{record.id}/succeeded"
 
 
 def test_where_nothing_differs_nothing_is_done_and_it_says_so(world: World) -> None:

@@ -169,11 +169,17 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     run.say(words.switching(run.settings.environment, after.generation))
     unanswered: list[str] = []
     problems: list[str] = []
+    to_blame = True
     try:
+        # The way back is written before the way forth is taken: going back must not fail for want of space.
+        run.systems.share.prepare_routes(after.following(before.models))
         run.systems.share.write_routes(after)
+    except Superseded:
+        raise
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
         problems.append(str(error))
+        to_blame = False
     else:
         for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, after, items)):
             if isinstance(answer, Unavailable):
@@ -186,7 +192,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
         item.switched = True
         item.did(f"switch to generation {after.generation}", started)
         if problems:
-            item.to_blame, item.problem = True, "; ".join(problems)
+            item.to_blame, item.problem = to_blame, "; ".join(problems)
             item.sees("fastapi_reloaded", item.problem, holds=False)
         elif unanswered:
             # The way back is not kept closed by a gateway that is away: what it serves when it comes up is in
@@ -210,13 +216,21 @@ def _switch_gateway(run: Run, table: RouteTable, items: list[Item], gateway: Gat
 def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     """Route to what was in service before, on every gateway, and take the new versions off again."""
     if items:
-        write_journal(run, items, before, going_back=items[0].problem)
+        try:
+            write_journal(run, items, before, going_back=items[0].problem)
+        except Superseded:
+            raise
+        except PromobotError as error:
+            # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
+            run.say(str(error))
     run.turn.check()
     started = monotonic()
-    # The generation only rises, so going back is a new table with the old routes.
-    table = run.routes().following(before.models)
-    run.say(words.putting_back(run.settings.environment, table.generation))
-    run.systems.share.write_routes(table)
+    table = run.routes()
+    if table.models != before.models:
+        # The generation only rises, so going back is a new table with the old routes.
+        table = table.following(before.models)
+        run.say(words.putting_back(run.settings.environment, table.generation))
+        run.systems.share.write_routes(table)
     astray: list[str] = []
     for gateway, answer in at_once(run.systems.gateways, partial(_bring_back, run, table)):
         if answer:

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from bot.domain.desired import Change
 from bot.domain.journal import Journal, Underway
+from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
 from bot.errors import Rejected
+from bot.systems.share import ModelRepository
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.words import deployment as words
@@ -24,16 +26,7 @@ class Unfinished:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        text = run.systems.share.journal()
-        try:
-            self.journal = Journal.model_validate_json(text) if text is not None else None
-        except ValidationError as error:
-            raise Rejected(
-                words.unreadable_journal(error.errors()[0]["msg"]),
-                system="model repository",
-                state=words.UNREADABLE_JOURNAL_STATE,
-                next_step=words.UNREADABLE_JOURNAL_STEP,
-            ) from error
+        self.journal = _journal(run.systems.share)
 
     def item(self, change: Change) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
@@ -75,6 +68,25 @@ class Unfinished:
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
         return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+
+
+def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
+    """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
+    current, journal = share.routes(environment), _journal(share)
+    return journal.verified(current, history) if journal else current
+
+
+def _journal(share: ModelRepository) -> Journal | None:
+    text = share.journal()
+    try:
+        return Journal.model_validate_json(text) if text is not None else None
+    except ValidationError as error:
+        raise Rejected(
+            words.unreadable_journal(error.errors()[0]["msg"]),
+            system="model repository",
+            state=words.UNREADABLE_JOURNAL_STATE,
+            next_step=words.UNREADABLE_JOURNAL_STEP,
+        ) from error
 
 
 def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back: str = "") -> None:

@@ -1,0 +1,78 @@
+"""What parts of the matrix give and get, and how they are found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import tests.reliability
+
+if TYPE_CHECKING:
+    from tests.reliability.scene import Scene
+
+T = TypeVar("T")
+SAMPLE_POINTS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing that was tried: the table's row that it counts for, which one it was, and what was wrong."""
+
+    row: str
+    name: str
+    problems: Sequence[str] = ()
+
+
+@dataclass
+class Matrix:
+    """What was asked for on the command line, and the scene that all parts share."""
+
+    points: int | None = None
+    sample: bool = False
+    everything: bool = False
+    rows: str = ""
+    say: Callable[[str], None] = print
+    open_scene: Callable[[], Scene] | None = field(default=None, repr=False)
+
+    def scene(self) -> Scene:
+        """Return the one scene; started by whoever asks first."""
+        assert self.open_scene is not None
+        return self.open_scene()
+
+    def some(self, everything: Sequence[T], *, stride: int = 1) -> list[T]:
+        """Return what is to be tried of these: all, or as many as were asked for, evenly spread.
+
+        ``stride``: by default every so-manieth; ``--everything`` takes all of them.
+        """
+        chosen = list(everything) if self.everything else list(everything[::stride])
+        limit = SAMPLE_POINTS if self.sample else self.points
+        if limit is None or len(chosen) <= limit:
+            return chosen
+        return [chosen[number * len(chosen) // limit] for number in range(limit)]
+
+    def wants(self, row: str) -> bool:
+        """Whether ``--rows`` lets this row pass."""
+        return self.rows in row
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the matrix: its name on the command line, what it tries, and how."""
+
+    name: str
+    says: str
+    run: Callable[[Matrix], Iterator[Point]]
+
+
+def parts() -> list[Part]:
+    """Return the parts of every module of this package that has one, by name."""
+    found = []
+    for module in pkgutil.iter_modules(tests.reliability.__path__, "tests.reliability."):
+        if module.name.rpartition(".")[2] not in ("__main__", "test_sample"):
+            part = getattr(importlib.import_module(module.name), "PART", None)
+            if part is not None:
+                found.append(part)
+    return sorted(found, key=lambda part: part.name)

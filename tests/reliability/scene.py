@@ -1,0 +1,593 @@
+"""A small world of one environment, ``dev``, that is put back to a named starting state in milliseconds.
+
+Two Tritons and two gateways, a forge, Slack, MLflow, a share and a record store. The servers run in a process of
+their own (``servers.py``); this side starts verbs, kills them, and looks.
+
+A verb is ``bot.cli.main`` in a process that is *forked* from this one, which has imported everything and has
+initialised nothing (no gRPC, no thread): a run begins at once, and is otherwise what ``promobot`` does. It is killed
+either by a server of the scene at its k-th request (before it is handled, or after it is handled and before the
+answer), or by strace at its k-th system call. strace watches the main thread only, for that is where all file-system
+calls of the verbs are; a run that logs them says which there are.
+
+Reset: the directories (share, record store, forge, Slack) are copied from where they were saved, Tritons and MLflow's
+aliases are told what they remembered, and gateways start anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import multiprocessing
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+import bot.systems.gateway
+import bot.systems.git
+import bot.systems.github
+import bot.systems.mlflow
+import bot.systems.records
+import bot.systems.share
+import bot.systems.slack
+import bot.systems.triton
+import bot.verbs.deploy
+import bot.verbs.rollback
+import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
+from bot import cli
+from bot.domain import desired
+from bot.domain.desired import Entry, Section
+from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.record import DeploymentRecord
+from bot.domain.routes import RouteTable
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
+from bot.sandbox import mlflow
+from bot.sandbox.processes import Ports as FreePorts
+from bot.sandbox.processes import Processes
+from bot.systems.records import RecordStore
+from bot.verbs.ledger import Ledger
+from tests.reliability import servers
+from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
+from tests.stand_ins import triton as stand_in
+
+SECONDS = 60.0
+PROMOTIONS = f"promotions/{ENVIRONMENT}.yaml"
+_forking = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: what Git says of it, and every byte that Triton's directory of it must hold."""
+
+    model: str
+    entry: Entry
+    files: Mapping[str, bytes]
+    package: Package
+
+    @property
+    def number(self) -> int:
+        return self.entry.version
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a verb ended: its exit code, None where it was killed; and what it said."""
+
+    code: int | None
+    said: str
+
+    @property
+    def killed(self) -> bool:
+        return self.code is None
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where to kill: at request number ``request``, or by strace's ``inject`` expression."""
+
+    request: int = 0
+    after: bool = False
+    inject: str = ""
+
+    def __str__(self) -> str:
+        if self.inject:
+            return self.inject
+        return f"request {self.request} {'answered' if self.after else 'arriving'}" if self.request else "no kill"
+
+
+NO_KILL = Kill()
+
+
+class StraceMissing(RuntimeError):
+    """strace is not installed, or may not attach here."""
+
+
+class Scene:
+    """The world. Enter it to start the servers; nothing else may have started threads or gRPC in this process."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._own = tempfile.TemporaryDirectory(prefix="promobot-scene-") if home is None else None
+        self.home = Path(self._own.name) if self._own else home or Path()
+        self.live, self.root = self.home / "live", self.home / "root"
+        self.share = self.live / "share"
+        self.repository = self.share / "model-repo" / ENVIRONMENT
+        self.state = self.share / "promobot" / ENVIRONMENT
+        self.records = self.live / "records"
+        self.versions: dict[tuple[str, int], Version] = {}
+        self._saved: set[str] = set()
+        self._warm = False
+
+    # --- start and stop ----------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Scene:
+        self._closing = contextlib.ExitStack()
+        if self._own:
+            self._closing.callback(lambda: servers.empty(self.home))
+        try:
+            self._start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    def _start(self) -> None:
+        free = self._closing.enter_context(FreePorts())
+        processes = Processes(self.home / "processes")
+        part = mlflow.part("mlflow", directory=self.home / "mlflow", port=free.take())
+        started = processes.start(part)
+        self._closing.callback(processes.stop)
+        self.ports = servers.Ports(
+            forge=free.take(),
+            slack=free.take(),
+            mlflow=free.take(),
+            grpc=(free.take(), free.take()),
+            http=(free.take(), free.take()),
+            gateways=(free.take(), free.take()),
+        )
+        mlflow_uri = f"http://127.0.0.1:{part.port}"
+        self._control, theirs = _forking.Pipe()
+        arguments = (self.home, self.ports, mlflow_uri, self.home / "mlflow/mlflow.db", theirs)
+        self._servers = _forking.Process(target=servers.serve, args=arguments)
+        self._servers.start()
+        theirs.close()
+        self._closing.callback(self._stop_servers)
+        assert self._control.recv() == "ready"
+        self._write_settings()
+        processes.wait_until_ready(started)
+        self._register(mlflow_uri)
+        self.tell("know", versions={key: stand_in.offsets(one.files) for key, one in self.versions.items()})
+        self._first_commit()
+        self.save("empty")
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Import here what verbs import late, lest each of thousands do it: what a first run tells."""
+        self.merge("churn", 1)
+        ended = self.deploy()
+        if ended.code != 0:
+            raise RuntimeError(f"the first deployment ended with {ended.code}: {ended.said}")
+        self._warm = True
+        for name in (self.home / "modules").read_text().split():
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        if threading.active_count() > 1:
+            raise RuntimeError(f"this process has threads: {threading.enumerate()}")
+        self.restore("empty")
+
+    def _stop_servers(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self.tell("quit")
+        self._servers.join(10)
+        if self._servers.is_alive():
+            self._servers.kill()
+            self._servers.join()
+
+    def tell(self, command: str, **arguments: Any) -> Any:
+        """Have the servers do something; return their answer."""
+        self._control.send((command, arguments))
+        if not self._control.poll(SECONDS):
+            raise RuntimeError(f"the servers do not answer to {command}")
+        answer = self._control.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _write_settings(self) -> None:
+        here = "http://127.0.0.1"
+        share = {"model_repository": str(self.repository), "state": str(self.state)}
+        document = {
+            "environment": ENVIRONMENT,
+            "github": {
+                "repository": REPOSITORY,
+                "server_url": f"{here}:{self.ports.forge}",
+                "api_url": f"{here}:{self.ports.forge}/api/v3",
+            },
+            "mlflow": {"uri": f"{here}:{self.ports.mlflow}"},
+            "staging": {
+                "triton": {"name": "triton-staging", "grpc": f"127.0.0.1:{self.ports.grpc[0]}"},
+                "share": {"model_repository": str(self.home / "staging"), "state": str(self.home / "staging-state")},
+            },
+            "share": share,
+            "tritons": [
+                {"name": f"triton-{n}", "grpc": f"127.0.0.1:{port}"} for n, port in enumerate(self.ports.grpc, 1)
+            ],
+            "gateways": [
+                {"name": f"gateway-{n}", "url": f"{here}:{port}"} for n, port in enumerate(self.ports.gateways, 1)
+            ],
+            "records": str(self.records),
+            "slack": {"channel": CHANNEL, "api_url": f"{here}:{self.ports.slack}/api"},
+            "gates": {
+                "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
+                "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
+            },
+            "deadlines": {"request_seconds": 10, "load_seconds": 10, "reload_seconds": 5, "ready_seconds": 5},
+        }
+        path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    # --- versions ----------------------------------------------------------------------------------------------
+
+    def _register(self, uri: str) -> None:
+        """Register every version there is, once: churn 1 to 4, of which 3 answers wrong and 4 does not load; wine."""
+        made = [
+            _package("churn", 1),
+            _package("churn", 2),
+            _package("churn", 3, wrong=True),
+            _package("churn", 4, magic=b"BROKEN\n"),
+            _package("wine", 1),
+        ]
+        folder = self.home / "packages"
+        place = self.home / "registered"
+
+        def register() -> None:
+            from mlflow import MlflowClient
+
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            runs = []
+            for model in sorted({model for model, _, _, _ in made}):
+                client.create_registered_model(model)
+            for model, number, contents, _ in made:
+                run = client.create_run("0")
+                package = folder / f"{model}-{number}"
+                for path, content in contents.items():
+                    (package / path).parent.mkdir(parents=True, exist_ok=True)
+                    (package / path).write_bytes(content)
+                client.log_artifacts(run.info.run_id, str(package), "model")
+                registered = client.create_model_version(
+                    model, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id, await_creation_for=0
+                )
+                assert int(registered.version) == number
+                runs.append(run.info.run_id)
+            place.write_bytes(pickle.dumps(runs))
+
+        # In a process of its own: MLflow's client starts threads, and a process with threads is not one to fork.
+        child = _forking.Process(target=register)
+        child.start()
+        child.join(SECONDS)
+        assert child.exitcode == 0, "registering failed"
+        for (model, number, contents, package), run in zip(made, pickle.loads(place.read_bytes()), strict=True):  # noqa: S301
+            files = {file.path: contents[file.path] for file in package.version_files}
+            entry = Entry(version=number, digest=package.digest, run=run)
+            self.versions[(model, number)] = Version(model, entry, files, package)
+
+    def version(self, model: str, number: int) -> Version:
+        return self.versions[(model, number)]
+
+    # --- what people do ----------------------------------------------------------------------------------------
+
+    def _first_commit(self) -> None:
+        self._commit(f"environment: {ENVIRONMENT}\nmodels: {{}}\nshadow: {{}}\n")
+
+    def merge(self, model: str, number: int | None, *, section: Section = "models", evidence: bool = True) -> None:
+        """Have main desire a version, or none, with the evidence that green checks leave."""
+        entry = self.versions[(model, number)].entry if number is not None else None
+        if entry is not None and evidence:
+            self._evidence(model, entry, section)
+        text = desired.with_entry(self.promotions(), file=PROMOTIONS, section=section, model=model, entry=entry)
+        self._commit(text)
+
+    def promotions(self) -> str:
+        """Return the file at the head of main."""
+        return self._git("show", f"refs/heads/main:{PROMOTIONS}").decode()
+
+    @property
+    def desired(self) -> desired.Desired:
+        """What main asks for."""
+        return desired.parse(self.promotions(), file=PROMOTIONS, environment=ENVIRONMENT)
+
+    def _commit(self, text: str) -> None:
+        content = text.encode()
+        first = not self._git("for-each-ref", "refs/heads/main")
+        stream = b"".join(
+            [
+                b"commit refs/heads/main\n",
+                f"committer alex <alex@example.com> {int(time.time())} +0000\n".encode(),
+                b"data 6\nBy me\n\n",
+                b"" if first else b"from refs/heads/main^0\n",
+                f"M 100644 inline {PROMOTIONS}\ndata {len(content)}\n".encode() + content + b"\n",
+            ]
+        )
+        self._git("fast-import", "--quiet", stdin=stream)
+
+    def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        bare = self.live / "forge/repositories" / f"{REPOSITORY}.git"
+        return subprocess.run(["git", "-C", bare, *arguments], input=stdin, check=True, stdout=subprocess.PIPE).stdout
+
+    def _evidence(self, model: str, entry: Entry, section: Section) -> None:
+        now = datetime.now(UTC)
+        keys: dict[str, Any] = {
+            "environment": ENVIRONMENT,
+            "section": section,
+            "model": model,
+            "version": entry.version,
+            "digest": entry.digest,
+        }
+        looked = (Finding(what="looked at", passed=True),)
+        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        self.ledger.add_evidence(
+            Evidence(
+                pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
+            )
+        )
+
+    # --- states ------------------------------------------------------------------------------------------------
+
+    def save(self, name: str) -> None:
+        """Keep everything as it is now, under this name."""
+        bare = self.live / "forge/repositories" / f"{REPOSITORY}.git"
+        if bare.is_dir():
+            self._git("repack", "-adq")  # fewer files to copy, each time that the state is put back
+            shutil.rmtree(bare / "objects/info", ignore_errors=True)
+        self.tell("save", name=name)
+        self._saved.add(name)
+
+    def restore(self, name: str, *, models: Sequence[str] = ("churn",)) -> None:
+        """Put everything back as it was; users ask for ``models`` from then on."""
+        self.tell("restore", name=name, models=tuple(models))
+
+    def forget(self, name: str) -> None:
+        """Remove what was kept under this name."""
+        servers.empty(self.home / "states" / name)
+        self._saved.discard(name)
+
+    def has(self, name: str) -> bool:
+        return name in self._saved
+
+    # --- verbs -------------------------------------------------------------------------------------------------
+
+    def run(self, *argv: str, kill: Kill = NO_KILL, log: Path | None = None, inject: Sequence[str] = ()) -> Ended:
+        """Run ``promobot`` with these arguments; kill it where ``kill`` says.
+
+        ``log`` has strace write its main thread's system calls there; ``inject`` are more of strace's expressions.
+        """
+        options: list[str] = []
+        if kill.inject or inject:
+            expressions = [kill.inject.replace(" at ", ":signal=SIGKILL:when=")] if kill.inject else list(inject)
+            called = ",".join(sorted({expression.partition(":")[0] for expression in expressions}))
+            options = ["-y", "-s", "0", "-o", str(log) if log else "/dev/null", "-e", f"trace={called}"]
+            options += [part for expression in expressions for part in ("-e", f"inject={expression}")]
+        elif log is not None:
+            options = ["-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(TRACED)}"]
+        out = self.live / "tmp-out"
+        sys.stdout.flush()
+        sys.stderr.flush()
+        released, release = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(release)
+            self._be_the_verb(argv, released, out)
+        os.close(released)
+        tracer: subprocess.Popen[str] | None = None
+        try:
+            if options:
+                tracer = _attach(child, options)
+            if kill.request:
+                self.tell("arm", pid=child, at=kill.request, after=kill.after)
+            else:
+                self.tell("disarm")
+            os.write(release, b"x")
+            status = _wait(child)
+        finally:
+            os.close(release)
+            _end_group(child)
+            if tracer is not None:
+                tracer.wait(SECONDS)
+        said = out.read_text(errors="replace") if out.exists() else ""
+        if os.WIFSIGNALED(status):
+            if os.WTERMSIG(status) != signal.SIGKILL:
+                raise RuntimeError(f"the verb died of signal {os.WTERMSIG(status)}: {said}")
+            return Ended(None, said)
+        return Ended(os.WEXITSTATUS(status), said)
+
+    def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
+        """Run as the verb, in the forked process; never returns."""
+        code = 99
+        try:
+            os.setsid()
+            self._control.close()
+            file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            os.environ.update(servers.variables({"TMPDIR": str(self.live / "tmp")}))
+            tempfile.tempdir = str(self.live / "tmp")
+            os.read(released, 1)
+            try:
+                code = cli.main([*argv, "--root", str(self.root)])
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 98
+            if not self._warm:
+                (self.home / "modules").write_text("\n".join(sys.modules))
+        except BaseException:  # noqa: BLE001 - there is nobody above
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def deploy(self, **more: Any) -> Ended:
+        return self.run("deploy", "--env", ENVIRONMENT, **more)
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def look(self, *, ask: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first."""
+        found: Look = self.tell("look", ask=ask)
+        return found
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(RecordStore(self.records), ENVIRONMENT)
+
+    def deployments(self) -> list[DeploymentRecord]:
+        return self.ledger.deployments()
+
+    def routes(self) -> RouteTable:
+        """Return what ``routes.json`` says; raise ValueError where it is torn."""
+        try:
+            return RouteTable.from_json((self.state / "routes.json").read_text())
+        except FileNotFoundError:
+            return RouteTable(ENVIRONMENT)
+
+
+# --- packages -----------------------------------------------------------------------------------------------------
+
+
+def _package(
+    model: str, number: int, *, wrong: bool = False, magic: bytes = stand_in.MAGIC
+) -> tuple[str, int, dict[str, bytes], Package]:
+    """Make a small package of two files, one of them in a folder. ``wrong``: its golden answer is another's."""
+    noise = hashlib.sha256(f"{model} {number}".encode()).digest()
+    files = {stand_in.MODEL_FILE: magic + noise * 40, "weights/part.data": noise[::-1] * 20}
+    expected = [0.25 + offset for offset in stand_in.offsets({"other": b""} if wrong else files)]
+    case = SmokeCase("one", (Tensor("X", "FP32", (1, 1), (0.25,)),), (Tensor("Y", "FP64", (1, 4), tuple(expected)),))
+    contents = {**files, CONFIG_FILE: stand_in.CONFIG.encode(), SMOKE_FILE: SmokeCases((case,)).to_json().encode()}
+    package = Package.of(
+        PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in contents.items()
+    )
+    contents[PACKAGE_FILE] = package.to_json().encode()
+    return model, number, contents, package
+
+
+# --- strace -------------------------------------------------------------------------------------------------------
+
+MUTATING = (
+    *("creat", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat"),
+    *("unlink", "unlinkat", "rmdir", "chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "utimensat"),
+    *("write", "writev", "pwrite64", "pwritev", "ftruncate", "truncate", "fallocate"),
+    *("fsync", "fdatasync", "copy_file_range", "sendfile"),
+)
+OPENING = ("open", "openat")
+READING = ("read", "pread64", "getdents64", "stat", "lstat", "fstat", "newfstatat", "statx", "readlink", "fcntl")
+TRACED = (*MUTATING, *OPENING, *READING, "close")
+_LINE = re.compile(r"(\w+)\((.*)\) += +(-?\d+|\?)(.*)")
+_OPENED_TO_CHANGE = re.compile(r"O_CREAT|O_TRUNC|O_APPEND")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call of the log: the ``number``-th of its name, from 1."""
+
+    name: str
+    number: int
+    arguments: str
+    failed: bool
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it changes a file or a directory, or may."""
+        if self.name in OPENING:
+            return bool(_OPENED_TO_CHANGE.search(self.arguments))
+        return self.name in MUTATING and not self._of_no_file
+
+    @property
+    def _of_no_file(self) -> bool:
+        found = re.match(r"\d+<([^>]*)>?", self.arguments)
+        return bool(found) and not found[1].startswith("/")
+
+    @property
+    def shape(self) -> str:
+        """The arguments, short, without what differs from run to run."""
+        paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
+        names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
+        return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
+
+    def is_on(self, *folders: Path) -> bool:
+        """Whether it names a path in one of the folders."""
+        return any(str(folder) in self.arguments for folder in folders)
+
+
+def calls(log: Path) -> list[Call]:
+    """Return the system calls of a run that was logged, in order."""
+    counted: dict[str, int] = {}
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        if not (match := _LINE.match(line)):
+            continue
+        name = match[1]
+        counted[name] = counted.get(name, 0) + 1
+        found.append(Call(name, counted[name], match[2], failed=match[3].startswith("-")))
+    return found
+
+
+def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
+    if shutil.which("strace") is None:
+        raise StraceMissing("strace is not installed")
+    command = ["strace", "-qq", *options, "-p", str(pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + SECONDS
+    while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
+        if tracer.poll() is not None:
+            os.kill(pid, signal.SIGKILL)
+            raise StraceMissing("strace cannot attach here")
+        if time.monotonic() > deadline:
+            raise StraceMissing("strace does not attach")
+        time.sleep(0.001)
+    return tracer
+
+
+def _wait(child: int) -> int:
+    deadline = time.monotonic() + SECONDS
+    pidfd = os.pidfd_open(child)
+    try:
+        import select
+
+        if not select.select([pidfd], [], [], SECONDS)[0]:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise RuntimeError(f"the verb hangs, after {time.monotonic() - deadline + SECONDS:.0f} s")
+    finally:
+        os.close(pidfd)
+    return os.waitpid(child, 0)[1]
+
+
+def _end_group(child: int) -> None:
+    """End what the verb left running, such as its Git."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+
+
+__all__ = ["PARTS_OF_A_STATE", "Call", "Ended", "Kill", "Look", "Scene", "StraceMissing", "Version", "calls"]

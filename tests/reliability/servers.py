@@ -1,0 +1,553 @@
+"""The servers of the scene, all in one process: forge, Slack, two Tritons, two gateways, and the way to MLflow.
+
+Why one process: a starting state is put back by copying directories and by giving each server its memory of that
+moment, which takes milliseconds where starting six processes takes seconds; and one counter sees every request that
+the verb under test makes, in the order of their arrival, whoever they are for. The servers are real where the bot's
+own code or a protocol is at stake: the gateways are :func:`bot.gateway.create_app`, forge and Slack those of the
+sandbox, MLflow the real one behind a proxy that passes on every byte. Only Triton is a stand-in (see
+``tests/stand_ins/triton.py``).
+
+A user asks both gateways for every model all the while, over HTTP; what was answered is kept until it is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bot.domain.routes import RouteTable
+from bot.gateway import GatewaySettings, create_app
+from bot.sandbox.forge.app import application, open_forge
+from bot.sandbox.forge.people import People, Person
+from bot.sandbox.forge.store import Store
+from bot.sandbox.slack import app as slack_app
+from bot.sandbox.slack.workspace import Channel, Workspace
+from tests.stand_ins import triton as stand_in
+from tests.stand_ins.triton import StandInTriton
+
+REPOSITORY = "acme/models"
+CHANNEL = "C0RELEASES"
+ENVIRONMENT = "dev"
+TOKENS = {
+    "GITHUB_TOKEN": "bot-token-of-the-scene",
+    "SLACK_BOT_TOKEN": "xoxb-of-the-scene",
+    "PROMOBOT_RELOAD_TOKEN": "reload-token-of-the-scene",
+}
+PARTS_OF_A_STATE = ("share", "records", "forge", "slack")
+USER = b"x-a-user"
+QUIET_SECONDS = 20.0
+_NEVER_CHANGES = (
+    "/api/2.0/mlflow/model-versions/get?",
+    "/api/2.0/mlflow/runs/get?",
+    "/api/2.0/mlflow-artifacts/artifacts/",
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the servers listen on 127.0.0.1."""
+
+    forge: int
+    slack: int
+    mlflow: int
+    grpc: tuple[int, ...]
+    http: tuple[int, ...]
+    gateways: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a user was told by a gateway: ``whole`` is false where it is not what this version's bytes say."""
+
+    gateway: int
+    model: str
+    status: int
+    version: int | None
+    whole: bool
+
+
+@dataclass
+class Look:
+    """What the servers have in memory, at one moment."""
+
+    tables: list[RouteTable]
+    problems: list[str | None]
+    """What each gateway says is wrong with it."""
+    ready: list[dict[tuple[str, int], tuple[float, ...]]]
+    """What each Triton has READY, and what it would answer to X = 0."""
+    messages: list[tuple[str, str]]
+    """Slack's: the record's id with how it ended, and the text."""
+    pulls: list[tuple[str, str]]
+    """The open ones: branch and title."""
+    aliases: dict[tuple[str, str], int]
+    answers: set[Answer]
+    """What users were told since the last look."""
+    asked: int
+    requests: list[str] = field(default_factory=list)
+    killed: bool = False
+
+
+class Trap:
+    """Counts the requests of the verb under test, and kills it at one of them."""
+
+    def __init__(self) -> None:
+        self.disarm()
+        self.in_flight = 0
+        self.faults: dict[str, Callable[[], bool]] = {}
+
+    def disarm(self) -> None:
+        self.requests: list[str] = []
+        self.pid, self.at, self.after, self.killed = 0, 0, False, False
+
+    def arm(self, pid: int, at: int, *, after: bool) -> None:
+        """Kill ``pid`` at request number ``at`` (from 1): before it is handled, or before it is answered."""
+        self.disarm()
+        self.pid, self.at, self.after = pid, at, after
+
+    def arrives(self, name: str) -> int:
+        """Count a request; return its number."""
+        self.requests.append(name)
+        return len(self.requests)
+
+    def springs(self, number: int, *, after: bool) -> bool:
+        """Kill the verb if this is the moment; say whether it was."""
+        if self.killed or not self.pid or number != self.at or after != self.after:
+            return False
+        self.killed = True
+        os.kill(self.pid, signal.SIGKILL)
+        return True
+
+    async def around_grpc(self, name: str, handle: Callable[[], Awaitable[Any]]) -> Any:
+        """As ``stand_in.Around``."""
+        number = self.arrives(f"Triton {name}")
+        self.in_flight += 1
+        try:
+            if self.springs(number, after=False):
+                raise ConnectionError("whoever asked is dead")
+            try:
+                return await handle()
+            finally:
+                self.springs(number, after=True)
+        finally:
+            self.in_flight -= 1
+
+
+class Counted:
+    """An ASGI application behind the trap; ``app`` may be replaced. Requests of users go past it."""
+
+    def __init__(self, name: str, app: ASGIApp, trap: Trap | None) -> None:
+        self.name, self.app, self._trap = name, app, trap
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trap = self._trap
+        if trap is None or any(name == USER for name, _ in scope["headers"]):
+            await self.app(scope, receive, send)
+            return
+        what = f"{self.name} {scope['method']} {scope['path']}"
+        number = trap.arrives(what)
+
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                trap.springs(number, after=True)
+            await send(message)
+
+        trap.in_flight += 1
+        try:
+            fault = trap.faults.get(f"{self.name} {scope['method']} {scope['path']}")
+            if trap.springs(number, after=False):
+                await _refuse(send, 500)
+            elif fault is not None and fault():
+                await receive()
+                await _refuse(answered, 409)
+            else:
+                await self.app(scope, receive, answered)
+        finally:
+            trap.in_flight -= 1
+
+
+async def _refuse(send: Send, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Servers:
+    """All of them, and the commands of the process that runs the matrix."""
+
+    def __init__(self, home: Path, ports: Ports, mlflow: str, database: Path) -> None:
+        self.home, self.live, self.ports = home, home / "live", ports
+        self._mlflow, self._database = mlflow, database
+        self.trap = Trap()
+        self.tritons = [StandInTriton(self.repository) for _ in ports.grpc]
+        self._states: dict[str, tuple[list[stand_in.State], list[tuple[Any, ...]]]] = {}
+        self.known: dict[tuple[str, int], tuple[float, ...]] = {}
+        self.asked_for: tuple[str, ...] = ()
+        self._answers: set[Answer] = set()
+        self._asked, self._epoch = 0, 0
+        self._gateways = [Counted(f"gateway-{n}", _nothing, self.trap) for n, _ in enumerate(ports.gateways, 1)]
+        self._slack = Counted("Slack", _nothing, self.trap)
+        self._ended: list[contextlib.AsyncExitStack] = []
+
+    @property
+    def repository(self) -> Path:
+        return self.live / "share/model-repo" / ENVIRONMENT
+
+    @property
+    def state(self) -> Path:
+        return self.live / "share/promobot" / ENVIRONMENT
+
+    async def run(self, control: Connection) -> None:
+        """Serve until the other end of ``control`` says quit, or is gone."""
+        for name in (*PARTS_OF_A_STATE, "tmp"):
+            (self.live / name).mkdir(parents=True, exist_ok=True)
+        self.repository.mkdir(parents=True, exist_ok=True)
+        people = People(
+            {
+                TOKENS["GITHUB_TOKEN"]: Person(login="promobot[bot]", type="Bot"),
+                "alex-token": Person(login="alex"),
+            }
+        )
+        url = f"http://127.0.0.1:{self.ports.forge}"
+        folder = self.live / "forge"
+        self._forge = open_forge(folder=folder, repository=REPOSITORY, server_url=url, people=people, settings=None)
+        client = httpx.AsyncClient(base_url=self._mlflow, timeout=60, trust_env=False)
+        listening = [
+            (self.ports.forge, Counted("forge", application(self._forge), self.trap)),
+            (self.ports.slack, self._slack),
+            (self.ports.mlflow, Counted("MLflow", _Proxy(client), self.trap)),
+            *((port, stand_in.http_app(triton)) for port, triton in zip(self.ports.http, self.tritons, strict=True)),
+            *zip(self.ports.gateways, self._gateways, strict=True),
+        ]
+        grpc_servers = [
+            stand_in.grpc_server(triton, port=port, around=self.trap.around_grpc)
+            for port, triton in zip(self.ports.grpc, self.tritons, strict=True)
+        ]
+        for server in grpc_servers:
+            await server.start()
+        servers = [_server(app) for _, app in listening]
+        tasks = [
+            asyncio.create_task(server.serve(sockets=[_socket(port)]))
+            for server, (port, _) in zip(servers, listening, strict=True)
+        ]
+        await self._fresh()
+        users = [asyncio.create_task(self._ask_for_ever(gateway)) for gateway, _ in enumerate(self.ports.gateways)]
+        while not all(server.started for server in servers):
+            await asyncio.sleep(0.01)
+        await self._obey(control)
+        for task in users:
+            task.cancel()
+        for server in servers:
+            server.should_exit = True
+        for server in grpc_servers:
+            await server.stop(None)
+        await asyncio.wait(tasks, timeout=5)
+
+    async def _obey(self, control: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        arrived = asyncio.Event()
+        loop.add_reader(control.fileno(), arrived.set)
+        control.send("ready")
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            while control.poll():
+                try:
+                    command, arguments = control.recv()
+                except EOFError:
+                    return
+                if command == "quit":
+                    control.send(None)
+                    return
+                try:
+                    control.send(await getattr(self, f"do_{command}")(**arguments))
+                except Exception as error:  # noqa: BLE001 - whoever asked is told
+                    control.send(RuntimeError(f"{command}: {type(error).__name__}: {error}"))
+
+    # --- commands ----------------------------------------------------------------------------------------------
+
+    async def do_know(self, versions: dict[tuple[str, int], tuple[float, ...]]) -> None:
+        """Learn what the versions answer, and which models users ask for from now on."""
+        self.known.update(versions)
+
+    async def do_ask_for(self, models: tuple[str, ...]) -> None:
+        self.asked_for = models
+
+    async def do_save(self, name: str) -> None:
+        """Keep the state of everything under a name."""
+        await self._quiet()
+        target = self.home / "states" / name
+        for part in PARTS_OF_A_STATE:
+            shutil.copytree(self.live / part, target / part, symlinks=True)
+        self._states[name] = ([triton.save() for triton in self.tritons], self._aliases())
+
+    async def do_restore(self, name: str, models: tuple[str, ...]) -> None:
+        """Put everything back as it was saved; ``models`` are what users ask for then."""
+        self.trap.disarm()
+        self.trap.faults.clear()
+        await self._quiet()
+        source = self.home / "states" / name
+        for part in (*PARTS_OF_A_STATE, "tmp"):
+            empty(self.live / part)
+        for part in PARTS_OF_A_STATE:
+            shutil.copytree(source / part, self.live / part, symlinks=True)
+        (self.live / "tmp").mkdir()
+        tritons, aliases = self._states[name]
+        for triton, state in zip(self.tritons, tritons, strict=True):
+            triton.restart(state)
+        with sqlite3.connect(self._database, timeout=30) as database:
+            database.execute("DELETE FROM registered_model_aliases")
+            if aliases:
+                marks = ",".join("?" * len(aliases[0]))
+                database.executemany(f"INSERT INTO registered_model_aliases VALUES ({marks})", aliases)  # noqa: S608
+        database.close()
+        await self._fresh()
+        self.asked_for = models
+        self._answers, self._asked, self._epoch = set(), 0, self._epoch + 1
+
+    async def do_restart_gateways(self) -> None:
+        await self._fresh()
+
+    async def do_arm(self, pid: int, at: int, after: bool) -> None:
+        self.trap.arm(pid, at, after=after)
+
+    async def do_disarm(self) -> None:
+        self.trap.disarm()
+
+    async def do_refuse_reload(self, gateway: int, model: str, version: int) -> None:
+        """Have one gateway refuse each reload while ``routes.json`` says that this version answers."""
+
+        def refuses() -> bool:
+            live = RouteTable.from_json((self.state / "routes.json").read_text()).route(model).live
+            return live is not None and live.version == version
+
+        self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
+
+    async def do_slack_fails(self) -> None:
+        """Have Slack take no message, until the next restore or ``slack_works``."""
+        self.trap.faults["Slack POST /api/chat.postMessage"] = lambda: True
+
+    async def do_slack_works(self) -> None:
+        self.trap.faults.pop("Slack POST /api/chat.postMessage", None)
+
+    async def do_look(self, ask: bool) -> Look:
+        """Return what is in memory; ``ask`` has each user ask once more first."""
+        await self._quiet()
+        if ask:
+            for gateway, _ in enumerate(self.ports.gateways):
+                with contextlib.closing(_Line(self.ports.gateways[gateway])) as line:
+                    await self._ask_once(gateway, line)
+        tables, problems = [], []
+        for port in self.ports.gateways:
+            with contextlib.closing(_Line(port)) as line:
+                _, content = await line.ask("GET", "/routes")
+            document = json.loads(content)
+            problems.append(document["problem"])
+            tables.append(RouteTable("") if document["environment"] is None else RouteTable.from_json(content))
+        channel = self._workspace.channel(CHANNEL)
+        assert channel is not None
+        answers, self._answers = self._answers, set()
+        asked, self._asked = self._asked, 0
+        return Look(
+            tables=tables,
+            problems=problems,
+            ready=[
+                {
+                    (name, int(version)): tuple(triton.infer(name, int(version), [0.0]))
+                    for name, version, state, _ in triton.index()
+                    if state == "READY"
+                }
+                for triton in self.tritons
+            ],
+            messages=[
+                (str((message.metadata or {}).get("event_payload", {}).get("key", "")), message.text)
+                for message in self._workspace.messages(channel)
+            ],
+            pulls=[(pull.head, pull.title) for pull in self._forge.store.pulls() if pull.state == "open"],
+            aliases={(row[1], row[0]): int(row[2]) for row in self._aliases(named=True)},
+            answers=answers,
+            asked=asked,
+            requests=list(self.trap.requests),
+            killed=self.trap.killed,
+        )
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    async def _quiet(self) -> None:
+        """Wait until no request of a verb, or of what it left behind, is under way."""
+        async with asyncio.timeout(QUIET_SECONDS):
+            while self.trap.in_flight:
+                await asyncio.sleep(0.002)
+
+    async def _fresh(self) -> None:
+        """Start the gateways anew, and have forge and Slack remember what their files say."""
+        for stack in self._ended:
+            await stack.aclose()
+        self._ended = []
+        tritons = tuple(f"http://127.0.0.1:{port}" for port in self.ports.http)
+        for number, gateway in enumerate(self._gateways, 1):
+            app = create_app(
+                GatewaySettings(
+                    routes_file=self.state / "routes.json",
+                    tritons=tritons,
+                    name=f"gateway-{number}",
+                    reload_token=TOKENS["PROMOBOT_RELOAD_TOKEN"],
+                    reload_timeout_seconds=2.0,
+                )
+            )
+            stack = contextlib.AsyncExitStack()
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            self._ended.append(stack)
+            gateway.app = app
+        self._forge.store = Store(self.live / "forge/forge.json")
+        self._workspace = Workspace(self.live / "slack", channels=(Channel(CHANNEL, "ml-releases"),))
+        self._slack.app = slack_app.create_app(self._workspace, token=TOKENS["SLACK_BOT_TOKEN"])
+
+    def _aliases(self, *, named: bool = False) -> list[tuple[Any, ...]]:
+        columns = "alias, name, version" if named else "*"
+        with contextlib.closing(sqlite3.connect(self._database, timeout=30)) as database:
+            return database.execute(f"SELECT {columns} FROM registered_model_aliases").fetchall()  # noqa: S608
+
+    async def _ask_for_ever(self, gateway: int) -> None:
+        line = _Line(self.ports.gateways[gateway])
+        while True:
+            await self._ask_once(gateway, line)
+            await asyncio.sleep(0.02)
+
+    async def _ask_once(self, gateway: int, line: _Line) -> None:
+        body = b'{"inputs":[{"name":"X","datatype":"FP32","shape":[1,1],"data":[0.5]}]}'
+        epoch = self._epoch
+        for model in self.asked_for:
+            status, content = await line.ask("POST", f"/v2/models/{model}/infer", body)
+            version, whole = None, status != 200
+            if status == 200:
+                document = json.loads(content)
+                version = int(document["model_version"])
+                expected = self.known.get((model, version))
+                whole = expected is not None and document["outputs"][0]["data"] == [0.5 + n for n in expected]
+            if epoch != self._epoch:  # the world was another one when this was asked
+                return
+            self._asked += 1
+            self._answers.add(Answer(gateway + 1, model, status, version, whole))
+
+
+class _Line:
+    """A user's connection to a gateway, opened when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Return status and body; 0 where the connection ended without an answer."""
+        try:
+            if self._streams is None:
+                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = self._streams
+            lines = (f"{method} {path} HTTP/1.1", "Host: g", f"{USER.decode()}: 1", f"Content-Length: {len(body)}")
+            writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
+            answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            length = next(int(v.partition(":")[2]) for v in answer.lower().split("\r\n") if v.startswith("content-l"))
+            return int(answer.split(" ", 2)[1]), await reader.readexactly(length)
+        except (OSError, asyncio.IncompleteReadError):
+            self.close()
+            return 0, b""
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+class _Proxy:
+    """Passes every request on to MLflow, and the answer back, byte for byte.
+
+    What never changes (a version, its run, its artifacts) is asked once and repeated: it is half of a run otherwise.
+    """
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._repeated: dict[str, tuple[int, list[tuple[bytes, bytes]], bytes]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        path = scope["raw_path"].decode() + (f"?{scope['query_string'].decode()}" if scope["query_string"] else "")
+        told = self._repeated.get(path + body.decode("latin-1"))
+        if told is None:
+            told = await self._ask(scope, path, body)
+            if scope["method"] == "GET" and path.startswith(_NEVER_CHANGES):
+                self._repeated[path + body.decode("latin-1")] = told
+        status, headers, content = told
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _ask(self, scope: Scope, path: str, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        headers = [(name, value) for name, value in scope["headers"] if name not in (b"host", b"connection")]
+        answer = await self._client.request(scope["method"], path, headers=headers, content=body)
+        kept = [
+            (n.lower(), v) for n, v in answer.headers.raw if n.lower() in (b"content-type", b"content-disposition")
+        ]
+        return answer.status_code, [*kept, (b"content-length", b"%d" % len(answer.content))], answer.content
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await _refuse(send, 503)
+
+
+def empty(folder: Path) -> None:
+    """Remove a tree, whatever modes it has."""
+    for path, _, _ in os.walk(folder):
+        Path(path).chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=not folder.exists())
+
+
+def _socket(port: int) -> socket.socket:
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
+    return listening
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app, lifespan="off", ws="none", http="httptools", access_log=False, log_config=None, server_header=False
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    return server
+
+
+def serve(home: Path, ports: Ports, mlflow: str, database: Path, control: Connection) -> None:
+    """Run the servers in this process until told to quit."""
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    os.environ["GRPC_VERBOSITY"] = "NONE"
+    assert threading.active_count() == 1
+    asyncio.run(Servers(home, ports, mlflow, database).run(control))
+
+
+def variables(mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a verb: the tokens, and nothing of a real platform."""
+    return {**mapping, **TOKENS}

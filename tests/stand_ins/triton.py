@@ -1,0 +1,297 @@
+"""A stand-in for Triton in explicit model-control mode, whose answers are a function of the bytes that it loaded.
+
+It speaks Triton's own gRPC (the service that tritonclient is generated from) and the part of its HTTP that a gateway
+asks. What it does is what was measured of the real one: a load reads ``config.pbtxt`` and its version policy from
+the model repository; a version is loaded anew only where its files are newer than those that it saw, or where the
+configuration differs in more than the policy; a failed load leaves READY what was; versions that the policy does not
+name go once a load succeeded; it starts with nothing loaded; and it never looks at the repository unless it is told.
+
+A model is any directory whose ``model.onnx`` begins with :data:`MAGIC`. It takes ``X`` (FP32, one number a row) and
+gives ``Y`` (FP64, four numbers a row): X plus what the sha256 of all the version's files says. So a file that is
+torn, missing or somebody else's shows in the answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import text_format
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+
+MAGIC = b"MODEL\n"
+MODEL_FILE = "model.onnx"
+CONFIG = f"""\
+backend: "onnxruntime"
+max_batch_size: 8
+default_model_filename: "{MODEL_FILE}"
+input [{{name: "X" data_type: TYPE_FP32 dims: [1]}}]
+output [{{name: "Y" data_type: TYPE_FP64 dims: [4]}}]
+"""
+_NAMES = 4
+
+Around = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Called with each gRPC request's name and what handles it; gives the answer."""
+
+
+def offsets(files: Mapping[str, bytes]) -> tuple[float, ...]:
+    """Return what a version of these files adds to X."""
+    digest = hashlib.sha256()
+    for path, content in sorted(files.items()):
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return tuple(word / 2**32 for word in struct.unpack(f">{_NAMES}I", digest.digest()[: 4 * _NAMES]))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version in memory: what it adds, and how new the files were that it was read from."""
+
+    offsets: tuple[float, ...]
+    stamp: int
+    config: bytes
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a Triton has in memory; a value, so that it can be kept and put back."""
+
+    loaded: Mapping[tuple[str, int], Loaded]
+    said: Mapping[tuple[str, int], str]
+
+
+class LoadFailed(Exception):
+    """Why a model, or one of its versions, does not load."""
+
+
+class StandInTriton:
+    """The server's memory. ``grpc_server`` and ``http_app`` are the two ways in."""
+
+    def __init__(self, repository: Path) -> None:
+        self.repository = repository
+        self._loaded: dict[tuple[str, int], Loaded] = {}
+        self._said: dict[tuple[str, int], str] = {}
+
+    def save(self) -> State:
+        return State(dict(self._loaded), dict(self._said))
+
+    def restart(self, state: State | None = None) -> None:
+        """Forget everything, or remember what ``state`` says as if the files had been read just now."""
+        loaded = state.loaded if state else {}
+        now = time.time_ns()
+        self._loaded = {key: Loaded(one.offsets, now, one.config) for key, one in loaded.items()}
+        self._said = dict(state.said) if state else {}
+
+    def ready(self, model: str, version: int) -> bool:
+        return (model, version) in self._loaded
+
+    def index(self) -> list[tuple[str, str, str, str]]:
+        """Return name, version, state and reason of each version that was ever asked for, and of models besides."""
+        rows = [(model, str(version), "READY", "") for model, version in self._loaded]
+        rows += [
+            (model, str(version), "UNAVAILABLE", reason)
+            for (model, version), reason in self._said.items()
+            if (model, version) not in self._loaded
+        ]
+        known = {row[0] for row in rows}
+        folders = (path.name for path in self.repository.iterdir() if path.is_dir())
+        return sorted(rows + [(name, "", "", "") for name in folders if name not in known])
+
+    def load(self, model: str) -> None:
+        folder = self.repository / model
+        try:
+            text = (folder / "config.pbtxt").read_text()
+            config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        except (OSError, text_format.ParseError) as error:
+            raise LoadFailed(f"failed to load '{model}', failed to poll from model repository: {error}") from error
+        there = {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
+        policy = config.version_policy
+        if policy.HasField("specific"):
+            wanted = there & set(policy.specific.versions)
+        elif policy.HasField("all"):
+            wanted = there
+        else:
+            wanted = set(sorted(there)[-1:])
+        if not wanted:
+            raise LoadFailed(f"at least one version must be available under the version policy of model '{model}'")
+        config.ClearField("version_policy")
+        config.ClearField("instance_group")
+        kept = config.SerializeToString(deterministic=True)
+        problems = []
+        for version in sorted(wanted):
+            key, directory = (model, version), folder / str(version)
+            stamp, before = _stamp(directory), self._loaded.get(key)
+            if before is not None and stamp <= before.stamp and kept == before.config:
+                continue
+            try:
+                self._loaded[key] = Loaded(_read(directory, config.default_model_filename), stamp, kept)
+                self._said.pop(key, None)
+            except LoadFailed as error:
+                self._said[key] = str(error)
+                problems.append(f"version {version} is at UNAVAILABLE state: {error}")
+        if problems:
+            raise LoadFailed(f"load failed for model '{model}': {'; '.join(problems)}")
+        for key in [key for key in self._loaded if key[0] == model and key[1] not in wanted]:
+            self._drop(key)
+
+    def unload(self, model: str) -> None:
+        for key in [key for key in self._loaded if key[0] == model]:
+            self._drop(key)
+
+    def infer(self, model: str, version: int, values: list[float]) -> list[float]:
+        return [value + offset for value in values for offset in self._loaded[(model, version)].offsets]
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        del self._loaded[key]
+        self._said[key] = "unloaded"
+
+
+def _stamp(directory: Path) -> int:
+    seen = (path.stat() for path in (directory, *directory.rglob("*")))
+    return max(max(found.st_mtime_ns, found.st_ctime_ns) for found in seen)
+
+
+def _read(directory: Path, model_file: str) -> tuple[float, ...]:
+    files = {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    if not files.get(model_file or MODEL_FILE, b"").startswith(MAGIC):
+        raise LoadFailed(f"{directory / (model_file or MODEL_FILE)} is no model")
+    return offsets(files)
+
+
+# --- gRPC ---------------------------------------------------------------------------------------------------------
+
+
+class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
+    def __init__(self, triton: StandInTriton) -> None:
+        self._triton = triton
+
+    async def ServerReady(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    async def ServerLive(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def ServerMetadata(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0", extensions=[])
+
+    async def RepositoryIndex(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        line = service_pb2.RepositoryIndexResponse.ModelIndex
+        rows = [row for row in self._triton.index() if row[2] == "READY" or not request.ready]
+        listed = [line(name=name, version=version, state=state, reason=why) for name, version, state, why in rows]
+        return service_pb2.RepositoryIndexResponse(models=listed)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        try:
+            self._triton.load(request.model_name)
+        except LoadFailed as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        self._triton.unload(request.model_name)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def ModelReady(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        return service_pb2.ModelReadyResponse(ready=self._triton.ready(request.name, int(request.version)))
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._known(request.name, request.version, context)
+        tensor = service_pb2.ModelMetadataResponse.TensorMetadata
+        return service_pb2.ModelMetadataResponse(
+            name=request.name,
+            versions=[request.version],
+            platform="onnxruntime_onnx",
+            inputs=[tensor(name="X", datatype="FP32", shape=[-1, 1])],
+            outputs=[tensor(name="Y", datatype="FP64", shape=[-1, _NAMES])],
+        )
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._known(request.model_name, request.model_version, context)
+        raw = request.raw_input_contents[0]
+        values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        answer = self._triton.infer(request.model_name, int(request.model_version), values)
+        output = service_pb2.ModelInferResponse.InferOutputTensor(
+            name="Y", datatype="FP64", shape=[len(values), _NAMES]
+        )
+        return service_pb2.ModelInferResponse(
+            model_name=request.model_name,
+            model_version=request.model_version,
+            outputs=[output],
+            raw_output_contents=[struct.pack(f"<{len(answer)}d", *answer)],
+        )
+
+    async def _known(self, model: str, version: str, context: Any) -> None:
+        if not version.isdecimal() or not self._triton.ready(model, int(version)):
+            said = f"Request for unknown model: '{model}' version {version} is not at ready state"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, said)
+
+
+class _Interceptor(grpc.aio.ServerInterceptor):
+    def __init__(self, around: Around) -> None:
+        self._around = around
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        name = details.method.rpartition("/")[2]
+
+        async def handle(request: Any, context: Any) -> Any:
+            return await self._around(name, functools.partial(handler.unary_unary, request, context))
+
+        return grpc.unary_unary_rpc_method_handler(handle, handler.request_deserializer, handler.response_serializer)
+
+
+def grpc_server(triton: StandInTriton, *, port: int, around: Around | None = None) -> grpc.aio.Server:
+    """Return the gRPC server, not started; it stands for the real one at 127.0.0.1:``port``."""
+    # Without SO_REUSEPORT: two on one port would share the requests.
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.aio.server(interceptors=[_Interceptor(around)] if around else [], options=options)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Service(triton), server)
+    if not server.add_insecure_port(f"127.0.0.1:{port}"):
+        raise OSError(f"port {port} is taken")
+    return server
+
+
+# --- HTTP ---------------------------------------------------------------------------------------------------------
+
+
+def http_app(triton: StandInTriton) -> Starlette:
+    """Return the part of Triton's HTTP that a gateway asks."""
+
+    async def live(_: Request) -> Response:
+        return Response()
+
+    async def ready(request: Request) -> Response:
+        model, version = request.path_params["model"], request.path_params["version"]
+        if triton.ready(model, version):
+            return Response()
+        return JSONResponse({"error": "Model version not ready"}, status_code=400)
+
+    async def infer(request: Request) -> Response:
+        model, version = request.path_params["model"], request.path_params["version"]
+        if not triton.ready(model, version):
+            said = f"Request for unknown model: '{model}' version {version} is not at ready state"
+            return JSONResponse({"error": said}, status_code=400)
+        (tensor,) = json.loads(await request.body())["inputs"]
+        answer = triton.infer(model, version, [float(value) for value in tensor["data"]])
+        output = {"name": "Y", "datatype": "FP64", "shape": [len(tensor["data"]), _NAMES], "data": answer}
+        return JSONResponse({"model_name": model, "model_version": str(version), "outputs": [output]})
+
+    return Starlette(
+        routes=[
+            Route("/v2/health/live", live),
+            Route("/v2/health/ready", live),
+            Route("/v2/models/{model}/versions/{version:int}/ready", ready),
+            Route("/v2/models/{model}/versions/{version:int}/infer", infer, methods=["POST"]),
+        ]
+    )
