@@ -281,7 +281,10 @@ def paused_past_its_turn(line: str) -> Callable[[World], Found]:
             try:
                 scene.new = scene.merge("better")
                 other = Verb(world, "deploy", "--env", "dev")
-                problems = other.problems(0)
+                # 1 where it records what the first was about as cut off, besides what it deploys itself.
+                problems = other.problems(0, 1)
+                if (there := world.version(scene.model)) != scene.new.version:
+                    problems.append(f"the other deployed {there}, not {scene.new.version}")
                 before = _everything(world, scene.model)
             finally:
                 late.send(signal.SIGCONT)
