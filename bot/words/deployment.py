@@ -272,6 +272,11 @@ def not_known_to_be_back(gateway: str, why: str) -> str:
     return f"gateway {gateway} is not known to be back: {why}"
 
 
+def stays_loaded(target: Target) -> str:
+    """Somebody may still be routed to what was put back."""
+    return f"{target.triton_model} {target.version} stays loaded: a gateway may still route to it"
+
+
 def could_not_withdraw(model: str, triton: str, error: Exception) -> str:
     """Something unused stays loaded."""
     return f"{model} stays loaded on {triton}, where nobody is routed to it: {error}"

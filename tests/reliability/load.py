@@ -177,9 +177,7 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     longest = max(one.ended - one.started for one in asked)
     overlaps = [after.begins for after in spans[1:]]
     during = sum(any(one.started <= at <= one.ended for at in overlaps) for one in asked)
-    said = (
-        f"{len(asked)} requests at {rate:.0f} a second, {during} under way at a switch; longest wait {longest:.3f} s"
-    )
+    said = f"{len(asked)} requests at {rate:.0f} a second, {during} under way at a switch; longest {longest:.3f} s"
     name = f"{options.switches} promotions and rollbacks"
     yield Outcome("load, switches", name, failed, [said], round(seconds, 1))
     for kind, found in wrong.items():

@@ -346,7 +346,7 @@ class Check(Case):
     """A pull request is open."""
 
     name = "check smoke"
-    links = ("mlflow", "git", "github", "staging")
+    links: tuple[str, ...] = ("mlflow", "git", "github", "staging")
 
     def prepare(self) -> None:
         if not self.recipes:

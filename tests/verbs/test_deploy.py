@@ -11,6 +11,7 @@ from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
+from tests.reliability.proxy import Fault, HttpLink
 from tests.verbs.world import Registered, World, wait_until
 
 GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
@@ -589,3 +590,26 @@ def test_without_the_reload_token_nothing_is_begun(world: World) -> None:
         "promobot: the environment variable PROMOBOT_RELOAD_TOKEN is not set; it holds the gateways' reload token\n"
     )
     assert f"{model}/1" not in world.published()
+
+
+def test_a_gateway_that_switched_and_is_out_of_reach_then_goes_on_answering(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    near, far = world.endpoints.gateway["dev"]
+    with HttpLink(far.url) as link:
+        world.configure(
+            "dev",
+            gateways=[{"name": near.name, "url": near.url}, {"name": far.name, "url": link.url}],
+            deadlines={"reload_seconds": 2, "request_seconds": 2},
+        )
+        # It says its routes, reloads, says its routes; then come the golden requests.
+        link.fails(Fault("refused", first=4))
+        said = world.words("deploy", "--env", "dev")
+        assert said.code == 1
+        assert f"gateway {far.name} is not known to be back" in world.records(model)[-1].problem
+        assert f"{model} 2 stays loaded: a gateway may still route to it" in said.err
+        assert (world.ask(model, gateway=0).version, world.ask(model, gateway=1).version) == (1, 2)
+        link.works()
+        assert world.deploy().code == 1, "Git still asks for it"
+        assert world.version(model) == 1

@@ -323,7 +323,11 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     for item in items:
         item.did(f"put back by generation {table.generation}", started)
         item.problem = "; ".join([item.problem, *astray])
-        _withdraw(run, item, before)
+        if astray and item.target is not None:
+            # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
+            run.say(words.stays_loaded(item.target))
+        else:
+            _withdraw(run, item, before)
 
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
