@@ -23,8 +23,13 @@ settings.register_profile("promobot", deadline=None, derandomize=True, database=
 settings.load_profile("promobot")
 
 
+LONGEST = ("tests/test_demo.py", "tests/verbs/", "tests/workflows/", "tests/sandbox/")
+"""They begin, so that no worker is left with the longest file at the end."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``long``, unless the command says ``-m`` something."""
+    """Leave out what is marked ``long``, unless the command says ``-m`` something; put the longest files first."""
+    items.sort(key=lambda item: next((k for k, path in enumerate(LONGEST) if item.nodeid.startswith(path)), 9))
     if not config.getoption("-m"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)

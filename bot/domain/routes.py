@@ -1,7 +1,8 @@
 """The route table: which version of each model answers, and which shadow listens.
 
-The bot writes it as ``routes.json``, every gateway reads it at start and at ``/reload``. Its generation only rises;
-a gateway refuses an older one. The table is the commit point of a deployment: what users get follows from it alone.
+The bot writes each generation once, as ``routes/<generation>.json``, and copies the newest to ``routes.json`` beside
+that folder; every gateway reads both at start and at ``/reload``. The generation only rises; a gateway refuses an
+older one. The table is the commit point of a deployment: what users get follows from it alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from bot.domain.names import MAX_VERSION, check_digest, check_environment_name, 
 
 _TRITON_MODEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}")
 """A model's own name, ``-shadow``, and a dot with what tells configurations apart; in any case one plain name."""
+
+
+def generation_file(generation: int) -> str:
+    """Return the name of a generation's file in ``routes/``; names sort as generations do."""
+    return f"{generation:010d}.json"
 
 
 @dataclass(frozen=True)

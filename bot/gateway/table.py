@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, generation_file
 
 POLL_SECONDS = 0.05
 
@@ -53,19 +53,28 @@ class RoutesFile:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _read(self) -> RouteTable | None:
-        try:
-            # An NFS client believes what it cached about a name for up to half a minute, unless the directory is
-            # listed first (measured: under 2 s then).
-            list(self.path.parent.iterdir())
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Broken(f"{self.path}: {error.strerror or error}") from error
-        try:
-            return RouteTable.from_json(text)
-        except ValueError as error:
-            raise Broken(f"{self.path} is no route table: {error}") from error
+        table = _table(self.path)
+        generations = self.path.parent / "routes"
+        # routes.json is a copy of the newest generation, and may lag behind: its writer was killed or overtaken.
+        while later := _table(generations / generation_file((table.generation if table else 0) + 1)):
+            table = later
+        return table
+
+
+def _table(path: Path) -> RouteTable | None:
+    try:
+        # An NFS client believes what it cached about a name for up to half a minute, unless the directory is
+        # listed first (measured: under 2 s then).
+        list(path.parent.iterdir())
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Broken(f"{path}: {error.strerror or error}") from error
+    try:
+        return RouteTable.from_json(text)
+    except ValueError as error:
+        raise Broken(f"{path} is no route table: {error}") from error
 
 
 def check_successor(new: RouteTable, old: RouteTable) -> None:

@@ -244,11 +244,11 @@ class Story:
         self.see(f"{record.id}: all six criteria hold")
         return record
 
-    def slack_messages(self, key: str) -> list[dict[str, Any]]:
+    def slack_messages(self, record: DeploymentRecord) -> list[dict[str, Any]]:
         """Return the channel's messages about one deployment."""
         answer = httpx.get(f"{self.endpoints.slack}/messages.json", timeout=10, trust_env=False)
         answer.raise_for_status()
-        return [message for message in _messages(answer.json()) if _key_of(message) == key]
+        return [message for message in _messages(answer.json()) if _key_of(message).startswith(f"{record.id}/")]
 
 
 # --- acts ---------------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def first_version(story: Story) -> None:
     story.merge(pull)
     story.see_served("dev", version)
     record = story.see_succeeded("dev")
-    expect(len(story.slack_messages(record.id)), 1, "messages in Slack")
+    expect(len(story.slack_messages(record)), 1, "messages in Slack")
 
 
 def better_version(story: Story) -> None:
@@ -321,7 +321,7 @@ def refused_reload(story: Story) -> None:
     story.see_served("dev", 2)
     record = story.last_record("dev")
     expect(record.outcome, "put back", f"the outcome of {record.id} ({record.problem})")
-    expect(len(story.slack_messages(record.id)), 1, "messages in Slack")
+    expect(len(story.slack_messages(record)), 1, "messages in Slack")
     story.see(f"{record.id} was put back, and Slack was told once")
     quarantined = story.promobot("quarantine", "list", "--env", "dev")["events"]
     expect([event["version"] for event in quarantined], [version], "what is in quarantine")

@@ -13,6 +13,7 @@ import httpx
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor, tensor_from_json
 from bot.errors import Rejected, Unavailable
+from bot.retry import asked_again, patient, seconds_asked_for
 from bot.settings import GatewayEndpoint
 
 
@@ -23,6 +24,7 @@ class Gateway:
         self.name = endpoint.name
         self._system = f"gateway {endpoint.name} ({endpoint.url})"
         self._token = token
+        self.patience_seconds = request_seconds
         # Never through a proxy of the environment: a gateway is a neighbour.
         self._client = httpx.Client(base_url=endpoint.url, timeout=request_seconds, trust_env=False)
 
@@ -30,6 +32,7 @@ class Gateway:
         """Close the connections."""
         self._client.close()
 
+    @patient
     def routes(self) -> RouteTable:
         """Return the routes in force on this gateway."""
         with self._errors("read its routes"):
@@ -38,24 +41,23 @@ class Gateway:
             return _table(answer.json())
 
     def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
-        """Tell the gateway to serve ``generation``; return the routes in force afterwards."""
+        """Tell the gateway to serve ``generation``, again until the deadline; return the routes in force then."""
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                with self._errors(f"reload to generation {generation}"):
-                    answer = self._client.post(
-                        "/reload",
-                        json={"generation": generation},
-                        headers={"Authorization": f"Bearer {self._token}"},
-                        timeout=max(deadline - time.monotonic(), 0.1),
-                    )
-                    answer.raise_for_status()
-                    return self.routes()
-            except Unavailable:
-                if time.monotonic() + 0.5 >= deadline:
-                    raise
-                time.sleep(0.5)
 
+        def reload() -> None:
+            with self._errors(f"reload to generation {generation}"):
+                answer = self._client.post(
+                    "/reload",
+                    json={"generation": generation},
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    timeout=max(deadline - time.monotonic(), 0.1),
+                )
+                answer.raise_for_status()
+
+        asked_again(reload, seconds=timeout_seconds, tries=None)
+        return self.routes()
+
+    @patient
     def try_token(self) -> None:
         """See that the gateway takes the reload token, and change nothing; raise Rejected where it does not."""
         with self._errors("try the reload token"):
@@ -77,6 +79,7 @@ class Gateway:
                 return False
             time.sleep(0.05)
 
+    @patient
     def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
         """Ask as a user does; return the version that says it answered, and the named outputs."""
         body = {"inputs": [tensor.to_json() for tensor in inputs], "outputs": [{"name": name} for name in outputs]}
@@ -96,7 +99,8 @@ class Gateway:
             said = " ".join(error.response.text.split())[:300]
             message = f"could not {doing}: HTTP {error.response.status_code} {said}"
             if error.response.status_code in (429, 502, 503, 504):
-                raise Unavailable(message, system=self._system) from error
+                after = seconds_asked_for(error.response.headers.get("Retry-After"))
+                raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
             raise Rejected(message, system=self._system) from error
         except httpx.HTTPError as error:
             raise Unavailable(f"could not {doing}: {type(error).__name__} {error}", system=self._system) from error

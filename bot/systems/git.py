@@ -17,6 +17,7 @@ from types import TracebackType
 import git
 
 from bot.errors import Rejected, Unavailable
+from bot.retry import patient
 
 # Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
 _REFUSED = re.compile(r"returned error: 4(?!29)\d\d|certificate", re.IGNORECASE)
@@ -44,9 +45,9 @@ class Moved(Exception):
 class Repository:
     """The repository that holds desired state, as the server has it."""
 
-    def __init__(self, url: str, *, token: str, base: str = "main", stall_seconds: int = 30) -> None:
+    def __init__(self, url: str, *, token: str, base: str = "main", stall_seconds: float = 30) -> None:
         """Open it; a transfer that stands still for ``stall_seconds`` is given up."""
-        self.url, self.base = url, base
+        self.url, self.base, self.patience_seconds = url, base, stall_seconds
         self._system = f"Git ({url})"
         for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
             # With these, everything below would happen in the repository whose hook we run in.
@@ -66,7 +67,7 @@ class Repository:
             GIT_CONFIG_KEY_1="http.lowSpeedLimit",
             GIT_CONFIG_VALUE_1="100",
             GIT_CONFIG_KEY_2="http.lowSpeedTime",
-            GIT_CONFIG_VALUE_2=str(stall_seconds),
+            GIT_CONFIG_VALUE_2=str(max(1, round(stall_seconds))),
         )
 
     def __enter__(self) -> Repository:
@@ -78,6 +79,7 @@ class Repository:
         self._repo.close()
         self._folder.cleanup()
 
+    @patient
     def fetch(self, reference: str) -> str:
         """Fetch a branch, ref or commit; return its commit id."""
         with self._errors(f"fetch {reference}"):
@@ -88,6 +90,7 @@ class Repository:
         """Fetch the base branch; return the commit id of its head."""
         return self.fetch(f"refs/heads/{self.base}")
 
+    @patient
     def branch(self, name: str) -> str | None:
         """Return where a branch is on the server now, or None where it is not."""
         with self._errors(f"look for the branch {name}"):
@@ -96,12 +99,14 @@ class Repository:
         found = (line.split("\t") for line in listed.splitlines())
         return next((commit for commit, ref in found if ref == f"refs/heads/{name}"), None)
 
+    @patient
     def parent(self, commit: str) -> str:
         """Fetch and return the first parent of a commit."""
         with self._errors(f"fetch the parent of {commit[:12]}"):
             self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit)
             return str(self._repo.git.rev_parse(f"{commit}^1"))
 
+    @patient
     def merge_base(self, one: str, other: str) -> str:
         """Fetch the history of two commits; return where they parted."""
         with self._errors(f"find where {one[:12]} and {other[:12]} parted"):

@@ -25,18 +25,18 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Rejected, Unavailable
+from bot.retry import patient, seconds_asked_for
 from bot.settings import MLflow, secret
 
 # MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
-# asks for. They hold for our own requests, not for the training job that we may be called from.
+# asks for. Here bot/retry.py asks again. They hold for our own requests, not for the training job that calls us.
 _PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # Else a server in front of an object store sends us there, where a runner may have no way and no timeout holds.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
 }
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_A_WHILE_SECONDS = 60.0
 
 _NUMPY_TO_TRITON = {
     "bool": "BOOL",
@@ -73,18 +73,19 @@ class RegisteredVersion:
 class Registry:
     """The model registry. Errors are Unavailable or Rejected.
 
-    One request may take ``request_seconds``, and is tried three times. A server that keeps its artifacts elsewhere
-    fetches a whole file before it sends the first byte, so a download may stand still for ``download_seconds``.
+    One request may take ``request_seconds``. A server that keeps its artifacts elsewhere fetches a whole file before
+    it sends the first byte, so a download may stand still for ``download_seconds``.
     """
 
-    def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 120) -> None:
-        self._uri = settings.uri
+    def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 60) -> None:
+        self._uri, self.patience_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
         if settings.token_env:
             os.environ["MLFLOW_TRACKING_TOKEN"] = secret(settings.token_env, purpose="MLflow's bearer token")
         self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
 
+    @patient
     def version(self, model: str, version: int) -> RegisteredVersion:
         """Return the version; raise Rejected where the registry does not have it."""
         with self._errors(f"read {model} {version}"):
@@ -128,6 +129,7 @@ class Registry:
             error.next_step = next_step
             raise
 
+    @patient
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
         found: list[str] = []
@@ -152,15 +154,21 @@ class Registry:
         with self._errors(doing):
             temporary = tempfile.TemporaryDirectory(prefix="promobot-")
         with temporary as folder:
-            with self._errors(doing, request_seconds=self._download_seconds):
-                local = Path(folder, "artifact")
-                # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
-                self._artifacts(version)._download_file(path, str(local))
-                if not local.is_file():
-                    raise Rejected(f"{path} of {version.model} {version.version} is not there", system=self._system)
+            local = Path(folder, "artifact")
+            self._download(version, path, local)
             with local.open("rb") as file:
                 while chunk := file.read(chunk_bytes):
                     yield chunk
+
+    @patient
+    def _download(self, version: RegisteredVersion, path: str, local: Path) -> None:
+        with self._errors(f"download {path} of {version.model} {version.version}"):
+            artifacts = self._artifacts(version)
+            # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
+            with _environment({_TIMEOUT: _whole_seconds(self._download_seconds)}):
+                artifacts._download_file(path, str(local))
+            if not local.is_file():
+                raise Rejected(f"{path} of {version.model} {version.version} is not there", system=self._system)
 
     def signature(self, version: RegisteredVersion) -> Signature | None:
         """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
@@ -174,6 +182,7 @@ class Registry:
             raise Rejected(message, system=self._system) from error
         return Signature(inputs, outputs) if inputs and outputs else None
 
+    @patient
     def alias(self, model: str, alias: str) -> int | None:
         """Return the version that the alias points to, or None."""
         with self._errors(f"read the alias {alias} of {model}"):
@@ -185,6 +194,7 @@ class Registry:
                 raise
         return int(found.version)
 
+    @patient
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this."""
         with self._errors(f"set the alias {alias} of {model}"):
@@ -193,6 +203,7 @@ class Registry:
             else:
                 self._client.set_registered_model_alias(model, alias, str(version))
 
+    @patient
     def ping(self) -> str:
         """Return what the server answers to the smallest question that needs its store."""
         with self._errors("search registered models"):
@@ -210,23 +221,33 @@ class Registry:
         return get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
 
     @contextmanager
-    def _errors(self, doing: str, *, request_seconds: float | None = None) -> Iterator[None]:
-        seconds = max(1, round(request_seconds or self._request_seconds))
+    def _errors(self, doing: str) -> Iterator[None]:
         try:
-            with _environment({**_PATIENCE, _TIMEOUT: str(seconds)}):
+            with _environment({**_PATIENCE, _TIMEOUT: _whole_seconds(self._request_seconds)}):
                 yield
         except MlflowException as error:
             status = _status(error)
             message = f"could not {doing}: {error.message[:400]}"
             if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
-                raise Unavailable(message, system=self._system) from error
+                # Its client keeps to itself what the server asked for. Who says 429 asks for something.
+                seconds = _A_WHILE_SECONDS if status == 429 or "too many 429" in error.message else None
+                raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
             raise Rejected(message, system=self._system) from error
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
-            kind = Unavailable if status >= 500 or status == 429 else Rejected
-            raise kind(f"could not {doing}: HTTP {status}", system=self._system) from error
+            message = f"could not {doing}: HTTP {status}"
+            if status < 500 and status != 429:
+                raise Rejected(message, system=self._system) from error
+            after = (
+                seconds_asked_for(error.response.headers.get("Retry-After")) if error.response is not None else None
+            )
+            raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
         except (requests.RequestException, OSError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+
+def _whole_seconds(seconds: float) -> str:
+    return str(max(1, round(seconds)))
 
 
 @contextmanager

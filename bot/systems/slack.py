@@ -11,9 +11,13 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
+from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import Slack
 
 EVENT_TYPE = "promobot_message"
+CLOCK_SKEW_SECONDS = 300
+"""By how much Slack's clock may be behind ours."""
+_PAGE = 200
 _TRY_AGAIN = {
     "ratelimited",
     "rate_limited",
@@ -30,10 +34,12 @@ class SlackChannel:
     def __init__(self, settings: Slack, *, token: str, request_seconds: float) -> None:
         self._channel = settings.channel
         self._system = f"Slack ({settings.channel})"
+        self.patience_seconds = request_seconds
         self._client = WebClient(
             token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)), retry_handlers=[]
         )
 
+    @patient
     def identity(self) -> str:
         """Return the bot user's name in the workspace."""
         with self._errors("ask who I am"):
@@ -42,9 +48,16 @@ class SlackChannel:
 
     def deliver(self, message: Message) -> str:
         """Post the message unless it is in the channel already, and see it there; return its timestamp."""
-        found = self.find(message.key)
+        found = self.find(message.key, since=message.since)
         if found is not None:
             return found
+        timestamp = self._post(message)
+        if not self._is_there(timestamp):
+            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
+        return timestamp
+
+    @patient_when_told
+    def _post(self, message: Message) -> str:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
                 channel=self._channel,
@@ -53,25 +66,36 @@ class SlackChannel:
                 metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
                 unfurl_links=False,
             )
-            timestamp = str(answer["ts"])
+            return str(answer["ts"])
+
+    @patient
+    def _is_there(self, timestamp: str) -> bool:
         with self._errors("read the message back"):
             seen = self._client.conversations_history(
                 channel=self._channel, oldest=timestamp, latest=timestamp, inclusive=True, limit=1
             )
-            there = {entry.get("ts") for entry in seen["messages"]}
-        if timestamp not in there:
-            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
-        return timestamp
+            return timestamp in {entry.get("ts") for entry in seen["messages"]}
 
-    def find(self, key: str) -> str | None:
-        """Return the timestamp of the message with this key among the channel's last 200, or None."""
+    @patient
+    def find(self, key: str, *, since: float = 0) -> str | None:
+        """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
+        cursor: str | None = None
+        oldest = f"{max(since - CLOCK_SKEW_SECONDS, 0):.6f}"
         with self._errors("read the channel"):
-            seen = self._client.conversations_history(channel=self._channel, limit=200, include_all_metadata=True)
-            for entry in seen["messages"]:
-                metadata = entry.get("metadata") or {}
-                if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload", {}).get("key") == key:
-                    return str(entry["ts"])
-        return None
+            while True:
+                seen = self._client.conversations_history(
+                    channel=self._channel, limit=_PAGE, oldest=oldest, cursor=cursor, include_all_metadata=True
+                )
+                for entry in seen["messages"]:
+                    metadata = entry.get("metadata") or {}
+                    if (
+                        metadata.get("event_type") == EVENT_TYPE
+                        and metadata.get("event_payload", {}).get("key") == key
+                    ):
+                        return str(entry["ts"])
+                cursor = (seen.get("response_metadata") or {}).get("next_cursor")
+                if not (cursor and seen.get("has_more")):
+                    return None
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -82,8 +106,7 @@ class SlackChannel:
             status = error.response.status_code
             message = f"could not {doing}: {said or f'HTTP {status}'}"
             if status == 429 or status >= 500 or said in _TRY_AGAIN:
-                after = error.response.headers.get("Retry-After")
-                seconds = float(after) if after and after.isdecimal() else None
+                seconds = seconds_asked_for(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
             raise Rejected(message, system=self._system) from error
         except (SlackClientError, OSError, HTTPException) as error:

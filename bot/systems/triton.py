@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,13 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Rejected, Unavailable
+from bot.retry import patient
 from bot.settings import Triton
 
-_WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
+# UNKNOWN and CANCELLED are what gRPC makes of an answer that somebody in between cut short, or wrote: a proxy's HTTP
+# 500. Triton gives neither to what it was asked here, and no version is to blame for them.
+_WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN", "CANCELLED")
+_OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class ModelState:
         """Whether this version answers."""
         return self.state == "READY"
 
+    @property
+    def loaded(self) -> bool:
+        """Whether Triton has it, is about to have it, or has not let go of it yet."""
+        return self.state in ("READY", "LOADING", "UNLOADING")
+
 
 class TritonServer:
     """One Triton. Every call has a deadline; errors are Unavailable or Rejected and name the server."""
@@ -44,7 +54,7 @@ class TritonServer:
     def __init__(self, triton: Triton, *, request_seconds: float) -> None:
         self.name = triton.name
         self._system = f"Triton {triton.name} ({triton.grpc})"
-        self._request_seconds = request_seconds
+        self._request_seconds = self.patience_seconds = request_seconds
         self._client = triton_grpc.InferenceServerClient(triton.grpc)
 
     def close(self) -> None:
@@ -56,11 +66,13 @@ class TritonServer:
         with self._errors("ask whether it is ready"):
             return bool(self._client.is_server_ready(client_timeout=self._request_seconds))
 
+    @patient
     def version(self) -> str:
         """Return the server's own version."""
         with self._errors("ask for its version"):
             return str(self._client.get_server_metadata(client_timeout=self._request_seconds).version)
 
+    @patient
     def index(self) -> list[ModelState]:
         """Return what the repository index says of every model version that was ever asked for."""
         with self._errors("read the index"):
@@ -71,11 +83,13 @@ class TritonServer:
             if entry.version.isdecimal()
         ]
 
+    @patient
     def load(self, model: str, *, timeout_seconds: float) -> None:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
         with self._errors(f"load {model}"):
             self._client.load_model(model, client_timeout=timeout_seconds)
 
+    @patient
     def unload(self, model: str) -> None:
         """Unload all versions of the model; Triton finishes what is in flight first."""
         with self._errors(f"unload {model}"):
@@ -96,15 +110,16 @@ class TritonServer:
                 return missing
             time.sleep(0.05)
 
-    def wait_gone(self, model: str, *, timeout_seconds: float) -> bool:
-        """Wait until no version of the model is loaded any more (unloading is asynchronous)."""
-        deadline = time.monotonic() + timeout_seconds
-        while any(s.model == model and s.state in ("READY", "LOADING", "UNLOADING") for s in self.index()):
+    def wait_gone(self, model: str, *, but: Iterable[int] = (), timeout_seconds: float) -> bool:
+        """Wait until no version of the model, ``but`` these, is loaded any more (unloading is asynchronous)."""
+        deadline, stay = time.monotonic() + timeout_seconds, set(but)
+        while any(s.model == model and s.loaded and s.version not in stay for s in self.index()):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.05)
         return True
 
+    @patient
     def signature(self, model: str, version: int) -> Signature:
         """Return the tensors that Triton says this version takes and gives."""
         with self._errors(f"read the metadata of {model} {version}"):
@@ -114,6 +129,7 @@ class TritonServer:
             outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
         )
 
+    @patient
     def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
         """Ask exactly this version; return the named outputs."""
         wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs]
@@ -142,7 +158,7 @@ class TritonServer:
         except InferenceServerException as error:
             status = str(error.status() or "").removeprefix("StatusCode.")
             message = f"could not {doing}: {_first_lines(error.message())}"
-            if status in _WORTH_TRYING_AGAIN:
+            if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
                 raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
             raise Rejected(message, system=self._system) from error
         except (grpc.RpcError, ValueError) as error:

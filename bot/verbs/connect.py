@@ -65,7 +65,8 @@ def repository(settings: Environment) -> Repository:
     from bot.systems.git import Repository
 
     token = secret(settings.github.token_env, purpose="the token for Git and GitHub")
-    return Repository(settings.github.clone_url, token=token, base=settings.github.base)
+    seconds = settings.deadlines.request_seconds
+    return Repository(settings.github.clone_url, token=token, base=settings.github.base, stall_seconds=seconds)
 
 
 def github(settings: Environment) -> GitHubRepository:
@@ -80,7 +81,10 @@ def registry(settings: Environment) -> Registry:
     """Open the model registry."""
     from bot.systems.mlflow import Registry
 
-    return Registry(settings.mlflow, request_seconds=settings.deadlines.request_seconds)
+    deadlines = settings.deadlines
+    return Registry(
+        settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
+    )
 
 
 def slack(settings: Environment) -> SlackChannel:

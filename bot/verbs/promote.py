@@ -6,7 +6,7 @@ from bot.domain.record import verified_entries
 from bot.errors import Refused
 from bot.settings import Environment
 from bot.systems.records import RecordStore
-from bot.verbs.deploy import Say
+from bot.verbs import Say
 from bot.verbs.ledger import Ledger
 from bot.verbs.propose import Proposal, propose
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, generation_file
 from bot.gateway import GatewaySettings
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import TOKEN, RunningGateway, http_client, running_gateway, table, target, write_routes
@@ -172,6 +173,19 @@ def test_a_gateway_that_restarts_serves_what_the_file_says(
     again = start_process(triton_server.url)
     assert again.routes()["generation"] == 6
     assert version_that_answers(again) == "2"
+
+
+def test_a_copy_that_lags_behind_is_not_what_counts(
+    start_gateway: StartGateway, triton_server: RunningTriton, tmp_path: Path
+) -> None:
+    """Whoever writes routes.json may be killed, or overtaken, between the commit and the copy."""
+    (tmp_path / "routes").mkdir()
+    for generation, version in ((6, 1), (7, 2)):
+        write_routes(tmp_path / "routes" / generation_file(generation), table(generation, target(version)))
+    write_routes(tmp_path / "routes" / generation_file(9), table(9, target(1)))  # nothing leads there
+    gateway = start_gateway(triton_server.url, routes=table(5, target(1)))
+    assert version_that_answers(gateway) == "2"
+    assert gateway.reload(7).json()["generation"] == 7
 
 
 @pytest.mark.parametrize(

@@ -372,7 +372,7 @@ def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn, stopwatch
     with pytest.raises(Unavailable, match=r"timeout|timed out"):
         stuck.version("churn", 1)
     assert took.seconds < 10
-    assert 1 < len(stand_in.seen) < 5
+    assert len(stand_in.seen) == 1, "who took the whole deadline was waited for long enough"
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -14,7 +14,7 @@ import pytest
 
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
-from bot.errors import Rejected, Unavailable
+from bot.errors import Rejected, Superseded, Unavailable
 from bot.settings import Share
 from bot.systems.share import ModelRepository
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
@@ -272,9 +272,12 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
         f"move {staging}/staged {kept}",
         f"move {staging}/staged {share.root}/churn/7",
         f"move {staging}/config.pbtxt.staged {share.root}/churn/config.pbtxt",
-        f"move {staging}/routes.json.staged {share.state}/routes.json",
+        f"move {staging}/routes-1.json.staged {staging}/routes-1.json",
+        f"move {staging}/routes-1-copy.json.staged {staging}/routes-1-copy.json",
+        f"move {staging}/routes-1.json {share.state}/routes/0000000001.json",
+        f"move {staging}/routes-1-copy.json {share.state}/routes.json",
     ]
-    described, published, configured, routed = (steps.index(move) for move in moves)
+    described, published, configured, prepared, _, committed, copied = (steps.index(move) for move in moves)
     inside = {
         (0, described): ["/config.pbtxt", "/smoke.json", "/package.json", ""],
         (described, published): ["/model.onnx", "/weights/part.data", "/empty.txt", "/weights", ""],
@@ -284,12 +287,13 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
             f"sync {staging}/staged{name}" for name in names
         )
     assert f"sync {staging}/config.pbtxt.staged" in steps[published:configured]
-    assert f"sync {staging}/routes.json.staged" in steps[configured:routed]
+    assert f"sync {staging}/routes-1.json.staged" in steps[configured:prepared]
+    assert f"sync {share.state}/routes" in steps[committed:copied]
     assert f"sync {kept.parent}" in steps[described:published]
     # The model's own folder is new, too: the name of the version in it, and its name in the root.
     assert {f"sync {share.root}/churn", f"sync {share.root}"} <= set(steps[published:configured])
-    assert f"sync {share.root}/churn" in steps[configured:routed]
-    assert f"sync {share.state}" in steps[routed:]
+    assert f"sync {share.root}/churn" in steps[configured:prepared]
+    assert f"sync {share.state}" in steps[copied:]
 
 
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
@@ -499,6 +503,55 @@ def test_routes_come_back_as_they_were_written(share: ModelRepository) -> None:
     assert staged(share) == []
 
 
+def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes(share: ModelRepository) -> None:
+    seen_by_both = RouteTable("dev").following({})
+    share.write_routes(seen_by_both)
+    ours, theirs = (
+        seen_by_both.following({"churn": Route(live=Target("churn", version, MODEL.package.digest))})
+        for version in (7, 8)
+    )
+    share.prepare_routes(ours)
+    share.write_routes(theirs)
+    for _ in range(2):
+        with pytest.raises(Superseded, match="generation 2 of the routes was written by a later"):
+            share.write_routes(ours)
+        assert share.routes("dev") == theirs
+    share.write_routes(theirs)  # as after a reply that was lost
+    assert share.routes("dev") == theirs
+
+
+def test_a_copy_that_was_made_late_does_not_bring_old_routes_back(share: ModelRepository) -> None:
+    tables = [RouteTable("dev", generation) for generation in range(1, 4)]
+    for table in tables:
+        share.write_routes(table)
+    (share.state / "routes.json").write_text(tables[0].to_json())
+    assert share.routes("dev") == tables[2]
+    (share.state / "routes.json").unlink()
+    assert share.routes("dev") == tables[2]
+
+
+def test_of_the_generations_the_last_are_kept(share: ModelRepository) -> None:
+    for generation in range(1, 60):
+        share.write_routes(RouteTable("dev", generation))
+    kept = sorted(path.name for path in (share.state / "routes").iterdir())
+    assert (kept[0], kept[-1], len(kept)) == ("0000000009.json", "0000000059.json", 51)
+
+
+def test_the_way_back_needs_no_space(small_disk: Path) -> None:
+    share = share_at(small_disk)
+    routes = {"churn": Route(live=Target("churn", 7, MODEL.package.digest))}
+    forth = RouteTable("dev").following(routes)
+    share.prepare_routes(forth.following({}))
+    share.write_routes(forth)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
+
+    with pytest.raises(Unavailable, match="No space left on device"):
+        share.write_routes(forth.following(routes))
+    share.write_routes(forth.following({}))
+    assert share.routes("dev") == forth.following({})
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -561,6 +614,57 @@ def test_remove_takes_one_version_or_the_whole_model_by_way_of_the_trash(share: 
     assert list((share.state / "trash").iterdir()) == []
     publish(share)
     assert share.versions("churn") == [7]
+
+
+def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    share.describe(MODEL.package, MODEL.read)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (share.root / "linked").symlink_to(outside)
+    there = share.discard("churn", version=7)
+    assert tree(there) == {"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""}
+    assert share.versions("churn") == []
+    assert share.packages() == [MODEL.package.digest]
+    share.discard_package(MODEL.package.digest)
+    assert share.packages() == [] and share.described(MODEL.package.digest) is None
+    share.discard("linked")
+    assert outside.is_dir() and share.models() == ["churn"]
+    share.discard("churn")
+    share.discard("churn")
+    assert share.sweep(alone=True) == 3
+    assert share.models() == [] and list((share.state / "trash").iterdir()) == []
+
+
+def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(
+    share: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(share)
+    rename = Path.rename
+
+    def lost(self: Path, target: Path) -> Path:
+        rename(self, target)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "rename", lost)
+    there = share.discard("churn", version=7)
+    assert not version.exists() and (there / "model.onnx").is_file()
+
+
+def test_contents_are_what_triton_would_find(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    (share.root / "churn" / "notes.txt").write_text("")
+    (share.root / "churn" / "8").symlink_to(tmp_path)
+    (share.root / "README").write_text("")
+    (share.root / "linked").symlink_to(tmp_path)
+    assert share.contents() == {
+        "README": False,
+        "churn": True,
+        "churn/7": True,
+        "churn/8": False,
+        "churn/notes.txt": False,
+        "linked": False,
+    }
 
 
 def test_check_tries_what_publishing_needs(share: ModelRepository, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.sandbox.processes import Part, Ports
 from bot.settings import Slack
-from bot.systems.slack import SlackChannel
+from bot.systems.slack import CLOCK_SKEW_SECONDS, SlackChannel
 from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.stand_in import Seen, StandIn, answer
@@ -89,6 +90,17 @@ def test_a_key_is_compared_whole_and_found_behind_other_messages(url: str, slack
     assert slack.find("dev") is None
 
 
+def test_a_key_is_found_however_much_was_said_since(url: str, slack: SlackChannel) -> None:
+    began = time.time()
+    message = Message("dev-4/succeeded", "four", since=began)
+    first = slack.deliver(message)
+    for number in range(210):
+        chatter = {"channel": CHANNEL, "text": f"and {number}"}
+        httpx.post(f"{url}/api/chat.postMessage", json=chatter, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert slack.deliver(message) == first and times(url, "four") == 1
+    assert slack.find(message.key, since=float(first) + 2 * CLOCK_SKEW_SECONDS) is None, "it looks no further back"
+
+
 def test_people_who_write_the_same_words_are_not_taken_for_the_bot(url: str, slack: SlackChannel) -> None:
     payload = {
         "channel": CHANNEL,
@@ -131,7 +143,7 @@ def test_a_client_that_gave_up_waiting_does_not_send_a_second_message(
 
 def test_who_cannot_look_whether_it_was_sent_does_not_send(url: str, slack: SlackChannel) -> None:
     message = Message("dev-8", "eight")
-    spoil(url, method="conversations.history", status=503)
+    spoil(url, method="conversations.history", status=503, times=3)
     with pytest.raises(Unavailable, match="read the channel"):
         slack.deliver(message)
     assert times(url, "eight") == 0
@@ -162,9 +174,17 @@ def test_a_rate_limit_says_how_long(url: str, slack: SlackChannel, stopwatch: Ca
     assert times(url, "ten") == 1
 
 
+def test_a_short_rest_that_it_asks_for_is_waited_for_and_the_message_is_there_once(
+    url: str, slack: SlackChannel
+) -> None:
+    spoil(url, method="chat.postMessage", status=429, retry_after=1)
+    assert slack.deliver(Message("dev-21", "twenty-one")) == slack.find("dev-21")
+    assert times(url, "twenty-one") == 1
+
+
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_fault_is_unavailable(url: str, slack: SlackChannel, status: int) -> None:
-    spoil(url, method="*", status=status)
+    spoil(url, method="*", status=status, times=3)
     with pytest.raises(Unavailable):
         slack.identity()
 

@@ -18,9 +18,11 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
+from tests.reliability.proxy import Fault, GrpcLink
 from tests.servers import running
 from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import StandIn
+from tests.verbs.world import wait_until
 
 ADDER = 'backend: "onnxruntime" max_batch_size: 8 {versions} ' + " ".join(
     f'{side} [{{ name: "{name}" data_type: TYPE_FP32 dims: [2] }}]'
@@ -307,6 +309,41 @@ def test_a_server_that_is_down_is_unavailable_in_time(
     server.close()
     assert "promobot doctor" in failure.value.next_step
     assert took.seconds < 4
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        ("load", Fault("reset")),
+        ("load", Fault("truncated")),
+        ("load", Fault("status", status=429)),
+        ("load", Fault("status", status=500)),
+        ("load", Fault("status", status=502)),
+        ("infer", Fault("truncated")),
+    ],
+    ids=str,
+)
+def test_no_version_is_to_blame_for_what_the_line_did(real: RealTriton, call: str, fault: Fault) -> None:
+    """Whatever somebody between us and Triton makes of the answer is worth trying again, and no error of Triton."""
+    if not (real.repository / "m").exists():
+        put_adder(real, "m", 1)
+    with GrpcLink(real.grpc) as link:
+        server = TritonServer(Triton(name="far", grpc=link.address), request_seconds=2)
+        server.load("m", timeout_seconds=60)
+        link.fails(fault)
+        with pytest.raises(Unavailable, match="Triton far"):
+            CALLS[call](server)
+        link.works()
+        wait_until(lambda: _answers(server))
+        CALLS[call](server)
+        server.close()
+
+
+def _answers(server: TritonServer) -> bool:
+    try:
+        return server.ready()
+    except Unavailable:
+        return False
 
 
 def test_a_server_that_dies_and_comes_back_is_found_again(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -41,13 +40,12 @@ def model() -> str:
 
 
 @pytest.fixture
-def mlflow(mlflow_uri: str) -> Iterator[Any]:
+def mlflow(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     import mlflow
 
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(mlflow_uri)
-    yield mlflow
-    mlflow.set_tracking_uri(before)
+    # Not set_tracking_uri: it holds for the whole process and cannot be taken back.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    return mlflow
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def texts(blocks: tuple[dict[str, Any], ...]) -> list[str]:
 
 def test_a_success() -> None:
     message = deployment.message(record(), revert_url="")
-    assert message.key == "dev-00000012-churn"
+    assert message.key == "dev-00000012-churn/succeeded"
     assert message.text == "✅ churn 8 is served in dev (was 7)."
     assert texts(message.blocks) == [
         "*✅ churn 8 is served in dev (was 7).*",

@@ -1,0 +1,88 @@
+"""How often the bot asks a system again: one policy for every system, bounded by the environment's deadlines.
+
+What shows at once (refused, reset, 5xx, 429) is tried again up to twice, after a short pause, or after as long as the
+system asks for. What takes its whole deadline was waited for long enough and is not. So one question to one system
+takes at most two of its deadlines, whatever goes wrong. SDKs that try again by themselves are told not to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from bot.errors import Unavailable
+
+TRIES = 3
+PAUSE_SECONDS = 0.5
+"""Before the second try; twice that before the third."""
+
+
+class Asking(Protocol):
+    """An adapter: no try of one question begins later than ``patience_seconds`` after the first."""
+
+    patience_seconds: float
+
+
+Adapter = TypeVar("Adapter", bound=Asking)
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+Method = Callable[Concatenate[Adapter, Given], Answer]
+
+
+def asked_again(
+    ask: Callable[[], Answer], *, seconds: float, tries: int | None = TRIES, only_when_told: bool = False
+) -> Answer:
+    """Return what ``ask`` returns; after Unavailable ask again, as long as a try can begin within ``seconds``.
+
+    ``only_when_told`` is for what must not happen twice: it is repeated only where the system said when to come back,
+    for then it did nothing. Nobody is asked again before the time that they asked for.
+    """
+    ends, done = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return ask()
+        except Unavailable as error:
+            done += 1
+            told = error.retry_after_seconds
+            pause = told if told is not None else PAUSE_SECONDS * min(2 ** (done - 1), 4)
+            if told is not None and not error.next_step:
+                error.next_step = f"It asks to be left alone for {told:g} s: run the same command again after that."
+            if done == tries or (only_when_told and told is None) or time.monotonic() + pause >= ends:
+                raise
+        time.sleep(pause)
+
+
+def patient(method: Method[Adapter, Given, Answer]) -> Method[Adapter, Given, Answer]:
+    """Ask again: for methods that only read, or that may happen twice."""
+    return _repeated(method, only_when_told=False)
+
+
+def patient_when_told(method: Method[Adapter, Given, Answer]) -> Method[Adapter, Given, Answer]:
+    """Ask again only where the system says when: for methods that must not happen twice."""
+    return _repeated(method, only_when_told=True)
+
+
+def _repeated(method: Method[Adapter, Given, Answer], *, only_when_told: bool) -> Method[Adapter, Given, Answer]:
+    @wraps(method)
+    def asks(self: Adapter, /, *given: Given.args, **named: Given.kwargs) -> Answer:
+        ask = partial(method, self, *given, **named)
+        return asked_again(ask, seconds=self.patience_seconds, only_when_told=only_when_told)
+
+    return asks
+
+
+def seconds_asked_for(retry_after: str | None) -> float | None:
+    """Read the header ``Retry-After``, seconds or a date; None where it says nothing that can be read."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - time.time())

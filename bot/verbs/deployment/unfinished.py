@@ -1,0 +1,122 @@
+"""What a deployment that was cut off left behind, and the journal that says so.
+
+The journal is written before the first change and closed after the record. Whoever finds one open finishes that
+deployment: forward where main still asks for it, and back where it was going back already.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from bot.domain.desired import Change
+from bot.domain.journal import Journal, Underway
+from bot.domain.record import DeploymentRecord, Step
+from bot.domain.routes import RouteTable
+from bot.errors import Rejected
+from bot.systems.share import ModelRepository
+from bot.verbs.deployment.admission import Admission
+from bot.verbs.deployment.item import Item
+from bot.verbs.deployment.run import Run
+from bot.words import deployment as words
+
+
+class Unfinished:
+    """The journal as it was found when the run began."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.journal = read_journal(run.systems.share)
+
+    def item(self, change: Change, admission: Admission) -> Item:
+        """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
+        name, began = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}", datetime.now(UTC)
+        for underway in self._unfinished():
+            if underway.is_of(change):
+                name, began = underway.id, underway.started_at
+        item = Item(change, name, began, evidence=admission.evidence)
+        if admission.judged_again:
+            self._run.say(f"{words.describe(change)}: {admission.judged_again}")
+            item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
+        return item
+
+    def last_verified(self, current: RouteTable) -> RouteTable:
+        """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
+        return self.journal.verified(current, self._run.history) if self.journal else current
+
+    def is_astray(self, verified: RouteTable) -> bool:
+        """Whether routes are in force that a deployment wrote and nobody proved."""
+        return self.journal is not None and self._run.routes().models != verified.models
+
+    def abandoned(self, items: list[Item]) -> list[Item]:
+        """Return what was cut off and is not gone on with, for main asks for something else by now."""
+        going_on = {item.id for item in items}
+        return [
+            self._cut_off(underway, words.CUT_OFF, to_blame=False)
+            for underway in self._unfinished()
+            if underway.id not in going_on
+        ]
+
+    @property
+    def going_back(self) -> list[Item]:
+        """What was cut off while it was being put back."""
+        if self.journal is None or not self.journal.going_back:
+            return []
+        return [self._cut_off(underway, self.journal.going_back, to_blame=True) for underway in self._unfinished()]
+
+    def _cut_off(self, underway: Underway, problem: str, *, to_blame: bool) -> Item:
+        environment = self._run.settings.environment
+        change = Change(environment, underway.section, underway.model, underway.before, underway.after)
+        return Item(change, underway.id, underway.started_at, problem=problem, switched=to_blame, to_blame=to_blame)
+
+    def _unfinished(self) -> list[Underway]:
+        recorded = {record.id for record in self._run.history}
+        return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+
+
+def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
+    """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
+    current, journal = share.routes(environment), read_journal(share)
+    return journal.verified(current, history) if journal else current
+
+
+def read_journal(share: ModelRepository) -> Journal | None:
+    """Return the journal of a deployment under way; raise Rejected where it is not readable."""
+    text = share.journal()
+    try:
+        return Journal.model_validate_json(text) if text is not None else None
+    except ValidationError as error:
+        raise Rejected(
+            words.unreadable_journal(error.errors()[0]["msg"]),
+            system="model repository",
+            state=words.UNREADABLE_JOURNAL_STATE,
+            next_step=words.UNREADABLE_JOURNAL_STEP,
+        ) from error
+
+
+def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back: str = "") -> None:
+    """Write what is about to be done, before any of it is done; ``going_back`` says why it is being undone."""
+    if not items:
+        return
+    underway = tuple(
+        Underway(
+            id=item.id,
+            section=item.change.section,
+            model=item.change.model,
+            before=item.change.before,
+            after=item.change.after,
+            started_at=item.started_at,
+        )
+        for item in items
+    )
+    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
+    run.turn.check()
+    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+
+
+def close_journal(run: Run) -> None:
+    """Forget what was done: it is recorded."""
+    if run.systems.share.journal() is not None:
+        run.turn.check()
+        run.systems.share.close_journal()
