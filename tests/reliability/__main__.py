@@ -104,7 +104,9 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
         return chosen
 
     parser.add_argument("--only", type=some, metavar="PART,…", help="these parts only")
-    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows of the table whose name contains this")
+    parser.add_argument(
+        "--rows", default="", metavar="REGEX", help="only rows of the table whose name it finds itself in"
+    )
     parser.add_argument("--points", type=int, metavar="N", help="at most N points of each row, evenly spread")
     parser.add_argument("--sample", action="store_true", help="the few points that the default tests try")
     parser.add_argument("--everything", action="store_true", help="also what is sampled by default (takes hours)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -55,7 +56,7 @@ class Matrix:
 
     def wants(self, row: str) -> bool:
         """Whether ``--rows`` lets this row pass."""
-        return self.rows in row
+        return bool(re.search(self.rows, row))
 
 
 @dataclass(frozen=True)
