@@ -252,6 +252,7 @@ class Scene:
                 "turn_seconds": 0.1,
             },
         }
+        (self.home / "staging").mkdir()
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
