@@ -163,6 +163,19 @@ class Freeze(_Part):
         return self
 
 
+class Keep(_Part):
+    """How much of what was in service is kept for the way back."""
+
+    versions: int = Field(
+        default=3,
+        ge=1,
+        description="verified versions on the share, for each model and section, the one in service among them",
+    )
+    warm: int = Field(
+        default=1, ge=0, description="versions before the one in service that stay loaded, for an instant way back"
+    )
+
+
 class Deadlines(_Part):
     """How long the bot waits, in seconds."""
 
@@ -171,6 +184,9 @@ class Deadlines(_Part):
     request_seconds: float = Field(default=10, gt=0, description="for one request to any system")
     download_seconds: float = Field(
         default=60, gt=0, description="for MLflow to go on with a download that stands still"
+    )
+    turn_seconds: float = Field(
+        default=60, gt=0, description="for a deployment that runs already, before this one takes its turn"
     )
     reload_seconds: float = Field(default=30, gt=0, description="for one gateway to serve a new generation")
 
@@ -198,6 +214,7 @@ class Environment(_Part):
         default=None, description="the environment whose verified digests `promobot promote` carries here"
     )
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
+    keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@
     <state>/journal.json                         the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
-    <state>/trash/                               what is being deleted
+    <state>/trash/                               what was removed and is being deleted
 
 Why so: Triton reads version directories with stoll and lists stray directories as models, so nothing unfinished may
 lie in its root; a reader on NFS may go on seeing an old directory under a name it looked up before, so names are
@@ -27,14 +27,14 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
-from bot.errors import Rejected, Superseded, Unavailable
+from bot.errors import OtherBytes, Rejected, Superseded, Unavailable
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
@@ -57,9 +57,13 @@ class Described:
 
 @dataclass
 class Turn:
-    """The right to write, until somebody takes a later one."""
+    """The right to write, until somebody takes a later one.
+
+    ``alone`` says whether it came with the lock: then whoever wrote before is gone, not only refused.
+    """
 
     number: int
+    alone: bool
     _folder: Path
 
     def check(self) -> None:
@@ -86,7 +90,7 @@ class ModelRepository:
             self._make_folders()
             probe = self.state / "staging" / f"probe-{secrets.token_hex(4)}"
             probe.write_text("probe")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # a cleanup may have been faster
             if self.root.stat().st_dev != self.state.stat().st_dev:
                 raise Rejected("model_repository and state are not on one file system", system=self._system)
         free = shutil.disk_usage(self.root).free
@@ -107,19 +111,11 @@ class ModelRepository:
         with lock:
             with self._errors("take a turn"):
                 deadline = time.monotonic() + (0 if overtake else wait_seconds)
-                while not _try_lock(lock.fileno()) and time.monotonic() < deadline:
+                while not (locked := _try_lock(lock.fileno())) and time.monotonic() < deadline:
                     time.sleep(0.05)
                 folder = self.state / "turns"
-                turn = Turn(_take_turn(folder), folder)
-                self._sweep()
+                turn = Turn(_take_turn(folder), locked, folder)
             yield turn
-
-    def _sweep(self) -> None:
-        """Delete what killed processes left half copied or half deleted: a day old, it is nobody's work any more."""
-        for name in ("staging", "trash"):
-            for path in (self.state / name).iterdir():
-                if time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
-                    _delete(path)
 
     # --- routes ------------------------------------------------------------------------------------------------
 
@@ -233,7 +229,7 @@ class ModelRepository:
         for name, content in ((CONFIG_FILE, config), (SMOKE_FILE, smoke)):
             listed = package.file(name)
             if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
-                raise Rejected(f"{folder / name} is not what {digest} says", system=self._system)
+                raise OtherBytes(f"{folder / name} is not what {digest} says", system=self._system)
         try:
             return Described(package, config.decode(), SmokeCases.from_json(smoke))
         except ValueError as error:
@@ -280,7 +276,7 @@ class ModelRepository:
                     _sync_folder(self.root)
         wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
         if wrong:
-            raise Rejected(
+            raise OtherBytes(
                 f"{target} holds other bytes than {package.digest}: {'; '.join(wrong)}",
                 system=self._system,
                 state="It was not touched: a published version is never overwritten.",
@@ -338,18 +334,74 @@ class ModelRepository:
             self._replace(self._model(triton_model) / CONFIG_FILE, text)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
-        """Take a version, or a whole model, out of Triton's root; does nothing where there is none."""
-        path = self.root / triton_model if version is None else self.root / triton_model / str(version)
+        """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
+        trash = self.discard(triton_model, version=version)
+        with self._errors(f"delete {trash}"):
+            _delete(trash)
+
+    def discard(self, triton_model: str, *, version: int | None = None) -> Path:
+        """Rename a version, or a whole model, out of Triton's root into the trash; return where it lies now.
+
+        Does nothing where there is none. A link is taken away, never followed.
+        """
+        return self._discard(self.root / triton_model if version is None else self.root / triton_model / str(version))
+
+    def packages(self) -> list[str]:
+        """Return the digests of the packages of which something is kept, sorted."""
+        with self._errors("list the packages"):
+            folder = self.state / "packages"
+            return sorted(f"sha256:{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
+
+    def discard_package(self, digest: str) -> None:
+        """Rename what is kept of a package into the trash."""
+        self._discard(self.state / "packages" / digest.removeprefix("sha256:"))
+
+    def _discard(self, path: Path) -> Path:
+        trash = self.state / "trash" / secrets.token_hex(8)
         with self._errors(f"remove {path}"):
             self._make_folders()
-            trash = self.state / "trash" / secrets.token_hex(8)
             if path.is_symlink():
                 path.unlink()
             elif path.exists():
-                for folder in _folders(path):
-                    folder.chmod(0o755)
-                path.rename(trash)
-                _delete(trash)
+                # A folder that changes its parent must be writable itself.
+                path.chmod(0o755)
+                try:
+                    path.rename(trash)
+                except FileNotFoundError:
+                    # Somebody else removed it at the same time, or the answer to our rename was lost on NFS.
+                    if path.exists():
+                        raise
+                _sync_folder(path.parent)
+        return trash
+
+    def sweep(self, *, alone: bool) -> int:
+        """Delete what lies in the trash, and what killed processes left half copied; return how much it was.
+
+        Unless nobody else can be at work here (``alone``), only what has lain there for a day.
+        """
+        count = 0
+        for name in ("trash", "staging"):
+            with self._errors(f"empty {self.state / name}"):
+                folder = self.state / name
+                for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                    if alone or _age_seconds(path) > _ABANDONED_SECONDS:
+                        _delete(path)
+                        count += 1
+        return count
+
+    def contents(self) -> dict[str, bool]:
+        """Return what lies in Triton's root, two levels deep, by relative path: whether it is a folder.
+
+        Links are not followed; a link is no folder.
+        """
+        with self._errors("list the model repository"):
+            found = {}
+            for path in sorted(self.root.iterdir()):
+                found[path.name] = path.is_dir() and not path.is_symlink()
+                if found[path.name]:
+                    for inner in sorted(path.iterdir()):
+                        found[f"{path.name}/{inner.name}"] = inner.is_dir() and not inner.is_symlink()
+            return found
 
     def names_of(self, model: str) -> list[str]:
         """Return the names in Triton's root under which versions of this model are published, sorted.
@@ -412,7 +464,7 @@ class ModelRepository:
             out.flush()
             os.fsync(out.fileno())
         if size != file.size or digest.hexdigest() != file.sha256:
-            raise Rejected(
+            raise OtherBytes(
                 f"{file.path} is not what the package says: {size} bytes, sha256 {digest.hexdigest()[:12]}…, "
                 f"instead of {file.size} bytes, {file.sha256[:12]}…",
                 system=self._system,
@@ -457,10 +509,26 @@ class ModelRepository:
 
 
 def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Delete a file or a folder with all that is in it, also while somebody else deletes the same."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for folder in _folders(path):
+        with suppress(FileNotFoundError):
+            folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
+
+    def failed(_: object, __: str, reason: tuple[type, BaseException, object]) -> None:
+        if not isinstance(reason[1], FileNotFoundError):
+            raise reason[1]
+
+    shutil.rmtree(path, onerror=failed)
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _paths(package: Package) -> set[str]:

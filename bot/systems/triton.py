@@ -42,6 +42,11 @@ class ModelState:
         """Whether this version answers."""
         return self.state == "READY"
 
+    @property
+    def loaded(self) -> bool:
+        """Whether Triton has it, is about to have it, or has not let go of it yet."""
+        return self.state in ("READY", "LOADING", "UNLOADING")
+
 
 class TritonServer:
     """One Triton. Every call has a deadline; errors are Unavailable or Rejected and name the server."""
@@ -105,10 +110,10 @@ class TritonServer:
                 return missing
             time.sleep(0.05)
 
-    def wait_gone(self, model: str, *, timeout_seconds: float) -> bool:
-        """Wait until no version of the model is loaded any more (unloading is asynchronous)."""
-        deadline = time.monotonic() + timeout_seconds
-        while any(s.model == model and s.state in ("READY", "LOADING", "UNLOADING") for s in self.index()):
+    def wait_gone(self, model: str, *, but: Iterable[int] = (), timeout_seconds: float) -> bool:
+        """Wait until no version of the model, ``but`` these, is loaded any more (unloading is asynchronous)."""
+        deadline, stay = time.monotonic() + timeout_seconds, set(but)
+        while any(s.model == model and s.loaded and s.version not in stay for s in self.index()):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.05)

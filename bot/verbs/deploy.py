@@ -1,7 +1,7 @@
 """``promobot deploy``: make what is served equal to the head of main, prove it, or put everything back.
 
     observe → plan → publish → load on every Triton → golden requests → switch the routes → reload every gateway
-            → golden requests through every gateway → alias → Slack → record
+            → golden requests through every gateway → alias → Slack → record → clean up
 
 Before the switch nothing that users see has changed. After it, any failure puts the last verified routes back at
 once; then a revert pull request makes Git follow, and the digest goes into quarantine.
@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from bot.domain.desired import Change, Desired
 from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
+from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.systems.share import Turn
 from bot.verbs import Say, connect
+from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import is_quarantined, why_held
+from bot.verbs.deployment.admission import admit, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.rollout import load, prove, publish, put_back, repair, see_that_gateways_answer, switch
 from bot.verbs.deployment.run import Run
@@ -27,6 +29,7 @@ from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_jou
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
+from bot.words import cleanup as cleanup_words
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ def deploy(settings: Environment, *, say: Say) -> Deployed:
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
-        systems.share.turn() as turn,
+        systems.share.turn(wait_seconds=settings.deadlines.turn_seconds) as turn,
     ):
         # Read under the turn: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        return converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say)
+        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say)
+        _clean_up(settings, systems, turn, say)
+        return done
 
 
 def converge(
@@ -77,13 +82,14 @@ def converge(
     astray = current.routes.models != before.models
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    held = [(change, reason) for change in todo.changes if (reason := why_held(run, change))]
+    admitted = {change: admit(run, change) for change in todo.changes}
+    held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)
     repaired, problems = repair(run, todo, current.routes, proven=not astray)
 
-    items = [unfinished.item(change) for change in todo.changes if change not in [refused for refused, _ in held]]
+    items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
     moving = see_that_gateways_answer(run, items, todo)
@@ -106,6 +112,15 @@ def converge(
         problems=tuple(problems),
         undelivered=len(systems.share.outbox()),
     )
+
+
+def _clean_up(settings: Environment, systems: Serving, turn: Turn, say: Say) -> None:
+    """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
+    try:
+        for line in clean_up(settings, systems, turn=turn, say=say).left:
+            say(cleanup_words.left(line))
+    except PromobotError as error:
+        say(cleanup_words.failed(error))
 
 
 def _finish_going_back(run: Run) -> list[DeploymentRecord]:

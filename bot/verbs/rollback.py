@@ -63,6 +63,8 @@ def rollback(
                 wanted = serving.model_copy(update={"models": {**serving.models, model: target}})
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
         change = Change(settings.environment, "models", model, target, current)
+        left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
+        served = current is not None and current.digest in left
         proposed = put_proposal(
             settings,
             repository,
@@ -70,7 +72,13 @@ def rollback(
             edits=[Edit("models", model, target)],
             branch=revert_branch(settings.environment, model),
             title=words.revert_title(change, target),
-            body=words.revert_body(change, target, reason=reason, by=by or "a person"),
+            body=words.revert_body(
+                change,
+                target,
+                reason=reason,
+                by=by or "a person",
+                served=served,
+            ),
         )
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")

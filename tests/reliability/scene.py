@@ -49,10 +49,10 @@ import bot.systems.triton
 import bot.verbs.deploy
 import bot.verbs.rollback
 import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
-from bot import cli
+from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
@@ -241,7 +241,13 @@ class Scene:
                 "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
-            "deadlines": {"request_seconds": 10, "load_seconds": 10, "reload_seconds": 5, "ready_seconds": 5},
+            "deadlines": {
+                "request_seconds": 10,
+                "load_seconds": 10,
+                "reload_seconds": 5,
+                "ready_seconds": 5,
+                "turn_seconds": 0.1,
+            },
         }
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
@@ -345,7 +351,14 @@ class Scene:
             "digest": entry.digest,
         }
         looked = (Finding(what="looked at", passed=True),)
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        rules = settings.load(self.root, ENVIRONMENT)
+        keys["rules"] = rules_of(rules.gate(model), rules.packages)
+        champion = self.desired.models.get(model) if section == "models" else None
+        smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
+        answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in smoke.cases)
+        of = {"ready": {"champion": champion}, "triton": {}, "smoke": {"answers": answers}}
+        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys, **of[name]) for name in CHECKS)
+        del keys["rules"]
         self.ledger.add_evidence(
             Evidence(
                 pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
@@ -420,6 +433,21 @@ class Scene:
                 raise RuntimeError(f"the verb died of signal {os.WTERMSIG(status)}: {said}")
             return Ended(None, said)
         return Ended(os.WEXITSTATUS(status), said)
+
+    def fork(self, *argv: str, out: Path, stop_at: int, after: bool) -> int:
+        """Run ``promobot``, to be stopped at this request, and do not wait for it; return its process."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        released, release = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(release)
+            self._be_the_verb(argv, released, out)
+        os.close(released)
+        self.tell("arm", pid=child, at=stop_at, after=after, stop=True)
+        os.write(release, b"x")
+        os.close(release)
+        return child
 
     def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
         """Run as the verb, in the forked process; never returns."""

@@ -616,6 +616,57 @@ def test_remove_takes_one_version_or_the_whole_model_by_way_of_the_trash(share: 
     assert share.versions("churn") == [7]
 
 
+def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    share.describe(MODEL.package, MODEL.read)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (share.root / "linked").symlink_to(outside)
+    there = share.discard("churn", version=7)
+    assert tree(there) == {"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""}
+    assert share.versions("churn") == []
+    assert share.packages() == [MODEL.package.digest]
+    share.discard_package(MODEL.package.digest)
+    assert share.packages() == [] and share.described(MODEL.package.digest) is None
+    share.discard("linked")
+    assert outside.is_dir() and share.models() == ["churn"]
+    share.discard("churn")
+    share.discard("churn")
+    assert share.sweep(alone=True) == 3
+    assert share.models() == [] and list((share.state / "trash").iterdir()) == []
+
+
+def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(
+    share: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(share)
+    rename = Path.rename
+
+    def lost(self: Path, target: Path) -> Path:
+        rename(self, target)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "rename", lost)
+    there = share.discard("churn", version=7)
+    assert not version.exists() and (there / "model.onnx").is_file()
+
+
+def test_contents_are_what_triton_would_find(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    (share.root / "churn" / "notes.txt").write_text("")
+    (share.root / "churn" / "8").symlink_to(tmp_path)
+    (share.root / "README").write_text("")
+    (share.root / "linked").symlink_to(tmp_path)
+    assert share.contents() == {
+        "README": False,
+        "churn": True,
+        "churn/7": True,
+        "churn/8": False,
+        "churn/notes.txt": False,
+        "linked": False,
+    }
+
+
 def test_check_tries_what_publishing_needs(share: ModelRepository, tmp_path: Path) -> None:
     assert "writable" in share.check() and "GiB free" in share.check()
     assert staged(share) == []

@@ -209,7 +209,18 @@ def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
         pass
 
 
-def test_what_killed_processes_left_behind_is_deleted_a_day_later(share: ModelRepository) -> None:
+def test_who_has_the_lock_is_alone_and_who_did_not_wait_for_it_is_not(share: ModelRepository, start: Start) -> None:
+    with share.turn() as turn:
+        assert turn.alone
+    holder = start()
+    assert holder.number()
+    with share.turn(wait_seconds=0) as turn:
+        assert not turn.alone
+    holder.end()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_killed_processes_left_behind_is_swept(share: ModelRepository, alone: bool) -> None:
     share.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)
     now = time.time()
     for folder, age_seconds in (("old", 2 * 86400), ("young", 3600)):
@@ -217,14 +228,15 @@ def test_what_killed_processes_left_behind_is_deleted_a_day_later(share: ModelRe
             left = share.state / where / folder
             (left / "deep").mkdir(parents=True)
             (left / "deep" / "model.onnx").write_text("half")
+            (left / "deep").chmod(0o555)
             os.utime(left, (now - age_seconds, now - age_seconds))
     half_a_file = share.state / "staging" / "routes.json.1234"
     half_a_file.write_text("{")
     os.utime(half_a_file, (now - 2 * 86400,) * 2)
 
-    with share.turn():
-        pass
+    assert share.sweep(alone=alone) == (5 if alone else 3)
 
     for where in ("staging", "trash"):
-        assert [path.name for path in (share.state / where).iterdir()] == ["young"]
+        assert [path.name for path in (share.state / where).iterdir()] == ([] if alone else ["young"])
     assert share.versions("churn") == [7]
+    assert share.sweep(alone=alone) == 0

@@ -1,0 +1,245 @@
+"""What is kept of what was published, and what stays loaded: the one rule by which anything is ever removed.
+
+A version stays on the share while a route names it, a journal names it, it is one of the last verified ones of its
+model and section, or any Triton has it loaded, is loading it or is unloading it. A Triton that does not answer may
+have anything, so while one is silent nothing goes. What no record tells of is somebody else's: it is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from bot.domain.desired import SECTIONS, Entry, Section
+from bot.domain.journal import Journal
+from bot.domain.names import MODEL_NAME, SHADOW_SUFFIX
+from bot.domain.package import CONFIG_FILE
+from bot.domain.plan import Loaded, target_of, targets
+from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.routes import RouteTable
+
+Pair = tuple[str, int]
+"""A version as Triton knows it: the name of its folder in Triton's root, and its number."""
+
+Path = tuple[str, Section]
+"""A model on one of its two paths."""
+
+_LANE = re.compile(r"[0-9a-f]{8}(-[1-9][0-9]*)?")
+_CHECK = re.compile(r"(?P<model>.+)\.check-(?P<pull_request>[1-9][0-9]*)-[a-z]+")
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What was read: the routes, what was ever deployed, Triton's root, and what each Triton has.
+
+    ``tritons`` gives what each has READY, loading or unloading; None for one that does not answer.
+    """
+
+    routes: RouteTable
+    records: Sequence[DeploymentRecord]
+    published: AbstractSet[Pair]
+    tritons: Mapping[str, Loaded | None]
+    journal: Journal | None = None
+    quarantined: AbstractSet[str] = field(default_factory=frozenset)
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """The Tritons that do not answer."""
+        return tuple(name for name, loaded in self.tritons.items() if loaded is None)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What stays loaded, what each Triton has beyond that, which versions go, and which packages are needed."""
+
+    stays_loaded: frozenset[Pair]
+    surplus: Mapping[str, frozenset[Pair]]
+    removable: frozenset[Pair]
+    digests: frozenset[str]
+    unknown: frozenset[Pair]
+
+
+def retention(stock: Stock, *, versions: int, warm: int) -> Retention:
+    """Decide. ``versions`` are kept on the share for each model and section, the one in service among them.
+
+    ``warm`` is how many versions before the one in service stay loaded. A digest in quarantine is no way back, so
+    it counts for neither; it does not go before older ones do.
+    """
+    rules = _Rules(stock, versions=versions, warm=warm)
+    loaded = frozenset(pair for have in stock.tritons.values() for pair in have or ())
+    universe = loaded | frozenset(stock.published)
+    stays_loaded = frozenset(pair for pair in universe if rules.stays_loaded(pair))
+    kept = frozenset(pair for pair in universe if pair in loaded or rules.is_kept(pair))
+    removable = frozenset() if stock.silent else frozenset(stock.published) - kept
+    return Retention(
+        stays_loaded=stays_loaded,
+        surplus={name: frozenset(have) - stays_loaded for name, have in stock.tritons.items() if have is not None},
+        removable=removable,
+        digests=rules.digests(universe - removable),
+        unknown=frozenset(pair for pair in universe if not rules.is_known(pair)),
+    )
+
+
+def path_of(triton_model: str) -> Path | None:
+    """Return whose versions lie under this name of Triton's; None where the bot never gives such a name."""
+    stem, dot, lane = triton_model.partition(".")
+    model = stem.removesuffix(SHADOW_SUFFIX)
+    if not MODEL_NAME.fullmatch(stem) or (dot and not _LANE.fullmatch(lane)):
+        return None
+    return model, "shadow" if stem != model else "models"
+
+
+def pull_request_of(triton_model: str) -> int | None:
+    """Return the pull request whose check goes by this name on the staging Triton; None for other names."""
+    found = _CHECK.fullmatch(triton_model)
+    return int(found["pull_request"]) if found else None
+
+
+def published_in(contents: Mapping[str, bool]) -> frozenset[Pair]:
+    """Return the versions among what lies in Triton's root: paths, and whether each is a folder."""
+    return frozenset(
+        (model, int(version))
+        for path, is_folder in contents.items()
+        for model, slash, version in [path.partition("/")]
+        if slash and is_folder and _is_version(version)
+    )
+
+
+def strangers_in(contents: Mapping[str, bool], unknown: AbstractSet[Pair]) -> list[str]:
+    """Return what lies in Triton's root and is not the bot's: other names, other files, versions nobody deployed."""
+    of_nobody = {f"{model}/{version}" for model, version in unknown}
+    return sorted(
+        path
+        for path, is_folder in contents.items()
+        for model, slash, inner in [path.partition("/")]
+        if (not slash and (not is_folder or path_of(model) is None))
+        or (slash and path_of(model) is not None and not _belongs(inner, is_folder))
+        or path in of_nobody
+    )
+
+
+def emptied(contents: Mapping[str, bool], stock: Stock, removed: AbstractSet[Pair]) -> list[str]:
+    """Return the folders of models of the bot's own in which no version is left, and which no Triton has."""
+    if stock.silent:
+        return []
+    loaded = {model for have in stock.tritons.values() for model, _ in have or ()}
+    used = loaded | {target.triton_model for target in targets(stock.routes)}
+    known = _paths(stock)
+    found = []
+    for model in sorted(path for path, is_folder in contents.items() if is_folder and "/" not in path):
+        inside = {path.partition("/")[2] for path in contents if path.startswith(f"{model}/")}
+        left = inside - {str(version) for name, version in removed if name == model}
+        if path_of(model) in known and model not in used and left <= {CONFIG_FILE}:
+            found.append(model)
+    return found
+
+
+class _Rules:
+    """The rules for one stock, worked out once."""
+
+    def __init__(self, stock: Stock, *, versions: int, warm: int) -> None:
+        self._stock = stock
+        self._routed = {(target.triton_model, target.version) for target in targets(stock.routes)}
+        self._entries: dict[Path, set[Entry]] = {}
+        for path, entry in _told(stock):
+            self._entries.setdefault(path, set()).add(entry)
+        self._last: dict[Path, list[Entry]] = {}
+        self._warm: dict[Path, set[int]] = {}
+        for path in self._entries:
+            verified = [entry for _, entry in verified_entries(stock.records, model=path[0], section=path[1])]
+            self._last[path] = list(_until(verified, versions, stock.quarantined))
+            routed = target_of(stock.routes.route(path[0]), path[1])
+            no_way_back = {routed.digest, *stock.quarantined} if routed else {entry.digest for entry in verified}
+            before = [entry for entry in verified if entry.digest not in no_way_back]
+            self._warm[path] = {entry.version for entry in before[:warm]}
+        journal = stock.journal
+        self._before = targets(RouteTable.from_json(journal.before)) if journal else []
+        self._underway = {
+            ((item.model, item.section), entry)
+            for item in (journal.underway if journal else ())
+            for entry in (item.before, item.after)
+            if entry
+        }
+
+    def is_known(self, pair: Pair) -> bool:
+        """Whether a record, the routes or the journal tell of this version on this path."""
+        path = path_of(pair[0])
+        told = self._entries.get(path, set()) if path else set()
+        return pair in self._routed or self._is_journaled(pair) or any(entry.version == pair[1] for entry in told)
+
+    def stays_loaded(self, pair: Pair) -> bool:
+        path = path_of(pair[0])
+        return (
+            pair in self._routed
+            or self._is_journaled(pair)
+            or not self.is_known(pair)
+            or (path is not None and pair[1] in self._warm.get(path, ()))
+        )
+
+    def is_kept(self, pair: Pair) -> bool:
+        path = path_of(pair[0])
+        if pair in self._routed or self._is_journaled(pair) or path is None or not self.is_known(pair):
+            return True
+        routed = target_of(self._stock.routes.route(path[0]), path[1])
+        # What is routed is kept where it is routed to: under another name lie bytes that it had to leave.
+        return any(
+            entry.version == pair[1] and (routed is None or entry.digest != routed.digest)
+            for entry in self._last.get(path, ())
+        )
+
+    def digests(self, kept: Iterable[Pair]) -> frozenset[str]:
+        """Return the digests of the packages that these versions, a way back or the journal need."""
+        needed = {entry.digest for last in self._last.values() for entry in last}
+        needed |= {target.digest for target in (*targets(self._stock.routes), *self._before)}
+        needed |= {entry.digest for _, entry in self._underway}
+        for pair in kept:
+            path = path_of(pair[0])
+            told = self._entries.get(path, set()) if path else set()
+            needed |= {entry.digest for entry in told if entry.version == pair[1]}
+        return frozenset(needed)
+
+    def _is_journaled(self, pair: Pair) -> bool:
+        path = path_of(pair[0])
+        return any((target.triton_model, target.version) == pair for target in self._before) or any(
+            of == path and entry.version == pair[1] for of, entry in self._underway
+        )
+
+
+def _told(stock: Stock) -> list[tuple[Path, Entry]]:
+    """Return every version that a record tells of, with its path."""
+    return [
+        ((record.model, record.section), entry)
+        for record in stock.records
+        for entry in (record.before, record.after)
+        if entry is not None
+    ]
+
+
+def _paths(stock: Stock) -> set[Path]:
+    routed = {
+        (model, section)
+        for model, route in stock.routes.models.items()
+        for section in SECTIONS
+        if target_of(route, section)
+    }
+    return {path for path, _ in _told(stock)} | routed
+
+
+def _until(entries: Iterable[Entry], count: int, skipped: AbstractSet[str]) -> Iterable[Entry]:
+    """Yield entries until ``count`` of them were none of ``skipped``."""
+    for entry in entries:
+        if count == 0:
+            return
+        yield entry
+        count -= entry.digest not in skipped
+
+
+def _is_version(name: str) -> bool:
+    # As the bot writes it: Triton itself would also take 007 and 7.tmp for 7.
+    return name.isascii() and name.isdecimal() and not name.startswith("0")
+
+
+def _belongs(name: str, is_folder: bool) -> bool:
+    return _is_version(name) if is_folder else name == CONFIG_FILE
