@@ -321,7 +321,7 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)}: it is out of service."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
-        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+        case "succeeded" if record.way_back and record.before:
             return (
                 f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
             )

@@ -23,6 +23,7 @@ from pathlib import Path
 from bot.sandbox.platform import BOT, Shape
 from bot.sandbox.processes import CODE, inherited_variables
 from tests.reliability import outcomes
+from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
 from tests.reliability.users import Watch
 from tests.verbs.world import HTTP, Registered, World, wait_until
@@ -147,7 +148,7 @@ class Scene:
                 found.append(f"{triton.name} does not have version {wanted}")
         if (world.endpoints.state("dev") / "journal.json").exists() or world.outbox():
             found.append("the journal or the outbox is not empty")
-        keys = sorted(message["metadata"]["event_payload"]["key"] for message in world.slack(self.model))
+        keys = sorted(world.told(self.model))
         records = sorted(record.id for record in world.records(self.model))
         if keys != records:
             found.append(f"Slack was told of {keys}, recorded are {records}")
@@ -393,10 +394,9 @@ def disk_full(world: World, pages: Sequence[int]) -> Iterator[tuple[int, Callabl
 
 
 def _fill(filler: Path, free_bytes: int) -> None:
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"\0" * PAGE)
-            file.flush()
     with filler.open("r+b") as file:
         size = max(0, filler.stat().st_size - free_bytes)
         file.truncate(size - size % PAGE)
@@ -420,15 +420,16 @@ SCENES: dict[str, Callable[[World], Found]] = {
 def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     """Yield an outcome for each scene, and for each number of free pages of a full disk."""
     world.configure("dev", deadlines=DEADLINES)
+    times = options.times if options.points is None else min(options.times, options.points)
     for name, scene in SCENES.items():
-        for _ in range(options.times if options.only in name else 0):
+        for _ in range(times if options.only in name else 0):
             yield timed("processes", name, lambda scene=scene: scene(world))  # type: ignore[misc]
             world.tidy()
     if options.only not in "disk full":
         return
     try:
         with small_share(world, bytes_=options.disk_bytes):
-            for free, attempt in disk_full(world, options.pages):
+            for free, attempt in disk_full(world, outcomes.some(options.pages, options.points)):
                 yield timed("processes, disk full", f"{free} pages free", attempt)
     except CannotMount as error:
         yield Outcome("processes, disk full", "skipped", [], [str(error)])
@@ -441,6 +442,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--times", type=int, default=3, help="how often each (default 3)")
     parser.set_defaults(pages=list(range(24)), disk_bytes=2 * 2**20)
     return parser
+
+
+def _part(matrix: Matrix) -> Iterator[Point]:
+    # In a process of its own: it starts threads and gRPC, and a sandbox whose forge, MLflow and Tritons are real.
+    for outcome in outcomes.in_a_process("tests.reliability.processes", *outcomes.limits(matrix)):
+        yield Point(outcome.row, outcome.name, outcome.problems)
+
+
+PART = Part("processes", "real processes die, restart, stand still, and run out of disk", _part)
 
 
 if __name__ == "__main__":

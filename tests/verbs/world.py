@@ -489,6 +489,11 @@ class World:
         messages = [message for channel in answer["channels"] for message in channel["messages"]]
         return [message for message in messages if f"{model} " in message["text"]]
 
+    def told(self, model: str) -> list[str]:
+        """Return the deployments of a model that the channel was told of, each as often as it was."""
+        keys = [message["metadata"]["event_payload"]["key"] for message in self.slack(model)]
+        return [str(key).partition("/")[0] for key in keys]
+
     def outbox(self, environment: str = "dev") -> list[str]:
         """Return the names of the messages that wait."""
         return sorted(path.stem for path in (self.endpoints.state(environment) / "outbox").glob("*.json"))

@@ -111,6 +111,7 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
+        way_back=undoes(run.history, item.change),
         quarantined=item.quarantined,
     )
 
