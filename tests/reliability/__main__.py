@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,13 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             say=_say,
             open_scene=scene,
         )
-        tried = [(part, _run(part, matrix)) for part in chosen]
+        tried: list[tuple[Part, list[tuple[Point, float]]]] = []
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            for part in chosen:
+                tried.append((part, []))
+                _run(part, matrix, tried[-1][1])
+        except KeyboardInterrupt:
+            _say("interrupted: the table has what was tried until now")
     return _show(tried)
 
 
-def _run(part: Part, matrix: Matrix) -> list[tuple[Point, float]]:
+def _run(part: Part, matrix: Matrix, done: list[tuple[Point, float]]) -> None:
     _say(f"{part.name}: {part.says}")
-    done: list[tuple[Point, float]] = []
     rows: dict[str, int] = {}
     started = time.monotonic()
     for point in part.run(matrix):
@@ -49,11 +56,10 @@ def _run(part: Part, matrix: Matrix) -> list[tuple[Point, float]]:
         done.append((point, ended - started))
         started = ended
         rows[point.row] = rows.get(point.row, 0) + 1
-        if rows[point.row] == 1 or rows[point.row] % 100 == 0:
+        if rows[point.row] == 1 or rows[point.row] % 25 == 0:
             _say(f"  {point.row}: {rows[point.row]}")
         for problem in point.problems:
             _say(f"  ✗ {point.row}, {point.name}: {problem}")
-    return done
 
 
 def _show(tried: Sequence[tuple[Part, list[tuple[Point, float]]]]) -> int:
