@@ -76,6 +76,7 @@ class DeploymentRecord(BaseModel):
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
+    reason: str = Field(default="", description="why what was in service already was published again")
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @property

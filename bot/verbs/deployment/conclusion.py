@@ -104,6 +104,7 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
+        reason=item.reason,
         quarantined=item.quarantined,
     )
 

@@ -22,6 +22,10 @@ class Item:
     change: Change
     id: str
     started_at: datetime
+    leaves: Target | None = None
+    """What it replaces by the same bytes under another name; None for a change."""
+    reason: str = ""
+    """Why what is in service is published again."""
     target: Target | None = None
     described: Described | None = None
     criteria: list[Criterion] = field(default_factory=list)

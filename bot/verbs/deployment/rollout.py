@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from time import monotonic
@@ -78,9 +79,7 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
     share, model = run.systems.share, item.change.model
     described, verified = share.described(entry.digest), run.verified_by(item.change)
 
-    def read(path: str) -> Iterator[bytes]:
-        return run.registry.stream(run.registry.version(model, entry.version), path)
-
+    read = run.reader(model, entry.version)
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
         item.sees("registered_in_mlflow", words.verified_before(verified))
@@ -102,23 +101,59 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         )
     run.turn.check()
     item.described = share.describe(package, read)
-    name = _triton_model(run, item.change, item.described)
+    name = fresh_name(run, item.change, item.described, leaves=item.leaves)
     run.turn.check()
     share.publish(package, read, triton_model=name, version=entry.version)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 
-def _triton_model(run: Run, change: Change, described: Described) -> str:
-    """Return the name under which Triton serves this version.
+def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target | None) -> str:
+    """Return the name under which Triton serves this version: the first that has its configuration, and room.
 
     All versions under one name share one configuration, and changing it would reload those that answer now: a
-    version that brings another configuration gets a name of its own.
+    version that brings another configuration gets a name of its own. So does one whose number other bytes hold:
+    they are never written over, for a reader on NFS may go on seeing them. What is in service and damaged
+    (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
+    version that answers: Triton would read that one again.
     """
-    name = change.published_name
-    there, wanted = run.systems.share.config(name), parse_config(described.config).fingerprint
-    if there is None or parse_config(there).fingerprint == wanted:
-        return name
-    return f"{name}.{wanted[:8]}"
+    share, version = run.systems.share, change.after.version if change.after else 0
+    wanted, passed = parse_config(described.config).fingerprint, leaves is None
+    for name in _names(change.published_name, wanted):
+        if passed and _fits(share.config(name), wanted):
+            wrong = version in share.versions(name) and share.wrong_bytes(
+                described.package, triton_model=name, version=version
+            )
+            if not wrong and not _has_damaged(run, name, but=version):
+                return name
+        passed = passed or (leaves is not None and name == leaves.triton_model)
+    raise AssertionError("the names never end")
+
+
+def _names(base: str, fingerprint: str) -> Iterator[str]:
+    own = f"{base}.{fingerprint[:8]}"
+    yield from (base, own)
+    yield from (f"{own}-{number}" for number in itertools.count(2))
+
+
+def _fits(config: str | None, fingerprint: str) -> bool:
+    try:
+        return config is None or parse_config(config).fingerprint == fingerprint
+    except ValueError:
+        return False  # somebody wrote into it
+
+
+def _has_damaged(run: Run, name: str, *, but: int) -> bool:
+    """Whether a version in service under this name does not hold on the share what it should."""
+    share = run.systems.share
+    for target in targets(run.routes()):
+        if target.triton_model == name and target.version != but:
+            try:
+                described = share.described(target.digest)
+            except Rejected:
+                return True
+            if described and share.wrong_bytes(described.package, triton_model=name, version=target.version):
+                return True
+    return False
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:

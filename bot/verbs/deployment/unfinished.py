@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from bot.domain.desired import Change
+from bot.domain.desired import Change, Section
 from bot.domain.journal import Journal, Underway
-from bot.domain.routes import RouteTable
+from bot.domain.plan import serves
+from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
 from bot.systems.share import ModelRepository
 from bot.verbs.deployment.item import Item
@@ -34,6 +35,15 @@ class Unfinished:
                 return Item(change, underway.id, underway.started_at)
         name = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}"
         return Item(change, name, datetime.now(UTC))
+
+    def publishes_again(self, model: str, section: Section, target: Target) -> bool:
+        """Whether what was cut off was publishing what this target names again."""
+        return any(
+            (underway.model, underway.section) == (model, section)
+            and underway.before == underway.after
+            and serves(target, underway.after)
+            for underway in self._unfinished()
+        )
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
