@@ -67,7 +67,8 @@ def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
 
 def clean_up(settings: Environment, systems: Serving, *, turn: Turn, say: Say) -> CleanedUp:
     """Clean up under a turn that is held already; raise Superseded where it is over."""
-    return _Cleanup(settings, systems, turn, say).run()
+    # What came up since may have loaded anything of what is still there.
+    return _Cleanup(settings, systems.with_more(), turn, say).run()
 
 
 @dataclass

@@ -24,7 +24,16 @@ from bot.verbs.connect import Serving
 from bot.verbs.deployment.admission import is_quarantined, why_held
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.restoration import Restoration
-from bot.verbs.deployment.rollout import load, prove, publish, put_back, repair, see_that_gateways_answer, switch
+from bot.verbs.deployment.rollout import (
+    load,
+    prove,
+    publish,
+    put_back,
+    repair,
+    see_that_gateways_answer,
+    switch,
+    take_in_newcomers,
+)
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.ledger import Ledger
@@ -107,6 +116,7 @@ def converge(
     moving = publish(run, moving)
     moving = load(run, moving, before)
     moving = prove(run, moving, before)
+    moving = take_in_newcomers(run, moving, before)
     if moving:
         if not switch(run, moving, before):
             put_back(run, moving, before)

@@ -101,6 +101,11 @@ def ready_on(target: Target, tritons: Iterable[Named]) -> str:
     return f"{target.triton_model} {target.version} READY on {names(tritons)}"
 
 
+def newcomer(triton: str) -> str:
+    """DNS gives an address that it did not give when the run began."""
+    return f"{triton} came up in the middle: loading what is in service and what is to be"
+
+
 def golden_answers(count: int, tritons: Iterable[Named]) -> str:
     """All Tritons answer rightly."""
     return f"{count} of {count} golden requests answered as in training on {names(tritons)}"

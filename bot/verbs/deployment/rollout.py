@@ -144,16 +144,20 @@ def _fits(config: str | None, fingerprint: str) -> bool:
 
 def _has_damaged(run: Run, name: str, *, but: int) -> bool:
     """Whether a version in service under this name does not hold on the share what it should."""
+    others = [t for t in targets(run.routes()) if t.triton_model == name and t.version != but]
+    return any(not _is_whole(run, target) for target in others)
+
+
+def _is_whole(run: Run, target: Target) -> bool:
+    """Whether a version in service holds on the share what it should, as far as that is known."""
     share = run.systems.share
-    for target in targets(run.routes()):
-        if target.triton_model == name and target.version != but:
-            try:
-                described = share.described(target.digest)
-            except Rejected:
-                return True
-            if described and share.wrong_bytes(described.package, triton_model=name, version=target.version):
-                return True
-    return False
+    try:
+        described = share.described(target.digest)
+    except Rejected:
+        return False
+    return not described or not share.wrong_bytes(
+        described.package, triton_model=target.triton_model, version=target.version
+    )
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
@@ -190,6 +194,33 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                     raise Rejected("; ".join(answer[:3]), system=f"Triton {triton.name}")
             item.sees("smoke_passed", words.golden_answers(len(smoke.cases), run.systems.tritons))
     return _those_that_go_on(run, items, before)
+
+
+def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Ask DNS again right before the switch; load and prove on what came up since. Return those that can go on."""
+    if not items:
+        return items
+    problem = ""
+    try:
+        there, run.systems = run.systems, run.systems.with_more()
+        newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
+        for triton in newcomers:
+            run.say(words.newcomer(triton.name))
+            for target in targets(before):
+                # What is damaged is left off: gateways ask another Triton as long as this one has nothing.
+                if _is_whole(run, target):
+                    run.turn.check()
+                    _load_on(run, target, triton)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        problem = str(error)
+    if problem:
+        for item in items:
+            item.problem = problem
+            item.sees("triton_loaded", problem, holds=False)
+        return _those_that_go_on(run, items, before)
+    return prove(run, load(run, items, before), before) if newcomers else items
 
 
 def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
