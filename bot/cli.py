@@ -193,6 +193,14 @@ def _check(arguments: argparse.Namespace) -> Answer:
     return Answer(done, terminal.checked(done), done.exit_code)
 
 
+def _recheck(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.recheck import recheck
+    from bot.words import terminal
+
+    done = recheck(_settings(arguments), model=arguments.model, say=_say)
+    return Answer(done, terminal.rechecked(done), done.exit_code)
+
+
 def _deploy(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.deploy import deploy
     from bot.words import terminal
@@ -281,6 +289,25 @@ def _quarantine(arguments: argparse.Namespace) -> Answer:
     else:
         found = list_quarantine(settings)
     return Answer(found, terminal.quarantine(found))
+
+
+def _evidence(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.evidence import list_evidence, revoke, show
+    from bot.words import terminal
+
+    settings = _settings(arguments)
+    if arguments.action == "list":
+        found = list_evidence(settings, model=arguments.model)
+        return Answer(found, terminal.evidence(found))
+    if not (arguments.model and arguments.version):
+        from bot.errors import InvalidInput
+
+        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
+    if arguments.action == "show":
+        found = show(settings, model=arguments.model, which=arguments.version)
+        return Answer(found, terminal.evidence_in_full(found))
+    found = revoke(settings, model=arguments.model, which=arguments.version, reason=arguments.reason, by=arguments.by)
+    return Answer(found, terminal.revoked(found))
 
 
 def _sandbox(arguments: argparse.Namespace) -> Answer:
@@ -405,6 +432,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
     added.add_argument("--needs", type=_needs, default={}, metavar="JSON", help="verdict: GitHub's `needs` context")
 
+    added = verb("recheck", _recheck, "run the checks of what main says already, where a deployment is held for them")
+    added.add_argument("model", type=_model)
+    environment(added)
+
     added = verb("deploy", _deploy, "make what is served equal to the head of main, and prove it")
     environment(added)
 
@@ -438,6 +469,16 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("digest", nargs="?", metavar="DIGEST", help="lift: the digest, or its beginning")
     environment(added)
     added.add_argument("--reason", default="", help="why it is lifted")
+    added.add_argument("--by", default=by, help=argparse.SUPPRESS)
+
+    added = verb("evidence", _evidence, "list what the checks found, show it in full, or take it back")
+    added.add_argument("action", choices=["list", "show", "revoke"])
+    added.add_argument("model", type=_model, nargs="?")
+    added.add_argument(
+        "version", nargs="?", metavar="VERSION", help="show, revoke: the version, or the beginning of its digest"
+    )
+    environment(added)
+    added.add_argument("--reason", default="", help="revoke: why; whoever is held by it reads this")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 
     added = verb("cleanup", _cleanup, "unload and remove what no route, no way back and no Triton needs any more")

@@ -7,6 +7,7 @@
     └── OutsideError         a system around us did not do what was asked
         ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
+            └── OtherBytes   what is there is not what the digest names
 
 Each message says what happened; ``state`` says what state things are in, ``next_step`` what to do about it.
 "The gate says no" and "not yet" are values of the domain, never exceptions.
@@ -74,3 +75,7 @@ class Unavailable(OutsideError):
 
 class Rejected(OutsideError):
     """Asking again changes nothing: the request, the credentials or the state of things must change first."""
+
+
+class OtherBytes(Rejected):
+    """What is there is not what the digest names: somebody changed it, and the digest is not to blame for that."""

@@ -225,6 +225,9 @@ class Deadlines(_Part):
     download_seconds: float = Field(
         default=60, gt=0, description="for MLflow to go on with a download that stands still"
     )
+    turn_seconds: float = Field(
+        default=60, gt=0, description="for a deployment that runs already, before this one takes its turn"
+    )
     reload_seconds: float = Field(default=30, gt=0, description="for one gateway to serve a new generation")
 
 

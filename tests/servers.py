@@ -7,12 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bot.sandbox import environments, mlflow, triton
+from bot.sandbox import environments, mlflow, seed, triton
 from bot.sandbox.environments import Environment
+from bot.sandbox.platform import PARTS, Sandbox
 from bot.sandbox.processes import Part, Ports, Processes
+
+if TYPE_CHECKING:
+    from tests.verbs.world import World
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +60,39 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
         with running(directory, part):
             yield f"http://127.0.0.1:{part.port}"
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One real sandbox; its forge runs no workflows, so the tests run the verbs themselves."""
+    home = tmp_path_factory.mktemp("sandbox")
+    running = Sandbox.up(home, progress=print, seed=seed.seed, parts=PARTS - {"actions"})
+    try:
+        yield running
+    finally:
+        Sandbox.down(home)
+
+
+@pytest.fixture(scope="session")
+def clone(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person's clone of the repository; tests push from it."""
+    directory = tmp_path_factory.mktemp("clone") / "models"
+    seed.clone(sandbox.endpoints, directory)
+    return directory
+
+
+@pytest.fixture
+def world(sandbox: Sandbox, clone: Path, tmp_path: Path) -> Iterator[World]:
+    """The platform with nothing desired, nothing served and no fault; put back so when the test is over."""
+    from tests.verbs.world import World  # slow to import, and few need it
+
+    root = tmp_path / "checkout"
+    root.mkdir()
+    running = World(sandbox, clone=clone, root=root)
+    try:
+        yield running
+    finally:
+        running.tidy()
 
 
 class running:  # noqa: N801 - reads as a verb where it is used

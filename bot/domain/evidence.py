@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
-from bot.domain.desired import Section
+from bot.domain.desired import Entry, Section
+from bot.domain.gate import Gate
+from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
 CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
@@ -37,10 +41,24 @@ class Latency(BaseModel):
     budget: float | None = None
 
 
+def _tensor(value: object) -> Tensor:
+    return value if isinstance(value, Tensor) else tensor_from_json(value)
+
+
+class Answer(BaseModel):
+    """What one golden request was answered on the staging Triton: the outputs that its case names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    case: str
+    outputs: tuple[Annotated[Tensor, PlainValidator(_tensor), PlainSerializer(Tensor.to_json)], ...]
+
+
 class CheckResult(BaseModel):
     """What one check found about one entry."""
 
-    model_config = ConfigDict(frozen=True)
+    # A model may answer NaN, which must be read as it was written.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     check: CheckName
     environment: str
@@ -51,6 +69,9 @@ class CheckResult(BaseModel):
     findings: tuple[Finding, ...]
     at: datetime
     latency: Latency | None = None
+    answers: tuple[Answer, ...] = Field(default=(), description="of smoke: what staging answered, case by case")
+    champion: Entry | None = Field(default=None, description="of ready: the version that the gate compared with")
+    rules: str = Field(default="", description="fingerprint of the rules that were applied")
 
     @property
     def passed(self) -> bool:
@@ -63,10 +84,25 @@ class CheckResult(BaseModel):
         return [finding for finding in self.findings if not finding.passed]
 
 
+class Revocation(BaseModel):
+    """A person takes back what the checks said of one digest. What is checked afterwards is new evidence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    environment: str
+    model: str
+    version: int
+    digest: str
+    evidence: tuple[str, ...] = Field(description="names of what is revoked")
+    reason: str
+    by: str
+    at: datetime
+
+
 class Evidence(BaseModel):
     """All checks of one entry, bound to the proposal they were made for."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     format: Literal[1] = 1
     environment: str
@@ -74,19 +110,55 @@ class Evidence(BaseModel):
     model: str
     version: int
     digest: str
-    pull_request: int
+    pull_request: int | None = Field(description="None where main itself was checked again")
     base: str = Field(description="commit of main that the checks compared with")
     head: str = Field(description="commit of the proposal")
     at: datetime
     expires: datetime
     checks: tuple[CheckResult, ...]
     problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
+    revoked: Revocation | None = Field(default=None, description="set when it is read, where somebody revoked it")
+
+    @property
+    def name(self) -> str:
+        """Its name among the evidence of its digest; in the order of time."""
+        return f"{self.at:%Y%m%dT%H%M%S.%fZ}"
 
     @property
     def passed(self) -> bool:
         """Whether all three checks are there and passed, and nothing else was wrong."""
         found = {result.check for result in self.checks}
         return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """What the golden requests were answered on staging, in the order of the package's cases."""
+        return tuple(answer for result in self.checks if result.check == "smoke" for answer in result.answers)
+
+    @property
+    def champion(self) -> Entry | None:
+        """The version that the gate compared with."""
+        return next((result.champion for result in self.checks if result.check == "ready"), None)
+
+    @property
+    def rules(self) -> str:
+        """The fingerprint of the rules that every check applied; empty where they did not apply the same."""
+        found = {result.rules for result in self.checks}
+        return found.pop() if len(found) == 1 else ""
+
+    def state(self, now: datetime) -> Literal["revoked", "red", "expired", "green"]:
+        """Return what it is worth now, as far as it can tell by itself."""
+        if not self.passed:
+            return "red"
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires <= now else "green"
+
+
+def rules_of(gate: Gate, packages: BaseModel) -> str:
+    """Return the fingerprint of what decides the findings: the model's gate and what packages may contain."""
+    rules = {"gate": gate.model_dump(mode="json"), "packages": packages.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
 def latest(results: Iterable[CheckResult]) -> list[CheckResult]:

@@ -34,7 +34,7 @@ from pathlib import Path
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
-from bot.errors import Rejected, Superseded, Unavailable
+from bot.errors import OtherBytes, Rejected, Superseded, Unavailable
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
@@ -100,23 +100,20 @@ class ModelRepository:
 
     @contextmanager
     def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
-        """Take the next turn. Waits for whoever holds the lock; ``overtake`` makes the holder stop first.
+        """Take the next turn. Waits for whoever holds the lock; who overtakes waits for nobody.
 
-        The lock is politeness, the number is what decides: a holder that is paused and wakes up late finds that a
-        higher number exists, whether or not it still has the lock.
+        The lock is politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher number exists, whether or not it still has the lock.
         """
         with self._errors("take a turn"):
             self._make_folders()
-            folder = self.state / "turns"
-            if overtake:
-                _take_turn(folder)
             lock = (self.state / "lock").open("a")
         with lock:
             with self._errors("take a turn"):
-                deadline = time.monotonic() + wait_seconds
+                deadline = time.monotonic() + (0 if overtake else wait_seconds)
                 while not (locked := _try_lock(lock.fileno())) and time.monotonic() < deadline:
                     time.sleep(0.05)
-                # Taken now also by who overtakes: somebody else may have got the lock, and a number, in between.
+                folder = self.state / "turns"
                 turn = Turn(_take_turn(folder), locked, folder)
             yield turn
 
@@ -232,7 +229,7 @@ class ModelRepository:
         for name, content in ((CONFIG_FILE, config), (SMOKE_FILE, smoke)):
             listed = package.file(name)
             if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
-                raise Rejected(f"{folder / name} is not what {digest} says", system=self._system)
+                raise OtherBytes(f"{folder / name} is not what {digest} says", system=self._system)
         try:
             return Described(package, config.decode(), SmokeCases.from_json(smoke))
         except ValueError as error:
@@ -279,7 +276,7 @@ class ModelRepository:
                     _sync_folder(self.root)
         wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
         if wrong:
-            raise Rejected(
+            raise OtherBytes(
                 f"{target} holds other bytes than {package.digest}: {'; '.join(wrong)}",
                 system=self._system,
                 state="It was not touched: a published version is never overwritten.",
@@ -467,7 +464,7 @@ class ModelRepository:
             out.flush()
             os.fsync(out.fileno())
         if size != file.size or digest.hexdigest() != file.sha256:
-            raise Rejected(
+            raise OtherBytes(
                 f"{file.path} is not what the package says: {size} bytes, sha256 {digest.hexdigest()[:12]}…, "
                 f"instead of {file.size} bytes, {file.sha256[:12]}…",
                 system=self._system,

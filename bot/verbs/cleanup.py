@@ -32,7 +32,7 @@ from bot.systems.records import RecordStore
 from bot.systems.share import Turn
 from bot.systems.triton import TritonServer, render_config, versions_of
 from bot.verbs import Say, connect
-from bot.verbs.check import clear
+from bot.verbs.checking import clear
 from bot.verbs.connect import Serving
 from bot.verbs.deployment.unfinished import read_journal
 from bot.verbs.ledger import Ledger
@@ -94,8 +94,11 @@ class _Cleanup:
         with self._unless_it_fails():
             self._clear_staging()
         with self._unless_it_fails():
-            if self.turn is not None and (count := self.systems.share.sweep(alone=self.turn.alone)):
-                self._tell(self.removed, words.trash_deleted(count))
+            if self.turn is not None:
+                # What a deployment that was cut off had prepared is for whoever goes on with it.
+                alone = self.turn.alone and stock.journal is None
+                if count := self.systems.share.sweep(alone=alone):
+                    self._tell(self.removed, words.trash_deleted(count))
         return CleanedUp(
             self.settings.environment,
             self.turn is None,

@@ -21,7 +21,7 @@ from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import is_quarantined, why_held
+from bot.verbs.deployment.admission import admit, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.rollout import (
@@ -67,7 +67,7 @@ def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
-        systems.share.turn() as turn,
+        systems.share.turn(wait_seconds=settings.deadlines.turn_seconds) as turn,
     ):
         # Read under the turn: what was merged while we waited for it is deployed, too.
         commit = repository.head()
@@ -99,17 +99,18 @@ def converge(
     astray = current.routes.models != before.models
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    held = [(change, reason) for change in todo.changes if (reason := why_held(run, change))]
+    admitted = {change: admit(run, change) for change in todo.changes}
+    held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)
-    going = [change for change in todo.changes if change not in [refused for refused, _ in held]]
     restoration = Restoration(run, before, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
     repaired, problems = repair(run, todo, current.routes, proven=not astray)
     restoration.look_at_answers(current)
 
-    items = [unfinished.item(change) for change in going] + restoration.items(going, desired)
+    items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
+    items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
     moving = see_that_gateways_answer(run, items, todo)

@@ -13,7 +13,8 @@ from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.verbs import connect
-from bot.verbs.inspection import inspect_answers, inspect_share, routed, ways_back, wrong_with
+from bot.verbs.deployment.admission import golden_of
+from bot.verbs.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
@@ -35,7 +36,9 @@ def drift(settings: Environment) -> Status:
             fault = inspect_share(share, what)
             if fault is not None:
                 deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
-            for fault in inspect_answers(systems, what, live):
+            kept = kept_of(share, what.target)
+            golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
+            for fault in inspect_answers(systems, what, live, golden) if golden else ():
                 step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
                 deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
         backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Literal
 
 from bot.domain.desired import SECTIONS, Entry, Section
+from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import Live, target_of
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable, Target
-from bot.domain.smoke import SmokeCases, differences
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described, ModelRepository
@@ -69,15 +69,12 @@ def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
     return Fault("config", what, said) if said else None
 
 
-def inspect_answers(systems: Serving, what: Routed, live: Live) -> list[Fault]:
+def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden) -> list[Fault]:
     """Ask each Triton that has the version READY, and then each gateway; return who answers wrong.
 
     A gateway is asked only where it has the routes in force, and every Triton has the version and answers rightly:
     it passes on what they say.
     """
-    described = _described(systems.share, what.target)
-    if described is None:
-        return []
     pair = (what.target.triton_model, what.target.version)
     having = [triton for triton in systems.tritons if pair in (live.tritons.get(triton.name) or ())]
     asked = [
@@ -87,14 +84,14 @@ def inspect_answers(systems: Serving, what: Routed, live: Live) -> list[Fault]:
     ]
     faults = [
         Fault("answer", what, str(said), triton.name)
-        for triton, said in at_once(having, partial(_wrong_on_triton, what.target, described.smoke))
+        for triton, said in at_once(having, partial(_wrong_there, what.target, golden))
         if said and not isinstance(said, Unavailable)
     ]
     if faults or what.section == "shadow" or len(having) < len(systems.tritons):
         return faults
     return [
         Fault("gateway answer", what, str(said), gateway.name)
-        for gateway, said in at_once(asked, partial(_wrong_through, what, described.smoke))
+        for gateway, said in at_once(asked, partial(_wrong_through, what, golden))
         if said and not isinstance(said, Unavailable)
     ]
 
@@ -143,11 +140,12 @@ def wrong_with(share: ModelRepository, back: WayBack) -> str:
     return said
 
 
-def _described(share: ModelRepository, target: Target) -> Described | None:
+def kept_of(share: ModelRepository, target: Target) -> Described | None:
+    """Return what is kept of a version in service; None where it is gone, or damaged: a fault of its own."""
     try:
         return share.described(target.digest)
     except Rejected:
-        return None  # its own fault, found on the share
+        return None
 
 
 def _wrong_config(share: ModelRepository, target: Target, described: Described) -> str:
@@ -162,20 +160,26 @@ def _wrong_config(share: ModelRepository, target: Target, described: Described) 
         return str(error)
 
 
-def _wrong_on_triton(target: Target, smoke: SmokeCases, triton: TritonServer) -> str:
-    for case in smoke.cases:
+def wrong_on_triton(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
+    """Send the golden requests to exactly this version; return what is answered otherwise than it was before."""
+    wrong: list[Disagreement] = []
+    for case, staging in golden:
         outputs = [tensor.name for tensor in case.outputs]
-        try:
-            answer = triton.infer(target.triton_model, target.version, case.inputs, outputs=outputs)
-        except Rejected as error:
-            return str(error)
-        if wrong := differences(case, answer, smoke.tolerance):
-            return f"{case.name}: {wrong[0]}"
-    return ""
+        answer = triton.infer(target.triton_model, target.version, case.inputs, outputs=outputs)
+        wrong += golden.disagreements(case, staging, answer)
+    return wrong
 
 
-def _wrong_through(what: Routed, smoke: SmokeCases, gateway: Gateway) -> str:
-    for case in smoke.cases:
+def _wrong_there(target: Target, golden: Golden, triton: TritonServer) -> str:
+    try:
+        wrong = wrong_on_triton(target, golden, triton)
+    except Rejected as error:
+        return str(error)
+    return f"{wrong[0].case}: {wrong[0].said}" if wrong else ""
+
+
+def _wrong_through(what: Routed, golden: Golden, gateway: Gateway) -> str:
+    for case, staging in golden:
         outputs = [tensor.name for tensor in case.outputs]
         try:
             version, answer = gateway.infer(what.model, case.inputs, outputs=outputs)
@@ -183,6 +187,6 @@ def _wrong_through(what: Routed, smoke: SmokeCases, gateway: Gateway) -> str:
             return str(error)
         if version != str(what.target.version):
             return words.other_version(version, what.target.version)
-        if wrong := differences(case, answer, smoke.tolerance):
-            return f"{case.name}: {wrong[0]}"
+        if wrong := golden.disagreements(case, staging, answer):
+            return f"{case.name}: {wrong[0].said}"
     return ""

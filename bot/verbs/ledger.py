@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.domain.desired import Section
-from bot.domain.evidence import CheckResult, Evidence
+from bot.domain.evidence import CheckResult, Evidence, Revocation
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
@@ -37,7 +37,7 @@ class QuarantineEvent(BaseModel):
 class CheckRun(BaseModel):
     """What one check of one workflow run found; the aggregate job reads these."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     results: tuple[CheckResult, ...]
 
@@ -89,13 +89,50 @@ class Ledger:
     def add_evidence(self, evidence: Evidence) -> None:
         """Write the evidence of a proposal."""
         folder = self._evidence_folder(evidence.model, evidence.digest)
-        self._store.put(f"{folder}/{evidence.at:%Y%m%dT%H%M%S.%fZ}.json", _text(evidence))
+        self._store.put(f"{folder}/{evidence.name}.json", _text(evidence))
 
     def evidence(self, model: str, digest: str, section: Section) -> Evidence | None:
         """Return the newest evidence for the digest on this path: who may listen may not answer for that."""
-        keys = self._store.keys(self._evidence_folder(model, digest))
-        found = (self._read(key, Evidence) for key in reversed(keys))
-        return next((evidence for evidence in found if evidence.section == section), None)
+        return next(self.evidence_of(model, digest, section), None)
+
+    def evidence_of(self, model: str, digest: str, section: Section) -> Iterator[Evidence]:
+        """Yield all evidence for the digest on this path, newest first."""
+        found = self._evidence_below(self._evidence_folder(model, digest))
+        return (evidence for evidence in found if evidence.section == section)
+
+    def all_evidence(self, model: str | None = None) -> list[Evidence]:
+        """Return all evidence of one model or of every one, newest first."""
+        found = self._evidence_below(f"evidence/{self._environment}" + (f"/{model}" if model else ""))
+        return sorted(found, key=lambda evidence: evidence.at, reverse=True)
+
+    def revoke(self, revoked: Iterable[Evidence], *, reason: str, by: str) -> None:
+        """Write that this evidence, all of one digest, counts no more."""
+        listed = list(revoked)
+        event = Revocation(
+            environment=self._environment,
+            model=listed[0].model,
+            version=listed[0].version,
+            digest=listed[0].digest,
+            evidence=tuple(evidence.name for evidence in listed),
+            reason=reason,
+            by=by,
+            at=datetime.now(UTC),
+        )
+        folder = self._revocations_folder(event.model, event.digest)
+        self._store.put(f"{folder}/{event.at:%Y%m%dT%H%M%S.%fZ}.json", _text(event))
+
+    def _evidence_below(self, folder: str) -> Iterator[Evidence]:
+        revoked: dict[tuple[str, str], dict[str, Revocation]] = {}
+        for key in reversed(self._store.keys(folder)):
+            evidence = self._read(key, Evidence)
+            of = (evidence.model, evidence.digest)
+            if of not in revoked:
+                events = [self._read(k, Revocation) for k in self._store.keys(self._revocations_folder(*of))]
+                revoked[of] = {name: event for event in events for name in event.evidence}
+            yield evidence.model_copy(update={"revoked": revoked[of].get(evidence.name)})
+
+    def _revocations_folder(self, model: str, digest: str) -> str:
+        return f"revocations/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
 
     def _evidence_folder(self, model: str, digest: str) -> str:
         return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"

@@ -76,7 +76,7 @@ def propose(
 
     quarantine = Ledger(RecordStore(settings.records), settings.environment).quarantined().get(candidate.digest)
     if quarantine is not None:
-        reason = f"its digest is in quarantine in {settings.environment}: {quarantine.reason}"
+        reason = words.held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
         return Proposal(settings.environment, model, version, "stopped", reason=reason)
 
     with connect.repository(settings) as repository:
@@ -123,9 +123,10 @@ def _put(settings: Environment, repository: Repository, facts: words.Facts, desi
     branch = proposal_branch(settings.environment, change.model)
     existing = open_proposal(github, branch)
     before = _proposed_there(repository, settings.environment, change.model, existing.head) if existing else None
-    if existing is not None and before is not None and before[1].version > change.after.version:
-        reason = f"#{existing.number} already proposes version {before[1].version}, which is newer"
-        return Proposal(settings.environment, change.model, change.after.version, "stopped", reason=reason)
+    if existing is not None and before is not None:
+        reason = _gives_way(existing.number, *before, change.section, change.after, facts.reason)
+        if reason:
+            return Proposal(settings.environment, change.model, change.after.version, "stopped", reason=reason)
     edits = [Edit(change.section, change.model, change.after)]
     in_shadow = desired.shadow.get(change.model)
     if change.section == "models" and in_shadow is not None and in_shadow.digest == change.after.digest:
@@ -156,6 +157,19 @@ def _put(settings: Environment, repository: Repository, facts: words.Facts, desi
         facts.reason,
         facts.gate,
     )
+
+
+def _gives_way(number: int, there: Section, old: Entry, section: Section, new: Entry, missed: str) -> str:
+    """Say why what is proposed already goes first; an empty string where it makes room.
+
+    There is one pull request for each model and environment. What passes the gate takes it over from what only
+    listens, whichever is newer, and never the other way round; of two of a kind the newer one does.
+    """
+    if there == "models" and section == "shadow":
+        return words.shadow_waits(number, old.version, missed)
+    if there == section and old.version > new.version:
+        return words.newer_is_proposed(number, old.version)
+    return ""
 
 
 def _proposed_there(repository: Repository, environment: str, model: str, head: str) -> tuple[Section, Entry] | None:

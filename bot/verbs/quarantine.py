@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.errors import Refused
+from bot.domain.desired import SECTIONS
+from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.verbs.ledger import Ledger, QuarantineEvent
@@ -12,17 +13,17 @@ from bot.verbs.ledger import Ledger, QuarantineEvent
 
 @dataclass(frozen=True)
 class Quarantine:
-    """What is in quarantine; ``lifted`` is what was just taken out."""
+    """What is in quarantine; ``lifted`` is what was just taken out. ``in_service`` names the digests that are."""
 
     environment: str
     events: tuple[QuarantineEvent, ...]
+    in_service: tuple[str, ...] = ()
     lifted: QuarantineEvent | None = None
 
 
 def list_quarantine(settings: Environment) -> Quarantine:
     """Return what is in quarantine now."""
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
-    return Quarantine(settings.environment, tuple(ledger.quarantined().values()))
+    return _found(settings, Ledger(RecordStore(settings.records), settings.environment))
 
 
 def lift(settings: Environment, *, digest: str, reason: str, by: str) -> Quarantine:
@@ -37,5 +38,16 @@ def lift(settings: Environment, *, digest: str, reason: str, by: str) -> Quarant
             state="Nothing was changed.",
             next_step=f"`promobot quarantine list --env {settings.environment}` lists them.",
         )
+    if not reason.strip():
+        raise InvalidInput("say why: the next one who looks reads this", key="--reason")
     ledger.lift_quarantine(found[0], reason=reason, by=by)
-    return Quarantine(settings.environment, tuple(ledger.quarantined().values()), found[0])
+    return _found(settings, ledger, lifted=found[0])
+
+
+def _found(settings: Environment, ledger: Ledger, *, lifted: QuarantineEvent | None = None) -> Quarantine:
+    quarantined, history = ledger.quarantined(), ledger.deployments()
+    serving = [history[-1].in_service.section(section) for section in SECTIONS] if history else []
+    digests = {entry.digest for entries in serving for entry in entries.values()}
+    return Quarantine(
+        settings.environment, tuple(quarantined.values()), tuple(sorted(digests & quarantined.keys())), lifted
+    )

@@ -13,6 +13,7 @@ from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
 from bot.verbs.deploy import Deployed, converge
+from bot.verbs.deployment.unfinished import verified_routes
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 from bot.words import proposal as words
@@ -55,11 +56,15 @@ def rollback(
         if now:
             say(f"putting {model} back to {target.version} in {settings.environment} now")
             with systems.share.turn(overtake=True) as turn:
-                # Nothing else moves: what main asks for besides must not stand in the way of the way back.
-                serving = in_service(systems.share.routes(settings.environment), known_entries(history))
+                # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken
+                # here was about to bring, may stand in the way of the way back.
+                verified = verified_routes(systems.share, settings.environment, history)
+                serving = in_service(verified, known_entries(history))
                 wanted = serving.model_copy(update={"models": {**serving.models, model: target}})
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
         change = Change(settings.environment, "models", model, target, current)
+        left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
+        served = current is not None and current.digest in left
         proposed = put_proposal(
             settings,
             repository,
@@ -67,7 +72,13 @@ def rollback(
             edits=[Edit("models", model, target)],
             branch=revert_branch(settings.environment, model),
             title=words.revert_title(change, target),
-            body=words.revert_body(change, target, reason=reason, by=by or "a person"),
+            body=words.revert_body(
+                change,
+                target,
+                reason=reason,
+                by=by or "a person",
+                served=served,
+            ),
         )
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")

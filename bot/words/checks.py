@@ -8,13 +8,14 @@ from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
+from bot.domain.smoke import Tensor
 from bot.words.deployment import describe
 from bot.words.markdown import code, details, escape, fit, table, tick
 
 MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
-WITHIN_TOLERANCE = "as the training framework answered"
+_VALUES_SHOWN = 4
 
 CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
 _WHAT: dict[CheckName, str] = {
@@ -22,6 +23,11 @@ _WHAT: dict[CheckName, str] = {
     "triton": "loads on staging; configuration and signature agree",
     "smoke": "answers as the training framework did, in time",
 }
+
+
+def as_in_training(answer: Sequence[Tensor]) -> str:
+    """What staging answered, and that it is right."""
+    return f"{'; '.join(map(_shown, answer))}: as the training framework answered"
 
 
 def could_not(name: CheckName) -> str:
@@ -195,6 +201,11 @@ def _subject(result: CheckResult) -> str:
     shadow = " (shadow)" if result.section == "shadow" else ""
     where = f"{escape(result.environment)}{shadow}"
     return f"{escape(result.model)} {result.version} for {where} {code(short(result.digest))}"
+
+
+def _shown(tensor: Tensor) -> str:
+    values = [f"{value:.6g}" if isinstance(value, float) else repr(value) for value in tensor.data[:_VALUES_SHOWN]]
+    return f"{tensor.name} {', '.join(values)}{', …' * (len(tensor.data) > _VALUES_SHOWN)}"
 
 
 def _key(change: Change) -> tuple[str, str, str]:

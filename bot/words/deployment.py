@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import Evidence
+from bot.domain.evidence import Evidence, Finding
+from bot.domain.golden import Disagreement, Golden
 from bot.domain.message import Message
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
@@ -68,19 +69,87 @@ def held_by_freeze(reason: str, end: datetime) -> str:
     return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"
 
 
-def no_evidence(entry: Entry) -> str:
+def no_evidence(change: Change) -> str:
     """Nobody checked it."""
-    return f"there is no evidence that {short(entry.digest)} was checked for this environment; propose it"
+    digest = short(change.after.digest) if change.after else ""
+    return f"there is no evidence that {digest} was checked for this environment; {_check_again(change)}"
 
 
-def failed_evidence(evidence: Evidence) -> str:
+def failed_evidence(change: Change, evidence: Evidence) -> str:
     """The checks were red."""
-    return f"its checks in #{evidence.pull_request} did not pass"
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    return f"its checks {checked_in(evidence)} did not pass; {what_next}"
 
 
-def expired_evidence(evidence: Evidence) -> str:
+def revoked_evidence(change: Change, evidence: Evidence) -> str:
+    """Somebody took the checks' word back."""
+    event = evidence.revoked
+    why = f" by {event.by or 'somebody'} on {event.at:%Y-%m-%d %H:%M} UTC: {event.reason}" if event else ""
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    return f"its evidence {checked_in(evidence)} was revoked{why}; {what_next}"
+
+
+def expired_evidence(change: Change, evidence: Evidence) -> str:
     """The checks were too long ago."""
-    return f"its checks in #{evidence.pull_request} expired on {evidence.expires:%Y-%m-%d}; run them again"
+    return f"its checks {checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}; {_check_again(change)}"
+
+
+def nothing_to_compare(change: Change, evidence: Evidence) -> str:
+    """The checks are older than what deploy asks of them."""
+    return f"its checks {checked_in(evidence)} did not record what staging answered; {_check_again(change)}"
+
+
+def checked_in(evidence: Evidence) -> str:
+    """Where the checks ran, as people look for it."""
+    return f"in #{evidence.pull_request}" if evidence.pull_request is not None else f"of main at {evidence.head[:12]}"
+
+
+def champion_moved(was: Entry | None, now: Entry | None) -> str:
+    """The gate compared with another version."""
+    before, after = (f"{one.version} ({short(one.digest)})" if one else "none" for one in (was, now))
+    return f"the version in service was {before} and is {after}"
+
+
+def rules_moved(change: Change) -> str:
+    """The rules are others by now."""
+    return f"the rules of {change.environment} for {change.model} or for packages were changed"
+
+
+def judged_again(evidence: Evidence, moved: Sequence[str]) -> str:
+    """Something moved, and it passes all the same."""
+    return f"judged again by today's rules, and passed: since its checks {checked_in(evidence)} {' and '.join(moved)}"
+
+
+def misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> str:
+    """Something moved, and it does not pass any more."""
+    found = "; ".join(f"{problem.what}: {problem.detail}" for problem in problems[:3])
+    return (
+        f"since its checks {checked_in(evidence)} {' and '.join(moved)}; judged again, it does not pass ({found}); "
+        f"{_take_back(change, evidence)}"
+    )
+
+
+def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> str:
+    """Something moved, and what that means could not be found out."""
+    since = " and ".join(moved) or "it cannot be told whether something moved"
+    again = f"deploy again when that is mended, or {_take_back(change, evidence)}"
+    return f"since its checks {checked_in(evidence)} {since}, and it could not be judged again: {error}; {again}"
+
+
+def _check_again(change: Change) -> str:
+    """What main says already cannot be proposed: it is checked where it is."""
+    command = f"promobot recheck {change.model} --env {change.environment}"
+    return f"`{command}` checks what main says, then deploy again"
+
+
+def _take_back(change: Change, evidence: Evidence) -> str:
+    """How main comes to say what is in service."""
+    if change.section == "models" and change.before is not None:
+        back = f"promobot rollback {change.model} --env {change.environment} --to {change.before.version}"
+        return f"`{back}` has main say what is in service"
+    if evidence.pull_request is not None:
+        return f"press Revert on #{evidence.pull_request} to have main ask for it no more"
+    return f"take it out of promotions/{change.environment}.yaml to have main ask for it no more"
 
 
 # --- progress ----------------------------------------------------------------------------------------------------
@@ -106,9 +175,58 @@ def newcomer(triton: str) -> str:
     return f"{triton} came up in the middle: loading what is in service and what is to be"
 
 
-def golden_answers(count: int, tritons: Iterable[Named]) -> str:
+def golden_answers(
+    golden: Golden, evidence: Evidence | None, tritons: Iterable[Named], *, again: bool = False
+) -> str:
     """All Tritons answer rightly."""
-    return f"{count} of {count} golden requests answered as in training on {names(tritons)}"
+    count = len(golden.smoke.cases)
+    seen = f" and on staging {checked_in(evidence)}" if evidence and golden.staging else ""
+    when = ", before the switch and after it" if again else ""
+    return f"{count} of {count} golden requests answered as in training{seen}, on {names(tritons)}{when}"
+
+
+def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
+    """It answers otherwise than it did before: which case, what it says, and what was said before."""
+    return "; ".join(
+        f"case {one.case}: {one.said}"
+        + (f", which staging answered {checked_in(evidence)}" if one.as_staging and evidence else "")
+        for one in wrong[:3]
+    ) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+
+
+def other_cases(change: Change, evidence: Evidence | None) -> str:
+    """What the checks recorded cannot be compared with."""
+    where = f" {checked_in(evidence)}" if evidence else ""
+    return f"the evidence{where} has answers to other requests than the smoke cases of {describe(change)}"
+
+
+def nothing_kept(target: Target) -> str:
+    """What proves a version in service is gone from the share."""
+    return (
+        f"{target.triton_model} {target.version} is in service, but nothing is kept of its package "
+        f"({short(target.digest)}), so it is not loaded where it is missing"
+    )
+
+
+def damaged(target: Target, wrong: Sequence[str]) -> str:
+    """Somebody changed what is in service."""
+    return (
+        f"{target.triton_model} {target.version} is in service, but its bytes are not those of "
+        f"{short(target.digest)} any more, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
+    )
+
+
+def wrong_after_restart(target: Target, wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
+    """A Triton that had lost a version answers otherwise than before."""
+    return (
+        f"{target.triton_model} {target.version} was loaded again and unloaded, for it answers otherwise than "
+        f"before: {answers_differ(wrong, evidence)}"
+    )
+
+
+def lost_since(target: Target, state: str) -> str:
+    """A Triton had the version before the switch, and has it no more."""
+    return f"{target.triton_model} {target.version} was READY before the switch and is {state} after it"
 
 
 def serves_generation(generation: int, gateways: Iterable[Named]) -> str:
@@ -159,6 +277,11 @@ def silent(name: str, why: str) -> str:
 def not_known_to_be_back(gateway: str, why: str) -> str:
     """The worst that can happen after a put-back."""
     return f"gateway {gateway} is not known to be back: {why}"
+
+
+def stays_loaded(target: Target) -> str:
+    """Somebody may still be routed to what was put back."""
+    return f"{target.triton_model} {target.version} stays loaded: a gateway may still route to it"
 
 
 def could_not_withdraw(model: str, triton: str, error: Exception) -> str:

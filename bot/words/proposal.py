@@ -187,6 +187,25 @@ def replaced(before: Sequence[str], change: Change) -> str:
     return f"🔁 This pull request proposed {escape(was)}; it now proposes **{escape(title(change))}**."
 
 
+def held_by_quarantine(environment: str, digest: str, reason: str) -> str:
+    """Why a digest is not proposed, and who can change that."""
+    lift = f"promobot quarantine lift {short(digest)} --env {environment} --reason '…'"
+    return f"its digest is in quarantine in {environment}: {reason}; `{lift}` allows it again"
+
+
+def newer_is_proposed(number: int, version: int) -> str:
+    """Why an older version is not proposed."""
+    return f"#{number} already proposes version {version}, which is newer"
+
+
+def shadow_waits(number: int, version: int, reason: str) -> str:
+    """Why a version that misses the gate does not take over the pull request of one that passes."""
+    return (
+        f"it misses the gate ({reason}), and #{number} proposes version {version}, which passes: a shadow waits "
+        f"until #{number} is merged or closed; propose it again then"
+    )
+
+
 # --- reverts -----------------------------------------------------------------------------------------------------
 
 
@@ -198,19 +217,32 @@ def revert_title(change: Change, back: Entry | None) -> str:
     return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
 
 
-def revert_body(change: Change, back: Entry | None, *, reason: str, by: str = "") -> str:
-    """Return the text of the pull request that goes back."""
+def revert_body(
+    change: Change, back: Entry | None, *, reason: str, by: str = "", lost: bool = False, served: bool = True
+) -> str:
+    """Return the text of the pull request that goes back.
+
+    ``lost`` says that the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it
+    does not go into quarantine.
+    """
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
     where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
     now = f"version {change.after.version}" if change.after else "no version"
     asked = f"Asked for by {escape(by)}." if by else "Opened by the bot, which has put the runtime back already."
+    if lost:
+        asked = "Opened by the bot: users get what they got before, and what was merged cannot be deployed."
     lines = [
         f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
         asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
     ]
-    if change.after is not None:
+    if change.after is not None and lost:
+        lines.append(
+            f"{code(short(change.after.digest))} itself is not in quarantine: its bytes are not to be had any more. "
+            f"If they come back before this is merged, deploy again and close this; else register the model again."
+        )
+    elif change.after is not None and served:
         lines.append(
             f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
             f"proposes or deploys it there until a person lifts that with\n\n"

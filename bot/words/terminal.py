@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord
-from bot.words.deployment import CRITERION_NAMES, describe
+from bot.words.deployment import CRITERION_NAMES, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
 if TYPE_CHECKING:
     from bot.verbs.check import Checked
     from bot.verbs.deploy import Deployed
     from bot.verbs.doctor import Diagnosis
+    from bot.verbs.evidence import Found
     from bot.verbs.history import History
     from bot.verbs.propose import Proposal
     from bot.verbs.quarantine import Quarantine
+    from bot.verbs.recheck import Rechecked
     from bot.verbs.rollback import RolledBack
     from bot.verbs.status import Status
     from bot.verbs.validate import Validated
@@ -159,15 +162,73 @@ def checked(done: Checked) -> str:
     """Return what a check found."""
     if not done.results and not done.problems:
         return "Nothing to check: the pull request proposes no version."
-    lines = []
-    for result in done.results:
-        sign = "✓" if result.passed else "✗"
-        lines.append(f"{sign} {result.check}: {result.model} {result.version} for {result.environment}")
-        lines += [f"    {'✓' if f.passed else '✗'} {f.what}: {f.detail}" for f in result.findings]
+    lines = _results(done.results)
     lines += [f"✗ {problem}" for problem in done.problems]
     if done.comment_url:
         lines.append(done.comment_url)
     return "\n".join(lines)
+
+
+def rechecked(done: Rechecked) -> str:
+    """Return what the checks found about what main says, and what to type."""
+    what = f"{done.model} in {done.environment}, as main says at {done.commit[:12]}"
+    verdict = f"Not every check passed for {what}: it is not deployed."
+    if not done.exit_code:
+        verdict = f"Every check passed for {what}. Next: promobot deploy --env {done.environment}"
+    return "\n".join([*_results(done.results), verdict])
+
+
+def evidence(found: Found) -> str:
+    """Return what evidence there is, newest first."""
+    if not found.evidence:
+        return f"There is no evidence in {found.environment} yet."
+    rows = [
+        [
+            one.model + (" (shadow)" if one.section == "shadow" else ""),
+            str(one.version),
+            short(one.digest),
+            f"{one.at:%Y-%m-%d %H:%M}",
+            checked_in(one),
+            one.state(found.at),
+            f"by {one.revoked.by or 'somebody'}: {one.revoked.reason}" if one.revoked else "",
+        ]
+        for one in found.evidence
+    ]
+    return grid(["model", "version", "digest", "when (UTC)", "checked", "worth", "revoked"], rows)
+
+
+def evidence_in_full(found: Found) -> str:
+    """Return evidence with all its findings."""
+    parts = [evidence(found)]
+    for one in found.evidence:
+        champion = f"version {one.champion.version} ({short(one.champion.digest)})" if one.champion else "no version"
+        lines = [
+            f"{one.model} {one.version} ({one.section}), checked {checked_in(one)}; compared with {champion}; "
+            f"expires {one.expires:%Y-%m-%d}",
+            *_results(one.checks),
+            *(f"✗ {problem}" for problem in one.problems),
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def revoked(found: Found) -> str:
+    """Return what was revoked, and what that means."""
+    one = found.evidence[0]
+    return (
+        f"The evidence of {one.model} {one.version} ({short(one.digest)}) in {found.environment} is revoked: it is "
+        "not deployed before it is checked again. What is in service stays, and a way back needs no evidence.\n"
+        + evidence(found)
+    )
+
+
+def _results(results: Sequence[CheckResult]) -> list[str]:
+    lines = []
+    for result in results:
+        sign = "✓" if result.passed else "✗"
+        lines.append(f"{sign} {result.check}: {result.model} {result.version} for {result.environment}")
+        lines += [f"    {'✓' if f.passed else '✗'} {f.what}: {f.detail}" for f in result.findings]
+    return lines
 
 
 def diagnosis(found: Diagnosis) -> str:
@@ -188,11 +249,23 @@ def quarantine(found: Quarantine) -> str:
     """Return what is in quarantine."""
     lines = []
     if found.lifted is not None:
-        lines.append(f"{found.lifted.model} {found.lifted.version} may be proposed to {found.environment} again.")
+        lines.append(
+            f"{found.lifted.model} {found.lifted.version} may be proposed to {found.environment} again. If main asks "
+            f"for it already: close the revert that is open for it, then promobot deploy --env {found.environment}"
+        )
     if not found.events:
         return "\n".join([*lines, f"Nothing is in quarantine in {found.environment}."])
     rows = [
-        [event.model, str(event.version), short(event.digest), f"{event.at:%Y-%m-%d %H:%M}", event.by, event.reason]
+        [
+            event.model,
+            str(event.version),
+            short(event.digest),
+            f"{event.at:%Y-%m-%d %H:%M}",
+            event.by,
+            "yes" if event.digest in found.in_service else "–",
+            event.reason,
+        ]
         for event in found.events
     ]
-    return "\n".join([*lines, grid(["model", "version", "digest", "since (UTC)", "by", "reason"], rows)])
+    head = ["model", "version", "digest", "since (UTC)", "by", "in service", "reason"]
+    return "\n".join([*lines, grid(head, rows)])

@@ -9,7 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from bot.domain.desired import Desired, Entry, Section
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, latest, missing
+from bot.domain.evidence import (
+    CHECKS,
+    CheckName,
+    CheckResult,
+    Evidence,
+    Finding,
+    Revocation,
+    latest,
+    missing,
+    rules_of,
+)
+from bot.domain.gate import Gate
 from bot.domain.message import Message
 from bot.domain.record import (
     CRITERIA,
@@ -21,6 +32,7 @@ from bot.domain.record import (
     outcome_of,
     verified_entries,
 )
+from bot.settings import PackageRules
 from tests.domain.entries import HOSTILE_TEXT, entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -146,6 +158,47 @@ def test_evidence_passes_only_with_all_three_checks() -> None:
     assert not evidence(*three[:2], result("smoke", GOOD, BAD)).passed
     assert not evidence(*three[:2], result("smoke")).passed
     assert not evidence(three[0], three[0], three[0]).passed
+
+
+def test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age() -> None:
+    green = evidence(*(result(check, GOOD) for check in CHECKS)).model_copy(update={"expires": NOW + timedelta(1)})
+    red = green.model_copy(update={"problems": ("the job smoke was cancelled",)})
+    revocation = Revocation(
+        environment="dev", model="churn", version=7, digest=entry(7).digest, evidence=(green.name,), reason="wrong",
+        by="sam", at=NOW,
+    )  # fmt: skip
+    revoked = green.model_copy(update={"revoked": revocation})
+    assert [one.state(NOW) for one in (green, red, revoked)] == ["green", "red", "revoked"]
+    assert green.state(green.expires) == "expired", "from that moment on"
+    assert green.state(green.expires - timedelta(microseconds=1)) == "green"
+
+
+def test_evidence_has_rules_only_where_every_check_applied_the_same() -> None:
+    applied = [result(check, GOOD).model_copy(update={"rules": "a"}) for check in CHECKS]
+    assert evidence(*applied).rules == "a"
+    assert evidence(*applied[:2], applied[2].model_copy(update={"rules": "b"})).rules == ""
+    assert evidence().rules == "" and evidence().champion is None
+    champion = applied[0].model_copy(update={"champion": entry(6)})
+    assert evidence(champion, *applied[1:]).champion == entry(6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gate": {"metrics": {"m": {"minimum": 0.6}}}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5}}, "on_miss": "shadow"}},
+        {"gate": {"metrics": {"m": {"minimum": 0.5}}, "latency_budget_milliseconds": 5}},
+        {"packages": {"backends": ["tensorrt"]}},
+        {"packages": {"max_bytes": 1}},
+    ],
+)
+def test_every_rule_counts_in_the_fingerprint(change: dict[str, dict[str, object]]) -> None:
+    rules = {"gate": {"metrics": {"m": {"minimum": 0.5}}}, "packages": {}}
+    was, again, now = (
+        rules_of(Gate.model_validate(one["gate"]), PackageRules.model_validate(one["packages"]))
+        for one in (rules, rules, {**rules, **change})
+    )
+    assert was == again != now
 
 
 def test_a_job_that_ran_again_replaces_what_it_found() -> None:

@@ -192,7 +192,8 @@ def _of_main(
 
 
 def _of_telling(scene: Scene, look: Look, records: list[DeploymentRecord]) -> list[str]:
-    told, happened = {key for key, _ in look.messages}, {record.id for record in records}
+    told = {key.partition("/")[0] for key, _ in look.messages}
+    happened = {record.id for record in records}
     problems = [f"nobody was told of {key}" for key in sorted(happened - told)]
     problems += [f"{key} was told, and there is no record of it" for key in sorted(told - happened)]
     if waiting := sorted(path.name for path in (scene.state / "outbox").glob("*.json")):

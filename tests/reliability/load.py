@@ -27,6 +27,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from tests.reliability import outcomes
+from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome
 from tests.reliability.users import Asked, Client, is_golden, question
 from tests.verbs.world import Registered, Said, World
@@ -166,8 +167,7 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     spans = in_service(world, model, until=until)
     if len(spans) != options.switches + 1:
         failed.append(f"{len(spans) - 1} switches are recorded instead of {options.switches}")
-    keys = [message["metadata"]["event_payload"]["key"] for message in world.slack(model)]
-    if sorted(keys) != sorted(record.id for record in world.records(model)):
+    if sorted(world.told(model)) != sorted(record.id for record in world.records(model)):
         failed.append("Slack was not told of each record exactly once")
     wrong = judge(asked, spans, recipes)
     span = max(one.ended for one in asked) - min(one.started for one in asked)
@@ -177,9 +177,7 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     longest = max(one.ended - one.started for one in asked)
     overlaps = [after.begins for after in spans[1:]]
     during = sum(any(one.started <= at <= one.ended for at in overlaps) for one in asked)
-    said = (
-        f"{len(asked)} requests at {rate:.0f} a second, {during} under way at a switch; longest wait {longest:.3f} s"
-    )
+    said = f"{len(asked)} requests at {rate:.0f} a second, {during} under way at a switch; longest {longest:.3f} s"
     name = f"{options.switches} promotions and rollbacks"
     yield Outcome("load, switches", name, failed, [said], round(seconds, 1))
     for kind, found in wrong.items():
@@ -193,6 +191,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--switches", type=int, default=200, help="how many (default 200)")
     parser.add_argument("--rate", type=float, default=100, help="requests a second to reach (default 100)")
     return parser
+
+
+def _part(matrix: Matrix) -> Iterator[Point]:
+    # In a process of its own: it starts threads and gRPC, and a sandbox whose forge, MLflow and Tritons are real.
+    for outcome in outcomes.in_a_process("tests.reliability.load", *(["--switches", "4"] if matrix.sample else [])):
+        yield Point(outcome.row, outcome.name, outcome.problems)
+
+
+PART = Part("load", "promotions and rollbacks under load", _part)
 
 
 if __name__ == "__main__":

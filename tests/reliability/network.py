@@ -2,7 +2,7 @@
 
     python -m tests.reliability.network                           all of it
     python -m tests.reliability.network --verb deploy --link mlflow --fault reset
-    python -m tests.reliability.network --sample                  what the default tests run
+    python -m tests.reliability.network --points 3                three of each verb and link
 
 After each fault: the verb ended in time, with words and not with a bug; whoever it asked was not waited for longer
 than the deadlines say; users got the old or the new version, whole and right, without one failed request. When the
@@ -22,6 +22,7 @@ from functools import partial
 
 from bot.domain.routes import RouteTable
 from tests.reliability import outcomes
+from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
 from tests.reliability.proxy import Fault, GrpcLink, HttpLink, Link
 from tests.reliability.users import Watch
@@ -200,7 +201,7 @@ class Case:
 
     def told(self) -> list[str]:
         """Say which record Slack was not told of exactly once."""
-        keys = [m["metadata"]["event_payload"]["key"] for m in self.world.slack(self.model)]
+        keys = self.world.told(self.model)
         records = [record.id for record in self.world.records(self.model)]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         unsaid = sorted(set(records) - set(keys) - set(self.world.outbox()))
@@ -346,7 +347,7 @@ class Check(Case):
     """A pull request is open."""
 
     name = "check smoke"
-    links = ("mlflow", "git", "github", "staging")
+    links: tuple[str, ...] = ("mlflow", "git", "github", "staging")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -467,15 +468,12 @@ def requests_of(case: Case, link: str) -> int:
     count = case.net.links[link].requests
     case.net.links[link].works()
     assert said.code in (0, 1), said
-    assert not case.again()
+    assert not (wrong := case.again()), f"without any fault: {wrong}"
     return count
 
 
 def faults_of(case: Case, link: str, options: argparse.Namespace) -> Iterator[Fault]:
     """Yield the faults to try on this link during this verb."""
-    if options.sample:
-        yield from options.faults
-        return
     yield from (*KINDS, *PASSING)
     count = requests_of(case, link)
     for first in range(2, count + 1):
@@ -498,9 +496,8 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
                 if options.link not in ("", link):
                     continue
                 case = case or kind(net)
-                for fault in list(faults_of(case, link, options)):
-                    if options.fault not in str(fault):
-                        continue
+                faults = [fault for fault in faults_of(case, link, options) if options.fault in str(fault)]
+                for fault in outcomes.some(faults, options.points):
                     outcome = timed(f"{kind.name}, {link}", str(fault), partial(attempt, case, link, fault))
                     yield outcome
                     if outcome.problems:
@@ -516,8 +513,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--verb", default="", choices=["", *(case.name for case in CASES)])
     parser.add_argument("--link", default="", choices=["", *NAMES])
     parser.add_argument("--fault", default="", help="only faults whose name holds this")
-    parser.set_defaults(sample=False, faults=())
     return parser
+
+
+def _part(matrix: Matrix) -> Iterator[Point]:
+    # In a process of its own: it starts threads and gRPC, and a sandbox whose forge, MLflow and Tritons are real.
+    for outcome in outcomes.in_a_process("tests.reliability.network", *outcomes.limits(matrix)):
+        yield Point(outcome.row, outcome.name, outcome.problems)
+
+
+PART = Part("network", "every link fails in every way while verbs run", _part)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from bot.sandbox import seed
 from bot.sandbox.platform import PARTS, Sandbox, Shape
+from tests.reliability.matrix import SAMPLE_POINTS, Matrix
 from tests.verbs.world import World
 
 
@@ -30,6 +32,7 @@ class Outcome:
     seconds: float = 0.0
 
 
+Item = TypeVar("Item")
 Run = Callable[[World, argparse.Namespace], Iterator[Outcome]]
 
 
@@ -78,8 +81,22 @@ def in_a_process(module: str, *arguments: str) -> Iterator[Outcome]:
         yield Outcome(module.rpartition(".")[2], "the run itself", [f"ended with {process.returncode}"])
 
 
+def limits(matrix: Matrix) -> list[str]:
+    """Return the arguments that limit a part as the matrix is limited."""
+    points = SAMPLE_POINTS if matrix.sample else matrix.points
+    return ["--points", str(points)] if points is not None else []
+
+
+def some(everything: Sequence[Item], points: int | None) -> list[Item]:
+    """Return all, or so many of them, evenly spread."""
+    if points is None or len(everything) <= points:
+        return list(everything)
+    return [everything[number * len(everything) // points] for number in range(points)]
+
+
 def main(run: Run, parser: argparse.ArgumentParser, *, shape: Shape | None = None) -> int:
     """Run a part alone: print each outcome as it comes, then the table; return 1 if one failed."""
+    parser.add_argument("--points", type=int, metavar="N", help="at most so many of each row, evenly spread")
     parser.add_argument("--json", action="store_true", help="one outcome as JSON on each line, and no table")
     options = parser.parse_args()
     found: list[Outcome] = []

@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -49,10 +50,10 @@ import bot.systems.triton
 import bot.verbs.deploy
 import bot.verbs.rollback
 import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
-from bot import cli
+from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
@@ -67,6 +68,8 @@ from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, RE
 from tests.stand_ins import triton as stand_in
 
 SECONDS = 60.0
+HUNG = 124
+"""The exit code that stands for a verb that did not end in time."""
 PROMOTIONS = f"promotions/{ENVIRONMENT}.yaml"
 _forking = multiprocessing.get_context("fork")
 
@@ -241,7 +244,13 @@ class Scene:
                 "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
-            "deadlines": {"request_seconds": 10, "load_seconds": 10, "reload_seconds": 5, "ready_seconds": 5},
+            "deadlines": {
+                "request_seconds": 10,
+                "load_seconds": 10,
+                "reload_seconds": 5,
+                "ready_seconds": 5,
+                "turn_seconds": 0.1,
+            },
         }
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
@@ -345,7 +354,14 @@ class Scene:
             "digest": entry.digest,
         }
         looked = (Finding(what="looked at", passed=True),)
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        rules = settings.load(self.root, ENVIRONMENT)
+        keys["rules"] = rules_of(rules.gate(model), rules.packages)
+        champion = self.desired.models.get(model) if section == "models" else None
+        smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
+        answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in smoke.cases)
+        of = {"ready": {"champion": champion}, "triton": {}, "smoke": {"answers": answers}}
+        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys, **of[name]) for name in CHECKS)
+        del keys["rules"]
         self.ledger.add_evidence(
             Evidence(
                 pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
@@ -377,19 +393,20 @@ class Scene:
 
     # --- verbs -------------------------------------------------------------------------------------------------
 
-    def run(self, *argv: str, kill: Kill = NO_KILL, log: Path | None = None, inject: Sequence[str] = ()) -> Ended:
+    def run(
+        self,
+        *argv: str,
+        kill: Kill = NO_KILL,
+        log: Path | None = None,
+        inject: Sequence[str] = (),
+        data: bool = False,
+    ) -> Ended:
         """Run ``promobot`` with these arguments; kill it where ``kill`` says.
 
-        ``log`` has strace write its main thread's system calls there; ``inject`` are more of strace's expressions.
+        ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
+        (more of strace's expressions), all without them, and with ``data`` all that change something, in full.
         """
-        options: list[str] = []
-        if kill.inject or inject:
-            expressions = [kill.inject.replace(" at ", ":signal=SIGKILL:when=")] if kill.inject else list(inject)
-            called = ",".join(sorted({expression.partition(":")[0] for expression in expressions}))
-            options = ["-y", "-s", "0", "-o", str(log) if log else "/dev/null", "-e", f"trace={called}"]
-            options += [part for expression in expressions for part in ("-e", f"inject={expression}")]
-        elif log is not None:
-            options = ["-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(TRACED)}"]
+        options = _strace_options(kill, log, inject, data=data)
         out = self.live / "tmp-out"
         sys.stdout.flush()
         sys.stderr.flush()
@@ -420,6 +437,21 @@ class Scene:
                 raise RuntimeError(f"the verb died of signal {os.WTERMSIG(status)}: {said}")
             return Ended(None, said)
         return Ended(os.WEXITSTATUS(status), said)
+
+    def fork(self, *argv: str, out: Path, stop_at: int, after: bool) -> int:
+        """Run ``promobot``, to be stopped at this request, and do not wait for it; return its process."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        released, release = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(release)
+            self._be_the_verb(argv, released, out)
+        os.close(released)
+        self.tell("arm", pid=child, at=stop_at, after=after, stop=True)
+        os.write(release, b"x")
+        os.close(release)
+        return child
 
     def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
         """Run as the verb, in the forked process; never returns."""
@@ -515,6 +547,7 @@ class Call:
     number: int
     arguments: str
     failed: bool
+    injected: bool = False
 
     @property
     def mutates(self) -> bool:
@@ -526,7 +559,7 @@ class Call:
     @property
     def _of_no_file(self) -> bool:
         found = re.match(r"\d+<([^>]*)>?", self.arguments)
-        return bool(found) and not found[1].startswith("/")
+        return bool(found) and not found[1].startswith(("/", "\\x2f"))
 
     @property
     def shape(self) -> str:
@@ -549,8 +582,21 @@ def calls(log: Path) -> list[Call]:
             continue
         name = match[1]
         counted[name] = counted.get(name, 0) + 1
-        found.append(Call(name, counted[name], match[2], failed=match[3].startswith("-")))
+        found.append(Call(name, counted[name], match[2], match[3].startswith("-"), match[4].endswith("(INJECTED)")))
     return found
+
+
+def _strace_options(kill: Kill, log: Path | None, inject: Sequence[str], *, data: bool) -> list[str]:
+    """Return strace's options; none where it is not needed."""
+    expressions = [kill.inject.replace(" at ", ":signal=SIGKILL:when=")] if kill.inject else list(inject)
+    if not expressions and log is None:
+        return []
+    traced = {expression.partition(":")[0] for expression in expressions} or {*TRACED}
+    if data:
+        traced |= {*MUTATING, *OPENING}
+    options = ["-y", *(("-xx", "-s", "10000000") if data else ("-s", "0")), "-o", str(log or os.devnull)]
+    options += ["-e", f"trace={','.join(sorted(traced))}"]
+    return options + [part for expression in expressions for part in ("-e", f"inject={expression}")]
 
 
 def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
@@ -570,15 +616,12 @@ def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def _wait(child: int) -> int:
-    deadline = time.monotonic() + SECONDS
     pidfd = os.pidfd_open(child)
     try:
-        import select
-
         if not select.select([pidfd], [], [], SECONDS)[0]:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise RuntimeError(f"the verb hangs, after {time.monotonic() - deadline + SECONDS:.0f} s")
+            return HUNG << 8
     finally:
         os.close(pidfd)
     return os.waitpid(child, 0)[1]

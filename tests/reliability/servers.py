@@ -93,7 +93,7 @@ class Look:
     ready: list[dict[tuple[str, int], tuple[float, ...]]]
     """What each Triton has READY, and what it would answer to X = 0."""
     messages: list[tuple[str, str]]
-    """Slack's: the record's id, and the text."""
+    """Slack's: the record's id with how it ended, and the text."""
     pulls: list[tuple[str, str]]
     """The open ones: branch and title."""
     aliases: dict[tuple[str, str], int]
@@ -115,11 +115,13 @@ class Trap:
     def disarm(self) -> None:
         self.requests: list[str] = []
         self.pid, self.at, self.after, self.killed = 0, 0, False, False
+        self.signal = signal.SIGKILL
 
-    def arm(self, pid: int, at: int, *, after: bool) -> None:
-        """Kill ``pid`` at request number ``at`` (from 1): before it is handled, or before it is answered."""
+    def arm(self, pid: int, at: int, *, after: bool, stop: bool = False) -> None:
+        """Kill or stop ``pid`` at request number ``at`` (from 1): before it is handled, or before it is answered."""
         self.disarm()
         self.pid, self.at, self.after = pid, at, after
+        self.signal = signal.SIGSTOP if stop else signal.SIGKILL
 
     def arrives(self, name: str) -> int:
         """Count a request; return its number."""
@@ -131,8 +133,8 @@ class Trap:
         if self.killed or not self.pid or number != self.at or after != self.after:
             return False
         self.killed = True
-        os.kill(self.pid, signal.SIGKILL)
-        return True
+        os.kill(self.pid, self.signal)
+        return self.signal == signal.SIGKILL
 
     async def around_grpc(self, name: str, handle: Callable[[], Awaitable[Any]]) -> Any:
         """As ``stand_in.Around``."""
@@ -320,11 +322,18 @@ class Servers:
         self.asked_for = models
         self._answers, self._asked, self._epoch = set(), 0, self._epoch + 1
 
-    async def do_restart_gateways(self) -> None:
-        await self._fresh()
+    async def do_restart_triton(self, number: int) -> None:
+        """Start a Triton anew: it has loaded nothing."""
+        self.tritons[number - 1].restart()
 
-    async def do_arm(self, pid: int, at: int, after: bool) -> None:
-        self.trap.arm(pid, at, after=after)
+    async def do_restart_gateways(self) -> None:
+        """Start them anew; whoever asks one that is down or starting is told so, which counts for nothing."""
+        self._epoch += 1
+        await self._fresh()
+        self._epoch += 1
+
+    async def do_arm(self, pid: int, at: int, after: bool, stop: bool = False) -> None:
+        self.trap.arm(pid, at, after=after, stop=stop)
 
     async def do_disarm(self) -> None:
         self.trap.disarm()
@@ -337,6 +346,9 @@ class Servers:
             return live is not None and live.version == version
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
+
+    async def do_accept_reload(self, gateway: int) -> None:
+        self.trap.faults.pop(f"gateway-{gateway} POST /reload", None)
 
     async def do_slack_fails(self) -> None:
         """Have Slack take no message, until the next restore or ``slack_works``."""

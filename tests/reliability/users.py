@@ -95,6 +95,7 @@ class Watch:
         self.asked: list[Asked] = []
 
     def __enter__(self) -> Watch:
+        question()  # it takes a training, which nobody shall wait for
         self._thread.start()
         return self
 
@@ -103,9 +104,11 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._pause):
+        while True:
             for client in self._clients:
                 self.asked.append(client.ask())
+            if self._ended.wait(self._pause):
+                break
         for client in self._clients:
             client.close()
 

@@ -158,6 +158,28 @@ def test_the_newest_evidence_for_its_own_path_counts(ledger: Ledger, store: Reco
     assert Ledger(store, "prod").evidence("churn", digest, "models") is None
 
 
+def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledger, store: RecordStore) -> None:
+    digest = entry(7).digest
+    old, new = evidence(NOW), evidence(NOW + timedelta(seconds=1))
+    for one in (old, new):
+        ledger.add_evidence(one)
+    ledger.revoke([old, new], reason="staging was wrong", by="sam")
+    found = list(ledger.evidence_of("churn", digest, "models"))
+    assert [one.name for one in found] == [new.name, old.name]
+    assert [one.revoked and (one.revoked.by, one.revoked.reason) for one in found] == [
+        ("sam", "staging was wrong")
+    ] * 2
+    # The clock of whoever checks may be behind that of whoever revokes.
+    between = evidence(NOW + timedelta(milliseconds=500))
+    ledger.add_evidence(between)
+    latest = evidence(NOW + timedelta(seconds=2))
+    ledger.add_evidence(latest)
+    assert ledger.evidence("churn", digest, "models") == latest
+    assert [one.revoked is None for one in ledger.all_evidence("churn")] == [True, False, True, False]
+    assert ledger.all_evidence() == ledger.all_evidence("churn")
+    assert ledger.all_evidence("fraud") == Ledger(store, "prod").all_evidence() == []
+
+
 def test_check_runs_of_one_head_are_read_together(ledger: Ledger) -> None:
     ledger.add_check_run("pr-3/abc/ready-1", [result("ready"), result("triton", passed=False)])
     ledger.add_check_run("pr-3/abc/smoke-1", [result("smoke")])

@@ -60,7 +60,8 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert "every byte" in told["ready"] and "3 files, as listed" in told["ready"]
     assert "configuration agrees" in told["triton"] and "signature agrees" in told["triton"]
     cases = [line for line in told["smoke"].splitlines() if "| case " in line]
-    assert len(cases) == 9 and all("as the training framework answered" in line for line in cases)
+    assert len(cases) == 9 and "label 0; probabilities 0." in cases[0].replace("\\", "")
+    assert all("as the training framework answered" in line for line in cases)
 
     summary.write_text("")
     needs = json.dumps({name: {"result": "success"} for name in CHECKS})
@@ -82,6 +83,8 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert evidence.base == world.git("rev-parse", "origin/main") or len(evidence.base) == 40
     assert {result.check for result in evidence.checks} == set(CHECKS)
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
+    assert [answer.case for answer in smoke.answers] == [answer.case for answer in world.answers(new)]
+    assert [[t.name for t in answer.outputs] for answer in smoke.answers] == [["label", "probabilities"]] * 9
     assert smoke.latency is not None and smoke.latency.requests == 50 and 0 < smoke.latency.p50 <= smoke.latency.p99
 
     again = world.check(number)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA
-from tests.verbs.world import Registered, World
+from bot.domain.routes import RouteTable
+from bot.systems.gateway import Gateway
+from tests.reliability.proxy import Fault, HttpLink
+from tests.verbs.world import Registered, World, wait_until
 
 GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
 
@@ -16,6 +21,16 @@ def _corrupt(registered: Registered) -> Registered:
     """Have a version that was green, and does not load where it is deployed."""
     (registered.artifacts / "model.onnx").write_bytes(f"no model of {registered.model}".encode())
     return registered.relist()
+
+
+def _otherwise(answers: list[Answer]) -> list[Answer]:
+    """Return what a staging Triton would have said that answered something else to the first request."""
+    first, *others = answers
+    outputs = [
+        replace(tensor, data=tuple(value - 0.25 for value in tensor.data)) if tensor.datatype == "FP32" else tensor
+        for tensor in first.outputs
+    ]
+    return [Answer(case=first.case, outputs=tuple(outputs)), *others]
 
 
 def test_the_first_version_is_published_loaded_proven_routed_and_told(world: World) -> None:
@@ -55,6 +70,11 @@ def test_the_first_version_is_published_loaded_proven_routed_and_told(world: Wor
         "golden requests",
         f"switch to generation {generation + 1}",
     ]
+    proofs = {criterion.name: criterion.proof for criterion in record.criteria}
+    assert proofs["smoke_passed"] == (
+        "9 of 9 golden requests answered as in training and on staging in #1, on triton-dev-1, "
+        "before the switch and after it"
+    )
     (message,) = world.slack(model)
     assert message["text"] == f"✅ {model} 1 is served in dev."
     assert message["metadata"]["event_payload"]["key"] == f"{record.id}/succeeded"
@@ -146,7 +166,8 @@ def test_what_nobody_checked_is_held(world: World) -> None:
     short = first.digest.removeprefix("sha256:")[:12]
     assert said.code == 1
     assert said.out == (
-        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; propose it\n"
+        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; "
+        f"`promobot recheck {model} --env dev` checks what main says, then deploy again\n"
     )
     assert world.version(model) is None and world.records(model) == [] and world.slack(model) == []
     assert world.quarantined(model) == []
@@ -163,7 +184,7 @@ def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
     world.merge(number)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; run them again" in said.out
+    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; `promobot recheck {model} " in said.out
     assert f"held: {other} 1 in dev: its checks in #{number} did not pass" in said.out
 
 
@@ -212,6 +233,34 @@ def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
     world.restart("gateway-dev-1")
     assert world.version(model) == 1
     assert "nothing to do" in world.words("deploy", "--env", "dev").out
+
+
+def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    onnx = world.endpoints.model_repository("dev") / model / "1" / "model.onnx"
+    onnx.chmod(0o644)
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+    world.kill("triton-dev-1")
+    world.restart("triton-dev-1")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"problem: model repository: {model} 1 is in service, but its bytes are not those of " in said.out
+    assert "model.onnx has other bytes" in said.out
+    assert world.loaded() == [], "nobody is answered from bytes that no evidence covers"
+
+
+def test_a_triton_that_answers_otherwise_after_a_restart_is_not_repaired(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    world.evidence(first, answers=_otherwise(world.answers(first)))
+    world.kill("triton-dev-1")
+    world.restart("triton-dev-1")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"problem: Triton triton-dev-1: {model} 1 was loaded again and unloaded" in said.out
+    assert ", which staging answered in #1" in said.out
+    assert "repaired" not in said.out and world.loaded() == []
 
 
 # --- Slack --------------------------------------------------------------------------------------------------------
@@ -293,6 +342,11 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     assert record.in_service.models[model].version == 1
     (_, message) = world.slack(model)
     assert message["text"] == f"❌ {lines[0]}"
+    lost = cause in ("other bytes there", "artifacts changed")
+    assert world.quarantined(model) == ([] if lost else [2]), "for bytes that somebody damaged no digest is to blame"
+    (revert,) = world.reverts(model)
+    assert ("itself is not in quarantine: its bytes are not to be had any more" in revert["body"]) is lost
+    assert ("promobot quarantine lift" in revert["body"]) is not lost
     assert said_of_it in str(message["blocks"]) and f"version 1 ({record.before.digest[7:19]})" in str(
         message["blocks"]
     )
@@ -338,6 +392,62 @@ def test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once(
     assert first.digest in world.promotions()
     done = world.words("deploy", "--env", "dev")
     assert (done.code, "nothing to do" in done.out) == (0, True)
+
+
+def test_a_version_that_answers_otherwise_than_the_reviewer_saw_never_goes_on(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    second = world.register(model, "better")
+    world.evidence(second, answers=_otherwise(world.answers(second)))
+    world.desire(model, second.entry)
+    generation = world.routes()["generation"]
+    assert world.deploy().code == 1
+    _expect_no_half_state(world, model, version=1, generation=generation)
+    record = world.records(model)[-1]
+    assert record.outcome == "failed"
+    assert record.problem.startswith("Triton triton-dev-1: case row-0: probabilities[0]: ")
+    assert "which staging answered in #1" in record.problem
+    assert world.quarantined(model) == [2]
+
+
+def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    world.evidence(first, answers=world.answers(first)[1:])
+    world.desire(model, first.entry)
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
+    assert world.version(model) is None and world.quarantined(model) == []
+
+
+def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.register(model, "better")
+    onnx = second.artifacts / "model.onnx"
+    good = onnx.read_bytes()
+    world.merged(second)
+    onnx.write_bytes(good[:-1] + b"\0")
+    said = world.words("deploy", "--env", "dev")
+    (revert,) = world.reverts(model)
+    assert said.code == 1 and f"what to do: merge {revert['html_url']}" in said.err
+    assert revert["body"].count("users get what they got before, and what was merged cannot be deployed") == 1
+    assert world.deploy().code == 1 and len(world.reverts(model)) == 1, "asked for again, found again"
+    onnx.write_bytes(good)
+    assert world.deploy().code == 0 and world.version(model) == 2
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+
+    third = world.register(model, "best")
+    world.merged(third)
+    (third.artifacts / "smoke.json").write_text("{}")
+    other = third.relist()
+    said = world.words("deploy", "--env", "dev")
+    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.out
+    assert world.quarantined(model) == [2], "only what was rolled back"
+    world.merge(world.reverts(model)[-1]["number"])
+    assert world.deploy().code == 0 and world.version(model) == 1
 
 
 def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> None:
@@ -390,6 +500,33 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back(world: World)
     assert world.deploy().code == 0
     assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n")
     assert f"run: {first.run}" in world.promotions()
+
+
+def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    generation = world.routes()["generation"]
+    reload = Gateway.reload
+
+    def reload_and_lose(gateway: Gateway, to: int, *, timeout_seconds: float) -> RouteTable:
+        table = reload(gateway, to, timeout_seconds=timeout_seconds)
+        if to == generation + 1 and gateway.name == GATEWAYS[1]:
+            wait_until(lambda: world.routes()["generation"] == to)
+            world.unload(model)
+        return table
+
+    monkeypatch.setattr(Gateway, "reload", reload_and_lose)
+    assert world.deploy().code == 1
+    record = world.records(model)[-1]
+    assert record.outcome == "put back"
+    assert f"{model} 2 was READY before the switch and is " in record.problem
+    held = {criterion.name: criterion.holds for criterion in record.criteria}
+    assert list(held) == list(CRITERIA)
+    assert not held["smoke_passed"] and not held["fastapi_reloaded"]
+    assert world.version(model) == 1 and world.loaded() == [f"{model} 1"]
 
 
 def test_a_first_version_that_is_put_back_leaves_nothing_in_service(world: World) -> None:
@@ -453,3 +590,26 @@ def test_without_the_reload_token_nothing_is_begun(world: World) -> None:
         "promobot: the environment variable PROMOBOT_RELOAD_TOKEN is not set; it holds the gateways' reload token\n"
     )
     assert f"{model}/1" not in world.published()
+
+
+def test_a_gateway_that_switched_and_is_out_of_reach_then_goes_on_answering(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    near, far = world.endpoints.gateway["dev"]
+    with HttpLink(far.url) as link:
+        world.configure(
+            "dev",
+            gateways=[{"name": near.name, "url": near.url}, {"name": far.name, "url": link.url}],
+            deadlines={"reload_seconds": 2, "request_seconds": 2},
+        )
+        # It says its routes, reloads, says its routes; then come the golden requests.
+        link.fails(Fault("refused", first=4))
+        said = world.words("deploy", "--env", "dev")
+        assert said.code == 1
+        assert f"gateway {far.name} is not known to be back" in world.records(model)[-1].problem
+        assert f"{model} 2 stays loaded: a gateway may still route to it" in said.err
+        assert (world.ask(model, gateway=0).version, world.ask(model, gateway=1).version) == (1, 2)
+        link.works()
+        assert world.deploy().code == 1, "Git still asks for it"
+        assert world.version(model) == 1

@@ -138,6 +138,27 @@ def test_a_miss_becomes_a_shadow_where_the_gate_says_so(world: World) -> None:
     }
 
 
+def test_a_shadow_never_takes_over_the_pull_request_of_what_passes_but_the_other_way_round(world: World) -> None:
+    model = world.model(on_miss="shadow")
+    good = world.register(model)
+    weak = world.register(model, "better", accuracy=0.5)
+    pull = world.proposed(good)
+    said = world.words("propose", model, weak.version, "--env", "dev")
+    assert (said.code, said.out) == (
+        1,
+        f"{model} 2 is not proposed to dev because it misses the gate (accuracy 0.5 < 0.9), and #{pull['number']} "
+        f"proposes version 1, which passes: a shadow waits until #{pull['number']} is merged or closed; propose it "
+        "again then.\n",
+    )
+    assert world.pull(pull["number"])["head"]["sha"] == pull["head"]["sha"]
+    world.api("PATCH", f"/pulls/{pull['number']}", {"state": "closed"})
+    shadow = world.proposed(weak)
+    assert shadow["title"] == f"Shadow {model} 2 in dev"
+    taken_over = world.proposed(good)
+    assert (taken_over["number"], taken_over["title"]) == (shadow["number"], f"Promote {model} to 1 in dev")
+    assert "This pull request proposed shadow version 2; it now proposes" in world.comments(shadow["number"])[0]
+
+
 def test_a_miss_stops_where_the_gate_says_so(world: World) -> None:
     model = world.model(on_miss="stop")
     world.register(model, accuracy=0.5)
@@ -164,7 +185,8 @@ def test_a_digest_in_quarantine_is_not_proposed(world: World) -> None:
     said = world.words("propose", model, 1, "--env", "dev")
     assert said.code == 1
     assert said.out == (
-        f"{model} 1 is not proposed to dev because its digest is in quarantine in dev: it answered nonsense.\n"
+        f"{model} 1 is not proposed to dev because its digest is in quarantine in dev: it answered nonsense; "
+        f"`promobot quarantine lift {first.digest[7:19]} --env dev --reason '…'` allows it again.\n"
     )
     assert world.open_pulls() == []
     assert world.promobot("propose", model, 1, "--env", "prod").code == 0, "what failed in dev failed in dev"

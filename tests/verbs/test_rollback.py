@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 
 from tests.verbs.world import Registered, World
 
@@ -148,13 +149,79 @@ def test_what_was_rolled_back_goes_out_again_once_it_is_lifted(world: World) -> 
 
     said = world.words("quarantine", "lift", second.digest[7:19], "--env", "dev", "--reason", "was the network")
     assert said.code == 0
-    assert said.out.splitlines()[0] == f"{model} 2 may be proposed to dev again."
+    assert said.out.splitlines()[0].startswith(f"{model} 2 may be proposed to dev again. ")
     proposed = world.promobot("propose", model, 2, "--env", "dev")
     assert proposed.document["action"] == "opened"
     world.merge(proposed.document["pull_request"])
     assert world.deploy().code == 0
     assert world.version(model) == 2
     assert world.quarantined(model) == [], "a second try says nothing against the version before"
+
+
+def test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_new_checks(world: World) -> None:
+    model, _, second = _two_versions(world)
+    world.revert_head()
+    assert world.deploy().code == 0
+    assert (world.version(model), world.quarantined(model)) == (1, [2])
+    world.revert_head()
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1 and f"held: {model} 1 → 2 in dev: its digest is in quarantine here since " in held.out
+    assert [revert["title"] for revert in world.reverts(model)] == [f"Revert {model} 2 in dev: back to 1"]
+
+    lift = ("quarantine", "lift", second.digest, "--env", "dev")
+    said = world.words(*lift)
+    assert said.code == 1 and said.err.startswith("promobot: --reason: say why")
+    assert world.quarantined(model) == [2]
+    assert world.words(*lift, "--reason", "the data was wrong", "--by", "sam").code == 0
+    world.evidence(second, expires=datetime(2026, 1, 2, tzinfo=UTC))
+    assert world.deploy().code == 0, "verified in service before: evidence that expired meanwhile is not asked for"
+    assert (world.version(model), world.quarantined(model)) == (2, [])
+
+
+def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World) -> None:
+    model, _, second = _two_versions(world)
+    assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
+    world.merge(world.reverts(model)[0]["number"])
+    again = world.register(model, "better")
+    assert (again.version, again.digest) == (3, second.digest)
+    said = world.words("propose", model, 3, "--env", "dev")
+    assert (said.code, said.out) == (
+        1,
+        f"{model} 3 is not proposed to dev because its digest is in quarantine in dev: rolled back to 1; "
+        f"`promobot quarantine lift {second.digest[7:19]} --env dev --reason '…'` allows it again.\n",
+    )
+    for section in ("models", "shadow"):
+        world.evidence(again, section=section)
+        world.desire(model, again.entry, section=section)
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1
+    assert f"held: {model} 1 → 3 in dev: its digest is in quarantine here since " in held.out
+    assert f"held: {model} 3 in dev (shadow): its digest is in quarantine here since " in held.out
+    assert world.version(model) == 1
+
+
+def test_a_shadow_that_was_promoted_and_rolled_back_is_in_quarantine(world: World) -> None:
+    model = world.model()
+    first = world.served(world.register(model))
+    second = world.served(world.register(model, "better"), section="shadow")
+    world.evidence(second)
+    world.commit(world.edited(model, None, section="shadow"))
+    world.desire(model, second.entry)
+    assert world.deploy().code == 0
+    assert world.version(model) == 2 and world.quarantined(model) == []
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+    assert (world.version(model), world.quarantined(model)) == (1, [2])
+
+
+def test_a_digest_that_is_in_quarantine_and_in_service_is_said_to_be(world: World) -> None:
+    model, _, second = _two_versions(world)
+    world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="complaints", by="sam")
+    head, _, *rows = world.words("quarantine", "list", "--env", "dev").out.splitlines()
+    assert head.split("  ")[-2:] == ["in service", "reason"] or "in service" in head
+    (row,) = [row for row in rows if row.startswith(f"{model} ")]
+    assert row.endswith("sam                yes         complaints") or row.split()[-2:] == ["yes", "complaints"]
+    assert world.promobot("quarantine", "list", "--env", "dev").document["in_service"] == [second.digest]
 
 
 def test_lifting_what_is_not_there_is_refused(world: World) -> None:

@@ -30,13 +30,15 @@ import httpx
 import yaml
 
 import bot.systems.mlflow  # noqa: F401 - here, for it sets how often MLflow's client tries, once for this process
-from bot import cli
+from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
+from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding, rules_of
+from bot.domain.evidence import Answer as Answered
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
+from bot.domain.smoke import SmokeCases
 from bot.sandbox.platform import BOT, OWNER, Endpoints, Sandbox
 from bot.sandbox.reference import RECIPES, Trained, train
 from bot.sandbox.seed import GATES, MODEL
@@ -179,6 +181,13 @@ class World:
             document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
+    def drop_gate(self, environment: str, model: str) -> None:
+        """Take a model's gate out of the checkout's environment file."""
+        path = self.root / MANIFEST.format(environment)
+        document = yaml.safe_load(path.read_text())
+        del document["gates"][model]
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
     # --- training ----------------------------------------------------------------------------------------------
 
     def register(
@@ -269,6 +278,20 @@ class World:
         self._moved_main = True
         return str(self.api("PUT", f"/pulls/{number}/merge", {"sha": head, "merge_method": "squash"})["sha"])
 
+    def merge_on_top(self, number: int, model: str, environment: str = "dev") -> str:
+        """Merge a pull request's entry of a model, whatever main says of it by now, as a person who resolves does."""
+        self.git("fetch", "--quiet", "origin", self.pull(number)["head"]["ref"])
+        proposed = self.git("show", f"FETCH_HEAD:{PROMOTIONS.format(environment)}") + "\n"
+        there = desired.parse(proposed, file=PROMOTIONS.format(environment))
+        return self.desire(model, there.models[model], environment=environment)
+
+    def revert_head(self) -> None:
+        """Revert main's newest commit, as GitHub's button does, and merge that."""
+        self._on_main()
+        self.git("revert", "--no-edit", "HEAD")
+        self.git("push", "--quiet", "origin", "HEAD:main")
+        self._moved_main = True
+
     def propose_by_hand(self, files: Mapping[str, str], *, title: str = "By hand") -> int:
         """Open a pull request with these files' new texts, as a person does; return its number."""
         branch = f"by-hand-{next(_numbers)}"
@@ -343,8 +366,13 @@ class World:
         environment: str = "dev",
         section: Section = "models",
         expires: datetime | None = None,
+        answers: Sequence[Answered] | None = None,
+        **more: Any,
     ) -> None:
-        """Write the evidence that green checks leave; test_check holds what they really leave."""
+        """Write the evidence that green checks leave; test_check holds what they really leave.
+
+        Staging answered as the training framework did, unless ``answers`` says otherwise; the base is that of now.
+        """
         now = datetime.now(UTC)
         keys = {
             "environment": environment,
@@ -354,7 +382,22 @@ class World:
             "digest": registered.digest,
         }
         looked = (Finding(what="looked at", passed=True),)
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys) for name in CHECKS)
+        if answers is None:
+            answers = self.answers(registered)
+        rules, history = settings.load(self.root, environment), self.ledger(environment).deployments()
+        champion = history[-1].in_service.models.get(registered.model) if history else None
+        checks = tuple(
+            CheckResult(
+                check=name,
+                findings=looked,
+                at=now,
+                answers=tuple(answers) if name == "smoke" else (),
+                champion=champion if (name, section) == ("ready", "models") else None,
+                rules=rules_of(rules.gate(registered.model), rules.packages),
+                **keys,
+            )
+            for name in CHECKS
+        )
         self.ledger(environment).add_evidence(
             Evidence(
                 pull_request=1,
@@ -364,8 +407,14 @@ class World:
                 expires=expires or now + LIFETIME,
                 checks=checks,
                 **keys,
+                **more,
             )
         )
+
+    def answers(self, registered: Registered) -> list[Answered]:
+        """Return what a Triton says that answers as the training framework did."""
+        smoke = SmokeCases.from_json((registered.artifacts / SMOKE_FILE).read_bytes())
+        return [Answered(case=case.name, outputs=case.outputs) for case in smoke.cases]
 
     def merged(self, registered: Registered, *, environment: str = "dev", section: Section = "models") -> None:
         """Have a version checked and merged; nothing is deployed yet."""
@@ -378,6 +427,11 @@ class World:
         said = self.deploy(environment)
         assert said.code == 0, said
         return registered
+
+    def unload(self, triton_model: str, environment: str = "dev") -> None:
+        """Have the environment's Tritons forget a model."""
+        for http in [one.http for name, one in self.endpoints.tritons if name == environment]:
+            HTTP.post(f"{http}/v2/repository/models/{triton_model}/unload", json={}).raise_for_status()
 
     # --- what is to be seen ------------------------------------------------------------------------------------
 
@@ -434,6 +488,11 @@ class World:
         answer = HTTP.get(f"{self.endpoints.slack}/messages.json").json()
         messages = [message for channel in answer["channels"] for message in channel["messages"]]
         return [message for message in messages if f"{model} " in message["text"]]
+
+    def told(self, model: str) -> list[str]:
+        """Return the deployments of a model that the channel was told of, each as often as it was."""
+        keys = [message["metadata"]["event_payload"]["key"] for message in self.slack(model)]
+        return [str(key).partition("/")[0] for key in keys]
 
     def outbox(self, environment: str = "dev") -> list[str]:
         """Return the names of the messages that wait."""

@@ -79,6 +79,13 @@ def test_a_rollback_without_anything_to_go_back_to_is_red_and_says_why(endpoints
     assert f"there is no verified record of an earlier version of {MODEL} in prod" in alex.log(run)
 
 
+def test_checking_again_what_main_does_not_ask_for_is_red_and_says_why(endpoints: Endpoints) -> None:
+    alex = Alex(endpoints)
+    run = alex.dispatch("dispatch.yml", verb="recheck", model=MODEL, environment="prod")
+    assert run["conclusion"] == "failure"
+    assert f"main asks for no version of {MODEL} in prod" in alex.log(run)
+
+
 @pytest.mark.parametrize("hostile", ["$(touch CANARY)`touch CANARY`; touch CANARY", "' && touch CANARY #"])
 def test_inputs_are_arguments_and_never_code(endpoints: Endpoints, hostile: str) -> None:
     alex = Alex(endpoints)

@@ -1,30 +1,73 @@
-"""Whether a change may be deployed at all: evidence, quarantine, freezes. The way back asks for none of them."""
+"""Whether a change may be deployed at all: quarantine, freezes, evidence. The way back asks for no evidence."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.domain.desired import Change, Entry
-from bot.domain.evidence import Evidence
+from bot.domain.desired import Change, Entry, Section
+from bot.domain.evidence import Evidence, rules_of
+from bot.domain.golden import Golden
+from bot.domain.smoke import SmokeCases
+from bot.errors import PromobotError
+from bot.verbs.checking import champion_of, judge_again
 from bot.verbs.deployment.run import Run
+from bot.verbs.inspection import Routed
+from bot.verbs.ledger import Ledger
 from bot.words import deployment as words
 
 
-def why_held(run: Run, change: Change) -> str:
-    """Say why this change must not be deployed; an empty string where nothing is against it."""
-    if change.after is None:
-        return ""
-    quarantine = run.ledger.quarantined().get(change.after.digest)
+@dataclass(frozen=True)
+class Admission:
+    """Whether a change may go on: ``held`` says why not. What goes on must answer as the evidence says."""
+
+    held: str = ""
+    evidence: Evidence | None = None
+    judged_again: str = ""
+    """What moved since the checks, where it passes all the same."""
+
+
+def admit(run: Run, change: Change) -> Admission:
+    """Decide on one change. A quarantine holds it whatever else is true, and the way back asks for nothing more."""
+    entry = change.after
+    if entry is None:
+        return Admission()
+    quarantine = run.ledger.quarantined().get(entry.digest)
     if quarantine is not None:
-        return words.held_by_quarantine(quarantine.reason, quarantine.at)
+        return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
     if run.goes_back(change):
-        return ""
+        return Admission(evidence=seen_once(run.ledger, change.model, entry.digest, change.section))
     now = datetime.now(UTC)
     for freeze in run.settings.freezes:
         if freeze.start <= now < freeze.end:
-            return words.held_by_freeze(freeze.reason, freeze.end)
-    evidence = run.ledger.evidence(change.model, change.after.digest, change.section)
-    return _why_unproven(evidence, change.after, now)
+            return Admission(words.held_by_freeze(freeze.reason, freeze.end))
+    evidence = run.ledger.evidence(change.model, entry.digest, change.section)
+    if evidence is None:
+        return Admission(words.no_evidence(change))
+    match evidence.state(now):
+        case "red":
+            return Admission(words.failed_evidence(change, evidence))
+        case "revoked":
+            return Admission(words.revoked_evidence(change, evidence))
+        case "expired":
+            return Admission(words.expired_evidence(change, evidence))
+        case "green" if not evidence.answers:
+            return Admission(words.nothing_to_compare(change, evidence))
+        case "green":
+            return _on_its_base(run, change, entry, evidence)
+
+
+def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, Evidence | None]:
+    """Return how a version in service must answer, and what the checks saw of it, where they asked the same."""
+    evidence = seen_once(ledger, what.model, what.target.digest, what.section)
+    golden = Golden(smoke, evidence.answers if evidence else ())
+    return (golden, evidence) if golden.fits else (Golden(smoke), None)
+
+
+def seen_once(ledger: Ledger, model: str, digest: str, section: Section) -> Evidence | None:
+    """Return what the checks saw of a version that was in service: what staging answered once holds for good."""
+    found = ledger.evidence_of(model, digest, section)
+    return next((evidence for evidence in found if evidence.passed and evidence.revoked is None), None)
 
 
 def is_quarantined(run: Run, change: Change) -> bool:
@@ -32,9 +75,21 @@ def is_quarantined(run: Run, change: Change) -> bool:
     return change.after is not None and change.after.digest in run.ledger.quarantined()
 
 
-def _why_unproven(evidence: Evidence | None, entry: Entry, now: datetime) -> str:
-    if evidence is None:
-        return words.no_evidence(entry)
-    if not evidence.passed:
-        return words.failed_evidence(evidence)
-    return words.expired_evidence(evidence) if evidence.expires <= now else ""
+def _on_its_base(run: Run, change: Change, entry: Entry, evidence: Evidence) -> Admission:
+    """Judge again what stands on another base: the gate's word holds for one champion and one set of rules."""
+    champion, moved = champion_of(change), []
+    if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
+        moved.append(words.champion_moved(evidence.champion, champion))
+    smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
+    try:
+        if evidence.rules != rules_of(run.settings.gate(change.model), run.settings.packages):
+            moved.append(words.rules_moved(change))
+        if not moved:
+            return Admission(evidence=evidence)
+        findings = judge_again(run.settings, run.registry, change, entry, smoke.latency if smoke else None)
+    except PromobotError as error:
+        return Admission(words.could_not_judge(change, evidence, moved, error))
+    problems = [finding for finding in findings if not finding.passed]
+    if problems:
+        return Admission(words.misses_now(change, evidence, moved, problems))
+    return Admission(evidence=evidence, judged_again=words.judged_again(evidence, moved))

@@ -25,8 +25,11 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     return [_conclude(run, item, current) for item in items]
 
 
-def make_git_follow(run: Run, change: Change) -> str:
-    """Open the revert pull request for a change that is not in service, or find it; return its address."""
+def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
+    """Open the revert pull request for a change that is not in service, or find it; return its address.
+
+    ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
+    """
     verified = verified_entries(run.history, model=change.model, section=change.section)
     back = change.before or next((entry for _, entry in verified), None)
     try:
@@ -38,7 +41,7 @@ def make_git_follow(run: Run, change: Change) -> str:
                 edits=[Edit(change.section, change.model, back)],
                 branch=revert_branch(run.settings.environment, change.model),
                 title=proposal_words.revert_title(change, back),
-                body=proposal_words.revert_body(change, back, reason=_reason(run, change)),
+                body=proposal_words.revert_body(change, back, reason=lost or _reason(run, change), lost=bool(lost)),
             )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
@@ -66,10 +69,11 @@ def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
         _point_alias(run, change)
         if change.before is not None and undoes(run.history, change):
             _quarantine(run, change, change.before, words.was_rolled_back(change))
-    elif item.to_blame and change.after is not None and not run.goes_back(change):
-        _quarantine(run, change, change.after, item.problem)
-        item.quarantined = True
-        revert_url = make_git_follow(run, change)
+    elif (item.to_blame or item.lost) and change.after is not None and not run.goes_back(change):
+        if item.to_blame:
+            _quarantine(run, change, change.after, item.problem)
+            item.quarantined = True
+        revert_url = make_git_follow(run, change, lost=item.problem if item.lost else "")
     announced = _record(run, item, current, delivered=True)
     message = words.message(announced, revert_url=revert_url)
     try:

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from bot.domain.desired import Change
+from bot.domain.evidence import Evidence
+from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.errors import PromobotError, Superseded
+from bot.errors import OtherBytes, PromobotError, Superseded
 from bot.systems.share import Described
 
 
@@ -26,6 +28,8 @@ class Item:
     """What it replaces by the same bytes under another name; None for a change."""
     reason: str = ""
     """Why what is in service is published again."""
+    evidence: Evidence | None = None
+    """What the checks saw of it, and staging answered; None on the way back to what no check ever saw."""
     target: Target | None = None
     described: Described | None = None
     criteria: list[Criterion] = field(default_factory=list)
@@ -37,10 +41,24 @@ class Item:
     quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
+    lost: bool = False
+    """Whether the bytes that were merged are not to be had any more; the digest is not to blame for that."""
 
     def sees(self, name: CriterionName, proof: str, *, holds: bool = True) -> None:
-        """Note that a criterion was seen to hold, or not to."""
-        self.criteria.append(Criterion(name=name, holds=holds, at=datetime.now(UTC), proof=proof))
+        """Note that a criterion was seen to hold, or not to; what was seen later counts."""
+        seen = Criterion(name=name, holds=holds, at=datetime.now(UTC), proof=proof)
+        for number, before in enumerate(self.criteria):
+            if before.name == name:
+                self.criteria[number] = seen
+                return
+        self.criteria.append(seen)
+
+    @property
+    def golden(self) -> Golden | None:
+        """The golden requests of what is deployed, with the answers they must get; None where nothing is."""
+        if self.target is None or self.described is None:
+            return None
+        return Golden(self.described.smoke, self.evidence.answers if self.evidence else ())
 
     @contextmanager
     def step(self, what: str, criterion: CriterionName) -> Iterator[None]:
@@ -53,6 +71,7 @@ class Item:
         except PromobotError as error:
             self.sees(criterion, str(error), holds=False)
             self.problem = str(error)
+            self.lost = isinstance(error, OtherBytes)
         finally:
             self.did(what, started)
 

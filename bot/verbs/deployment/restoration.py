@@ -17,11 +17,12 @@ from bot.domain.record import known_entries
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Rejected, Superseded
 from bot.systems.share import Described
+from bot.verbs.deployment.admission import Admission, golden_of, seen_once
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.rollout import fresh_name
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished
-from bot.verbs.inspection import Routed, inspect_answers, inspect_share, routed, ways_back, wrong_with
+from bot.verbs.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
 from bot.words import deployment as words
 
 
@@ -54,8 +55,10 @@ class Restoration:
     def look_at_answers(self, live: Live) -> None:
         """Ask every Triton for what is in service and whole on the share."""
         for what in routed(self._table) if self._deep else ():
-            if what not in self._wrong:
-                faults = inspect_answers(self._run.systems, what, live)
+            kept = kept_of(self._run.systems.share, what.target)
+            if what not in self._wrong and kept is not None:
+                golden, _ = golden_of(self._run.ledger, what, kept.smoke)
+                faults = inspect_answers(self._run.systems, what, live, golden)
                 wrong = [fault for fault in faults if fault.kind == "answer"]
                 if wrong:
                     self._wrong[what] = words.answers_wrong(wrong[0].where, wrong[0].said)
@@ -75,7 +78,8 @@ class Restoration:
                 entry = Entry(version=what.target.version, digest=digest, run="unknown")
             entry = entry.model_copy(update={"version": what.target.version})
             change = Change(self._run.settings.environment, what.section, what.model, entry, entry)
-            item = self._unfinished.item(change)
+            evidence = seen_once(self._run.ledger, what.model, digest, what.section)
+            item = self._unfinished.item(change, Admission(evidence=evidence))
             item.leaves, item.reason = what.target, reason
             found.append(item)
         return found

@@ -8,16 +8,19 @@ from functools import partial
 from time import monotonic
 
 from bot.domain.desired import Change, Entry
+from bot.domain.evidence import Evidence
+from bot.domain.golden import Disagreement, Golden
 from bot.domain.plan import Plan, targets, with_target
 from bot.domain.routes import RouteTable, Target
-from bot.domain.smoke import SmokeCases, differences
-from bot.errors import PromobotError, Rejected, Superseded, Unavailable
+from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
 from bot.systems.triton import TritonServer, parse_config, render_config
+from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
+from bot.verbs.inspection import routed, wrong_on_triton
 from bot.verbs.observe import at_once
 from bot.words import deployment as words
 
@@ -30,11 +33,14 @@ def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[li
     """
     repaired: list[str] = []
     problems = [words.silent(name, why) for name, why in todo.silent.items()]
+    seen: dict[Target, tuple[Golden, Evidence | None]] = {}
     for triton in run.systems.tritons:
         for target in todo.load.get(triton.name, ()):
             run.turn.check()
             try:
-                _load_on(run, target, triton)
+                if target not in seen:
+                    seen[target] = _served_before(run, table, target)
+                _load_again(run, target, triton, *seen[target])
                 repaired.append(words.loaded_again(target, triton.name))
             except Superseded:
                 raise
@@ -50,6 +56,32 @@ def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[li
     for line in (*repaired, *problems):
         run.say(line)
     return repaired, problems
+
+
+def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden, Evidence | None]:
+    """Return how a version in service answers, its bytes hashed; raise Rejected where they are not those any more."""
+    share = run.systems.share
+    described = share.described(target.digest)
+    if described is None:
+        raise Rejected(words.nothing_kept(target), system="model repository")
+    wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
+    if wrong:
+        raise Rejected(words.damaged(target, wrong), system="model repository")
+    what = next(what for what in routed(table) if what.target == target)
+    return golden_of(run.ledger, what, described.smoke)
+
+
+def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:
+    """Load a version in service on a Triton that lost it, and prove it; what answers wrong is taken off again."""
+    _load_on(run, target, triton)
+    try:
+        wrong = wrong_on_triton(target, golden, triton)
+        if wrong:
+            raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
+    except Rejected:
+        # It had nothing before, and gateways ask another Triton as long as it has nothing.
+        triton.unload(target.triton_model)
+        raise
 
 
 def see_that_gateways_answer(run: Run, items: list[Item], todo: Plan) -> list[Item]:
@@ -93,8 +125,7 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
         item.sees("ready", "status READY")
     if package.digest != entry.digest:
-        item.to_blame = True
-        raise Rejected(
+        raise OtherBytes(
             f"{model} {entry.version} is {package.digest} now, but {entry.digest} was merged",
             system="MLflow",
             next_step="The artifacts changed after the proposal: register the model again and propose that.",
@@ -181,18 +212,19 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
 def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     """Send the golden requests to exactly this version on every Triton; return the items that can go on."""
     for item in items:
-        if item.target is None or item.described is None:
+        if item.target is None or item.golden is None:
             item.sees("smoke_passed", words.NOTHING_TO_SERVE)
             continue
-        smoke = item.described.smoke
         with item.step("golden requests", "smoke_passed"):
-            for triton, answer in at_once(run.systems.tritons, partial(_wrong_on_triton, item.target, smoke)):
+            if not item.golden.fits:
+                raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
+            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, item.target, item.golden)):
                 if isinstance(answer, PromobotError):
                     raise answer
                 if answer:
                     item.to_blame = True
-                    raise Rejected("; ".join(answer[:3]), system=f"Triton {triton.name}")
-            item.sees("smoke_passed", words.golden_answers(len(smoke.cases), run.systems.tritons))
+                    raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
+            item.sees("smoke_passed", words.golden_answers(item.golden, item.evidence, run.systems.tritons))
     return _those_that_go_on(run, items, before)
 
 
@@ -224,7 +256,11 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
 
 
 def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
-    """Write the routes, reload every gateway, and ask through each; say whether all of it held."""
+    """Write the routes, reload every gateway, ask every Triton again and through every gateway; say if all held.
+
+    A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
+    Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
+    """
     models = dict(before.models)
     for item in items:
         route = models.get(item.change.model, before.route(item.change.model))
@@ -247,15 +283,26 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
         problems.append(str(error))
         to_blame = False
     else:
-        for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, after, items)):
+        switched: list[Gateway] = []
+        for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, after)):
             if isinstance(answer, Unavailable):
                 unanswered.append(str(answer))
             elif answer:
                 problems.append(f"gateway {gateway.name}: {answer}")
+            else:
+                switched.append(gateway)
+        if not problems:
+            silent = _prove_again(run, items, switched, problems, unanswered)
+            # No version is to blame for what the line to a Triton did.
+            to_blame = bool(problems or unanswered)
+            unanswered += silent
     if not all(run.goes_back(item.change) for item in items):
         problems, unanswered = problems + unanswered, []
     for item in items:
         item.switched = True
+        if not problems and not unanswered and item.golden is not None:
+            proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
+            item.sees("smoke_passed", proof)
         item.did(f"switch to generation {after.generation}", started)
         if problems:
             item.to_blame, item.problem = to_blame, "; ".join(problems)
@@ -270,13 +317,38 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     return not problems
 
 
-def _switch_gateway(run: Run, table: RouteTable, items: list[Item], gateway: Gateway) -> str:
-    """Reload one gateway and ask through it; return what is wrong, or an empty string."""
+def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
+    """Reload one gateway; return what is wrong, or an empty string."""
     there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
     if (there.generation, there.models) != (table.generation, table.models):
         return f"serves generation {there.generation} after the reload"
-    wrong = (_wrong_through_gateway(item, gateway) for item in items)
-    return next((said for said in wrong if said), "")
+    return ""
+
+
+def _prove_again(
+    run: Run, items: list[Item], switched: list[Gateway], problems: list[str], unanswered: list[str]
+) -> list[str]:
+    """Ask for what users get by now, on every Triton and then through every gateway; add what is wrong.
+
+    Returns what Tritons did not answer; ``unanswered`` is of gateways.
+    """
+    silent: list[str] = []
+    for item in items:
+        if item.target is None or item.golden is None:
+            continue
+        for triton, wrong in at_once(run.systems.tritons, partial(_wrong_after_switch, item.target, item.golden)):
+            if isinstance(wrong, Unavailable):
+                silent.append(str(wrong))
+            elif wrong:
+                said = str(wrong) if isinstance(wrong, PromobotError) else words.answers_differ(wrong, item.evidence)
+                problems.append(f"Triton {triton.name}: {said}")
+                item.sees("smoke_passed", problems[-1], holds=False)
+    for gateway, answer in at_once(switched, partial(_wrong_through_gateway, items)):
+        if isinstance(answer, Unavailable):
+            unanswered.append(str(answer))
+        elif answer:
+            problems.append(f"gateway {gateway.name}: {answer}")
+    return silent
 
 
 def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
@@ -297,17 +369,25 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
         table = table.following(before.models)
         run.say(words.putting_back(run.settings.environment, table.generation))
         run.systems.share.write_routes(table)
-    astray: list[str] = []
-    for gateway, answer in at_once(run.systems.gateways, partial(_bring_back, run, table)):
-        if answer:
-            astray.append(words.not_known_to_be_back(gateway.name, str(answer)))
+    back = partial(_bring_back, run, table)
+    away = [gateway for gateway, answer in at_once(run.systems.gateways, back) if answer]
+    if away:
+        # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
+        at_once(run.systems.tritons, partial(_load_missing, run, before))
+    astray = [
+        words.not_known_to_be_back(gateway.name, str(answer)) for gateway, answer in at_once(away, back) if answer
+    ]
     # What still runs under the routes that were put back may finish before its version is taken off.
     seconds = run.settings.deadlines.request_seconds
     at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
     for item in items:
         item.did(f"put back by generation {table.generation}", started)
         item.problem = "; ".join([item.problem, *astray])
-        _withdraw(run, item, before)
+        if astray and item.target is not None:
+            # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
+            run.say(words.stays_loaded(item.target))
+        else:
+            _withdraw(run, item, before)
 
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
@@ -317,6 +397,13 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
         # One that refused to switch refuses to switch back, and serves the old routes all along: look.
         there = gateway.routes()
     return "" if there.models == table.models else f"it serves generation {there.generation}"
+
+
+def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
+    there = {(state.model, state.version) for state in triton.index() if state.ready}
+    for target in targets(table):
+        if (target.triton_model, target.version) not in there:
+            _load_on(run, target, triton)
 
 
 def _load_on(run: Run, target: Target, triton: TritonServer) -> None:
@@ -367,23 +454,25 @@ def _versions_needed(table: RouteTable, triton_model: str) -> set[int]:
     return {target.version for target in targets(table) if target.triton_model == triton_model}
 
 
-def _wrong_on_triton(target: Target, smoke: SmokeCases, triton: TritonServer) -> list[str]:
-    wrong: list[str] = []
-    for case in smoke.cases:
-        outputs = [tensor.name for tensor in case.outputs]
-        answer = triton.infer(target.triton_model, target.version, case.inputs, outputs=outputs)
-        wrong += [f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance)]
-    return wrong
+def _wrong_after_switch(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
+    """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
+    states = {(state.model, state.version): state for state in triton.index()}
+    state = states.get((target.triton_model, target.version))
+    if state is None or not state.ready:
+        raise Rejected(words.lost_since(target, state.state if state else "absent"), system=f"Triton {triton.name}")
+    return wrong_on_triton(target, golden, triton)
 
 
-def _wrong_through_gateway(item: Item, gateway: Gateway) -> str:
-    if item.target is None or item.described is None or item.change.section == "shadow":
-        return ""
-    for case in item.described.smoke.cases:
-        outputs = [tensor.name for tensor in case.outputs]
-        version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
-        if version != str(item.target.version):
-            return f"version {version} answered instead of {item.target.version}"
-        if wrong := differences(case, answer, item.described.smoke.tolerance):
-            return f"{case.name}: {wrong[0]}"
+def _wrong_through_gateway(items: list[Item], gateway: Gateway) -> str:
+    """Ask as a user does, whichever Triton the gateway chooses; return what is wrong, or an empty string."""
+    for item in items:
+        if item.target is None or item.golden is None or item.change.section == "shadow":
+            continue
+        for case, staging in item.golden:
+            outputs = [tensor.name for tensor in case.outputs]
+            version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
+            if version != str(item.target.version):
+                return f"version {version} answered instead of {item.target.version}"
+            if wrong := item.golden.disagreements(case, staging, answer):
+                return words.answers_differ(wrong, item.evidence)
     return ""

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from bot.domain.desired import Change, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
+from bot.domain.record import DeploymentRecord, Step
 from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
 from bot.systems.share import ModelRepository
+from bot.verbs.deployment.admission import Admission
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.words import deployment as words
@@ -28,13 +30,17 @@ class Unfinished:
         self._run = run
         self.journal = read_journal(run.systems.share)
 
-    def item(self, change: Change) -> Item:
+    def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
+        name, began = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}", datetime.now(UTC)
         for underway in self._unfinished():
             if underway.is_of(change):
-                return Item(change, underway.id, underway.started_at)
-        name = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}"
-        return Item(change, name, datetime.now(UTC))
+                name, began = underway.id, underway.started_at
+        item = Item(change, name, began, evidence=admission.evidence)
+        if admission.judged_again:
+            self._run.say(f"{words.describe(change)}: {admission.judged_again}")
+            item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
+        return item
 
     def publishes_again(self, model: str, section: Section, target: Target) -> bool:
         """Whether what was cut off was publishing what this target names again."""
@@ -77,6 +83,12 @@ class Unfinished:
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
         return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+
+
+def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
+    """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
+    current, journal = share.routes(environment), read_journal(share)
+    return journal.verified(current, history) if journal else current
 
 
 def read_journal(share: ModelRepository) -> Journal | None:

@@ -1,0 +1,51 @@
+"""Golden requests: the smoke cases of a package, and who answered them how before.
+
+The training framework's answers come with the package; they are the first criterion. What the staging Triton
+answered in the checks comes with the evidence: it is what the reviewer saw, so what serves must answer that, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bot.domain.evidence import Answer
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One output that is not as it was: of which case, in which way, and as whom it should have been."""
+
+    case: str
+    said: str
+    as_staging: bool
+    """Whether staging answered otherwise; else the training framework did."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden requests of one version. ``staging`` is empty where no check recorded what staging answered."""
+
+    smoke: SmokeCases
+    staging: tuple[Answer, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether what staging answered, where anything is recorded, answers exactly these cases."""
+        answered = [(answer.case, [tensor.name for tensor in answer.outputs]) for answer in self.staging]
+        asked = [(case.name, [tensor.name for tensor in case.outputs]) for case in self.smoke.cases]
+        return not answered or answered == asked
+
+    def __iter__(self) -> Iterator[tuple[SmokeCase, Answer | None]]:
+        """Yield each case with what staging answered to it."""
+        staging = self.staging or (None,) * len(self.smoke.cases)
+        yield from zip(self.smoke.cases, staging, strict=True)
+
+    def disagreements(self, case: SmokeCase, staging: Answer | None, answer: Sequence[Tensor]) -> list[Disagreement]:
+        """Return how ``answer`` differs from the training framework's, and if it does not, from that of staging."""
+        wrong = differences(case, answer, self.smoke.tolerance)
+        if wrong or staging is None:
+            return [Disagreement(case.name, said, as_staging=False) for said in wrong]
+        seen = differences(replace(case, outputs=staging.outputs), answer, self.smoke.tolerance)
+        return [Disagreement(case.name, said, as_staging=True) for said in seen]

@@ -1,0 +1,337 @@
+"""The three checks of one proposed version: READY, Triton, Smoke. Whoever runs them keeps what they found."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import Change, Entry
+from bot.domain.evidence import (
+    LIFETIME,
+    Answer,
+    CheckName,
+    CheckResult,
+    Evidence,
+    Finding,
+    Latency,
+    rules_of,
+)
+from bot.domain.gate import Gate, judge
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
+from bot.domain.record import verified_entries
+from bot.domain.signature import differences as signature_differences
+from bot.domain.smoke import SmokeCases, differences
+from bot.errors import OutsideError, Refused, Rejected
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
+from bot.systems.triton import TritonServer, parse_config, render_config
+from bot.verbs import connect
+from bot.verbs.ledger import Ledger
+from bot.words import checks as words
+
+if TYPE_CHECKING:
+    from bot.systems.mlflow import RegisteredVersion, Registry
+
+LATENCY_REQUESTS = 50
+
+
+def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
+    """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
+    seen, gate = _Seen(), None
+    try:
+        gate = settings.gate(change.model)
+    except Refused as error:
+        seen.findings.append(_finding("gate", False, f"{error} {error.next_step}"))
+    else:
+        try:
+            _look(settings, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
+        except OutsideError as error:
+            # What a system says against the version is what the check found; a system that is away is no verdict on
+            # it, but red all the same: nothing passes that was not looked at.
+            seen.findings.append(Finding(what=words.could_not(name), passed=False, detail=str(error)))
+    return CheckResult(
+        check=name,
+        environment=change.environment,
+        section=change.section,
+        model=change.model,
+        version=entry.version,
+        digest=entry.digest,
+        findings=tuple(seen.findings),
+        at=datetime.now(UTC),
+        latency=seen.latency,
+        answers=tuple(seen.answers),
+        champion=champion_of(change) if name == "ready" else None,
+        rules=rules_of(gate, settings.packages) if gate else "",
+    )
+
+
+def champion_of(change: Change) -> Entry | None:
+    """Return the version that the gate compares with: what would be replaced; a shadow replaces nobody."""
+    return change.before if change.section == "models" else None
+
+
+def judge_again(
+    settings: Environment, registry: Registry, change: Change, entry: Entry, latency: Latency | None
+) -> list[Finding]:
+    """Apply the rules of today to what was checked before, against the version that is in service now.
+
+    What staging did is not done again: ``latency`` is what was measured then. Raises OutsideError where MLflow does
+    not tell what is to be judged, also of the version in service, and Refused where there is no gate any more.
+    """
+    gate = settings.gate(change.model)
+    registered = registry.version(change.model, entry.version)
+    package = registry.package(registered)
+    champion = champion_of(change)
+    metrics = registry.version(change.model, champion.version).metrics if champion else None
+    findings = [
+        _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"),
+        _judged(gate, change, registered, metrics),
+        _size(settings, package),
+        *_allowed(settings, registry, registered, package),
+    ]
+    if latency is not None:
+        today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
+        findings.append(_finding(*words.latency_finding(today)))
+    return findings
+
+
+def evidence_of(
+    change: Change,
+    entry: Entry,
+    results: Iterable[CheckResult],
+    problems: Iterable[str],
+    *,
+    pull_request: int | None,
+    base: str,
+    head: str,
+) -> Evidence:
+    """Return the evidence that the results of a change's own entry make."""
+    now, key = datetime.now(UTC), (change.environment, change.section, change.model, entry.digest)
+    return Evidence(
+        environment=change.environment,
+        section=change.section,
+        model=change.model,
+        version=entry.version,
+        digest=entry.digest,
+        pull_request=pull_request,
+        base=base,
+        head=head,
+        at=now,
+        expires=now + LIFETIME,
+        checks=tuple(r for r in results if (r.environment, r.section, r.model, r.digest) == key),
+        problems=tuple(problems),
+    )
+
+
+@dataclass
+class _Seen:
+    """What a check found so far; kept also where it breaks off."""
+
+    findings: list[Finding] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    latency: Latency | None = None
+
+
+def _look(
+    settings: Environment, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
+) -> None:
+    registry = connect.registry(settings)
+    if name == "ready":
+        registered = registry.wait_ready(
+            change.model, entry.version, timeout_seconds=settings.deadlines.ready_seconds
+        )
+        seen.findings += _ready(settings, registry, registered, change, entry)
+        return
+    registered = registry.version(change.model, entry.version)
+    package = registry.package(registered)
+    seen.findings.append(_finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"))
+    # What may not run anywhere must not be loaded here either, whatever the job READY says at the same time.
+    seen.findings += _allowed(settings, registry, registered, package)
+    if not all(finding.passed for finding in seen.findings):
+        return
+    with _on_staging(settings, registry, registered, package, on_staging) as triton:
+        seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
+        if name == "triton":
+            seen.findings += _agreement(registry, registered, triton, on_staging)
+            return
+        smoke = _smoke_cases(registry, registered)
+        for finding, answer in _smoke(triton, on_staging, registered.version, smoke):
+            seen.findings.append(finding)
+            seen.answers.append(answer)
+        budget = gate.latency_budget_milliseconds
+        seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
+        seen.findings.append(_finding(*words.latency_finding(seen.latency)))
+
+
+def _ready(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, change: Change, entry: Entry
+) -> Iterator[Finding]:
+    yield _finding("status", registered.status == "READY", f"{registered.status} {registered.status_message}".strip())
+    if registered.status != "READY":
+        return
+    yield _finding("run", registered.run == entry.run, f"{registered.run} in MLflow, {entry.run} proposed")
+    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    quarantine = ledger.quarantined().get(entry.digest)
+    yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
+    verified = [r for r, e in verified_entries(ledger.deployments(), model=change.model) if e.digest == entry.digest]
+    if verified:
+        yield _finding("gate", True, words.gate_skipped(verified[0].id))
+    else:
+        yield _judged(settings.gate(change.model), change, registered, _champion_metrics(registry, change))
+    package = registry.package(registered)
+    yield _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow")
+    listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
+    yield _finding("file list", listed == there, words.file_list(listed, there))
+    yield _size(settings, package)
+    yield from _bytes(registry, registered, package)
+    yield from _allowed(settings, registry, registered, package)
+
+
+def _judged(
+    gate: Gate, change: Change, registered: RegisteredVersion, champion: Mapping[str, float] | None
+) -> Finding:
+    result = judge(gate, registered.metrics, champion)
+    if result.passed:
+        return _finding("gate", True, words.gate_passed(result))
+    if change.section == "models":
+        return _finding("gate", False, result.reason)
+    allowed = gate.on_miss == "shadow"
+    return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
+
+
+def _size(settings: Environment, package: Package) -> Finding:
+    return _finding("size", package.size <= settings.packages.max_bytes, f"{package.size} bytes")
+
+
+def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) -> Iterator[Finding]:
+    wrong: list[str] = []
+    for file in package.files:
+        digest, size = hashlib.sha256(), 0
+        for chunk in registry.stream(registered, file.path):
+            digest.update(chunk)
+            size += len(chunk)
+        if (size, digest.hexdigest()) != (file.size, file.sha256):
+            wrong.append(file.path)
+    total = f"{package.size} bytes in {len(package.files)} files hashed"
+    yield _finding("every byte", not wrong, f"other bytes than listed: {', '.join(wrong)}" if wrong else total)
+
+
+def _allowed(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, package: Package
+) -> Iterator[Finding]:
+    allowed_types = tuple(settings.packages.file_types)
+    strange = [file.path for file in package.version_files if not file.path.endswith(allowed_types)]
+    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(allowed_types)}")
+    try:
+        config = parse_config(registry.read(registered, CONFIG_FILE).decode())
+    except ValueError as error:
+        yield _finding("configuration", False, str(error))
+        return
+    allowed = settings.packages.backends
+    yield _finding("backend", config.backend in allowed, f"{config.backend or 'none'}; allowed: {', '.join(allowed)}")
+    code = [*config.repository_agents, *(p for p in config.parameters if p == "EXECUTION_ENV_PATH")]
+    yield _finding(
+        "no code", not code, f"runs code: {', '.join(code)}" if code else "no agent, no execution environment"
+    )
+
+
+def _agreement(
+    registry: Registry, registered: RegisteredVersion, triton: TritonServer, on_staging: str
+) -> Iterator[Finding]:
+    config = parse_config(registry.read(registered, CONFIG_FILE).decode())
+    served = triton.signature(on_staging, registered.version)
+    wrong = signature_differences(config.signature, served, one_is="config.pbtxt", other_is="Triton")
+    yield _finding("configuration agrees", not wrong, "; ".join(wrong) or str(served))
+    logged = registry.signature(registered)
+    if logged is None:
+        yield _finding("signature agrees", False, words.NO_SIGNATURE)
+        return
+    wrong = signature_differences(logged, served, one_is="MLflow", other_is="Triton")
+    yield _finding("signature agrees", not wrong, "; ".join(wrong) or str(logged))
+
+
+def _smoke(
+    triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases
+) -> Iterator[tuple[Finding, Answer]]:
+    for case in smoke.cases:
+        answer = triton.infer(on_staging, version, case.inputs, outputs=[tensor.name for tensor in case.outputs])
+        wrong = differences(case, answer, smoke.tolerance)
+        detail = "; ".join(wrong) or words.as_in_training(answer)
+        yield _finding(f"case {case.name}", not wrong, detail), Answer(case=case.name, outputs=tuple(answer))
+
+
+def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases, budget: float | None) -> Latency:
+    case, taken = smoke.cases[0], []
+    outputs = [tensor.name for tensor in case.outputs]
+    for _ in range(LATENCY_REQUESTS):
+        started = time.perf_counter()
+        triton.infer(on_staging, version, case.inputs, outputs=outputs)
+        taken.append((time.perf_counter() - started) * 1000)
+    cuts = statistics.quantiles(taken, n=100, method="inclusive")
+    return Latency(requests=len(taken), p50=cuts[49], p95=cuts[94], p99=cuts[98], budget=budget)
+
+
+@contextmanager
+def _on_staging(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, package: Package, name: str
+) -> Iterator[TritonServer]:
+    """Load the version on the staging Triton under a name of its own; leave staging as it was found."""
+    seconds = settings.deadlines.load_seconds
+    with connect.staging(settings) as systems:
+        share, triton = systems.share, systems.tritons[0]
+        # A check of this pull request that was killed may have left its own name behind.
+        clear(share, triton, name, seconds)
+        try:
+            share.publish(
+                package,
+                lambda path: registry.stream(registered, path),
+                triton_model=name,
+                version=registered.version,
+            )
+            config = registry.read(registered, CONFIG_FILE).decode()
+            share.write_config(name, render_config(config, versions=[registered.version]))
+            triton.load(name, timeout_seconds=seconds)
+            for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
+                raise Rejected(
+                    f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}"
+                )
+            yield triton
+        finally:
+            clear(share, triton, name, seconds)
+
+
+def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
+    """Take a name off the staging Triton and out of its root; does nothing where it is not there."""
+    if any(state.model == name for state in triton.index()):
+        triton.unload(name)
+        triton.wait_gone(name, timeout_seconds=seconds)
+    share.remove(name)
+
+
+def _smoke_cases(registry: Registry, registered: RegisteredVersion) -> SmokeCases:
+    try:
+        return SmokeCases.from_json(registry.read(registered, SMOKE_FILE))
+    except ValueError as error:
+        raise Rejected(f"{SMOKE_FILE} of {registered.model} {registered.version} {error}", system="MLflow") from error
+
+
+def _champion_metrics(registry: Registry, change: Change) -> dict[str, float] | None:
+    champion = champion_of(change)
+    if champion is None:
+        return None
+    try:
+        return dict(registry.version(change.model, champion.version).metrics)
+    except Rejected:
+        # The registry lost the version in service; the proposal says so to the reviewer.
+        return None
+
+
+def _finding(what: str, passed: bool, detail: str) -> Finding:
+    return Finding(what=what, passed=passed, detail=detail)

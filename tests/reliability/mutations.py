@@ -1,0 +1,332 @@
+"""Takes each control out of the code, one at a time, and sees that a test fails without it.
+
+A mutation is a piece of source, what it becomes, and the tests that must notice. It is applied to a copy of the
+project; nothing of the work tree changes. The tests are first run on the copy as it is, so that a failure is the
+mutation's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.reliability.matrix import Matrix, Part, Point
+
+PROJECT = Path(__file__).parents[2]
+SECONDS = 600
+FAILED, NOTHING_RAN = 1, 5
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A control, where it stands in the source, what stands there without it, and the tests that must fail then."""
+
+    control: str
+    what: str
+    file: str
+    source: str
+    becomes: str
+    tests: tuple[str, ...]
+
+    def apply(self, root: Path) -> str:
+        """Change the file; return what is wrong where the source is not there exactly once."""
+        path = root / self.file
+        text = path.read_text()
+        if text.count(self.source) != 1:
+            return f"{self.file} holds the control {text.count(self.source)} times, as it is written in mutations.py"
+        path.write_text(text.replace(self.source, self.becomes))
+        return ""
+
+
+SHARE, RECORDS, TRITON = "bot/systems/share.py", "bot/systems/records.py", "bot/systems/triton.py"
+SLACK, TABLE, ROLLOUT = "bot/systems/slack.py", "bot/gateway/table.py", "bot/verbs/deployment/rollout.py"
+ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
+T_SHARE, T_RECORDS, T_TURNS = (
+    "tests/systems/test_share.py",
+    "tests/systems/test_records.py",
+    "tests/systems/test_turns.py",
+)
+T_SLACK, T_RELOAD, T_TRITON = (
+    "tests/systems/test_slack.py",
+    "tests/gateway/test_reload.py",
+    "tests/systems/test_triton.py",
+)
+T_DEPLOY = "tests/verbs/test_deploy.py"
+SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
+RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
+
+MUTATIONS = (
+    # What a crash may lose.
+    Mutation(
+        "fsync",
+        "of a file that is copied",
+        SHARE,
+        "            out.flush()\n            os.fsync(out.fileno())\n",
+        "",
+        (SYNCED,),
+    ),
+    Mutation(
+        "fsync", "of a small file", SHARE, "        file.flush()\n        os.fsync(file.fileno())\n", "", (SYNCED,)
+    ),
+    Mutation(
+        "fsync",
+        "of the folders of a version",
+        SHARE,
+        "                    _sync_folders(staging)\n                    if not",
+        "                    if not",
+        (SYNCED,),
+    ),
+    Mutation(
+        "fsync",
+        "of the folder of a package",
+        SHARE,
+        "            _sync_folders(staging)\n            _rename_in(staging, target)\n",
+        "            _rename_in(staging, target)\n",
+        (SYNCED,),
+    ),
+    Mutation(
+        "fsync",
+        "of the folder that a version is renamed into",
+        SHARE,
+        "        fresh = False\n    _sync_folder(target.parent)\n",
+        "        fresh = False\n",
+        (SYNCED,),
+    ),
+    Mutation("fsync", "of Triton's root", SHARE, "                    _sync_folder(self.root)\n", "", (SYNCED,)),
+    Mutation(
+        "fsync",
+        "of the folder of a file that is replaced",
+        SHARE,
+        "            temporary.unlink(missing_ok=True)\n        _sync_folder(path.parent)\n",
+        "            temporary.unlink(missing_ok=True)\n",
+        (SYNCED,),
+    ),
+    Mutation("fsync", "of the routes' commit", SHARE, "            _sync_folder(committed.parent)\n", "", (SYNCED,)),
+    Mutation(
+        "fsync",
+        "of the routes' copy",
+        SHARE,
+        '            copy.replace(self.state / "routes.json")\n            _sync_folder(self.state)\n',
+        '            copy.replace(self.state / "routes.json")\n',
+        (SYNCED,),
+    ),
+    Mutation("fsync", "of a record", RECORDS, "                    os.fsync(file.fileno())\n", "", (RECORD_SYNCED,)),
+    Mutation(
+        "fsync",
+        "of a record's folders",
+        RECORDS,
+        "                _sync_folder(folder)  # those above may be new, too\n",
+        "",
+        (RECORD_SYNCED,),
+    ),
+    # Who may write.
+    Mutation(
+        "fence",
+        "a later turn ends an earlier one",
+        SHARE,
+        "        if latest > self.number:\n",
+        "        if latest < 0:\n",
+        (T_TURNS,),
+    ),
+    Mutation(
+        "fence",
+        "a turn's number is taken once",
+        SHARE,
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644",
+        "os.O_WRONLY | os.O_CREAT, 0o644",
+        (T_TURNS,),
+    ),
+    Mutation(
+        "fence",
+        "who holds the lock is waited for",
+        SHARE,
+        "while not _try_lock(lock.fileno()) and",
+        "while False and",
+        (T_TURNS,),
+    ),
+    Mutation(
+        "fence",
+        "a generation is created once",
+        SHARE,
+        "                os.link(prepared, committed)\n",
+        "                shutil.copy(prepared, committed)\n",
+        (f"{T_SHARE}::test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes",),
+    ),
+    Mutation(
+        "fence",
+        "the bot follows the generations, not the copy",
+        SHARE,
+        "        while later := self._table(self._generation(table.generation + 1)):\n            table = later\n",
+        "",
+        (f"{T_SHARE}::test_a_copy_that_was_made_late_does_not_bring_old_routes_back",),
+    ),
+    Mutation(
+        "fence",
+        "a gateway follows the generations, not the copy",
+        TABLE,
+        "            table = later\n        return table\n",
+        "            break\n        return table\n",
+        (T_RELOAD,),
+    ),
+    Mutation(
+        "fence",
+        "a gateway refuses an older generation",
+        TABLE,
+        "    if new.generation < old.generation:\n",
+        "    if False:\n",
+        (T_RELOAD,),
+    ),
+    Mutation(
+        "fence",
+        "a gateway refuses other routes under its generation",
+        TABLE,
+        "    if new.generation == old.generation and old.generation and new != old:\n",
+        "    if False:\n",
+        (T_RELOAD,),
+    ),
+    Mutation(
+        "fence",
+        "a record is created once",
+        RECORDS,
+        "                os.link(temporary, path)\n",
+        "                temporary.replace(path)\n",
+        (T_RECORDS,),
+    ),
+    Mutation(
+        "fence",
+        "a published version is not overwritten",
+        SHARE,
+        "            fresh = not target.is_dir()\n",
+        "            if target.is_dir():\n                _delete(target)\n            fresh = True\n",
+        (T_SHARE,),
+    ),
+    # Which bytes.
+    Mutation(
+        "digest",
+        "of every file that is copied",
+        SHARE,
+        "        if size != file.size or digest.hexdigest() != file.sha256:\n",
+        "        if False:\n",
+        (T_SHARE,),
+    ),
+    Mutation(
+        "digest",
+        "of what is kept of a package",
+        SHARE,
+        "            if package.digest != digest or listed is None",
+        "            if listed is None",
+        (T_SHARE,),
+    ),
+    Mutation(
+        "digest",
+        "of a version that is adopted",
+        SHARE,
+        "        wrong = [] if fresh else self.wrong_bytes(",
+        "        wrong = [] if True else self.wrong_bytes(",
+        (T_SHARE,),
+    ),
+    Mutation(
+        "digest",
+        "of files in a version, compared",
+        SHARE,
+        "or _size_and_sha256(path) != (file.size, file.sha256)",
+        "or False",
+        (T_SHARE,),
+    ),
+    Mutation(
+        "digest",
+        "of what MLflow has, against what was merged",
+        ROLLOUT,
+        "    if package.digest != entry.digest:\n",
+        "    if False:\n",
+        (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),
+    ),
+    # What counts as done.
+    Mutation(
+        "proof",
+        "that very version is READY in the index",
+        ROLLOUT,
+        '        raise Rejected(said, system=f"Triton {triton.name}")\n',
+        "        del said\n",
+        (T_DEPLOY,),
+    ),
+    Mutation(
+        "proof",
+        "the asked version answered",
+        TRITON,
+        "        if answer.get_response().model_version != str(version):\n",
+        "        if False:\n",
+        (T_TRITON,),
+    ),
+    Mutation(
+        "proof",
+        "a message is read back",
+        SLACK,
+        "        if timestamp not in there:\n",
+        "        if False:\n",
+        (T_SLACK,),
+    ),
+    Mutation(
+        "proof",
+        "a message is looked for before it is sent",
+        SLACK,
+        "        if found is not None:\n            return found\n",
+        "",
+        (T_SLACK,),
+    ),
+    Mutation(
+        "proof",
+        "evidence is there",
+        ADMISSION,
+        "    if evidence is None:\n",
+        "    if evidence is None and False:\n",
+        (f"{T_DEPLOY}::test_what_nobody_checked_is_held",),
+    ),
+)
+
+
+def run(matrix: Matrix) -> Iterator[Point]:
+    """Yield a point for each control; its problem is that no test failed without it."""
+    chosen = [m for m in matrix.some(MUTATIONS) if matrix.wants(m.control)]
+    tests = sorted({test for mutation in chosen for test in mutation.tests})
+    with tempfile.TemporaryDirectory(prefix="promobot-mutations-") as folder:
+        untouched = Path(folder, "untouched")
+        _copy(untouched)
+        code, said = _pytest(untouched, tests)
+        if code:
+            yield Point("as it is", "the tests pass", [f"they do not ({code}): {said}"])
+            return
+        for number, mutation in enumerate(chosen):
+            root = Path(folder, str(number))
+            _copy(root)
+            yield Point(f"without {mutation.control}", mutation.what, _survives(mutation, root))
+            shutil.rmtree(root)
+
+
+def _survives(mutation: Mutation, root: Path) -> list[str]:
+    if problem := mutation.apply(root):
+        return [problem]
+    code, said = _pytest(root, mutation.tests)
+    if code == FAILED:
+        return []
+    return ["no test failed without it" if code == 0 else f"its tests did not run ({code}): {said}"]
+
+
+def _copy(root: Path) -> None:
+    shutil.copytree(
+        PROJECT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
+    )
+
+
+def _pytest(root: Path, tests: Iterable[str]) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return done.returncode, " ".join(done.stdout.split()[-40:])
+
+
+PART = Part("mutations", "each fsync, fence, digest check and proof removed in turn: a test fails each time", run)

@@ -1,0 +1,250 @@
+"""What happens in any order: merges, reverts, two deployers, kills, pauses, restarts, rollbacks, faults.
+
+A state machine of hypothesis draws sequences of up to 30 steps over two models. After each step the invariants of any
+moment must hold; at the end everything is mended, whoever was paused is woken, and deploy must converge. What
+hypothesis finds it makes as short as it can, and prints as a program.
+
+One deployer at a time can be paused: a server of the scene sends it SIGSTOP at its k-th request. Others run
+meanwhile, a rollback overtakes it, and what it does when it wakes must change nothing for the worse.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.reliability import invariants
+from tests.reliability.matrix import Matrix, Part, Point
+from tests.reliability.scene import SECONDS, Ended, Kill, Scene
+
+ROW = "sequences of up to 30 steps"
+RUNS, STEPS, SAMPLE_RUNS, SAMPLE_STEPS = 2000, 30, 3, 12
+GOOD: dict[str, tuple[int, ...]] = {"churn": (1, 2), "wine": (1,)}
+ANY: dict[str, tuple[int | None, ...]] = {"churn": (1, 2, 3, 4, None), "wine": (1, None)}
+"""Churn 3 answers wrong, churn 4 does not load."""
+ENDS = {0, 1, 4}
+
+models = st.sampled_from(sorted(ANY))
+requests = st.integers(1, 60)
+
+
+@dataclass
+class Paused:
+    """A deployer that was stopped at a request."""
+
+    pid: int
+    out: Path
+
+    def wake(self) -> Ended:
+        """Let it go on; return how it ends."""
+        os.kill(self.pid, signal.SIGCONT)
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return Ended(os.waitstatus_to_exitcode(status), self.out.read_text(errors="replace"))
+            time.sleep(0.01)
+        self.kill()
+        raise AssertionError("a deployer that was woken does not end")
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+class Sequence(RuleBasedStateMachine):
+    """One sequence, in a scene that is put back at its start."""
+
+    scene: ClassVar[Scene]
+    finished: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happened: list[str] = []
+        self.merged: dict[str, list[int | None]] = {model: [None] for model in ANY}
+        self.paused: Paused | None = None
+        self.number = 0
+        self.empty: set[int] = set()
+        """Tritons that restarted since a deployment said that all is well."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.scene.restore("empty", models=tuple(ANY))
+
+    # --- people --------------------------------------------------------------------------------------------------
+
+    @rule(model=models, data=st.data())
+    def merge(self, model: str, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([one for one in ANY[model] if one != self.merged[model][-1]]))
+        self.happened.append(f"merge {model} {number}")
+        self.scene.merge(model, number)
+        self.merged[model].append(number)
+
+    @rule(number=st.sampled_from([2, None]))
+    def merge_shadow(self, number: int | None) -> None:
+        there = self.scene.desired.shadow.get("churn")
+        if (there.version if there else None) != number:
+            self.happened.append(f"merge shadow churn {number}")
+            self.scene.merge("churn", number, section="shadow")
+
+    @precondition(lambda self: any(len(history) > 1 for history in self.merged.values()))
+    @rule(data=st.data())
+    def revert(self, data: st.DataObject) -> None:
+        model = data.draw(st.sampled_from([name for name, history in self.merged.items() if len(history) > 1]))
+        self.merged[model].append(self.merged[model][-2])
+        self.happened.append(f"revert {model} to {self.merged[model][-1]}")
+        self.scene.merge(model, self.merged[model][-1], evidence=False)
+
+    @rule(model=models)
+    def roll_back(self, model: str) -> None:
+        ended = self.scene.run("rollback", model, "--env", "dev", "--now", "--reason", "it is worse")
+        self.happened.append(f"rollback {model}: {ended.code}")
+        self._tried(ended)
+
+    @rule()
+    def lift(self) -> None:
+        for event in self.scene.ledger.quarantined().values():
+            lifted = ("quarantine", "lift", event.model, str(event.version), "--env", "dev", "--reason", "once more")
+            self.happened.append(f"lift {event.model} {event.version}")
+            self._tried(self.scene.run(*lifted))
+
+    # --- deployers -----------------------------------------------------------------------------------------------
+
+    @rule()
+    def deploy(self) -> None:
+        ended = self.scene.deploy()
+        self.happened.append(f"deploy: {ended.code}")
+        self._ended(ended)
+
+    @rule(request=requests, after=st.booleans())
+    def deploy_and_die(self, request: int, after: bool) -> None:
+        ended = self.scene.deploy(kill=Kill(request=request, after=after))
+        self.happened.append(f"deploy, killed at {request} {after}: {ended.code}")
+        if not ended.killed:
+            self._ended(ended)
+
+    @rule(request=requests, after=st.booleans())
+    def deploy_and_pause(self, request: int, after: bool) -> None:
+        if self.paused is not None:  # no precondition: whether one is paused depends on the order of its requests
+            return
+        self.number += 1
+        out = self.scene.home / f"paused-{self.number}"
+        pid = self.scene.fork("deploy", "--env", "dev", out=out, stop_at=request, after=after)
+        status = os.waitpid(pid, os.WUNTRACED)[1]
+        self.happened.append(f"deploy, paused at {request} {after}: {os.WIFSTOPPED(status)}")
+        if os.WIFSTOPPED(status):
+            self.paused = Paused(pid, out)
+        else:
+            self._ended(Ended(os.waitstatus_to_exitcode(status), out.read_text(errors="replace")))
+
+    @rule()
+    def wake(self) -> None:
+        if self.paused is not None:
+            paused, self.paused = self.paused, None
+            ended = paused.wake()
+            self.happened.append(f"wake: {ended.code}")
+            self._ended(ended)
+
+    # --- faults --------------------------------------------------------------------------------------------------
+
+    @rule(number=st.integers(1, 2))
+    def restart_triton(self, number: int) -> None:
+        if self.empty <= {number}:  # while one of the two has what it had, nobody may notice
+            self.empty.add(number)
+            self.happened.append(f"restart Triton {number}")
+            self.scene.tell("restart_triton", number=number)
+
+    @rule()
+    def restart_gateways(self) -> None:
+        self.happened.append("restart gateways")
+        self.scene.tell("restart_gateways")
+
+    @rule(works=st.booleans())
+    def slack(self, works: bool) -> None:
+        self.happened.append(f"Slack works: {works}")
+        self.scene.tell("slack_works" if works else "slack_fails")
+
+    @rule(refuses=st.booleans())
+    def gateway(self, refuses: bool) -> None:
+        self.happened.append(f"gateway 2 refuses churn 2: {refuses}")
+        if refuses:
+            self.scene.tell("refuse_reload", gateway=2, model="churn", version=2)
+        else:
+            self.scene.tell("accept_reload", gateway=2)
+
+    # --- what must hold ------------------------------------------------------------------------------------------
+
+    def _tried(self, ended: Ended) -> None:
+        assert ended.code in ENDS, f"ended with {ended.code}: {ended.said}"
+
+    def _ended(self, ended: Ended) -> None:
+        self._tried(ended)
+        if ended.code == 0:
+            self.empty.clear()
+
+    def _expect(self, problems: list[str]) -> None:
+        assert not problems, "\n".join([*problems, "after:", *self.happened])
+
+    def _allowed(self) -> invariants.Allowed:
+        return {
+            model: frozenset({None, *(number for number in GOOD[model] if number in self.merged[model])})
+            for model in ANY
+        }
+
+    @invariant()
+    def at_any_moment(self) -> None:
+        problems = invariants.always(self.scene, self.scene.look(), self._allowed())
+        self._expect(problems)
+
+    def teardown(self) -> None:
+        if self.paused is not None:
+            self.wake()
+        self.scene.tell("slack_works")
+        self.scene.tell("accept_reload", gateway=2)
+        problems = invariants.converges(self.scene, self._allowed())
+        self._expect(problems)
+        type(self).finished += 1
+
+
+def run(matrix: Matrix) -> Iterator[Point]:
+    """Yield a point for each sequence; the one that fails is yielded with the program that shows it."""
+    Sequence.scene, Sequence.finished = matrix.scene(), 0
+    runs, steps = (SAMPLE_RUNS, SAMPLE_STEPS) if matrix.sample else (matrix.points or RUNS, STEPS)
+    chosen = settings(
+        max_examples=runs,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet if matrix.sample else Verbosity.normal,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        run_state_machine_as_test(Sequence, settings=chosen)
+    except (AssertionError, RuntimeError, ExceptionGroup, Flaky) as error:
+        yield Point(ROW, "the shortest that fails", ["".join(traceback.format_exception(error))])
+    for number in range(Sequence.finished):
+        yield Point(ROW, f"run {number + 1}")
+
+
+PART = Part("sequences", "merges, reverts, two deployers, kills, pauses, restarts and faults, in any order", run)
