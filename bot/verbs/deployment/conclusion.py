@@ -117,6 +117,7 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         steps=tuple(item.steps),
         problem=item.problem,
         way_back=undoes(run.history, item.change),
+        reason=item.reason,
         quarantined=item.quarantined,
     )
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from bot.domain.desired import Change
+from bot.domain.desired import Change, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord, Step
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
 from bot.systems.share import ModelRepository
 from bot.verbs.deployment.admission import Admission
@@ -41,6 +41,15 @@ class Unfinished:
             self._run.say(f"{words.describe(change)}: {admission.judged_again}")
             item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
         return item
+
+    def publishes_again(self, model: str, section: Section, target: Target) -> bool:
+        """Whether what was cut off was publishing what this target names again."""
+        return any(
+            (underway.model, underway.section) == (model, section)
+            and underway.before == underway.after
+            and serves(target, underway.after)
+            for underway in self._unfinished()
+        )
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
