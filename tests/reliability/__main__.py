@@ -13,6 +13,7 @@ from tests.reliability.matrix import Matrix, Part, Point, parts
 from tests.reliability.scene import Scene
 
 SHOWN = 20
+LONGEST = 800
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _run(part: Part, matrix: Matrix, done: list[tuple[Point, float]]) -> None:
         if rows[point.row] == 1 or rows[point.row] % 25 == 0:
             _say(f"  {point.row}: {rows[point.row]}")
         for problem in point.problems:
-            _say(f"  ✗ {point.row}, {point.name}: {problem}")
+            _say(f"  ✗ {point.row}, {point.name}: {_in_a_line(problem)}")
 
 
 def _show(tried: Sequence[tuple[Part, list[tuple[Point, float]]]]) -> int:
@@ -82,11 +83,15 @@ def _show(tried: Sequence[tuple[Part, list[tuple[Point, float]]]]) -> int:
         print()
         shown = [point for _, done in tried for point, _ in done if point.problems]
         for point in shown[:SHOWN]:
-            print(f"✗ {point.row}, {point.name}: {'; '.join(point.problems)}")
+            print(f"✗ {point.row}, {point.name}: {_in_a_line('; '.join(point.problems))}")
         if len(shown) > SHOWN:
             print(f"… and {len(shown) - SHOWN} more")
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def _in_a_line(problem: str) -> str:
+    return " ".join(problem.split())[:LONGEST]
 
 
 def _say(text: str) -> None:
