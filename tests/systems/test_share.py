@@ -296,6 +296,15 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
     assert f"sync {share.state}" in steps[copied:]
 
 
+def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    state = tmp_path / "promobot" / "dev"
+    share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
+    steps = synced(lambda: share.write_journal("{}"), tmp_path / "strace")
+    (written,) = [number for number, step in enumerate(steps) if step.startswith("move ")]
+    assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
+
+
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
 def test_killed_at_any_point_a_version_is_whole_or_not_there(share: ModelRepository, call: str) -> None:
     publish(share, OTHER, version=6)
