@@ -382,6 +382,8 @@ class ModelRepository:
                     # Somebody else removed it at the same time, or the answer to our rename was lost on NFS.
                     if path.exists():
                         raise
+                # Before anything in it is deleted: else a crash could bring half of it back under its old name.
+                _sync_folder(trash.parent)
                 _sync_folder(path.parent)
         return trash
 

@@ -645,6 +645,13 @@ def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepos
     assert share.models() == [] and list((share.state / "trash").iterdir()) == []
 
 
+def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    steps = synced(lambda: share.remove("churn", version=7), tmp_path / "strace")
+    (moved,) = [number for number, step in enumerate(steps) if step.startswith(f"move {share.root}/churn/7 ")]
+    assert set(steps[moved + 1 :]) == {f"sync {share.state}/trash", f"sync {share.root}/churn"}
+
+
 def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(
     share: ModelRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
