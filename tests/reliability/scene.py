@@ -61,7 +61,9 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports as FreePorts
 from bot.sandbox.processes import Processes
+from bot.settings import Share
 from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
 from bot.verbs.ledger import Ledger
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
@@ -530,6 +532,10 @@ class Scene:
 
     def deployments(self) -> list[DeploymentRecord]:
         return self.ledger.deployments()
+
+    @property
+    def model_repository(self) -> ModelRepository:
+        return ModelRepository(Share(model_repository=str(self.repository), state=str(self.state)))
 
     def routes(self) -> RouteTable:
         """Return what ``routes.json`` says; raise ValueError where it is torn."""

@@ -125,11 +125,11 @@ def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back
     )
     journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
     run.turn.check()
-    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
         run.turn.check()
-        run.systems.share.close_journal()
+        run.systems.share.close_journal(run.turn.number)
