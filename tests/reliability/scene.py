@@ -521,9 +521,12 @@ class Scene:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def look(self, *, ask: bool = True) -> Look:
-        """Return what the servers have in memory; ``ask`` has users ask once more first."""
-        found: Look = self.tell("look", ask=ask)
+    def look(self, *, ask: bool = True, quiet: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first.
+
+        ``quiet`` waits until no request is under way; not where a verb stands still in one.
+        """
+        found: Look = self.tell("look", ask=ask, quiet=quiet)
         return found
 
     @property
