@@ -67,8 +67,19 @@ class Turn:
     _folder: Path
 
     def check(self) -> None:
-        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main."""
-        latest = _latest_turn(self._folder)
+        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main.
+
+        Raises Unavailable where that cannot be seen: who does not know must not write either.
+        """
+        try:
+            latest = _latest_turn(self._folder)
+        except OSError as error:
+            raise Unavailable(
+                f"could not look for a later turn: {error.strerror or error} ({self._folder})",
+                system=f"model repository ({self._folder.parent})",
+                state="Nothing more was changed from here.",
+                next_step="Run the command again once the share answers: it goes on from there.",
+            ) from error
         if latest > self.number:
             raise Superseded(
                 f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
@@ -611,6 +622,8 @@ def _take_turn(folder: Path) -> int:
             os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
             continue
+        # A crash must not make the number free again: a record is named by it.
+        _sync_folder(folder)
         # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
         for path in folder.iterdir():
             if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:
