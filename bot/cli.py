@@ -209,6 +209,14 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
     return Answer(done, terminal.deployed(done), done.exit_code)
 
 
+def _reconcile(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.reconcile import exit_code, reconcile
+    from bot.words import terminal
+
+    done = reconcile(_all_settings(arguments), say=_say)
+    return Answer({"environments": done}, "\n\n".join(map(terminal.deployed, done)), exit_code(done))
+
+
 def _cleanup(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.cleanup import cleanup
     from bot.words.cleanup import cleaned_up
@@ -242,10 +250,10 @@ def _status(arguments: argparse.Namespace) -> Answer:
 
 
 def _drift(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.status import status
+    from bot.verbs.drift import drift
     from bot.words import terminal
 
-    found = [status(settings, registry=True) for settings in _all_settings(arguments)]
+    found = [drift(settings) for settings in _all_settings(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
     return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)), code)
 
@@ -442,7 +450,10 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("status", _status, "show what is desired and what is live everywhere, and what to type next")
     environment(added, required=False)
 
-    added = verb("drift", _drift, "like status, with MLflow's aliases; exit code 1 if anything differs")
+    added = verb("drift", _drift, "like status, with every byte, answer and alias; exit code 1 if anything differs")
+    environment(added, required=False)
+
+    added = verb("reconcile", _reconcile, "put right what drift finds, by deploy's own path")
     environment(added, required=False)
 
     added = verb("history", _history, "show what was deployed, or what was in service at a time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
@@ -33,8 +33,13 @@ class RolledBack:
 
     @property
     def exit_code(self) -> int:
-        """As the deployment where there was one, else 0."""
-        return self.deployed.exit_code if self.deployed else 0
+        """As the model's own deployment where there was one, else 0: others that it overtook are not its failure."""
+        if self.deployed is None:
+            return 0
+        return replace(self.deployed, records=self._own(self.deployed)).exit_code
+
+    def _own(self, deployed: Deployed) -> tuple[DeploymentRecord, ...]:
+        return tuple(record for record in deployed.records if record.model == self.model)
 
 
 def rollback(

@@ -50,6 +50,8 @@ def describe(change: Change) -> str:
     where = change.environment + (" (shadow)" if change.section == "shadow" else "")
     if change.after is None:
         return f"{change.model} out of {where}"
+    if change.before == change.after:
+        return f"{change.model} {change.after.version} again in {where}"
     before = f"{change.before.version} → " if change.before else ""
     return f"{change.model} {before}{change.after.version} in {where}"
 
@@ -166,6 +168,11 @@ def loading(target: Target, tritons: Iterable[Named]) -> str:
 def ready_on(target: Target, tritons: Iterable[Named]) -> str:
     """All Tritons have it."""
     return f"{target.triton_model} {target.version} READY on {names(tritons)}"
+
+
+def newcomer(triton: str) -> str:
+    """DNS gives an address that it did not give when the run began."""
+    return f"{triton} came up in the middle: loading what is in service and what is to be"
 
 
 def golden_answers(
@@ -308,6 +315,53 @@ def was_rolled_back(change: Change) -> str:
     return f"rolled back to {version}"
 
 
+# --- what was found damaged --------------------------------------------------------------------------------------
+
+REPAIR_CUT_OFF = "its repair was cut off"
+
+
+def answers_wrong(triton: str, said: str) -> str:
+    """A Triton answers otherwise than the version should."""
+    return f"{triton} answered wrong, {said}"
+
+
+def gateway_answers_wrong(gateway: str, said: str) -> str:
+    """A gateway answers otherwise than the Tritons do."""
+    return f"gateway {gateway} answers wrong, though every Triton is right: {said}"
+
+
+def description_restored(model: str, version: int) -> str:
+    """What is kept of a package was gone or damaged."""
+    return f"kept what proves {model} {version} anew"
+
+
+def other_package(model: str, version: int, digest: str) -> str:
+    """The registry holds something else by now."""
+    return f"{model} {version} is {digest} now"
+
+
+def way_back_lost(change: Change, said: str) -> str:
+    """A version that is kept cannot be brought back."""
+    version = change.after.version if change.after else 0
+    return f"{change.model} {version} is no way back in {change.environment} ({said})"
+
+
+def way_back_published(change: Change, said: str) -> str:
+    """A version that is kept was damaged."""
+    version = change.after.version if change.after else 0
+    return f"published {change.model} {version}, a way back in {change.environment}, again: {said}"
+
+
+def alias_not_moved(model: str, alias: str) -> str:
+    """MLflow did not take it."""
+    return f"MLflow's alias {model}@{alias} was not moved"
+
+
+def alias_moved(model: str, alias: str, version: int) -> str:
+    """MLflow's alias points where it should again."""
+    return f"moved MLflow's alias {model}@{alias} to {version}"
+
+
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
@@ -319,9 +373,12 @@ def verdict(record: DeploymentRecord) -> str:
     match record.outcome:
         case "succeeded" if record.after is None:
             return f"{describe(change)}: it is out of service."
+        case "succeeded" if record.before == record.after:
+            path = " on the shadow path" if record.section == "shadow" else ""
+            return f"{record.model} {version} was published again{path} in {record.environment}: {record.reason}."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
-        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+        case "succeeded" if record.way_back and record.before:
             return (
                 f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
             )

@@ -17,8 +17,9 @@ product of the two is large, so by default every 16th first and every 12th secon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.reliability import invariants
 from tests.reliability.matrix import Matrix, Part, Point
@@ -60,12 +61,17 @@ def spots(
     return at_calls, at_requests
 
 
-def killed_at(scene: Scene, spot: Spot, verb: Sequence[str], restore: object) -> Ended:
-    """Run the verb and kill it at the spot; ``restore`` puts the start back where the kill missed."""
-    kill, log = spot.kill, scene.home / "kill.log"
+def killed_at(
+    scene: Scene, spot: Spot, verb: Sequence[str], restore: Callable[[], object], *, changes: Path | None = None
+) -> Ended:
+    """Run the verb and kill it at the spot; ``restore`` puts the start in place, again where the kill missed.
+
+    ``changes`` has strace write down, in full, what was changed before.
+    """
+    kill, log = spot.kill, changes or scene.home / "kill.log"
     for _ in range(TRIES):
-        restore()  # type: ignore[operator]
-        ended = scene.run(*verb, kill=kill, log=log if spot.opened else None)
+        restore()
+        ended = scene.run(*verb, kill=kill, log=log if spot.opened or changes else None, data=changes is not None)
         if not spot.opened:
             if ended.killed:
                 return ended

@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -67,6 +68,8 @@ from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, RE
 from tests.stand_ins import triton as stand_in
 
 SECONDS = 60.0
+HUNG = 124
+"""The exit code that stands for a verb that did not end in time."""
 PROMOTIONS = f"promotions/{ENVIRONMENT}.yaml"
 _forking = multiprocessing.get_context("fork")
 
@@ -114,6 +117,28 @@ class Kill:
 NO_KILL = Kill()
 
 
+@dataclass
+class Paused:
+    """A verb that stands still."""
+
+    pid: int
+    out: Path
+    tracer: subprocess.Popen[str] | None = None
+
+    def wake(self) -> Ended:
+        """Let it go on; return how it ends."""
+        os.kill(self.pid, signal.SIGCONT)
+        return self.ended(_wait(self.pid))
+
+    def ended(self, status: int) -> Ended:
+        """Return how it ended, by the status that it was waited for with."""
+        _end_group(self.pid)
+        if self.tracer is not None:
+            self.tracer.wait(SECONDS)
+        code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return Ended(code, self.out.read_text(errors="replace"))
+
+
 class StraceMissing(RuntimeError):
     """strace is not installed, or may not attach here."""
 
@@ -132,6 +157,7 @@ class Scene:
         self.versions: dict[tuple[str, int], Version] = {}
         self._saved: set[str] = set()
         self._warm = False
+        self._forked = 0
 
     # --- start and stop ----------------------------------------------------------------------------------------
 
@@ -390,19 +416,20 @@ class Scene:
 
     # --- verbs -------------------------------------------------------------------------------------------------
 
-    def run(self, *argv: str, kill: Kill = NO_KILL, log: Path | None = None, inject: Sequence[str] = ()) -> Ended:
+    def run(
+        self,
+        *argv: str,
+        kill: Kill = NO_KILL,
+        log: Path | None = None,
+        inject: Sequence[str] = (),
+        data: bool = False,
+    ) -> Ended:
         """Run ``promobot`` with these arguments; kill it where ``kill`` says.
 
-        ``log`` has strace write its main thread's system calls there; ``inject`` are more of strace's expressions.
+        ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
+        (more of strace's expressions), all without them, and with ``data`` all that change something, in full.
         """
-        options: list[str] = []
-        if kill.inject or inject:
-            expressions = [kill.inject.replace(" at ", ":signal=SIGKILL:when=")] if kill.inject else list(inject)
-            called = ",".join(sorted({expression.partition(":")[0] for expression in expressions}))
-            options = ["-y", "-s", "0", "-o", str(log) if log else "/dev/null", "-e", f"trace={called}"]
-            options += [part for expression in expressions for part in ("-e", f"inject={expression}")]
-        elif log is not None:
-            options = ["-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(TRACED)}"]
+        options = _strace_options(kill, log, inject, data=data)
         out = self.live / "tmp-out"
         sys.stdout.flush()
         sys.stderr.flush()
@@ -434,8 +461,10 @@ class Scene:
             return Ended(None, said)
         return Ended(os.WEXITSTATUS(status), said)
 
-    def fork(self, *argv: str, out: Path, stop_at: int, after: bool) -> int:
-        """Run ``promobot``, to be stopped at this request, and do not wait for it; return its process."""
+    def paused(self, *argv: str, stop: Kill) -> Paused | Ended:
+        """Run ``promobot`` until it is stopped there, instead of killed; or to its end where it never gets there."""
+        self._forked += 1
+        out = self.home / f"paused-{self._forked}"
         sys.stdout.flush()
         sys.stderr.flush()
         released, release = os.pipe()
@@ -444,10 +473,19 @@ class Scene:
             os.close(release)
             self._be_the_verb(argv, released, out)
         os.close(released)
-        self.tell("arm", pid=child, at=stop_at, after=after, stop=True)
+        tracer: subprocess.Popen[str] | None = None
+        if stop.inject:
+            expression = stop.inject.replace(" at ", ":signal=SIGSTOP:when=")
+            called = expression.partition(":")[0]
+            tracer = _attach(child, ["-o", "/dev/null", "-e", f"trace={called}", "-e", f"inject={expression}"])
+            self.tell("disarm")
+        else:
+            self.tell("arm", pid=child, at=stop.request, after=stop.after, stop=True)
         os.write(release, b"x")
         os.close(release)
-        return child
+        paused = Paused(child, out, tracer)
+        status = os.waitpid(child, os.WUNTRACED)[1]
+        return paused if os.WIFSTOPPED(status) else paused.ended(status)
 
     def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
         """Run as the verb, in the forked process; never returns."""
@@ -543,6 +581,7 @@ class Call:
     number: int
     arguments: str
     failed: bool
+    injected: bool = False
 
     @property
     def mutates(self) -> bool:
@@ -554,7 +593,7 @@ class Call:
     @property
     def _of_no_file(self) -> bool:
         found = re.match(r"\d+<([^>]*)>?", self.arguments)
-        return bool(found) and not found[1].startswith("/")
+        return bool(found) and not found[1].startswith(("/", "\\x2f"))
 
     @property
     def shape(self) -> str:
@@ -577,8 +616,21 @@ def calls(log: Path) -> list[Call]:
             continue
         name = match[1]
         counted[name] = counted.get(name, 0) + 1
-        found.append(Call(name, counted[name], match[2], failed=match[3].startswith("-")))
+        found.append(Call(name, counted[name], match[2], match[3].startswith("-"), match[4].endswith("(INJECTED)")))
     return found
+
+
+def _strace_options(kill: Kill, log: Path | None, inject: Sequence[str], *, data: bool) -> list[str]:
+    """Return strace's options; none where it is not needed."""
+    expressions = [kill.inject.replace(" at ", ":signal=SIGKILL:when=")] if kill.inject else list(inject)
+    if not expressions and log is None:
+        return []
+    traced = {expression.partition(":")[0] for expression in expressions} or {*TRACED}
+    if data:
+        traced |= {*MUTATING, *OPENING}
+    options = ["-y", *(("-xx", "-s", "10000000") if data else ("-s", "0")), "-o", str(log or os.devnull)]
+    options += ["-e", f"trace={','.join(sorted(traced))}"]
+    return options + [part for expression in expressions for part in ("-e", f"inject={expression}")]
 
 
 def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
@@ -598,15 +650,12 @@ def _attach(pid: int, options: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def _wait(child: int) -> int:
-    deadline = time.monotonic() + SECONDS
     pidfd = os.pidfd_open(child)
     try:
-        import select
-
         if not select.select([pidfd], [], [], SECONDS)[0]:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise RuntimeError(f"the verb hangs, after {time.monotonic() - deadline + SECONDS:.0f} s")
+            return HUNG << 8
     finally:
         os.close(pidfd)
     return os.waitpid(child, 0)[1]

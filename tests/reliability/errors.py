@@ -1,0 +1,96 @@
+"""An error of the file system at every call of a deployment, one at a time.
+
+A first run is logged by strace. Each of its calls on the share and the record store is a point with each error that
+such a call can give (:func:`errors_of`); strace makes the call fail without doing it. The verb must then end in words
+of ours, with exit code 1 (or 0 or 4 where the call did not matter), never with a traceback; the invariants of any
+moment must hold; and the next run, without the error, must converge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.reliability import invariants
+from tests.reliability.matrix import Matrix, Part, Point
+from tests.reliability.scenarios import SCENARIOS, Scenario
+from tests.reliability.scene import OPENING, Call, Ended, Scene, calls
+
+SCENARIO = "deploy, update"
+TRIES = 8
+ERRORS = ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EACCES", "EMFILE", "EINTR")
+_MAKING = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "symlink"})
+_WRITING = frozenset(
+    {"write", "writev", "pwrite64", "fsync", "fdatasync", "ftruncate", "copy_file_range", "sendfile"}
+)
+_LOOKING = frozenset({"stat", "lstat", "newfstatat", "statx", "readlink"})
+
+
+def errors_of(call: Call) -> tuple[str, ...]:
+    """Return the errors that a file system may give to this call; none for calls that are not of files."""
+    if call.name in OPENING:
+        return ERRORS if call.mutates else ("EIO", "ESTALE", "EACCES", "EMFILE", "EINTR")
+    if call.name in _MAKING:
+        return ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EACCES")
+    if call.name in _WRITING:
+        return ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EINTR")
+    if call.name == "close":
+        # NFS tells of a full disk when the file is closed.
+        return ("ENOSPC", "EDQUOT", "EIO")
+    if call.name in ("read", "pread64", "getdents64"):
+        return ("EIO", "ESTALE")
+    if call.name in _LOOKING or call.mutates:
+        return ("EIO", "ESTALE", "EACCES")
+    return ("EIO", "ESTALE") if call.name == "fstat" else ()
+
+
+def run(matrix: Matrix) -> Iterator[Point]:
+    """Try each error at each call."""
+    if not any(matrix.wants(error) for error in ERRORS):
+        return
+    scene = matrix.scene()
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == SCENARIO)
+    log = scene.home / "errors.log"
+    scenario.restore(scene)
+    ended = scene.deploy(log=log)
+    found = [call for call in calls(log) if call.is_on(scene.share, scene.records)]
+    if ended.code != 0 or not found:
+        yield Point(SCENARIO, "no error", [f"ended with {ended.code}: {ended.said}"])
+    for error in ERRORS if not matrix.sample else ERRORS[:3]:
+        for call in matrix.some([call for call in found if error in errors_of(call)]) if matrix.wants(error) else ():
+            name = f"{error} from {call.name} number {call.number}, {call.shape}"
+            yield Point(error, name, _one(scene, scenario, call, error))
+
+
+def _one(scene: Scene, scenario: Scenario, call: Call, error: str) -> list[str]:
+    ended, hit = _injected(scene, scenario, call, error)
+    if not hit:
+        return [f"the error missed: ended with {ended.code}"]
+    problems = []
+    if ended.code not in (0, 1, 4):
+        problems.append(f"ended with {ended.code}: {ended.said[-1500:]}")
+    elif not ended.said.strip():
+        problems.append(f"ended with {ended.code} and said nothing")
+    problems += invariants.always(scene, scene.look(), scenario.allowed)
+    return [*problems, *invariants.converges(scene, scenario.allowed)]
+
+
+def _injected(scene: Scene, scenario: Scenario, call: Call, error: str) -> tuple[Ended, bool]:
+    """Run with the error; say whether it met a call like that one, for numbers vary a little from run to run."""
+    log, number = scene.home / "injected.log", call.number
+    for number in _around(call.number):
+        scenario.restore(scene)
+        ended = scene.deploy(log=log, inject=[f"{call.name}:error={error}:when={number}"])
+        there = next((seen for seen in calls(log) if seen.injected), None)
+        if there is not None and (there.shape, there.mutates) == (call.shape, call.mutates):
+            return ended, True
+    return ended, False
+
+
+def _around(number: int) -> Iterator[int]:
+    """Yield the number, and then those around it, nearest first."""
+    yield number
+    for distance in range(1, TRIES // 2 + 1):
+        yield from (number + distance, max(1, number - distance))
+
+
+PART = Part("errors", "an error of the file system at every call on the share and the record store", run)
