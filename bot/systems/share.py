@@ -354,12 +354,16 @@ class ModelRepository:
             except UnicodeDecodeError as error:
                 raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
-    def write_config(self, triton_model: str, text: str) -> None:
-        """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
+    def write_config(self, triton_model: str, text: str, *, turn: Turn | None = None) -> None:
+        """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
+
+        Raises Superseded, with nothing changed, where ``turn`` is over when all is ready for the rename: whoever was
+        paused must not name other versions than the later one serves.
+        """
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self._model(triton_model) / CONFIG_FILE, text)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text, turn=turn)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
@@ -500,10 +504,12 @@ class ModelRepository:
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _replace(self, path: Path, text: str, *, turn: Turn | None = None) -> None:
         temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             _write(temporary, text.encode())
+            if turn is not None:
+                turn.check()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
