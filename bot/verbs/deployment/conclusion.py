@@ -10,7 +10,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.record import Criterion, DeploymentRecord, known_entries, outcome_of, undoes, verified_entries
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
+from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
@@ -30,6 +30,7 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
 
     ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
     """
+    run.turn.check()
     verified = verified_entries(run.history, model=change.model, section=change.section)
     back = change.before or next((entry for _, entry in verified), None)
     try:
@@ -54,7 +55,9 @@ def flush_outbox(run: Run) -> None:
     """Deliver what Slack did not take before; what it still does not take stays."""
     for name, text in run.systems.share.outbox().items():
         try:
-            connect.slack(run.settings).deliver(Message.from_json(text))
+            connect.slack(run.settings).deliver(Message.from_json(text), may_still=run.turn.check)
+        except Superseded:
+            raise
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
@@ -77,11 +80,16 @@ def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
     announced = _record(run, item, current, delivered=True)
     message = words.message(announced, revert_url=revert_url)
     try:
-        item.sees("slack_delivered", f"read back, ts {connect.slack(run.settings).deliver(message)}")
+        timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
+        item.sees("slack_delivered", f"read back, ts {timestamp}")
+    except Superseded:
+        raise
     except PromobotError as error:
+        run.turn.check()
         run.systems.share.put_in_outbox(item.id, message.to_json())
         item.sees("slack_delivered", f"in the outbox: {error}", holds=False)
     record = _record(run, item, current, delivered=False)
+    run.turn.check()
     run.ledger.add_deployment(record)
     run.say(words.concluded(record, revert_url=revert_url))
     return record
@@ -108,6 +116,7 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
+        way_back=undoes(run.history, item.change),
         reason=item.reason,
         quarantined=item.quarantined,
     )
@@ -119,6 +128,7 @@ def _reason(run: Run, change: Change) -> str:
 
 
 def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
+    run.turn.check()
     run.ledger.put_in_quarantine(
         model=change.model, version=entry.version, digest=entry.digest, reason=reason, by="promobot deploy"
     )
@@ -127,6 +137,7 @@ def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
 def _point_alias(run: Run, change: Change) -> None:
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
     version = change.after.version if change.after else None
+    run.turn.check()
     try:
         run.registry.set_alias(change.model, alias, version)
     except PromobotError as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bot.domain.desired import Change, Section
 from bot.domain.journal import Journal, Underway
-from bot.domain.plan import serves
+from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord, Step
 from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
@@ -27,7 +27,7 @@ class Unfinished:
     """The journal as it was found when the run began."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._in_force = run, run.routes()
         self.journal = read_journal(run.systems.share)
 
     def item(self, change: Change, admission: Admission) -> Item:
@@ -63,7 +63,7 @@ class Unfinished:
         """Return what was cut off and is not gone on with, for main asks for something else by now."""
         going_on = {item.id for item in items}
         return [
-            self._cut_off(underway, words.CUT_OFF, to_blame=False)
+            self._cut_off(underway, words.CUT_OFF, switched=self._was_switched(underway))
             for underway in self._unfinished()
             if underway.id not in going_on
         ]
@@ -73,12 +73,15 @@ class Unfinished:
         """What was cut off while it was being put back."""
         if self.journal is None or not self.journal.going_back:
             return []
-        return [self._cut_off(underway, self.journal.going_back, to_blame=True) for underway in self._unfinished()]
+        return [self._cut_off(u, self.journal.going_back, switched=True, to_blame=True) for u in self._unfinished()]
 
-    def _cut_off(self, underway: Underway, problem: str, *, to_blame: bool) -> Item:
+    def _was_switched(self, underway: Underway) -> bool:
+        return serves(target_of(self._in_force.route(underway.model), underway.section), underway.after)
+
+    def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
         change = Change(environment, underway.section, underway.model, underway.before, underway.after)
-        return Item(change, underway.id, underway.started_at, problem=problem, switched=to_blame, to_blame=to_blame)
+        return Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
@@ -122,11 +125,11 @@ def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back
     )
     journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
     run.turn.check()
-    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
         run.turn.check()
-        run.systems.share.close_journal()
+        run.systems.share.close_journal(run.turn.number)
