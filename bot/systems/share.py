@@ -67,8 +67,19 @@ class Turn:
     _folder: Path
 
     def check(self) -> None:
-        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main."""
-        latest = _latest_turn(self._folder)
+        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main.
+
+        Raises Unavailable where that cannot be seen: who does not know must not write either.
+        """
+        try:
+            latest = _latest_turn(self._folder)
+        except OSError as error:
+            raise Unavailable(
+                f"could not look for a later turn: {error.strerror or error} ({self._folder})",
+                system=f"model repository ({self._folder.parent})",
+                state="Nothing more was changed from here.",
+                next_step="Run the command again once the share answers: it goes on from there.",
+            ) from error
         if latest > self.number:
             raise Superseded(
                 f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
@@ -343,12 +354,16 @@ class ModelRepository:
             except UnicodeDecodeError as error:
                 raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
-    def write_config(self, triton_model: str, text: str) -> None:
-        """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
+    def write_config(self, triton_model: str, text: str, *, turn: Turn | None = None) -> None:
+        """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
+
+        Raises Superseded, with nothing changed, where ``turn`` is over when all is ready for the rename: whoever was
+        paused must not name other versions than the later one serves.
+        """
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self._model(triton_model) / CONFIG_FILE, text)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text, turn=turn)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
@@ -489,10 +504,12 @@ class ModelRepository:
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _replace(self, path: Path, text: str, *, turn: Turn | None = None) -> None:
         temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             _write(temporary, text.encode())
+            if turn is not None:
+                turn.check()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -611,6 +628,8 @@ def _take_turn(folder: Path) -> int:
             os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
             continue
+        # A crash must not make the number free again: a record is named by it.
+        _sync_folder(folder)
         # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
         for path in folder.iterdir():
             if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:

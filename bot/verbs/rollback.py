@@ -34,13 +34,11 @@ class RolledBack:
 
     @property
     def exit_code(self) -> int:
-        """As the model's own deployment where there was one, else 0: others that it overtook are not its failure."""
+        """As its own deployment where there was one, else 0: what it overtook, and cut off, is not its failure."""
         if self.deployed is None:
             return 0
-        return replace(self.deployed, records=self._own(self.deployed)).exit_code
-
-    def _own(self, deployed: Deployed) -> tuple[DeploymentRecord, ...]:
-        return tuple(record for record in deployed.records if record.model == self.model)
+        own = [r for r in self.deployed.records if r.model == self.model and r.after == self.after]
+        return replace(self.deployed, records=tuple(own)).exit_code
 
 
 def rollback(

@@ -504,7 +504,8 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
                         # What is broken now must not count again.
                         world.tidy()
                         case = kind(net)
-        world.tidy()
+            if case is not None:
+                world.tidy()  # what is left in quarantine would hold others
 
 
 def parser() -> argparse.ArgumentParser:

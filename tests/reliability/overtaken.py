@@ -34,8 +34,8 @@ class Seen:
     records: list[DeploymentRecord]
 
     @classmethod
-    def now(cls, scene: Scene) -> Seen:
-        look = scene.look()
+    def now(cls, scene: Scene, *, quiet: bool = True) -> Seen:
+        look = scene.look(quiet=quiet)
         return cls(scene.routes(), look.tables, look.ready, look.messages, scene.deployments())
 
     def changed(self, later: Seen) -> list[str]:
@@ -90,7 +90,7 @@ def one(scene: Scene, scenario: Scenario, other: tuple[str, ...], spot: Spot) ->
         return _of_exit(stopped, {0})
     had_its_turn = _turns(scene) > turns
     worked = scene.run(*other)
-    before = Seen.now(scene)
+    before = Seen.now(scene, quiet=False)
     problems = [f"the other one: {said}" for said in _of_exit(worked, {0})]
     late = stopped.wake()
     problems += [f"the late one: {said}" for said in _of_exit(late, {0, 1})]

@@ -277,6 +277,7 @@ class Scene:
                 "turn_seconds": 0.1,
             },
         }
+        (self.home / "staging").mkdir()
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -521,9 +522,12 @@ class Scene:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def look(self, *, ask: bool = True) -> Look:
-        """Return what the servers have in memory; ``ask`` has users ask once more first."""
-        found: Look = self.tell("look", ask=ask)
+    def look(self, *, ask: bool = True, quiet: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first.
+
+        ``quiet`` waits until no request is under way; not where a verb stands still in one.
+        """
+        found: Look = self.tell("look", ask=ask, quiet=quiet)
         return found
 
     @property
@@ -538,11 +542,12 @@ class Scene:
         return ModelRepository(Share(model_repository=str(self.repository), state=str(self.state)))
 
     def routes(self) -> RouteTable:
-        """Return what ``routes.json`` says; raise ValueError where it is torn."""
-        try:
-            return RouteTable.from_json((self.state / "routes.json").read_text())
-        except FileNotFoundError:
-            return RouteTable(ENVIRONMENT)
+        """Return the routes in force: the newest generation; raise ValueError where a file of them is torn."""
+        tables = [RouteTable(ENVIRONMENT)]
+        for path in (self.state / "routes.json", *(self.state / "routes").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                tables.append(RouteTable.from_json(path.read_text()))
+        return max(tables, key=lambda table: table.generation)
 
 
 # --- packages -----------------------------------------------------------------------------------------------------
@@ -607,6 +612,11 @@ class Call:
         paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
         names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
         return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
+
+    @property
+    def kind(self) -> tuple[str, str, bool]:
+        """What makes two calls of two runs the same."""
+        return self.name, self.shape, self.mutates
 
     def is_on(self, *folders: Path) -> bool:
         """Whether it names a path in one of the folders."""

@@ -472,6 +472,17 @@ def test_a_configuration_is_replaced_only_when_it_differs(share: ModelRepository
     assert sorted(path.name for path in (share.root / "churn").iterdir()) == ["7", "config.pbtxt"]
 
 
+def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: ModelRepository) -> None:
+    publish(share)
+    share.write_config("churn", "a: 1\n")
+    with share.turn() as late:
+        with share.turn(overtake=True):
+            share.write_config("churn", "a: 2\n")
+        with pytest.raises(Superseded):
+            share.write_config("churn", "a: 3\n", turn=late)
+    assert share.config("churn") == "a: 2\n" and staged(share) == []
+
+
 def test_a_reader_never_sees_half_a_configuration(share: ModelRepository) -> None:
     publish(share)
     texts = {letter * 200_000 for letter in "ab"}

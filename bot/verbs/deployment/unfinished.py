@@ -84,7 +84,9 @@ class Unfinished:
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
         change = Change(environment, underway.section, underway.model, underway.before, underway.after)
-        return Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        item = Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        item.cut_off = True
+        return item
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
