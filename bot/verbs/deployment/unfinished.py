@@ -76,7 +76,10 @@ class Unfinished:
         return [self._cut_off(u, self.journal.going_back, switched=True, to_blame=True) for u in self._unfinished()]
 
     def _was_switched(self, underway: Underway) -> bool:
-        return serves(target_of(self._in_force.route(underway.model), underway.section), underway.after)
+        there = target_of(self._in_force.route(underway.model), underway.section)
+        before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
+        # A repair is of the same version: the name under which it is served tells.
+        return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
