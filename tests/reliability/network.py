@@ -190,7 +190,7 @@ class Case:
             found.append(f"version {there} is in service, not {version}")
         if world.outbox():
             found.append(f"the outbox holds {world.outbox()}")
-        if (world.endpoints.state("dev") / "journal.json").exists():
+        if world.is_under_way():
             found.append("the journal is open")
         found += self.told()
         drift = world.promobot("drift", "--env", "dev")

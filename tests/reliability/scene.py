@@ -61,7 +61,9 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports as FreePorts
 from bot.sandbox.processes import Processes
+from bot.settings import Share
 from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
 from bot.verbs.ledger import Ledger
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
@@ -275,6 +277,7 @@ class Scene:
                 "turn_seconds": 0.1,
             },
         }
+        (self.home / "staging").mkdir()
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -519,9 +522,12 @@ class Scene:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def look(self, *, ask: bool = True) -> Look:
-        """Return what the servers have in memory; ``ask`` has users ask once more first."""
-        found: Look = self.tell("look", ask=ask)
+    def look(self, *, ask: bool = True, quiet: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first.
+
+        ``quiet`` waits until no request is under way; not where a verb stands still in one.
+        """
+        found: Look = self.tell("look", ask=ask, quiet=quiet)
         return found
 
     @property
@@ -531,12 +537,17 @@ class Scene:
     def deployments(self) -> list[DeploymentRecord]:
         return self.ledger.deployments()
 
+    @property
+    def model_repository(self) -> ModelRepository:
+        return ModelRepository(Share(model_repository=str(self.repository), state=str(self.state)))
+
     def routes(self) -> RouteTable:
-        """Return what ``routes.json`` says; raise ValueError where it is torn."""
-        try:
-            return RouteTable.from_json((self.state / "routes.json").read_text())
-        except FileNotFoundError:
-            return RouteTable(ENVIRONMENT)
+        """Return the routes in force: the newest generation; raise ValueError where a file of them is torn."""
+        tables = [RouteTable(ENVIRONMENT)]
+        for path in (self.state / "routes.json", *(self.state / "routes").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                tables.append(RouteTable.from_json(path.read_text()))
+        return max(tables, key=lambda table: table.generation)
 
 
 # --- packages -----------------------------------------------------------------------------------------------------
@@ -601,6 +612,11 @@ class Call:
         paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
         names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
         return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
+
+    @property
+    def kind(self) -> tuple[str, str, bool]:
+        """What makes two calls of two runs the same."""
+        return self.name, self.shape, self.mutates
 
     def is_on(self, *folders: Path) -> bool:
         """Whether it names a path in one of the folders."""

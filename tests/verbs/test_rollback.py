@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime
+from unittest import mock
 
+from bot.errors import Unavailable
+from bot.verbs.ledger import Ledger
 from tests.verbs.world import Registered, World
 
 
@@ -74,6 +77,17 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     done = world.words("deploy", "--env", "dev")
     assert (done.code, "nothing to do" in done.out) == (0, True)
     assert len(world.records(model)) == records
+
+
+def test_now_that_was_cut_off_after_the_alias_leaves_none_at_what_main_does_not_serve(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    with mock.patch.object(Ledger, "put_in_quarantine", side_effect=Unavailable("away", system="record store")):
+        said = world.words("rollback", model, "--env", "dev", "--now")
+    assert (said.code, world.version(model), world.alias(model, "dev")) == (1, 1, 1)
+    assert world.deploy().code == 1, "it tells what was cut off"
+    assert world.version(model) == 2, "main says so, and nothing was quarantined"
+    assert world.alias(model, "dev") == 2
+    assert world.deploy().code == 0
 
 
 def test_now_moves_nothing_but_its_own_model(world: World) -> None:

@@ -9,7 +9,7 @@ from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.record import Criterion, DeploymentRecord, known_entries, outcome_of, undoes, verified_entries
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
@@ -68,8 +68,11 @@ def flush_outbox(run: Run) -> None:
 
 def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
     change, revert_url = item.change, ""
-    if serves(target_of(current.route(change.model), change.section), change.after):
-        _point_alias(run, change)
+    serving = target_of(current.route(change.model), change.section)
+    if item.cut_off or serves(serving, change.after):
+        # Also to what was there before: the run that was cut off may have come as far as here.
+        _point_alias(run, change, serving)
+    if serves(serving, change.after):
         if change.before is not None and undoes(run.history, change):
             _quarantine(run, change, change.before, words.was_rolled_back(change))
     elif (item.to_blame or item.lost) and change.after is not None and not run.goes_back(change):
@@ -134,9 +137,9 @@ def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
     )
 
 
-def _point_alias(run: Run, change: Change) -> None:
+def _point_alias(run: Run, change: Change, serving: Target | None) -> None:
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
-    version = change.after.version if change.after else None
+    version = serving.version if serving else None
     run.turn.check()
     try:
         run.registry.set_alias(change.model, alias, version)

@@ -275,6 +275,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
         run.systems.share.prepare_routes(after.following(before.models))
+        run.turn.check()
         run.systems.share.write_routes(after)
     except Superseded:
         raise
@@ -364,7 +365,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     run.turn.check()
     started = monotonic()
     table = run.routes()
-    if table.models != before.models:
+    if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
         run.say(words.putting_back(run.settings.environment, table.generation))

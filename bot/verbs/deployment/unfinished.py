@@ -81,7 +81,9 @@ class Unfinished:
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
         change = Change(environment, underway.section, underway.model, underway.before, underway.after)
-        return Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        item = Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        item.cut_off = True
+        return item
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
@@ -125,11 +127,11 @@ def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back
     )
     journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
     run.turn.check()
-    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
         run.turn.check()
-        run.systems.share.close_journal()
+        run.systems.share.close_journal(run.turn.number)
