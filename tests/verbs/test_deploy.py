@@ -11,7 +11,6 @@ from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
-from bot.systems.triton import render_config
 from tests.reliability.proxy import Fault, HttpLink
 from tests.verbs.world import Registered, World, wait_until
 
@@ -226,21 +225,6 @@ def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
     assert said.out == f"repaired: loaded {model} 1 on triton-dev-1 again, which did not have it\n"
     assert world.loaded() == [f"{model} 1"] and world.version(model) == 1
     assert len(world.records(model)) == 1
-
-
-def test_a_configuration_that_names_other_versions_than_are_in_service_is_put_right(world: World) -> None:
-    """As whoever was paused in the middle of writing it, and woke up much later, would leave it."""
-    model = world.model()
-    world.served(world.register(model))
-    world.served(world.register(model, "better"))
-    config = world.endpoints.model_repository("dev") / model / "config.pbtxt"
-    config.write_text(render_config(config.read_text(), versions=[1]))
-    world.kill("triton-dev-1")
-    world.restart("triton-dev-1")
-    said = world.words("deploy", "--env", "dev")
-    assert said.code == 0, said
-    assert f"repaired: loaded {model} 2 on triton-dev-1 again" in said.out
-    assert world.version(model) == 2
 
 
 def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
