@@ -150,7 +150,8 @@ def _pending(settings: Environment) -> tuple[dict[str, list[str]], list[str]]:
         for pull in connect.github(settings).open_pull_requests(prefix="promobot"):
             for prefix in prefixes:
                 if pull.branch.startswith(prefix):
-                    pending.setdefault(pull.branch.removeprefix(prefix), []).append(f"#{pull.number} {pull.title}")
+                    model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
+                    pending.setdefault(model, []).append(f"#{pull.number} {pull.title}")
     except PromobotError as error:
         return pending, [str(error)]
     return pending, []
