@@ -14,6 +14,7 @@ from bot.sandbox.forge import events, protection
 from bot.sandbox.forge.answers import Answers
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
+from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import GITHUB, People, Person
 from bot.sandbox.forge.store import Comment, Label, Protection, Pull, Review, Store, now
 
@@ -44,6 +45,7 @@ class Forge:
         self.people = people
         self.actions = actions
         self.answers = Answers(self)
+        self.limits = Limits()
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()

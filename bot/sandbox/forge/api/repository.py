@@ -71,6 +71,12 @@ def get_meta(_: Anyone) -> Json:
     return {"verifiable_password_authentication": False, "installed_version": "3.16.0"}
 
 
+@router.get("/rate_limit")
+def get_rate_limit(server: Server, person: Anyone) -> Json:
+    core = server.limits.state(person)
+    return {"resources": {"core": core, "search": core, "graphql": core}, "rate": core}
+
+
 @router.get(REPO)
 def get_repository(repository: Repository, person: Anyone) -> Json:
     return repository.answers.whole_repository(person)
