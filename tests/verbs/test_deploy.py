@@ -474,6 +474,26 @@ def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> No
     assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
 
 
+def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    second, third = world.register(model, "better"), world.register(model, "best")
+    for held in (second, third):
+        world.ledger().put_in_quarantine(
+            model=model, version=held.version, digest=held.digest, reason="it lied", by="a test"
+        )
+    world.merged(second)
+    world.merged(third, section="shadow")
+    for _ in range(2):  # again, for the second run must not put one's edit in the other's place
+        assert world.deploy().code == 1
+        reverts = {pull["head"]["ref"].rpartition("/")[2]: pull["title"] for pull in world.reverts(model)}
+        assert set(reverts) == {model, f"{model}-shadow"}
+    assert reverts[model] == f"Revert {model} 2 in dev: back to 1"
+    for pull in world.reverts(model):
+        world.merge(pull["number"])
+    assert world.deploy().code == 0
+
+
 # --- failures after the switch ------------------------------------------------------------------------------------
 
 
