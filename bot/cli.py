@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     _die_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -182,10 +182,13 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.check import check, sum_up
+    from bot.verbs.check import check, check_queued, sum_up
     from bot.words import terminal
 
     root, number, head = _root(arguments), arguments.pull_request, arguments.head
+    if arguments.check == "queued":
+        queued = check_queued(root, base=arguments.base, head=head, say=_say)
+        return Answer(queued, terminal.queued(queued), queued.exit_code)
     if arguments.check == "verdict":
         done = sum_up(root, pull_request=number, head=head, needs=arguments.needs, say=_say)
     else:
@@ -364,6 +367,14 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _sha(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[0-9a-f]{40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no commit: 40 hexadecimal digits")
+    return text
+
+
 def _needs(text: str) -> dict[str, str]:
     import json
 
@@ -381,6 +392,22 @@ def _time(text: str) -> Any:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time, as in 2026-11-22T14:00:00+01:00") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; end with exit code 2 where it is a mistake."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    # Of `--reason=--` argparse leaves no value at all, where a text is meant.
+    for name, value in vars(arguments).items():
+        if value == []:
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+    if "check" in arguments:
+        needed = ("base", "head") if arguments.check == "queued" else ("pull_request",)
+        if missing := [name for name in needed if getattr(arguments, name) is None]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+            parser.error(f"the following arguments are required: {flags}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -416,10 +443,11 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
     added.add_argument("--version", type=_version, help="refuse if another version is in service there")
 
-    added = verb("check", _check, "run one check of a pull request, or sum them up")
-    added.add_argument("check", choices=["ready", "triton", "smoke", "verdict"])
-    added.add_argument("--pull-request", type=_version, required=True, metavar="N")
-    added.add_argument("--head", metavar="SHA", help="refuse if the pull request is at another commit")
+    added = verb("check", _check, "run one check of a pull request, sum them up, or look at a merge group")
+    added.add_argument("check", choices=["ready", "triton", "smoke", "verdict", "queued"])
+    added.add_argument("--pull-request", type=_version, metavar="N")
+    added.add_argument("--head", type=_sha, metavar="SHA", help="refuse if the pull request is at another commit")
+    added.add_argument("--base", type=_sha, metavar="SHA", help="queued: what the merge group is built on")
     run = f"{os.environ.get('GITHUB_RUN_ID', str(os.getpid()))}.{os.environ.get('GITHUB_RUN_ATTEMPT', '1')}"
     added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
     added.add_argument("--needs", type=_needs, default={}, metavar="JSON", help="verdict: GitHub's `needs` context")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bot.domain.desired import Change
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Latency
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.smoke import Tensor
@@ -84,6 +84,32 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
         taken = "; ".join(escape(describe(change)) for change in changes)
         return f"**Nothing to check:** this pull request only takes models out of service ({taken})."
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
+
+
+def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
+    """Nothing speaks for a change of a merge group."""
+    revoked = evidence.revoked if evidence else None
+    why = {
+        "quarantine": "its digest is in quarantine there",
+        "missing": "no checks of this digest are on record",
+        "red": "its newest checks did not pass",
+        "expired": "its checks are too old",
+        "revoked": f"its checks were revoked by {revoked.by}: {revoked.reason}"
+        if revoked
+        else "its checks were revoked",
+    }[state]
+    return f"{describe(change)}: {why}; run the checks of its pull request again, then queue it again"
+
+
+def queued(changes: Sequence[Change], problems: Sequence[str]) -> str:
+    """Return what a merge group's job says."""
+    if problems:
+        return "❌ **Not merged: the evidence does not hold.**\n\n" + "\n".join(
+            f"- {escape(p)}" for p in problems[:50]
+        )
+    if not changes:
+        return nothing_to_check(changes)
+    return "✅ **The checks of each pull request hold for " + ", ".join(escape(describe(c)) for c in changes) + ".**"
 
 
 def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[CheckResult]) -> str:

@@ -12,7 +12,7 @@ from bot.words.deployment import CRITERION_NAMES, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
 if TYPE_CHECKING:
-    from bot.verbs.check import Checked
+    from bot.verbs.check import Checked, Queued
     from bot.verbs.deploy import Deployed
     from bot.verbs.doctor import Diagnosis
     from bot.verbs.evidence import Found
@@ -167,6 +167,14 @@ def checked(done: Checked) -> str:
     if done.comment_url:
         lines.append(done.comment_url)
     return "\n".join(lines)
+
+
+def queued(done: Queued) -> str:
+    """Return whether a merge group may go on."""
+    if not done.changes:
+        return "Nothing to check: the merge group proposes no version."
+    what = ", ".join(describe(change) for change in done.changes)
+    return "\n".join([f"✗ {problem}" for problem in done.problems] or [f"✓ the evidence holds for {what}"])
 
 
 def rechecked(done: Rechecked) -> str:

@@ -26,7 +26,7 @@ def staging_is_left_as_it_was(world: World) -> Iterator[None]:
     yield
     assert world.loaded("staging") == []
     assert world.published("staging") == []
-    assert list((world.endpoints.state("staging") / "staging").iterdir()) == []
+    assert list((world.endpoints.state("staging") / "staging").glob("*")) == []
 
 
 def _findings(world: World, model: str, check: str) -> dict[str, str]:
@@ -302,11 +302,38 @@ def test_taking_a_model_out_of_service_needs_no_check(world: World) -> None:
 @pytest.mark.parametrize("result", ["skipped", "cancelled", "failure"])
 def test_a_job_that_did_not_succeed_makes_the_verdict_red(world: World, result: str) -> None:
     number = world.propose_by_hand({"README.md": f"{result}\n"})
-    needs = {"ready": {"result": "success"}, "triton": {"result": result}, "smoke": {"result": "success"}}
-    said = world.bot("check", "verdict", "--pull-request", number, "--needs", json.dumps(needs))
+    for job in CHECKS:
+        needs = {name: {"result": result if name == job else "success"} for name in CHECKS}
+        said = world.bot("check", "verdict", "--pull-request", number, "--needs", json.dumps(needs))
+        assert said.code == 1
+        assert said.document["problems"] == [f"the job {job} ended as “{result}”"]
+        assert f"❌ **Do not merge: the job {job} ended as “{result}”.**" in world.sticky(number)
+
+
+def test_a_merge_group_goes_on_only_where_evidence_covers_all_that_it_would_merge(world: World) -> None:
+    model, other = world.model(), world.model()
+    checked, unchecked = world.register(model), world.register(other)
+    number = world.proposed(checked)["number"]
+    assert world.check(number)[-1].code == 0
+    base = world.git("rev-parse", "origin/main")
+    head = world.commit(world.edited(model, checked.entry), branch="gh-readonly-queue/main/pr-1")
+    said = world.words("check", "queued", "--base", base, "--head", head)
+    assert (said.code, said.out) == (0, f"✓ the evidence holds for {model} 1 in dev\n")
+
+    head = world.commit(world.edited(other, unchecked.entry), branch="gh-readonly-queue/main/pr-2")
+    said = world.bot("check", "queued", "--base", base, "--head", head)
     assert said.code == 1
-    assert said.document["problems"] == [f"the job triton ended as “{result}”"]
-    assert f"❌ **Do not merge: the job triton ended as “{result}”.**" in world.sticky(number)
+    assert said.document["problems"] == [
+        f"{other} 1 in dev: no checks of this digest are on record; run the checks of its pull request again, "
+        "then queue it again"
+    ]
+
+    world.bot("evidence", "revoke", model, 1, "--env", "dev", "--reason", "staging was wrong")
+    head = world.commit(world.edited(model, checked.entry), branch="gh-readonly-queue/main/pr-3")
+    said = world.bot("check", "queued", "--base", base, "--head", head)
+    assert said.code == 1
+    assert "staging was wrong" in said.document["problems"][0]
+    assert world.words("check", "queued", "--head", head).code == 2, "it needs both commits"
 
 
 def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
