@@ -113,7 +113,9 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
             )
             concerned[change.environment].add_evidence(evidence)
     checked = Checked("verdict", subject, tuple(results), tuple(problems))
-    body = words.comment(subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths)
+    body = words.comment(
+        subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths, logs=_logs()
+    )
     _write_summary(body)
     github = connect.github(next(iter(environments.values())))
     return replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
@@ -239,6 +241,12 @@ def _ledger(settings: Environment) -> Ledger:
 
 def _folder(pull_request: int, head: str) -> str:
     return f"pr-{pull_request}/{head}"
+
+
+def _logs() -> str:
+    """Return the address of this run of GitHub Actions, or an empty string elsewhere."""
+    server, repository, run = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""
 
 
 def _write_summary(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,9 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert first_line == f"✅ **Every check passed for {escaped} 1 → 2 in dev.** Next: review and merge."
     assert [row[:2] for row in rows_of(comment, "### ")][1:] == [["✅", "READY"], ["✅", "Triton"], ["✅", "Smoke"]]
     assert "requests on staging" in comment and "| 250 | 50 |" in comment
+    assert "**Parity with the training framework:** 9 of 9 smoke cases." in comment
+    assert "**Against version 1 in service**, on the same Triton: " in comment and " of 9 answers flip; " in comment
+    assert [row[0] for row in rows_of(comment, "|  | p50 ms")][1:] == ["proposed", "in service"]
     assert f"<sub>Commit `{head[:12]}`." in comment
 
     evidence = world.ledger().evidence(model, new.digest, "models")
@@ -85,6 +89,11 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert [answer.case for answer in smoke.answers] == [answer.case for answer in world.answers(new)]
     assert [[t.name for t in answer.outputs] for answer in smoke.answers] == [["label", "probabilities"]] * 9
+    behaviour = smoke.behaviour
+    assert behaviour is not None and not behaviour.problem
+    assert (behaviour.champion.version, behaviour.cases) == (1, 9)
+    assert behaviour.moved and behaviour.moved[0].before != behaviour.moved[0].after
+    assert behaviour.latency is not None and behaviour.latency.requests == 50
     assert smoke.latency is not None and smoke.latency.requests == 50 and 0 < smoke.latency.p50 <= smoke.latency.p99
 
     again = world.check(number)
@@ -94,6 +103,18 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     world.merge(number)
     assert world.deploy().code == 0
     assert world.version(model) == 2, "this evidence is what deploy asks for"
+
+
+def test_a_champion_that_the_registry_lost_is_said_and_no_reason_against_the_new_one(world: World) -> None:
+    model = world.model()
+    old = world.register(model)
+    world.served(old)
+    number = world.proposed(world.register(model, "better"))["number"]
+    shutil.rmtree(old.artifacts)
+    smoke, _ = world.check(number, "smoke")
+    assert smoke.code == 0
+    comment = world.sticky(number)
+    assert "⚠️ **Against version 1 in service**, on the same Triton: not compared." in comment
 
 
 def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
