@@ -157,6 +157,24 @@ def _validate(arguments: argparse.Namespace) -> Answer:
     return Answer(found, terminal.validated(found), found.exit_code)
 
 
+def _once(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace], Answer], *named: str) -> Answer:
+    """Run the verb; with --request only if it was not done under this id already."""
+    if not arguments.request:
+        return verb(arguments)
+    from bot.verbs.requests import begin, finish
+    from bot.words import terminal
+
+    settings = _settings(arguments)
+    asked = {name: str(getattr(arguments, name) or "") for name in ("model", *named)}
+    done = begin(settings, arguments.request, {"verb": verb.__name__.strip("_"), **asked})
+    if done is not None:
+        return Answer(done, terminal.done_before(arguments.request, done), done.exit_code)
+    answer = verb(arguments)
+    if answer.exit_code in (DONE, UNCONFIRMED):
+        finish(settings, arguments.request, answer.text, answer.exit_code)
+    return answer
+
+
 def _propose(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.propose import propose
     from bot.words import terminal
@@ -212,6 +230,14 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
     return Answer(done, terminal.deployed(done), done.exit_code)
 
 
+def _reconcile(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.reconcile import exit_code, reconcile
+    from bot.words import terminal
+
+    done = reconcile(_all_settings(arguments), say=_say)
+    return Answer({"environments": done}, "\n\n".join(map(terminal.deployed, done)), exit_code(done))
+
+
 def _cleanup(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.cleanup import cleanup
     from bot.words.cleanup import cleaned_up
@@ -232,6 +258,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         reason=arguments.reason,
         by=arguments.by,
         say=_say,
+        request=arguments.request,
     )
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
@@ -245,10 +272,10 @@ def _status(arguments: argparse.Namespace) -> Answer:
 
 
 def _drift(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.status import status
+    from bot.verbs.drift import drift
     from bot.words import terminal
 
-    found = [status(settings, registry=True) for settings in _all_settings(arguments)]
+    found = [drift(settings) for settings in _all_settings(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
     return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)), code)
 
@@ -367,6 +394,15 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _request(text: str) -> str:
+    from bot.domain.names import check_request_id
+
+    try:
+        return check_request_id(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _sha(text: str) -> str:
     import re
 
@@ -430,18 +466,26 @@ def _parser() -> argparse.ArgumentParser:
         note = "" if required else " (default: all)"
         added.add_argument("--env", required=required, metavar="ENV", help=f"the environment{note}")
 
+    def request(added: argparse.ArgumentParser, *named: str) -> None:
+        note = "an id of your own: asked again with the same one, it is done once"
+        added.add_argument("--request", type=_request, default="", metavar="ID", help=note)
+        run = added.get_default("run")
+        added.set_defaults(run=lambda arguments: _once(arguments, run, *named))
+
     by = os.environ.get("GITHUB_ACTOR") or os.environ.get("USER", "")
 
     added = verb("propose", _propose, "propose a registered version to an environment, by a pull request")
     added.add_argument("model", type=_model)
     added.add_argument("version", type=_version)
     environment(added)
+    request(added, "version")
 
     added = verb("promote", _promote, "carry the digest that one environment has verified to the next")
     added.add_argument("model", type=_model)
     added.add_argument("--from", dest="source", metavar="ENV", help="where it is verified (default: promotes_from)")
     added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
     added.add_argument("--version", type=_version, help="refuse if another version is in service there")
+    request(added, "source", "version")
 
     added = verb("check", _check, "run one check of a pull request, sum them up, or look at a merge group")
     added.add_argument("check", choices=["ready", "triton", "smoke", "verdict", "queued"])
@@ -464,13 +508,17 @@ def _parser() -> argparse.ArgumentParser:
     environment(added)
     added.add_argument("--to", type=_version, metavar="VERSION", help="a verified version (default: the last one)")
     added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
+    request(added, "to", "now")
     added.add_argument("--reason", default="", help="why; the pull request says it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 
     added = verb("status", _status, "show what is desired and what is live everywhere, and what to type next")
     environment(added, required=False)
 
-    added = verb("drift", _drift, "like status, with MLflow's aliases; exit code 1 if anything differs")
+    added = verb("drift", _drift, "like status, with every byte, answer and alias; exit code 1 if anything differs")
+    environment(added, required=False)
+
+    added = verb("reconcile", _reconcile, "put right what drift finds, by deploy's own path")
     environment(added, required=False)
 
     added = verb("history", _history, "show what was deployed, or what was in service at a time")

@@ -41,8 +41,8 @@ class Facts:
     champion_problem: str
     gate: GateResult
     reason: str
-    tritons: int
-    gateways: int
+    tritons: int | None
+    gateways: int | None
     promoted_from: str = ""
 
 
@@ -166,11 +166,13 @@ def _behaviour(facts: Facts) -> str:
     )
 
 
+def _count(number: int | None, what: str) -> str:
+    return f"every {what}" if number is None else f"{number} {what}{'s' * (number != 1)}"
+
+
 def _way_back(facts: Facts) -> str:
     change = facts.change
-    reach = (
-        f"{facts.tritons} Triton{'s' * (facts.tritons != 1)}, {facts.gateways} gateway{'s' * (facts.gateways != 1)}"
-    )
+    reach = f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
     back = (
         f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bot.verbs.doctor import Diagnosis
     from bot.verbs.evidence import Found
     from bot.verbs.history import History
+    from bot.verbs.ledger import RequestDone
     from bot.verbs.propose import Proposal
     from bot.verbs.quarantine import Quarantine
     from bot.verbs.recheck import Rechecked
@@ -156,6 +157,11 @@ def rolled_back(done: RolledBack) -> str:
     else:
         lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")
     return "\n".join(lines)
+
+
+def done_before(request: str, done: RequestDone) -> str:
+    """Return what a request said that was done before, and that nothing was done now."""
+    return f"{done.said}\nThe request {request} was done at {done.at:%Y-%m-%d %H:%M} UTC; nothing was done now."
 
 
 def checked(done: Checked) -> str:

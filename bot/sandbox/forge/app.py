@@ -59,8 +59,7 @@ def application(forge: Forge) -> FastAPI:
     app.state.forge = forge
     app.add_middleware(JsonWhateverItSays)
     api = APIRouter(prefix=API)
-    # Order matters where a reference may hold slashes: `/commits/{ref}/status` before `/commits/{ref}`.
-    for router in (checks.router, pulls.router, issues.router, actions.router, repository.router):
+    for router in routers():
         api.include_router(router)
     app.include_router(api)
     app.include_router(smart_http.router)
@@ -69,6 +68,11 @@ def application(forge: Forge) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_body)
     app.add_exception_handler(HTTPException, _refuse_path)
     return app
+
+
+def routers() -> tuple[APIRouter, ...]:
+    """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
+    return (checks.router, pulls.router, issues.router, actions.router, repository.router)
 
 
 class JsonWhateverItSays:

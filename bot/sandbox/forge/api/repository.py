@@ -29,12 +29,12 @@ class MovedRef(Body):
 
 @router.get("/user")
 def get_user(server: Server, person: Anyone) -> Json:
-    return server.answers.user(person.login) | {"name": person.login, "email": person.identity.email}
+    return server.answers.whole_user(person.login)
 
 
 @router.get("/users/{login}")
 def get_named_user(server: Server, _: Anyone, login: str) -> Json:
-    return server.answers.user(login)
+    return server.answers.whole_user(login)
 
 
 @router.get("/meta")
@@ -44,8 +44,7 @@ def get_meta(_: Anyone) -> Json:
 
 @router.get(REPO)
 def get_repository(repository: Repository, person: Anyone) -> Json:
-    answer = repository.answers.repository()
-    return answer | {"permissions": answer["permissions"] | dict.fromkeys(("push", "triage"), person.may_write)}
+    return repository.answers.whole_repository(person)
 
 
 @router.get(REPO + "/collaborators/{login}/permission")
