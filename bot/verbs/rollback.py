@@ -43,11 +43,20 @@ class RolledBack:
 
 
 def rollback(
-    settings: Environment, *, model: str, to_version: int | None, now: bool, reason: str, by: str, say: Say
+    settings: Environment,
+    *,
+    model: str,
+    to_version: int | None,
+    now: bool,
+    reason: str,
+    by: str,
+    say: Say,
+    request: str = "",
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist.
+    Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
+    it go on to the version that it chose then, not to the one before that.
     """
     ledger = Ledger(RecordStore(settings.records), settings.environment)
     history = ledger.deployments()
@@ -55,7 +64,10 @@ def rollback(
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         current = desired.models.get(model)
-        target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+        target = ledger.way_back_of(request) if request else None
+        if target is None:
+            target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+            target = ledger.decide_way_back(request, target) if request else target
         _see_that_its_bytes_exist(settings, systems, model, target)
         deployed = None
         if now:
