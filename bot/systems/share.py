@@ -6,7 +6,7 @@
     <state>/staging/                             what is being copied; dropped when anything fails
     <state>/routes/<generation>.json             the commit point of a deployment: created once, never replaced
     <state>/routes.json                          the newest of them, for whoever does not know its number
-    <state>/journal.json                         the deployment under way; whoever finds one finishes it
+    <state>/journal/<turn>.json                  the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
     <state>/trash/                               what was removed and is being deleted
@@ -203,26 +203,43 @@ class ModelRepository:
     # --- journal -----------------------------------------------------------------------------------------------
 
     def journal(self) -> str | None:
-        """Return the journal of a deployment under way, or None."""
-        with self._errors("read journal.json"):
-            try:
-                return (self.state / "journal.json").read_text()
-            except FileNotFoundError:
-                return None
+        """Return the journal of a deployment under way, or None.
 
-    def write_journal(self, text: str) -> None:
-        """Open or replace the journal, synced."""
-        with self._errors("write journal.json"):
+        Each turn has a journal of its own, and the one of the latest turn counts: what a deployer writes that was
+        overtaken and wakes up late says nothing any more.
+        """
+        with self._errors("read the journal"):
+            latest = max(self._journals(), default=None)
+            return latest[2].read_text() if latest and not latest[1] else None
+
+    def write_journal(self, turn: int, text: str) -> None:
+        """Open or replace the journal of this turn, synced."""
+        with self._errors("write the journal"):
             self._make_folders()
-            self._replace(self.state / "journal.json", text)
+            path = self.state / "journal" / f"{turn:08d}.json"
+            self._replace(path, text)
+            # Where this turn has closed one already, as it does after it finished what another one had begun.
+            path.with_suffix(".closed").unlink(missing_ok=True)
 
-    def close_journal(self) -> None:
-        """Remove the journal: the deployment is over, and its record is written."""
-        with self._errors("close journal.json"):
-            (self.state / "journal.json").unlink(missing_ok=True)
-            _sync_folder(self.state)
+    def close_journal(self, turn: int) -> None:
+        """Close what is open: the deployment is over, and its record is written. Needs no space on the disk."""
+        with self._errors("close the journal"):
+            found = sorted(self._journals())
+            _, closed, path = found[-1]
+            if not closed:
+                path.rename(path.with_name(f"{turn:08d}.closed"))
+            for _, _, older in found[:-1]:
+                older.unlink(missing_ok=True)
+            _sync_folder(self.state / "journal")
             for prepared in (self.state / "staging").glob("routes-*.json"):
                 prepared.unlink(missing_ok=True)
+
+    def _journals(self) -> Iterator[tuple[int, bool, Path]]:
+        """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
+        folder = self.state / "journal"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stem.isdecimal():
+                yield int(path.stem), path.suffix == ".closed", path
 
     # --- packages ----------------------------------------------------------------------------------------------
 
@@ -337,12 +354,16 @@ class ModelRepository:
             except UnicodeDecodeError as error:
                 raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
-    def write_config(self, triton_model: str, text: str) -> None:
-        """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
+    def write_config(self, triton_model: str, text: str, *, turn: Turn | None = None) -> None:
+        """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
+
+        Raises Superseded, with nothing changed, where ``turn`` is over when all is ready for the rename: whoever was
+        paused must not name other versions than the later one serves.
+        """
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self._model(triton_model) / CONFIG_FILE, text)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text, turn=turn)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
@@ -487,10 +508,12 @@ class ModelRepository:
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _replace(self, path: Path, text: str, *, turn: Turn | None = None) -> None:
         temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             _write(temporary, text.encode())
+            if turn is not None:
+                turn.check()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -508,7 +531,7 @@ class ModelRepository:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _make_folders(self) -> None:
-        for name in ("staging", "packages", "routes", "turns", "outbox", "trash"):
+        for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):
             _make_folder(self.state / name)
 
     @contextmanager

@@ -179,7 +179,7 @@ class _Cleanup:
             stay -= self._damaged(name, stay, stock, decided)
             if self.turn is not None:
                 self.turn.check()
-                self.systems.share.write_config(name, render_config(config, versions=stay))
+                self.systems.share.write_config(name, render_config(config, versions=stay), turn=self.turn)
         for triton, answer in at_once(self.systems.tritons, partial(self._narrow, name, stay, stock, surplus)):
             if isinstance(answer, Superseded):
                 raise answer

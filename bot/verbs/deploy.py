@@ -121,7 +121,9 @@ def converge(
     if moving:
         if not switch(run, moving, before):
             put_back(run, moving, before)
-    elif astray:
+    elif unfinished.journal is not None:
+        # Also where what is routed is right already: whoever wrote that journal may stand still just before its
+        # commit, and a generation that is taken is what refuses it.
         put_back(run, [], before)
     records += conclude(run, [*items, *abandoned])
     close_journal(run)

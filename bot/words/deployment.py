@@ -18,7 +18,8 @@ from bot.domain.routes import Target
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
 UNREADABLE_JOURNAL_STATE = "Nothing was changed; gateways serve what they have."
 UNREADABLE_JOURNAL_STEP = (
-    "`promobot status` shows what is served. If that is right, move journal.json away and deploy again."
+    "`promobot status` shows what is served. "
+    "If that is right, move the latest file in journal/ away and deploy again."
 )
 _SLACK_CHARACTERS = 2500
 """A section takes 3,000."""
@@ -245,8 +246,8 @@ def putting_back(environment: str, generation: int) -> str:
 
 
 def unreadable_journal(why: str) -> str:
-    """Somebody wrote into journal.json."""
-    return f"journal.json is not readable: {why}"
+    """Somebody wrote into the journal."""
+    return f"the journal is not readable: {why}"
 
 
 def verified_before(record: DeploymentRecord) -> str:
@@ -307,6 +308,11 @@ def still_undelivered(name: str, error: Exception) -> str:
 def delivered_late(name: str) -> str:
     """Slack has taken a message of an earlier run."""
     return f"the message of {name} is delivered now"
+
+
+def person_went_back(target: Entry, reason: str) -> str:
+    """Why what main asks for is in quarantine."""
+    return f"rolled back to {target.version}" + (f": {reason}" if reason else "")
 
 
 def was_rolled_back(change: Change) -> str:

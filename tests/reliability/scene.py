@@ -61,7 +61,9 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports as FreePorts
 from bot.sandbox.processes import Processes
+from bot.settings import Share
 from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
 from bot.verbs.ledger import Ledger
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
@@ -522,9 +524,12 @@ class Scene:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def look(self, *, ask: bool = True) -> Look:
-        """Return what the servers have in memory; ``ask`` has users ask once more first."""
-        found: Look = self.tell("look", ask=ask)
+    def look(self, *, ask: bool = True, quiet: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first.
+
+        ``quiet`` waits until no request is under way; not where a verb stands still in one.
+        """
+        found: Look = self.tell("look", ask=ask, quiet=quiet)
         return found
 
     @property
@@ -533,6 +538,10 @@ class Scene:
 
     def deployments(self) -> list[DeploymentRecord]:
         return self.ledger.deployments()
+
+    @property
+    def model_repository(self) -> ModelRepository:
+        return ModelRepository(Share(model_repository=str(self.repository), state=str(self.state)))
 
     def routes(self) -> RouteTable:
         """Return the routes in force: the newest generation; raise ValueError where a file of them is torn."""

@@ -179,7 +179,7 @@ class Sequence(RuleBasedStateMachine):
 
     @invariant()
     def at_any_moment(self) -> None:
-        problems = invariants.always(self.scene, self.scene.look(), self._allowed())
+        problems = invariants.always(self.scene, self.scene.look(quiet=self.paused is None), self._allowed())
         self._expect(problems)
 
     def teardown(self) -> None:

@@ -359,9 +359,13 @@ class Servers:
     async def do_slack_works(self) -> None:
         self.trap.faults.pop("Slack POST /api/chat.postMessage", None)
 
-    async def do_look(self, ask: bool) -> Look:
-        """Return what is in memory; ``ask`` has each user ask once more first."""
-        await self._quiet()
+    async def do_look(self, ask: bool, quiet: bool = True) -> Look:
+        """Return what is in memory; ``ask`` has each user ask once more first.
+
+        ``quiet`` waits until no request is under way; one whose client stands still never ends.
+        """
+        if quiet:
+            await self._quiet()
         if ask:
             for gateway, _ in enumerate(self.ports.gateways):
                 with contextlib.closing(_Line(self.ports.gateways[gateway])) as line:

@@ -481,6 +481,17 @@ def test_a_configuration_is_replaced_only_when_it_differs(share: ModelRepository
     assert sorted(path.name for path in (share.root / "churn").iterdir()) == ["7", "config.pbtxt"]
 
 
+def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: ModelRepository) -> None:
+    publish(share)
+    share.write_config("churn", "a: 1\n")
+    with share.turn() as late:
+        with share.turn(overtake=True):
+            share.write_config("churn", "a: 2\n")
+        with pytest.raises(Superseded):
+            share.write_config("churn", "a: 3\n", turn=late)
+    assert share.config("churn") == "a: 2\n" and staged(share) == []
+
+
 def test_a_reader_never_sees_half_a_configuration(share: ModelRepository) -> None:
     publish(share)
     texts = {letter * 200_000 for letter in "ab"}
@@ -580,6 +591,34 @@ def test_routes_that_cannot_be_read_are_rejected(share: ModelRepository, content
     with pytest.raises(Rejected, match=r"routes\.json is not readable") as failure:
         share.routes("dev")
     assert "last good file" in failure.value.next_step
+
+
+def test_the_journal_of_the_latest_turn_is_the_one_that_counts(share: ModelRepository) -> None:
+    assert share.journal() is None
+    share.write_journal(3, "three")
+    assert share.journal() == "three"
+    share.write_journal(5, "five, which goes on with three")
+    share.close_journal(5)
+    assert share.journal() is None
+    share.write_journal(3, "three woke up late")
+    assert share.journal() is None
+    share.write_journal(6, "six")
+    share.close_journal(7)  # by one that found nothing left to do
+    share.write_journal(6, "six woke up late")
+    assert share.journal() is None
+    share.write_journal(7, "seven has something to do after all")
+    assert share.journal() == "seven has something to do after all"
+    share.close_journal(7)
+    assert [path.name for path in (share.state / "journal").iterdir()] == ["00000007.closed"]
+
+
+def test_closing_the_journal_needs_no_space(small_disk: Path) -> None:
+    share = share_at(small_disk)
+    share.write_journal(1, "one")
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
+    share.close_journal(1)
+    assert share.journal() is None
 
 
 def test_the_outbox(share: ModelRepository) -> None:

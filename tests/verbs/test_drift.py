@@ -9,13 +9,14 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from bot.domain.journal import Journal
+from bot.domain.journal import Journal, Underway
 from bot.domain.routes import RouteTable
 from bot.words.differences import KINDS
 from tests.verbs.world import HTTP, World
@@ -151,10 +152,16 @@ def _kill(case: Case) -> None:
     case.by_hand = lambda: case.world.restart("gateway-dev-2")
 
 
+def _write_journal(case: Case, journal: Journal) -> None:
+    latest = max(int(path.name) for path in (case.state / "turns").iterdir())
+    (case.state / "journal" / f"{latest:08d}.closed").unlink(missing_ok=True)
+    (case.state / "journal" / f"{latest:08d}.json").write_text(journal.model_dump_json())
+
+
 def _journal(case: Case) -> None:
     table = RouteTable.from_json((case.state / "routes.json").read_text())
     journal = Journal(turn=1, before=table.to_json(), underway=())
-    (case.state / "journal.json").write_text(journal.model_dump_json())
+    _write_journal(case, journal)
 
 
 def _merge(case: Case) -> None:
@@ -283,6 +290,22 @@ def test_a_new_version_is_not_loaded_beside_a_damaged_one_that_answers(world: Wo
     assert world.deploy().code == 0
     assert world.routes()["models"][case.model]["live"]["triton_model"].startswith(f"{case.model}.")
     assert world.version(case.model) == 3
+
+
+def test_a_repair_that_was_cut_off_is_gone_on_with_under_its_own_name(world: World) -> None:
+    case = Case(world)
+    _damage(case)
+    table = RouteTable.from_json((case.state / "routes.json").read_text())
+    entry = case.second.entry
+    underway = Underway(
+        id="dev-repair", section="models", model=case.model, before=entry, after=entry, started_at=datetime.now(UTC)
+    )
+    _write_journal(case, Journal(turn=1, before=table.to_json(), underway=(underway,)))
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0, said
+    assert f"{case.model} 2 was published again in dev: its repair was cut off." in said.out
+    assert world.records(case.model)[-1].id == "dev-repair"
+    assert world.ask(case.model) == case.answer and case.drift() == {}
 
 
 def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bot.sandbox.actions.records import Job, Run, workflow_id
 from bot.sandbox.forge.git import Commit, FileChange, Identity, Ref, TreeEntry
-from bot.sandbox.forge.people import Person
-from bot.sandbox.forge.store import CheckRun, Comment, Label, Pull, Review, Status
+from bot.sandbox.forge.people import App, Person
+from bot.sandbox.forge.store import CheckRun, Comment, Label, Protection, Pull, Review, Status
 
 if TYPE_CHECKING:
     from bot.sandbox.forge.forge import Forge
 
 Json = dict[str, Any]
 
-ACTIONS_APP: Json = {"id": 15368, "slug": "github-actions", "node_id": "A_15368", "name": "GitHub Actions"}
+BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
+"""When everything was made that has no time of its own."""
+
+ACTIONS_APP, ACTIONS_SLUG = 15368, "github-actions"
 
 
 def stamp(moment: datetime | None) -> str | None:
@@ -43,53 +47,188 @@ class Answers:
     def user(self, login: str) -> Json:
         person: Person = self._forge.people.named(login)
         url = f"{self.api}/users/{quote(login)}"
+        page = f"{self._forge.server_url}/{quote(login)}"
         return {
             "login": person.login,
             "id": person.id,
             "node_id": node_id("User", person.id),
-            "avatar_url": "",
+            "avatar_url": f"{page}.png",
             "gravatar_id": "",
             "url": url,
-            "html_url": f"{self._forge.server_url}/{quote(login)}",
+            "html_url": page,
+            "followers_url": f"{url}/followers",
+            "following_url": f"{url}/following{{/other_user}}",
+            "gists_url": f"{url}/gists{{/gist_id}}",
+            "starred_url": f"{url}/starred{{/owner}}{{/repo}}",
+            "subscriptions_url": f"{url}/subscriptions",
+            "organizations_url": f"{url}/orgs",
             "repos_url": f"{url}/repos",
+            "events_url": f"{url}/events{{/privacy}}",
+            "received_events_url": f"{url}/received_events",
             "type": person.type,
+            "user_view_type": "public",
             "site_admin": False,
         }
 
-    def repository(self) -> Json:
+    def whole_user(self, login: str) -> Json:
+        """A person's own page, as asking for one has it."""
+        person = self._forge.people.named(login)
+        facts = dict.fromkeys(("company", "location", "hireable", "bio", "twitter_username"))
+        return {
+            **self.user(login),
+            **facts,
+            "name": person.login,
+            "blog": "",
+            "email": person.identity.email,
+            "public_repos": 0,
+            "public_gists": 0,
+            "followers": 0,
+            "following": 0,
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+        }
+
+    def app(self, identifier: int, slug: str, *, permissions: Mapping[str, str] | None = None) -> Json:
+        """A GitHub App."""
+        page = f"{self._forge.server_url}/apps/{slug}"
+        return {
+            "id": identifier,
+            "slug": slug,
+            "node_id": node_id("App", identifier),
+            "owner": self.user(self._forge.repository.split("/")[0]) | {"type": "Organization"},
+            "name": slug,
+            "description": None,
+            "external_url": page,
+            "html_url": page,
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "permissions": dict(permissions or {}),
+            "events": [],
+        }
+
+    def installation(self, app: App) -> Json:
+        """A GitHub App in this repository."""
+        owner = self.user(self._forge.repository.split("/")[0]) | {"type": "Organization"}
+        url = f"{self.api}/app/installations/{app.installation}"
+        return {
+            "id": app.installation,
+            "account": owner,
+            "repository_selection": "selected",
+            "access_tokens_url": f"{url}/access_tokens",
+            "repositories_url": f"{self.api}/installation/repositories",
+            "html_url": f"{self._forge.server_url}/settings/installations/{app.installation}",
+            "app_id": app.id,
+            "app_slug": app.slug,
+            "target_id": owner["id"],
+            "target_type": "Organization",
+            "permissions": dict(app.permissions),
+            "events": [],
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "single_file_name": None,
+            "suspended_at": None,
+            "suspended_by": None,
+        }
+
+    def minimal_repository(self) -> Json:
+        """The repository as lists and workflow runs have it."""
         owner, name = self._forge.repository.split("/")
-        first = datetime(2024, 1, 1, tzinfo=UTC)
+        repo = self.repo_api
+        lists = ("contributors", "deployments", "downloads", "events", "forks", "hooks", "languages", "merges")
+        more = ("stargazers", "subscribers", "subscription", "tags", "teams")
+        one_of = {
+            "archive": "/{archive_format}{/ref}",
+            "assignees": "/assignees{/user}",
+            "blobs": "/git/blobs{/sha}",
+            "branches": "/branches{/branch}",
+            "collaborators": "/collaborators{/collaborator}",
+            "comments": "/comments{/number}",
+            "commits": "/commits{/sha}",
+            "compare": "/compare/{base}...{head}",
+            "contents": "/contents/{+path}",
+            "git_commits": "/git/commits{/sha}",
+            "git_refs": "/git/refs{/sha}",
+            "git_tags": "/git/tags{/sha}",
+            "issue_comment": "/issues/comments{/number}",
+            "issue_events": "/issues/events{/number}",
+            "issues": "/issues{/number}",
+            "keys": "/keys{/key_id}",
+            "labels": "/labels{/name}",
+            "milestones": "/milestones{/number}",
+            "notifications": "/notifications{?since,all,participating}",
+            "pulls": "/pulls{/number}",
+            "releases": "/releases{/id}",
+            "statuses": "/statuses/{sha}",
+            "trees": "/git/trees{/sha}",
+        }
         return {
             "id": 1,
             "node_id": node_id("Repository", 1),
             "name": name,
             "full_name": self._forge.repository,
             "private": True,
-            "visibility": "private",
             "owner": self.user(owner) | {"type": "Organization"},
             "html_url": self.page,
             "description": None,
             "fork": False,
-            "url": self.repo_api,
+            "url": repo,
+            **{f"{kind}_url": f"{repo}/{kind}" for kind in (*lists, *more)},
+            **{f"{kind}_url": f"{repo}{path}" for kind, path in one_of.items()},
+        }
+
+    def repository(self) -> Json:
+        """The repository as a side of a pull request and a webhook's payload have it."""
+        open_pulls = sum(pull.state == "open" for pull in self._forge.store.pulls())
+        return {
+            **self.minimal_repository(),
+            "visibility": "private",
             "clone_url": f"{self.page}.git",
             "git_url": f"{self.page}.git",
             "ssh_url": f"{self.page}.git",
-            "pulls_url": f"{self.repo_api}/pulls{{/number}}",
-            "issues_url": f"{self.repo_api}/issues{{/number}}",
+            "svn_url": self.page,
+            "mirror_url": None,
+            "homepage": None,
+            "language": None,
+            "license": None,
+            "topics": [],
+            "size": 0,
+            "forks": 0,
+            "forks_count": 0,
+            "stargazers_count": 0,
+            "watchers": 0,
+            "watchers_count": 0,
+            "open_issues": open_pulls,
+            "open_issues_count": open_pulls,
             "default_branch": "main",
             "archived": False,
             "disabled": False,
+            "is_template": False,
             "has_issues": True,
-            "open_issues_count": sum(pull.state == "open" for pull in self._forge.store.pulls()),
+            "has_projects": False,
+            "has_wiki": False,
+            "has_pages": False,
+            "has_downloads": False,
+            "has_discussions": False,
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "pushed_at": stamp(BEGINNING),
+        }
+
+    def whole_repository(self, person: Person) -> Json:
+        """The repository as asking for it has it: also what the asker may do."""
+        levels = ("read", "triage", "write", "maintain", "admin")
+        names = ("pull", "triage", "push", "maintain", "admin")
+        reached = levels.index(person.permission)
+        return {
+            **self.repository(),
             "allow_merge_commit": True,
             "allow_squash_merge": True,
             "allow_rebase_merge": True,
             "allow_auto_merge": False,
             "delete_branch_on_merge": False,
-            "permissions": {"admin": False, "maintain": False, "push": True, "triage": True, "pull": True},
-            "created_at": stamp(first),
-            "updated_at": stamp(first),
-            "pushed_at": stamp(first),
+            "network_count": 0,
+            "subscribers_count": 0,
+            "permissions": {name: level <= reached for level, name in enumerate(names)},
         }
 
     # Pull requests, comments, reviews
@@ -135,7 +274,19 @@ class Answers:
             "review_comments_url": f"{url}/comments",
             "review_comment_url": f"{self.repo_api}/pulls/comments{{/number}}",
             "statuses_url": f"{self.repo_api}/statuses/{pull.head_sha}",
-            "_links": {"self": {"href": url}, "html": {"href": page}, "issue": {"href": issue}},
+            "_links": {
+                name: {"href": address}
+                for name, address in {
+                    "self": url,
+                    "html": page,
+                    "issue": issue,
+                    "comments": f"{issue}/comments",
+                    "review_comments": f"{url}/comments",
+                    "review_comment": f"{self.repo_api}/pulls/comments{{/number}}",
+                    "commits": f"{url}/commits",
+                    "statuses": f"{self.repo_api}/statuses/{pull.head_sha}",
+                }.items()
+            },
         }
 
     def whole_pull(self, pull: Pull, *, is_new: bool = False) -> Json:
@@ -156,6 +307,17 @@ class Answers:
             "additions": sum(file.additions for file in files),
             "deletions": sum(file.deletions for file in files),
             "changed_files": len(files),
+        }
+
+    def _named_pull(self, pull: Pull) -> Json:
+        """A pull request as checks and workflow runs name it."""
+        repo = {"id": 1, "name": self._forge.repository.split("/")[1], "url": self.repo_api}
+        return {
+            "id": pull.id,
+            "number": pull.number,
+            "url": f"{self.repo_api}/pulls/{pull.number}",
+            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": repo},
+            "base": {"ref": pull.base, "sha": pull.base_sha, "repo": repo},
         }
 
     def _side(self, branch: str, sha: str, login: str) -> Json:
@@ -245,9 +407,9 @@ class Answers:
             "commit_id": review.commit,
             "submitted_at": stamp(review.submitted_at),
             "author_association": "COLLABORATOR",
-            "html_url": f"{self.page}/pull/{review.number}#pullrequestreview-{review.id}",
-            "pull_request_url": f"{self.repo_api}/pulls/{review.number}",
-            "_links": {},
+            "html_url": (page := f"{self.page}/pull/{review.number}#pullrequestreview-{review.id}"),
+            "pull_request_url": (pull := f"{self.repo_api}/pulls/{review.number}"),
+            "_links": {"html": {"href": page}, "pull_request": {"href": pull}},
         }
 
     # Git
@@ -265,13 +427,48 @@ class Answers:
         }
 
     def branch(self, name: str, sha: str) -> Json:
+        rules = self._forge.store.protection(name)
         return {
             "name": name,
             "commit": self.commit(self._forge.git.commit(sha)),
             "protected": name == "main",
-            "protection": {"enabled": name == "main"},
+            "protection": {
+                "enabled": name == "main",
+                "required_status_checks": {
+                    "enforcement_level": "everyone" if rules and rules.checks else "off",
+                    "contexts": list(rules.checks) if rules else [],
+                    "checks": [{"context": check, "app_id": None} for check in rules.checks] if rules else [],
+                },
+            },
             "protection_url": f"{self.repo_api}/branches/{quote(name)}/protection",
             "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
+        }
+
+    def protection(self, rules: Protection) -> Json:
+        url = f"{self.repo_api}/branches/{quote(rules.branch)}/protection"
+        checks = {
+            "url": f"{url}/required_status_checks",
+            "strict": rules.up_to_date,
+            "contexts": list(rules.checks),
+            "contexts_url": f"{url}/required_status_checks/contexts",
+            "checks": [{"context": check, "app_id": None} for check in rules.checks],
+        }
+        reviews = {
+            "url": f"{url}/required_pull_request_reviews",
+            "dismiss_stale_reviews": False,
+            "require_code_owner_reviews": False,
+            "require_last_push_approval": False,
+            "required_approving_review_count": rules.reviews,
+        }
+        off = ("required_linear_history", "allow_force_pushes", "allow_deletions", "block_creations")
+        more = ("required_conversation_resolution", "lock_branch", "allow_fork_syncing")
+        return {
+            "url": url,
+            **({"required_status_checks": checks} if rules.checks else {}),
+            **({"required_pull_request_reviews": reviews} if rules.only_by_pull_request or rules.reviews else {}),
+            "enforce_admins": {"url": f"{url}/enforce_admins", "enabled": rules.for_admins},
+            "required_signatures": {"url": f"{url}/required_signatures", "enabled": False},
+            **{name: {"enabled": False} for name in (*off, *more)},
         }
 
     def git_commit(self, commit: Commit) -> Json:
@@ -287,7 +484,13 @@ class Answers:
             "message": commit.message,
             "tree": {"sha": commit.tree, "url": f"{self.repo_api}/git/trees/{commit.tree}"},
             "parents": [self._parent(sha) for sha in commit.parents],
-            "verification": {"verified": False, "reason": "unsigned", "signature": None, "payload": None},
+            "verification": {
+                "verified": False,
+                "reason": "unsigned",
+                "signature": None,
+                "payload": None,
+                "verified_at": None,
+            },
         }
 
     def commit(self, commit: Commit) -> Json:
@@ -385,7 +588,7 @@ class Answers:
             "id": status.id,
             "node_id": node_id("Status", status.id),
             "url": f"{self.repo_api}/statuses/{status.sha}",
-            "avatar_url": "",
+            "avatar_url": self.user(status.creator)["avatar_url"],
             "state": status.state,
             "description": status.description or None,
             "target_url": status.target_url or None,
@@ -394,6 +597,10 @@ class Answers:
             "created_at": stamp(status.created_at),
             "updated_at": stamp(status.created_at),
         }
+
+    def simple_status(self, status: Status) -> Json:
+        """A status in the sum of all."""
+        return {key: value for key, value in self.status(status).items() if key != "creator"}
 
     def check(self, check: CheckRun) -> Json:
         """A check run that was reported through the API."""
@@ -412,7 +619,7 @@ class Answers:
                 "details_url": check.details_url or f"{self.page}/runs/{check.id}",
                 "html_url": f"{self.page}/runs/{check.id}",
                 "check_suite": {"id": creator.id},
-                "app": {"id": creator.id, "slug": slug, "node_id": node_id("App", creator.id), "name": slug},
+                "app": self.app(creator.id, slug),
             },
             title=check.output.title or None,
             summary=check.output.summary or None,
@@ -436,7 +643,7 @@ class Answers:
                 "details_url": page,
                 "html_url": page,
                 "check_suite": {"id": run.id},
-                "app": ACTIONS_APP,
+                "app": self.app(ACTIONS_APP, ACTIONS_SLUG),
             },
             title=None,
             summary=None,
@@ -461,13 +668,7 @@ class Answers:
                 "annotations_url": f"{url}/annotations",
             },
             "pull_requests": [
-                {
-                    "id": pull.id,
-                    "number": pull.number,
-                    "url": f"{self.repo_api}/pulls/{pull.number}",
-                    "head": {"ref": pull.head, "sha": pull.head_sha},
-                    "base": {"ref": pull.base, "sha": pull.base_sha},
-                }
+                self._named_pull(pull)
                 for pull in self._forge.store.pulls()
                 if pull.head_sha == sha and pull.state == "open"
             ],
@@ -477,7 +678,7 @@ class Answers:
 
     def workflow(self, path: str, name: str) -> Json:
         identifier = workflow_id(path)
-        first = stamp(datetime(2024, 1, 1, tzinfo=UTC))
+        first = stamp(BEGINNING)
         return {
             "id": identifier,
             "node_id": node_id("Workflow", identifier),
@@ -516,19 +717,10 @@ class Answers:
             "run_started_at": stamp(run.started_at or run.created_at),
             "actor": self.user(run.actor),
             "triggering_actor": self.user(run.actor),
-            "pull_requests": [
-                {
-                    "id": pull.id,
-                    "number": pull.number,
-                    "url": f"{self.repo_api}/pulls/{pull.number}",
-                    "head": {"ref": pull.head, "sha": pull.head_sha},
-                    "base": {"ref": pull.base, "sha": pull.base_sha},
-                }
-                for pull in pulls
-            ],
+            "pull_requests": [self._named_pull(pull) for pull in pulls],
             "head_commit": self._head_commit(commit) if commit else None,
-            "repository": self.repository(),
-            "head_repository": self.repository(),
+            "repository": self.minimal_repository(),
+            "head_repository": self.minimal_repository(),
             "url": url,
             "html_url": f"{self.page}/actions/runs/{run.id}",
             "jobs_url": f"{url}/jobs",

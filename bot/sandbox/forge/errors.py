@@ -17,7 +17,8 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         errors = {"errors": list(self.errors)} if self.errors is not None else {}
-        return {"message": self.message, **errors, "documentation_url": DOCUMENTATION, "status": str(self.status)}
+        status = {} if self.status in (405, 409, 422) else {"status": str(self.status)}
+        return {"message": self.message, **errors, "documentation_url": DOCUMENTATION, **status}
 
 
 def not_found() -> ApiError:

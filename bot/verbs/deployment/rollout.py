@@ -275,6 +275,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
         run.systems.share.prepare_routes(after.following(before.models))
+        run.turn.check()
         run.systems.share.write_routes(after)
     except Superseded:
         raise
@@ -364,7 +365,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     run.turn.check()
     started = monotonic()
     table = run.routes()
-    if table.models != before.models:
+    if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
         run.say(words.putting_back(run.settings.environment, table.generation))
@@ -418,7 +419,8 @@ def _load_on(run: Run, target: Target, triton: TritonServer) -> None:
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.described is not None and item.target is not None:
         config = render_config(item.described.config, versions=versions)
-        run.systems.share.write_config(item.target.triton_model, config)
+        run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
+        run.turn.check()
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:

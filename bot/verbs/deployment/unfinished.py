@@ -76,7 +76,10 @@ class Unfinished:
         return [self._cut_off(u, self.journal.going_back, switched=True, to_blame=True) for u in self._unfinished()]
 
     def _was_switched(self, underway: Underway) -> bool:
-        return serves(target_of(self._in_force.route(underway.model), underway.section), underway.after)
+        there = target_of(self._in_force.route(underway.model), underway.section)
+        before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
+        # A repair is of the same version: the name under which it is served tells.
+        return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
@@ -127,11 +130,11 @@ def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back
     )
     journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
     run.turn.check()
-    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
         run.turn.check()
-        run.systems.share.close_journal()
+        run.systems.share.close_journal(run.turn.number)

@@ -21,11 +21,13 @@ from bot.sandbox.actions.actions import Settings
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import People, Person
+from tests.contract.contract import Exchange, Recorder, violations
 
 REPOSITORY = "acme/models"
 PEOPLE = {
     "alex-token": Person(login="alex"),
     "bot-token": Person(login="promobot[bot]", type="Bot"),
+    "owner-token": Person(login="olga", permission="admin"),
     "reader-token": Person(login="robin", permission="read"),
 }
 
@@ -49,7 +51,8 @@ class Server:
         self.forge: Forge = open_forge(
             folder=folder, repository=REPOSITORY, server_url=self.url, people=People(PEOPLE), settings=settings
         )
-        config = uvicorn.Config(application(self.forge), log_level="warning", timeout_graceful_shutdown=2)
+        self._recorder = Recorder(application(self.forge))
+        config = uvicorn.Config(self._recorder, log_level="warning", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
@@ -58,8 +61,24 @@ class Server:
         wait_until(lambda: self._server.started)
 
     def stop(self) -> None:
+        """Stop, and fail where anything was said that GitHub's description of its API does not have.
+
+        What the forge refused may have been sent wrong on purpose; the bot's own requests are held to it anyway, in
+        tests/contract.
+        """
         self._server.should_exit = True
         self._thread.join()
+        found = self.violations()
+        assert not found, "\n".join(found)
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """Every request to the API so far with its answer."""
+        return self._recorder.exchanges
+
+    def violations(self) -> list[str]:
+        """What was said that GitHub does not have."""
+        return sorted({problem for one in self.exchanges for problem in violations(one, of_request=one.status < 400)})
 
     @property
     def page(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter
 
@@ -86,10 +87,10 @@ def get_combined_status(repository: Repository, _: Anyone, pages: Paged, ref: st
     combined = "failure" if states & {"error", "failure"} else sum_of_all_green
     return {
         "state": combined,
-        "statuses": pages.of(list(latest.values()), repository.answers.status),
+        "statuses": pages.of(list(latest.values()), repository.answers.simple_status),
         "sha": sha,
         "total_count": len(latest),
-        "repository": repository.answers.repository(),
+        "repository": repository.answers.minimal_repository(),
         "commit_url": f"{repository.answers.repo_api}/commits/{sha}",
         "url": f"{repository.answers.repo_api}/commits/{sha}/status",
     }
@@ -164,8 +165,11 @@ def list_annotations(repository: Repository, _: Anyone, pages: Paged, identifier
         found[1].annotations,
         lambda annotation: {
             "path": annotation.path,
+            "blob_href": f"{repository.answers.page}/blob/{found[0].head_sha}/{quote(annotation.path)}",
             "start_line": annotation.line,
             "end_line": annotation.line,
+            "start_column": None,
+            "end_column": None,
             "annotation_level": annotation.level,
             "message": annotation.message,
             "title": None,

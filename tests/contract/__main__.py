@@ -1,0 +1,89 @@
+"""``python -m tests.contract package/generated/api.github.com.json``: take a newer description of GitHub's REST API.
+
+The file is in the npm package ``@octokit/openapi``, which carries GitHub's description of api.github.com. What the
+forge offers is taken from it, without examples and prose, and kept here: the whole has 13 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from bot.sandbox.forge.app import routers
+from tests.contract.contract import DESCRIPTION, METHODS, same_path
+
+PROSE = frozenset({"description", "example", "examples", "summary", "tags", "externalDocs", "title"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.contract", description=__doc__)
+    parser.add_argument("file", type=Path, help="api.github.com.json of the npm package @octokit/openapi")
+    whole: dict[str, Any] = json.loads(parser.parse_args().file.read_bytes())
+    paths = {path: _operations(whole, path) for path in whole["paths"]}
+    kept = {
+        "info": {"version": whole["info"]["version"], "license": whole["info"]["license"]},
+        "paths": {path: operations for path, operations in paths.items() if operations},
+        "components": {},
+    }
+    _add_components(whole, kept)
+    DESCRIPTION.write_text(json.dumps(kept, indent=None, separators=(",", ":"), sort_keys=True) + "\n")
+    print(f"{DESCRIPTION}: {len(kept['paths'])} paths of version {kept['info']['version']}")
+
+
+def offered() -> list[tuple[str, str]]:
+    """Method and path of everything that the forge offers under GitHub's name."""
+    routes = [route for router in routers() for route in router.routes if isinstance(route, APIRoute)]
+    return [(method, route.path) for route in routes for method in route.methods]
+
+
+def _operations(whole: dict[str, Any], path: str) -> dict[str, Any]:
+    asked = {method for method, ours in offered() if same_path(ours, path)}
+    found = whole["paths"][path]
+    return {
+        method: _without_prose(operation)
+        for method, operation in found.items()
+        if method in METHODS and method.upper() in asked
+    }
+
+
+def _without_prose(value: Any, *, names: bool = False) -> Any:
+    """The value without what is for people. ``names``: its keys are names that GitHub chose, all to be kept."""
+    if isinstance(value, list):
+        return [_without_prose(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_prose(item, names=key in ("properties", "responses", "schemas"))
+        for key, item in value.items()
+        if names or not (key in PROSE or key.startswith("x-"))
+    }
+
+
+def _add_components(whole: dict[str, Any], kept: dict[str, Any]) -> None:
+    waiting = list(_references(kept["paths"]))
+    while waiting:
+        _, _, kind, name = waiting.pop().split("/")
+        there = kept["components"].setdefault(kind, {})
+        if name not in there:
+            there[name] = _without_prose(whole["components"][kind][name])
+            waiting += _references(there[name])
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for item in value.values():
+            yield from _references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+if __name__ == "__main__":
+    main()
