@@ -300,7 +300,7 @@ def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     state = tmp_path / "promobot" / "dev"
     share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
-    steps = synced(lambda: share.write_journal("{}"), tmp_path / "strace")
+    steps = synced(lambda: share.write_journal(1, "{}"), tmp_path / "strace")
     (written,) = [number for number, step in enumerate(steps) if step.startswith("move ")]
     assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
 
