@@ -474,7 +474,9 @@ class ModelRepository:
     def _model(self, triton_model: str) -> Path:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
-        if folder.is_symlink():
+        with self._errors(f"look at {folder}"):
+            is_link = folder.is_symlink()
+        if is_link:
             raise Rejected(
                 f"{folder} is a link",
                 system=self._system,

@@ -612,7 +612,8 @@ class Call:
     def shape(self) -> str:
         """The arguments, short, without what differs from run to run."""
         paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
-        names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
+        named = filter(None, (quoted or opened for quoted, opened in paths))  # data that was read is left out
+        names = ["/".join(path.split("/")[-2:]) for path in named]
         return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
 
     @property

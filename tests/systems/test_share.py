@@ -684,6 +684,14 @@ def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepos
     assert share.models() == [] and list((share.state / "trash").iterdir()) == []
 
 
+@pytest.mark.parametrize("error", ["EACCES", "EIO", "ESTALE"])
+def test_a_model_that_cannot_be_looked_at_is_unavailable(share: ModelRepository, error: str) -> None:
+    publish(share)
+    for work in (lambda: publish(share), lambda: share.write_config("churn", CONFIG)):
+        ended = traced(work, inject=f"newfstatat:error={error}", path=share.root / "churn")
+        assert ended.error is Unavailable and "could not look at" in ended.said
+
+
 def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: ModelRepository, tmp_path: Path) -> None:
     publish(share)
     steps = synced(lambda: share.remove("churn", version=7), tmp_path / "strace")
