@@ -281,6 +281,8 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{schema['$ref'].rsplit('/', 1)[1]}"}
     if "allOf" in schema:
         return _nullable(schema, _strict(_merged([_resolved(part) for part in schema["allOf"]])))
+    if schema.get("format") == "uri" and schema.get("default") == "":
+        return {"anyOf": [{"const": ""}, {"type": "string", "format": "uri"}]}  # "no address", as GitHub says it
     strict = {key: value for key, value in schema.items() if key not in ("nullable", "oneOf", "discriminator")}
     if "properties" in schema:
         strict["properties"] = {name: _strict(part) for name, part in schema["properties"].items()}
