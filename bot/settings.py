@@ -9,7 +9,8 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -43,6 +44,10 @@ def _http(url: str) -> str:
 def _moment(text: object) -> object:
     # Pydantic would take a number for seconds since 1970.
     return datetime.fromisoformat(text) if isinstance(text, str) else text
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _unique(names: list[str], what: str) -> None:
@@ -115,12 +120,47 @@ class Triton(_Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
     grpc: str = Field(pattern=r"^[^\s/]+:[0-9]+$", description="host:port of its gRPC endpoint")
 
+    @property
+    def host(self) -> str:
+        """The endpoint's host, without the brackets of an IPv6 address."""
+        return self.grpc.rpartition(":")[0].strip("[]")
+
+    def at(self, address: str) -> Self:
+        """Return the one server of these that has this address."""
+        port = self.grpc.rpartition(":")[2]
+        return self.model_copy(
+            update={"name": f"{self.name}-{address}", "grpc": f"{_in_url(address)}:{port}", "every_address": False}
+        )
+
+
+class Tritons(Triton):
+    """One Triton, or every Triton behind the name of a headless service."""
+
+    every_address: bool = Field(
+        default=False, description="host is a headless service: every address that DNS gives is a Triton of its own"
+    )
+
 
 class GatewayEndpoint(_Part):
     """One FastAPI gateway."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
     url: Url = Field(description="where the bot and users reach it")
+    every_address: bool = Field(
+        default=False, description="host is a headless service: every address that DNS gives is a gateway of its own"
+    )
+
+    @property
+    def host(self) -> str:
+        """The address's host, without the brackets of an IPv6 address."""
+        return urlsplit(self.url).hostname or ""
+
+    def at(self, address: str) -> Self:
+        """Return the one gateway of these that has this address; it is asked by the name of all of them."""
+        parts = urlsplit(self.url)
+        where = _in_url(address) + (f":{parts.port}" if parts.port else "")
+        url = urlunsplit(parts._replace(netloc=where))
+        return self.model_copy(update={"name": f"{self.name}-{address}", "url": url, "every_address": False})
 
 
 class Share(_Part):
@@ -216,7 +256,7 @@ class Environment(_Part):
     mlflow: MLflow = Field(description="the model registry")
     staging: Staging = Field(description="the Triton on which pull requests are checked")
     share: Share = Field(description="where this environment's models lie")
-    tritons: list[Triton] = Field(min_length=1, description="every Triton that serves this environment")
+    tritons: list[Tritons] = Field(min_length=1, description="every Triton that serves this environment")
     gateways: list[GatewayEndpoint] = Field(min_length=1, description="every gateway in front of them")
     reload_token_env: EnvironmentVariable = Field(
         default="PROMOBOT_RELOAD_TOKEN", description="variable that holds the gateways' reload token"

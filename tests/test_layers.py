@@ -70,6 +70,7 @@ LAYERS = {
     "bot.words": layer("domain words", for_types="verbs", pure=True),
     # One file per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
+    "bot.systems.dns": layer("errors"),
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),

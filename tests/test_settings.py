@@ -269,3 +269,29 @@ def test_settings_are_not_changed_by_anybody(write: Write) -> None:
     with pytest.raises(ValueError, match="frozen"):
         dev.environment = "prod"  # type: ignore[misc]
     assert isinstance(dev, Environment)
+
+
+@pytest.mark.parametrize(
+    ("grpc", "address", "expected"),
+    [
+        ("tritons.svc:8001", "10.0.0.1", ("triton-10.0.0.1", "10.0.0.1:8001")),
+        ("tritons.svc:8001", "fd00::1", ("triton-fd00::1", "[fd00::1]:8001")),
+    ],
+)
+def test_one_triton_of_several(grpc: str, address: str, expected: tuple[str, str]) -> None:
+    several = settings.Tritons(name="triton", grpc=grpc, every_address=True)
+    one = several.at(address)
+    assert (several.host, (one.name, one.grpc), one.every_address) == ("tritons.svc", expected, False)
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "expected"),
+    [
+        ("http://gateways.svc:8080", "10.0.0.1", "http://10.0.0.1:8080"),
+        ("https://gateways.svc/ml", "fd00::1", "https://[fd00::1]/ml"),
+    ],
+)
+def test_one_gateway_of_several(url: str, address: str, expected: str) -> None:
+    several = settings.GatewayEndpoint(name="gateway", url=url, every_address=True)
+    one = several.at(address)
+    assert (several.host, one.name, one.url) == ("gateways.svc", f"gateway-{address}", expected)

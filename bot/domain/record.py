@@ -76,6 +76,10 @@ class DeploymentRecord(BaseModel):
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
+    way_back: bool = Field(
+        default=False, description="whether it went back to what was in service before what it replaced ever was"
+    )
+    reason: str = Field(default="", description="why what was in service already was published again")
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @property

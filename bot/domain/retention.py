@@ -107,17 +107,25 @@ def published_in(contents: Mapping[str, bool]) -> frozenset[Pair]:
     )
 
 
-def strangers_in(contents: Mapping[str, bool], unknown: AbstractSet[Pair]) -> list[str]:
-    """Return what lies in Triton's root and is not the bot's: other names, other files, versions nobody deployed."""
+def owned(stock: Stock) -> frozenset[Path]:
+    """Return the models, each on one of its paths, of which a record, the routes or the journal tell."""
+    journal = {(item.model, item.section) for item in (stock.journal.underway if stock.journal else ())}
+    return frozenset(_paths(stock) | journal)
+
+
+def strangers_in(contents: Mapping[str, bool], unknown: AbstractSet[Pair], *, own: AbstractSet[Path]) -> list[str]:
+    """Return what lies in Triton's root and is not the bot's: other names, other files, versions nobody deployed.
+
+    A folder that is somebody else's is named alone, without what is in it.
+    """
     of_nobody = {f"{model}/{version}" for model, version in unknown}
-    return sorted(
-        path
-        for path, is_folder in contents.items()
-        for model, slash, inner in [path.partition("/")]
-        if (not slash and (not is_folder or path_of(model) is None))
-        or (slash and path_of(model) is not None and not _belongs(inner, is_folder))
-        or path in of_nobody
-    )
+    found = []
+    for path, is_folder in contents.items():
+        model, slash, inner = path.partition("/")
+        ours = contents.get(model, False) and path_of(model) in own
+        if (not ours and not slash) or (ours and slash and (path in of_nobody or not _belongs(inner, is_folder))):
+            found.append(path)
+    return sorted(found)
 
 
 def emptied(contents: Mapping[str, bool], stock: Stock, removed: AbstractSet[Pair]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,13 +21,21 @@ from bot.settings import GatewayEndpoint
 class Gateway:
     """One gateway. Errors are Unavailable or Rejected and name it."""
 
-    def __init__(self, endpoint: GatewayEndpoint, *, token: str, request_seconds: float) -> None:
+    def __init__(
+        self, endpoint: GatewayEndpoint, *, token: str, request_seconds: float, known_as: str | None = None
+    ) -> None:
+        """``known_as`` is the address by which users know it, where ``endpoint`` has that of one of several."""
         self.name = endpoint.name
         self._system = f"gateway {endpoint.name} ({endpoint.url})"
         self._token = token
         self.patience_seconds = request_seconds
         # Never through a proxy of the environment: a gateway is a neighbour.
         self._client = httpx.Client(base_url=endpoint.url, timeout=request_seconds, trust_env=False)
+        if known_as is not None:
+            # An ingress goes by this name, and so does the certificate.
+            host = httpx.URL(known_as)
+            self._client.headers["Host"] = host.netloc.decode()
+            self._client.event_hooks["request"] = [partial(_by_name, host.host)]
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,6 +115,10 @@ class Gateway:
             raise Unavailable(f"could not {doing}: {type(error).__name__} {error}", system=self._system) from error
         except (ValueError, KeyError, TypeError) as error:
             raise Rejected(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
+
+
+def _by_name(host: str, request: httpx.Request) -> None:
+    request.extensions = {**request.extensions, "sni_hostname": host}
 
 
 def _table(document: Any) -> RouteTable:

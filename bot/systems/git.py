@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import git
 
@@ -23,7 +24,7 @@ from bot.retry import patient
 _REFUSED = re.compile(r"returned error: 4(?!29)\d\d|certificate", re.IGNORECASE)
 _TRY_AGAIN = re.compile(
     r"unable to access|could not resolve|failed to connect|connection (refused|reset|timed out)|timed out"
-    r"|early eof|hung up|rpc failed|cannot lock ref",
+    r"|did not complete in|early eof|hung up|rpc failed|cannot lock ref",
     re.IGNORECASE,
 )
 # Not every "[remote rejected]": a rule of the server forbids a push however often it is tried.
@@ -46,8 +47,12 @@ class Repository:
     """The repository that holds desired state, as the server has it."""
 
     def __init__(self, url: str, *, token: str, base: str = "main", stall_seconds: float = 30) -> None:
-        """Open it; a transfer that stands still for ``stall_seconds`` is given up."""
+        """Open it; a transfer that stands still for ``stall_seconds`` is given up, a command after six times as long.
+
+        Git has no deadline of its own for a connection that nobody takes, and the system's is two minutes.
+        """
         self.url, self.base, self.patience_seconds = url, base, stall_seconds
+        self._limit: dict[str, Any] = {"kill_after_timeout": 6 * stall_seconds}
         self._system = f"Git ({url})"
         for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
             # With these, everything below would happen in the repository whose hook we run in.
@@ -83,7 +88,7 @@ class Repository:
     def fetch(self, reference: str) -> str:
         """Fetch a branch, ref or commit; return its commit id."""
         with self._errors(f"fetch {reference}"):
-            self._repo.git.fetch("--quiet", "--depth=1", "--no-tags", self.url, reference)
+            self._repo.git.fetch("--quiet", "--depth=1", "--no-tags", self.url, reference, **self._limit)
             return str(self._repo.git.rev_parse("FETCH_HEAD^{commit}"))
 
     def head(self) -> str:
@@ -94,7 +99,7 @@ class Repository:
     def branch(self, name: str) -> str | None:
         """Return where a branch is on the server now, or None where it is not."""
         with self._errors(f"look for the branch {name}"):
-            listed = str(self._repo.git.ls_remote(self.url, f"refs/heads/{name}"))
+            listed = str(self._repo.git.ls_remote(self.url, f"refs/heads/{name}", **self._limit))
         # Git matches the end of a name, so branches of longer names may be listed, too.
         found = (line.split("\t") for line in listed.splitlines())
         return next((commit for commit, ref in found if ref == f"refs/heads/{name}"), None)
@@ -103,7 +108,7 @@ class Repository:
     def parent(self, commit: str) -> str:
         """Fetch and return the first parent of a commit."""
         with self._errors(f"fetch the parent of {commit[:12]}"):
-            self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit)
+            self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit, **self._limit)
             return str(self._repo.git.rev_parse(f"{commit}^1"))
 
     @patient
@@ -112,6 +117,7 @@ class Repository:
         with self._errors(f"find where {one[:12]} and {other[:12]} parted"):
             # Without a depth of its own a fetch into a shallow repository keeps it shallow.
             depth = ["--unshallow"] if Path(self._folder.name, "shallow").exists() else []
+            # A long history takes its time; that it stands still is noticed all the same.
             self._repo.git.fetch("--quiet", "--no-tags", *depth, self.url, one, other)
             return str(self._repo.git.merge_base(one, other))
 
@@ -161,7 +167,7 @@ class Repository:
         """
         lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
         with self._errors(f"push {branch}"):
-            self._repo.git.push("--quiet", lease, self.url, f"{commit}:refs/heads/{branch}")
+            self._repo.git.push("--quiet", lease, self.url, f"{commit}:refs/heads/{branch}", **self._limit)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -6,7 +6,7 @@
     <state>/staging/                             what is being copied; dropped when anything fails
     <state>/routes/<generation>.json             the commit point of a deployment: created once, never replaced
     <state>/routes.json                          the newest of them, for whoever does not know its number
-    <state>/journal.json                         the deployment under way; whoever finds one finishes it
+    <state>/journal/<turn>.json                  the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
     <state>/trash/                               what was removed and is being deleted
@@ -67,8 +67,19 @@ class Turn:
     _folder: Path
 
     def check(self) -> None:
-        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main."""
-        latest = _latest_turn(self._folder)
+        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main.
+
+        Raises Unavailable where that cannot be seen: who does not know must not write either.
+        """
+        try:
+            latest = _latest_turn(self._folder)
+        except OSError as error:
+            raise Unavailable(
+                f"could not look for a later turn: {error.strerror or error} ({self._folder})",
+                system=f"model repository ({self._folder.parent})",
+                state="Nothing more was changed from here.",
+                next_step="Run the command again once the share answers: it goes on from there.",
+            ) from error
         if latest > self.number:
             raise Superseded(
                 f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
@@ -192,26 +203,43 @@ class ModelRepository:
     # --- journal -----------------------------------------------------------------------------------------------
 
     def journal(self) -> str | None:
-        """Return the journal of a deployment under way, or None."""
-        with self._errors("read journal.json"):
-            try:
-                return (self.state / "journal.json").read_text()
-            except FileNotFoundError:
-                return None
+        """Return the journal of a deployment under way, or None.
 
-    def write_journal(self, text: str) -> None:
-        """Open or replace the journal, synced."""
-        with self._errors("write journal.json"):
+        Each turn has a journal of its own, and the one of the latest turn counts: what a deployer writes that was
+        overtaken and wakes up late says nothing any more.
+        """
+        with self._errors("read the journal"):
+            latest = max(self._journals(), default=None)
+            return latest[2].read_text() if latest and not latest[1] else None
+
+    def write_journal(self, turn: int, text: str) -> None:
+        """Open or replace the journal of this turn, synced."""
+        with self._errors("write the journal"):
             self._make_folders()
-            self._replace(self.state / "journal.json", text)
+            path = self.state / "journal" / f"{turn:08d}.json"
+            self._replace(path, text)
+            # Where this turn has closed one already, as it does after it finished what another one had begun.
+            path.with_suffix(".closed").unlink(missing_ok=True)
 
-    def close_journal(self) -> None:
-        """Remove the journal: the deployment is over, and its record is written."""
-        with self._errors("close journal.json"):
-            (self.state / "journal.json").unlink(missing_ok=True)
-            _sync_folder(self.state)
+    def close_journal(self, turn: int) -> None:
+        """Close what is open: the deployment is over, and its record is written. Needs no space on the disk."""
+        with self._errors("close the journal"):
+            found = sorted(self._journals())
+            _, closed, path = found[-1]
+            if not closed:
+                path.rename(path.with_name(f"{turn:08d}.closed"))
+            for _, _, older in found[:-1]:
+                older.unlink(missing_ok=True)
+            _sync_folder(self.state / "journal")
             for prepared in (self.state / "staging").glob("routes-*.json"):
                 prepared.unlink(missing_ok=True)
+
+    def _journals(self) -> Iterator[tuple[int, bool, Path]]:
+        """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
+        folder = self.state / "journal"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stem.isdecimal():
+                yield int(path.stem), path.suffix == ".closed", path
 
     # --- packages ----------------------------------------------------------------------------------------------
 
@@ -326,12 +354,16 @@ class ModelRepository:
             except UnicodeDecodeError as error:
                 raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
-    def write_config(self, triton_model: str, text: str) -> None:
-        """Replace the model's configuration if it differs; written outside Triton's root and renamed in."""
+    def write_config(self, triton_model: str, text: str, *, turn: Turn | None = None) -> None:
+        """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
+
+        Raises Superseded, with nothing changed, where ``turn`` is over when all is ready for the rename: whoever was
+        paused must not name other versions than the later one serves.
+        """
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self._model(triton_model) / CONFIG_FILE, text)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text, turn=turn)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
@@ -371,6 +403,8 @@ class ModelRepository:
                     # Somebody else removed it at the same time, or the answer to our rename was lost on NFS.
                     if path.exists():
                         raise
+                # Before anything in it is deleted: else a crash could bring half of it back under its old name.
+                _sync_folder(trash.parent)
                 _sync_folder(path.parent)
         return trash
 
@@ -472,10 +506,12 @@ class ModelRepository:
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _replace(self, path: Path, text: str, *, turn: Turn | None = None) -> None:
         temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             _write(temporary, text.encode())
+            if turn is not None:
+                turn.check()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -493,8 +529,8 @@ class ModelRepository:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _make_folders(self) -> None:
-        for name in ("staging", "packages", "routes", "turns", "outbox", "trash"):
-            (self.state / name).mkdir(parents=True, exist_ok=True)
+        for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):
+            _make_folder(self.state / name)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -549,6 +585,14 @@ def _size_and_sha256(path: Path) -> tuple[int, str]:
         return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, synced: all that will lie in it hangs on its name."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
+
+
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -594,6 +638,8 @@ def _take_turn(folder: Path) -> int:
             os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         except FileExistsError:
             continue
+        # A crash must not make the number free again: a record is named by it.
+        _sync_folder(folder)
         # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
         for path in folder.iterdir():
             if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:

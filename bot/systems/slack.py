@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 
@@ -46,11 +46,15 @@ class SlackChannel:
             answer = self._client.auth_test()
             return f"{answer['user']} in {answer['team']}"
 
-    def deliver(self, message: Message) -> str:
-        """Post the message unless it is in the channel already, and see it there; return its timestamp."""
+    def deliver(self, message: Message, *, may_still: Callable[[], object] = lambda: None) -> str:
+        """Post the message unless it is in the channel already, and see it there; return its timestamp.
+
+        ``may_still`` is called right before it is posted, and raises where that is for somebody else to do by now.
+        """
         found = self.find(message.key, since=message.since)
         if found is not None:
             return found
+        may_still()
         timestamp = self._post(message)
         if not self._is_there(timestamp):
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)

@@ -67,7 +67,8 @@ def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
 
 def clean_up(settings: Environment, systems: Serving, *, turn: Turn, say: Say) -> CleanedUp:
     """Clean up under a turn that is held already; raise Superseded where it is over."""
-    return _Cleanup(settings, systems, turn, say).run()
+    # What came up since may have loaded anything of what is still there.
+    return _Cleanup(settings, systems.with_more(), turn, say).run()
 
 
 @dataclass
@@ -93,8 +94,11 @@ class _Cleanup:
         with self._unless_it_fails():
             self._clear_staging()
         with self._unless_it_fails():
-            if self.turn is not None and (count := self.systems.share.sweep(alone=self.turn.alone)):
-                self._tell(self.removed, words.trash_deleted(count))
+            if self.turn is not None:
+                # What a deployment that was cut off had prepared is for whoever goes on with it.
+                alone = self.turn.alone and stock.journal is None
+                if count := self.systems.share.sweep(alone=alone):
+                    self._tell(self.removed, words.trash_deleted(count))
         return CleanedUp(
             self.settings.environment,
             self.turn is None,
@@ -175,7 +179,7 @@ class _Cleanup:
             stay -= self._damaged(name, stay, stock, decided)
             if self.turn is not None:
                 self.turn.check()
-                self.systems.share.write_config(name, render_config(config, versions=stay))
+                self.systems.share.write_config(name, render_config(config, versions=stay), turn=self.turn)
         for triton, answer in at_once(self.systems.tritons, partial(self._narrow, name, stay, stock, surplus)):
             if isinstance(answer, Superseded):
                 raise answer

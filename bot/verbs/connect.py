@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from bot.settings import Environment, secret
+from bot.settings import Environment, GatewayEndpoint, Tritons, secret
 
 if TYPE_CHECKING:
     from bot.systems.gateway import Gateway
@@ -22,16 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """What serves an environment: the share, every Triton, every gateway."""
+    """What serves an environment: the share, every Triton, every gateway.
+
+    ``find_more`` asks DNS again and returns the servers that came up since, opened like the others.
+    """
 
     share: ModelRepository
     tritons: tuple[TritonServer, ...]
     gateways: tuple[Gateway, ...]
+    find_more: Callable[[], tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]] = lambda: ((), ())
+
+    def with_more(self) -> Serving:
+        """Return the same with what came up since; raise Unavailable where DNS does not answer."""
+        tritons, gateways = self.find_more()
+        if not tritons and not gateways:
+            return self
+        return replace(self, tritons=(*self.tritons, *tritons), gateways=(*self.gateways, *gateways))
 
 
 @contextmanager
 def serving(settings: Environment) -> Iterator[Serving]:
-    """Open the environment's share, Tritons and gateways."""
+    """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name."""
     from bot.systems.gateway import Gateway
     from bot.systems.share import ModelRepository
     from bot.systems.triton import TritonServer
@@ -39,13 +50,34 @@ def serving(settings: Environment) -> Iterator[Serving]:
     seconds = settings.deadlines.request_seconds
     token = secret(settings.reload_token_env, purpose="the gateways' reload token")
     with ExitStack() as opened:
-        tritons = tuple(TritonServer(triton, request_seconds=seconds) for triton in settings.tritons)
-        gateways = tuple(Gateway(g, token=token, request_seconds=seconds) for g in settings.gateways)
-        for triton in tritons:
-            opened.callback(triton.close)
-        for gateway in gateways:
-            opened.callback(gateway.close)
-        yield Serving(ModelRepository(settings.share), tritons, gateways)
+        known: set[tuple[str, str]] = set()
+
+        def find_more() -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
+            tritons, gateways = [], []
+            for triton in (one for tritons_there in settings.tritons for one in _each(tritons_there)):
+                if ("Triton", triton.name) not in known:
+                    known.add(("Triton", triton.name))
+                    tritons.append(TritonServer(triton, request_seconds=seconds))
+                    opened.callback(tritons[-1].close)
+            for several in settings.gateways:
+                known_as = several.url if several.every_address else None
+                for gateway in _each(several):
+                    if ("gateway", gateway.name) not in known:
+                        known.add(("gateway", gateway.name))
+                        gateways.append(Gateway(gateway, token=token, request_seconds=seconds, known_as=known_as))
+                        opened.callback(gateways[-1].close)
+            return tuple(tritons), tuple(gateways)
+
+        yield Serving(ModelRepository(settings.share), *find_more(), find_more)
+
+
+Server = TypeVar("Server", Tritons, GatewayEndpoint)
+
+
+def _each(several: Server) -> list[Server]:
+    from bot.systems.dns import addresses
+
+    return [several.at(address) for address in addresses(several.host)] if several.every_address else [several]
 
 
 @contextmanager

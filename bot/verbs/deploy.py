@@ -23,7 +23,17 @@ from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
 from bot.verbs.deployment.admission import admit, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
-from bot.verbs.deployment.rollout import load, prove, publish, put_back, repair, see_that_gateways_answer, switch
+from bot.verbs.deployment.restoration import Restoration
+from bot.verbs.deployment.rollout import (
+    load,
+    prove,
+    publish,
+    put_back,
+    repair,
+    see_that_gateways_answer,
+    switch,
+    take_in_newcomers,
+)
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.ledger import Ledger
@@ -52,8 +62,8 @@ class Deployed:
         return 4 if self.undelivered else 0
 
 
-def deploy(settings: Environment, *, say: Say) -> Deployed:
-    """Converge the environment to the head of main."""
+def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
+    """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases."""
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
@@ -62,13 +72,20 @@ def deploy(settings: Environment, *, say: Say) -> Deployed:
         # Read under the turn: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say)
+        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep)
         _clean_up(settings, systems, turn, say)
         return done
 
 
 def converge(
-    settings: Environment, systems: Serving, *, turn: Turn, commit: str, desired: Desired, say: Say
+    settings: Environment,
+    systems: Serving,
+    *,
+    turn: Turn,
+    commit: str,
+    desired: Desired,
+    say: Say,
+    deep: bool = False,
 ) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now."""
     ledger = Ledger(RecordStore(settings.records), settings.environment)
@@ -87,29 +104,37 @@ def converge(
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)
+    restoration = Restoration(run, before, unfinished, deep=deep)
+    todo = restoration.look_at_the_share(todo)
     repaired, problems = repair(run, todo, current.routes, proven=not astray)
+    restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
+    items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
     moving = see_that_gateways_answer(run, items, todo)
     moving = publish(run, moving)
     moving = load(run, moving, before)
     moving = prove(run, moving, before)
+    moving = take_in_newcomers(run, moving, before)
     if moving:
         if not switch(run, moving, before):
             put_back(run, moving, before)
-    elif astray:
+    elif unfinished.journal is not None:
+        # Also where what is routed is right already: whoever wrote that journal may stand still just before its
+        # commit, and a generation that is taken is what refuses it.
         put_back(run, [], before)
     records += conclude(run, [*items, *abandoned])
     close_journal(run)
+    restoration.put_the_rest_right(desired)
     return Deployed(
         settings.environment,
         commit,
         records=tuple(records),
         held=tuple(held),
-        repaired=tuple(repaired),
-        problems=tuple(problems),
+        repaired=(*repaired, *restoration.repaired),
+        problems=(*problems, *restoration.problems),
         undelivered=len(systems.share.outbox()),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE
 from bot.errors import PromobotError, Refused, Rejected
-from bot.settings import Environment
+from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.records import RecordStore
 from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
@@ -99,11 +100,16 @@ def propose(
             champion_problem=problem,
             gate=result,
             reason=result.reason,
-            tritons=len(settings.tritons),
-            gateways=len(settings.gateways),
+            tritons=_how_many(settings.tritons),
+            gateways=_how_many(settings.gateways),
             promoted_from=promoted_from,
         )
         return _put(settings, repository, facts, desired, say)
+
+
+def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
+    """Return how many there are; None where only DNS knows, at the time."""
+    return None if any(several.every_address for several in servers) else len(servers)
 
 
 def _is_desired(there: Entry | None, entry: Entry) -> bool:

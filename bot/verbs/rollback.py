@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
@@ -16,6 +16,7 @@ from bot.verbs.deploy import Deployed, converge
 from bot.verbs.deployment.unfinished import verified_routes
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
+from bot.words import deployment as deployment_words
 from bot.words import identity as identity_words
 from bot.words import proposal as words
 
@@ -34,16 +35,28 @@ class RolledBack:
 
     @property
     def exit_code(self) -> int:
-        """As the deployment where there was one, else 0."""
-        return self.deployed.exit_code if self.deployed else 0
+        """As its own deployment where there was one, else 0: what it overtook, and cut off, is not its failure."""
+        if self.deployed is None:
+            return 0
+        own = [r for r in self.deployed.records if r.model == self.model and r.after == self.after]
+        return replace(self.deployed, records=tuple(own)).exit_code
 
 
 def rollback(
-    settings: Environment, *, model: str, to_version: int | None, now: bool, reason: str, by: str, say: Say
+    settings: Environment,
+    *,
+    model: str,
+    to_version: int | None,
+    now: bool,
+    reason: str,
+    by: str,
+    say: Say,
+    request: str = "",
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist.
+    Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
+    it go on to the version that it chose then, not to the one before that.
     """
     ledger = Ledger(RecordStore(settings.records), settings.environment)
     history = ledger.deployments()
@@ -51,7 +64,10 @@ def rollback(
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         current = desired.models.get(model)
-        target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+        target = ledger.way_back_of(request) if request else None
+        if target is None:
+            target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+            target = ledger.decide_way_back(request, target) if request else target
         _see_that_its_bytes_exist(settings, systems, model, target)
         deployed = None
         if now:
@@ -59,10 +75,18 @@ def rollback(
             with systems.share.turn(overtake=True) as turn:
                 # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken
                 # here was about to bring, may stand in the way of the way back.
+                history = ledger.deployments()
                 verified = verified_routes(systems.share, settings.environment, history)
                 serving = in_service(verified, known_entries(history))
                 wanted = serving.model_copy(update={"models": {**serving.models, model: target}})
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
+                if current is not None and current.digest != target.digest:
+                    # Also where it was never in service: until Git follows, the next deployment would bring it.
+                    turn.check()
+                    why = deployment_words.person_went_back(target, reason)
+                    ledger.put_in_quarantine(
+                        model=model, version=current.version, digest=current.digest, reason=why, by=by or "a person"
+                    )
         change = Change(settings.environment, "models", model, target, current)
         left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
         served = current is not None and current.digest in left

@@ -1,10 +1,11 @@
-"""``promobot status`` and ``drift``: what is desired, what is live everywhere, why they differ, what to type."""
+"""``promobot status``: what is desired, what is live everywhere, why they differ, what to type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bot.domain.desired import SECTIONS, Desired, Section
+from bot.domain.desired import SECTIONS, Change, Section, changes
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import plan, serves, target_of
 from bot.domain.record import known_entries
@@ -12,11 +13,15 @@ from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.systems.records import RecordStore
 from bot.verbs import connect
+from bot.verbs.inspection import routed
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
 from bot.words import differences as words
 from bot.words.deployment import silent
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,15 @@ class Status:
         return not self.differences
 
 
-def status(settings: Environment, *, registry: bool = False) -> Status:
-    """Look at everything, change nothing. ``registry`` also compares MLflow's aliases, which is slower."""
+def status(settings: Environment) -> Status:
+    """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
     ledger = Ledger(RecordStore(settings.records), settings.environment)
     with connect.serving(settings) as systems, connect.repository(settings) as repository:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         live = observe(settings, systems)
         outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
+        pending, problems = _pending(settings, repository)
     quarantined = ledger.quarantined()
     todo = plan(desired, live, known=known_entries(ledger.deployments()))
     differences = [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
@@ -76,8 +82,17 @@ def status(settings: Environment, *, registry: bool = False) -> Status:
         differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))
     for change in todo.changes:
         held = quarantined.get(change.after.digest) if change.after else None
-        step = words.merge_revert(change) if held else words.deploy(settings.environment)
-        differences.append(Difference("desired", words.differs(change, held.reason if held else ""), step))
+        kind, step = (
+            ("quarantine", words.merge_revert(change)) if held else ("desired", words.deploy(settings.environment))
+        )
+        differences.append(Difference(kind, words.differs(change, held.reason if held else ""), step))
+    for what in routed(live.routes):
+        event = quarantined.get(what.target.digest)
+        wanted = desired.section(what.section).get(what.model)
+        if event is not None and serves(what.target, wanted):
+            change = Change(settings.environment, what.section, what.model, wanted, wanted)
+            said = words.serves_quarantined(what.model, what.target.version, settings.environment, event.reason)
+            differences.append(Difference("quarantine", said, words.merge_revert(change)))
     for triton, missing in todo.load.items():
         differences += [
             Difference("triton", words.not_loaded(target, triton), words.deploy(settings.environment))
@@ -90,9 +105,6 @@ def status(settings: Environment, *, registry: bool = False) -> Status:
     differences += [
         Difference("slack", words.undelivered(name), words.deploy(settings.environment)) for name in outbox
     ]
-    if registry:
-        differences += _aliases(settings, desired)
-    pending, problems = _pending(settings)
     rows = [
         ModelStatus(
             model=model,
@@ -109,7 +121,7 @@ def status(settings: Environment, *, registry: bool = False) -> Status:
                 for there in [target_of(table.route(model), section) if table else None]
             },
             agrees=serves(target, entry),
-            pending=tuple(pending.get(model, ())),
+            pending=tuple(pending.get((model, section), ())),
         )
         for section in SECTIONS
         for model in sorted({*desired.section(section), *live.routes.models})
@@ -129,29 +141,24 @@ def status(settings: Environment, *, registry: bool = False) -> Status:
     )
 
 
-def _aliases(settings: Environment, desired: Desired) -> list[Difference]:
-    registry, found = connect.registry(settings), []
-    for section in SECTIONS:
-        alias = settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
-        for model, entry in desired.section(section).items():
-            there = registry.alias(model, alias)
-            if there != entry.version:
-                found.append(
-                    Difference("alias", words.alias_differs(model, alias, there, entry.version), words.ALIAS_STEP)
-                )
-    return found
-
-
-def _pending(settings: Environment) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the open proposals and reverts by model; a GitHub that does not answer is said, not fatal."""
-    pending: dict[str, list[str]] = {}
+def _pending(settings: Environment, repository: Repository) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
+    """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
+    pending: dict[tuple[str, Section], list[str]] = {}
     prefixes = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
     try:
         for pull in connect.github(settings).open_pull_requests(prefix="promobot"):
             for prefix in prefixes:
                 if pull.branch.startswith(prefix):
                     model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
-                    pending.setdefault(model, []).append(f"#{pull.number} {pull.title}")
+                    for section in _concerned(settings, repository, pull.head, model):
+                        pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
     except PromobotError as error:
         return pending, [str(error)]
     return pending, []
+
+
+def _concerned(settings: Environment, repository: Repository, head: str, model: str) -> list[Section]:
+    """Return the paths on which a pull request changes what the model's entry says."""
+    base = repository.merge_base(repository.head(), repository.fetch(head))
+    before, after = (read_desired(repository, settings.environment, commit) for commit in (base, head))
+    return [change.section for change in changes(before, after) if change.model == model]

@@ -18,7 +18,8 @@ from bot.domain.routes import Target
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
 UNREADABLE_JOURNAL_STATE = "Nothing was changed; gateways serve what they have."
 UNREADABLE_JOURNAL_STEP = (
-    "`promobot status` shows what is served. If that is right, move journal.json away and deploy again."
+    "`promobot status` shows what is served. "
+    "If that is right, move the latest file in journal/ away and deploy again."
 )
 _SLACK_CHARACTERS = 2500
 """A section takes 3,000."""
@@ -50,6 +51,8 @@ def describe(change: Change) -> str:
     where = change.environment + (" (shadow)" if change.section == "shadow" else "")
     if change.after is None:
         return f"{change.model} out of {where}"
+    if change.before == change.after:
+        return f"{change.model} {change.after.version} again in {where}"
     before = f"{change.before.version} → " if change.before else ""
     return f"{change.model} {before}{change.after.version} in {where}"
 
@@ -168,6 +171,11 @@ def ready_on(target: Target, tritons: Iterable[Named]) -> str:
     return f"{target.triton_model} {target.version} READY on {names(tritons)}"
 
 
+def newcomer(triton: str) -> str:
+    """DNS gives an address that it did not give when the run began."""
+    return f"{triton} came up in the middle: loading what is in service and what is to be"
+
+
 def golden_answers(
     golden: Golden, evidence: Evidence | None, tritons: Iterable[Named], *, again: bool = False
 ) -> str:
@@ -238,8 +246,8 @@ def putting_back(environment: str, generation: int) -> str:
 
 
 def unreadable_journal(why: str) -> str:
-    """Somebody wrote into journal.json."""
-    return f"journal.json is not readable: {why}"
+    """Somebody wrote into the journal."""
+    return f"the journal is not readable: {why}"
 
 
 def verified_before(record: DeploymentRecord) -> str:
@@ -302,10 +310,62 @@ def delivered_late(name: str) -> str:
     return f"the message of {name} is delivered now"
 
 
+def person_went_back(target: Entry, reason: str) -> str:
+    """Why what main asks for is in quarantine."""
+    return f"rolled back to {target.version}" + (f": {reason}" if reason else "")
+
+
 def was_rolled_back(change: Change) -> str:
     """Why the version before is in quarantine."""
     version = change.after.version if change.after else "nothing"
     return f"rolled back to {version}"
+
+
+# --- what was found damaged --------------------------------------------------------------------------------------
+
+REPAIR_CUT_OFF = "its repair was cut off"
+
+
+def answers_wrong(triton: str, said: str) -> str:
+    """A Triton answers otherwise than the version should."""
+    return f"{triton} answered wrong, {said}"
+
+
+def gateway_answers_wrong(gateway: str, said: str) -> str:
+    """A gateway answers otherwise than the Tritons do."""
+    return f"gateway {gateway} answers wrong, though every Triton is right: {said}"
+
+
+def description_restored(model: str, version: int) -> str:
+    """What is kept of a package was gone or damaged."""
+    return f"kept what proves {model} {version} anew"
+
+
+def other_package(model: str, version: int, digest: str) -> str:
+    """The registry holds something else by now."""
+    return f"{model} {version} is {digest} now"
+
+
+def way_back_lost(change: Change, said: str) -> str:
+    """A version that is kept cannot be brought back."""
+    version = change.after.version if change.after else 0
+    return f"{change.model} {version} is no way back in {change.environment} ({said})"
+
+
+def way_back_published(change: Change, said: str) -> str:
+    """A version that is kept was damaged."""
+    version = change.after.version if change.after else 0
+    return f"published {change.model} {version}, a way back in {change.environment}, again: {said}"
+
+
+def alias_not_moved(model: str, alias: str) -> str:
+    """MLflow did not take it."""
+    return f"MLflow's alias {model}@{alias} was not moved"
+
+
+def alias_moved(model: str, alias: str, version: int) -> str:
+    """MLflow's alias points where it should again."""
+    return f"moved MLflow's alias {model}@{alias} to {version}"
 
 
 # --- the end -----------------------------------------------------------------------------------------------------
@@ -319,9 +379,12 @@ def verdict(record: DeploymentRecord) -> str:
     match record.outcome:
         case "succeeded" if record.after is None:
             return f"{describe(change)}: it is out of service."
+        case "succeeded" if record.before == record.after:
+            path = " on the shadow path" if record.section == "shadow" else ""
+            return f"{record.model} {version} was published again{path} in {record.environment}: {record.reason}."
         case "succeeded" if record.section == "shadow":
             return f"{record.model} {version} is on the shadow path in {record.environment}."
-        case "succeeded" if record.before and record.after and record.after.version < record.before.version:
+        case "succeeded" if record.way_back and record.before:
             return (
                 f"{record.model} is back at version {version} in {record.environment} (from {record.before.version})."
             )

@@ -9,12 +9,49 @@ from bot.words.deployment import describe
 
 DOCTOR = "promobot doctor"
 UNFINISHED = "a deployment is under way, or was cut off"
-ALIAS_STEP = "it decides nothing; the next deployment of the model moves it"
+STRANGER_STEP = "see who made it, and remove it by hand; the bot never does"
+
+_DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
+_REVERT = "merge the revert, or `promobot rollback churn --env dev`"
+KINDS = {
+    "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
+    "unfinished": ("a journal is open: a deployment is under way, or was cut off", _DEPLOY),
+    "desired": ("main asks for something else than the routes name", _DEPLOY),
+    "quarantine": ("main asks for a digest that is in quarantine", _REVERT),
+    "triton": ("a Triton does not have READY what the routes name", _DEPLOY),
+    "gateway": ("a gateway serves another generation, or other routes", _DEPLOY),
+    "slack": ("a message waits in the outbox", _DEPLOY),
+    "package": ("what is kept to prove a version in service is gone or damaged", _RECONCILE),
+    "bytes": ("a version in service is gone from the share, or holds other bytes", _RECONCILE),
+    "config": ("`config.pbtxt` is gone, is not that of the package, or does not name the version", _RECONCILE),
+    "answer": ("a Triton answers a golden request wrong", _RECONCILE),
+    "gateway answer": (
+        "a gateway answers wrong, or with another version, though its Tritons are right",
+        "restart it",
+    ),
+    "kept": ("a verified version that is kept as a way back is gone or damaged", _RECONCILE),
+    "stranger": (
+        "something that the bot did not make lies in Triton's root",
+        "see who made it, and remove it by hand",
+    ),
+    "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
+}
+"""Every kind of difference: what differs, and what to type. Status knows the first seven, drift all of them."""
 
 
 def deploy(environment: str) -> str:
     """Converge."""
     return f"promobot deploy --env {environment}"
+
+
+def reconcile(environment: str) -> str:
+    """Put right what only the deep look finds."""
+    return f"promobot reconcile --env {environment}"
+
+
+def restart(server: str) -> str:
+    """A server that does what nobody told it."""
+    return f"restart {server}: it starts from routes.json; then: {DOCTOR}"
 
 
 def merge_revert(change: Change) -> str:
@@ -27,6 +64,11 @@ def differs(change: Change, held: str) -> str:
     why = f", held in quarantine: {held}" if held else ""
     now = f"{change.before.version} is live" if change.before else "nothing is live"
     return f"{describe(change)} is desired, {now}{why}"
+
+
+def serves_quarantined(model: str, version: int, environment: str, reason: str) -> str:
+    """What failed here is in service all the same."""
+    return f"{model} {version} is in service in {environment}, and in quarantine there: {reason}"
 
 
 def not_loaded(target: Target, triton: str) -> str:
@@ -52,3 +94,59 @@ def alias_differs(model: str, alias: str, there: int | None, wanted: int) -> str
 def in_quarantine(model: str, version: int, digest: str, reason: str) -> str:
     """A digest that failed."""
     return f"{model} {version} ({short(digest)}): {reason}"
+
+
+# --- what only the deep look finds -------------------------------------------------------------------------------
+
+NO_COPY = "no copy of it is on the share"
+
+
+def nothing_kept(digest: str) -> str:
+    """There is no package.json to hash against."""
+    return f"nothing is kept of package {short(digest)}"
+
+
+def no_config(triton_model: str) -> str:
+    """Triton could not load it."""
+    return f"{triton_model} has no config.pbtxt"
+
+
+def other_config(triton_model: str) -> str:
+    """A Triton that restarts would serve something else."""
+    return f"config.pbtxt of {triton_model} is not that of the package"
+
+
+def config_without(target: Target) -> str:
+    """A Triton that restarts would not load it."""
+    return f"config.pbtxt of {target.triton_model} does not name version {target.version}"
+
+
+def other_version(there: str, wanted: int) -> str:
+    """A gateway asks for another version."""
+    return f"version {there} answered instead of {wanted}"
+
+
+def damaged(target: Target, said: str) -> str:
+    """What is routed is not on the share as it should be."""
+    return f"{target.triton_model} {target.version} is routed, but {said}"
+
+
+def answers_wrong(where: str, target: Target, said: str) -> str:
+    """A server answers a golden request otherwise than the version must."""
+    return f"{where} answers wrong for {target.triton_model} {target.version}: {said}"
+
+
+def way_back_damaged(triton_model: str, version: int, said: str) -> str:
+    """A version that is kept is not as it should be."""
+    return f"{triton_model} {version} is a way back, but {said}"
+
+
+def stranger(root: object, path: str) -> str:
+    """Triton's root holds something else."""
+    return f"{root}/{path} is nothing that was deployed"
+
+
+def table() -> str:
+    """Return the kinds as the table of docs/operations.md."""
+    rows = [f"| `{kind}` | {what} | {step} |" for kind, (what, step) in KINDS.items()]
+    return "\n".join(["| kind | what differs | what to type |", "|---|---|---|", *rows])

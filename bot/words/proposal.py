@@ -41,8 +41,8 @@ class Facts:
     champion_problem: str
     gate: GateResult
     reason: str
-    tritons: int
-    gateways: int
+    tritons: int | None
+    gateways: int | None
     promoted_from: str = ""
 
 
@@ -85,10 +85,20 @@ def body(facts: Facts) -> str:
         _way_back(facts),
         details("Files of the package", _files(facts.candidate.package)),
     ]
-    if facts.candidate.params:
-        rows = [(code(name), code(value[:200])) for name, value in sorted(facts.candidate.params.items())[:100]]
-        sections.append(details("Parameters of the run", table(("parameter", "value"), rows)))
+    sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
     return fit(sections)
+
+
+def _lineage(candidate: Candidate) -> str:
+    rows = [
+        ("registered version", f"[{candidate.version}]({candidate.url})"),
+        ("run", code(candidate.run)),
+        ("code", code(candidate.commit) if candidate.commit else "unknown"),
+        ("digest of the package", code(candidate.digest)),
+        *((f"parameter {code(n)}", code(v[:200])) for n, v in sorted(candidate.params.items())[:100]),
+    ]
+    more = f"\n\n… and {len(candidate.params) - 100} more parameters." if len(candidate.params) > 100 else ""
+    return table(("what", "value"), rows) + more
 
 
 def _identity(facts: Facts) -> str:
@@ -156,11 +166,13 @@ def _behaviour(facts: Facts) -> str:
     )
 
 
+def _count(number: int | None, what: str) -> str:
+    return f"every {what}" if number is None else f"{number} {what}{'s' * (number != 1)}"
+
+
 def _way_back(facts: Facts) -> str:
     change = facts.change
-    reach = (
-        f"{facts.tritons} Triton{'s' * (facts.tritons != 1)}, {facts.gateways} gateway{'s' * (facts.gateways != 1)}"
-    )
+    reach = f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
     back = (
         f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
     )

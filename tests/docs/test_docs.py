@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from bot import cli
 from bot.training.package import read_package
+from bot.words import differences
 from tests.gateway.gateways import running_application
 
 ROOT = Path(__file__).parents[2]
@@ -205,3 +206,7 @@ def test_the_training_example_builds_a_package(page: str) -> None:
     package = scope["package"]
     assert isinstance(package, Path)
     assert {file.path for file in read_package(package).files} == {"config.pbtxt", "smoke.json", "model.onnx"}
+
+
+def test_operations_tells_of_every_kind_of_difference() -> None:
+    assert differences.table() in (ROOT / "docs/operations.md").read_text()

@@ -17,6 +17,7 @@ from bot.domain.record import DeploymentRecord, Outcome, verified_entries
 from bot.domain.retention import (
     Stock,
     emptied,
+    owned,
     path_of,
     published_in,
     pull_request_of,
@@ -326,17 +327,18 @@ def test_what_lies_in_tritons_root() -> None:
         "by-hand": True,
     }
     assert published_in(contents) == {("churn", 1), ("churn", 2), (".snapshot", 1)}
-    assert strangers_in(contents, {("churn", 2), (".snapshot", 1)}) == [
+    there = stock([1], records=[record(1, 1), record(2, 1, model="fraud")], tritons={"t0": frozenset()})
+    assert owned(there) == {("churn", "models"), ("fraud", "models")}
+    assert strangers_in(contents, {("churn", 2), (".snapshot", 1)}, own=owned(there)) == [
         ".snapshot",
-        ".snapshot/1",
         "README",
+        "by-hand",
         "churn/007",
         "churn/2",
         "churn/3",
         "churn/8.tmp",
         "churn/notes.txt",
     ]
-    there = stock([1], records=[record(1, 1), record(2, 1, model="fraud")], tritons={"t0": frozenset()})
     assert emptied(contents, there, frozenset()) == ["fraud"], "churn is routed, by-hand is nobody's"
     assert emptied(contents, replace(there, tritons={"t0": frozenset({("fraud", 1)})}), frozenset()) == []
     assert emptied(contents, replace(there, tritons={"t0": None}), frozenset()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tests.reliability.matrix import Matrix, Part, Point, parts
 from tests.reliability.scene import Scene
 
 SHOWN = 20
+LONGEST = 800
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,13 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             say=_say,
             open_scene=scene,
         )
-        tried = [(part, _run(part, matrix)) for part in chosen]
+        tried: list[tuple[Part, list[tuple[Point, float]]]] = []
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            for part in chosen:
+                tried.append((part, []))
+                _run(part, matrix, tried[-1][1])
+        except KeyboardInterrupt:
+            _say("interrupted: the table has what was tried until now")
     return _show(tried)
 
 
-def _run(part: Part, matrix: Matrix) -> list[tuple[Point, float]]:
+def _run(part: Part, matrix: Matrix, done: list[tuple[Point, float]]) -> None:
     _say(f"{part.name}: {part.says}")
-    done: list[tuple[Point, float]] = []
     rows: dict[str, int] = {}
     started = time.monotonic()
     for point in part.run(matrix):
@@ -49,11 +57,10 @@ def _run(part: Part, matrix: Matrix) -> list[tuple[Point, float]]:
         done.append((point, ended - started))
         started = ended
         rows[point.row] = rows.get(point.row, 0) + 1
-        if rows[point.row] == 1 or rows[point.row] % 100 == 0:
+        if rows[point.row] == 1 or rows[point.row] % 25 == 0:
             _say(f"  {point.row}: {rows[point.row]}")
         for problem in point.problems:
-            _say(f"  ✗ {point.row}, {point.name}: {problem}")
-    return done
+            _say(f"  ✗ {point.row}, {point.name}: {_in_a_line(problem)}")
 
 
 def _show(tried: Sequence[tuple[Part, list[tuple[Point, float]]]]) -> int:
@@ -76,11 +83,15 @@ def _show(tried: Sequence[tuple[Part, list[tuple[Point, float]]]]) -> int:
         print()
         shown = [point for _, done in tried for point, _ in done if point.problems]
         for point in shown[:SHOWN]:
-            print(f"✗ {point.row}, {point.name}: {'; '.join(point.problems)}")
+            print(f"✗ {point.row}, {point.name}: {_in_a_line('; '.join(point.problems))}")
         if len(shown) > SHOWN:
             print(f"… and {len(shown) - SHOWN} more")
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def _in_a_line(problem: str) -> str:
+    return " ".join(problem.split())[:LONGEST]
 
 
 def _say(text: str) -> None:
@@ -104,7 +115,9 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
         return chosen
 
     parser.add_argument("--only", type=some, metavar="PART,…", help="these parts only")
-    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows of the table whose name contains this")
+    parser.add_argument(
+        "--rows", default="", metavar="REGEX", help="only rows of the table whose name it finds itself in"
+    )
     parser.add_argument("--points", type=int, metavar="N", help="at most N points of each row, evenly spread")
     parser.add_argument("--sample", action="store_true", help="the few points that the default tests try")
     parser.add_argument("--everything", action="store_true", help="also what is sampled by default (takes hours)")

@@ -8,7 +8,9 @@ moment must hold; and the next run, without the error, must converge.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tests.reliability import invariants
 from tests.reliability.matrix import Matrix, Part, Point
@@ -16,13 +18,22 @@ from tests.reliability.scenarios import SCENARIOS, Scenario
 from tests.reliability.scene import OPENING, Call, Ended, Scene, calls
 
 SCENARIO = "deploy, update"
-TRIES = 8
+TRIES = 12
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EACCES", "EMFILE", "EINTR")
 _MAKING = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "symlink"})
 _WRITING = frozenset(
     {"write", "writev", "pwrite64", "fsync", "fdatasync", "ftruncate", "copy_file_range", "sendfile"}
 )
 _LOOKING = frozenset({"stat", "lstat", "newfstatat", "statx", "readlink"})
+
+
+@dataclass(frozen=True)
+class Site:
+    """A call, how many of its kind (name and arguments) came before it, and how many of its name on its path."""
+
+    call: Call
+    before: int
+    before_on_path: int
 
 
 def errors_of(call: Call) -> tuple[str, ...]:
@@ -55,14 +66,25 @@ def run(matrix: Matrix) -> Iterator[Point]:
     found = [call for call in calls(log) if call.is_on(scene.share, scene.records)]
     if ended.code != 0 or not found:
         yield Point(SCENARIO, "no error", [f"ended with {ended.code}: {ended.said}"])
-    for error in ERRORS if not matrix.sample else ERRORS[:3]:
-        for call in matrix.some([call for call in found if error in errors_of(call)]) if matrix.wants(error) else ():
-            name = f"{error} from {call.name} number {call.number}, {call.shape}"
-            yield Point(error, name, _one(scene, scenario, call, error))
+    matrix.say(f"  {len(found)} calls, {sum(len(errors_of(call)) for call in found)} errors in all")
+    for error in ERRORS if not matrix.sample else ERRORS[:2]:
+        sites = [site for site in _sites(found) if error in errors_of(site.call)]
+        for site in matrix.some(sites) if matrix.wants(error) else ():
+            name = f"{error} from {site.call.name} number {site.call.number}, {site.call.shape}"
+            yield Point(error, name, _one(scene, scenario, site, error))
 
 
-def _one(scene: Scene, scenario: Scenario, call: Call, error: str) -> list[str]:
-    ended, hit = _injected(scene, scenario, call, error)
+def _sites(found: list[Call]) -> list[Site]:
+    seen: Counter[tuple[object, ...]] = Counter()
+    sites = []
+    for call in found:
+        sites.append(Site(call, seen[call.kind], seen[(call.name, call.path)]))
+        seen.update([call.kind, (call.name, call.path)])
+    return sites
+
+
+def _one(scene: Scene, scenario: Scenario, site: Site, error: str) -> list[str]:
+    ended, hit = _injected(scene, scenario, site, error)
     if not hit:
         return [f"the error missed: ended with {ended.code}"]
     problems = []
@@ -74,23 +96,25 @@ def _one(scene: Scene, scenario: Scenario, call: Call, error: str) -> list[str]:
     return [*problems, *invariants.converges(scene, scenario.allowed)]
 
 
-def _injected(scene: Scene, scenario: Scenario, call: Call, error: str) -> tuple[Ended, bool]:
-    """Run with the error; say whether it met a call like that one, for numbers vary a little from run to run."""
-    log, number = scene.home / "injected.log", call.number
-    for number in _around(call.number):
+def _injected(scene: Scene, scenario: Scenario, site: Site, error: str) -> tuple[Ended, bool]:
+    """Run with the error; say whether it met that call, for numbers vary a little from run to run."""
+    log, number, name = scene.home / "injected.log", site.call.number, site.call.name
+    for attempt in range(TRIES):
+        # Counted on its path first, which is exact, but for paths with a random part.
+        counted = not attempt and bool(site.call.path)
+        when = site.before_on_path + 1 if counted else number
         scenario.restore(scene)
-        ended = scene.deploy(log=log, inject=[f"{call.name}:error={error}:when={number}"])
-        there = next((seen for seen in calls(log) if seen.injected), None)
-        if there is not None and (there.shape, there.mutates) == (call.shape, call.mutates):
+        inject = [f"{name}:error={error}:when={when}"]
+        ended = scene.deploy(log=log, inject=inject, on=site.call.path if counted else "")
+        seen = calls(log)
+        if any(call.injected and call.kind == site.call.kind for call in seen):
             return ended, True
+        if counted:
+            continue
+        alike = [call.number for call in seen if call.kind == site.call.kind]
+        # Where it was this time; or, where the error met something before it that ended the run, a little further.
+        number = alike[site.before] if len(alike) > site.before else site.call.number + attempt
     return ended, False
-
-
-def _around(number: int) -> Iterator[int]:
-    """Yield the number, and then those around it, nearest first."""
-    yield number
-    for distance in range(1, TRIES // 2 + 1):
-        yield from (number + distance, max(1, number - distance))
 
 
 PART = Part("errors", "an error of the file system at every call on the share and the record store", run)

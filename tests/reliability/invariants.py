@@ -99,11 +99,10 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
 
 
 def _of_journal(scene: Scene) -> list[str]:
-    path = scene.state / "journal.json"
     try:
-        Journal.model_validate_json(path.read_text())
-    except FileNotFoundError:
-        return []
+        text = scene.model_repository.journal()
+        if text is not None:
+            Journal.model_validate_json(text)
     except ValueError as error:
         return [f"the journal is torn: {error}"]
     return []
@@ -164,7 +163,7 @@ def done(scene: Scene, look: Look, ended: Ended) -> list[str]:
         if live and not any(a.model == model and a.version == live.version for a in look.answers):
             problems.append(f"nobody was answered by {model} {live.version}")
     problems += _of_telling(scene, look, records)
-    if (scene.state / "journal.json").exists():
+    if scene.model_repository.journal() is not None:
         problems.append("the journal is still open")
     return problems
 

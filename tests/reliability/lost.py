@@ -19,7 +19,7 @@ from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scenarios import SCENARIOS, Scenario
 from tests.reliability.scene import Scene, calls
 
-ROWS = ("deploy, first", "deploy, update", "deploy, put back", "rollback --now")
+ROWS = ("deploy, first", "deploy, update", "deploy, put back", "rollback --now", "cleanup")
 RANDOM = 2
 
 

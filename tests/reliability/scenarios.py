@@ -112,9 +112,9 @@ def _refuse_two(scene: Scene) -> None:
     scene.tell("refuse_reload", gateway=2, model="churn", version=2)
 
 
-def cut_off(scene: Scene, *, where: Callable[[Call], bool], faults: Act = _nothing) -> None:
-    """Leave an update as a kill leaves it: dead at the next mutating call after the one that ``where`` says."""
-    _update(scene)
+def cut_off(scene: Scene, prepare: Act, *, where: Callable[[Call], bool], faults: Act = _nothing) -> None:
+    """Leave a deployment as a kill leaves it: dead at the next mutating call after the one that ``where`` says."""
+    prepare(scene)
     scene.save("cut off")
     log = scene.home / "cut-off.log"
     scene.restore("cut off")
@@ -129,20 +129,22 @@ def cut_off(scene: Scene, *, where: Callable[[Call], bool], faults: Act = _nothi
     scene.forget("cut off")
 
 
-def _renamed(what: str, *, times: int = 1) -> Callable[[Call], bool]:
-    seen = 0
+def cut_off_at(
+    call: str, what: str, *, times: int = 1, prepare: Act = _update, faults: Act = _nothing
+) -> Callable[[Scene], None]:
+    """Return the preparation that leaves a deployment dead after so many calls like this on a name that ends so."""
 
-    def where(call: Call) -> bool:
-        nonlocal seen
-        seen += call.name.startswith("rename") and call.arguments.endswith(f'/{what}"')
-        return seen == times
+    def act(scene: Scene) -> None:
+        seen = 0
 
-    return where
+        def where(found: Call) -> bool:
+            nonlocal seen
+            seen += found.name.startswith(call) and found.arguments.endswith(f'/{what}"')
+            return seen == times
 
+        cut_off(scene, prepare, where=where, faults=faults)
 
-def cut_off_at(what: str, *, times: int = 1, faults: Act = _nothing) -> Act:
-    """Return the preparation that leaves an update dead after the rename to a name that ends so."""
-    return lambda scene: cut_off(scene, where=_renamed(what, times=times), faults=faults)
+    return act
 
 
 CHURN = _versions(churn=(1, 2))
@@ -166,11 +168,17 @@ SCENARIOS = (
     ),
     Scenario("deploy, outbox", _outbox, _versions(churn=(1,))),
     Scenario("rollback --now", _two_served, CHURN, verb=ROLLBACK),
-    Scenario("recovery, cut off publishing", cut_off_at("2"), CHURN),
-    Scenario("recovery, cut off at the switch", cut_off_at("routes.json"), CHURN),
+    Scenario(
+        "cleanup",
+        cut_off_at("unlink", "journal.json", prepare=_wrong),
+        _versions(churn=(1,)),
+        verb=("cleanup", "--env", "dev"),
+    ),
+    Scenario("recovery, cut off publishing", cut_off_at("rename", "2"), CHURN),
+    Scenario("recovery, cut off at the switch", cut_off_at("rename", "routes.json"), CHURN),
     Scenario(
         "recovery, cut off going back",
-        cut_off_at("routes.json", times=2, faults=_refuse_two),
+        cut_off_at("rename", "routes.json", times=2, faults=_refuse_two),
         CHURN,
         faults=_refuse_two,
         codes=frozenset({1}),

@@ -61,7 +61,9 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports as FreePorts
 from bot.sandbox.processes import Processes
+from bot.settings import Share
 from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
 from bot.verbs.ledger import Ledger
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
@@ -117,6 +119,28 @@ class Kill:
 NO_KILL = Kill()
 
 
+@dataclass
+class Paused:
+    """A verb that stands still."""
+
+    pid: int
+    out: Path
+    tracer: subprocess.Popen[str] | None = None
+
+    def wake(self) -> Ended:
+        """Let it go on; return how it ends."""
+        os.kill(self.pid, signal.SIGCONT)
+        return self.ended(_wait(self.pid))
+
+    def ended(self, status: int) -> Ended:
+        """Return how it ended, by the status that it was waited for with."""
+        _end_group(self.pid)
+        if self.tracer is not None:
+            self.tracer.wait(SECONDS)
+        code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return Ended(code, self.out.read_text(errors="replace"))
+
+
 class StraceMissing(RuntimeError):
     """strace is not installed, or may not attach here."""
 
@@ -135,6 +159,7 @@ class Scene:
         self.versions: dict[tuple[str, int], Version] = {}
         self._saved: set[str] = set()
         self._warm = False
+        self._forked = 0
 
     # --- start and stop ----------------------------------------------------------------------------------------
 
@@ -252,6 +277,7 @@ class Scene:
                 "turn_seconds": 0.1,
             },
         }
+        (self.home / "staging").mkdir()
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -399,14 +425,16 @@ class Scene:
         kill: Kill = NO_KILL,
         log: Path | None = None,
         inject: Sequence[str] = (),
+        on: str = "",
         data: bool = False,
     ) -> Ended:
         """Run ``promobot`` with these arguments; kill it where ``kill`` says.
 
         ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
-        (more of strace's expressions), all without them, and with ``data`` all that change something, in full.
+        (more of strace's expressions), all without them, and with ``data`` all that change something, in full. With
+        ``on``, calls on this path are the only ones that count.
         """
-        options = _strace_options(kill, log, inject, data=data)
+        options = [*_strace_options(kill, log, inject, data=data), *(("-P", on) if on else ())]
         out = self.live / "tmp-out"
         sys.stdout.flush()
         sys.stderr.flush()
@@ -438,8 +466,10 @@ class Scene:
             return Ended(None, said)
         return Ended(os.WEXITSTATUS(status), said)
 
-    def fork(self, *argv: str, out: Path, stop_at: int, after: bool) -> int:
-        """Run ``promobot``, to be stopped at this request, and do not wait for it; return its process."""
+    def paused(self, *argv: str, stop: Kill) -> Paused | Ended:
+        """Run ``promobot`` until it is stopped there, instead of killed; or to its end where it never gets there."""
+        self._forked += 1
+        out = self.home / f"paused-{self._forked}"
         sys.stdout.flush()
         sys.stderr.flush()
         released, release = os.pipe()
@@ -448,10 +478,19 @@ class Scene:
             os.close(release)
             self._be_the_verb(argv, released, out)
         os.close(released)
-        self.tell("arm", pid=child, at=stop_at, after=after, stop=True)
+        tracer: subprocess.Popen[str] | None = None
+        if stop.inject:
+            expression = stop.inject.replace(" at ", ":signal=SIGSTOP:when=")
+            called = expression.partition(":")[0]
+            tracer = _attach(child, ["-o", "/dev/null", "-e", f"trace={called}", "-e", f"inject={expression}"])
+            self.tell("disarm")
+        else:
+            self.tell("arm", pid=child, at=stop.request, after=stop.after, stop=True)
         os.write(release, b"x")
         os.close(release)
-        return child
+        paused = Paused(child, out, tracer)
+        status = os.waitpid(child, os.WUNTRACED)[1]
+        return paused if os.WIFSTOPPED(status) else paused.ended(status)
 
     def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
         """Run as the verb, in the forked process; never returns."""
@@ -485,9 +524,12 @@ class Scene:
 
     # --- looking -----------------------------------------------------------------------------------------------
 
-    def look(self, *, ask: bool = True) -> Look:
-        """Return what the servers have in memory; ``ask`` has users ask once more first."""
-        found: Look = self.tell("look", ask=ask)
+    def look(self, *, ask: bool = True, quiet: bool = True) -> Look:
+        """Return what the servers have in memory; ``ask`` has users ask once more first.
+
+        ``quiet`` waits until no request is under way; not where a verb stands still in one.
+        """
+        found: Look = self.tell("look", ask=ask, quiet=quiet)
         return found
 
     @property
@@ -497,12 +539,17 @@ class Scene:
     def deployments(self) -> list[DeploymentRecord]:
         return self.ledger.deployments()
 
+    @property
+    def model_repository(self) -> ModelRepository:
+        return ModelRepository(Share(model_repository=str(self.repository), state=str(self.state)))
+
     def routes(self) -> RouteTable:
-        """Return what ``routes.json`` says; raise ValueError where it is torn."""
-        try:
-            return RouteTable.from_json((self.state / "routes.json").read_text())
-        except FileNotFoundError:
-            return RouteTable(ENVIRONMENT)
+        """Return the routes in force: the newest generation; raise ValueError where a file of them is torn."""
+        tables = [RouteTable(ENVIRONMENT)]
+        for path in (self.state / "routes.json", *(self.state / "routes").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                tables.append(RouteTable.from_json(path.read_text()))
+        return max(tables, key=lambda table: table.generation)
 
 
 # --- packages -----------------------------------------------------------------------------------------------------
@@ -567,6 +614,17 @@ class Call:
         paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
         names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
         return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
+
+    @property
+    def path(self) -> str:
+        """The first path that it names from the root; empty where it names none."""
+        found = re.search(r'"(/[^"]*)"|^\d+<(/[^>]*)>', self.arguments)
+        return (found[1] or found[2]) if found else ""
+
+    @property
+    def kind(self) -> tuple[str, str, bool]:
+        """What makes two calls of two runs the same."""
+        return self.name, self.shape, self.mutates
 
     def is_on(self, *folders: Path) -> bool:
         """Whether it names a path in one of the folders."""

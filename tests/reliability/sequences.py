@@ -10,13 +10,8 @@ meanwhile, a rollback overtakes it, and what it does when it wakes must change n
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
@@ -33,7 +28,8 @@ from hypothesis.stateful import (
 
 from tests.reliability import invariants
 from tests.reliability.matrix import Matrix, Part, Point
-from tests.reliability.scene import SECONDS, Ended, Kill, Scene
+from tests.reliability.scenarios import DEPLOY
+from tests.reliability.scene import Ended, Kill, Paused, Scene
 
 ROW = "sequences of up to 30 steps"
 RUNS, STEPS, SAMPLE_RUNS, SAMPLE_STEPS = 2000, 30, 3, 12
@@ -44,30 +40,6 @@ ENDS = {0, 1, 4}
 
 models = st.sampled_from(sorted(ANY))
 requests = st.integers(1, 60)
-
-
-@dataclass
-class Paused:
-    """A deployer that was stopped at a request."""
-
-    pid: int
-    out: Path
-
-    def wake(self) -> Ended:
-        """Let it go on; return how it ends."""
-        os.kill(self.pid, signal.SIGCONT)
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return Ended(os.waitstatus_to_exitcode(status), self.out.read_text(errors="replace"))
-            time.sleep(0.01)
-        self.kill()
-        raise AssertionError("a deployer that was woken does not end")
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
 
 
 class Sequence(RuleBasedStateMachine):
@@ -81,7 +53,6 @@ class Sequence(RuleBasedStateMachine):
         self.happened: list[str] = []
         self.merged: dict[str, list[int | None]] = {model: [None] for model in ANY}
         self.paused: Paused | None = None
-        self.number = 0
         self.empty: set[int] = set()
         """Tritons that restarted since a deployment said that all is well."""
 
@@ -145,15 +116,12 @@ class Sequence(RuleBasedStateMachine):
     def deploy_and_pause(self, request: int, after: bool) -> None:
         if self.paused is not None:  # no precondition: whether one is paused depends on the order of its requests
             return
-        self.number += 1
-        out = self.scene.home / f"paused-{self.number}"
-        pid = self.scene.fork("deploy", "--env", "dev", out=out, stop_at=request, after=after)
-        status = os.waitpid(pid, os.WUNTRACED)[1]
-        self.happened.append(f"deploy, paused at {request} {after}: {os.WIFSTOPPED(status)}")
-        if os.WIFSTOPPED(status):
-            self.paused = Paused(pid, out)
+        stopped = self.scene.paused(*DEPLOY, stop=Kill(request=request, after=after))
+        self.happened.append(f"deploy, paused at {request} {after}: {isinstance(stopped, Paused)}")
+        if isinstance(stopped, Paused):
+            self.paused = stopped
         else:
-            self._ended(Ended(os.waitstatus_to_exitcode(status), out.read_text(errors="replace")))
+            self._ended(stopped)
 
     @rule()
     def wake(self) -> None:
@@ -211,7 +179,7 @@ class Sequence(RuleBasedStateMachine):
 
     @invariant()
     def at_any_moment(self) -> None:
-        problems = invariants.always(self.scene, self.scene.look(), self._allowed())
+        problems = invariants.always(self.scene, self.scene.look(quiet=self.paused is None), self._allowed())
         self._expect(problems)
 
     def teardown(self) -> None:

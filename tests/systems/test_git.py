@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -342,3 +344,20 @@ def test_a_clone_of_what_was_pushed_is_whole(forge: Server, repository: Reposito
     other.git("checkout", "--quiet", "whole")
     assert other.git("rev-parse", "HEAD") == commit
     assert "missing" not in other.git("fsck", "--full")
+
+
+def test_a_connection_that_nobody_takes_ends_in_time(stopwatch: Callable[[], Stopwatch]) -> None:
+    """As behind a firewall that drops everything: Git itself would wait for two minutes."""
+    with contextlib.ExitStack() as opened:
+        full = opened.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # who comes after those that wait already gets no answer at all
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/{REPOSITORY}.git"
+        took = stopwatch()
+        with Repository(url, token="t", stall_seconds=0.5) as repository, pytest.raises(Unavailable):
+            repository.head()
+        assert took.seconds < 30

@@ -296,6 +296,15 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
     assert f"sync {share.state}" in steps[copied:]
 
 
+def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    state = tmp_path / "promobot" / "dev"
+    share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
+    steps = synced(lambda: share.write_journal("{}"), tmp_path / "strace")
+    (written,) = [number for number, step in enumerate(steps) if step.startswith("move ")]
+    assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
+
+
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
 def test_killed_at_any_point_a_version_is_whole_or_not_there(share: ModelRepository, call: str) -> None:
     publish(share, OTHER, version=6)
@@ -472,6 +481,17 @@ def test_a_configuration_is_replaced_only_when_it_differs(share: ModelRepository
     assert sorted(path.name for path in (share.root / "churn").iterdir()) == ["7", "config.pbtxt"]
 
 
+def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: ModelRepository) -> None:
+    publish(share)
+    share.write_config("churn", "a: 1\n")
+    with share.turn() as late:
+        with share.turn(overtake=True):
+            share.write_config("churn", "a: 2\n")
+        with pytest.raises(Superseded):
+            share.write_config("churn", "a: 3\n", turn=late)
+    assert share.config("churn") == "a: 2\n" and staged(share) == []
+
+
 def test_a_reader_never_sees_half_a_configuration(share: ModelRepository) -> None:
     publish(share)
     texts = {letter * 200_000 for letter in "ab"}
@@ -573,6 +593,34 @@ def test_routes_that_cannot_be_read_are_rejected(share: ModelRepository, content
     assert "last good file" in failure.value.next_step
 
 
+def test_the_journal_of_the_latest_turn_is_the_one_that_counts(share: ModelRepository) -> None:
+    assert share.journal() is None
+    share.write_journal(3, "three")
+    assert share.journal() == "three"
+    share.write_journal(5, "five, which goes on with three")
+    share.close_journal(5)
+    assert share.journal() is None
+    share.write_journal(3, "three woke up late")
+    assert share.journal() is None
+    share.write_journal(6, "six")
+    share.close_journal(7)  # by one that found nothing left to do
+    share.write_journal(6, "six woke up late")
+    assert share.journal() is None
+    share.write_journal(7, "seven has something to do after all")
+    assert share.journal() == "seven has something to do after all"
+    share.close_journal(7)
+    assert [path.name for path in (share.state / "journal").iterdir()] == ["00000007.closed"]
+
+
+def test_closing_the_journal_needs_no_space(small_disk: Path) -> None:
+    share = share_at(small_disk)
+    share.write_journal(1, "one")
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
+    share.close_journal(1)
+    assert share.journal() is None
+
+
 def test_the_outbox(share: ModelRepository) -> None:
     assert share.outbox() == {}
     share.put_in_outbox("dev-2", "second")
@@ -634,6 +682,13 @@ def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepos
     share.discard("churn")
     assert share.sweep(alone=True) == 3
     assert share.models() == [] and list((share.state / "trash").iterdir()) == []
+
+
+def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    steps = synced(lambda: share.remove("churn", version=7), tmp_path / "strace")
+    (moved,) = [number for number, step in enumerate(steps) if step.startswith(f"move {share.root}/churn/7 ")]
+    assert set(steps[moved + 1 :]) == {f"sync {share.state}/trash", f"sync {share.root}/churn"}
 
 
 def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(

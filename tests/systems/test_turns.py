@@ -16,6 +16,7 @@ import pytest
 from bot.errors import Superseded, Unavailable
 from bot.systems.share import ModelRepository
 from tests.systems.test_share import MODEL, share_at
+from tests.systems.tracing import synced
 
 SECONDS = 30.0
 _forking = multiprocessing.get_context("fork")
@@ -207,6 +208,25 @@ def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
     share.state.write_text("no folder")
     with pytest.raises(Unavailable, match="take a turn"), share.turn():
         pass
+
+
+def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: ModelRepository) -> None:
+    with share.turn() as turn:
+        (share.state / "turns").rename(share.state / "away")
+        with pytest.raises(Unavailable, match="could not look for a later turn: No such file"):
+            turn.check()
+        (share.state / "away").rename(share.state / "turns")
+        turn.check()
+
+
+def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository, tmp_path: Path) -> None:
+    def work() -> None:
+        with share.turn():
+            share.write_journal("{}")
+
+    steps = synced(work, tmp_path / "strace")
+    renamed = next(number for number, step in enumerate(steps) if step.startswith("move "))
+    assert f"sync {share.state}/turns" in steps[:renamed]
 
 
 def test_who_has_the_lock_is_alone_and_who_did_not_wait_for_it_is_not(share: ModelRepository, start: Start) -> None:

@@ -237,17 +237,22 @@ def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
 
 def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None:
     model = world.model()
-    world.served(world.register(model))
+    first = world.served(world.register(model))
     onnx = world.endpoints.model_repository("dev") / model / "1" / "model.onnx"
     onnx.chmod(0o644)
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
     world.kill("triton-dev-1")
     world.restart("triton-dev-1")
+    (first.artifacts / "model.onnx").rename(first.artifacts / "elsewhere")
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"problem: model repository: {model} 1 is in service, but its bytes are not those of " in said.out
-    assert "model.onnx has other bytes" in said.out
+    assert f"{model} 1 again in dev failed before the switch: nothing that users see has changed." in said.out
+    assert world.records(model)[-1].reason == "model.onnx has other bytes"
     assert world.loaded() == [], "nobody is answered from bytes that no evidence covers"
+    (first.artifacts / "elsewhere").rename(first.artifacts / "model.onnx")
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0 and f"{model} 1 was published again in dev: model.onnx has other bytes." in said.out
+    assert world.version(model) == 1
 
 
 def test_a_triton_that_answers_otherwise_after_a_restart_is_not_repaired(world: World) -> None:
@@ -307,7 +312,7 @@ def _expect_no_half_state(world: World, model: str, *, version: int, generation:
     assert list((state / "staging").iterdir()) == [] and list((state / "trash").iterdir()) == []
 
 
-@pytest.mark.parametrize("cause", ["wrong answer", "does not load", "other bytes there", "artifacts changed"])
+@pytest.mark.parametrize("cause", ["wrong answer", "does not load", "artifacts changed"])
 def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, cause: str) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -318,12 +323,6 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     elif cause == "does not load":
         second = _corrupt(world.register(model, "better"))
         said_of_it = "model.onnx cannot be opened"
-    elif cause == "other bytes there":
-        second = world.register(model, "better")
-        squatter = world.endpoints.model_repository("dev") / model / "2"
-        squatter.mkdir()
-        squatter.joinpath("model.onnx").write_bytes(b"somebody else's")
-        said_of_it = "model.onnx has other bytes"
     else:
         second = world.register(model, "better")
         onnx = second.artifacts / "model.onnx"
@@ -350,6 +349,18 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     assert said_of_it in str(message["blocks"]) and f"version 1 ({record.before.digest[7:19]})" in str(
         message["blocks"]
     )
+
+
+def test_a_number_that_other_bytes_hold_is_published_under_the_next_name(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    squatter = world.endpoints.model_repository("dev") / model / "2"
+    squatter.mkdir()
+    squatter.joinpath("model.onnx").write_bytes(b"somebody else's")
+    world.served(world.register(model, "better"))
+    target = world.routes()["models"][model]["live"]
+    assert target["triton_model"].startswith(f"{model}.") and world.version(model) == 2
+    assert sorted(world.loaded()) == sorted([f"{model} 1", f"{target['triton_model']} 2"])
 
 
 def test_a_triton_that_is_down_fails_the_deployment_and_blames_no_version(world: World) -> None:

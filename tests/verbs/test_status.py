@@ -51,6 +51,20 @@ def test_open_proposals_are_shown_with_their_model(world: World) -> None:
     assert f"#{number} Promote {model} to 2 in dev" in said.out
 
 
+def test_a_shadows_proposal_is_shown_on_its_own_row_only(world: World) -> None:
+    model = world.model(on_miss="shadow")
+    world.served(world.register(model))
+    world.served(world.register(model, "better"), section="shadow")
+    number = world.proposed(world.register(model, "best", accuracy=0.1))["number"]
+    rows = {
+        (row["model"], row["section"]): row["pending"]
+        for row in world.promobot("status", "--env", "dev").document["environments"][0]["models"]
+    }
+    assert rows[model, "models"] == []
+    (pending,) = rows[model, "shadow"]
+    assert pending.startswith(f"#{number} ")
+
+
 def test_what_is_merged_and_not_deployed(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -68,7 +82,7 @@ def test_what_is_merged_and_in_quarantine(world: World) -> None:
     second = world.register(model, "better")
     world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="nonsense", by="alex")
     world.merged(second)
-    found = _difference(world, "desired")
+    found = _difference(world, "quarantine")
     assert found["what"] == f"{model} 1 → 2 in dev is desired, 1 is live, held in quarantine: nonsense"
     assert found["next_step"] == f"merge the revert of {model}, or: promobot rollback {model} --env dev"
     assert f"in quarantine: {model} 2 ({second.digest[7:19]}): nonsense" in world.words("status", "--env", "dev").out
@@ -132,10 +146,7 @@ def test_an_alias_that_was_moved_by_hand_is_drift_and_no_more(world: World) -> N
     assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n"), "status does not ask"
     said = world.words("drift", "--env", "dev")
     assert said.code == 1
-    assert (
-        f"  ✗ MLflow's alias {model}@dev is 2, desired is 1\n"
-        "    → it decides nothing; the next deployment of the model moves it\n" in said.out
-    )
+    assert f"  ✗ MLflow's alias {model}@dev is 2, desired is 1\n    → promobot reconcile --env dev\n" in said.out
     assert world.version(model) == 1
 
 

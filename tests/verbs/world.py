@@ -42,7 +42,9 @@ from bot.domain.smoke import SmokeCases
 from bot.sandbox.platform import BOT, OWNER, Endpoints, Sandbox
 from bot.sandbox.reference import RECIPES, Trained, train
 from bot.sandbox.seed import GATES, MODEL
+from bot.settings import Share
 from bot.systems.records import RecordStore
+from bot.systems.share import ModelRepository
 from bot.training import Registration, build_package, register
 from bot.training.package import hash_file
 from bot.verbs.ledger import Ledger
@@ -494,6 +496,14 @@ class World:
         keys = [message["metadata"]["event_payload"]["key"] for message in self.slack(model)]
         return [str(key).partition("/")[0] for key in keys]
 
+    def is_under_way(self, environment: str = "dev") -> bool:
+        """Whether a journal is open."""
+        share = Share(
+            model_repository=str(self.endpoints.share / "model-repo" / environment),
+            state=str(self.endpoints.state(environment)),
+        )
+        return ModelRepository(share).journal() is not None
+
     def outbox(self, environment: str = "dev") -> list[str]:
         """Return the names of the messages that wait."""
         return sorted(path.stem for path in (self.endpoints.state(environment) / "outbox").glob("*.json"))
@@ -540,7 +550,7 @@ class World:
 
     def _withdraw(self, environment: str) -> None:
         state = self.endpoints.state(environment)
-        for left in (state / "journal.json", *(state / "outbox").glob("*.json")):
+        for left in (*(state / "journal").glob("*.json"), *(state / "outbox").glob("*.json")):
             left.unlink(missing_ok=True)
         file = state / "routes.json"
         if not file.exists():

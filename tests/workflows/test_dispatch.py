@@ -111,6 +111,11 @@ def test_drift_is_green_while_nothing_differs_and_red_when_something_does(endpoi
     assert run["conclusion"] == "failure"
     assert "gateway-dev-1 serves generation 0, not 7" in alex.log(run)
 
+    run = alex.dispatch("dispatch.yml", verb="reconcile", environment="dev")
+    assert run["conclusion"] == "success", alex.log(run)
+    assert "reloaded gateway gateway-dev-1 to generation 7" in alex.log(run)
+    assert alex.dispatch("drift.yml")["conclusion"] == "success"
+
 
 def _write_foreign_routes(path: Path) -> None:
     path.write_text('{"format": 1, "environment": "dev", "generation": 7, "models": {}}')

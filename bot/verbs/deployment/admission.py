@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.evidence import Evidence, rules_of
+from bot.domain.golden import Golden
+from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
 from bot.verbs.checking import champion_of, judge_again
 from bot.verbs.deployment.run import Run
+from bot.verbs.inspection import Routed
+from bot.verbs.ledger import Ledger
 from bot.words import deployment as words
 
 
@@ -32,7 +36,7 @@ def admit(run: Run, change: Change) -> Admission:
     if quarantine is not None:
         return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
     if run.goes_back(change):
-        return Admission(evidence=seen_once(run, change.model, entry.digest, change.section))
+        return Admission(evidence=seen_once(run.ledger, change.model, entry.digest, change.section))
     now = datetime.now(UTC)
     for freeze in run.settings.freezes:
         if freeze.start <= now < freeze.end:
@@ -53,9 +57,16 @@ def admit(run: Run, change: Change) -> Admission:
             return _on_its_base(run, change, entry, evidence)
 
 
-def seen_once(run: Run, model: str, digest: str, section: Section) -> Evidence | None:
+def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, Evidence | None]:
+    """Return how a version in service must answer, and what the checks saw of it, where they asked the same."""
+    evidence = seen_once(ledger, what.model, what.target.digest, what.section)
+    golden = Golden(smoke, evidence.answers if evidence else ())
+    return (golden, evidence) if golden.fits else (Golden(smoke), None)
+
+
+def seen_once(ledger: Ledger, model: str, digest: str, section: Section) -> Evidence | None:
     """Return what the checks saw of a version that was in service: what staging answered once holds for good."""
-    found = run.ledger.evidence_of(model, digest, section)
+    found = ledger.evidence_of(model, digest, section)
     return next((evidence for evidence in found if evidence.passed and evidence.revoked is None), None)
 
 

@@ -9,8 +9,8 @@ from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.record import Criterion, DeploymentRecord, known_entries, outcome_of, undoes, verified_entries
-from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
+from bot.domain.routes import RouteTable, Target
+from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
@@ -31,6 +31,7 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
 
     ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
     """
+    run.turn.check()
     verified = verified_entries(run.history, model=change.model, section=change.section)
     back = change.before or next((entry for _, entry in verified), None)
     try:
@@ -57,7 +58,9 @@ def flush_outbox(run: Run) -> None:
     """Deliver what Slack did not take before; what it still does not take stays."""
     for name, text in run.systems.share.outbox().items():
         try:
-            connect.slack(run.settings).deliver(Message.from_json(text))
+            connect.slack(run.settings).deliver(Message.from_json(text), may_still=run.turn.check)
+        except Superseded:
+            raise
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
@@ -68,8 +71,11 @@ def flush_outbox(run: Run) -> None:
 
 def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
     change, revert_url = item.change, ""
-    if serves(target_of(current.route(change.model), change.section), change.after):
-        _point_alias(run, change)
+    serving = target_of(current.route(change.model), change.section)
+    if item.cut_off or serves(serving, change.after):
+        # Also to what was there before: the run that was cut off may have come as far as here.
+        _point_alias(run, change, serving)
+    if serves(serving, change.after):
         if change.before is not None and undoes(run.history, change):
             _quarantine(run, change, change.before, words.was_rolled_back(change))
     elif (item.to_blame or item.lost) and change.after is not None and not run.goes_back(change):
@@ -80,11 +86,16 @@ def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
     announced = _record(run, item, current, delivered=True)
     message = words.message(announced, revert_url=revert_url)
     try:
-        item.sees("slack_delivered", f"read back, ts {connect.slack(run.settings).deliver(message)}")
+        timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
+        item.sees("slack_delivered", f"read back, ts {timestamp}")
+    except Superseded:
+        raise
     except PromobotError as error:
+        run.turn.check()
         run.systems.share.put_in_outbox(item.id, message.to_json())
         item.sees("slack_delivered", f"in the outbox: {error}", holds=False)
     record = _record(run, item, current, delivered=False)
+    run.turn.check()
     run.ledger.add_deployment(record)
     run.say(words.concluded(record, revert_url=revert_url))
     return record
@@ -111,6 +122,8 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
+        way_back=undoes(run.history, item.change),
+        reason=item.reason,
         quarantined=item.quarantined,
     )
 
@@ -121,14 +134,16 @@ def _reason(run: Run, change: Change) -> str:
 
 
 def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
+    run.turn.check()
     run.ledger.put_in_quarantine(
         model=change.model, version=entry.version, digest=entry.digest, reason=reason, by="promobot deploy"
     )
 
 
-def _point_alias(run: Run, change: Change) -> None:
+def _point_alias(run: Run, change: Change, serving: Target | None) -> None:
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
-    version = change.after.version if change.after else None
+    version = serving.version if serving else None
+    run.turn.check()
     try:
         run.registry.set_alias(change.model, alias, version)
     except PromobotError as error:

@@ -24,6 +24,10 @@ class Item:
     change: Change
     id: str
     started_at: datetime
+    leaves: Target | None = None
+    """What it replaces by the same bytes under another name; None for a change."""
+    reason: str = ""
+    """Why what is in service is published again."""
     evidence: Evidence | None = None
     """What the checks saw of it, and staging answered; None on the way back to what no check ever saw."""
     target: Target | None = None
@@ -39,6 +43,8 @@ class Item:
     """Whether the digest failed, rather than only something around it."""
     lost: bool = False
     """Whether the bytes that were merged are not to be had any more; the digest is not to blame for that."""
+    cut_off: bool = False
+    """Whether an earlier run began it, was cut off, and nobody goes on with it."""
 
     def sees(self, name: CriterionName, proof: str, *, holds: bool = True) -> None:
         """Note that a criterion was seen to hold, or not to; what was seen later counts."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 
-from bot.domain.desired import SECTIONS, Change, Entry
+from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Disagreement, Golden
-from bot.domain.plan import Plan, target_of, targets, with_target
+from bot.domain.plan import Plan, targets, with_target
 from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
 from bot.systems.triton import TritonServer, parse_config, render_config
-from bot.verbs.deployment.admission import seen_once
+from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
+from bot.verbs.inspection import routed, wrong_on_triton
 from bot.verbs.observe import at_once
 from bot.words import deployment as words
 
@@ -65,22 +67,15 @@ def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden,
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
-    model, section = next(
-        (model, section)
-        for model, route in table.models.items()
-        for section in SECTIONS
-        if target_of(route, section) == target
-    )
-    evidence = seen_once(run, model, target.digest, section)
-    golden = Golden(described.smoke, evidence.answers if evidence else ())
-    return (golden, evidence) if golden.fits else (Golden(described.smoke), None)
+    what = next(what for what in routed(table) if what.target == target)
+    return golden_of(run.ledger, what, described.smoke)
 
 
 def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:
     """Load a version in service on a Triton that lost it, and prove it; what answers wrong is taken off again."""
     _load_on(run, target, triton)
     try:
-        wrong = _wrong_on_triton(target, golden, triton)
+        wrong = wrong_on_triton(target, golden, triton)
         if wrong:
             raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
     except Rejected:
@@ -116,9 +111,7 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
     share, model = run.systems.share, item.change.model
     described, verified = share.described(entry.digest), run.verified_by(item.change)
 
-    def read(path: str) -> Iterator[bytes]:
-        return run.registry.stream(run.registry.version(model, entry.version), path)
-
+    read = run.reader(model, entry.version)
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
         item.sees("registered_in_mlflow", words.verified_before(verified))
@@ -139,23 +132,63 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         )
     run.turn.check()
     item.described = share.describe(package, read)
-    name = _triton_model(run, item.change, item.described)
+    name = fresh_name(run, item.change, item.described, leaves=item.leaves)
     run.turn.check()
     share.publish(package, read, triton_model=name, version=entry.version)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 
-def _triton_model(run: Run, change: Change, described: Described) -> str:
-    """Return the name under which Triton serves this version.
+def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target | None) -> str:
+    """Return the name under which Triton serves this version: the first that has its configuration, and room.
 
     All versions under one name share one configuration, and changing it would reload those that answer now: a
-    version that brings another configuration gets a name of its own.
+    version that brings another configuration gets a name of its own. So does one whose number other bytes hold:
+    they are never written over, for a reader on NFS may go on seeing them. What is in service and damaged
+    (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
+    version that answers: Triton would read that one again.
     """
-    name = change.published_name
-    there, wanted = run.systems.share.config(name), parse_config(described.config).fingerprint
-    if there is None or parse_config(there).fingerprint == wanted:
-        return name
-    return f"{name}.{wanted[:8]}"
+    share, version = run.systems.share, change.after.version if change.after else 0
+    wanted, passed = parse_config(described.config).fingerprint, leaves is None
+    for name in _names(change.published_name, wanted):
+        if passed and _fits(share.config(name), wanted):
+            wrong = version in share.versions(name) and share.wrong_bytes(
+                described.package, triton_model=name, version=version
+            )
+            if not wrong and not _has_damaged(run, name, but=version):
+                return name
+        passed = passed or (leaves is not None and name == leaves.triton_model)
+    raise AssertionError("the names never end")
+
+
+def _names(base: str, fingerprint: str) -> Iterator[str]:
+    own = f"{base}.{fingerprint[:8]}"
+    yield from (base, own)
+    yield from (f"{own}-{number}" for number in itertools.count(2))
+
+
+def _fits(config: str | None, fingerprint: str) -> bool:
+    try:
+        return config is None or parse_config(config).fingerprint == fingerprint
+    except ValueError:
+        return False  # somebody wrote into it
+
+
+def _has_damaged(run: Run, name: str, *, but: int) -> bool:
+    """Whether a version in service under this name does not hold on the share what it should."""
+    others = [t for t in targets(run.routes()) if t.triton_model == name and t.version != but]
+    return any(not _is_whole(run, target) for target in others)
+
+
+def _is_whole(run: Run, target: Target) -> bool:
+    """Whether a version in service holds on the share what it should, as far as that is known."""
+    share = run.systems.share
+    try:
+        described = share.described(target.digest)
+    except Rejected:
+        return False
+    return not described or not share.wrong_bytes(
+        described.package, triton_model=target.triton_model, version=target.version
+    )
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
@@ -185,7 +218,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         with item.step("golden requests", "smoke_passed"):
             if not item.golden.fits:
                 raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
-            for triton, answer in at_once(run.systems.tritons, partial(_wrong_on_triton, item.target, item.golden)):
+            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, item.target, item.golden)):
                 if isinstance(answer, PromobotError):
                     raise answer
                 if answer:
@@ -193,6 +226,33 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                     raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
             item.sees("smoke_passed", words.golden_answers(item.golden, item.evidence, run.systems.tritons))
     return _those_that_go_on(run, items, before)
+
+
+def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Ask DNS again right before the switch; load and prove on what came up since. Return those that can go on."""
+    if not items:
+        return items
+    problem = ""
+    try:
+        there, run.systems = run.systems, run.systems.with_more()
+        newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
+        for triton in newcomers:
+            run.say(words.newcomer(triton.name))
+            for target in targets(before):
+                # What is damaged is left off: gateways ask another Triton as long as this one has nothing.
+                if _is_whole(run, target):
+                    run.turn.check()
+                    _load_on(run, target, triton)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        problem = str(error)
+    if problem:
+        for item in items:
+            item.problem = problem
+            item.sees("triton_loaded", problem, holds=False)
+        return _those_that_go_on(run, items, before)
+    return prove(run, load(run, items, before), before) if newcomers else items
 
 
 def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
@@ -215,6 +275,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
         run.systems.share.prepare_routes(after.following(before.models))
+        run.turn.check()
         run.systems.share.write_routes(after)
     except Superseded:
         raise
@@ -304,7 +365,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     run.turn.check()
     started = monotonic()
     table = run.routes()
-    if table.models != before.models:
+    if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
         run.say(words.putting_back(run.settings.environment, table.generation))
@@ -358,7 +419,8 @@ def _load_on(run: Run, target: Target, triton: TritonServer) -> None:
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.described is not None and item.target is not None:
         config = render_config(item.described.config, versions=versions)
-        run.systems.share.write_config(item.target.triton_model, config)
+        run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
+        run.turn.check()
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
@@ -394,23 +456,13 @@ def _versions_needed(table: RouteTable, triton_model: str) -> set[int]:
     return {target.version for target in targets(table) if target.triton_model == triton_model}
 
 
-def _wrong_on_triton(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
-    """Send the golden requests to exactly this version; return what is answered otherwise than it was before."""
-    wrong: list[Disagreement] = []
-    for case, staging in golden:
-        outputs = [tensor.name for tensor in case.outputs]
-        answer = triton.infer(target.triton_model, target.version, case.inputs, outputs=outputs)
-        wrong += golden.disagreements(case, staging, answer)
-    return wrong
-
-
 def _wrong_after_switch(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
     """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
     states = {(state.model, state.version): state for state in triton.index()}
     state = states.get((target.triton_model, target.version))
     if state is None or not state.ready:
         raise Rejected(words.lost_since(target, state.state if state else "absent"), system=f"Triton {triton.name}")
-    return _wrong_on_triton(target, golden, triton)
+    return wrong_on_triton(target, golden, triton)
 
 
 def _wrong_through_gateway(items: list[Item], gateway: Gateway) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from bot.domain.desired import Change
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable
 from bot.settings import Environment
-from bot.systems.share import Turn
+from bot.systems.share import ReadFile, Turn
 from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
 from bot.verbs.ledger import Ledger
@@ -39,6 +40,14 @@ class Run:
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""
         return self.systems.share.routes(self.settings.environment)
+
+    def reader(self, model: str, version: int) -> ReadFile:
+        """Return what reads the files of a version from the registry, opened when the first is read."""
+
+        def read(path: str) -> Iterator[bytes]:
+            return self.registry.stream(self.registry.version(model, version), path)
+
+        return read
 
     def verified_by(self, change: Change) -> DeploymentRecord | None:
         """Return the newest record that verified what this change asks for in service, or None."""

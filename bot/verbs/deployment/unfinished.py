@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from bot.domain.desired import Change
+from bot.domain.desired import Change, Section
 from bot.domain.journal import Journal, Underway
+from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord, Step
-from bot.domain.routes import RouteTable
+from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
 from bot.systems.share import ModelRepository
 from bot.verbs.deployment.admission import Admission
@@ -26,7 +27,7 @@ class Unfinished:
     """The journal as it was found when the run began."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._in_force = run, run.routes()
         self.journal = read_journal(run.systems.share)
 
     def item(self, change: Change, admission: Admission) -> Item:
@@ -41,6 +42,15 @@ class Unfinished:
             item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
         return item
 
+    def publishes_again(self, model: str, section: Section, target: Target) -> bool:
+        """Whether what was cut off was publishing what this target names again."""
+        return any(
+            (underway.model, underway.section) == (model, section)
+            and underway.before == underway.after
+            and serves(target, underway.after)
+            for underway in self._unfinished()
+        )
+
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
         return self.journal.verified(current, self._run.history) if self.journal else current
@@ -53,7 +63,7 @@ class Unfinished:
         """Return what was cut off and is not gone on with, for main asks for something else by now."""
         going_on = {item.id for item in items}
         return [
-            self._cut_off(underway, words.CUT_OFF, to_blame=False)
+            self._cut_off(underway, words.CUT_OFF, switched=self._was_switched(underway))
             for underway in self._unfinished()
             if underway.id not in going_on
         ]
@@ -63,12 +73,20 @@ class Unfinished:
         """What was cut off while it was being put back."""
         if self.journal is None or not self.journal.going_back:
             return []
-        return [self._cut_off(underway, self.journal.going_back, to_blame=True) for underway in self._unfinished()]
+        return [self._cut_off(u, self.journal.going_back, switched=True, to_blame=True) for u in self._unfinished()]
 
-    def _cut_off(self, underway: Underway, problem: str, *, to_blame: bool) -> Item:
+    def _was_switched(self, underway: Underway) -> bool:
+        there = target_of(self._in_force.route(underway.model), underway.section)
+        before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
+        # A repair is of the same version: the name under which it is served tells.
+        return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
+
+    def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
         environment = self._run.settings.environment
         change = Change(environment, underway.section, underway.model, underway.before, underway.after)
-        return Item(change, underway.id, underway.started_at, problem=problem, switched=to_blame, to_blame=to_blame)
+        item = Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        item.cut_off = True
+        return item
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
@@ -112,11 +130,11 @@ def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back
     )
     journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
     run.turn.check()
-    run.systems.share.write_journal(journal.model_dump_json(indent=1) + "\n")
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
         run.turn.check()
-        run.systems.share.close_journal()
+        run.systems.share.close_journal(run.turn.number)

@@ -1,0 +1,77 @@
+"""``promobot drift``: all that status sees, and what only a deep look finds: bytes, answers, aliases, strangers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.domain.desired import SECTIONS, Desired
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.plan import serves, target_of
+from bot.domain.retention import Stock, owned, published_in, retention, strangers_in
+from bot.domain.routes import RouteTable
+from bot.errors import PromobotError
+from bot.settings import Environment
+from bot.systems.records import RecordStore
+from bot.verbs import connect
+from bot.verbs.deployment.admission import golden_of
+from bot.verbs.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
+from bot.verbs.ledger import Ledger
+from bot.verbs.observe import observe
+from bot.verbs.proposing import read_desired
+from bot.verbs.status import Difference, Status, status
+from bot.words import differences as words
+
+
+def drift(settings: Environment) -> Status:
+    """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
+    found = status(settings)
+    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    with connect.serving(settings) as systems, connect.repository(settings) as repository:
+        desired = read_desired(repository, settings.environment, repository.head())
+        live = observe(settings, systems)
+        share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
+        deep: list[Difference] = []
+        reconcile = words.reconcile(settings.environment)
+        for what in routed(live.routes):
+            fault = inspect_share(share, what)
+            if fault is not None:
+                deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
+            kept = kept_of(share, what.target)
+            golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
+            for fault in inspect_answers(systems, what, live, golden) if golden else ():
+                step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
+                deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
+        backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
+        for back in backs:
+            if said := wrong_with(share, back):
+                deep.append(
+                    Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile)
+                )
+        contents = share.contents()
+        stock = Stock(live.routes, records, published_in(contents), live.tritons)
+        unknown = retention(stock, versions=1, warm=0).unknown
+        deep += [
+            Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
+            for path in strangers_in(contents, unknown, own=owned(stock))
+        ]
+    deep += _aliases(settings, desired, live.routes)
+    return replace(found, differences=(*found.differences, *deep))
+
+
+def _aliases(settings: Environment, desired: Desired, table: RouteTable) -> list[Difference]:
+    """Compare the aliases of what is in service as desired; a deployment moves those of the rest."""
+    registry = connect.registry(settings)
+    found: list[Difference] = []
+    for section in SECTIONS:
+        alias = settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
+        for model, entry in desired.section(section).items():
+            if not serves(target_of(table.route(model), section), entry):
+                continue
+            try:
+                there = registry.alias(model, alias)
+            except PromobotError as error:
+                return [*found, Difference("silent", str(error), words.DOCTOR)]
+            if there != entry.version:
+                said = words.alias_differs(model, alias, there, entry.version)
+                found.append(Difference("alias", said, words.reconcile(settings.environment)))
+    return found

@@ -1,0 +1,166 @@
+"""Tritons and gateways behind one name: every address that DNS gives is loaded, proven, switched and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from tests.verbs.world import World
+
+TRITONS, GATEWAYS = "tritons.test", "gateways.test"
+
+
+class Dns:
+    """A resolver that the test controls; other names go to the real one."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, list[str]] = {}
+        self.asked: list[str] = []
+        self.before_answer: Callable[[str], object] = str
+        self._real = socket.getaddrinfo
+
+    def getaddrinfo(self, host: Any, port: Any, *arguments: Any, **more: Any) -> Any:
+        if host not in self.known:
+            return self._real(host, port, *arguments, **more)
+        self.asked.append(host)
+        self.before_answer(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, 0)) for where in self.known[host]]
+
+
+@contextlib.contextmanager
+def second_address(port: int) -> Iterator[None]:
+    """Have what listens at 127.0.0.1 answer at 127.0.0.2, too."""
+    listening = socket.create_server(("127.0.0.2", port))
+    opened: list[socket.socket] = [listening]
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65536):
+                sink.sendall(chunk)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+                opened.extend((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        for one in opened:
+            one.close()
+        thread.join(10)
+
+
+@pytest.fixture
+def dns(world: World) -> Iterator[Dns]:
+    """The environment dev, whose Tritons and gateways are behind one name each."""
+    triton = next(one for name, one in world.endpoints.tritons if name == "dev")
+    triton_port = int(triton.grpc.rpartition(":")[2])
+    gateway_port = int(world.endpoints.gateway["dev"][0].url.rpartition(":")[2])
+    world.configure(
+        "dev",
+        tritons=[{"name": "triton", "grpc": f"{TRITONS}:{triton_port}", "every_address": True}],
+        gateways=[
+            {"name": "gateway", "url": f"http://{GATEWAYS}:{gateway_port}", "every_address": True},
+            {"name": "gateway-dev-2", "url": world.endpoints.gateway["dev"][1].url},
+        ],
+    )
+    resolver = Dns()
+    resolver.known = {TRITONS: ["127.0.0.1"], GATEWAYS: ["127.0.0.1"]}
+    with (
+        second_address(triton_port),
+        second_address(gateway_port),
+        mock.patch("socket.getaddrinfo", resolver.getaddrinfo),
+    ):
+        yield resolver
+
+
+def _served(world: World, model: str) -> str:
+    world.merged(world.register(model))
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0, said
+    return said.err
+
+
+def test_every_address_is_loaded_proven_switched_and_shown(world: World, dns: Dns) -> None:
+    dns.known = {TRITONS: ["127.0.0.2", "127.0.0.1"], GATEWAYS: ["127.0.0.1", "127.0.0.2"]}
+    model = world.model()
+    said = _served(world, model)
+    assert f"{model} 1: loading on triton-127.0.0.1, triton-127.0.0.2" in said
+    proofs = {criterion.name: criterion.proof for criterion in world.records(model)[0].criteria}
+    assert "on triton-127.0.0.1, triton-127.0.0.2" in proofs["triton_loaded"]
+    assert proofs["fastapi_reloaded"].endswith("on gateway-127.0.0.1, gateway-127.0.0.2, gateway-dev-2")
+    columns = world.words("status", "--env", "dev").out.splitlines()[1].split()
+    assert columns[3:] == [
+        *("triton-127.0.0.1", "triton-127.0.0.2"),
+        *("gateway-127.0.0.1", "gateway-127.0.0.2", "gateway-dev-2", "open"),
+    ]
+    doctor = world.words("doctor", "--env", "dev")
+    assert doctor.code == 0 and "Triton triton-127.0.0.2" in doctor.out and "gateway gateway-127.0.0.2" in doctor.out
+    assert world.words("drift", "--env", "dev").code == 0
+
+
+def test_who_comes_up_in_the_middle_is_loaded_proven_and_switched_as_well(world: World, dns: Dns) -> None:
+    model = world.model()
+    _served(world, model)
+    world.merged(world.register(model, "better"))
+    before = len(dns.asked)
+
+    def scale_up(host: str) -> None:
+        if len(dns.asked) > before + 2:
+            dns.known[host] = ["127.0.0.1", "127.0.0.2"]
+
+    dns.before_answer = scale_up
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 0, said
+    assert "triton-127.0.0.2 came up in the middle" in said.err
+    record = world.records(model)[-1]
+    assert record.outcome == "succeeded"
+    proofs = [criterion.proof for criterion in record.criteria]
+    assert any("golden requests" in proof and "triton-127.0.0.2" in proof for proof in proofs)
+    assert any(proof.endswith("on gateway-127.0.0.1, gateway-dev-2, gateway-127.0.0.2") for proof in proofs)
+
+
+def test_an_address_where_nobody_answers_is_silent_and_nothing_new_goes_out(world: World, dns: Dns) -> None:
+    model = world.model()
+    _served(world, model)
+    world.configure("dev", deadlines={"request_seconds": 1, "load_seconds": 2})
+    dns.known[TRITONS] = ["127.0.0.1", "127.0.0.3"]
+    world.merged(world.register(model, "better"))
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert "problem: triton-127.0.0.3 does not answer" in said.out
+    assert world.version(model) == 1
+    dns.known[TRITONS] = ["127.0.0.1"]
+    assert world.deploy().code == 0 and world.version(model) == 2
+
+
+def test_no_address_is_never_taken_for_all_of_them(world: World, dns: Dns) -> None:
+    model = world.model()
+    _served(world, model)
+    for host in (TRITONS, GATEWAYS):
+        known = dns.known[host]
+        dns.known[host] = []
+        for verb in ("deploy", "status", "drift", "cleanup"):
+            said = world.words(verb, "--env", "dev")
+            assert said.code == 1 and f"promobot: DNS ({host}): it has no address" in said.err
+        doctor = world.words("doctor", "--env", "dev")
+        assert doctor.code == 1 and f"DNS ({host}): it has no address" in doctor.out
+        dns.known[host] = known
+    assert world.version(model) == 1
