@@ -258,7 +258,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         reason=arguments.reason,
         by=arguments.by,
         say=_say,
-        request=arguments.request,
+        request=arguments.request or "",
     )
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
@@ -468,7 +468,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def request(added: argparse.ArgumentParser, *named: str) -> None:
         note = "an id of your own: asked again with the same one, it is done once"
-        added.add_argument("--request", type=_request, default="", metavar="ID", help=note)
+        added.add_argument("--request", type=_request, metavar="ID", help=note)
         run = added.get_default("run")
         added.set_defaults(run=lambda arguments: _once(arguments, run, *named))
 
