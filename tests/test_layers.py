@@ -63,7 +63,7 @@ LAYERS = {
     "bot.__main__": layer("cli"),
     "bot.cli": layer("domain errors settings verbs words"),
     "bot.errors": layer(pure=True),
-    "bot.retry": layer("errors"),
+    "bot.retry": layer("errors", "tenacity"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors", "pydantic"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),

@@ -52,7 +52,7 @@ TOKENS = {
 }
 PARTS_OF_A_STATE = ("share", "records", "forge", "slack")
 USER = b"x-a-user"
-QUIET_SECONDS = 20.0
+QUIET_SECONDS = 45.0
 _NEVER_CHANGES = (
     "/api/2.0/mlflow/model-versions/get?",
     "/api/2.0/mlflow/runs/get?",
@@ -109,7 +109,7 @@ class Trap:
 
     def __init__(self) -> None:
         self.disarm()
-        self.in_flight = 0
+        self.in_flight: list[str] = []
         self.faults: dict[str, Callable[[], bool]] = {}
 
     def disarm(self) -> None:
@@ -138,8 +138,9 @@ class Trap:
 
     async def around_grpc(self, name: str, handle: Callable[[], Awaitable[Any]]) -> Any:
         """As ``stand_in.Around``."""
-        number = self.arrives(f"Triton {name}")
-        self.in_flight += 1
+        what = f"Triton {name}"
+        number = self.arrives(what)
+        self.in_flight.append(what)
         try:
             if self.springs(number, after=False):
                 raise ConnectionError("whoever asked is dead")
@@ -148,7 +149,7 @@ class Trap:
             finally:
                 self.springs(number, after=True)
         finally:
-            self.in_flight -= 1
+            self.in_flight.remove(what)
 
 
 class Counted:
@@ -170,7 +171,7 @@ class Counted:
                 trap.springs(number, after=True)
             await send(message)
 
-        trap.in_flight += 1
+        trap.in_flight.append(what)
         try:
             fault = trap.faults.get(f"{self.name} {scope['method']} {scope['path']}")
             if trap.springs(number, after=False):
@@ -181,7 +182,7 @@ class Counted:
             else:
                 await self.app(scope, receive, answered)
         finally:
-            trap.in_flight -= 1
+            trap.in_flight.remove(what)
 
 
 async def _refuse(send: Send, status: int) -> None:
@@ -408,9 +409,11 @@ class Servers:
 
     async def _quiet(self) -> None:
         """Wait until no request of a verb, or of what it left behind, is under way."""
-        async with asyncio.timeout(QUIET_SECONDS):
-            while self.trap.in_flight:
-                await asyncio.sleep(0.002)
+        deadline = asyncio.get_running_loop().time() + QUIET_SECONDS
+        while self.trap.in_flight:
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(f"{', '.join(self.trap.in_flight)}: still at work after {QUIET_SECONDS:g} s")
+            await asyncio.sleep(0.002)
 
     async def _fresh(self) -> None:
         """Start the gateways anew, and have forge and Slack remember what their files say."""

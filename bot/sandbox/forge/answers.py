@@ -11,7 +11,18 @@ from urllib.parse import quote
 from bot.sandbox.actions.records import Job, Run, workflow_id
 from bot.sandbox.forge.git import Commit, FileChange, Identity, Ref, TreeEntry
 from bot.sandbox.forge.people import App, Person
-from bot.sandbox.forge.store import CheckRun, Comment, Label, Protection, Pull, Review, Status
+from bot.sandbox.forge.store import (
+    CheckRun,
+    Comment,
+    Deployment,
+    DeploymentStatus,
+    Hook,
+    Label,
+    Protection,
+    Pull,
+    Review,
+    Status,
+)
 
 if TYPE_CHECKING:
     from bot.sandbox.forge.forge import Forge
@@ -579,6 +590,70 @@ class Answers:
             "download_url": f"{self.page}/raw/{ref}/{path}" if is_file else None,
             "_links": {"self": url, "git": git_url, "html": page},
             **inline,
+        }
+
+    # Deployments and webhooks
+
+    def deployment(self, deployment: Deployment) -> Json:
+        url = f"{self.repo_api}/deployments/{deployment.id}"
+        statuses = self._forge.store.deployment_statuses(deployment.id)
+        return {
+            "id": deployment.id,
+            "node_id": node_id("Deployment", deployment.id),
+            "url": url,
+            "sha": deployment.sha,
+            "ref": deployment.ref,
+            "task": deployment.task,
+            "payload": deployment.payload,
+            "original_environment": deployment.environment,
+            "environment": deployment.environment,
+            "description": deployment.description or None,
+            "creator": self.user(deployment.creator),
+            "created_at": stamp(deployment.created_at),
+            "updated_at": stamp(statuses[-1].created_at if statuses else deployment.created_at),
+            "statuses_url": f"{url}/statuses",
+            "repository_url": self.repo_api,
+            "transient_environment": deployment.transient,
+            "production_environment": deployment.production,
+        }
+
+    def deployment_status(self, deployment: Deployment, status: DeploymentStatus) -> Json:
+        url = f"{self.repo_api}/deployments/{deployment.id}"
+        return {
+            "id": status.id,
+            "node_id": node_id("DeploymentStatus", status.id),
+            "url": f"{url}/statuses/{status.id}",
+            "state": status.state,
+            "creator": self.user(status.creator),
+            "description": status.description,
+            "environment": deployment.environment,
+            "environment_url": status.environment_url,
+            "log_url": status.log_url,
+            "target_url": status.log_url,
+            "created_at": stamp(status.created_at),
+            "updated_at": stamp(status.created_at),
+            "deployment_url": url,
+            "repository_url": self.repo_api,
+        }
+
+    def hook(self, hook: Hook) -> Json:
+        """A webhook; its secret is never told."""
+        url = f"{self.repo_api}/hooks/{hook.id}"
+        hidden = {"secret": "********"} if hook.secret else {}
+        return {
+            "type": "Repository",
+            "id": hook.id,
+            "name": "web",
+            "active": hook.active,
+            "events": list(hook.events),
+            "config": {"url": hook.url, "content_type": "json", "insecure_ssl": "0", **hidden},
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "url": url,
+            "test_url": f"{url}/test",
+            "ping_url": f"{url}/pings",
+            "deliveries_url": f"{url}/deliveries",
+            "last_response": {"code": None, "status": "unused", "message": None},
         }
 
     # Statuses and checks

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
-from bot.sandbox.forge.api import actions, apps, checks, issues, pulls, repository
+from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import open_repository
@@ -55,6 +55,7 @@ def application(forge: Forge) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(forge.actions.stop)
+        await run_in_threadpool(forge.deliveries.stop)
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
@@ -76,7 +77,8 @@ def application(forge: Forge) -> FastAPI:
 
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
-    return (apps.router, checks.router, pulls.router, issues.router, actions.router, repository.router)
+    first = (apps.router, checks.router, deployments.router, pulls.router)
+    return (*first, issues.router, actions.router, repository.router)
 
 
 faults = APIRouter(prefix="/faults")

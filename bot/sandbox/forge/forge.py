@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
@@ -14,9 +14,22 @@ from bot.sandbox.forge import events, protection
 from bot.sandbox.forge.answers import Answers
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
+from bot.sandbox.forge.hooks import Deliveries
 from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import GITHUB, People, Person
-from bot.sandbox.forge.store import Comment, Label, Protection, Pull, Review, Store, now
+from bot.sandbox.forge.store import (
+    Comment,
+    Deployment,
+    DeploymentState,
+    DeploymentStatus,
+    Hook,
+    Label,
+    Protection,
+    Pull,
+    Review,
+    Store,
+    now,
+)
 
 DEFAULT_BRANCH = "main"
 
@@ -46,6 +59,7 @@ class Forge:
         self.actions = actions
         self.answers = Answers(self)
         self.limits = Limits()
+        self.deliveries = Deliveries()
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
@@ -466,6 +480,111 @@ class Forge:
         self.store.put(closed)
         self._pull_event(closed, "closed", by)
 
+    # Deployments and webhooks
+
+    def deploy(
+        self,
+        *,
+        ref: str,
+        task: str,
+        environment: str,
+        description: str,
+        payload: dict[str, Any] | str,
+        required: Sequence[str] | None,
+        transient: bool,
+        production: bool,
+        by: Person,
+    ) -> Deployment:
+        """Note that somebody deploys. Raises 409 where checks that are asked for are not green: all, by default."""
+        sha = self.git.resolve(ref)
+        if sha is None:
+            raise unprocessable(f"No ref found for: {ref}")
+        rules = Protection(branch="", checks=tuple(required or ()))
+        if protection.check_refusals(self, rules, sha) or (required is None and not self._all_green(sha)):
+            raise ApiError(409, f"Conflict: Commit status checks failed for {ref}.")
+        deployment = Deployment(
+            id=self.store.next_id(),
+            sha=sha,
+            ref=ref,
+            task=task,
+            environment=environment,
+            description=description,
+            payload=payload,
+            transient=transient,
+            production=production,
+            creator=by.login,
+            created_at=now(),
+        )
+        self.store.put(deployment)
+        self._tell("deployment", {"action": "created", "deployment": self.answers.deployment(deployment)}, by)
+        return deployment
+
+    def report_deployment(
+        self,
+        deployment: Deployment,
+        *,
+        state: DeploymentState,
+        description: str,
+        log_url: str,
+        environment_url: str,
+        auto_inactive: bool,
+        by: Person,
+    ) -> DeploymentStatus:
+        """Say how a deployment goes; one that succeeded makes the environment's earlier ones inactive."""
+        status = self._deployment_status(
+            deployment, state, description=description, log_url=log_url, environment_url=environment_url, by=by
+        )
+        if state == "success" and auto_inactive:
+            for earlier in self.store.deployments():
+                statuses = self.store.deployment_statuses(earlier.id)
+                is_older = earlier.environment == deployment.environment and earlier.id < deployment.id
+                may_end = not earlier.transient and not earlier.production
+                if is_older and may_end and statuses and statuses[-1].state == "success":
+                    self._deployment_status(earlier, "inactive", by=by)
+        return status
+
+    def _deployment_status(
+        self,
+        deployment: Deployment,
+        state: DeploymentState,
+        *,
+        by: Person,
+        description: str = "",
+        log_url: str = "",
+        environment_url: str = "",
+    ) -> DeploymentStatus:
+        status = DeploymentStatus(
+            id=self.store.next_id(),
+            deployment=deployment.id,
+            state=state,
+            description=description,
+            log_url=log_url,
+            environment_url=environment_url,
+            creator=by.login,
+            created_at=now(),
+        )
+        self.store.put(status)
+        told = {
+            "action": "created",
+            "deployment_status": self.answers.deployment_status(deployment, status),
+            "deployment": self.answers.deployment(deployment),
+        }
+        self._tell("deployment_status", told, by)
+        return status
+
+    def add_hook(self, hook: Hook) -> None:
+        """Tell this address from now on; the first that it hears is a ping."""
+        self.store.put(hook)
+        said = {"zen": "Design for failure.", "hook_id": hook.id, "hook": self.answers.hook(hook)}
+        self.deliveries.send(hook, "ping", {**said, "repository": self.answers.repository()})
+
+    def _tell(self, event: str, payload: Mapping[str, Any], by: Person) -> None:
+        """Post it to every webhook that asked for this."""
+        whole = {**payload, "repository": self.answers.repository(), "sender": self.answers.user(by.login)}
+        for hook in self.store.hooks():
+            if hook.active and ({event, "*"} & set(hook.events)):
+                self.deliveries.send(hook, event, whole)
+
     # Events
 
     def dispatch(self, path: str, *, ref: str, inputs: dict[str, str], by: Person) -> Run:
@@ -501,9 +620,12 @@ class Forge:
             self._fire([event], by)
 
     def _fire(self, happened: Sequence[events.Event], by: Person) -> None:
-        """Start workflows; not for what a workflow's own token did, as GitHub does to prevent endless loops."""
-        if by.starts_workflows:
-            for event in happened:
+        """Tell the webhooks, and start workflows; none for what a workflow's own token did, lest they never end."""
+        for event in happened:
+            # One webhook for what two kinds of workflows hear of: at the base, and at the test merge.
+            if event.name != "pull_request":
+                self._tell(event.name.removesuffix("_target"), event.payload, by)
+            if by.starts_workflows:
                 self.actions.fire(event)
 
 

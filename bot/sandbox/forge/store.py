@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -117,6 +117,42 @@ class Protection(Record):
     for_admins: bool = True
 
 
+DeploymentState = Literal["error", "failure", "inactive", "in_progress", "queued", "pending", "success"]
+
+
+class Deployment(Record):
+    id: int
+    sha: str
+    ref: str
+    task: str
+    environment: str
+    description: str
+    payload: dict[str, Any] | str
+    transient: bool
+    production: bool
+    creator: str
+    created_at: datetime
+
+
+class DeploymentStatus(Record):
+    id: int
+    deployment: int
+    state: DeploymentState
+    description: str
+    log_url: str
+    environment_url: str
+    creator: str
+    created_at: datetime
+
+
+class Hook(Record):
+    id: int
+    url: str
+    secret: str
+    events: tuple[str, ...]
+    active: bool
+
+
 class State(BaseModel):
     """Everything that is on disk."""
 
@@ -129,6 +165,9 @@ class State(BaseModel):
     statuses: dict[int, Status] = {}
     checks: dict[int, CheckRun] = {}
     protections: dict[str, Protection | None] = {}
+    deployments: dict[int, Deployment] = {}
+    deployment_statuses: dict[int, DeploymentStatus] = {}
+    hooks: dict[int, Hook] = {}
 
 
 class Store:
@@ -149,7 +188,19 @@ class Store:
             self._state.last_number += 1
             return self._state.last_number
 
-    def put(self, record: Label | Pull | Comment | Review | Status | CheckRun | Protection) -> None:
+    def put(
+        self,
+        record: Label
+        | Pull
+        | Comment
+        | Review
+        | Status
+        | CheckRun
+        | Protection
+        | Deployment
+        | DeploymentStatus
+        | Hook,
+    ) -> None:
         """Add or replace a record, and write the file before returning."""
         with self._lock:
             match record:
@@ -165,6 +216,12 @@ class Store:
                     self._state.statuses[record.id] = record
                 case CheckRun():
                     self._state.checks[record.id] = record
+                case Deployment():
+                    self._state.deployments[record.id] = record
+                case DeploymentStatus():
+                    self._state.deployment_statuses[record.id] = record
+                case Hook():
+                    self._state.hooks[record.id] = record
                 case Protection():
                     self._state.protections[record.branch] = record
             self._save()
@@ -217,6 +274,22 @@ class Store:
 
     def checks(self, sha: str) -> list[CheckRun]:
         return [check for check in list(self._state.checks.values()) if check.sha == sha]
+
+    def deployments(self) -> list[Deployment]:
+        """All deployments, newest first."""
+        return list(reversed(list(self._state.deployments.values())))
+
+    def deployment_statuses(self, deployment: int) -> list[DeploymentStatus]:
+        """The statuses of a deployment, oldest first."""
+        return [one for one in list(self._state.deployment_statuses.values()) if one.deployment == deployment]
+
+    def hooks(self) -> list[Hook]:
+        return list(self._state.hooks.values())
+
+    def drop_hook(self, identifier: int) -> None:
+        with self._lock:
+            del self._state.hooks[identifier]
+            self._save()
 
     def _save(self) -> None:
         # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.

@@ -10,12 +10,13 @@ from time import monotonic
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Disagreement, Golden
-from bot.domain.plan import Plan, targets, with_target
+from bot.domain.plan import Plan, target_of, targets, with_target
+from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
-from bot.systems.triton import TritonServer, parse_config, render_config
+from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
@@ -67,8 +68,23 @@ def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden,
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
+    see_that_it_is_named(run, table, target, described)
     what = next(what for what in routed(table) if what.target == target)
     return golden_of(run.ledger, what, described.smoke)
+
+
+def see_that_it_is_named(run: Run, table: RouteTable, target: Target, described: Described) -> None:
+    """Have the configuration name what the routes need: else Triton would load anything but that."""
+    share, name = run.systems.share, target.triton_model
+    there, needed = share.config(name), _versions_needed(table, name)
+    named = set(versions_of(there)) if there is not None and _fits(there, fingerprint_of(described)) else set()
+    if not needed <= named:
+        share.write_config(name, render_config(described.config, versions=needed | named), turn=run.turn)
+
+
+def fingerprint_of(described: Described) -> str:
+    """Return what a package's configuration has in common with all that it can stand beside."""
+    return parse_config(described.config).fingerprint
 
 
 def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:
@@ -200,7 +216,8 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         run.say(words.loading(item.target, run.systems.tritons))
         with item.step("load", "triton_loaded"):
             run.turn.check()
-            _name_versions(run, item, {item.target.version, *_versions_needed(before, item.target.triton_model)})
+            needed = _versions_needed(before, item.target.triton_model)
+            _name_versions(run, item, {item.target.version, *needed, *_staying_warm(run, item, item.target)})
             for _, answer in at_once(run.systems.tritons, partial(_load_on, run, item.target)):
                 if isinstance(answer, PromobotError):
                     item.to_blame = isinstance(answer, Rejected)
@@ -421,6 +438,24 @@ def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
         config = render_config(item.described.config, versions=versions)
         run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
         run.turn.check()
+
+
+def _staying_warm(run: Run, item: Item, target: Target) -> set[int]:
+    """Return the versions before the one in service that this load leaves loaded, where more than one is to stay."""
+    share, model, section = run.systems.share, item.change.model, item.change.section
+    config, routed_now = share.config(target.triton_model), target_of(run.routes().route(model), section)
+    more = run.settings.keep.warm - 1  # the first will be the one in service now
+    if more < 1 or config is None or routed_now is None:
+        return set()
+    none_of = {target.digest, routed_now.digest, *run.ledger.quarantined()}
+    verified = (entry for _, entry in verified_entries(run.history, model=model, section=section))
+    named = set(versions_of(config)) & set(share.versions(target.triton_model))
+    last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
+    return {
+        entry.version
+        for entry in last
+        if entry.version in named and _is_whole(run, Target(target.triton_model, entry.version, entry.digest))
+    }
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
