@@ -139,7 +139,7 @@ def cut_off_at(
 
         def where(found: Call) -> bool:
             nonlocal seen
-            seen += found.name.startswith(call) and found.arguments.endswith(f'/{what}"')
+            seen += found.name.startswith(call) and found.arguments.endswith(f'{what}"')
             return seen == times
 
         cut_off(scene, prepare, where=where, faults=faults)
@@ -170,15 +170,15 @@ SCENARIOS = (
     Scenario("rollback --now", _two_served, CHURN, verb=ROLLBACK),
     Scenario(
         "cleanup",
-        cut_off_at("unlink", "journal.json", prepare=_wrong),
+        cut_off_at("rename", ".closed", prepare=_wrong),
         _versions(churn=(1,)),
         verb=("cleanup", "--env", "dev"),
     ),
-    Scenario("recovery, cut off publishing", cut_off_at("rename", "2"), CHURN),
-    Scenario("recovery, cut off at the switch", cut_off_at("rename", "routes.json"), CHURN),
+    Scenario("recovery, cut off publishing", cut_off_at("rename", "/2"), CHURN),
+    Scenario("recovery, cut off at the switch", cut_off_at("rename", "/routes.json"), CHURN),
     Scenario(
         "recovery, cut off going back",
-        cut_off_at("rename", "routes.json", times=2, faults=_refuse_two),
+        cut_off_at("rename", "/routes.json", times=2, faults=_refuse_two),
         CHURN,
         faults=_refuse_two,
         codes=frozenset({1}),
