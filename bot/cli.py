@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     _die_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -157,6 +157,24 @@ def _validate(arguments: argparse.Namespace) -> Answer:
     return Answer(found, terminal.validated(found), found.exit_code)
 
 
+def _once(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace], Answer], *named: str) -> Answer:
+    """Run the verb; with --request only if it was not done under this id already."""
+    if not arguments.request:
+        return verb(arguments)
+    from bot.verbs.requests import begin, finish
+    from bot.words import terminal
+
+    settings = _settings(arguments)
+    asked = {name: str(getattr(arguments, name) or "") for name in ("model", *named)}
+    done = begin(settings, arguments.request, {"verb": verb.__name__.strip("_"), **asked})
+    if done is not None:
+        return Answer(done, terminal.done_before(arguments.request, done), done.exit_code)
+    answer = verb(arguments)
+    if answer.exit_code in (DONE, UNCONFIRMED):
+        finish(settings, arguments.request, answer.text, answer.exit_code)
+    return answer
+
+
 def _propose(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.propose import propose
     from bot.words import terminal
@@ -182,10 +200,13 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.check import check, sum_up
+    from bot.verbs.check import check, check_queued, sum_up
     from bot.words import terminal
 
     root, number, head = _root(arguments), arguments.pull_request, arguments.head
+    if arguments.check == "queued":
+        queued = check_queued(root, base=arguments.base, head=head, say=_say)
+        return Answer(queued, terminal.queued(queued), queued.exit_code)
     if arguments.check == "verdict":
         done = sum_up(root, pull_request=number, head=head, needs=arguments.needs, say=_say)
     else:
@@ -237,6 +258,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         reason=arguments.reason,
         by=arguments.by,
         say=_say,
+        request=arguments.request,
     )
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
@@ -372,6 +394,23 @@ def _version(text: str) -> int:
     return int(text)
 
 
+def _request(text: str) -> str:
+    from bot.domain.names import check_request_id
+
+    try:
+        return check_request_id(text) if text else ""  # a workflow passes on an input that was left empty
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _sha(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[0-9a-f]{40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no commit: 40 hexadecimal digits")
+    return text
+
+
 def _needs(text: str) -> dict[str, str]:
     import json
 
@@ -389,6 +428,22 @@ def _time(text: str) -> Any:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time, as in 2026-11-22T14:00:00+01:00") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; end with exit code 2 where it is a mistake."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    # Of `--reason=--` argparse leaves no value at all, where a text is meant.
+    for name, value in vars(arguments).items():
+        if value == []:
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+    if "check" in arguments:
+        needed = ("base", "head") if arguments.check == "queued" else ("pull_request",)
+        if missing := [name for name in needed if getattr(arguments, name) is None]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+            parser.error(f"the following arguments are required: {flags}")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -411,23 +466,32 @@ def _parser() -> argparse.ArgumentParser:
         note = "" if required else " (default: all)"
         added.add_argument("--env", required=required, metavar="ENV", help=f"the environment{note}")
 
+    def request(added: argparse.ArgumentParser, *named: str) -> None:
+        note = "an id of your own: asked again with the same one, it is done once"
+        added.add_argument("--request", type=_request, default="", metavar="ID", help=note)
+        run = added.get_default("run")
+        added.set_defaults(run=lambda arguments: _once(arguments, run, *named))
+
     by = os.environ.get("GITHUB_ACTOR") or os.environ.get("USER", "")
 
     added = verb("propose", _propose, "propose a registered version to an environment, by a pull request")
     added.add_argument("model", type=_model)
     added.add_argument("version", type=_version)
     environment(added)
+    request(added, "version")
 
     added = verb("promote", _promote, "carry the digest that one environment has verified to the next")
     added.add_argument("model", type=_model)
     added.add_argument("--from", dest="source", metavar="ENV", help="where it is verified (default: promotes_from)")
     added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
     added.add_argument("--version", type=_version, help="refuse if another version is in service there")
+    request(added, "source", "version")
 
-    added = verb("check", _check, "run one check of a pull request, or sum them up")
-    added.add_argument("check", choices=["ready", "triton", "smoke", "verdict"])
-    added.add_argument("--pull-request", type=_version, required=True, metavar="N")
-    added.add_argument("--head", metavar="SHA", help="refuse if the pull request is at another commit")
+    added = verb("check", _check, "run one check of a pull request, sum them up, or look at a merge group")
+    added.add_argument("check", choices=["ready", "triton", "smoke", "verdict", "queued"])
+    added.add_argument("--pull-request", type=_version, metavar="N")
+    added.add_argument("--head", type=_sha, metavar="SHA", help="refuse if the pull request is at another commit")
+    added.add_argument("--base", type=_sha, metavar="SHA", help="queued: what the merge group is built on")
     run = f"{os.environ.get('GITHUB_RUN_ID', str(os.getpid()))}.{os.environ.get('GITHUB_RUN_ATTEMPT', '1')}"
     added.add_argument("--run-id", default=run, help="tells runs apart (default: that of GitHub Actions)")
     added.add_argument("--needs", type=_needs, default={}, metavar="JSON", help="verdict: GitHub's `needs` context")
@@ -444,6 +508,7 @@ def _parser() -> argparse.ArgumentParser:
     environment(added)
     added.add_argument("--to", type=_version, metavar="VERSION", help="a verified version (default: the last one)")
     added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
+    request(added, "to", "now")
     added.add_argument("--reason", default="", help="why; the pull request says it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 

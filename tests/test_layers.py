@@ -73,7 +73,7 @@ LAYERS = {
     "bot.systems.dns": layer("errors"),
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
-    "bot.systems.github": layer("domain errors retry settings", "github requests"),
+    "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
     "bot.systems.mlflow": layer("domain errors retry settings", "mlflow requests yaml"),
     "bot.systems.records": layer("domain errors settings"),
     "bot.systems.share": layer("domain errors settings"),

@@ -54,6 +54,32 @@ class Answer(BaseModel):
     outputs: tuple[Annotated[Tensor, PlainValidator(_tensor), PlainSerializer(Tensor.to_json)], ...]
 
 
+class Moved(BaseModel):
+    """One case that the champion answered otherwise on staging: where it moved most."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    case: str
+    output: str = Field(description="name of the output, and the index of the value")
+    before: str = Field(description="what the version in service answered")
+    after: str = Field(description="what the proposed one answered")
+    flips: bool = Field(description="whether the decision is another, not only a number")
+    by: float = Field(description="by how much a number moved; infinite where it is no number")
+
+
+class Behaviour(BaseModel):
+    """How the proposed version answered its own smoke cases beside the version in service, both on staging."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    champion: Entry
+    cases: int
+    flipped: int = 0
+    moved: tuple[Moved, ...] = Field(default=(), description="those that moved most, the worst first")
+    latency: Latency | None = Field(default=None, description="of the version in service, measured at the same time")
+    problem: str = Field(default="", description="why nothing could be compared; no reason to refuse the new one")
+
+
 class CheckResult(BaseModel):
     """What one check found about one entry."""
 
@@ -70,6 +96,7 @@ class CheckResult(BaseModel):
     at: datetime
     latency: Latency | None = None
     answers: tuple[Answer, ...] = Field(default=(), description="of smoke: what staging answered, case by case")
+    behaviour: Behaviour | None = Field(default=None, description="of smoke: compared with the version in service")
     champion: Entry | None = Field(default=None, description="of ready: the version that the gate compared with")
     rules: str = Field(default="", description="fingerprint of the rules that were applied")
 

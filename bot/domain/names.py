@@ -15,6 +15,7 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_VERSION = 2**31 - 1
 
 SHADOW_SUFFIX = "-shadow"
@@ -49,6 +50,13 @@ def check_run_id(run: str) -> str:
     if not RUN_ID.fullmatch(run):
         raise ValueError(f"{run!r:.80} is no MLflow run id: letters, digits, _ and -, at most 64")
     return run
+
+
+def check_request_id(request: str) -> str:
+    """Return ``request`` if it may be the id of a request; raise ValueError otherwise."""
+    if not REQUEST_ID.fullmatch(request):
+        raise ValueError(f"{request!r:.80} is no request id: letters, digits, ., _ and -, at most 100")
+    return request
 
 
 def short(digest: str) -> str:

@@ -7,8 +7,9 @@ proposal's head only ``promotions/*.yaml`` is read, through Git, and never writt
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from bot import settings as settings_module
 from bot.domain import desired
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
+from bot.domain.record import verified_entries
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.systems.records import RecordStore
@@ -111,10 +113,65 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
             )
             concerned[change.environment].add_evidence(evidence)
     checked = Checked("verdict", subject, tuple(results), tuple(problems))
-    body = words.comment(subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths)
+    body = words.comment(
+        subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths, logs=_logs()
+    )
     _write_summary(body)
     github = connect.github(next(iter(environments.values())))
     return replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What a merge group would make of main, and why it must not where it must not."""
+
+    base: str
+    head: str
+    changes: tuple[Change, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all of it is covered by evidence · 1 it is not."""
+        return 1 if self.problems else 0
+
+
+def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
+    """Demand that what the checks of each pull request found counts for what a merge group proposes as a whole.
+
+    Nothing is loaded: the digests are those that were checked. Deploy looks again, and at more.
+    """
+    environments = _environments(root)
+    settings = next(iter(environments.values()))
+    say(f"looking for the evidence of {base[:12]}..{head[:12]}")
+    with connect.repository(settings) as repository:
+        for commit in (base, head):
+            repository.fetch(commit)
+        changes = _all_changes(repository, environments, repository.changed_paths(base, head), base, head)
+    problems = []
+    for change in changes:
+        problem = _uncovered(_ledger(environments[change.environment]), change)
+        problems += [problem] if problem else []
+    queued = Queued(base, head, tuple(changes), tuple(problems))
+    _write_summary(words.queued(queued.changes, queued.problems))
+    return queued
+
+
+def _uncovered(ledger: Ledger, change: Change) -> str:
+    """Say why a change of a merge group has nothing that speaks for it; an empty string where it has."""
+    entry = change.after
+    if entry is None:
+        return ""
+    if entry.digest in ledger.quarantined():
+        return words.uncovered(change, "quarantine")
+    verified = verified_entries(ledger.deployments(), model=change.model, section=change.section)
+    if entry.digest in {known.digest for _, known in verified}:
+        return ""
+    evidence = ledger.evidence(change.model, entry.digest, change.section)
+    if evidence is None:
+        return words.uncovered(change, "missing")
+    state = evidence.state(datetime.now(UTC))
+    return "" if state == "green" else words.uncovered(change, state, evidence)
 
 
 def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
@@ -151,14 +208,20 @@ def _subject(environments: dict[str, Environment], *, pull_request: int, head: s
     with connect.repository(settings) as repository:
         base = repository.merge_base(repository.head(), repository.fetch(pull.head))
         paths = repository.changed_paths(base, pull.head)
-        changes = [
-            change
-            for path in paths
-            if path.startswith("promotions/")
-            for change in _changes(repository, environments, path, base, pull.head)
-        ]
+        changes = _all_changes(repository, environments, paths, base, pull.head)
     others = tuple(path for path in paths if not path.startswith("promotions/"))
     return Subject(pull_request, base, pull.head, tuple(changes), others)
+
+
+def _all_changes(
+    repository: Repository, environments: dict[str, Environment], paths: Iterable[str], base: str, head: str
+) -> list[Change]:
+    return [
+        change
+        for path in paths
+        if path.startswith("promotions/")
+        for change in _changes(repository, environments, path, base, head)
+    ]
 
 
 def _changes(
@@ -178,6 +241,12 @@ def _ledger(settings: Environment) -> Ledger:
 
 def _folder(pull_request: int, head: str) -> str:
     return f"pr-{pull_request}/{head}"
+
+
+def _logs() -> str:
+    """Return the address of this run of GitHub Actions, or an empty string elsewhere."""
+    server, repository, run = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""
 
 
 def _write_summary(text: str) -> None:

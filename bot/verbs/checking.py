@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bot.domain.behaviour import compare
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import (
     LIFETIME,
     Answer,
+    Behaviour,
     CheckName,
     CheckResult,
     Evidence,
@@ -67,6 +69,7 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
         at=datetime.now(UTC),
         latency=seen.latency,
         answers=tuple(seen.answers),
+        behaviour=seen.behaviour,
         champion=champion_of(change) if name == "ready" else None,
         rules=rules_of(gate, settings.packages) if gate else "",
     )
@@ -137,6 +140,7 @@ class _Seen:
     findings: list[Finding] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     latency: Latency | None = None
+    behaviour: Behaviour | None = None
 
 
 def _look(
@@ -168,6 +172,41 @@ def _look(
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
         seen.findings.append(_finding(*words.latency_finding(seen.latency)))
+        champion = champion_of(change)
+        if champion is not None and champion.digest != entry.digest:
+            beside = f"{on_staging.rpartition('-')[0]}-champion"
+            seen.behaviour = _beside(settings, registry, change.model, champion, beside, smoke, seen.answers)
+
+
+def _beside(
+    settings: Environment,
+    registry: Registry,
+    model: str,
+    champion: Entry,
+    on_staging: str,
+    smoke: SmokeCases,
+    answers: Sequence[Answer],
+) -> Behaviour:
+    """Ask the version in service what the proposed one was asked, on the same Triton at the same time.
+
+    Where that cannot be done, the reviewer reads why: what is in service is not on trial here.
+    """
+    cases = len(smoke.cases)
+    try:
+        registered = registry.version(model, champion.version)
+        package = registry.package(registered)
+        if package.digest != champion.digest:
+            return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(package.digest))
+        refused = [f for f in _allowed(settings, registry, registered, package) if not f.passed]
+        if refused:
+            return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
+        with _on_staging(settings, registry, registered, package, on_staging) as triton:
+            before = [answer for _, answer in _smoke(triton, on_staging, registered.version, smoke)]
+            latency = _latency(triton, on_staging, registered.version, smoke, None)
+    except OutsideError as error:
+        return Behaviour(champion=champion, cases=cases, problem=str(error))
+    flipped, moved = compare(before, answers)
+    return Behaviour(champion=champion, cases=cases, flipped=flipped, moved=tuple(moved), latency=latency)
 
 
 def _ready(

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bot.domain.desired import Section
+from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CheckResult, Evidence, Revocation
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
@@ -40,6 +40,25 @@ class CheckRun(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     results: tuple[CheckResult, ...]
+
+
+class RequestAsked(BaseModel):
+    """What somebody asked for under an id of theirs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: dict[str, str]
+    at: datetime
+
+
+class RequestDone(BaseModel):
+    """What came of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    said: str
+    exit_code: int
+    at: datetime
 
 
 class Ledger:
@@ -136,6 +155,39 @@ class Ledger:
 
     def _evidence_folder(self, model: str, digest: str) -> str:
         return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def ask(self, request: str, asked: RequestAsked) -> RequestAsked:
+        """Write what is asked for under an id; return what was asked for under it first."""
+        with suppress(Refused):
+            self._store.put(self._request(request, "asked"), _text(asked))
+        return self._read(self._request(request, "asked"), RequestAsked)
+
+    def request_done(self, request: str) -> RequestDone | None:
+        """Return what came of a request, or None where it is not done."""
+        key = self._request(request, "done")
+        return None if self._store.get(key) is None else self._read(key, RequestDone)
+
+    def finish_request(self, request: str, done: RequestDone) -> None:
+        """Write what came of a request; what was written first stays."""
+        with suppress(Refused):
+            self._store.put(self._request(request, "done"), _text(done))
+
+    def way_back_of(self, request: str) -> Entry | None:
+        """Return where a rollback of this id goes; None where that was never decided."""
+        key = self._request(request, "way-back")
+        return None if self._store.get(key) is None else self._read(key, Entry)
+
+    def decide_way_back(self, request: str, entry: Entry) -> Entry:
+        """Write where a rollback goes; return what was decided first."""
+        key = self._request(request, "way-back")
+        with suppress(Refused):
+            self._store.put(key, _text(entry))
+        return self._read(key, Entry)
+
+    def _request(self, request: str, what: str) -> str:
+        return f"requests/{self._environment}/{request}/{what}.json"
 
     # --- quarantine --------------------------------------------------------------------------------------------
 

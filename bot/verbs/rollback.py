@@ -17,6 +17,7 @@ from bot.verbs.deployment.unfinished import verified_routes
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 from bot.words import deployment as deployment_words
+from bot.words import identity as identity_words
 from bot.words import proposal as words
 
 
@@ -42,11 +43,20 @@ class RolledBack:
 
 
 def rollback(
-    settings: Environment, *, model: str, to_version: int | None, now: bool, reason: str, by: str, say: Say
+    settings: Environment,
+    *,
+    model: str,
+    to_version: int | None,
+    now: bool,
+    reason: str,
+    by: str,
+    say: Say,
+    request: str = "",
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist.
+    Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
+    it go on to the version that it chose then, not to the one before that.
     """
     ledger = Ledger(RecordStore(settings.records), settings.environment)
     history = ledger.deployments()
@@ -54,7 +64,10 @@ def rollback(
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         current = desired.models.get(model)
-        target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+        target = ledger.way_back_of(request) if request else None
+        if target is None:
+            target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
+            target = ledger.decide_way_back(request, target) if request else target
         _see_that_its_bytes_exist(settings, systems, model, target)
         deployed = None
         if now:
@@ -92,6 +105,8 @@ def rollback(
                 served=served,
             ),
         )
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        say(identity_words.no_checks(proposed.pull_request.number))
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     return RolledBack(settings.environment, model, current, target, number, url, deployed)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from bot.domain.desired import Change
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Latency
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.smoke import Tensor
@@ -14,6 +15,7 @@ from bot.words.markdown import code, details, escape, fit, table, tick
 
 MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50
+MAX_ENTRIES = 20
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
 _VALUES_SHOWN = 4
 
@@ -78,12 +80,43 @@ def latency_finding(latency: Latency) -> tuple[str, bool, str]:
     return "latency", latency.p50 <= latency.budget, f"{said}; budget for p50: {latency.budget:g} ms"
 
 
+def champion_has_other_bytes(digest: str) -> str:
+    """The registry does not have any more what is in service."""
+    return f"MLflow has other bytes than are in service: {digest}"
+
+
 def nothing_to_check(changes: Sequence[Change]) -> str:
     """A pull request that proposes no version."""
     if changes:
         taken = "; ".join(escape(describe(change)) for change in changes)
         return f"**Nothing to check:** this pull request only takes models out of service ({taken})."
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
+
+
+def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
+    """Nothing speaks for a change of a merge group."""
+    revoked = evidence.revoked if evidence else None
+    why = {
+        "quarantine": "its digest is in quarantine there",
+        "missing": "no checks of this digest are on record",
+        "red": "its newest checks did not pass",
+        "expired": "its checks are too old",
+        "revoked": f"its checks were revoked by {revoked.by}: {revoked.reason}"
+        if revoked
+        else "its checks were revoked",
+    }[state]
+    return f"{describe(change)}: {why}; run the checks of its pull request again, then queue it again"
+
+
+def queued(changes: Sequence[Change], problems: Sequence[str]) -> str:
+    """Return what a merge group's job says."""
+    if problems:
+        return "❌ **Not merged: the evidence does not hold.**\n\n" + "\n".join(
+            f"- {escape(p)}" for p in problems[:50]
+        )
+    if not changes:
+        return nothing_to_check(changes)
+    return "✅ **The checks of each pull request hold for " + ", ".join(escape(describe(c)) for c in changes) + ".**"
 
 
 def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[CheckResult]) -> str:
@@ -103,15 +136,20 @@ def comment(
     *,
     head: str,
     other_paths: Sequence[str],
+    logs: str = "",
 ) -> str:
-    """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right."""
+    """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
+
+    ``logs`` is where the run shows what each job said.
+    """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
     parts = [MARKER]
     if not problems and not proposed:
         parts.append(nothing_to_check(changes))
     elif not problems and not failed:
-        what = ", ".join(escape(describe(change)) for change in proposed)
+        what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
+        what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
         parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
     else:
         parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
@@ -122,12 +160,16 @@ def comment(
             rest.append(f"- and {len(untold) - 20} more")
         if rest:
             parts.append("\n".join(rest))
-    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run.</sub>")
+    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run{_link(logs)}.</sub>")
     own = [
         (change, [r for r in results if (r.environment, r.section, r.model) == _key(change)]) for change in proposed
     ]
     own.sort(key=lambda pair: all(result.passed for result in pair[1]))
-    parts += [_entry(change, found) for change, found in own]
+    parts += [_entry(change, found) for change, found in own[:MAX_ENTRIES]]
+    if len(own) > MAX_ENTRIES:
+        parts.append(
+            f"… and {len(own) - MAX_ENTRIES} more entries, none worse than these; the jobs' summaries have them."
+        )
     if other_paths:
         listed = ", ".join(code(path) for path in other_paths[:20])
         more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
@@ -135,8 +177,12 @@ def comment(
             f"ℹ️ Besides `promotions/` this changes {listed}{more}: nothing of it ran in these checks, which use the "
             "base branch's code."
         )
-    parts += [_findings_in_full(change, found) for change, found in own]
+    parts += [_findings_in_full(change, found) for change, found in own[:MAX_ENTRIES]]
     return fit(parts)
+
+
+def _link(logs: str) -> str:
+    return f" ([logs]({logs}))" if logs else ""
 
 
 def _entry(change: Change, results: Sequence[CheckResult]) -> str:
@@ -161,12 +207,43 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
     digest = f" {code(short(change.after.digest))}" if change.after else ""
     text = f"### {escape(describe(change))}{digest}\n\n" + table(("", "check", "found"), rows)
     smoke = by_name.get("smoke")
-    if smoke is not None and smoke.latency is not None:
-        latency = smoke.latency
-        budget = f"{latency.budget:g}" if latency.budget is not None else "–"
-        row = (f"{latency.p50:.2f}", f"{latency.p95:.2f}", f"{latency.p99:.2f}", budget, str(latency.requests))
-        text += "\n\n" + table(("p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), [row])
-    return text
+    return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
+
+
+def _behaviour(smoke: CheckResult) -> str:
+    """Return how the version answered on staging: as in training, beside the champion, and how fast."""
+    right = sum(f.passed for f in smoke.findings if f.what.startswith("case "))
+    parts = [f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases."]
+    behaviour = smoke.behaviour
+    if behaviour is not None:
+        against = f"**Against version {behaviour.champion.version} in service**, on the same Triton: "
+        if behaviour.problem:
+            parts.append(f"⚠️ {against}not compared. {escape(behaviour.problem)}")
+        else:
+            moved = [m.by for m in behaviour.moved if math.isfinite(m.by)]
+            furthest = f"; numbers move by at most {max(moved):.3g}" if moved else "; no number moves"
+            flips = f"{behaviour.flipped} of {behaviour.cases} answers flip"
+            parts.append(f"{'⚠️ ' if behaviour.flipped else ''}{against}{flips}{furthest}.")
+            if behaviour.moved:
+                rows = [
+                    ("⚠️ flips" if m.flips else "", escape(m.case), code(m.output), escape(m.before), escape(m.after))
+                    for m in behaviour.moved
+                ]
+                parts.append(table(("", "case", "output", "in service", "proposed"), rows))
+    measured = (("proposed", smoke.latency), ("in service", behaviour.latency if behaviour else None))
+    times = [
+        (
+            who,
+            *(f"{percentile:.2f}" for percentile in (latency.p50, latency.p95, latency.p99)),
+            f"{latency.budget:g}" if latency.budget is not None else "–",
+            str(latency.requests),
+        )
+        for who, latency in measured
+        if latency is not None
+    ]
+    if times:
+        parts.append(table(("", "p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), times))
+    return "\n\n".join(parts)
 
 
 def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:

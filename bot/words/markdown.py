@@ -10,7 +10,8 @@ MAX_CHARACTERS = 65_536
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&$-])")
 _LINKED = re.compile(r"(?i)(?<=[@#])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=\\-[0-9])|(?<=^[0-9])(?=[0-9]*\.\s)")
-_LEFT_OUT = "<sub>Some of it is left out here: GitHub takes no longer text.</sub>"
+_NOTE_ROOM = 110
+"""For the note about what is missing."""
 
 
 def escape(text: str, *, limit: int = 500) -> str:
@@ -35,17 +36,48 @@ def _flat(text: str, limit: int) -> str:
 
 
 def fit(parts: Sequence[str], *, limit: int = MAX_CHARACTERS) -> str:
-    """Return the parts as paragraphs, without those that make it longer than ``limit``; it says so where some are."""
-    text = "\n\n".join(part for part in parts if part) + "\n"
+    """Return the parts as paragraphs, at most ``limit`` characters.
+
+    Where they are longer, each has a budget: an equal share of the room, and what shorter ones leave of theirs. So
+    short parts, as a verdict is, stay whole, and a long one is cut and says how much of it is missing.
+    """
+    there = [part for part in parts if part]
+    text = "\n\n".join(there) + "\n"
     if len(text) <= limit:
         return text
-    room = limit - len(_LEFT_OUT) - 3
-    kept: list[str] = []
-    for part in parts:
-        if part and len(part) + 2 <= room:
-            kept.append(part)
-            room -= len(part) + 2
-    return "\n\n".join([*kept, _LEFT_OUT]) + "\n"
+    room, budgets = limit - 2 * len(there), {}
+    for left, (place, part) in zip(
+        range(len(there), 0, -1), sorted(enumerate(there), key=lambda item: len(item[1])), strict=True
+    ):
+        budgets[place] = min(len(part), max(0, room // left))
+        room -= budgets[place]
+    return "\n\n".join(kept for i, part in enumerate(there) if (kept := cut(part, budgets[i]))) + "\n"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return the first lines of ``text`` within ``limit``, with what they opened closed, and how much is missing."""
+    if len(text) <= limit:
+        return text
+    lines, kept, used = text.split("\n"), [], 0
+    fence, folded = "", 0
+    closed = ""
+    for line in lines:
+        opened = re.match(r"(`{3,})", line)
+        if opened and (not fence or line == fence):
+            fence = "" if fence else opened[1]
+        elif not fence:
+            folded += line.startswith("<details><summary>") - (line == "</details>")
+        after = f"\n{fence}" * bool(fence) + "\n\n</details>" * folded
+        if used + len(line) + 1 + len(after) + _NOTE_ROOM > limit:
+            break
+        kept.append(line)
+        used += len(line) + 1
+        closed = after
+    missing, characters = len(lines) - len(kept), len(text) - used
+    note = (
+        f"<sub>… left out here, for GitHub takes no longer text: {missing:,} lines, {characters:,} characters.</sub>"
+    )
+    return "\n".join(kept) + closed + "\n\n" * bool(kept) + note if len(note) <= limit else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -85,10 +85,20 @@ def body(facts: Facts) -> str:
         _way_back(facts),
         details("Files of the package", _files(facts.candidate.package)),
     ]
-    if facts.candidate.params:
-        rows = [(code(name), code(value[:200])) for name, value in sorted(facts.candidate.params.items())[:100]]
-        sections.append(details("Parameters of the run", table(("parameter", "value"), rows)))
+    sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
     return fit(sections)
+
+
+def _lineage(candidate: Candidate) -> str:
+    rows = [
+        ("registered version", f"[{candidate.version}]({candidate.url})"),
+        ("run", code(candidate.run)),
+        ("code", code(candidate.commit) if candidate.commit else "unknown"),
+        ("digest of the package", code(candidate.digest)),
+        *((f"parameter {code(n)}", code(v[:200])) for n, v in sorted(candidate.params.items())[:100]),
+    ]
+    more = f"\n\n… and {len(candidate.params) - 100} more parameters." if len(candidate.params) > 100 else ""
+    return table(("what", "value"), rows) + more
 
 
 def _identity(facts: Facts) -> str:

@@ -12,11 +12,12 @@ from bot.words.deployment import CRITERION_NAMES, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
 if TYPE_CHECKING:
-    from bot.verbs.check import Checked
+    from bot.verbs.check import Checked, Queued
     from bot.verbs.deploy import Deployed
     from bot.verbs.doctor import Diagnosis
     from bot.verbs.evidence import Found
     from bot.verbs.history import History
+    from bot.verbs.ledger import RequestDone
     from bot.verbs.propose import Proposal
     from bot.verbs.quarantine import Quarantine
     from bot.verbs.recheck import Rechecked
@@ -158,6 +159,11 @@ def rolled_back(done: RolledBack) -> str:
     return "\n".join(lines)
 
 
+def done_before(request: str, done: RequestDone) -> str:
+    """Return what a request said that was done before, and that nothing was done now."""
+    return f"{done.said}\nThe request {request} was done at {done.at:%Y-%m-%d %H:%M} UTC; nothing was done now."
+
+
 def checked(done: Checked) -> str:
     """Return what a check found."""
     if not done.results and not done.problems:
@@ -167,6 +173,14 @@ def checked(done: Checked) -> str:
     if done.comment_url:
         lines.append(done.comment_url)
     return "\n".join(lines)
+
+
+def queued(done: Queued) -> str:
+    """Return whether a merge group may go on."""
+    if not done.changes:
+        return "Nothing to check: the merge group proposes no version."
+    what = ", ".join(describe(change) for change in done.changes)
+    return "\n".join([f"✗ {problem}" for problem in done.problems] or [f"✓ the evidence holds for {what}"])
 
 
 def rechecked(done: Rechecked) -> str:

@@ -56,7 +56,10 @@ T_SLACK, T_RELOAD, T_TRITON = (
     "tests/gateway/test_reload.py",
     "tests/systems/test_triton.py",
 )
-T_DEPLOY = "tests/verbs/test_deploy.py"
+T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
+GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
+RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
+EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
@@ -145,8 +148,8 @@ MUTATIONS = (
         "fence",
         "who holds the lock is waited for",
         SHARE,
-        "while not _try_lock(lock.fileno()) and",
-        "while False and",
+        "while not (locked := _try_lock(lock.fileno())) and",
+        "while (locked := False) and",
         (T_TURNS,),
     ),
     Mutation(
@@ -267,7 +270,7 @@ MUTATIONS = (
         "proof",
         "a message is read back",
         SLACK,
-        "        if timestamp not in there:\n",
+        "        if not self._is_there(timestamp):\n",
         "        if False:\n",
         (T_SLACK,),
     ),
@@ -286,6 +289,106 @@ MUTATIONS = (
         "    if evidence is None:\n",
         "    if evidence is None and False:\n",
         (f"{T_DEPLOY}::test_what_nobody_checked_is_held",),
+    ),
+    Mutation(
+        "proof",
+        "the training framework's answers",
+        GOLDEN,
+        "        wrong = differences(case, answer, self.smoke.tolerance)\n",
+        "        wrong: list[str] = []\n",
+        (T_GOLDEN,),
+    ),
+    Mutation(
+        "proof",
+        "what staging answered in the checks",
+        GOLDEN,
+        "        seen = differences(replace(case, outputs=staging.outputs), answer, self.smoke.tolerance)\n",
+        "        seen: list[str] = []\n",
+        (T_GOLDEN,),
+    ),
+    Mutation(
+        "proof",
+        "golden requests before the switch",
+        ROLLOUT,
+        "                if answer:\n                    item.to_blame = True\n",
+        "                if False:\n                    item.to_blame = True\n",
+        (f"{T_DEPLOY}::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",),
+    ),
+    Mutation(
+        "proof", "evidence is green", EVIDENCE, "        if not self.passed:\n", "        if False:\n", (T_EVIDENCE,)
+    ),
+    Mutation(
+        "proof",
+        "evidence is not revoked",
+        EVIDENCE,
+        "        if self.revoked is not None:\n",
+        "        if False:\n",
+        (T_EVIDENCE,),
+    ),
+    Mutation(
+        "proof",
+        "evidence has not expired",
+        EVIDENCE,
+        '        return "expired" if self.expires <= now else "green"\n',
+        '        return "green"\n',
+        (T_EVIDENCE,),
+    ),
+    Mutation(
+        "proof",
+        "the champion is the one that the gate compared with",
+        ADMISSION,
+        "        moved.append(words.champion_moved(evidence.champion, champion))\n",
+        "        pass\n",
+        (T_EVIDENCE,),
+    ),
+    Mutation(
+        "proof",
+        "the rules are those that were applied",
+        ADMISSION,
+        "            moved.append(words.rules_moved(change))\n",
+        "            pass\n",
+        (T_EVIDENCE,),
+    ),
+    Mutation(
+        "proof",
+        "what failed here is held",
+        ADMISSION,
+        "    if quarantine is not None:\n",
+        "    if quarantine is not None and False:\n",
+        ("tests/verbs/test_rollback.py::test_what_was_rolled_back_goes_out_again_once_it_is_lifted",),
+    ),
+    # What may be removed.
+    Mutation(
+        "retention",
+        "what any Triton has stays",
+        RETENTION,
+        "frozenset(pair for pair in universe if pair in loaded or rules.is_kept(pair))",
+        "frozenset(pair for pair in universe if rules.is_kept(pair))",
+        (T_RETENTION,),
+    ),
+    Mutation(
+        "retention",
+        "a silent Triton may have anything",
+        RETENTION,
+        "removable = frozenset() if stock.silent else frozenset(stock.published) - kept",
+        "removable = frozenset(stock.published) - kept",
+        (T_RETENTION,),
+    ),
+    Mutation(
+        "retention",
+        "what a journal names stays",
+        RETENTION,
+        "        if pair in self._routed or self._is_journaled(pair) or path is None",
+        "        if pair in self._routed or path is None",
+        (T_RETENTION,),
+    ),
+    Mutation(
+        "fence",
+        "the journal of the latest turn counts",
+        SHARE,
+        "            latest = max(self._journals(), default=None)\n",
+        "            latest = min(self._journals(), default=None)\n",
+        (f"{T_SHARE}::test_the_journal_of_the_latest_turn_is_the_one_that_counts",),
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def staging_is_left_as_it_was(world: World) -> Iterator[None]:
     yield
     assert world.loaded("staging") == []
     assert world.published("staging") == []
-    assert list((world.endpoints.state("staging") / "staging").iterdir()) == []
+    assert list((world.endpoints.state("staging") / "staging").glob("*")) == []
 
 
 def _findings(world: World, model: str, check: str) -> dict[str, str]:
@@ -65,7 +66,9 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
 
     summary.write_text("")
     needs = json.dumps({name: {"result": "success"} for name in CHECKS})
-    said = world.words("check", "verdict", *where, "--needs", needs, env={"GITHUB_STEP_SUMMARY": str(summary)})
+    said = world.words(
+        "check", "verdict", *where, "--needs", needs, env={"GITHUB_STEP_SUMMARY": str(summary)}, login=BOT
+    )
     assert said.code == 0
     comment = world.sticky(number)
     assert said.out.splitlines()[-1].startswith(f"{pull['html_url']}#issuecomment-")
@@ -75,6 +78,9 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert first_line == f"✅ **Every check passed for {escaped} 1 → 2 in dev.** Next: review and merge."
     assert [row[:2] for row in rows_of(comment, "### ")][1:] == [["✅", "READY"], ["✅", "Triton"], ["✅", "Smoke"]]
     assert "requests on staging" in comment and "| 250 | 50 |" in comment
+    assert "**Parity with the training framework:** 9 of 9 smoke cases." in comment
+    assert "**Against version 1 in service**, on the same Triton: " in comment and " of 9 answers flip; " in comment
+    assert [row[0] for row in rows_of(comment, "|  | p50 ms")][1:] == ["proposed", "in service"]
     assert f"<sub>Commit `{head[:12]}`." in comment
 
     evidence = world.ledger().evidence(model, new.digest, "models")
@@ -85,6 +91,11 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert [answer.case for answer in smoke.answers] == [answer.case for answer in world.answers(new)]
     assert [[t.name for t in answer.outputs] for answer in smoke.answers] == [["label", "probabilities"]] * 9
+    behaviour = smoke.behaviour
+    assert behaviour is not None and not behaviour.problem
+    assert (behaviour.champion.version, behaviour.cases) == (1, 9)
+    assert behaviour.moved and behaviour.moved[0].before != behaviour.moved[0].after
+    assert behaviour.latency is not None and behaviour.latency.requests == 50
     assert smoke.latency is not None and smoke.latency.requests == 50 and 0 < smoke.latency.p50 <= smoke.latency.p99
 
     again = world.check(number)
@@ -94,6 +105,18 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     world.merge(number)
     assert world.deploy().code == 0
     assert world.version(model) == 2, "this evidence is what deploy asks for"
+
+
+def test_a_champion_that_the_registry_lost_is_said_and_no_reason_against_the_new_one(world: World) -> None:
+    model = world.model()
+    old = world.register(model)
+    world.served(old)
+    number = world.proposed(world.register(model, "better"))["number"]
+    shutil.rmtree(old.artifacts)
+    smoke, _ = world.check(number, "smoke")
+    assert smoke.code == 0
+    comment = world.sticky(number)
+    assert "⚠️ **Against version 1 in service**, on the same Triton: not compared." in comment
 
 
 def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
@@ -302,11 +325,38 @@ def test_taking_a_model_out_of_service_needs_no_check(world: World) -> None:
 @pytest.mark.parametrize("result", ["skipped", "cancelled", "failure"])
 def test_a_job_that_did_not_succeed_makes_the_verdict_red(world: World, result: str) -> None:
     number = world.propose_by_hand({"README.md": f"{result}\n"})
-    needs = {"ready": {"result": "success"}, "triton": {"result": result}, "smoke": {"result": "success"}}
-    said = world.bot("check", "verdict", "--pull-request", number, "--needs", json.dumps(needs))
+    for job in CHECKS:
+        needs = {name: {"result": result if name == job else "success"} for name in CHECKS}
+        said = world.bot("check", "verdict", "--pull-request", number, "--needs", json.dumps(needs))
+        assert said.code == 1
+        assert said.document["problems"] == [f"the job {job} ended as “{result}”"]
+        assert f"❌ **Do not merge: the job {job} ended as “{result}”.**" in world.sticky(number)
+
+
+def test_a_merge_group_goes_on_only_where_evidence_covers_all_that_it_would_merge(world: World) -> None:
+    model, other = world.model(), world.model()
+    checked, unchecked = world.register(model), world.register(other)
+    number = world.proposed(checked)["number"]
+    assert world.check(number)[-1].code == 0
+    base = world.git("rev-parse", "origin/main")
+    head = world.commit(world.edited(model, checked.entry), branch="gh-readonly-queue/main/pr-1")
+    said = world.words("check", "queued", "--base", base, "--head", head)
+    assert (said.code, said.out) == (0, f"✓ the evidence holds for {model} 1 in dev\n")
+
+    head = world.commit(world.edited(other, unchecked.entry), branch="gh-readonly-queue/main/pr-2")
+    said = world.bot("check", "queued", "--base", base, "--head", head)
     assert said.code == 1
-    assert said.document["problems"] == [f"the job triton ended as “{result}”"]
-    assert f"❌ **Do not merge: the job triton ended as “{result}”.**" in world.sticky(number)
+    assert said.document["problems"] == [
+        f"{other} 1 in dev: no checks of this digest are on record; run the checks of its pull request again, "
+        "then queue it again"
+    ]
+
+    world.bot("evidence", "revoke", model, 1, "--env", "dev", "--reason", "staging was wrong")
+    head = world.commit(world.edited(model, checked.entry), branch="gh-readonly-queue/main/pr-3")
+    said = world.bot("check", "queued", "--base", base, "--head", head)
+    assert said.code == 1
+    assert "staging was wrong" in said.document["problems"][0]
+    assert world.words("check", "queued", "--head", head).code == 2, "it needs both commits"
 
 
 def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:

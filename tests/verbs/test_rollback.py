@@ -246,3 +246,48 @@ def test_lifting_what_is_not_there_is_refused(world: World) -> None:
         "  Nothing was changed.\n"
         "  → `promobot quarantine list --env dev` lists them.\n"
     )
+
+
+def test_a_request_is_done_once(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    where = ("rollback", model, "--env", "dev", "--now", "--request", "incident-7")
+    done = world.words(*where)
+    assert done.code == 0, done
+    assert world.version(model) == 1
+    (revert,) = world.reverts(model)
+    world.merge(revert["number"])
+    assert world.deploy().code == 0
+    best = world.served(world.register(model, "best"))
+    assert world.version(model) == best.version
+
+    again = world.words(*where)
+    assert again.code == 0
+    assert again.out.startswith(done.out.strip())
+    assert "The request incident-7 was done at " in again.out
+    assert world.version(model) == best.version, "what came after it stays"
+    assert world.reverts(model) == []
+
+    other = world.words("rollback", model, "--env", "dev", "--to", 1, "--request", "incident-7")
+    assert other.code == 1
+    assert f"the request incident-7 was for something else: rollback {model} True" in other.err
+    assert world.words(*where[:-1], "../x").code == 2
+
+
+def test_a_request_that_was_cut_off_goes_on_to_what_it_chose(world: World) -> None:
+    model, first, _ = _two_versions(world)
+    best = world.served(world.register(model, "best"))
+    where = ("rollback", model, "--env", "dev", "--request", "cut-off")
+    world.ledger().decide_way_back("cut-off", first.entry)
+    said = world.promobot(*where)
+    assert (said.code, said.document["after"]["version"]) == (0, 1), "not 2, which it would choose now"
+    assert world.version(model) == best.version
+
+
+def test_a_request_that_failed_may_be_asked_again(world: World) -> None:
+    model = world.model()
+    where = ("propose", model, 1, "--env", "dev", "--request", f"nightly.{model}")
+    assert world.words(*where).code == 1, "it is not registered yet"
+    world.register(model)
+    assert world.words(*where).code == 0
+    assert "nothing was done now" in world.words(*where).out
+    assert len(world.open_pulls(f"promobot/dev/{model}")) == 1

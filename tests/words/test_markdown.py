@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table
+from bot.words.markdown import bar_chart, code, cut, details, escape, fenced, fit, table
 from tests.words.markdown_reader import HOSTILE, assert_only_our_markup, markup, outside_fences, shown
 
 any_text = st.one_of(
@@ -82,13 +82,30 @@ def test_how_it_looks(text: str, looks: str) -> None:
     assert escape(text) == looks
 
 
-def test_what_does_not_fit_is_left_out_last_things_first() -> None:
-    parts = ["first", "x" * 50, "y" * 500, "last"]
-    assert fit(parts, limit=10_000) == "first\n\n" + "x" * 50 + "\n\n" + "y" * 500 + "\n\nlast\n"
-    short = fit(parts, limit=300)
-    assert len(short) <= 300
-    assert short.startswith("first\n\n" + "x" * 50 + "\n\nlast\n\n<sub>Some of it is left out")
+def test_what_does_not_fit_is_cut_and_short_parts_stay_whole() -> None:
+    parts = ["first", "x" * 50, "\n".join(["y" * 9] * 500), "last"]
+    assert fit(parts, limit=10_000) == "\n\n".join(parts) + "\n"
+    short = fit(parts, limit=400)
+    assert len(short) <= 400
+    first, second, *lines, note, last = short.strip().split("\n\n")
+    assert (first, second, last) == ("first", "x" * 50, "last")
+    kept = lines[0].count("y" * 9)
+    assert 5 < kept < 30
+    assert note == (
+        f"<sub>… left out here, for GitHub takes no longer text: {500 - kept:,} lines, "
+        f"{10 * (500 - kept) - 1:,} characters.</sub>"
+    )
     assert fit(["a", "", "b"]) == "a\n\nb\n"
+
+
+def test_what_is_cut_is_closed() -> None:
+    text = details("Long", "before\n\n" + fenced("\n".join(f"line {n}" for n in range(1000)), "diff"))
+    short = cut(text, 400)
+    assert len(short) <= 400
+    assert short.startswith("<details><summary>Long</summary>\n\nbefore\n\n```diff\nline 0\n")
+    assert "\n```\n\n</details>\n\n<sub>… left out here" in short
+    assert_only_our_markup(short)
+    assert cut("x" * 1000, 10) == ""
 
 
 @given(st.lists(st.text("ab", max_size=120), max_size=8), st.integers(200, 500))

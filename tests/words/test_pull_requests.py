@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding, Latency
+from bot.domain.evidence import CHECKS, Answer, Behaviour, CheckName, CheckResult, Finding, Latency, Moved
 from bot.domain.gate import Gate, MetricRule, judge
 from bot.domain.package import Package, PackageFile
 from bot.domain.signature import Signature, TensorSpec
@@ -223,19 +223,55 @@ def comment(changes: list[Change], results: list[CheckResult], problems: list[st
     text = checks.comment(changes, results, problems or [], **{"head": "f" * 40, "other_paths": (), **more})
     assert text.startswith(checks.MARKER + "\n\n")
     assert len(text) <= MAX_CHARACTERS
-    assert_only_our_markup(text, comments=1)
+    assert_only_our_markup(text, comments=1, links=(more.get("logs", ""),))
     return text.removeprefix(checks.MARKER).strip()
 
 
 def test_all_green() -> None:
     text = comment([change()], ALL_GOOD)
     assert text.startswith("✅ **Every check passed for churn 7 → 8 in dev.** Next: review and merge.")
-    assert "| 1.23 | 2.00 | 3.00 | 50 | 50 |" in text
+    assert "| proposed | 1.23 | 2.00 | 3.00 | 50 | 50 |" in text
     assert [line.split("|")[2].strip() for line in text.split("\n") if line.startswith("| ✅ |")][:3] == [
         "READY",
         "Triton",
         "Smoke",
     ]
+
+
+def behaves(**changes: Any) -> CheckResult:
+    moved = Moved(case="row-1", output="probabilities[1]", before="0.49", after="0.51", flips=True, by=0.02)
+    facts = {"champion": entry(7), "cases": 8, "flipped": 1, "moved": (moved,), "latency": LATENCY, **changes}
+    smoke = result("smoke", Finding(what="case row-1", passed=True), latency=LATENCY)
+    answers = (Answer(case="row-1", outputs=()),)
+    return smoke.model_copy(update={"behaviour": Behaviour(**facts), "answers": answers})
+
+
+def test_how_it_behaves_beside_the_champion() -> None:
+    text = comment([change()], [*ALL_GOOD[:2], behaves()], logs="https://github.example/a/b/actions/runs/7")
+    assert "**Parity with the training framework:** 1 of 1 smoke cases." in text
+    assert (
+        "**Against version 7 in service**, on the same Triton: 1 of 8 answers flip; numbers move by at most 0.02."
+        in text
+    )
+    assert "| ⚠️ flips | row\\-1 | `probabilities[1]` | 0.49 | 0.51 |" in text
+    assert "| in service | 1.23 | 2.00 | 3.00 | 50 | 50 |" in text
+    assert "([logs](https://github.example/a/b/actions/runs/7))" in text
+
+
+def test_a_champion_that_cannot_be_asked_is_said_and_no_verdict() -> None:
+    text = comment([change()], [*ALL_GOOD[:2], behaves(problem=HOSTILE, flipped=0, moved=(), latency=None)])
+    assert text.startswith("✅ **Every check passed")
+    assert "⚠️ **Against version 7 in service**, on the same Triton: not compared." in text
+    same = comment([change()], [*ALL_GOOD[:2], behaves(flipped=0, moved=())])
+    assert "0 of 8 answers flip; no number moves." in same
+
+
+def test_a_thousand_entries_keep_the_verdict() -> None:
+    changes = [change(model=f"m{n}", before=None) for n in range(1000)]
+    text = comment(changes, [result(c, GOOD, model=f"m{n}") for n in range(1000) for c in CHECKS])
+    assert text.startswith("✅ **Every check passed for m0 8 in dev, ")
+    assert "and 980 more.** Next: review and merge." in text
+    assert "… and 980 more entries" in text
 
 
 def test_what_is_wrong_comes_first() -> None:

@@ -169,20 +169,24 @@ class Actions:
     # The queue
 
     def _queue(self, workflow: Workflow, event: Event) -> Run:
-        title = event.title
-        if workflow.run_name:
-            contexts = {
-                "inputs": event.inputs,
-                "github": {"event": event.payload, "actor": event.actor, "ref": event.ref},
-            }
-            title = fill_in(workflow.run_name, contexts)
+        github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
+        title = fill_in(workflow.run_name, {"inputs": event.inputs, "github": github}) or event.title
         jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
         run = self.runs.add(self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs))
         of_what = f"pull {event.pulls[0]}" if event.pulls else event.ref
+        queue, overtaken = f"{workflow.path} {of_what}", []
+        concurrency = workflow.concurrency
         with self._lock:
-            self._waiting.append(
-                _Execution(run=run, event=event, workflow=workflow, queue=f"{workflow.path} {of_what}")
-            )
+            if concurrency is not None:
+                contexts = {"inputs": event.inputs, "github": {**github, "run_id": run.id}}
+                queue = f"group {fill_in(concurrency.group, contexts)}"
+                # As on GitHub: one runs, one waits; what waited gives way, and so does what runs, where it says so.
+                running = self._running.values() if concurrency.cancel_in_progress else ()
+                overtaken = [older.run for older in (*self._waiting, *running) if older.queue == queue]
+            self._waiting.append(_Execution(run=run, event=event, workflow=workflow, queue=queue))
+        for older in overtaken:
+            # Ending act takes a moment; whoever pushed does not wait for it.
+            threading.Thread(target=self.cancel, args=(older,), name=f"cancel-{older.id}").start()
         return run
 
     def _new_run(self, path: str, name: str, event: Event, *, title: str, jobs: tuple[Job, ...]) -> Run:

@@ -65,6 +65,15 @@ class JobDefinition:
 
 
 @dataclass(frozen=True)
+class Concurrency:
+    """Of runs with the same group one runs and one waits."""
+
+    group: str
+    """May hold expressions."""
+    cancel_in_progress: bool
+
+
+@dataclass(frozen=True)
 class Workflow:
     path: str
     name: str
@@ -72,6 +81,7 @@ class Workflow:
     triggers: tuple[Trigger, ...]
     inputs: tuple[DispatchInput, ...]
     jobs: tuple[JobDefinition, ...]
+    concurrency: Concurrency | None = None
 
     def trigger(self, event: str) -> Trigger | None:
         return next((trigger for trigger in self.triggers if trigger.event == event), None)
@@ -102,6 +112,7 @@ def parse_workflow(path: str, text: str) -> Workflow:
             if isinstance(body, dict) and "steps" in body
             for job in _jobs(str(key), body)
         ),
+        concurrency=_concurrency(content.get("concurrency")),
     )
 
 
@@ -110,21 +121,33 @@ def canonical(matrix: Mapping[str, object]) -> str:
     return json.dumps(matrix, sort_keys=True, default=str)
 
 
-_EXPRESSION = re.compile(r"\$\{\{\s*([\w-]+(?:\.[\w-]+)*)\s*\}\}")
+_PATH = r"[\w-]+(?:\.[\w-]+)*"
+_EXPRESSION = re.compile(rf"\$\{{\{{\s*({_PATH}(?:\s*\|\|\s*{_PATH})*)\s*\}}\}}")
 
 
 def fill_in(text: str, contexts: Mapping[str, Any]) -> str:
-    """Replace ``${{ a.b.c }}`` by its value in ``contexts``; leaves what it does not know or is no plain path."""
+    """Replace ``${{ a.b.c }}`` and ``${{ a.b || c.d }}`` by the first value in ``contexts`` that is not empty.
+
+    Leaves what it does not know, and every other expression.
+    """
 
     def value(match: re.Match[str]) -> str:
-        found: Any = contexts
-        for part in match[1].split("."):
-            if not isinstance(found, Mapping) or part not in found:
-                return match[0]
-            found = found[part]
-        return _as_text(found)
+        known = [found for path in match[1].split("||") if (found := _at(path.strip(), contexts)) is not _UNKNOWN]
+        return _as_text(next((found for found in known if found), known[0])) if known else match[0]
 
     return _EXPRESSION.sub(value, text)
+
+
+_UNKNOWN = object()
+
+
+def _at(path: str, contexts: Mapping[str, Any]) -> Any:
+    found: Any = contexts
+    for part in path.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return _UNKNOWN
+        found = found[part]
+    return found
 
 
 def uses_in(text: str) -> set[str]:
@@ -143,6 +166,12 @@ def _strings(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
+
+
+def _concurrency(value: object) -> Concurrency | None:
+    if isinstance(value, dict):
+        return Concurrency(_as_text(value.get("group")), value.get("cancel-in-progress") is True)
+    return Concurrency(_as_text(value), False) if value else None
 
 
 def _triggers(started_by: object) -> tuple[Trigger, ...]:

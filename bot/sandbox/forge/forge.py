@@ -10,12 +10,13 @@ from typing import Literal
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
-from bot.sandbox.forge import events
+from bot.sandbox.forge import events, protection
 from bot.sandbox.forge.answers import Answers
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
+from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import GITHUB, People, Person
-from bot.sandbox.forge.store import Comment, Label, Pull, Review, Store, now
+from bot.sandbox.forge.store import Comment, Label, Protection, Pull, Review, Store, now
 
 DEFAULT_BRANCH = "main"
 
@@ -44,6 +45,7 @@ class Forge:
         self.people = people
         self.actions = actions
         self.answers = Answers(self)
+        self.limits = Limits()
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
@@ -149,6 +151,7 @@ class Forge:
                 raise ApiError(405, "Pull Request is not mergeable")
             if sha is not None and sha != head_tip:
                 raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+            self._see_that_it_may(pull, by)
             made = self._merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
             if made is None:
                 raise ApiError(405, "Pull Request is not mergeable")
@@ -171,6 +174,29 @@ class Forge:
             self._pull_event(merged, "closed", by)
             self.moved([RefUpdate(f"refs/heads/{pull.base}", base_tip, made)], by=by)
         return merged
+
+    def _see_that_it_may(self, pull: Pull, by: Person) -> None:
+        rules = self.protection(pull.base, by)
+        if rules is None:
+            return
+        if rules.up_to_date and protection.is_behind(self, pull):
+            raise ApiError(409, "Head branch is out of date. Review and try the merge again.")
+        if refused := protection.refusals(self, rules, pull):
+            raise ApiError(405, " ".join(refused))
+
+    def protection(self, branch: str, by: Person) -> Protection | None:
+        """What this person is held to on a branch."""
+        rules = self.store.protection(branch)
+        return None if rules is None or (by.permission == "admin" and not rules.for_admins) else rules
+
+    def push_refusal(self, branch: str, sha: str, by: Person) -> str:
+        """Why a branch may not be moved to a commit without a pull request; empty where it may."""
+        rules = self.protection(branch, by)
+        if rules is None:
+            return ""
+        if rules.only_by_pull_request or rules.reviews:
+            return "Changes must be made through a pull request."
+        return " ".join(protection.check_refusals(self, rules, sha))
 
     def _merge_commit(
         self,
@@ -214,13 +240,18 @@ class Forge:
         return self.git.merge_trees(base, head) is not None
 
     def mergeable_state(self, pull: Pull, *, mergeable: bool | None) -> str:
-        """GitHub's word: unknown, dirty, draft, unstable (a check fails or is not done) or clean."""
+        """GitHub's word: unknown, dirty, draft, behind or blocked (protection), unstable (a check fails), clean."""
         if mergeable is None:
             return "unknown"
         if not mergeable:
             return "dirty"
         if pull.draft:
             return "draft"
+        rules = self.store.protection(pull.base)
+        if rules is not None and rules.up_to_date and protection.is_behind(self, pull):
+            return "behind"
+        if rules is not None and protection.refusals(self, rules, pull):
+            return "blocked"
         return "clean" if self._all_green(pull.head_sha) else "unstable"
 
     def _all_green(self, sha: str) -> bool:
@@ -269,6 +300,26 @@ class Forge:
             )
             self.git.set_ref(f"refs/pull/{pull.number}/merge", merge)
         return pull.model_copy(update={"merge_commit": merge})
+
+    def update_branch(self, number: int, *, expected: str | None, by: Person) -> None:
+        """Merge the base into a pull request's branch. Raises 422 as GitHub does."""
+        with self._lock:
+            pull = self.pull(number)
+            base, head = self.git.branch(pull.base), self.git.branch(pull.head)
+            if pull.state != "open" or base is None or head is None:
+                raise unprocessable("Pull request is closed")
+            if expected is not None and expected != head:
+                raise unprocessable("expected head sha didn’t match current head ref.")
+            if not protection.is_behind(self, pull):
+                raise unprocessable("There are no new commits on the base branch.")
+            tree = self.git.merge_trees(head, base)
+            if tree is None:
+                raise unprocessable("merge conflict between base and head")
+            message = f"Merge branch '{pull.base}' into {pull.head}"
+            made = self.git.commit_tree(
+                tree, parents=[head, base], message=message, author=by.identity, committer=GITHUB
+            )
+            self.move_ref(f"refs/heads/{pull.head}", made, force=False, by=by)
 
     # Comments, labels, reviews
 
@@ -363,6 +414,8 @@ class Forge:
             is_protected = name == f"refs/heads/{DEFAULT_BRANCH}"
             if (not force or is_protected) and not self.git.is_ancestor(old, sha):
                 raise unprocessable("Update is not a fast forward")
+            if refused := self.push_refusal(name.removeprefix("refs/heads/"), sha, by):
+                raise unprocessable(refused)
             try:
                 self.git.update_ref(name, new=sha, old=old)
             except RefMoved as moved:

@@ -104,6 +104,19 @@ class CheckRun(Record):
     creator: str
 
 
+class Protection(Record):
+    """What must hold before a branch moves."""
+
+    branch: str
+    checks: tuple[str, ...] = ()
+    """Names of the checks that must be green on a pull request's head."""
+    up_to_date: bool = False
+    """Whether the head must have all of the base first."""
+    reviews: int = 0
+    only_by_pull_request: bool = False
+    for_admins: bool = True
+
+
 class State(BaseModel):
     """Everything that is on disk."""
 
@@ -115,6 +128,7 @@ class State(BaseModel):
     reviews: dict[int, Review] = {}
     statuses: dict[int, Status] = {}
     checks: dict[int, CheckRun] = {}
+    protections: dict[str, Protection | None] = {}
 
 
 class Store:
@@ -135,7 +149,7 @@ class Store:
             self._state.last_number += 1
             return self._state.last_number
 
-    def put(self, record: Label | Pull | Comment | Review | Status | CheckRun) -> None:
+    def put(self, record: Label | Pull | Comment | Review | Status | CheckRun | Protection) -> None:
         """Add or replace a record, and write the file before returning."""
         with self._lock:
             match record:
@@ -151,11 +165,25 @@ class Store:
                     self._state.statuses[record.id] = record
                 case CheckRun():
                     self._state.checks[record.id] = record
+                case Protection():
+                    self._state.protections[record.branch] = record
             self._save()
 
     def remove_comment(self, comment: Comment) -> None:
         with self._lock:
             del self._state.comments[comment.id]
+            self._save()
+
+    def protection(self, branch: str) -> Protection | None:
+        return self._state.protections.get(branch)
+
+    def knows_protection(self, branch: str) -> bool:
+        """Whether somebody decided on it, also that there be none."""
+        return branch in self._state.protections
+
+    def drop_protection(self, branch: str) -> None:
+        with self._lock:
+            self._state.protections[branch] = None
             self._save()
 
     def label(self, name: str) -> Label | None:

@@ -16,7 +16,7 @@ from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
-from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
+from bot.systems.triton import TritonServer, parse_config, render_config
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
@@ -68,23 +68,8 @@ def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden,
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
-    see_that_it_is_named(run, table, target, described)
     what = next(what for what in routed(table) if what.target == target)
     return golden_of(run.ledger, what, described.smoke)
-
-
-def see_that_it_is_named(run: Run, table: RouteTable, target: Target, described: Described) -> None:
-    """Have the configuration name what the routes need: else Triton would load anything but that."""
-    share, name = run.systems.share, target.triton_model
-    there, needed = share.config(name), _versions_needed(table, name)
-    named = set(versions_of(there)) if there is not None and _fits(there, fingerprint_of(described)) else set()
-    if not needed <= named:
-        share.write_config(name, render_config(described.config, versions=needed | named), turn=run.turn)
-
-
-def fingerprint_of(described: Described) -> str:
-    """Return what a package's configuration has in common with all that it can stand beside."""
-    return parse_config(described.config).fingerprint
 
 
 def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:
@@ -164,7 +149,7 @@ def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target
     version that answers: Triton would read that one again.
     """
     share, version = run.systems.share, change.after.version if change.after else 0
-    wanted, passed = fingerprint_of(described), leaves is None
+    wanted, passed = parse_config(described.config).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):
         if passed and _fits(share.config(name), wanted):
             wrong = version in share.versions(name) and share.wrong_bytes(

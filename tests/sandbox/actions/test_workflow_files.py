@@ -91,3 +91,19 @@ def test_every_action_from_elsewhere_is_found() -> None:
     - uses: docker://alpine:3
     """
     assert uses_in(text) == {"actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "some/where/deep@v1"}
+
+
+def test_a_concurrency_group_may_name_the_first_of_several_that_is_there() -> None:
+    workflow = parse_workflow(
+        "a.yml",
+        "on: push\njobs: {}\nconcurrency:\n  group: checks-${{ github.event.pull_request.number || github.ref }}\n"
+        "  cancel-in-progress: true\n",
+    )
+    assert workflow.concurrency is not None and workflow.concurrency.cancel_in_progress
+    pull = {"event": {"pull_request": {"number": 7}}, "ref": "refs/heads/main"}
+    assert fill_in(workflow.concurrency.group, {"github": pull}) == "checks-7"
+    assert (
+        fill_in(workflow.concurrency.group, {"github": {"event": {}, "ref": "refs/heads/x"}}) == "checks-refs/heads/x"
+    )
+    assert parse_workflow("a.yml", "on: push\njobs: {}\nconcurrency: one").concurrency is not None
+    assert parse_workflow("a.yml", "on: push\njobs: {}").concurrency is None

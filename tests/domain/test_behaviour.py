@@ -1,0 +1,53 @@
+"""What counts as another answer."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bot.domain.behaviour import MAX_MOVED, compare
+from bot.domain.evidence import Answer
+from bot.domain.smoke import Scalar, Tensor
+
+
+def answer(case: str, *, label: int = 0, probabilities: tuple[Scalar, ...] = (0.9, 0.1)) -> Answer:
+    width = len(probabilities)
+    return Answer(
+        case=case,
+        outputs=(
+            Tensor("label", "INT64", (1,), (label,)),
+            Tensor("probabilities", "FP32", (1, width), probabilities),
+        ),
+    )
+
+
+def test_the_same_answers_do_not_move() -> None:
+    same = [answer("a"), answer("b", probabilities=(math.nan, 1.0))]
+    assert compare(same, same) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("after", "flips", "output", "by"),
+    [
+        (answer("a", probabilities=(0.8, 0.1)), False, "probabilities[0]", 0.1),
+        (answer("a", probabilities=(0.4, 0.6)), True, "probabilities[0]", 0.5),
+        (answer("a", label=1), True, "label[0]", math.inf),
+        (answer("a", label=1, probabilities=(0.4, 0.6)), True, "label[0]", math.inf),
+        (answer("a", probabilities=(math.nan, 0.1)), False, "probabilities[0]", math.inf),
+        (answer("a", probabilities=(0.9, 0.1, 0.0)), True, "probabilities", math.inf),
+        (Answer(case="a", outputs=()), True, "label", math.inf),
+    ],
+)
+def test_what_moves_and_what_flips(after: Answer, flips: bool, output: str, by: float) -> None:
+    flipped, (moved,) = compare([answer("a")], [after])
+    assert flipped == flips == moved.flips
+    assert (moved.output, moved.by) == (output, pytest.approx(by))
+
+
+def test_the_worst_stand_first_and_few_are_kept() -> None:
+    before = [answer(f"row-{n}") for n in range(20)]
+    after = [answer(f"row-{n}", probabilities=(0.9 - n / 100, 0.1)) for n in range(19)] + [answer("row-19", label=1)]
+    flipped, moved = compare(before, after)
+    assert flipped == 1
+    assert [m.case for m in moved] == ["row-19", "row-18", "row-17", "row-16", "row-15"][:MAX_MOVED]
