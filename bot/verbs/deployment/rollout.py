@@ -16,7 +16,7 @@ from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
-from bot.systems.triton import TritonServer, parse_config, render_config
+from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
