@@ -249,7 +249,7 @@ def test_lifting_what_is_not_there_is_refused(world: World) -> None:
 
 
 def test_a_request_is_done_once(world: World) -> None:
-    model, first, second = _two_versions(world)
+    model, _, _ = _two_versions(world)
     where = ("rollback", model, "--env", "dev", "--now", "--request", "incident-7")
     done = world.words(*where)
     assert done.code == 0, done
