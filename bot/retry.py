@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+
 from bot.errors import Unavailable
 
 TRIES = 3
@@ -41,19 +43,30 @@ def asked_again(
     ``only_when_told`` is for what must not happen twice: it is repeated only where the system said when to come back,
     for then it did nothing. Nobody is asked again before the time that they asked for.
     """
-    ends, done = time.monotonic() + seconds, 0
-    while True:
-        try:
-            return ask()
-        except Unavailable as error:
-            done += 1
-            told = error.retry_after_seconds
-            pause = told if told is not None else PAUSE_SECONDS * min(2 ** (done - 1), 4)
-            if told is not None and not error.next_step:
-                error.next_step = f"It asks to be left alone for {told:g} s: run the same command again after that."
-            if done == tries or (only_when_told and told is None) or time.monotonic() + pause >= ends:
-                raise
-        time.sleep(pause)
+    limit = stop_before_delay(seconds)
+    retrying = Retrying(
+        retry=retry_if_exception(partial(_is_worth_it, only_when_told=only_when_told)),
+        wait=_pause,
+        stop=limit if tries is None else stop_any(limit, stop_after_attempt(tries)),
+        reraise=True,
+    )
+    try:
+        return retrying(ask)
+    except Unavailable as error:
+        if error.retry_after_seconds is not None and not error.next_step:
+            told = f"It asks to be left alone for {error.retry_after_seconds:g} s"
+            error.next_step = f"{told}: run the same command again after that."
+        raise
+
+
+def _is_worth_it(error: BaseException, *, only_when_told: bool) -> bool:
+    return isinstance(error, Unavailable) and not (only_when_told and error.retry_after_seconds is None)
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    told = error.retry_after_seconds if isinstance(error, Unavailable) else None
+    return told if told is not None else PAUSE_SECONDS * min(2 ** (state.attempt_number - 1), 4)
 
 
 def patient(method: Method[Adapter, Given, Answer]) -> Method[Adapter, Given, Answer]:

@@ -69,6 +69,18 @@ Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
+class GitHubApp(_Part):
+    """The GitHub App as which the bot works: what it opens and merges starts workflows."""
+
+    id: int = Field(gt=0, description="the App's number, from its own page")
+    installation: int | None = Field(
+        default=None, gt=0, description="number of its installation; without it, the one of the repository"
+    )
+    private_key_env: EnvironmentVariable = Field(
+        default="PROMOBOT_APP_KEY", description="variable that holds the App's private key, as PEM"
+    )
+
+
 class GitHub(_Part):
     """The repository that holds desired state."""
 
@@ -83,6 +95,9 @@ class GitHub(_Part):
     server_url: Url = Field(default="https://github.com", description="where Git and the web pages are")
     api_url: Url = Field(default="https://api.github.com", description="where the REST API is")
     token_env: EnvironmentVariable = Field(default="GITHUB_TOKEN", description="variable that holds the token")
+    app: GitHubApp | None = Field(
+        default=None, description="the bot's GitHub App; the token is used only where the App's key is not set"
+    )
 
     @property
     def clone_url(self) -> str:

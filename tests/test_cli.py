@@ -378,3 +378,22 @@ def test_an_environment_whose_desired_state_is_a_folder(checkout: Path, capsys: 
     (checkout / "promotions/dev.yaml").mkdir()
     assert cli.main(["validate", "--root", str(checkout)]) == 1
     assert "✗ promotions/dev.yaml: cannot be read: Is a directory" in capsys.readouterr().out
+
+
+BODY = "MIIEpAIBAAKCAQEA4711"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\\n"])
+def test_a_private_key_is_blanked_out_line_by_line(monkeypatch: pytest.MonkeyPatch, line_end: str) -> None:
+    key = line_end.join(["-----BEGIN KEY-----", BODY, "-----END KEY-----", ""])
+    monkeypatch.setenv("PROMOBOT_APP_KEY", key)
+    for shown in (key, json.dumps(key), key.replace("\n", "\n  ")):
+        assert BODY not in cli._redact(f"could not read {shown}")
+    assert cli._redact("-----BEGIN KEY----- is how it begins") == "-----BEGIN KEY----- is how it begins"
+
+
+@pytest.mark.parametrize(
+    "token", ["ghs_16C7e42F292c6912E7710c838347Ae178B4a", "github_pat_11ABCDEFG0123456789_abcde"]
+)
+def test_a_token_that_is_in_no_variable_is_blanked_out_by_its_look(token: str) -> None:
+    assert cli._redact(f"Authorization: token {token} here") == "Authorization: token *** here"

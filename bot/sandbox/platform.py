@@ -44,6 +44,8 @@ OWNER = "alex"
 BOT = "promobot[bot]"
 PEOPLE = (OWNER, "sam", BOT)
 STAGING = "staging"
+VERDICT = "Verdict"
+"""The one job that branch protection needs to require."""
 LOCK_SECONDS = 30.0
 PARTS = frozenset({"forge", "actions", "mlflow", "slack", "triton", "gateway"})
 """What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs."""
@@ -492,7 +494,12 @@ def _lay_out(endpoints: Endpoints) -> None:
         shutil.rmtree(endpoints.directory / "forge", ignore_errors=True)  # half of a content would stay half
     tokens = endpoints.secrets
     people = {
-        token: {"login": login, "type": "Bot" if login == BOT else "User"} for login, token in tokens.people.items()
+        token: {
+            "login": login,
+            "type": "Bot" if login == BOT else "User",
+            "permission": "admin" if login == OWNER else "write",
+        }
+        for login, token in tokens.people.items()
     }
     runner = environments.runner_directory()
     actions = {
@@ -515,7 +522,8 @@ def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
     directory, port = endpoints.directory, _port(endpoints.forge)
     files = ["--people", str(directory / "people.json")]
     if actions:
-        files += ["--actions", str(directory / "actions.json")]
+        # Where no workflow runs nobody would ever report the check.
+        files += ["--actions", str(directory / "actions.json"), "--require-check", VERDICT]
     return _python(
         "forge",
         "bot.sandbox.forge",

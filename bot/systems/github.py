@@ -6,15 +6,45 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
+import jwt
 import requests
-from github import Auth, Github, GithubException
+from github import Auth, Github, GithubException, GithubIntegration
 from github.PullRequest import PullRequest as _PullRequest
+from github.Repository import Repository as _Repository
 
 from bot.errors import Rejected, Unavailable
 from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import GitHub
+
+PERMISSIONS = {
+    "metadata": "read",
+    "contents": "write",
+    "pull_requests": "write",
+}
+"""All that the bot needs of the repository, as GitHub names it for Apps, tokens and workflows: to see it; the
+branches of its pull requests, and merging them; the pull requests and their comments."""
+
+ACTIONS_OWN = "github-actions[bot]"
+"""Who a workflow's own GITHUB_TOKEN is. GitHub starts no workflows for what it does, lest they never end."""
+
+_ME = "query { viewer { login } }"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who the bot is on GitHub, and what of its permissions can be seen.
+
+    ``permissions`` are those of an App's installation, or of a person's token to the repository; None where GitHub
+    does not show them: to a fine-grained token, and to the token of a workflow.
+    """
+
+    login: str
+    kind: Literal["GitHub App", "workflow token", "installation token", "fine-grained token", "token"]
+    permissions: dict[str, str] | None
+    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,41 +62,89 @@ class PullRequest:
     base: str
     author: str
 
+    @property
+    def has_no_checks(self) -> bool:
+        """Whether GitHub started no workflow for its opening."""
+        return self.author == ACTIONS_OWN
+
 
 class GitHubRepository:
     """One repository on GitHub. Errors are Unavailable or Rejected."""
 
-    def __init__(self, settings: GitHub, *, token: str, request_seconds: float) -> None:
+    def __init__(self, settings: GitHub, *, request_seconds: float, token: str = "", app_key: str = "") -> None:
+        """With the private key of ``settings.app``, or with a token."""
         self._settings = settings
         self._system = f"GitHub ({settings.repository})"
         self.patience_seconds = request_seconds
-        self._github = Github(
-            auth=Auth.Token(token),
-            base_url=settings.api_url,
-            timeout=max(1, round(request_seconds)),
+        self._token, self._key = token, app_key
+        self._options: dict[str, Any] = {
+            "base_url": settings.api_url,
+            "timeout": max(1, round(request_seconds)),
             # PyGithub's own would sleep here until a rate limit ends, and make a comment twice whose answer was lost.
-            retry=0,
-            user_agent="promobot",
-            per_page=100,
-            seconds_between_requests=None,
-            seconds_between_writes=None,
-            lazy=True,
+            "retry": 0,
+            "user_agent": "promobot",
+            "per_page": 100,
+            "seconds_between_requests": None,
+            "seconds_between_writes": None,
+        }
+        self._opened: Github | None = None
+
+    @property
+    def _github(self) -> Github:
+        """PyGithub's client; for an App that asks GitHub for the installation, so it is opened when it is needed."""
+        if self._opened is None:
+            self._opened = Github(auth=self._auth(), lazy=True, **self._options)
+        return self._opened
+
+    @property
+    def _repository(self) -> _Repository:
+        return self._github.get_repo(self._settings.repository)
+
+    def _auth(self) -> Auth.Auth:
+        if not self._key or self._settings.app is None:
+            return Auth.Token(self._token)
+        app = self._settings.app
+        return _installation(
+            app.id, self._key, app.installation, self._settings.repository, tuple(self._options.items())
         )
-        self._repository = self._github.get_repo(settings.repository)
+
+    @patient
+    def git_token(self) -> str:
+        """Return the password with which Git is the same as this; an App's is valid for an hour."""
+        with self._errors("get a token for Git"):
+            auth = self._github.requester.auth
+            return auth.token if auth is not None else self._token
 
     @patient
     def login(self) -> str:
-        """Return who the token belongs to."""
+        """Return who the bot is: a person, ``name[bot]`` of an App, or ``github-actions[bot]``."""
+        # GET /user is forbidden to Apps and workflows; this is answered to everybody.
         with self._errors("ask who I am"):
-            return self._github.get_user().login
+            _, answer = self._github.requester.graphql_query(_ME, {})
+            return str(answer["data"]["viewer"]["login"])
 
     @patient
-    def permission(self) -> str:
-        """Return what the token may do here: admin, maintain, push, triage or pull."""
-        with self._errors("read the repository"):
-            allowed = self._github.get_repo(self._settings.repository).permissions
-        names = ("admin", "maintain", "push", "triage", "pull")
-        return next((name for name in names if getattr(allowed, name, False)), "none")
+    def access(self) -> Access:
+        """Return who the bot is and what it may do, as far as GitHub shows it."""
+        login = self.login()
+        with self._errors("read what it may do"):
+            app, name = self._settings.app, self._settings.repository
+            if self._key and app is not None:
+                granted = _App(app.id, self._key, self._options).permissions(name)
+                return Access(login, "GitHub App", granted, _lacking(granted))
+            allowed = self._repository.permissions
+            scopes = self._github.oauth_scopes
+        if login.endswith("[bot]"):
+            return Access(login, "workflow token" if login == ACTIONS_OWN else "installation token", None, ())
+        level = next((level for level in ("push", "pull") if getattr(allowed, level, False)), "none")
+        if level == "push" and scopes and not {"repo", "public_repo"} & set(scopes):
+            level = "pull"  # the person may, and the token was not given it
+        may = {"push": "write", "pull": "read"}
+        permissions = dict.fromkeys(PERMISSIONS, may[level]) if level in may else {}
+        if self._token.startswith("github_pat_"):
+            # It may do no more than its owner; how much of that it was given, GitHub does not tell.
+            return Access(login, "fine-grained token", None, _lacking(permissions))
+        return Access(login, "token", permissions, _lacking(permissions))
 
     @patient
     def pull_request(self, number: int) -> PullRequest:
@@ -99,9 +177,26 @@ class GitHubRepository:
 
     @patient_when_told
     def merge(self, number: int, *, head: str, title: str) -> str:
-        """Merge exactly the commit ``head``; return the merge commit. Rejected where the head has moved."""
+        """Squash exactly the commit ``head`` onto the base; return the new commit.
+
+        Rejected where the head has moved on, and where branch protection, a conflict or a draft forbids it; a rule of
+        the repository is never gone round.
+        """
         with self._errors(f"merge pull request #{number}"):
-            answer = self._repository.get_pull(number).merge(sha=head, commit_title=title, merge_method="squash")
+            try:
+                answer = self._repository.get_pull(number).merge(sha=head, commit_title=title, merge_method="squash")
+            except GithubException as error:
+                if error.status not in (405, 409):
+                    raise
+                moved = error.status == 409 and "modified" in _words(error).lower()
+                raise Rejected(
+                    f"#{number} is not merged: HTTP {error.status} {_words(error)}",
+                    system=self._system,
+                    state="Nothing was merged.",
+                    next_step="It moved on after it was looked at: look at the new commit, and merge that."
+                    if moved
+                    else "See on the pull request what its rules still want.",
+                ) from error
             return answer.sha
 
     @patient_when_told
@@ -112,11 +207,15 @@ class GitHubRepository:
 
     @patient  # it looks first
     def put_comment(self, number: int, body: str, *, marker: str) -> str:
-        """Write the one comment that begins with ``marker``, or update it; return its address."""
+        """Write our one comment that begins with ``marker``, or update it; return its address.
+
+        What somebody else began with the marker is left alone: it is not ours to speak in.
+        """
+        me = self.login()
         with self._errors(f"write the comment on #{number}"):
             issue = self._repository.get_issue(number)
             for comment in issue.get_comments():
-                if comment.body.startswith(marker):
+                if comment.body.startswith(marker) and comment.user.login == me:
                     if comment.body != body:
                         comment.edit(body)
                     return comment.html_url
@@ -136,14 +235,60 @@ class GitHubRepository:
             message = f"could not {doing}: HTTP {error.status} {said}".strip()
             if error.status in (429, 500, 502, 503, 504) or "rate limit" in said.lower():
                 raise Unavailable(message, system=self._system, retry_after_seconds=_rest(error)) from error
+            who = self._who()
             step = {
-                401: f"The token in {self._settings.token_env} is not valid (any more).",
-                403: f"The token in {self._settings.token_env} may not do this; `promobot doctor` says what it may.",
+                401: f"{who} is not valid (any more).",
+                403: f"{who} may not do this; `promobot doctor` says what it may.",
                 404: "Check github.repository in the environment file, and that the token may see it.",
             }.get(error.status, "")
             raise Rejected(message, system=self._system, next_step=step) from error
         except requests.RequestException as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+        except jwt.PyJWTError:
+            # Not what it says: it may quote the key.
+            raise Rejected(
+                f"could not {doing}: {self._who()} cannot be read as an RSA key in PEM", system=self._system
+            ) from None
+
+    def _who(self) -> str:
+        if self._key and self._settings.app is not None:
+            return (
+                f"The private key in {self._settings.app.private_key_env}, of the GitHub App {self._settings.app.id},"
+            )
+        return f"The token in {self._settings.token_env}"
+
+
+@lru_cache(maxsize=8)
+def _installation(
+    app: int, key: str, installation: int | None, repository: str, options: tuple[tuple[str, Any], ...]
+) -> Auth.AppInstallationAuth:
+    """Return what asks for the installation's tokens; one for all that is opened, since a token lasts an hour."""
+    number = installation or _App(app, key, dict(options)).installation(repository)
+    return Auth.AppAuth(app, key).get_installation_auth(number)
+
+
+class _App:
+    """The GitHub App itself, before it acts anywhere."""
+
+    def __init__(self, app: int, key: str, options: dict[str, Any]) -> None:
+        self._integration = GithubIntegration(auth=Auth.AppAuth(app, key), **options)
+
+    def installation(self, repository: str) -> int:
+        owner, _, name = repository.partition("/")
+        return self._integration.get_repo_installation(owner, name).id
+
+    def permissions(self, repository: str) -> dict[str, str]:
+        owner, _, name = repository.partition("/")
+        return dict(self._integration.get_repo_installation(owner, name).permissions)
+
+
+def _lacking(permissions: dict[str, str]) -> tuple[str, ...]:
+    levels = ("", "read", "write", "admin")
+    return tuple(
+        f"{name}: {level}"
+        for name, level in PERMISSIONS.items()
+        if levels.index(permissions.get(name, "")) < levels.index(level)
+    )
 
 
 def _pull_request(pull: _PullRequest) -> PullRequest:

@@ -21,6 +21,7 @@ class RecordStore:
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
+            above = self._root if self._root.is_dir() else self._root.parent
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with temporary.open("xb") as file:
@@ -33,7 +34,7 @@ class RecordStore:
                 temporary.unlink(missing_ok=True)
             for folder in path.parents:
                 _sync_folder(folder)  # those above may be new, too
-                if folder == self._root:
+                if folder == above:
                     break
         except FileExistsError as error:
             raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
@@ -54,8 +55,15 @@ class RecordStore:
     def keys(self, prefix: str) -> list[str]:
         """Return all keys below the folder ``prefix``, sorted."""
         folder = self._path(prefix)
+
+        def failed(error: OSError) -> None:
+            # A folder that cannot be listed is not an empty one: what is in quarantine may lie in it.
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
         try:
-            found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+            inside = [Path(at, name) for at, _, names in os.walk(folder, onerror=failed) for name in names]
+            found = [path for path in inside if path.is_file() and not path.name.startswith(".")]
         except OSError as error:
             raise Unavailable(f"could not list {prefix}: {error.strerror}", system=self._system) from error
         return sorted(path.relative_to(self._root).as_posix() for path in found)

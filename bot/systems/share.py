@@ -403,6 +403,8 @@ class ModelRepository:
                     # Somebody else removed it at the same time, or the answer to our rename was lost on NFS.
                     if path.exists():
                         raise
+                # Before anything in it is deleted: else a crash could bring half of it back under its old name.
+                _sync_folder(trash.parent)
                 _sync_folder(path.parent)
         return trash
 
@@ -472,7 +474,9 @@ class ModelRepository:
     def _model(self, triton_model: str) -> Path:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
-        if folder.is_symlink():
+        with self._errors(f"look at {folder}"):
+            is_link = folder.is_symlink()
+        if is_link:
             raise Rejected(
                 f"{folder} is a link",
                 system=self._system,
@@ -528,7 +532,7 @@ class ModelRepository:
 
     def _make_folders(self) -> None:
         for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):
-            (self.state / name).mkdir(parents=True, exist_ok=True)
+            _make_folder(self.state / name)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -581,6 +585,14 @@ def _write(path: Path, content: bytes) -> None:
 def _size_and_sha256(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, synced: all that will lie in it hangs on its name."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _sync_folder(path: Path) -> None:

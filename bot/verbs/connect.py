@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -93,20 +94,26 @@ def staging(settings: Environment) -> Iterator[Serving]:
 
 
 def repository(settings: Environment) -> Repository:
-    """Open the Git repository that holds desired state."""
+    """Open the Git repository that holds desired state; Git and the API know the bot as the same."""
     from bot.systems.git import Repository
 
-    token = secret(settings.github.token_env, purpose="the token for Git and GitHub")
+    token = github(settings).git_token()
     seconds = settings.deadlines.request_seconds
     return Repository(settings.github.clone_url, token=token, base=settings.github.base, stall_seconds=seconds)
 
 
 def github(settings: Environment) -> GitHubRepository:
-    """Open GitHub's API for that repository."""
+    """Open GitHub's API for that repository: as the App where its key is at hand, else with the token."""
     from bot.systems.github import GitHubRepository
 
-    token = secret(settings.github.token_env, purpose="the token for Git and GitHub")
-    return GitHubRepository(settings.github, token=token, request_seconds=settings.deadlines.request_seconds)
+    app, seconds = settings.github.app, settings.deadlines.request_seconds
+    if app is not None and (key := os.environ.get(app.private_key_env)):
+        return GitHubRepository(settings.github, app_key=key, request_seconds=seconds)
+    purpose = "the token for Git and GitHub"
+    if app is not None:
+        purpose += f", where {app.private_key_env} does not hold the key of the GitHub App {app.id}"
+    token = secret(settings.github.token_env, purpose=purpose)
+    return GitHubRepository(settings.github, token=token, request_seconds=seconds)
 
 
 def registry(settings: Environment) -> Registry:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from bot.errors import PromobotError
+from bot.errors import PromobotError, Refused
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
 from bot.systems.records import RecordStore
 from bot.systems.triton import TritonServer
 from bot.verbs import connect
 from bot.verbs.proposing import read_desired
+from bot.words import identity as words
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ def _git(settings: Environment) -> str:
 
 
 def _github(settings: Environment) -> str:
-    return f"may {connect.github(settings).permission()} {settings.github.repository}"
+    access, repository = connect.github(settings).access(), settings.github.repository
+    if access.lacks:
+        raise Refused(
+            words.lacks(access.login, access.kind, repository, access.lacks), next_step=words.lacks_step(access.kind)
+        )
+    return words.access(access.login, access.kind, repository, access.permissions)
 
 
 def _staging(settings: Environment) -> str:

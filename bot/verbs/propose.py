@@ -16,6 +16,7 @@ from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, open_proposal, proposal_branch, put_proposal, read_desired
+from bot.words import identity as identity_words
 from bot.words import proposal as words
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def propose(
             gateways=_how_many(settings.gateways),
             promoted_from=promoted_from,
         )
-        return _put(settings, repository, facts, desired)
+        return _put(settings, repository, facts, desired, say)
 
 
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
@@ -116,7 +117,7 @@ def _is_desired(there: Entry | None, entry: Entry) -> bool:
     return there is not None and (there.version, there.digest, there.run) == (entry.version, entry.digest, entry.run)
 
 
-def _put(settings: Environment, repository: Repository, facts: words.Facts, desired: Desired) -> Proposal:
+def _put(settings: Environment, repository: Repository, facts: words.Facts, desired: Desired, say: Say) -> Proposal:
     change = facts.change
     assert change.after is not None  # noqa: S101 - a proposal always proposes something
     github = connect.github(settings)
@@ -143,6 +144,8 @@ def _put(settings: Environment, repository: Repository, facts: words.Facts, desi
     )
     if proposed is None:
         return Proposal(settings.environment, change.model, change.after.version, "already desired", change.section)
+    if proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        say(identity_words.no_checks(proposed.pull_request.number))
     if proposed.action == "updated" and before is not None and before != (change.section, change.after):
         said = f"{'shadow ' if before[0] == 'shadow' else ''}version {before[1].version}"
         github.comment(proposed.pull_request.number, words.replaced([said], change))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain import desired
 from bot.domain.desired import Desired, Entry, Section
+from bot.domain.names import SHADOW_SUFFIX
 from bot.errors import Rejected, Unavailable
 from bot.settings import Environment
 
@@ -40,9 +41,12 @@ def proposal_branch(environment: str, model: str) -> str:
     return f"promobot/{environment}/{model}"
 
 
-def revert_branch(environment: str, model: str) -> str:
-    """Return the branch of the one open way back for a model in an environment."""
-    return f"promobot-revert/{environment}/{model}"
+def revert_branch(environment: str, model: str, section: Section = "models") -> str:
+    """Return the branch of the one open way back for a model in an environment.
+
+    The way back of its shadow is another change, which must not take this one's place.
+    """
+    return f"promobot-revert/{environment}/{model}{SHADOW_SUFFIX if section == 'shadow' else ''}"
 
 
 def read_desired(repository: Repository, environment: str, commit: str) -> Desired:

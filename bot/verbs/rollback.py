@@ -17,6 +17,7 @@ from bot.verbs.deployment.unfinished import verified_routes
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 from bot.words import deployment as deployment_words
+from bot.words import identity as identity_words
 from bot.words import proposal as words
 
 
@@ -104,6 +105,8 @@ def rollback(
                 served=served,
             ),
         )
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        say(identity_words.no_checks(proposed.pull_request.number))
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     return RolledBack(settings.environment, model, current, target, number, url, deployed)

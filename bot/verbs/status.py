@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import SECTIONS, Change, Section, changes
+from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import plan, serves, target_of
 from bot.domain.record import known_entries
 from bot.errors import PromobotError
@@ -148,7 +149,7 @@ def _pending(settings: Environment, repository: Repository) -> tuple[dict[tuple[
         for pull in connect.github(settings).open_pull_requests(prefix="promobot"):
             for prefix in prefixes:
                 if pull.branch.startswith(prefix):
-                    model = pull.branch.removeprefix(prefix)
+                    model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
                     for section in _concerned(settings, repository, pull.head, model):
                         pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
     except PromobotError as error:

@@ -62,6 +62,7 @@ jobs:
       promobot-repository: PROMOBOT
       promobot-ref: REF
     secrets:
+      PROMOBOT_APP_KEY: ${{ secrets.PROMOBOT_APP_KEY }}
       PROMOBOT_RELOAD_TOKEN: ${{ secrets.PROMOBOT_RELOAD_TOKEN }}
       SLACK_BOT_TOKEN: ${{ secrets.SLACK_BOT_TOKEN }}
 """
@@ -128,6 +129,7 @@ jobs:
       promobot-repository: PROMOBOT
       promobot-ref: REF
     secrets:
+      PROMOBOT_APP_KEY: ${{ secrets.PROMOBOT_APP_KEY }}
       PROMOBOT_RELOAD_TOKEN: ${{ secrets.PROMOBOT_RELOAD_TOKEN }}
       SLACK_BOT_TOKEN: ${{ secrets.SLACK_BOT_TOKEN }}
 """
@@ -237,7 +239,7 @@ def files(*, repository: str, promobot: str, ref: str, owners: str) -> dict[str,
     words = {"REPOSITORY": repository, "PROMOBOT": promobot, "OWNERS": owners}
     for word, value in words.items():
         texts = {
-            path: text.replace(f"{word}_RELOAD", "\0").replace(word, value).replace("\0", f"{word}_RELOAD")
+            path: text.replace(f"{word}_", "\0").replace(word, value).replace("\0", f"{word}_")
             for path, text in texts.items()
         }
     return {path: text.replace("@REF", f"@{ref}").replace(" REF", f" {ref}") for path, text in texts.items()}

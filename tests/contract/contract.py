@@ -21,7 +21,7 @@ from jsonschema.exceptions import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DESCRIPTION = Path(__file__).with_name("github-rest.json")
-API = "/api/v3"
+API, GRAPHQL = "/api/v3", "/api/graphql"
 METHODS = ("get", "put", "post", "patch", "delete")
 
 EVERYWHERE = frozenset({400, 401, 403, 404, 429, 500, 502, 503})
@@ -40,8 +40,8 @@ NOT_LISTED = {
 }
 """What GitHub answers, and its description leaves out: wrong input is a 422 there as well."""
 
-NOT_DESCRIBED = re.compile(r"GET /repos/[^/]+/[^/]+/(?:statuses/.+|git/refs/.+|contents)")
-"""Old addresses that GitHub still answers, and clients still ask."""
+NOT_DESCRIBED = re.compile(r"GET /repos/[^/]+/[^/]+/(?:statuses/.+|git/refs/.+|contents)|POST /api/graphql")
+"""Old addresses that GitHub still answers, and clients still ask; and GraphQL, which is another API."""
 
 BODY_NOT_DESCRIBED = re.compile(r"(POST|PUT) /repos/[^/]+/[^/]+/issues/\d+/labels")
 """Labels as a plain list, which GitHub described once; PyGithub sends it."""
@@ -83,7 +83,7 @@ class Recorder:
     exchanges: list[Exchange] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(f"{API}/"):
+        if scope["type"] != "http" or not scope["path"].startswith((f"{API}/", GRAPHQL)):
             await self.app(scope, receive, send)
             return
         sent, received, start = bytearray(), bytearray(), dict[str, Any]()
@@ -281,6 +281,8 @@ def _strict(schema: dict[str, Any]) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{schema['$ref'].rsplit('/', 1)[1]}"}
     if "allOf" in schema:
         return _nullable(schema, _strict(_merged([_resolved(part) for part in schema["allOf"]])))
+    if schema.get("format") == "uri" and schema.get("default") == "":
+        return {"anyOf": [{"const": ""}, {"type": "string", "format": "uri"}]}  # "no address", as GitHub says it
     strict = {key: value for key, value in schema.items() if key not in ("nullable", "oneOf", "discriminator")}
     if "properties" in schema:
         strict["properties"] = {name: _strict(part) for name, part in schema["properties"].items()}

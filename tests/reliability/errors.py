@@ -18,7 +18,7 @@ from tests.reliability.scenarios import SCENARIOS, Scenario
 from tests.reliability.scene import OPENING, Call, Ended, Scene, calls
 
 SCENARIO = "deploy, update"
-TRIES = 8
+TRIES = 12
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EACCES", "EMFILE", "EINTR")
 _MAKING = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "symlink"})
 _WRITING = frozenset(
@@ -29,10 +29,11 @@ _LOOKING = frozenset({"stat", "lstat", "newfstatat", "statx", "readlink"})
 
 @dataclass(frozen=True)
 class Site:
-    """A call, and how many of its kind (name and arguments) came before it."""
+    """A call, how many of its kind (name and arguments) came before it, and how many of its name on its path."""
 
     call: Call
     before: int
+    before_on_path: int
 
 
 def errors_of(call: Call) -> tuple[str, ...]:
@@ -65,6 +66,7 @@ def run(matrix: Matrix) -> Iterator[Point]:
     found = [call for call in calls(log) if call.is_on(scene.share, scene.records)]
     if ended.code != 0 or not found:
         yield Point(SCENARIO, "no error", [f"ended with {ended.code}: {ended.said}"])
+    matrix.say(f"  {len(found)} calls, {sum(len(errors_of(call)) for call in found)} errors in all")
     for error in ERRORS if not matrix.sample else ERRORS[:2]:
         sites = [site for site in _sites(found) if error in errors_of(site.call)]
         for site in matrix.some(sites) if matrix.wants(error) else ():
@@ -73,11 +75,11 @@ def run(matrix: Matrix) -> Iterator[Point]:
 
 
 def _sites(found: list[Call]) -> list[Site]:
-    seen: Counter[tuple[str, str, bool]] = Counter()
+    seen: Counter[tuple[object, ...]] = Counter()
     sites = []
     for call in found:
-        sites.append(Site(call, seen[call.kind]))
-        seen[call.kind] += 1
+        sites.append(Site(call, seen[call.kind], seen[(call.name, call.path)]))
+        seen.update([call.kind, (call.name, call.path)])
     return sites
 
 
@@ -96,13 +98,19 @@ def _one(scene: Scene, scenario: Scenario, site: Site, error: str) -> list[str]:
 
 def _injected(scene: Scene, scenario: Scenario, site: Site, error: str) -> tuple[Ended, bool]:
     """Run with the error; say whether it met that call, for numbers vary a little from run to run."""
-    log, number = scene.home / "injected.log", site.call.number
-    for attempt in range(1, TRIES + 1):
+    log, number, name = scene.home / "injected.log", site.call.number, site.call.name
+    for attempt in range(TRIES):
+        # Counted on its path first, which is exact, but for paths with a random part.
+        counted = not attempt and bool(site.call.path)
+        when = site.before_on_path + 1 if counted else number
         scenario.restore(scene)
-        ended = scene.deploy(log=log, inject=[f"{site.call.name}:error={error}:when={number}"])
+        inject = [f"{name}:error={error}:when={when}"]
+        ended = scene.deploy(log=log, inject=inject, on=site.call.path if counted else "")
         seen = calls(log)
         if any(call.injected and call.kind == site.call.kind for call in seen):
             return ended, True
+        if counted:
+            continue
         alike = [call.number for call in seen if call.kind == site.call.kind]
         # Where it was this time; or, where the error met something before it that ended the run, a little further.
         number = alike[site.before] if len(alike) > site.before else site.call.number + attempt

@@ -158,7 +158,7 @@ class Case:
 
     def __init__(self, net: Net) -> None:
         self.net, self.world = net, net.world
-        self.model = self.world.model()
+        self.model = self.world.model(metrics=outcomes.LENIENT)
         self.recipes: dict[int, str] = {}
 
     def prepare(self) -> None:

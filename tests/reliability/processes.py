@@ -99,7 +99,7 @@ class Scene:
     """A model with one version in service, and a successor that was merged."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.model, self.count = world, world.model(), 0
+        self.world, self.model, self.count = world, world.model(metrics=outcomes.LENIENT), 0
         self.recipes: dict[int, str] = {}
         self.old = self._registered("first")
         world.served(self.old)

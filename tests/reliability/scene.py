@@ -425,14 +425,16 @@ class Scene:
         kill: Kill = NO_KILL,
         log: Path | None = None,
         inject: Sequence[str] = (),
+        on: str = "",
         data: bool = False,
     ) -> Ended:
         """Run ``promobot`` with these arguments; kill it where ``kill`` says.
 
         ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
-        (more of strace's expressions), all without them, and with ``data`` all that change something, in full.
+        (more of strace's expressions), all without them, and with ``data`` all that change something, in full. With
+        ``on``, calls on this path are the only ones that count.
         """
-        options = _strace_options(kill, log, inject, data=data)
+        options = [*_strace_options(kill, log, inject, data=data), *(("-P", on) if on else ())]
         out = self.live / "tmp-out"
         sys.stdout.flush()
         sys.stderr.flush()
@@ -610,8 +612,15 @@ class Call:
     def shape(self) -> str:
         """The arguments, short, without what differs from run to run."""
         paths = re.findall(r'"([^"]*)"|\d+<(/[^>]*)>', self.arguments)
-        names = ["/".join((quoted or opened).split("/")[-2:]) for quoted, opened in paths]
+        named = filter(None, (quoted or opened for quoted, opened in paths))  # data that was read is left out
+        names = ["/".join(path.split("/")[-2:]) for path in named]
         return re.sub(r"[0-9a-f]{8,}", "*", " → ".join(names))
+
+    @property
+    def path(self) -> str:
+        """The first path that it names from the root; empty where it names none."""
+        found = re.search(r'"(/[^"]*)"|^\d+<(/[^>]*)>', self.arguments)
+        return (found[1] or found[2]) if found else ""
 
     @property
     def kind(self) -> tuple[str, str, bool]:

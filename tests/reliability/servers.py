@@ -328,9 +328,10 @@ class Servers:
 
     async def do_restart_gateways(self) -> None:
         """Start them anew; whoever asks one that is down or starting is told so, which counts for nothing."""
+        asked_for, self.asked_for = self.asked_for, ()
         self._epoch += 1
         await self._fresh()
-        self._epoch += 1
+        self.asked_for = asked_for
 
     async def do_arm(self, pid: int, at: int, after: bool, stop: bool = False) -> None:
         self.trap.arm(pid, at, after=after, stop=stop)
@@ -339,10 +340,11 @@ class Servers:
         self.trap.disarm()
 
     async def do_refuse_reload(self, gateway: int, model: str, version: int) -> None:
-        """Have one gateway refuse each reload while ``routes.json`` says that this version answers."""
+        """Have one gateway refuse each reload while the routes in force say that this version answers."""
 
         def refuses() -> bool:
-            live = RouteTable.from_json((self.state / "routes.json").read_text()).route(model).live
+            newest = max((self.state / "routes").iterdir())
+            live = RouteTable.from_json(newest.read_text()).route(model).live
             return live is not None and live.version == version
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.errors import Rejected, Unavailable
+from bot.sandbox.forge.store import Protection
 from bot.settings import GitHub
 from bot.systems.github import GitHubRepository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
@@ -36,10 +37,8 @@ def broken(stand_in: StandIn) -> GitHubRepository:
     return opened(stand_in.url, TOKEN, api="", request_seconds=2)
 
 
-def test_who_am_i_and_what_may_i_do(forge: Server, person: Clone, github: GitHubRepository) -> None:
+def test_who_am_i(forge: Server, person: Clone, github: GitHubRepository) -> None:
     assert github.login() == "promobot[bot]"
-    assert github.permission() == "push"
-    assert opened(forge.url, "reader-token").permission() == "pull"
 
 
 def test_open_find_update(person: Clone, github: GitHubRepository) -> None:
@@ -96,8 +95,9 @@ def test_a_merge_takes_exactly_the_head_that_was_looked_at(person: Clone, github
     person.git("push", "--quiet", "origin", "merge")
     person.git("checkout", "--quiet", "main")
 
-    with pytest.raises(Rejected, match="HTTP 409 Head branch was modified"):
+    with pytest.raises(Rejected, match="HTTP 409 Head branch was modified") as failure:
         github.merge(number, head=seen, title="Merge me")
+    assert (failure.value.state, "look at the new commit" in failure.value.next_step) == ("Nothing was merged.", True)
     assert not github.pull_request(number).merged
 
     commit = github.merge(number, head=pushed_later, title=f"Merged (#{number})")
@@ -109,6 +109,19 @@ def test_a_merge_takes_exactly_the_head_that_was_looked_at(person: Clone, github
 
     with pytest.raises(Rejected, match="HTTP 405"):
         github.merge(number, head=pushed_later, title="Again")
+
+
+def test_a_merge_obeys_the_rules_of_the_branch(forge: Server, person: Clone, github: GitHubRepository) -> None:
+    head = person.branch("rules", {"rules.txt": "1\n"})
+    number = github.open_pull_request(branch="rules", title="Rules", body="").number
+    forge.forge.store.put(Protection(branch="main", checks=("Verdict",)))
+    try:
+        with pytest.raises(Rejected, match='HTTP 405 Required status check "Verdict" is expected') as failure:
+            github.merge(number, head=head, title="Merge me")
+        assert "what its rules still want" in failure.value.next_step
+        assert not github.pull_request(number).merged
+    finally:
+        forge.forge.store.drop_protection("main")
 
 
 def test_the_one_comment_is_updated_and_others_are_left_alone(
@@ -185,7 +198,7 @@ def test_a_fault_is_tried_again_and_then_unavailable(
 
 def test_a_fault_that_passes_is_not_seen(stand_in: StandIn, broken: GitHubRepository) -> None:
     faults = iter([answer(502), answer(503)])
-    stand_in.behaviour = lambda _: next(faults, answer(200, {"login": "promobot[bot]"}))
+    stand_in.behaviour = lambda _: next(faults, answer(200, {"data": {"viewer": {"login": "promobot[bot]"}}}))
     assert broken.login() == "promobot[bot]"
 
 

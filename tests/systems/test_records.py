@@ -116,7 +116,19 @@ def test_a_record_is_synced_before_its_name_appears_and_the_name_after(store: Re
     folder = tmp_path / "records" / "a"
     assert content.startswith(f"sync {folder}/.1.json.")
     assert moved == f"move {content.removeprefix('sync ')} {folder}/1.json"
-    assert [name, *folders] == [f"sync {folder}", f"sync {folder.parent}"], "the folder was new, too"
+    above = [f"sync {folder}", f"sync {folder.parent}", f"sync {tmp_path}"]
+    assert [name, *folders] == above, "the folders were new, too"
+    assert f"sync {tmp_path}" not in synced(lambda: store.put("a/2.json", "x"), tmp_path / "strace")
+
+
+@pytest.mark.parametrize("error", ["EACCES", "EIO", "ESTALE"])
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(store: RecordStore, error: str) -> None:
+    store.put("a/b/1.json", "x")
+    for folder in ("a", "a/b"):
+        path = store._root / folder
+        ended = traced(lambda: store.keys("a"), inject=f"openat:error={error}", path=path)
+        assert ended.error is Unavailable and "could not list a: " in ended.said
+    assert store.keys("nothing") == []
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])

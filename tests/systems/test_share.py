@@ -296,6 +296,15 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
     assert f"sync {share.state}" in steps[copied:]
 
 
+def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    state = tmp_path / "promobot" / "dev"
+    share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
+    steps = synced(lambda: share.write_journal(1, "{}"), tmp_path / "strace")
+    (written,) = [number for number, step in enumerate(steps) if step.startswith("move ")]
+    assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
+
+
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
 def test_killed_at_any_point_a_version_is_whole_or_not_there(share: ModelRepository, call: str) -> None:
     publish(share, OTHER, version=6)
@@ -673,6 +682,21 @@ def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepos
     share.discard("churn")
     assert share.sweep(alone=True) == 3
     assert share.models() == [] and list((share.state / "trash").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", ["EACCES", "EIO", "ESTALE"])
+def test_a_model_that_cannot_be_looked_at_is_unavailable(share: ModelRepository, error: str) -> None:
+    publish(share)
+    for work in (lambda: publish(share), lambda: share.write_config("churn", CONFIG)):
+        ended = traced(work, inject=f"newfstatat:error={error}", path=share.root / "churn")
+        assert ended.error is Unavailable and "could not look at" in ended.said
+
+
+def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    steps = synced(lambda: share.remove("churn", version=7), tmp_path / "strace")
+    (moved,) = [number for number, step in enumerate(steps) if step.startswith(f"move {share.root}/churn/7 ")]
+    assert set(steps[moved + 1 :]) == {f"sync {share.state}/trash", f"sync {share.root}/churn"}
 
 
 def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(

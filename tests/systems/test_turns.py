@@ -222,7 +222,7 @@ def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: ModelRepositor
 def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository, tmp_path: Path) -> None:
     def work() -> None:
         with share.turn():
-            share.write_journal("{}")
+            share.write_journal(1, "{}")
 
     steps = synced(work, tmp_path / "strace")
     renamed = next(number for number, step in enumerate(steps) if step.startswith("move "))

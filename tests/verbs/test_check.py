@@ -66,7 +66,9 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
 
     summary.write_text("")
     needs = json.dumps({name: {"result": "success"} for name in CHECKS})
-    said = world.words("check", "verdict", *where, "--needs", needs, env={"GITHUB_STEP_SUMMARY": str(summary)})
+    said = world.words(
+        "check", "verdict", *where, "--needs", needs, env={"GITHUB_STEP_SUMMARY": str(summary)}, login=BOT
+    )
     assert said.code == 0
     comment = world.sticky(number)
     assert said.out.splitlines()[-1].startswith(f"{pull['html_url']}#issuecomment-")

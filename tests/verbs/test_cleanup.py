@@ -71,6 +71,13 @@ def test_a_deployment_leaves_the_last_verified_and_keeps_one_warm(world: World) 
     assert world.words("drift", "--env", "dev").code == 0
 
 
+def test_more_than_one_may_stay_warm(world: World) -> None:
+    model = world.model()
+    world.configure("dev", keep={"warm": 2})
+    _serve(world, model, 4)
+    assert world.loaded() == [f"{model} {version}" for version in (2, 3, 4)]
+
+
 def test_a_rollback_beyond_what_is_kept_brings_the_bytes_back_from_mlflow(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0})

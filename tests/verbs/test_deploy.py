@@ -11,7 +11,6 @@ from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
-from bot.systems.triton import render_config
 from tests.reliability.proxy import Fault, HttpLink
 from tests.verbs.world import Registered, World, wait_until
 
@@ -226,21 +225,6 @@ def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
     assert said.out == f"repaired: loaded {model} 1 on triton-dev-1 again, which did not have it\n"
     assert world.loaded() == [f"{model} 1"] and world.version(model) == 1
     assert len(world.records(model)) == 1
-
-
-def test_a_configuration_that_names_other_versions_than_are_in_service_is_put_right(world: World) -> None:
-    """As whoever was paused in the middle of writing it, and woke up much later, would leave it."""
-    model = world.model()
-    world.served(world.register(model))
-    world.served(world.register(model, "better"))
-    config = world.endpoints.model_repository("dev") / model / "config.pbtxt"
-    config.write_text(render_config(config.read_text(), versions=[1]))
-    world.kill("triton-dev-1")
-    world.restart("triton-dev-1")
-    said = world.words("deploy", "--env", "dev")
-    assert said.code == 0, said
-    assert f"repaired: loaded {model} 2 on triton-dev-1 again" in said.out
-    assert world.version(model) == 2
 
 
 def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
@@ -488,6 +472,26 @@ def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> No
     assert f"{bad} 1 → 2 in dev failed before the switch" in said.out
     assert (world.version(good), world.version(bad)) == (1, 1)
     assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
+
+
+def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    second, third = world.register(model, "better"), world.register(model, "best")
+    for held in (second, third):
+        world.ledger().put_in_quarantine(
+            model=model, version=held.version, digest=held.digest, reason="it lied", by="a test"
+        )
+    world.merged(second)
+    world.merged(third, section="shadow")
+    for _ in range(2):  # again, for the second run must not put one's edit in the other's place
+        assert world.deploy().code == 1
+        reverts = {pull["head"]["ref"].rpartition("/")[2]: pull["title"] for pull in world.reverts(model)}
+        assert set(reverts) == {model, f"{model}-shadow"}
+    assert reverts[model] == f"Revert {model} 2 in dev: back to 1"
+    for pull in world.reverts(model):
+        world.merge(pull["number"])
+    assert world.deploy().code == 0
 
 
 # --- failures after the switch ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bot.errors import InvalidInput
 from bot.sandbox.actions.actions import read_settings
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People
+from bot.sandbox.forge.store import Protection
 
 HOST = "127.0.0.1"
 
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repository", required=True, metavar="OWNER/NAME")
     parser.add_argument(
         "--people", type=Path, required=True, help='JSON: {"token": {"login": "alex", "type": "User"}}'
+    )
+    parser.add_argument(
+        "--require-check", default="", metavar="NAME", help="protect main by this check, where main has no rules yet"
     )
     parser.add_argument("--actions", type=Path, help="JSON: what workflow runs are given; without it none run")
     given = parser.parse_args(arguments)
@@ -45,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         people=people,
         settings=settings,
     )
+    if given.require_check and not forge.store.knows_protection("main"):
+        forge.store.put(Protection(branch="main", checks=(given.require_check,)))
     uvicorn.run(application(forge), host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
     return 0
 

@@ -10,8 +10,19 @@ from urllib.parse import quote
 
 from bot.sandbox.actions.records import Job, Run, workflow_id
 from bot.sandbox.forge.git import Commit, FileChange, Identity, Ref, TreeEntry
-from bot.sandbox.forge.people import Person
-from bot.sandbox.forge.store import CheckRun, Comment, Label, Pull, Review, Status
+from bot.sandbox.forge.people import App, Person
+from bot.sandbox.forge.store import (
+    CheckRun,
+    Comment,
+    Deployment,
+    DeploymentStatus,
+    Hook,
+    Label,
+    Protection,
+    Pull,
+    Review,
+    Status,
+)
 
 if TYPE_CHECKING:
     from bot.sandbox.forge.forge import Forge
@@ -104,6 +115,30 @@ class Answers:
             "updated_at": stamp(BEGINNING),
             "permissions": dict(permissions or {}),
             "events": [],
+        }
+
+    def installation(self, app: App) -> Json:
+        """A GitHub App in this repository."""
+        owner = self.user(self._forge.repository.split("/")[0]) | {"type": "Organization"}
+        url = f"{self.api}/app/installations/{app.installation}"
+        return {
+            "id": app.installation,
+            "account": owner,
+            "repository_selection": "selected",
+            "access_tokens_url": f"{url}/access_tokens",
+            "repositories_url": f"{self.api}/installation/repositories",
+            "html_url": f"{self._forge.server_url}/settings/installations/{app.installation}",
+            "app_id": app.id,
+            "app_slug": app.slug,
+            "target_id": owner["id"],
+            "target_type": "Organization",
+            "permissions": dict(app.permissions),
+            "events": [],
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "single_file_name": None,
+            "suspended_at": None,
+            "suspended_by": None,
         }
 
     def minimal_repository(self) -> Json:
@@ -403,13 +438,48 @@ class Answers:
         }
 
     def branch(self, name: str, sha: str) -> Json:
+        rules = self._forge.store.protection(name)
         return {
             "name": name,
             "commit": self.commit(self._forge.git.commit(sha)),
             "protected": name == "main",
-            "protection": {"enabled": name == "main"},
+            "protection": {
+                "enabled": name == "main",
+                "required_status_checks": {
+                    "enforcement_level": "everyone" if rules and rules.checks else "off",
+                    "contexts": list(rules.checks) if rules else [],
+                    "checks": [{"context": check, "app_id": None} for check in rules.checks] if rules else [],
+                },
+            },
             "protection_url": f"{self.repo_api}/branches/{quote(name)}/protection",
             "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
+        }
+
+    def protection(self, rules: Protection) -> Json:
+        url = f"{self.repo_api}/branches/{quote(rules.branch)}/protection"
+        checks = {
+            "url": f"{url}/required_status_checks",
+            "strict": rules.up_to_date,
+            "contexts": list(rules.checks),
+            "contexts_url": f"{url}/required_status_checks/contexts",
+            "checks": [{"context": check, "app_id": None} for check in rules.checks],
+        }
+        reviews = {
+            "url": f"{url}/required_pull_request_reviews",
+            "dismiss_stale_reviews": False,
+            "require_code_owner_reviews": False,
+            "require_last_push_approval": False,
+            "required_approving_review_count": rules.reviews,
+        }
+        off = ("required_linear_history", "allow_force_pushes", "allow_deletions", "block_creations")
+        more = ("required_conversation_resolution", "lock_branch", "allow_fork_syncing")
+        return {
+            "url": url,
+            **({"required_status_checks": checks} if rules.checks else {}),
+            **({"required_pull_request_reviews": reviews} if rules.only_by_pull_request or rules.reviews else {}),
+            "enforce_admins": {"url": f"{url}/enforce_admins", "enabled": rules.for_admins},
+            "required_signatures": {"url": f"{url}/required_signatures", "enabled": False},
+            **{name: {"enabled": False} for name in (*off, *more)},
         }
 
     def git_commit(self, commit: Commit) -> Json:
@@ -522,6 +592,70 @@ class Answers:
             **inline,
         }
 
+    # Deployments and webhooks
+
+    def deployment(self, deployment: Deployment) -> Json:
+        url = f"{self.repo_api}/deployments/{deployment.id}"
+        statuses = self._forge.store.deployment_statuses(deployment.id)
+        return {
+            "id": deployment.id,
+            "node_id": node_id("Deployment", deployment.id),
+            "url": url,
+            "sha": deployment.sha,
+            "ref": deployment.ref,
+            "task": deployment.task,
+            "payload": deployment.payload,
+            "original_environment": deployment.environment,
+            "environment": deployment.environment,
+            "description": deployment.description or None,
+            "creator": self.user(deployment.creator),
+            "created_at": stamp(deployment.created_at),
+            "updated_at": stamp(statuses[-1].created_at if statuses else deployment.created_at),
+            "statuses_url": f"{url}/statuses",
+            "repository_url": self.repo_api,
+            "transient_environment": deployment.transient,
+            "production_environment": deployment.production,
+        }
+
+    def deployment_status(self, deployment: Deployment, status: DeploymentStatus) -> Json:
+        url = f"{self.repo_api}/deployments/{deployment.id}"
+        return {
+            "id": status.id,
+            "node_id": node_id("DeploymentStatus", status.id),
+            "url": f"{url}/statuses/{status.id}",
+            "state": status.state,
+            "creator": self.user(status.creator),
+            "description": status.description,
+            "environment": deployment.environment,
+            "environment_url": status.environment_url,
+            "log_url": status.log_url,
+            "target_url": status.log_url,
+            "created_at": stamp(status.created_at),
+            "updated_at": stamp(status.created_at),
+            "deployment_url": url,
+            "repository_url": self.repo_api,
+        }
+
+    def hook(self, hook: Hook) -> Json:
+        """A webhook; its secret is never told."""
+        url = f"{self.repo_api}/hooks/{hook.id}"
+        hidden = {"secret": "********"} if hook.secret else {}
+        return {
+            "type": "Repository",
+            "id": hook.id,
+            "name": "web",
+            "active": hook.active,
+            "events": list(hook.events),
+            "config": {"url": hook.url, "content_type": "json", "insecure_ssl": "0", **hidden},
+            "created_at": stamp(BEGINNING),
+            "updated_at": stamp(BEGINNING),
+            "url": url,
+            "test_url": f"{url}/test",
+            "ping_url": f"{url}/pings",
+            "deliveries_url": f"{url}/deliveries",
+            "last_response": {"code": None, "status": "unused", "message": None},
+        }
+
     # Statuses and checks
 
     def status(self, status: Status) -> Json:
@@ -529,7 +663,7 @@ class Answers:
             "id": status.id,
             "node_id": node_id("Status", status.id),
             "url": f"{self.repo_api}/statuses/{status.sha}",
-            "avatar_url": "",
+            "avatar_url": self.user(status.creator)["avatar_url"],
             "state": status.state,
             "description": status.description or None,
             "target_url": status.target_url or None,

@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
-from bot.sandbox.forge.api import actions, checks, issues, pulls, repository
+from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import open_repository
+from bot.sandbox.forge.limits import Limited, Secondary
 from bot.sandbox.forge.people import People
 from bot.sandbox.forge.store import Store
 
@@ -54,14 +55,18 @@ def application(forge: Forge) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(forge.actions.stop)
+        await run_in_threadpool(forge.deliveries.stop)
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
     app.add_middleware(JsonWhateverItSays)
+    app.add_middleware(Limited, limits=forge.limits, people=forge.people, api=API)
     api = APIRouter(prefix=API)
     for router in routers():
         api.include_router(router)
     app.include_router(api)
+    app.include_router(apps.graphql)
+    app.include_router(faults)
     app.include_router(smart_http.router)
     app.include_router(pages.router)
     app.add_exception_handler(ApiError, _refuse)
@@ -72,7 +77,24 @@ def application(forge: Forge) -> FastAPI:
 
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
-    return (checks.router, pulls.router, issues.router, actions.router, repository.router)
+    first = (apps.router, checks.router, deployments.router, pulls.router)
+    return (*first, issues.router, actions.router, repository.router)
+
+
+faults = APIRouter(prefix="/faults")
+
+
+@faults.post("", status_code=204)
+def hit_a_limit(request: Request, hit: Secondary) -> Response:
+    """Let the next requests to the API hit GitHub's secondary limit."""
+    request.app.state.forge.limits.hit_secondary(hit)
+    return Response(status_code=204)
+
+
+@faults.delete("", status_code=204)
+def forget_limits(request: Request) -> Response:
+    request.app.state.forge.limits.forget()
+    return Response(status_code=204)
 
 
 class JsonWhateverItSays:
@@ -82,7 +104,7 @@ class JsonWhateverItSays:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(API):
+        if scope["type"] == "http" and scope["path"].startswith((API, "/api/graphql", "/faults")):
             headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
             scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
         await self._app(scope, receive, send)
@@ -90,7 +112,7 @@ class JsonWhateverItSays:
 
 def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this type only
-    if not request.url.path.startswith(API):
+    if not request.url.path.startswith("/api/"):
         return PlainTextResponse(f"{error.status}: {error.message}\n", status_code=error.status)
     return JSONResponse(error.body(), status_code=error.status)
 

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
-from bot.sandbox.forge import events
+from bot.sandbox.forge import events, protection
 from bot.sandbox.forge.answers import Answers
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
+from bot.sandbox.forge.hooks import Deliveries
+from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import GITHUB, People, Person
-from bot.sandbox.forge.store import Comment, Label, Pull, Review, Store, now
+from bot.sandbox.forge.store import (
+    Comment,
+    Deployment,
+    DeploymentState,
+    DeploymentStatus,
+    Hook,
+    Label,
+    Protection,
+    Pull,
+    Review,
+    Store,
+    now,
+)
 
 DEFAULT_BRANCH = "main"
 
@@ -44,6 +58,8 @@ class Forge:
         self.people = people
         self.actions = actions
         self.answers = Answers(self)
+        self.limits = Limits()
+        self.deliveries = Deliveries()
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
@@ -149,6 +165,7 @@ class Forge:
                 raise ApiError(405, "Pull Request is not mergeable")
             if sha is not None and sha != head_tip:
                 raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+            self._see_that_it_may(pull, by)
             made = self._merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
             if made is None:
                 raise ApiError(405, "Pull Request is not mergeable")
@@ -171,6 +188,29 @@ class Forge:
             self._pull_event(merged, "closed", by)
             self.moved([RefUpdate(f"refs/heads/{pull.base}", base_tip, made)], by=by)
         return merged
+
+    def _see_that_it_may(self, pull: Pull, by: Person) -> None:
+        rules = self.protection(pull.base, by)
+        if rules is None:
+            return
+        if rules.up_to_date and protection.is_behind(self, pull):
+            raise ApiError(409, "Head branch is out of date. Review and try the merge again.")
+        if refused := protection.refusals(self, rules, pull):
+            raise ApiError(405, " ".join(refused))
+
+    def protection(self, branch: str, by: Person) -> Protection | None:
+        """What this person is held to on a branch."""
+        rules = self.store.protection(branch)
+        return None if rules is None or (by.permission == "admin" and not rules.for_admins) else rules
+
+    def push_refusal(self, branch: str, sha: str, by: Person) -> str:
+        """Why a branch may not be moved to a commit without a pull request; empty where it may."""
+        rules = self.protection(branch, by)
+        if rules is None:
+            return ""
+        if rules.only_by_pull_request or rules.reviews:
+            return "Changes must be made through a pull request."
+        return " ".join(protection.check_refusals(self, rules, sha))
 
     def _merge_commit(
         self,
@@ -214,13 +254,18 @@ class Forge:
         return self.git.merge_trees(base, head) is not None
 
     def mergeable_state(self, pull: Pull, *, mergeable: bool | None) -> str:
-        """GitHub's word: unknown, dirty, draft, unstable (a check fails or is not done) or clean."""
+        """GitHub's word: unknown, dirty, draft, behind or blocked (protection), unstable (a check fails), clean."""
         if mergeable is None:
             return "unknown"
         if not mergeable:
             return "dirty"
         if pull.draft:
             return "draft"
+        rules = self.store.protection(pull.base)
+        if rules is not None and rules.up_to_date and protection.is_behind(self, pull):
+            return "behind"
+        if rules is not None and protection.refusals(self, rules, pull):
+            return "blocked"
         return "clean" if self._all_green(pull.head_sha) else "unstable"
 
     def _all_green(self, sha: str) -> bool:
@@ -269,6 +314,26 @@ class Forge:
             )
             self.git.set_ref(f"refs/pull/{pull.number}/merge", merge)
         return pull.model_copy(update={"merge_commit": merge})
+
+    def update_branch(self, number: int, *, expected: str | None, by: Person) -> None:
+        """Merge the base into a pull request's branch. Raises 422 as GitHub does."""
+        with self._lock:
+            pull = self.pull(number)
+            base, head = self.git.branch(pull.base), self.git.branch(pull.head)
+            if pull.state != "open" or base is None or head is None:
+                raise unprocessable("Pull request is closed")
+            if expected is not None and expected != head:
+                raise unprocessable("expected head sha didn’t match current head ref.")
+            if not protection.is_behind(self, pull):
+                raise unprocessable("There are no new commits on the base branch.")
+            tree = self.git.merge_trees(head, base)
+            if tree is None:
+                raise unprocessable("merge conflict between base and head")
+            message = f"Merge branch '{pull.base}' into {pull.head}"
+            made = self.git.commit_tree(
+                tree, parents=[head, base], message=message, author=by.identity, committer=GITHUB
+            )
+            self.move_ref(f"refs/heads/{pull.head}", made, force=False, by=by)
 
     # Comments, labels, reviews
 
@@ -363,6 +428,8 @@ class Forge:
             is_protected = name == f"refs/heads/{DEFAULT_BRANCH}"
             if (not force or is_protected) and not self.git.is_ancestor(old, sha):
                 raise unprocessable("Update is not a fast forward")
+            if refused := self.push_refusal(name.removeprefix("refs/heads/"), sha, by):
+                raise unprocessable(refused)
             try:
                 self.git.update_ref(name, new=sha, old=old)
             except RefMoved as moved:
@@ -413,6 +480,111 @@ class Forge:
         self.store.put(closed)
         self._pull_event(closed, "closed", by)
 
+    # Deployments and webhooks
+
+    def deploy(
+        self,
+        *,
+        ref: str,
+        task: str,
+        environment: str,
+        description: str,
+        payload: dict[str, Any] | str,
+        required: Sequence[str] | None,
+        transient: bool,
+        production: bool,
+        by: Person,
+    ) -> Deployment:
+        """Note that somebody deploys. Raises 409 where checks that are asked for are not green: all, by default."""
+        sha = self.git.resolve(ref)
+        if sha is None:
+            raise unprocessable(f"No ref found for: {ref}")
+        rules = Protection(branch="", checks=tuple(required or ()))
+        if protection.check_refusals(self, rules, sha) or (required is None and not self._all_green(sha)):
+            raise ApiError(409, f"Conflict: Commit status checks failed for {ref}.")
+        deployment = Deployment(
+            id=self.store.next_id(),
+            sha=sha,
+            ref=ref,
+            task=task,
+            environment=environment,
+            description=description,
+            payload=payload,
+            transient=transient,
+            production=production,
+            creator=by.login,
+            created_at=now(),
+        )
+        self.store.put(deployment)
+        self._tell("deployment", {"action": "created", "deployment": self.answers.deployment(deployment)}, by)
+        return deployment
+
+    def report_deployment(
+        self,
+        deployment: Deployment,
+        *,
+        state: DeploymentState,
+        description: str,
+        log_url: str,
+        environment_url: str,
+        auto_inactive: bool,
+        by: Person,
+    ) -> DeploymentStatus:
+        """Say how a deployment goes; one that succeeded makes the environment's earlier ones inactive."""
+        status = self._deployment_status(
+            deployment, state, description=description, log_url=log_url, environment_url=environment_url, by=by
+        )
+        if state == "success" and auto_inactive:
+            for earlier in self.store.deployments():
+                statuses = self.store.deployment_statuses(earlier.id)
+                is_older = earlier.environment == deployment.environment and earlier.id < deployment.id
+                may_end = not earlier.transient and not earlier.production
+                if is_older and may_end and statuses and statuses[-1].state == "success":
+                    self._deployment_status(earlier, "inactive", by=by)
+        return status
+
+    def _deployment_status(
+        self,
+        deployment: Deployment,
+        state: DeploymentState,
+        *,
+        by: Person,
+        description: str = "",
+        log_url: str = "",
+        environment_url: str = "",
+    ) -> DeploymentStatus:
+        status = DeploymentStatus(
+            id=self.store.next_id(),
+            deployment=deployment.id,
+            state=state,
+            description=description,
+            log_url=log_url,
+            environment_url=environment_url,
+            creator=by.login,
+            created_at=now(),
+        )
+        self.store.put(status)
+        told = {
+            "action": "created",
+            "deployment_status": self.answers.deployment_status(deployment, status),
+            "deployment": self.answers.deployment(deployment),
+        }
+        self._tell("deployment_status", told, by)
+        return status
+
+    def add_hook(self, hook: Hook) -> None:
+        """Tell this address from now on; the first that it hears is a ping."""
+        self.store.put(hook)
+        said = {"zen": "Design for failure.", "hook_id": hook.id, "hook": self.answers.hook(hook)}
+        self.deliveries.send(hook, "ping", {**said, "repository": self.answers.repository()})
+
+    def _tell(self, event: str, payload: Mapping[str, Any], by: Person) -> None:
+        """Post it to every webhook that asked for this."""
+        whole = {**payload, "repository": self.answers.repository(), "sender": self.answers.user(by.login)}
+        for hook in self.store.hooks():
+            if hook.active and ({event, "*"} & set(hook.events)):
+                self.deliveries.send(hook, event, whole)
+
     # Events
 
     def dispatch(self, path: str, *, ref: str, inputs: dict[str, str], by: Person) -> Run:
@@ -448,9 +620,12 @@ class Forge:
             self._fire([event], by)
 
     def _fire(self, happened: Sequence[events.Event], by: Person) -> None:
-        """Start workflows; not for what a workflow's own token did, as GitHub does to prevent endless loops."""
-        if by.starts_workflows:
-            for event in happened:
+        """Tell the webhooks, and start workflows; none for what a workflow's own token did, lest they never end."""
+        for event in happened:
+            # One webhook for what two kinds of workflows hear of: at the base, and at the test merge.
+            if event.name != "pull_request":
+                self._tell(event.name.removesuffix("_target"), event.payload, by)
+            if by.starts_workflows:
                 self.actions.fire(event)
 
 

@@ -327,16 +327,20 @@ def _file_changes(raw: str, patches: str) -> list[FileChange]:
 
 
 _UPDATE_HOOK = """#!/bin/sh
-# Keeps the default branch as GitHub's branch protection would: no deletion, no rewriting.
+# Keeps the default branch as GitHub's branch protection would: no deletion, no rewriting; and where the forge gives
+# a reason ($FORGE_REFUSAL), no commit but those that it names ($FORGE_ALLOWED).
 [ "$1" = "refs/heads/$(git symbolic-ref --short HEAD)" ] || exit 0
 refuse() {
     echo "error: GH006: Protected branch update failed for $1." >&2
-    echo "error: $2" >&2
+    echo >&2
+    echo "- $2" >&2
     exit 1
 }
 case "$3" in *[!0]*) ;; *) refuse "$1" "Cannot delete this protected branch" ;; esac
 case "$2" in *[!0]*) ;; *) exit 0 ;; esac
 git merge-base --is-ancestor "$2" "$3" || refuse "$1" "Cannot force-push to this protected branch"
+case " $FORGE_ALLOWED " in *" $3 "*) exit 0 ;; esac
+[ -z "$FORGE_REFUSAL" ] || refuse "$1" "$FORGE_REFUSAL"
 """
 
 _POST_RECEIVE_HOOK = """#!/bin/sh

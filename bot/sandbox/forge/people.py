@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
+import time
 import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import jwt
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from bot.sandbox.forge.git import Identity
@@ -19,6 +24,8 @@ class Person(BaseModel):
     login: str
     type: Literal["User", "Bot"] = "User"
     permission: Literal["read", "write", "admin"] = "write"
+    permissions: Mapping[str, Literal["read", "write", "admin"]] | None = None
+    """What an App's installation was given; for everybody else ``permission`` counts."""
     starts_workflows: bool = True
     """False for the token that a workflow run is given: GitHub starts no workflows for what it does."""
 
@@ -31,6 +38,12 @@ class Person(BaseModel):
     def may_write(self) -> bool:
         return self.permission != "read"
 
+    def may(self, permission: str) -> bool:
+        """Whether it may write what GitHub's permission of this name guards."""
+        if self.permissions is None:
+            return self.may_write
+        return self.permissions.get(permission) in ("write", "admin")
+
     @property
     def identity(self) -> Identity:
         return Identity(self.login, f"{self.id}+{self.login}@users.noreply.github.com")
@@ -40,11 +53,66 @@ GITHUB = Identity("GitHub", "noreply@github.com")
 ACTIONS_BOT = Person(login="github-actions[bot]", type="Bot", starts_workflows=False)
 
 
+class App(BaseModel):
+    """A GitHub App that is installed in the repository."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    slug: str
+    public_key: str
+    """PEM; the private one stays with whoever is the App."""
+    installation: int = 1
+    permissions: dict[str, Literal["read", "write", "admin"]]
+
+
+class BadJwt(Exception):
+    """A JSON web token that GitHub does not take, in its words."""
+
+
 class People:
     """Finds the person of an Authorization header."""
 
-    def __init__(self, by_token: dict[str, Person]) -> None:
+    def __init__(self, by_token: dict[str, Person], *, apps: Mapping[int, App] | None = None) -> None:
         self._by_token = dict(by_token)
+        self._apps = dict(apps or {})
+        self._expiry: dict[str, datetime] = {}
+
+    def install(self, app: App) -> None:
+        """Let an App work here."""
+        self._apps[app.id] = app
+
+    def app_of(self, token: str) -> App:
+        """The App that signed a JSON web token. Raises `BadJwt`."""
+        try:
+            issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+            app = self._apps.get(int(str(issuer)))
+        except (jwt.PyJWTError, ValueError) as error:
+            raise BadJwt("A JSON web token could not be decoded") from error
+        if app is None:
+            raise BadJwt("Integration not found")
+        try:
+            claims = jwt.decode(token, app.public_key, algorithms=["RS256"], options={"verify_iss": False})
+        except jwt.ExpiredSignatureError as error:
+            raise BadJwt(
+                "'Expiration time' claim ('exp') must be a numeric value representing the future time at "
+                "which the assertion expires"
+            ) from error
+        except jwt.PyJWTError as error:
+            raise BadJwt("A JSON web token could not be decoded") from error
+        if claims.get("exp", 0) > time.time() + 600:
+            raise BadJwt("'Expiration time' claim ('exp') is too far in the future")
+        return app
+
+    def installation_token(self, app: App, permissions: Mapping[str, str], *, expires: datetime) -> str:
+        """A new token of the App, which is nobody any more when it has expired."""
+        token = f"ghs_{secrets.token_hex(18)}"
+        self._expiry[token] = expires
+        self.add(
+            token,
+            Person.model_validate({"login": f"{app.slug}[bot]", "type": "Bot", "permissions": dict(permissions)}),
+        )
+        return token
 
     @classmethod
     def read(cls, file: Path) -> People:
@@ -68,11 +136,15 @@ class People:
         """The person of ``Bearer T``, ``token T`` or ``Basic …`` (the token is the password, or the only part)."""
         scheme, _, rest = authorization.partition(" ")
         if scheme.lower() in ("bearer", "token"):
-            return self._by_token.get(rest.strip())
+            return self._holder(rest.strip())
         if scheme.lower() == "basic":
             try:
                 name, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
             except (binascii.Error, UnicodeDecodeError):
                 return None
-            return self._by_token.get(password) or (self._by_token.get(name) if not password else None)
+            return self._holder(password) or (self._holder(name) if not password else None)
         return None
+
+    def _holder(self, token: str) -> Person | None:
+        expires = self._expiry.get(token)
+        return self._by_token.get(token) if expires is None or expires > datetime.now(UTC) else None

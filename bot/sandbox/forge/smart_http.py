@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from bot.sandbox.forge.forge import Forge, RefUpdate
-from bot.sandbox.forge.git import git_environment
+from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
+from bot.sandbox.forge.git import ZERO, git_environment
 from bot.sandbox.forge.people import Person
 
 router = APIRouter()
@@ -46,7 +46,7 @@ async def _serve(request: Request, owner: str, name: str, service: str, *, is_pu
     if person is None:
         challenge = {"WWW-Authenticate": 'Basic realm="GitHub"'}
         return PlainTextResponse("Invalid username or token.\n", status_code=401, headers=challenge)
-    if is_push and not person.may_write:
+    if is_push and not person.may("contents"):
         message = f"Permission to {forge.repository}.git denied to {person.login}.\n"
         return PlainTextResponse(message, status_code=403)
     if service != "git-receive-pack":
@@ -84,6 +84,7 @@ async def _run_backend(
         environment["CONTENT_LENGTH"] = headers["content-length"]
     if received is not None:
         environment["FORGE_RECEIVED"] = str(received)
+        environment |= await run_in_threadpool(_protection, forge, person)
     process = await asyncio.create_subprocess_exec(
         "git",
         "http-backend",
@@ -98,6 +99,14 @@ async def _run_backend(
         return StreamingResponse(_stream(process, feeding), status_code=status, headers=answer_headers)
     content = b"".join([chunk async for chunk in _stream(process, feeding)])
     return Response(content, status_code=status, headers=answer_headers)
+
+
+def _protection(forge: Forge, person: Person) -> dict[str, str]:
+    """What the hook of a push must know: why the default branch is closed, and which commits may go there anyway."""
+    refusal = forge.push_refusal(DEFAULT_BRANCH, ZERO, person)
+    heads = {pull.head_sha for pull in forge.store.pulls() if pull.state == "open"} if refusal else set()
+    allowed = [sha for sha in sorted(heads) if not forge.push_refusal(DEFAULT_BRANCH, sha, person)]
+    return {"FORGE_REFUSAL": refusal, "FORGE_ALLOWED": " ".join(allowed)}
 
 
 async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -104,6 +104,55 @@ class CheckRun(Record):
     creator: str
 
 
+class Protection(Record):
+    """What must hold before a branch moves."""
+
+    branch: str
+    checks: tuple[str, ...] = ()
+    """Names of the checks that must be green on a pull request's head."""
+    up_to_date: bool = False
+    """Whether the head must have all of the base first."""
+    reviews: int = 0
+    only_by_pull_request: bool = False
+    for_admins: bool = True
+
+
+DeploymentState = Literal["error", "failure", "inactive", "in_progress", "queued", "pending", "success"]
+
+
+class Deployment(Record):
+    id: int
+    sha: str
+    ref: str
+    task: str
+    environment: str
+    description: str
+    payload: dict[str, Any] | str
+    transient: bool
+    production: bool
+    creator: str
+    created_at: datetime
+
+
+class DeploymentStatus(Record):
+    id: int
+    deployment: int
+    state: DeploymentState
+    description: str
+    log_url: str
+    environment_url: str
+    creator: str
+    created_at: datetime
+
+
+class Hook(Record):
+    id: int
+    url: str
+    secret: str
+    events: tuple[str, ...]
+    active: bool
+
+
 class State(BaseModel):
     """Everything that is on disk."""
 
@@ -115,6 +164,10 @@ class State(BaseModel):
     reviews: dict[int, Review] = {}
     statuses: dict[int, Status] = {}
     checks: dict[int, CheckRun] = {}
+    protections: dict[str, Protection | None] = {}
+    deployments: dict[int, Deployment] = {}
+    deployment_statuses: dict[int, DeploymentStatus] = {}
+    hooks: dict[int, Hook] = {}
 
 
 class Store:
@@ -135,7 +188,19 @@ class Store:
             self._state.last_number += 1
             return self._state.last_number
 
-    def put(self, record: Label | Pull | Comment | Review | Status | CheckRun) -> None:
+    def put(
+        self,
+        record: Label
+        | Pull
+        | Comment
+        | Review
+        | Status
+        | CheckRun
+        | Protection
+        | Deployment
+        | DeploymentStatus
+        | Hook,
+    ) -> None:
         """Add or replace a record, and write the file before returning."""
         with self._lock:
             match record:
@@ -151,11 +216,31 @@ class Store:
                     self._state.statuses[record.id] = record
                 case CheckRun():
                     self._state.checks[record.id] = record
+                case Deployment():
+                    self._state.deployments[record.id] = record
+                case DeploymentStatus():
+                    self._state.deployment_statuses[record.id] = record
+                case Hook():
+                    self._state.hooks[record.id] = record
+                case Protection():
+                    self._state.protections[record.branch] = record
             self._save()
 
     def remove_comment(self, comment: Comment) -> None:
         with self._lock:
             del self._state.comments[comment.id]
+            self._save()
+
+    def protection(self, branch: str) -> Protection | None:
+        return self._state.protections.get(branch)
+
+    def knows_protection(self, branch: str) -> bool:
+        """Whether somebody decided on it, also that there be none."""
+        return branch in self._state.protections
+
+    def drop_protection(self, branch: str) -> None:
+        with self._lock:
+            self._state.protections[branch] = None
             self._save()
 
     def label(self, name: str) -> Label | None:
@@ -189,6 +274,22 @@ class Store:
 
     def checks(self, sha: str) -> list[CheckRun]:
         return [check for check in list(self._state.checks.values()) if check.sha == sha]
+
+    def deployments(self) -> list[Deployment]:
+        """All deployments, newest first."""
+        return list(reversed(list(self._state.deployments.values())))
+
+    def deployment_statuses(self, deployment: int) -> list[DeploymentStatus]:
+        """The statuses of a deployment, oldest first."""
+        return [one for one in list(self._state.deployment_statuses.values()) if one.deployment == deployment]
+
+    def hooks(self) -> list[Hook]:
+        return list(self._state.hooks.values())
+
+    def drop_hook(self, identifier: int) -> None:
+        with self._lock:
+            del self._state.hooks[identifier]
+            self._save()
 
     def _save(self) -> None:
         # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.

@@ -16,6 +16,7 @@ from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.proposing import Edit, put_proposal, revert_branch
 from bot.words import deployment as words
+from bot.words import identity as identity_words
 from bot.words import proposal as proposal_words
 
 
@@ -40,7 +41,7 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
                 repository,
                 connect.github(run.settings),
                 edits=[Edit(change.section, change.model, back)],
-                branch=revert_branch(run.settings.environment, change.model),
+                branch=revert_branch(run.settings.environment, change.model, change.section),
                 title=proposal_words.revert_title(change, back),
                 body=proposal_words.revert_body(change, back, reason=lost or _reason(run, change), lost=bool(lost)),
             )
@@ -48,6 +49,8 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
         # What users get is right already; the next run tries again to make Git say so, too.
         run.say(words.could_not_revert(change, error))
         return ""
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        run.say(identity_words.no_checks(proposed.pull_request.number))
     return proposed.pull_request.url if proposed else ""
 
 

@@ -10,7 +10,8 @@ from time import monotonic
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Disagreement, Golden
-from bot.domain.plan import Plan, targets, with_target
+from bot.domain.plan import Plan, target_of, targets, with_target
+from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
@@ -67,12 +68,12 @@ def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden,
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
-    _see_that_it_is_named(run, table, target, described)
+    see_that_it_is_named(run, table, target, described)
     what = next(what for what in routed(table) if what.target == target)
     return golden_of(run.ledger, what, described.smoke)
 
 
-def _see_that_it_is_named(run: Run, table: RouteTable, target: Target, described: Described) -> None:
+def see_that_it_is_named(run: Run, table: RouteTable, target: Target, described: Described) -> None:
     """Have the configuration name what the routes need: else Triton would load anything but that."""
     share, name = run.systems.share, target.triton_model
     there, needed = share.config(name), _versions_needed(table, name)
@@ -163,7 +164,7 @@ def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target
     version that answers: Triton would read that one again.
     """
     share, version = run.systems.share, change.after.version if change.after else 0
-    wanted, passed = fingerprint_of(described), leaves is None
+    wanted, passed = parse_config(described.config).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):
         if passed and _fits(share.config(name), wanted):
             wrong = version in share.versions(name) and share.wrong_bytes(
@@ -215,7 +216,8 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         run.say(words.loading(item.target, run.systems.tritons))
         with item.step("load", "triton_loaded"):
             run.turn.check()
-            _name_versions(run, item, {item.target.version, *_versions_needed(before, item.target.triton_model)})
+            needed = _versions_needed(before, item.target.triton_model)
+            _name_versions(run, item, {item.target.version, *needed, *_staying_warm(run, item, item.target)})
             for _, answer in at_once(run.systems.tritons, partial(_load_on, run, item.target)):
                 if isinstance(answer, PromobotError):
                     item.to_blame = isinstance(answer, Rejected)
@@ -436,6 +438,24 @@ def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
         config = render_config(item.described.config, versions=versions)
         run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
         run.turn.check()
+
+
+def _staying_warm(run: Run, item: Item, target: Target) -> set[int]:
+    """Return the versions before the one in service that this load leaves loaded, where more than one is to stay."""
+    share, model, section = run.systems.share, item.change.model, item.change.section
+    config, routed_now = share.config(target.triton_model), target_of(run.routes().route(model), section)
+    more = run.settings.keep.warm - 1  # the first will be the one in service now
+    if more < 1 or config is None or routed_now is None:
+        return set()
+    none_of = {target.digest, routed_now.digest, *run.ledger.quarantined()}
+    verified = (entry for _, entry in verified_entries(run.history, model=model, section=section))
+    named = set(versions_of(config)) & set(share.versions(target.triton_model))
+    last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
+    return {
+        entry.version
+        for entry in last
+        if entry.version in named and _is_whole(run, Target(target.triton_model, entry.version, entry.digest))
+    }
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:

@@ -27,6 +27,7 @@ REPOSITORY = "acme/models"
 PEOPLE = {
     "alex-token": Person(login="alex"),
     "bot-token": Person(login="promobot[bot]", type="Bot"),
+    "owner-token": Person(login="olga", permission="admin"),
     "reader-token": Person(login="robin", permission="read"),
 }
 

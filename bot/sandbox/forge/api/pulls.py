@@ -36,6 +36,10 @@ class Merge(Body):
     merge_method: MergeMethod = "merge"
 
 
+class Update(Body):
+    expected_head_sha: str | None = None
+
+
 class NewReview(Body):
     body: str | None = None
     event: Literal["APPROVE", "REQUEST_CHANGES", "COMMENT"] | None = None
@@ -127,6 +131,12 @@ def merge_pull(repository: Repository, person: Writer, number: int, merge: Merge
         by=person,
     )
     return {"sha": merged.merge_commit, "merged": True, "message": "Pull Request successfully merged"}
+
+
+@router.put("/{number}/update-branch", status_code=202)
+def update_branch(repository: Repository, person: Writer, number: int, wanted: Update | None = None) -> Json:
+    repository.update_branch(number, expected=wanted.expected_head_sha if wanted else None, by=person)
+    return {"message": "Updating pull request branch.", "url": f"{repository.answers.repo_api}/pulls/{number}"}
 
 
 @router.get("/{number}/reviews")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from bot.sandbox.forge.answers import Json
-from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Server, Writer
+from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Server, Writer, refused
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import EMPTY_TREE, Ref
+from bot.sandbox.forge.people import Person
+from bot.sandbox.forge.store import Protection
 
 router = APIRouter()
 
@@ -27,8 +30,34 @@ class MovedRef(Body):
     force: bool = False
 
 
+class NamedCheck(Body):
+    context: str
+    app_id: int | None = None
+
+
+class WantedChecks(Body):
+    strict: bool
+    contexts: tuple[str, ...] = ()
+    checks: tuple[NamedCheck, ...] = ()
+
+
+class WantedReviews(Body):
+    required_approving_review_count: int = Field(default=1, ge=0, le=6)
+
+
+class WantedProtection(Body):
+    """Every field must be given; null switches it off."""
+
+    required_status_checks: WantedChecks | None
+    enforce_admins: bool | None
+    required_pull_request_reviews: WantedReviews | None
+    restrictions: dict[str, Any] | None
+
+
 @router.get("/user")
 def get_user(server: Server, person: Anyone) -> Json:
+    if person.type == "Bot":  # an App and a workflow are no users
+        raise refused(person)
     return server.answers.whole_user(person.login)
 
 
@@ -40,6 +69,12 @@ def get_named_user(server: Server, _: Anyone, login: str) -> Json:
 @router.get("/meta")
 def get_meta(_: Anyone) -> Json:
     return {"verifiable_password_authentication": False, "installed_version": "3.16.0"}
+
+
+@router.get("/rate_limit")
+def get_rate_limit(server: Server, person: Anyone) -> Json:
+    core = server.limits.state(person)
+    return {"resources": {"core": core, "search": core, "graphql": core}, "rate": core}
 
 
 @router.get(REPO)
@@ -65,6 +100,53 @@ def list_branches(repository: Repository, _: Anyone, pages: Paged) -> list[Json]
         return {"name": whole["name"], "commit": commit, "protected": whole["protected"]}
 
     return pages.of(repository.git.refs("refs/heads/"), answer)
+
+
+@router.get(REPO + "/branches/{branch:path}/protection")
+def get_protection(repository: Repository, person: Anyone, branch: str) -> Json:
+    _see_that_it_is_an_admin(person)
+    return repository.answers.protection(_protection(repository, branch))
+
+
+@router.put(REPO + "/branches/{branch:path}/protection")
+def protect(repository: Repository, person: Anyone, branch: str, wanted: WantedProtection) -> Json:
+    _see_that_it_is_an_admin(person)
+    if repository.git.branch(branch) is None:
+        raise ApiError(404, "Branch not found")
+    checks, reviews = wanted.required_status_checks, wanted.required_pull_request_reviews
+    named = (*checks.contexts, *(check.context for check in checks.checks)) if checks else ()
+    rules = Protection(
+        branch=branch,
+        checks=tuple(dict.fromkeys(named)),
+        up_to_date=checks is not None and checks.strict,
+        reviews=reviews.required_approving_review_count if reviews else 0,
+        only_by_pull_request=reviews is not None,
+        for_admins=bool(wanted.enforce_admins),
+    )
+    repository.store.put(rules)
+    return repository.answers.protection(rules)
+
+
+@router.delete(REPO + "/branches/{branch:path}/protection", status_code=204)
+def unprotect(repository: Repository, person: Anyone, branch: str) -> Response:
+    _see_that_it_is_an_admin(person)
+    _protection(repository, branch)
+    repository.store.drop_protection(branch)
+    return Response(status_code=204)
+
+
+def _protection(forge: Forge, branch: str) -> Protection:
+    rules = forge.store.protection(branch)
+    if rules is None:
+        raise ApiError(404, "Branch not protected")
+    return rules
+
+
+def _see_that_it_is_an_admin(person: Person) -> None:
+    if person.permissions is None and person.permission != "admin":
+        raise not_found()  # who may not know it is told that there is nothing
+    if not person.may("administration"):
+        raise refused(person)
 
 
 @router.get(REPO + "/branches/{branch:path}")

@@ -49,11 +49,33 @@ def _repository(owner: str, name: str, request: Request) -> Forge:
 Anyone = Annotated[Person, Depends(_asker)]
 
 
-def _writer(person: Anyone) -> Person:
-    if not person.may_write:
-        kind = "integration" if person.type == "Bot" else "personal access token"
-        raise ApiError(403, f"Resource not accessible by {kind}")
+def refused(person: Person) -> ApiError:
+    """403 for who may not, in GitHub's words."""
+    kind = "integration" if person.type == "Bot" else "personal access token"
+    return ApiError(403, f"Resource not accessible by {kind}")
+
+
+def _writer(person: Anyone, request: Request) -> Person:
+    if not any(person.may(permission) for permission in _guards(request)):
+        raise refused(person)
     return person
+
+
+def _guards(request: Request) -> tuple[str, ...]:
+    """The permissions of which one is needed to write here."""
+    part = request.url.path.split("/repos/", 1)[-1].split("/")[2:]
+    if part[:1] == ["pulls"]:
+        return ("contents",) if part[2:] == ["merge"] else ("pull_requests",)
+    return {
+        "issues": ("issues", "pull_requests"),
+        "labels": ("issues", "pull_requests"),
+        "actions": ("actions",),
+        "statuses": ("statuses",),
+        "check-runs": ("checks",),
+        "deployments": ("deployments",),
+        "hooks": ("repository_hooks",),
+        "branches": ("administration",),
+    }.get(part[0] if part else "", ("contents",))
 
 
 Writer = Annotated[Person, Depends(_writer)]

@@ -1,0 +1,39 @@
+"""What is said of who the bot is on GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_UNSEEN = "GitHub does not show what it may do: try it"
+_STARTS_NOTHING = (
+    "GitHub starts no workflows for what it does, so pull requests that it opens have no checks: "
+    "give the bot a GitHub App (github.app in the environment file)"
+)
+
+
+def access(login: str, kind: str, repository: str, permissions: Mapping[str, str] | None) -> str:
+    """Who the bot is, with what, and what it may do there as far as that can be seen."""
+    may = ", ".join(f"{name}: {level}" for name, level in sorted(permissions.items())) if permissions else _UNSEEN
+    more = f"; {_STARTS_NOTHING}" if kind == "workflow token" else ""
+    return f"{login} ({kind}) on {repository}; {may}{more}"
+
+
+def lacks(login: str, kind: str, repository: str, missing: Sequence[str]) -> str:
+    """The bot may do less than it needs."""
+    return f"{login} ({kind}) lacks {', '.join(missing)} on {repository}"
+
+
+def lacks_step(kind: str) -> str:
+    """Where the permissions are given."""
+    if kind == "GitHub App":
+        return "Add them in the App's settings, and accept them where it is installed."
+    return "Make a token that has them, for an account that may write to the repository."
+
+
+def no_checks(number: int) -> str:
+    """A pull request for which GitHub starts nothing."""
+    return (
+        f"#{number} was opened with a workflow's own GITHUB_TOKEN, for which GitHub starts no workflows: its checks "
+        "do not run. Close and reopen it by hand and they will; for good, give the bot a GitHub App (github.app in "
+        "the environment file)."
+    )
