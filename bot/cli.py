@@ -295,6 +295,23 @@ def _history(arguments: argparse.Namespace) -> Answer:
     return Answer(found, terminal.history(found))
 
 
+def _init(arguments: argparse.Namespace) -> Answer:
+    from pathlib import Path
+
+    from bot.verbs.init import init
+    from bot.words import terminal
+
+    directory = Path(arguments.directory).resolve()
+    done = init(
+        directory,
+        repository=arguments.repository,
+        promobot=arguments.promobot,
+        ref=arguments.ref,
+        owners=arguments.owners,
+    )
+    return Answer(done, terminal.laid_out(done))
+
+
 def _doctor(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.doctor import doctor
     from bot.words import terminal
@@ -408,6 +425,22 @@ def _request(text: str) -> str:
         return check_request_id(text) if text else ""  # a workflow passes on an input that was left empty
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _repository(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no repository: owner/name")
+    return text
+
+
+def _owners(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no owner: @person or @organisation/team")
+    return text
 
 
 def _sha(text: str) -> str:
@@ -558,6 +591,19 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
 
     added = verb("validate", _validate, "read all files of desired state and settings, and name every mistake")
+
+    added = verb(
+        "init", _init, "lay out a repository of promotions that calls the bot's workflows; overwrites nothing"
+    )
+    added.add_argument("directory", metavar="DIR")
+    added.add_argument(
+        "--repository", type=_repository, required=True, metavar="OWNER/NAME", help="the new repository"
+    )
+    added.add_argument("--promobot", type=_repository, required=True, metavar="OWNER/NAME", help="where the bot is")
+    added.add_argument("--ref", type=_sha, required=True, metavar="SHA", help="the bot's commit to call")
+    added.add_argument(
+        "--owners", type=_owners, required=True, metavar="@ORG/TEAM", help="who owns .github, manifests"
+    )
 
     added = verb("doctor", _doctor, "try every system with the credentials at hand")
     environment(added, required=False)

@@ -341,11 +341,6 @@ def description_restored(model: str, version: int) -> str:
     return f"kept what proves {model} {version} anew"
 
 
-def config_restored(target: Target) -> str:
-    """Somebody had changed it, or it was gone."""
-    return f"wrote config.pbtxt of {target.triton_model} as {target.version} needs it"
-
-
 def other_package(model: str, version: int, digest: str) -> str:
     """The registry holds something else by now."""
     return f"{model} {version} is {digest} now"

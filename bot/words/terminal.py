@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bot.verbs.doctor import Diagnosis
     from bot.verbs.evidence import Found
     from bot.verbs.history import History
+    from bot.verbs.init import LaidOut
     from bot.verbs.ledger import RequestDone
     from bot.verbs.propose import Proposal
     from bot.verbs.quarantine import Quarantine
@@ -157,6 +158,13 @@ def rolled_back(done: RolledBack) -> str:
     else:
         lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")
     return "\n".join(lines)
+
+
+def laid_out(done: LaidOut) -> str:
+    """Return what was written, and what to do next."""
+    lines = [f"written: {path}" for path in done.written]
+    lines += [f"kept as it was: {path}" for path in done.kept]
+    return "\n".join([*lines, f"Next: README.md in {done.directory}; promobot validate --root {done.directory}"])
 
 
 def done_before(request: str, done: RequestDone) -> str:

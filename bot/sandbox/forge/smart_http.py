@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
 from bot.sandbox.forge.git import ZERO, git_environment
@@ -111,12 +112,17 @@ def _protection(forge: Forge, person: Person) -> dict[str, str]:
 
 async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:
     assert process.stdin is not None  # noqa: S101 - it is a pipe
-    # Git may end before it has read everything, when it has refused.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        async for chunk in request.stream():
-            if chunk and not process.stdin.is_closing():
-                process.stdin.write(chunk)
-                await process.stdin.drain()
+    try:
+        # Git may end before it has read everything, when it has refused.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            async for chunk in request.stream():
+                if chunk and not process.stdin.is_closing():
+                    process.stdin.write(chunk)
+                    await process.stdin.drain()
+    except ClientDisconnect:
+        # It knows how much was to come, and would ask for the rest for ever, at full speed.
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
     process.stdin.close()
 
 

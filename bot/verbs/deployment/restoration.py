@@ -19,7 +19,7 @@ from bot.errors import PromobotError, Rejected, Superseded
 from bot.systems.share import Described
 from bot.verbs.deployment.admission import Admission, golden_of, seen_once
 from bot.verbs.deployment.item import Item
-from bot.verbs.deployment.rollout import fresh_name, see_that_it_is_named
+from bot.verbs.deployment.rollout import fresh_name
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished
 from bot.verbs.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
@@ -124,16 +124,7 @@ class Restoration:
                 self._describe(what.model, entry)
                 self._tell(words.description_restored(what.model, what.target.version))
                 fault = inspect_share(self._run.systems.share, what)
-        described = kept_of(self._run.systems.share, what.target)
-        if fault is not None and fault.kind == "config" and described is not None:
-            # It can be replaced, unlike bytes: a load that finds it as it was loaded touches nothing.
-            with self._tried(fault.said):
-                self._run.turn.check()
-                see_that_it_is_named(self._run, self._table, what.target, described)
-                if self._deep:
-                    self._tell(words.config_restored(what.target))
-            return ""
-        return fault.said if fault is not None and fault.kind == "bytes" else ""
+        return fault.said if fault is not None and fault.kind != "package" else ""
 
     def _describe(self, model: str, entry: Entry) -> Described:
         """Return what is kept of a package; keep it anew, from the registry, where it is gone or damaged."""

@@ -68,23 +68,8 @@ def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden,
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
-    see_that_it_is_named(run, table, target, described)
     what = next(what for what in routed(table) if what.target == target)
     return golden_of(run.ledger, what, described.smoke)
-
-
-def see_that_it_is_named(run: Run, table: RouteTable, target: Target, described: Described) -> None:
-    """Have the configuration name what the routes need: else Triton would load anything but that."""
-    share, name = run.systems.share, target.triton_model
-    there, needed = share.config(name), _versions_needed(table, name)
-    named = set(versions_of(there)) if there is not None and _fits(there, fingerprint_of(described)) else set()
-    if not needed <= named:
-        share.write_config(name, render_config(described.config, versions=needed | named), turn=run.turn)
-
-
-def fingerprint_of(described: Described) -> str:
-    """Return what a package's configuration has in common with all that it can stand beside."""
-    return parse_config(described.config).fingerprint
 
 
 def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:

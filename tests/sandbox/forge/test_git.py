@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import os
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
-from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
+from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of, wait_until
 
 
 def test_what_one_person_pushes_another_clones(server: Server, clone: Clone, tmp_path: Path) -> None:
@@ -74,6 +79,30 @@ def test_who_has_no_token_gets_401_and_who_may_only_read_cannot_push(
     reader.commit("Not allowed", {"a.txt": "1\n"})
     assert "403" in reader.git("push", "origin", "main", ok=False)
     assert "not found" in clone.git("ls-remote", server.clone_url().replace("models", "others"), ok=False)
+
+
+def test_a_client_that_goes_away_in_the_middle_of_a_push_leaves_no_git_behind(server: Server) -> None:
+    address = urlsplit(server.clone_url())
+    basic = base64.b64encode(f"{address.username}:{address.password}".encode()).decode()
+    head = (
+        f"POST {address.path}/git-receive-pack HTTP/1.1\r\nHost: forge\r\nAuthorization: Basic {basic}\r\n"
+        "Content-Type: application/x-git-receive-pack-request\r\nContent-Length: 1000\r\n\r\n"
+    )
+    with socket.create_connection((str(address.hostname), int(address.port or 0))) as line:
+        line.sendall(head.encode() + b"0000")
+        wait_until(_backends)
+    wait_until(lambda: not _backends())
+
+
+def _backends() -> list[str]:
+    """The processes of this one that answer a request for Git."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(os.getpid()) and b"http-backend" in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
 
 
 def test_a_large_file_goes_through(server: Server, clone: Clone, tmp_path: Path) -> None:

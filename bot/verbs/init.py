@@ -1,0 +1,36 @@
+"""``promobot init``: lay out a repository of promotions that calls the bot's workflows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import InvalidInput
+from bot.words.layout import files
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """What was written, and what was there already and stays as it is."""
+
+    directory: str
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def init(directory: Path, *, repository: str, promobot: str, ref: str, owners: str) -> LaidOut:
+    """Write every file that is not there yet. ``ref`` is the commit of ``promobot`` whose workflows are called."""
+    written, kept = [], []
+    for path, text in files(repository=repository, promobot=promobot, ref=ref, owners=owners).items():
+        file = directory / path
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("x", encoding="utf-8") as new:
+                new.write(text)
+        except FileExistsError:
+            kept.append(path)
+        except OSError as error:
+            raise InvalidInput(f"cannot be written: {error.strerror}", file=str(file)) from error
+        else:
+            written.append(path)
+    return LaidOut(str(directory), tuple(written), tuple(kept))
