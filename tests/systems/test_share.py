@@ -92,6 +92,7 @@ def test_what_is_published_is_readable_for_all_and_writable_for_nobody(share: Mo
 
 def test_publishing_the_same_again_reads_nothing_and_changes_nothing(share: ModelRepository) -> None:
     version = publish(share)
+
     def there() -> dict[Path, tuple[int, ...]]:
         every = {path: path.stat() for path in [version, *version.rglob("*")]}
         # All but the time of the last reading: what is adopted is hashed.
