@@ -35,7 +35,7 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert "1 Triton, 2 gateways of dev" in body
     files = body[body.index("Files of the package") :]
     assert all(f"| `{name}` |" in files for name in ("config.pbtxt", "model.onnx", "smoke.json"))
-    assert "| `recipe` | `first` |" in body
+    assert "| parameter `recipe` | `first` |" in body
 
     changed = world.api("GET", f"/pulls/{pull['number']}/files")
     assert [file["filename"] for file in changed] == ["promotions/dev.yaml"]
