@@ -200,7 +200,8 @@ class Scene:
         self._servers.start()
         theirs.close()
         self._closing.callback(self._stop_servers)
-        assert self._control.recv() == "ready"
+        if not self._control.poll(SECONDS) or self._control.recv() != "ready":
+            raise RuntimeError("the servers of the scene did not start")
         self._write_settings()
         processes.wait_until_ready(started)
         self._register(mlflow_uri)
@@ -224,7 +225,7 @@ class Scene:
         self.restore("empty")
 
     def _stop_servers(self) -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError, RuntimeError):
             self.tell("quit")
         self._servers.join(10)
         if self._servers.is_alive():

@@ -251,6 +251,9 @@ class Servers:
         await self._fresh()
         users = [asyncio.create_task(self._ask_for_ever(gateway)) for gateway, _ in enumerate(self.ports.gateways)]
         while not all(server.started for server in servers):
+            if failed := [task for task in tasks if task.done()]:
+                await failed[0]  # a port that somebody else took after all
+                raise OSError("a server ended before it had started")
             await asyncio.sleep(0.01)
         await self._obey(control)
         for task in users:
