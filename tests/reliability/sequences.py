@@ -32,7 +32,7 @@ from tests.reliability.scenarios import DEPLOY
 from tests.reliability.scene import Ended, Kill, Paused, Scene
 
 ROW = "sequences of up to 30 steps"
-RUNS, STEPS, SAMPLE_RUNS, SAMPLE_STEPS = 2000, 30, 3, 12
+RUNS, STEPS, SAMPLE_RUNS, SAMPLE_STEPS = 2000, 30, 2, 8
 GOOD: dict[str, tuple[int, ...]] = {"churn": (1, 2), "wine": (1,)}
 ANY: dict[str, tuple[int | None, ...]] = {"churn": (1, 2, 3, 4, None), "wine": (1, None)}
 """Churn 3 answers wrong, churn 4 does not load."""

@@ -12,6 +12,7 @@ import pytest
 SAMPLED = ("crash", "errors", "lost", "overtaken", "sequences")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_sample_of_what_needs_only_the_scene() -> None:
     command = [sys.executable, "-m", "tests.reliability", "--sample", "--only", ",".join(SAMPLED)]
