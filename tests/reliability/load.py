@@ -100,12 +100,18 @@ def asking(world: World, model: str) -> Iterator[list[Asked]]:
                 found.append(Asked(**{**document, "probabilities": tuple(document["probabilities"])}))
 
 
-def switches(world: World, model: str, count: int, recipes: dict[int, str]) -> Iterator[Said]:
-    """Promote and roll back, so many times; yield what each verb that switched said."""
+def switches(world: World, model: str, count: int, recipes: dict[int, str]) -> Iterator[tuple[str, float, Said]]:
+    """Promote and roll back, so many times; yield each verb that switched, its seconds, and what it said."""
+
+    def timed(*arguments: str) -> tuple[str, float, Said]:
+        started = time.monotonic()
+        said = world.bot(*arguments, "--env", "dev")
+        return arguments[0], time.monotonic() - started, said
+
     newest: Registered | None = None
     for number in range(count):
         if number % 2:
-            yield world.promobot("rollback", model, "--env", "dev", "--now")
+            yield timed("rollback", model, "--now")
             continue
         if number % NEW_EVERY == 0 or newest is None:
             newest = world.register(model, "best" if number % (2 * NEW_EVERY) else "better", note=f" {number}")
@@ -114,7 +120,7 @@ def switches(world: World, model: str, count: int, recipes: dict[int, str]) -> I
         else:
             lifted = world.promobot("quarantine", "lift", newest.digest, "--env", "dev", "--reason", "again")
             assert lifted.code == 0, lifted
-        yield world.deploy()
+        yield timed("deploy")
 
 
 def in_service(world: World, model: str, *, until: float) -> list[InService]:
@@ -157,9 +163,11 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     failed: list[str] = []
     with asking(world, model) as asked:
         begun = time.monotonic()
-        for number, done in enumerate(switches(world, model, options.switches, recipes), start=1):
+        slowest: tuple[float, str] = (0.0, "")
+        for number, (verb, took, done) in enumerate(switches(world, model, options.switches, recipes), start=1):
             if done.code != 0:
                 failed.append(f"switch {number}: exit code {done.code}: {(done.err or done.out)[-500:]}")
+            slowest = max(slowest, (took, f"{verb}, switch {number}"))
             if number % 20 == 0:
                 print(f"{number} switches in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         seconds = time.monotonic() - begun
@@ -179,7 +187,8 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
     during = sum(any(one.started <= at <= one.ended for at in overlaps) for one in asked)
     said = f"{len(asked)} requests at {rate:.0f} a second, {during} under way at a switch; longest {longest:.3f} s"
     name = f"{options.switches} promotions and rollbacks"
-    yield Outcome("load, switches", name, failed, [said], round(seconds, 1))
+    slow = f"slowest verb: {slowest[0]:.1f} s ({slowest[1]})"
+    yield Outcome("load, switches", name, failed, [said, slow], round(seconds, 1))
     for kind, found in wrong.items():
         shown = [*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
         yield Outcome("load, requests", f"{kind}: {len(found)} of {len(asked)}", shown)

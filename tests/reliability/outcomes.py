@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,8 @@ def main(run: Run, parser: argparse.ArgumentParser, *, shape: Shape | None = Non
     parser.add_argument("--points", type=int, metavar="N", help="at most so many of each row, evenly spread")
     parser.add_argument("--json", action="store_true", help="one outcome as JSON on each line, and no table")
     options = parser.parse_args()
+    # Whoever is told to end leaves no sandbox behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: list[Outcome] = []
     with world_of_its_own(shape) as world:
         for outcome in run(world, options):

@@ -72,8 +72,15 @@ class Verb:
         assert any(text in line for line in self.said), f"ended without {text!r}: {self.said} {self.out}"
 
     def send(self, number: int) -> None:
-        """Send it a signal."""
-        os.kill(self.process.pid, number)
+        """Send it a signal; not to whoever has its id once it has ended."""
+        self.process.send_signal(number)
+
+    def stands_still(self) -> bool:
+        """Stop it; say whether it was stopped before it ended."""
+        self.send(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] in "TZ")
+        return stat.read_text().rpartition(")")[2].split()[0] == "T"
 
     def end(self) -> int:
         """Wait until it ends; return its exit code."""
@@ -276,9 +283,14 @@ def paused_past_its_turn(line: str) -> Callable[[World], Found]:
     def tries(world: World) -> Found:
         scene = Scene(world)
         with scene.users() as users:
-            late = Verb(world, "deploy", "--env", "dev")
-            late.until(line)
-            late.send(signal.SIGSTOP)
+            for _ in range(5):
+                late = Verb(world, "deploy", "--env", "dev")
+                late.until(line)
+                if late.stands_still():
+                    break
+                # It was over already: once more, with another version.
+                assert late.end() == 0, late.out
+                scene.new = scene.merge("best")
             try:
                 scene.new = scene.merge("better")
                 other = Verb(world, "deploy", "--env", "dev")
