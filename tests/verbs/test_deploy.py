@@ -474,6 +474,16 @@ def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> No
     assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
 
 
+def test_each_record_of_one_run_tells_of_all_that_is_in_service(world: World) -> None:
+    models = [world.model(), world.model()]
+    registered = {model: world.register(model) for model in models}
+    for model in models:
+        world.merged(registered[model])
+    assert world.deploy().code == 0
+    for model in models:
+        assert world.records(model)[-1].in_service.models == {m: registered[m].entry for m in models}
+
+
 def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

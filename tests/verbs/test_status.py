@@ -187,8 +187,7 @@ def test_history_knows_what_was_in_service_at_a_time(world: World) -> None:
     before, after = world.records(model)
     between = before.finished_at + (after.finished_at - before.finished_at) / 2
     said = world.words("history", "--env", "dev", "--at", between.isoformat())
-    # The newest record until then; another model's may have been concluded in between.
-    assert said.out.startswith(f"In service in dev at {between.isoformat()} (since dev-")
+    assert said.out.startswith(f"In service in dev at {between.isoformat()} (since {before.id}):\n")
     row = next(line for line in said.out.splitlines() if line.startswith(f"{model} "))
     assert row.split() == [model, "1", first.digest[7:19], first.run]
     now = world.promobot("history", "--env", "dev", "--at", datetime.now(UTC).isoformat())

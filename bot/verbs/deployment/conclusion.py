@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bot.domain.desired import Change, Entry
+from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.record import Criterion, DeploymentRecord, known_entries, outcome_of, undoes, verified_entries
-from bot.domain.routes import RouteTable, Target
+from bot.domain.routes import Target
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
@@ -22,8 +22,14 @@ from bot.words import proposal as proposal_words
 
 def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     """Alias, quarantine, the revert, Slack and the record, in this order: the record tells of all of them."""
+    changes = [item.change for item in items]
+    known = known_entries(run.history) | {e.digest: e for c in changes for e in (c.before, c.after) if e}
     current = run.routes()
-    return [_conclude(run, item, current) for item in items]
+    served = in_service(current, known)
+    return [
+        _conclude(run, item, target_of(current.route(item.change.model), item.change.section), served)
+        for item in items
+    ]
 
 
 def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
@@ -69,9 +75,8 @@ def flush_outbox(run: Run) -> None:
         run.say(words.delivered_late(name))
 
 
-def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
+def _conclude(run: Run, item: Item, serving: Target | None, served: Desired) -> DeploymentRecord:
     change, revert_url = item.change, ""
-    serving = target_of(current.route(change.model), change.section)
     if item.cut_off or serves(serving, change.after):
         # Also to what was there before: the run that was cut off may have come as far as here.
         _point_alias(run, change, serving)
@@ -83,7 +88,7 @@ def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
             _quarantine(run, change, change.after, item.problem)
             item.quarantined = True
         revert_url = make_git_follow(run, change, lost=item.problem if item.lost else "")
-    announced = _record(run, item, current, delivered=True)
+    announced = _record(run, item, served, delivered=True)
     message = words.message(announced, revert_url=revert_url)
     try:
         timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
@@ -94,19 +99,18 @@ def _conclude(run: Run, item: Item, current: RouteTable) -> DeploymentRecord:
         run.turn.check()
         run.systems.share.put_in_outbox(item.id, message.to_json())
         item.sees("slack_delivered", f"in the outbox: {error}", holds=False)
-    record = _record(run, item, current, delivered=False)
+    record = _record(run, item, served, delivered=False)
     run.turn.check()
     run.ledger.add_deployment(record)
     run.say(words.concluded(record, revert_url=revert_url))
     return record
 
 
-def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> DeploymentRecord:
+def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
     criteria = list(item.criteria)
     if delivered:
         # As the message must say it: if it is read at all, it was delivered.
         criteria.append(Criterion(name="slack_delivered", holds=True, at=datetime.now(UTC), proof="this message"))
-    known = known_entries(run.history) | {e.digest: e for e in (item.change.before, item.change.after) if e}
     return DeploymentRecord(
         id=item.id,
         environment=run.settings.environment,
@@ -118,7 +122,7 @@ def _record(run: Run, item: Item, current: RouteTable, *, delivered: bool) -> De
         started_at=item.started_at,
         finished_at=datetime.now(UTC),
         outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
-        in_service=in_service(current, known),
+        in_service=served,
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
