@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -239,16 +240,17 @@ def test_a_full_disk_leaves_what_is_live_untouched_and_nothing_behind(small_disk
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "ESTALE"])
 @pytest.mark.parametrize("call", ["fsync", "close", "write", "rename"])
-def test_a_disk_that_fails_late_is_noticed(
-    share: ModelRepository, monkeypatch: pytest.MonkeyPatch, call: str, error: str
-) -> None:
+def test_a_disk_that_fails_late_is_noticed(share: ModelRepository, call: str, error: str) -> None:
     """NFS tells of many failures no sooner than at fsync or close."""
     publish(share, OTHER, version=6)
-    monkeypatch.setattr("secrets.token_hex", lambda _: "staged")  # so that strace can be told the path
     staging = share.state / "staging" / "staged"
     path = staging if call == "rename" else staging / "model.onnx"
 
-    ended = traced(lambda: publish(share), inject=f"{call}:error={error}", path=path)
+    def work() -> None:
+        with mock.patch("secrets.token_hex", return_value="staged"):  # so that strace can be told the path
+            publish(share)
+
+    ended = traced(work, inject=f"{call}:error={error}", path=path)
 
     assert ended.error is Unavailable
     assert os.strerror(getattr(errno, error)) in ended.said
@@ -258,17 +260,17 @@ def test_a_disk_that_fails_late_is_noticed(
 
 
 def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after(
-    share: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    share: ModelRepository, tmp_path: Path
 ) -> None:
     """A disk may lose what was not synced: then a crash would show an empty file under a good name."""
-    monkeypatch.setattr("secrets.token_hex", lambda _: "staged")
     staging = share.state / "staging"
 
     def work() -> None:
-        share.describe(MODEL.package, MODEL.read)
-        publish(share)
-        share.write_config("churn", CONFIG)
-        share.write_routes(RouteTable("dev", 1))
+        with mock.patch("secrets.token_hex", return_value="staged"):
+            share.describe(MODEL.package, MODEL.read)
+            publish(share)
+            share.write_config("churn", CONFIG)
+            share.write_routes(RouteTable("dev", 1))
 
     steps = synced(work, tmp_path / "strace")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -16,29 +15,18 @@ import pytest
 from bot.errors import Superseded, Unavailable
 from bot.systems.share import ModelRepository
 from tests.systems.test_share import MODEL, share_at
-from tests.systems.tracing import synced
+from tests.systems.tracing import clean, synced
 
 SECONDS = 30.0
-_forking = multiprocessing.get_context("fork")
 
 
 class Deployer:
     """Another process that takes a turn, and then does what it is told."""
 
     def __init__(self, share: ModelRepository, *, overtake: bool = False, wait_seconds: float = SECONDS) -> None:
-        self._ours, theirs = _forking.Pipe()
-        self.process = _forking.Process(target=self._run, args=(share, theirs, overtake, wait_seconds))
+        self._ours, theirs = clean.Pipe()
+        self.process = clean.Process(target=_take, args=(share, theirs, overtake, wait_seconds))
         self.process.start()
-
-    def _run(self, share: ModelRepository, told: Connection, overtake: bool, wait_seconds: float) -> None:
-        with share.turn(overtake=overtake, wait_seconds=wait_seconds) as turn:
-            told.send(turn.number)
-            while told.recv() == "check":
-                try:
-                    turn.check()
-                    told.send("")
-                except Superseded as error:
-                    told.send(str(error))
 
     def number(self) -> int:
         """Wait until it has its turn."""
@@ -64,6 +52,28 @@ class Deployer:
     def _received(self) -> Any:
         assert self._ours.poll(SECONDS), "nothing was heard of the other process"
         return self._ours.recv()
+
+
+def _take(share: ModelRepository, told: Connection, overtake: bool, wait_seconds: float) -> None:
+    with share.turn(overtake=overtake, wait_seconds=wait_seconds) as turn:
+        told.send(turn.number)
+        while told.recv() == "check":
+            try:
+                turn.check()
+                told.send("")
+            except Superseded as error:
+                told.send(str(error))
+
+
+def _write_in_turn(share: ModelRepository, log: Path) -> None:
+    with share.turn() as turn:
+        turn.check()
+        with log.open("a") as file:
+            file.write(f"begin {turn.number}\n")
+            file.flush()
+            time.sleep(0.005)  # a window for the others, should the lock not hold them
+            file.write(f"end {turn.number}\n")
+        turn.check()
 
 
 Start = Callable[..., Deployer]
@@ -129,18 +139,7 @@ def test_two_processes_exclude_each_other(start: Start) -> None:
 
 def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path) -> None:
     log = tmp_path / "log"
-
-    def work() -> None:
-        with share.turn() as turn:
-            turn.check()
-            with log.open("a") as file:
-                file.write(f"begin {turn.number}\n")
-                file.flush()
-                time.sleep(0.005)  # a window for the others, should the lock not hold them
-                file.write(f"end {turn.number}\n")
-            turn.check()
-
-    processes = [_forking.Process(target=work) for _ in range(8)]
+    processes = [clean.Process(target=_write_in_turn, args=(share, log)) for _ in range(8)]
     for process in processes:
         process.start()
     for process in processes:

@@ -9,14 +9,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 from bot.errors import PromobotError
 
 SECONDS = 30.0
-_forking = multiprocessing.get_context("fork")
+
+# Never a fork of this process: a gRPC channel that lives through one does not connect again.
+clean = multiprocessing.get_context("forkserver")
+clean.set_forkserver_preload(["tests.systems.test_share", "tests.systems.test_records"])
 
 
 @dataclass(frozen=True)
@@ -51,27 +56,14 @@ def synced(work: Callable[[], object], log: Path) -> list[str]:
 def _strace(work: Callable[[], object], *options: str) -> Ended:
     """Run ``work`` under strace.
 
-    The process is forked, so it starts at once and with everything imported. Errors of ours come back; any other
-    ends the test.
+    The process is forked from a clean one, so it starts at once and with everything imported. Errors of ours come
+    back; any other ends the test.
     """
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    released, release = _forking.Pipe(duplex=False)
-    received, send = _forking.Pipe(duplex=False)
-
-    def run() -> None:
-        released.recv()
-        try:
-            work()
-        except PromobotError as error:
-            send.send((type(error), str(error)))
-        except BaseException as error:
-            send.send((type(error), str(error)))
-            raise
-        else:
-            send.send((None, ""))
-
-    child = _forking.Process(target=run)
+    released, release = clean.Pipe(duplex=False)
+    received, send = clean.Pipe(duplex=False)
+    child = clean.Process(target=_run, args=(cloudpickle.dumps(work), released, send))
     child.start()
     command = ["strace", "-qq", *options, "-p", str(child.pid)]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -95,3 +87,17 @@ def _strace(work: Callable[[], object], *options: str) -> Ended:
             tracer.stderr.close()
     assert error is None or issubclass(error, PromobotError), f"{error.__name__}: {said}"
     return Ended(killed=child.exitcode < 0, error=error, said=said)
+
+
+def _run(work: bytes, released: Connection, send: Connection) -> None:
+    todo: Callable[[], object] = cloudpickle.loads(work)
+    released.recv()
+    try:
+        todo()
+    except PromobotError as error:
+        send.send((type(error), str(error)))
+    except BaseException as error:
+        send.send((type(error), str(error)))
+        raise
+    else:
+        send.send((None, ""))
