@@ -61,11 +61,6 @@ class TritonServer:
         """Close the channel."""
         self._client.close()
 
-    def ready(self) -> bool:
-        """Say whether the server is ready to answer."""
-        with self._errors("ask whether it is ready"):
-            return bool(self._client.is_server_ready(client_timeout=self._request_seconds))
-
     @patient
     def version(self) -> str:
         """Return the server's own version."""

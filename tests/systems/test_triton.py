@@ -106,8 +106,7 @@ def states(server: TritonServer, model: str) -> dict[int, str]:
 # --- a server that is well ----------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_and_says_its_version(server: TritonServer) -> None:
-    assert server.ready() is True
+def test_it_says_its_version(server: TritonServer) -> None:
     assert server.version().split(".")[0] == "2"
 
 
@@ -276,7 +275,6 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
 # --- a server that does not answer ---------------------------------------------------------------------------------
 
 CALLS: dict[str, Callable[[TritonServer], object]] = {
-    "ready": lambda server: server.ready(),
     "version": lambda server: server.version(),
     "index": lambda server: server.index(),
     "load": lambda server: server.load("m", timeout_seconds=0.3),
@@ -341,7 +339,7 @@ def test_no_version_is_to_blame_for_what_the_line_did(real: RealTriton, call: st
 
 def _answers(server: TritonServer) -> bool:
     try:
-        return server.ready()
+        return bool(server.version())
     except Unavailable:
         return False
 

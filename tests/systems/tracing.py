@@ -19,7 +19,7 @@ from bot.errors import PromobotError
 
 SECONDS = 30.0
 
-# Never a fork of this process: a gRPC channel that lives through one does not connect again.
+# Never a fork of this process: gRPC does not support one while it has threads.
 clean = multiprocessing.get_context("forkserver")
 clean.set_forkserver_preload(["tests.systems.test_share", "tests.systems.test_records"])
 
