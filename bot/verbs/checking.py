@@ -343,7 +343,10 @@ def _on_staging(
                 )
             yield triton
         finally:
-            clear(share, triton, name, seconds)
+            # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
+            # name waits for that, and nobody else has to.
+            triton.unload(name)
+            share.remove(name)
 
 
 def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
