@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from bot.redaction import redact
+
 DONE, FAILED, USAGE, BUG, UNCONFIRMED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EPILOG = """\
@@ -65,7 +67,7 @@ def _explain(error: Exception, *, as_json: bool) -> int:
         _print(_json(Answer({"error": str(error), "state": error.state, "next_step": error.next_step}, "", FAILED)))
     else:
         lines = [f"promobot: {error}", error.state, f"→ {error.next_step}" if error.next_step else ""]
-        print(_redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
+        print(redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
     return FAILED
 
 
@@ -73,38 +75,23 @@ def _bug(error: Exception, *, as_json: bool) -> int:
     import tempfile
     import traceback
 
-    trace = _redact("".join(traceback.format_exception(error)))
+    trace = redact("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
-        log.write(_redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
+        log.write(redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
     said = f"this is a bug in promobot: {type(error).__name__}: {error}"
     if as_json:
         _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
     else:
-        print(_redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
+        print(redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
     return BUG
 
 
 def _print(text: str) -> None:
     try:
-        print(_redact(text), flush=True)
+        print(redact(text), flush=True)
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _redact(text: str) -> str:
-    """Blank out every secret of the environment, wherever it may have slipped in; and GitHub's tokens by their look.
-
-    A private key has many lines, each of which may stand alone; an App's token is in no variable.
-    """
-    import re
-
-    for name, value in os.environ.items():
-        if name.endswith(("TOKEN", "SECRET", "PASSWORD", "KEY")):
-            for part in (value, *re.split(r"[\r\n]+|\\n", value)):
-                if len(part) >= 8 and not re.fullmatch(r"-----[A-Z ]+-----", part):
-                    text = text.replace(part, "***")
-    return re.sub(r"\b(?:gh[a-z]_|github_pat_)[A-Za-z0-9_.-]{16,}", "***", text)
 
 
 def _json(answer: Answer) -> str:
@@ -141,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    print(_redact(text), file=sys.stderr, flush=True)
+    print(redact(text), file=sys.stderr, flush=True)
 
 
 def _die_politely() -> None:
