@@ -343,6 +343,23 @@ def _evidence(arguments: argparse.Namespace) -> Answer:
     return Answer(found, terminal.revoked(found))
 
 
+def _slack(arguments: argparse.Namespace) -> Answer:
+    from pathlib import Path
+
+    from bot.slack.service import SlackService, log_to_stderr
+
+    log_to_stderr()
+    state = Path(arguments.state).resolve() if arguments.state else None
+    service = SlackService(_root(arguments), environments=tuple(arguments.env or ()), state=state)
+    if arguments.once:
+        service.worker.once()
+    elif arguments.socket:
+        service.serve_socket()
+    elif not service.serve(host=arguments.host, port=arguments.http):
+        return Answer({"stopped": False}, "the service did not start", FAILED)
+    return Answer({"stopped": True}, "stopped")
+
+
 def _sandbox(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import down, up
 
@@ -402,6 +419,12 @@ def _version(text: str) -> int:
 
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
         raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no port: a whole number from 1 to 65535")
     return int(text)
 
 
@@ -594,6 +617,17 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("doctor", _doctor, "try every system with the credentials at hand")
     environment(added, required=False)
+
+    added = verb("slack", _slack, "serve slash commands, buttons and forms, and keep each promotion's message")
+    added.add_argument("--env", action="append", metavar="ENV", help="an environment; again for more (default: all)")
+    how = added.add_mutually_exclusive_group(required=True)
+    how.add_argument("--http", type=_port, metavar="PORT", help="take what Slack sends to /slack/events")
+    how.add_argument("--socket", action="store_true", help="connect to Slack by Socket Mode; nothing listens")
+    how.add_argument("--once", action="store_true", help="do what is in the inbox, and return")
+    added.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="with --http (default: 127.0.0.1)")
+    added.add_argument(
+        "--state", metavar="DIR", help="where the inbox is, shared by replicas (default: slack/ in the record store)"
+    )
 
     added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")
     added.add_argument("action", choices=["up", "down"])

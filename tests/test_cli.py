@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from bot import cli
-from bot.redaction import redact
 from bot.errors import OutsideError, Refused, Unavailable
+from bot.redaction import redact
 from bot.verbs import validate as validate_verb
 
 PROJECT = Path(__file__).parents[1]
