@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from slack_bolt import Ack, App
+from slack_bolt import Ack, App, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 
 from bot.errors import PromobotError
@@ -62,6 +62,12 @@ def create(put: Callable[[Asked], object], *, token: str, signing_secret: str) -
             ack(response_action="errors", errors={"version": wrong.said})
         else:
             take(asked, ack)
+
+    @app.error
+    def cannot_be_read(error: Exception) -> BoltResponse:
+        # Bolt's own answer is 500, which says that something is wrong with us.
+        log.error("Slack signed what cannot be read: %s: %s", type(error).__name__, error)
+        return BoltResponse(status=400, body="cannot be read")
 
     for name in NAMES:
         app.command(f"/{name}")(command)

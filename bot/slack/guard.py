@@ -66,7 +66,7 @@ def _only(scope: Scope, name: bytes, pattern: re.Pattern[bytes]) -> bytes | None
 
 async def _read(receive: Receive) -> bytes | None:
     """Return the whole body; None where it is too long, or whoever sends it goes away."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
@@ -75,7 +75,7 @@ async def _read(receive: Receive) -> bytes | None:
         if len(body) > MAX_BODY_BYTES:
             return None
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _can_be_read(body: bytes) -> bool:

@@ -67,32 +67,11 @@ class SlackService:
     @property
     def asgi(self) -> Any:
         """An ASGI application that takes what Slack sends, wherever it is mounted."""
-        from starlette.concurrency import run_in_threadpool
-        from starlette.requests import Request
-        from starlette.responses import PlainTextResponse, Response
-
         from bot.slack.guard import Guard
 
         variable = self._first.slack.signing_secret_env
         secret = files.secret(variable, purpose="the signing secret of the Slack app")
-        app = self._bolt(secret)
-
-        async def handle(scope: Any, receive: Any, send: Any) -> None:
-            from slack_bolt.adapter.starlette.handler import to_bolt_request, to_starlette_response
-
-            request = Request(scope, receive)
-            body = await request.body()
-            response: Response
-            try:
-                # Bolt waits for its listener; the loop must not.
-                answer = await run_in_threadpool(app.dispatch, to_bolt_request(request, body))
-                response = to_starlette_response(answer)
-            except Exception:
-                log.exception("Bolt could not read what Slack signed")
-                response = PlainTextResponse("cannot be read", 400)
-            await response(scope, receive, send)
-
-        return Guard(handle, secret=secret)
+        return Guard(bolt_endpoint(self._bolt(secret)), secret=secret)
 
     @property
     def router(self) -> Any:
@@ -166,6 +145,29 @@ class SlackService:
                 self.worker.wake()
 
         return bolt.create(put, token=token, signing_secret=secret)
+
+
+def bolt_endpoint(app: Any) -> Any:
+    """Return an ASGI application that has Bolt answer. What Bolt cannot read, though Slack signed it, is 400."""
+    from slack_bolt.adapter.starlette.handler import to_bolt_request, to_starlette_response
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        body = await request.body()
+        response: Response
+        try:
+            # Bolt waits for its listener; the loop must not.
+            answer = await run_in_threadpool(app.dispatch, to_bolt_request(request, body))
+            response = to_starlette_response(answer)
+        except Exception:
+            log.exception("Bolt could not read what Slack signed")
+            response = PlainTextResponse("cannot be read", 400)
+        await response(scope, receive, send)
+
+    return handle
 
 
 class _Endpoint:
