@@ -88,6 +88,7 @@ LAYERS = {
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic",
+        for_types="systems.github",
     ),
     "bot.training": layer(
         "domain errors settings training verbs.propose",

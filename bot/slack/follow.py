@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from bot.domain.desired import changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
-from bot.domain.journal import Journal
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.errors import PromobotError
@@ -25,6 +22,7 @@ from bot.slack import blocks
 from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
+from bot.verbs.observe import underway
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
@@ -44,11 +42,11 @@ def follow(settings: Environment, *, say: Say) -> None:
     posted = _posted(slack, settings.environment)
     promotions = _promotions(settings, posted, say)
     ledger = Ledger(RecordStore(settings.records), settings.environment)
-    records, underway = ledger.deployments(), _underway(settings)
+    records, deploying = ledger.deployments(), _underway(settings)
     for promotion in promotions:
         before = posted.get(promotion.key)
         way_back = _way_back(promotion, promotions)
-        progress = progress_of(promotion, evidence=_evidence(ledger, promotion), records=records, underway=underway)
+        progress = progress_of(promotion, evidence=_evidence(ledger, promotion), records=records, underway=deploying)
         message = blocks.promotion_message(promotion, progress, way_back=way_back)
         linked = before is not None and before.facts.get("linked") == "yes"
         message = replace(message, facts={**message.facts, "linked": "yes" if linked else ""})
@@ -179,18 +177,9 @@ def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
 
 def _underway(settings: Environment) -> list[str]:
     """Return the threads of what is being deployed right now."""
-    from bot.systems.share import ModelRepository
-
-    text = ModelRepository(settings.share).journal()
-    if text is None:
-        return []
-    try:
-        items = Journal.model_validate_json(text).underway
-    except ValidationError:
-        return []  # `promobot status` says so
     return [
         thread_of(settings.environment, one.section, one.model, one.after.digest if one.after else "")
-        for one in items
+        for one in underway(settings)
     ]
 
 
