@@ -132,17 +132,20 @@ class _Reading:
 
     def __init__(self, name: Name, typed: list[str], known: Known) -> None:
         self._name, self._typed, self._known = name, typed, known
+        self._behind: list[str] = []
 
     def promote(self) -> Command:
         typed = self._typed
         if len(typed) < 3:
             model = self._model(0) if typed else ""
-            version = self._version(1) if len(typed) > 1 and _is_number(typed[1]) else None
+            version = self._version(1) if len(typed) > 1 and is_number(typed[1]) else None
             environment = "" if len(typed) < 2 or version is not None else self._environment(1)
             return Ask("promote", model, version, environment)
         self._no_more_than(3)
         model = self._model(0)
-        if typed[1] not in self._known.environments and _is_number(typed[1]):
+        environments = self._known.environments
+        is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not _nearest(typed[1], environments)
+        if typed[1] not in environments and is_version:
             return Promote(model, self._version(1), self._environment(2))
         source, target = self._environment(1), self._environment(2)
         if source == target:
@@ -153,7 +156,8 @@ class _Reading:
         typed = self._typed
         now = bool(typed) and typed[-1].lower().removeprefix("--") == "now"
         if now:
-            self._typed = typed = typed[:-1]
+            self._typed, self._behind = typed[:-1], typed[-1:]
+            typed = self._typed
         if len(typed) < 2:
             return Ask("rollback", self._model(0) if typed else "")
         self._no_more_than(3)
@@ -162,7 +166,8 @@ class _Reading:
 
     def promotions(self) -> Command:
         typed = self._typed
-        if typed and _nearest(typed[0], ["history"]) and typed[0] not in self._every_word():
+        named = (*self._known.environments, *self._known.every_model)
+        if typed and _nearest(typed[0], ["history"]) and typed[0] not in named:
             self._no_more_than(2)
             if typed[0] != "history":
                 raise _WrongWord(self._instead(0, "history", words.unknown_word(typed[0])))
@@ -199,7 +204,7 @@ class _Reading:
 
     def _version(self, position: int) -> int:
         word = self._typed[position]
-        if _is_number(word) and 1 <= int(word) <= MAX_VERSION:
+        if is_number(word) and 1 <= int(word) <= MAX_VERSION:
             return int(word)
         digits = "".join(c for c in word if c.isascii() and c.isdecimal())
         problem = words.no_version(word)
@@ -218,11 +223,12 @@ class _Reading:
         return Wrong(f"{problem} {words.there_is(sorted(possible))}")
 
     def _instead(self, position: int, word: str, problem: str) -> Wrong:
-        meant = [*self._typed[:position], word, *self._typed[position + 1 :]]
+        meant = [*self._typed[:position], word, *self._typed[position + 1 :], *self._behind]
         return Wrong(problem, f"/{self._name} {' '.join(meant)}")
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Whether a word can be a version."""
     return word.isascii() and word.isdecimal() and len(word) <= 10
 
 

@@ -144,6 +144,12 @@ class Doing:
             raise _No(words.may_not(environment, role))
         return settings
 
+    def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Environment:
+        settings = self._allowed(asked, environment, role)
+        if model not in settings.gates:
+            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(settings.gates))}")
+        return settings
+
     def _visible(self, user: str, role: Role = "read") -> list[Environment]:
         every = [files.load(self._root, name) for name in self._environments]
         return [settings for settings in every if self._people.may(settings, user, role)]
@@ -154,7 +160,7 @@ class Doing:
     # --- commands ----------------------------------------------------------------------------------------------
 
     def _promote(self, asked: Asked, command: Promote) -> Answer:
-        settings = self._allowed(asked, command.environment, "propose")
+        settings = self._changeable(asked, command.environment, "propose", command.model)
 
         def run() -> tuple[str, int]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
@@ -167,7 +173,7 @@ class Doing:
         return self._once(settings, asked, what, run)
 
     def _carry(self, asked: Asked, command: Carry) -> Answer:
-        settings = self._allowed(asked, command.environment, "propose")
+        settings = self._changeable(asked, command.environment, "propose", command.model)
         source = self._allowed(asked, command.source, "read")
 
         def run() -> tuple[str, int]:
@@ -181,7 +187,7 @@ class Doing:
         return self._once(settings, asked, what, run)
 
     def _rollback(self, asked: Asked, command: Rollback) -> Answer:
-        settings = self._allowed(asked, command.environment, "roll_back")
+        settings = self._changeable(asked, command.environment, "roll_back", command.model)
         name = asked.user_name or asked.user
 
         def run() -> tuple[str, int]:

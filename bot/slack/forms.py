@@ -21,7 +21,8 @@ from slack_sdk.models.blocks import (
 )
 from slack_sdk.models.views import View
 
-from bot.slack.commands import Ask, Command, Promote, Rollback, Wrong
+from bot.domain.names import MAX_VERSION
+from bot.slack.commands import Ask, Command, Promote, Rollback, Wrong, is_number
 from bot.words import mrkdwn
 from bot.words import slack as words
 
@@ -140,11 +141,11 @@ def command_of(name: str, values: Mapping[str, str]) -> Command:
     if name == "promote":
         model, _, version = values.get("what", "").partition("/")
         model, version = model or values.get("model", ""), version or values.get("version", "")
-        if model and version.isdecimal() and len(version) <= 10 and int(version):
+        if model and is_number(version) and 1 <= int(version) <= MAX_VERSION:
             return Promote(model, int(version), values.get("environment", ""))
         return Wrong(words.no_version(version))
     environment, model, version = [*values.get("target", "").split("/"), "", ""][:3]
-    number = int(version) if version.isdecimal() and len(version) <= 10 else None
+    number = int(version) if is_number(version) else None
     return Rollback(model, environment, number, "now" in values.get("now", "").split(","))
 
 
