@@ -105,7 +105,9 @@ class SlackService:
             app, host=host, port=port, ws="none", log_config=None, access_log=False, server_header=False
         )
         server = uvicorn.Server(config)
-        server.run()
+        # When it has stopped, uvicorn sends itself again the signal that told it to.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
         return server.started
 
     # --- Socket Mode -------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead:
         ("promote", "zzz 7 dev", "There is `churn`, `fraud-eu`."),
         ("promote", "churn 7 nowhere", "There is `dev`, `prod`."),
         ("promote", "churn 0 dev", "`0` is no version"),
-        ("promote", "churn 99999999999 dev", "There is no environment"),
+        ("promote", "churn 99999999999 dev", "is no version"),
         ("promote", "churn dev dev", "both where it comes from"),
         ("promote", "churn 7 dev please", "one word too many"),
         ("rollback", "churn dev latest", "`latest` is no version"),
