@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.sandbox.slack.workspace import TEAM_NAME, Channel, Json, Message, Workspace, microseconds
+from bot.sandbox.slack.slack import Slack
+from bot.sandbox.slack.workspace import TEAM_NAME, Channel, Json, Message, User, Workspace, microseconds
 
 EMOJI = {
     "white_check_mark": "✅",
@@ -77,8 +79,26 @@ setInterval(async () => {
 """
 
 
-def render(workspace: Workspace) -> str:
+ASSETS: dict[str, str] = {}
+SECURITY_POLICY = "default-src 'self' 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at, and by whom."""
+
+    user: User
+    channel: str = ""
+    thread: str = ""
+
+
+def asset(name: str) -> str:
+    raise KeyError(name)
+
+
+def render(slack: Slack, view: View) -> str:
     """Return the page as HTML."""
+    workspace = slack.workspace
     channels = [channel for channel in workspace.channels if channel.has_bot]
     links = "".join(f'<a href="#{_text(channel.id)}"># {_text(channel.name)}</a>' for channel in channels)
     shown = "".join(_channel(workspace, channel) for channel in channels)

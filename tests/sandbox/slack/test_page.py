@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.sandbox.slack.page import mrkdwn, render
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.page import View, mrkdwn, render
+from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
 
 RELEASES = Channel("C0RELEASES", "ml-releases")
@@ -57,7 +59,8 @@ def test_blocks_threads_and_reactions(tmp_path: Path) -> None:
     workspace.post(RELEASES, user=workspace.user("U0ALEX"), text="thanks!", thread_ts=parent.ts)
     workspace.react(RELEASES, parent, name="tada", user=workspace.bot)
 
-    page = render(workspace)
+    slack = Slack(workspace, Installation.of_token("xoxb-test"), url="http://slack.example")
+    page = render(slack, View(workspace.user("U0ALEX")))
 
     assert '<div class="header">churn 7 🚀 &lt;b&gt;</div>' in page
     assert "<strong>Accuracy</strong><br>0.947" in page
