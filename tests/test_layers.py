@@ -87,7 +87,7 @@ LAYERS = {
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",
-        "slack_bolt slack_sdk fastapi starlette uvicorn pydantic",
+        "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.github",
     ),
     "bot.training": layer(

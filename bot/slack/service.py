@@ -18,12 +18,11 @@ from bot.settings import Environment
 from bot.slack import app as bolt
 from bot.slack.doing import Doing
 from bot.slack.inbox import Asked, Inbox
+from bot.slack.manifest import PATH
 from bot.slack.people import People
 from bot.slack.worker import FOLLOW_SECONDS, Worker
 
 log = logging.getLogger("bot.slack")
-PATH = "/slack/events"
-"""Where Slack sends commands, buttons and forms; the app's manifest says the same."""
 STATE = "slack"
 """Of the record store: the folder in which the inbox is, unless another is named."""
 

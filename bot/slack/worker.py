@@ -172,7 +172,15 @@ class Worker:
         age = (datetime.now(UTC) - asked.at).total_seconds()
         url = asked.response_url if age < ANSWER_SECONDS else ""
         try:
-            self._slack().tell(asked.user, answer.text, blocks=answer.blocks, url=url, channel=asked.channel)
+            self._slack().tell(
+                asked.user,
+                answer.text,
+                blocks=answer.blocks,
+                url=url,
+                channel=asked.channel,
+                # Never of a button: its message belongs to everybody.
+                instead=asked.kind == "command",
+            )
         except Rejected as error:
             log.error("%s could not be answered: %s", asked.id, error)
         except PromobotError:

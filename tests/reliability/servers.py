@@ -38,6 +38,8 @@ from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People, Person
 from bot.sandbox.forge.store import Store
 from bot.sandbox.slack import app as slack_app
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.triton import StandInTriton
@@ -440,7 +442,9 @@ class Servers:
             gateway.app = app
         self._forge.store = Store(self.live / "forge/forge.json")
         self._workspace = Workspace(self.live / "slack", channels=(Channel(CHANNEL, "ml-releases"),))
-        self._slack.app = slack_app.create_app(self._workspace, token=TOKENS["SLACK_BOT_TOKEN"])
+        installation = Installation.of_token(TOKENS["SLACK_BOT_TOKEN"])
+        url = f"http://127.0.0.1:{self.ports.slack}"
+        self._slack.app = slack_app.create_app(Slack(self._workspace, installation, url=url))
 
     def _aliases(self, *, named: bool = False) -> list[tuple[Any, ...]]:
         columns = "alias, name, version" if named else "*"
