@@ -263,7 +263,11 @@ def test_a_button_is_pressed_and_the_answer_replaces_the_message(slack: Slack, s
     assert body["message"]["ts"] == ts and body["channel"] == {"id": CHANNEL, "name": "ml-releases"}
     (action,) = body["actions"]
     assert {name: action[name] for name in ("action_id", "block_id", "type", "value", "style")} == {
-        "action_id": "approve", "block_id": "decide", "type": "button", "value": "12", "style": "primary",
+        "action_id": "approve",
+        "block_id": "decide",
+        "type": "button",
+        "value": "12",
+        "style": "primary",
     }
     assert body["response_url"].startswith(f"{slack.url}/actions/")
     absent = httpx.post(f"{slack.url}/people/sam/acts", json={"channel": CHANNEL, "ts": ts, "action_id": "approve"})
