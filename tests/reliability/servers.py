@@ -104,6 +104,8 @@ class Look:
     asked: int
     requests: list[str] = field(default_factory=list)
     killed: bool = False
+    whispers: list[str] = field(default_factory=list)
+    """What Slack showed to one person only."""
 
 
 class Trap:
@@ -408,6 +410,7 @@ class Servers:
             asked=asked,
             requests=list(self.trap.requests),
             killed=self.trap.killed,
+            whispers=[shown.text for user in self._workspace.users for shown in self._workspace.ephemerals(user)],
         )
 
     # --- inside ------------------------------------------------------------------------------------------------
