@@ -232,7 +232,10 @@ def main(arguments: list[str] | None = None) -> int:
                 listed = listed[:: -(-len(listed) // options.points)]
             deaths = 0
             for kill in listed:
-                killed, wrong = attempt(scene, case, kill)
+                try:
+                    killed, wrong = attempt(scene, case, kill)
+                except RuntimeError as error:
+                    killed, wrong = True, [str(error)]
                 tried, deaths = tried + 1, deaths + killed
                 if wrong:
                     failed += 1
