@@ -17,6 +17,8 @@ from urllib.parse import parse_qs
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+PATH = "/slack/events"
+"""Where Slack sends commands, buttons and forms; the app's manifest says the same."""
 LIFETIME_SECONDS = 300
 """How far the time of a request may be from ours."""
 MAX_BODY_BYTES = 2**20

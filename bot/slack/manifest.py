@@ -1,4 +1,4 @@
-"""The app's manifest, from the commands that there are: ``python -m bot.slack.manifest`` writes the file in docs/.
+"""The app's manifest, from the commands that there are: ``python -m bot.slack.manifest`` writes the file beside.
 
 It is what Slack takes under "Create New App", "From a manifest".
 """
@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from bot.slack.commands import NAMES
+from bot.slack.guard import PATH
 from bot.words import slack as words
 
-FILE = Path(__file__).resolve().parents[2] / "docs" / "slack-manifest.yaml"
+FILE = Path(__file__).with_name("manifest.yaml")
 HOST = "https://promobot.example.com"
-PATH = "/slack/events"
 SCOPES: dict[str, str] = {
     "commands": "the slash commands",
     "chat:write": "each promotion's message, its thread, and answers",

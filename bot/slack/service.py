@@ -17,8 +17,8 @@ from bot.redaction import redact
 from bot.settings import Environment
 from bot.slack import app as bolt
 from bot.slack.doing import Doing
+from bot.slack.guard import PATH, Guard
 from bot.slack.inbox import Asked, Inbox
-from bot.slack.manifest import PATH
 from bot.slack.people import People
 from bot.slack.worker import FOLLOW_SECONDS, Worker
 
@@ -66,8 +66,6 @@ class SlackService:
     @property
     def asgi(self) -> Any:
         """An ASGI application that takes what Slack sends, wherever it is mounted."""
-        from bot.slack.guard import Guard
-
         variable = self._first.slack.signing_secret_env
         secret = files.secret(variable, purpose="the signing secret of the Slack app")
         return Guard(bolt_endpoint(self._bolt(secret)), secret=secret)

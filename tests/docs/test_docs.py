@@ -198,9 +198,8 @@ def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.Monke
     (code,) = (code for page, _, code in EXAMPLES if name(page) == "docs/slack.md")
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     for manifest in (tmp_path / "manifests/environments").iterdir():
-        manifest.write_text(
-            manifest.read_text().replace("/mnt/nfs_share/mlops/promobot-records", f"{tmp_path}/records")
-        )
+        text = manifest.read_text().replace("/mnt/nfs_share/mlops/promobot-records", f"{tmp_path}/records")
+        manifest.write_text(text.replace("slack:\n", "slack:\n  api_url: http://127.0.0.1:9\n"))
     for variable in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"):
         monkeypatch.setenv(variable, "for-an-example")
     scope: dict[str, object] = {}

@@ -16,7 +16,6 @@ import yaml
 from fastapi import FastAPI
 
 from bot.sandbox.platform import BOT
-from bot.sandbox.slack.installation import SCOPES
 from bot.slack import SlackService
 from bot.slack.manifest import FILE, manifest, text
 from tests.gateway.gateways import running_application
@@ -38,9 +37,12 @@ class Workspace:
         app = {"manifest": manifest(socket_mode=socket_mode), "request_url": request_url}
         self._post("/app", {**app, "signing_secret": SECRET, "app_token": APP_TOKEN})
 
-    def uninstall(self) -> None:
-        scopes = {"bot": sorted(SCOPES)}
-        self._post("/app", {"manifest": {"display_information": {"name": "x"}, "oauth_config": {"scopes": scopes}}})
+    def put_back(self) -> None:
+        """Install the app as the sandbox has it."""
+        secrets = self.world.endpoints.secrets
+        tokens = {"signing_secret": secrets.slack_signing, "app_token": secrets.slack_app}
+        url = f"{self.world.endpoints.slack_app}/slack/events"
+        self._post("/app", {"manifest": FILE.read_text(), "request_url": url, **tokens})
 
     def does(self, who: str, deed: str, **said: Any) -> dict[str, Any]:
         return self._post(f"/people/{who}/{deed}", said)
@@ -88,7 +90,7 @@ def serving(world: World, state: Path, *, socket_mode: bool) -> Iterator[Workspa
     tokens = {"SLACK_SIGNING_SECRET": SECRET, "SLACK_APP_TOKEN": APP_TOKEN}
     with ExitStack() as running:
         running.enter_context(mock.patch.dict(os.environ, {**world.endpoints.variables(login=BOT), **tokens}))
-        running.callback(workspace.uninstall)
+        running.callback(workspace.put_back)
         if socket_mode:
             workspace.install(socket_mode=True)
         service = SlackService(world.root, state=state, follow_seconds=0.5)
@@ -114,7 +116,7 @@ def connected(world: World, tmp_path: Path) -> Iterator[Workspace]:
         yield installed
 
 
-def test_the_manifest_in_the_docs_is_that_of_the_code() -> None:
+def test_the_manifest_that_people_paste_is_that_of_the_code() -> None:
     assert FILE.read_text() == text(), "run python -m bot.slack.manifest"
     assert yaml.safe_load(FILE.read_text()) == manifest()
 
