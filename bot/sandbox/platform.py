@@ -216,7 +216,9 @@ class Endpoints:
         """Return every port of the sandbox."""
         gateways = [one.url for several in self.gateway.values() for one in several]
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
-        return [_port(address) for address in (self.forge, self.mlflow, self.slack, self.slack_app, *gateways, *tritons)]
+        return [
+            _port(address) for address in (self.forge, self.mlflow, self.slack, self.slack_app, *gateways, *tritons)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``endpoints.json``, without ``pids``."""
