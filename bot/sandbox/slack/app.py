@@ -258,8 +258,8 @@ def _for_people(slack: Slack) -> list[Route]:
         if found is None or message is None:
             return PlainTextResponse("no such message", status_code=404)
         person = f"as={found.person}&" if found.person else ""
-        thread = message.thread_ts or ts
-        return RedirectResponse(f"/?{person}channel={found.id}&thread={thread}#p{ts}", status_code=303)
+        thread, mark = message.thread_ts or ts, "t" if message.thread_ts else "p"
+        return RedirectResponse(f"/?{person}channel={found.id}&thread={thread}#{mark}{ts}", status_code=303)
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
@@ -267,8 +267,12 @@ def _for_people(slack: Slack) -> list[Route]:
             return PlainTextResponse("no such file", status_code=404)
         return Response(page.asset(name), media_type=page.ASSETS[name], headers={"Cache-Control": "no-store"})
 
+    async def no_icon(_: Request) -> Response:
+        return Response(status_code=204)
+
     return [
         Route("/", show),
+        Route("/favicon.ico", no_icon),
         Route("/assets/{name}", asset),
         Route("/archives/{channel}/{name}", archive),
         Route("/people/{user}/sees.json", sees),

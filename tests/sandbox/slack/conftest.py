@@ -15,12 +15,14 @@ import uvicorn
 from slack_bolt import App
 from slack_bolt.adapter.starlette import SlackRequestHandler
 from slack_sdk import WebClient
+from slack_sdk.web import SlackResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from bot.sandbox.processes import Part, Ports, Processes
+from tests.sandbox.slack.shapes import check_answer, check_request
 from tests.servers import running
 
 TOKEN = "xoxb-test"
@@ -59,6 +61,15 @@ def until(condition: Callable[[], Any]) -> Any:
     return found
 
 
+class Client(WebClient):
+    """slack_sdk's client; every answer is held to Slack's documentation."""
+
+    def api_call(self, api_method: str, **given: Any) -> SlackResponse:
+        answer = super().api_call(api_method, **given)
+        check_answer(api_method, answer.data)
+        return answer
+
+
 class Slack:
     """A running workspace, and clients of it."""
 
@@ -68,7 +79,7 @@ class Slack:
         self.client = self.client_with(TOKEN)
 
     def client_with(self, token: str | None) -> WebClient:
-        return WebClient(token=token, base_url=f"{self.url}/api/", retry_handlers=[])
+        return Client(token=token, base_url=f"{self.url}/api/", retry_handlers=[])
 
     def fault(self, **fault: Any) -> None:
         httpx.post(f"{self.url}/faults", json=fault).raise_for_status()
@@ -126,15 +137,20 @@ def slack(workspace: Slack) -> Iterator[Slack]:
 
 
 class Served:
-    """A slack_bolt App behind HTTP, and every request that reached it."""
+    """A slack_bolt App behind HTTP, and every request that reached it, each held to Slack's documentation."""
 
     def __init__(self, app: App, port: int) -> None:
         self.app, self.url = app, f"http://127.0.0.1:{port}/slack/events"
         self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.undocumented: list[str] = []
         handler = SlackRequestHandler(app)
 
         async def endpoint(request: Request) -> Response:
             self.requests.append((dict(request.headers), await request.body()))
+            try:
+                check_request(request.headers["content-type"], await request.body())
+            except AssertionError as error:
+                self.undocumented.append(str(error))
             return await handler.handle(request)
 
         application = Starlette(routes=[Route("/slack/events", endpoint, methods=["POST"])])
@@ -163,3 +179,4 @@ def served(slack: Slack) -> Iterator[Served]:
     with Ports() as ports, Served(bolt(slack), ports.take()) as running_app:
         slack.install(request_url=running_app.url)
         yield running_app
+        assert running_app.undocumented == []

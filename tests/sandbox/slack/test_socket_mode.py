@@ -15,6 +15,7 @@ from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk.errors import SlackApiError
 
 from tests.sandbox.slack.conftest import APP_TOKEN, CHANNEL, TOKEN, Slack, bolt, until
+from tests.sandbox.slack.shapes import check_payload
 from tests.sandbox.slack.test_people import MODAL
 
 
@@ -114,6 +115,8 @@ async def connected(slack: Slack) -> AsyncIterator[aiohttp.ClientWebSocketRespon
 
 async def said(socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((await socket.receive(timeout=10)).data)
+    if "envelope_id" in found:
+        check_payload(found["payload"])
     return found
 
 
