@@ -780,6 +780,7 @@ class Answers:
             "head_branch": run.head_branch,
             "head_sha": run.head_sha,
             "path": run.workflow_path,
+            "referenced_workflows": [{"path": one.path, "sha": one.sha, "ref": one.ref} for one in run.referenced],
             "display_title": run.title,
             "run_number": run.number,
             "run_attempt": 1,

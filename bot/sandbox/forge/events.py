@@ -12,7 +12,7 @@ from bot.sandbox.forge.store import Comment, Pull, Review
 if TYPE_CHECKING:
     from bot.sandbox.forge.forge import Forge
 
-__all__ = ["Event", "commented", "dispatched", "of_pull", "pushed", "reviewed"]
+__all__ = ["Event", "commented", "dispatched", "of_pull", "pushed", "reviewed", "scheduled"]
 
 
 def _common(forge: Forge, by: Person) -> dict[str, Any]:
@@ -117,6 +117,30 @@ def dispatched(
         inputs=inputs,
         only_workflow=path,
     )
+
+
+def scheduled(forge: Forge, cron: str) -> list[Event]:
+    """``schedule``: runs at the default branch, by whom GitHub names then, the last who changed the workflow."""
+    tip = forge.git.branch("main")
+    if tip is None:
+        return []
+    by = forge.git.commit(tip).author.name
+    return [
+        Event(
+            name="schedule",
+            payload={"schedule": cron, "repository": forge.answers.repository()},
+            workflow_sha=tip,
+            sha=tip,
+            ref="refs/heads/main",
+            head_sha=tip,
+            head_branch="main",
+            actor=by,
+            title=workflow.name,
+            only_workflow=workflow.path,
+        )
+        for workflow in forge.actions.workflows(tip)
+        if (trigger := workflow.trigger("schedule")) and cron in trigger.crons
+    ]
 
 
 def commented(forge: Forge, pull: Pull, comment: Comment, action: str, by: Person) -> list[Event]:

@@ -46,7 +46,7 @@ class RefUpdate:
 
 
 class Forge:
-    """One repository on the forge, with its pull requests and workflow runs."""
+    """One repository of the forge, with its pull requests and workflow runs."""
 
     def __init__(
         self, *, repository: str, server_url: str, git: Git, store: Store, people: People, actions: Actions
@@ -614,6 +614,10 @@ class Forge:
         if not runs:
             raise ApiError(403, "Actions has been disabled for this repository.")
         return runs[0]
+
+    def strike(self, cron: str) -> list[Run]:
+        """Let it be the time that a schedule names: start each workflow of main that has it."""
+        return [run for event in events.scheduled(self, cron) for run in self.actions.fire(event)]
 
     def _pull_event(self, pull: Pull, action: str, by: Person, *, before: str = "") -> None:
         for event in events.of_pull(self, pull, action, by, before=before):

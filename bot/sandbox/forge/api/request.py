@@ -40,8 +40,8 @@ def _asker(request: Request) -> Person:
 
 
 def _repository(owner: str, name: str, request: Request) -> Forge:
-    forge = _forge(request)
-    if f"{owner}/{name}".lower() != forge.repository.lower():
+    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name}".lower())
+    if forge is None:
         raise not_found()
     return forge
 
