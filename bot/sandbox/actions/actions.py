@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -127,6 +127,8 @@ class Actions:
         self._running: dict[int, _Execution] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._stopping = False
+        self.on_completed: Callable[[], None] = lambda: None
+        """Told, by the run's own thread, that a run has ended."""
         for run in self.runs.all():  # what a stopped forge left unfinished
             if run.status != "completed":
                 self._close(
@@ -294,6 +296,9 @@ class Actions:
             with self._lock:
                 del self._running[run_id]
                 self._threads.pop(run_id, None)
+                is_stopping = self._stopping
+            if not is_stopping:
+                self.on_completed()
             self._start_next()
 
     # One run

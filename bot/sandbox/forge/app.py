@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
-from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository
+from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository, rulesets
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import open_repository
@@ -101,7 +101,7 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
     first = (apps.router, checks.router, deployments.router, pulls.router)
-    return (*first, issues.router, actions.router, repository.router)
+    return (*first, issues.router, actions.router, rulesets.router, repository.router)
 
 
 faults = APIRouter(prefix="/faults")

@@ -78,6 +78,15 @@ def _guards(request: Request) -> tuple[str, ...]:
     }.get(part[0] if part else "", ("contents",))
 
 
+def _administrator(person: Anyone) -> Person:
+    if person.permissions is None and person.permission != "admin":
+        raise not_found()  # who may not know it is told that there is nothing
+    if not person.may("administration"):
+        raise refused(person)
+    return person
+
+
+Administrator = Annotated[Person, Depends(_administrator)]
 Writer = Annotated[Person, Depends(_writer)]
 Server = Annotated[Forge, Depends(_forge)]
 Repository = Annotated[Forge, Depends(_repository)]
