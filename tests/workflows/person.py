@@ -110,6 +110,12 @@ class Person:
         body = {"sha": pull["head"]["sha"], "merge_method": "squash"}
         return str(self.ask("PUT", f"/pulls/{pull['number']}/merge", body)["sha"])
 
+    def graphql(self, query: str, **wanted: str) -> Any:
+        body = {"query": query, "variables": {"input": wanted}}
+        answer = self.client.post(f"{self.endpoints.forge}/api/graphql", json=body).raise_for_status().json()
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
     # Git
 
     def clone(self, folder: Path) -> Path:
