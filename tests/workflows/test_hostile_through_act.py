@@ -60,7 +60,6 @@ def edits(canary: Path) -> dict[str, str]:
         ".gitattributes": "* filter=evil\n",
         "pyproject.toml": f'[build-system]\nrequires = []\nbuild-backend = "evil"\nbackend-path = ["."]\n# {touch}\n',
         "evil.py": runs,
-        f"promotions/$({touch.replace(' ', '${IFS}').replace('/', '∕')}).yaml": "environment: x\n",
     }
 
 
@@ -71,7 +70,9 @@ def proposal(alex: Person, clone: Path, number: int, canary: Path) -> dict[str, 
     git(clone, "checkout", "--quiet", "--detach", "origin/main")
     entry = f"  {MODEL}: {{version: {done.version}, digest: {done.digest}, run: {done.run}}}\n"
     files = {"promotions/dev.yaml": f"environment: dev\nmodels:\n{entry}\nshadow: {{}}\n"}
-    for path, text in ({**files, **edits(canary)} if number == 0 else files).items():
+    # A slash would make folders of it, so this one looks up where its canary goes.
+    name = {"promotions/$(cd;touch${IFS}CANARY).yaml": "environment: x\n"}  # a slash would make folders of it
+    for path, text in {**files, **(edits(canary), {}, name)[number]}.items():
         (clone / path).parent.mkdir(parents=True, exist_ok=True)
         (clone / path).write_text(text)
         (clone / path).chmod(0o755)
@@ -91,10 +92,11 @@ def test_no_nasty_title_branch_or_edit_is_ever_executed(sandbox: Sandbox, alex: 
         wait_for(lambda sha=sha: "Verdict" in alex.checks(sha), f"the verdict on {pull['title']!r}")  # type: ignore[misc]
     runs = [alex.completed(run) for run in alex.runs("checks.yml")]
     assert sorted(canaries.iterdir()) == [], "it was executed"
+    assert not list((sandbox.endpoints.directory / "forge/actions/home").rglob("CANARY")), "it was executed"
 
-    first, *others = pulls
-    for pull in others:
-        assert alex.checks(pull["head"]["sha"])["Verdict"] == "success", "the base's bot judged what is proposed"
+    first, second, third = pulls
+    verdicts = [alex.checks(pull["head"]["sha"])["Verdict"] for pull in (first, second, third)]
+    assert verdicts == ["success", "success", "failure"], "the base's bot judged; of the third it knows no such file"
     checks = alex.checks(first["head"]["sha"])
     assert set(checks) == {"READY", "Triton", "Smoke", "Verdict"}, "the base's workflow ran, not the proposal's"
     [comment] = alex.ask("GET", f"/issues/{first['number']}/comments")
