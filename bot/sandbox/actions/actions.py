@@ -13,7 +13,7 @@ import tarfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from bot.sandbox.forge.people import ACTIONS_BOT, People
 
 MAX_RUNS_AT_ONCE = 2
 MAX_LEVELS_OF_CALLS = 10
+MAX_MINUTES_OF_A_JOB = 360.0
+SECONDS_PER_MINUTE = 60.0
+WATCH_SECONDS = 0.5
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 
@@ -95,6 +98,8 @@ class _Execution:
     process: subprocess.Popen[str] | None = None
     tracking_id: str = field(default_factory=lambda: f"github_{secrets.token_hex(16)}")
     cancelled: bool = False
+    timed_out: set[int] = field(default_factory=set)
+    """Ids of jobs that took too long."""
 
 
 class Actions:
@@ -129,6 +134,8 @@ class Actions:
         self._stopping = False
         self.on_completed: Callable[[], None] = lambda: None
         """Told, by the run's own thread, that a run has ended."""
+        self.on_job: Callable[[Run, Job, str], None] = lambda *_: None
+        """Told, by the run's own thread, that a job with this GitHub Environment has begun or ended."""
         for run in self.runs.all():  # what a stopped forge left unfinished
             if run.status != "completed":
                 self._close(
@@ -374,30 +381,64 @@ class Actions:
         """Keep the run's record and logs up to date with what act says, until it has ended."""
         run = self._current(execution.run.id).model_copy(update={"status": "in_progress", "started_at": now()})
         self.runs.put(run)
-        workflow = execution.workflow
+        workflow, process = execution.workflow, execution.process
         complaints: list[str] = []
-        process = execution.process
         if process is not None and process.stdout is not None:
-            for line in process.stdout:
-                message = transcript.read_message(line)
-                if message is not None and message.job_name not in workflow.only_calls:
-                    run = self._heard(run, message, workflow=workflow)
-                elif message is None and not line.startswith("{"):
-                    complaints.append(line.rstrip("\n"))
+            has_ended = threading.Event()
+            watch = threading.Thread(target=self._watch, args=(execution, has_ended), name=f"watch-{run.id}")
+            watch.start()
+            try:
+                for line in process.stdout:
+                    message = transcript.read_message(line)
+                    if message is not None and message.job_name not in workflow.only_calls:
+                        before, run = run, self._heard(run, message, execution=execution)
+                        self._tell_of_jobs(execution, before, run)
+                    elif message is None and not line.startswith("{"):
+                        complaints.append(line.rstrip("\n"))
+            finally:
+                has_ended.set()
+                watch.join()
             process.wait()
-        if execution.cancelled:
-            self._close(run, conclusion="cancelled", problem="")
-            return
-        job_failed = any(job.conclusion == "failure" for job in run.jobs)
-        act_failed = process is not None and process.returncode != 0 and not job_failed
-        self._close(
-            run,
-            conclusion="failure" if act_failed else "skipped",
-            problem="\n".join(complaints) if act_failed else "",
-        )
+        failed = {job.conclusion for job in run.jobs} & {"failure", "cancelled"}
+        act_failed = process is not None and process.returncode != 0 and not failed
+        conclusion = "cancelled" if execution.cancelled else "failure" if act_failed else "skipped"
+        problem = "\n".join(complaints) if act_failed and not execution.cancelled else ""
+        self._close(run, conclusion=conclusion, problem=problem)
+        self._tell_of_jobs(execution, run, self._current(run.id))
 
-    def _heard(self, run: Run, message: transcript.Message, *, workflow: Workflow) -> Run:
-        at = now()
+    def _watch(self, execution: _Execution, has_ended: threading.Event) -> None:
+        """End jobs that take longer than their ``timeout-minutes``, which act does not look at."""
+        while not has_ended.wait(WATCH_SECONDS):
+            run = self._current(execution.run.id)
+            for job in run.jobs:
+                minutes = execution.workflow.timeouts.get(job.key, MAX_MINUTES_OF_A_JOB)
+                is_running = job.status == "in_progress" and job.started_at is not None
+                if not is_running or job.started_at is None or job.id in execution.timed_out:
+                    continue
+                if (now() - job.started_at).total_seconds() > minutes * SECONDS_PER_MINUTE:
+                    execution.timed_out.add(job.id)
+                    said = f"has exceeded the maximum execution time of {minutes:g} minutes."
+                    self._log(run, job, [f"##[error]The job running on runner sandbox {said}"], at=now())
+                    act.end_job(execution.tracking_id, job.key)
+
+    def _tell_of_jobs(self, execution: _Execution, before: Run, after: Run) -> None:
+        """Tell of jobs with a GitHub Environment that have begun or ended in between."""
+        known = {job.id: job.status for job in before.jobs}
+        for job in after.jobs:
+            template = execution.workflow.environments.get(job.key, "")
+            if (
+                not template
+                or job.status == known.get(job.id, "queued")
+                or job.status not in ("in_progress", "completed")
+            ):
+                continue
+            event = execution.event
+            github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
+            contexts = {"matrix": json.loads(job.matrix), "inputs": event.inputs, "github": github}
+            self.on_job(after, job, fill_in(template, contexts))
+
+    def _heard(self, run: Run, message: transcript.Message, *, execution: _Execution) -> Run:
+        workflow, at = execution.workflow, now()
         position = next(
             (
                 place
@@ -414,6 +455,8 @@ class Actions:
         before = run.jobs[position]
         if "${{" in before.name:
             before = before.model_copy(update={"name": transcript.name_of(message, workflow=workflow)})
+        if message.job_result == "failure" and before.id in execution.timed_out:
+            message = replace(message, job_result="cancelled")  # as GitHub calls it
         job, lines = transcript.advance(before, message, at=at)
         if lines:
             self._log(run, job, lines, at=at)

@@ -80,6 +80,8 @@ class Call:
     """A job that is another workflow."""
 
     name: str
+    inputs: Mapping[str, str]
+    """What it gives, still as expressions."""
     uses: str
     """``./.github/workflows/x.yml`` or ``owner/name/.github/workflows/x.yml@ref``."""
 
@@ -97,6 +99,10 @@ class Workflow:
     calls: tuple[Call, ...] = ()
     prefixes: Mapping[str, str] = field(default_factory=dict)
     """What act puts before the names of jobs of called workflows, and what GitHub shows there."""
+    environments: Mapping[str, str] = field(default_factory=dict)
+    """The GitHub Environment of each job that has one, by the job's key; may hold expressions."""
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    """How many minutes each job may take, by its key; GitHub's own limit counts for others."""
     only_calls: frozenset[str] = frozenset()
     """What act calls jobs that are other workflows; GitHub shows the others' jobs only."""
 
@@ -140,10 +146,20 @@ def parse_workflow(path: str, text: str) -> Workflow:
             if isinstance(one, dict) and (group := _concurrency(one.get("concurrency"))) is not None
         ),
         calls=tuple(
-            Call(name=str(body.get("name") or key), uses=str(body["uses"]))
+            Call(name=str(body.get("name") or key), uses=str(body["uses"]), inputs=_texts(body.get("with")))
             for key, body in jobs.items()
             if isinstance(body, dict) and "uses" in body
         ),
+        environments={
+            str(key): environment
+            for key, body in jobs.items()
+            if isinstance(body, dict) and (environment := _environment(body.get("environment")))
+        },
+        timeouts={
+            str(key): float(body["timeout-minutes"])
+            for key, body in jobs.items()
+            if isinstance(body, dict) and isinstance(body.get("timeout-minutes"), (int, float))
+        },
     )
 
 
@@ -159,6 +175,11 @@ def with_called(caller: Workflow, called: Iterable[tuple[Call, Workflow]]) -> Wo
     prefixes = {f"{call.name}/{workflow.in_act}/": f"{call.name} / " for call, workflow in pairs}
     for call, workflow in pairs:
         prefixes |= {theirs: f"{call.name} / {shown}" for theirs, shown in workflow.prefixes.items()}
+    environments, timeouts = dict(caller.environments), dict(caller.timeouts)
+    for call, workflow in pairs:
+        given = {"inputs": call.inputs}
+        environments |= {key: fill_in(text, given) for key, text in workflow.environments.items()}
+        timeouts |= workflow.timeouts
     only_calls = {
         f"{call.name}/{workflow.in_act}/{inner.name}" for call, workflow in pairs for inner in workflow.calls
     }
@@ -168,6 +189,8 @@ def with_called(caller: Workflow, called: Iterable[tuple[Call, Workflow]]) -> Wo
         concurrency=(*caller.concurrency, *groups),
         calls=tuple(call for call, _ in pairs),
         prefixes=prefixes,
+        environments=environments,
+        timeouts=timeouts,
         only_calls=frozenset({f"{caller.in_act}/{call.name}" for call, _ in pairs} | only_calls),
     )
 
@@ -222,6 +245,14 @@ def _strings(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     return tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(name): _as_text(one) for name, one in value.items()} if isinstance(value, dict) else {}
+
+
+def _environment(value: object) -> str:
+    return _as_text(value.get("name") if isinstance(value, dict) else value)
 
 
 def _concurrency(value: object) -> Concurrency | None:

@@ -16,7 +16,7 @@ from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
 from bot.sandbox.forge.hooks import Deliveries
 from bot.sandbox.forge.limits import Limits
-from bot.sandbox.forge.people import GITHUB, MERGE_QUEUE, People, Person
+from bot.sandbox.forge.people import ACTIONS_BOT, GITHUB, MERGE_QUEUE, People, Person
 from bot.sandbox.forge.store import (
     Comment,
     Deployment,
@@ -62,6 +62,7 @@ class Forge:
         self.limits = Limits()
         self.deliveries = Deliveries()
         actions.on_completed = self.run_completed
+        actions.on_job = self.job_changed
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
@@ -575,6 +576,42 @@ class Forge:
                 if is_older and may_end and statuses and statuses[-1].state == "success":
                     self._deployment_status(earlier, "inactive", by=by)
         return status
+
+    def job_changed(self, run: Run, job: Job, environment: str) -> None:
+        """A job with a GitHub Environment is a deployment there, from its beginning to its end."""
+        page = f"{self.answers.page}/actions/runs/{run.id}/job/{job.id}"
+        with self._lock:
+            if job.status == "in_progress":
+                deployment = Deployment(
+                    id=self.store.next_id(),
+                    sha=run.head_sha,
+                    ref=run.head_branch,
+                    task="deploy",
+                    environment=environment,
+                    description="",
+                    payload={},
+                    transient=False,
+                    production=environment == "production",
+                    creator=ACTIONS_BOT.login,
+                    created_at=now(),
+                )
+                self.store.put(deployment)
+                told = {"action": "created", "deployment": self.answers.deployment(deployment)}
+                self._tell("deployment", told, ACTIONS_BOT)
+                self._deployment_status(deployment, "in_progress", log_url=page, by=ACTIONS_BOT)
+                return
+            for deployment in self.store.deployments():
+                statuses = self.store.deployment_statuses(deployment.id)
+                if deployment.environment == environment and [one.log_url for one in statuses] == [page]:
+                    self.report_deployment(
+                        deployment,
+                        state="success" if job.conclusion == "success" else "failure",
+                        description="",
+                        log_url=page,
+                        environment_url="",
+                        auto_inactive=True,
+                        by=ACTIONS_BOT,
+                    )
 
     def _deployment_status(
         self,

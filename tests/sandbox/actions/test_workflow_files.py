@@ -120,14 +120,18 @@ def test_a_workflow_has_the_groups_of_its_jobs_and_the_jobs_and_groups_of_what_i
     called = parse_workflow(
         "b.yml",
         "on: workflow_call\nname: B\njobs:\n  one: {name: One, steps: []}\n"
-        '  two: {name: Two, steps: [], concurrency: {group: "deploy-${{ matrix.x }}", cancel-in-progress: false}}\n',
+        '  two: {name: Two, timeout-minutes: 5, environment: "${{ inputs.where }}-${{ matrix.x }}", steps: [],'
+        ' concurrency: {group: "deploy-${{ matrix.x }}", cancel-in-progress: false}}\n',
     )
     caller = parse_workflow(
         "a.yml",
-        "on: push\nconcurrency: outer\njobs:\n  call: {name: Called, uses: a/b/.github/workflows/b.yml@main}\n",
+        "on: push\nconcurrency: outer\njobs:\n  call: {name: Called, uses: a/b/.github/workflows/b.yml@main,"
+        ' with: {where: "${{ inputs.here }}"}}\n',
     )
     [call] = caller.calls
     assert (call.name, call.uses) == ("Called", "a/b/.github/workflows/b.yml@main")
     whole = with_called(caller, [(call, called)])
     assert [job.name for job in whole.jobs] == ["Called / One", "Called / Two"]
+    environment = fill_in(whole.environments["two"], {"inputs": {"here": "dev"}, "matrix": {"x": 1}})
+    assert (environment, whole.timeouts) == ("dev-1", {"two": 5.0})
     assert [group.group for group in whole.concurrency] == ["outer", "deploy-${{ matrix.x }}"]
