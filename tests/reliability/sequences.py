@@ -93,7 +93,7 @@ class Sequence(RuleBasedStateMachine):
     @rule()
     def lift(self) -> None:
         for event in self.scene.ledger.quarantined().values():
-            lifted = ("quarantine", "lift", event.model, str(event.version), "--env", "dev", "--reason", "once more")
+            lifted = ("quarantine", "lift", event.digest, "--env", "dev", "--reason", "once more")
             self.happened.append(f"lift {event.model} {event.version}")
             self._tried(self.scene.run(*lifted))
 
