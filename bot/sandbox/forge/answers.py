@@ -18,6 +18,7 @@ from bot.sandbox.forge.store import (
     DeploymentStatus,
     Hook,
     Label,
+    MergeQueueRule,
     Protection,
     Pull,
     Review,
@@ -455,6 +456,24 @@ class Answers:
             "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
         }
 
+    def ruleset(self, rule: MergeQueueRule) -> Json:
+        """A ruleset as lists have it."""
+        return {
+            "id": rule.id,
+            "name": rule.name,
+            "target": "branch",
+            "source_type": "Repository",
+            "source": self._forge.repository,
+            "enforcement": "active",
+            "node_id": node_id("RepositoryRuleset", rule.id),
+            "created_at": stamp(rule.created_at),
+            "updated_at": stamp(rule.created_at),
+            "_links": {
+                "self": {"href": f"{self.repo_api}/rulesets/{rule.id}"},
+                "html": {"href": f"{self.page}/rules/{rule.id}"},
+            },
+        }
+
     def protection(self, rules: Protection) -> Json:
         url = f"{self.repo_api}/branches/{quote(rules.branch)}/protection"
         checks = {
@@ -780,6 +799,7 @@ class Answers:
             "head_branch": run.head_branch,
             "head_sha": run.head_sha,
             "path": run.workflow_path,
+            "referenced_workflows": [{"path": one.path, "sha": one.sha, "ref": one.ref} for one in run.referenced],
             "display_title": run.title,
             "run_number": run.number,
             "run_attempt": 1,
@@ -793,7 +813,7 @@ class Answers:
             "actor": self.user(run.actor),
             "triggering_actor": self.user(run.actor),
             "pull_requests": [self._named_pull(pull) for pull in pulls],
-            "head_commit": self._head_commit(commit) if commit else None,
+            "head_commit": self.short_commit(commit) if commit else None,
             "repository": self.minimal_repository(),
             "head_repository": self.minimal_repository(),
             "url": url,
@@ -807,7 +827,7 @@ class Answers:
             "workflow_url": f"{self.repo_api}/actions/workflows/{workflow_id(run.workflow_path)}",
         }
 
-    def _head_commit(self, commit: Commit) -> Json:
+    def short_commit(self, commit: Commit) -> Json:
         return {
             "id": commit.sha,
             "tree_id": commit.tree,

@@ -44,7 +44,8 @@ class Server:
     """The forge served in a thread, and the ways in."""
 
     def __init__(self, folder: Path, settings: Settings | None) -> None:
-        self._socket = socket.socket()
+        # asyncio sends without delay only where the protocol is named.
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.folder = folder
