@@ -130,6 +130,20 @@ def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
     return after in first and (before not in first or first.index(after) < first.index(before))
 
 
+def failed_as_before(records: Iterable[DeploymentRecord], record: DeploymentRecord) -> DeploymentRecord | None:
+    """Return the newest of ``records`` of this model where it tells the same: this change failed for this problem.
+
+    Who tries again every few minutes learns nothing new from it, and has nobody to tell.
+    """
+    of_model = (one for one in reversed(list(records)) if (one.model, one.section) == (record.model, record.section))
+    last = next(of_model, None)
+
+    def facts(one: DeploymentRecord) -> tuple[object, ...]:
+        return one.outcome, one.before, one.after, one.reason, one.problem, one.in_service
+
+    return last if record.outcome == "failed" and last is not None and facts(last) == facts(record) else None
+
+
 def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:
     """Return every entry that a record tells of, by digest."""
     return {entry.digest: entry for record in records for entry in (record.before, record.after) if entry}

@@ -40,6 +40,8 @@ from bot.sandbox.processes import (
 )
 
 REPOSITORY = "promobot/models"
+BOT_REPOSITORY = "promobot/promobot"
+"""Empty at first: where the bot goes when promotions shall call its workflows from a repository of their own."""
 OWNER = "alex"
 BOT = "promobot[bot]"
 PEOPLE = (OWNER, "sam", BOT)
@@ -563,7 +565,8 @@ def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
     return _python(
         "forge",
         "bot.sandbox.forge",
-        *("--dir", str(directory / "forge"), "--port", str(port), "--repository", endpoints.repository, *files),
+        *("--dir", str(directory / "forge"), "--port", str(port)),
+        *("--repository", endpoints.repository, "--repository", BOT_REPOSITORY, *files),
         port=port,
         any_answer=True,
     )

@@ -409,6 +409,11 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
     return "\n".join(lines)
 
 
+def failed_as_before(record: DeploymentRecord) -> str:
+    """Return that nothing is new: it failed as it is recorded to have failed before."""
+    return f"{verdict(record)}\n  what happened, as {record.id} has recorded it before: {record.problem}"
+
+
 def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     """Return the Slack message of a deployment.
 

@@ -25,7 +25,8 @@ class Link:
         self._forge = forge
         self._client = httpx.AsyncClient(timeout=30, trust_env=False)
         self.recorder = Recorder(self._pass_on)
-        self._socket = socket.socket()
+        # asyncio sends without delay only where the protocol is named.
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(uvicorn.Config(self.recorder, log_level="warning", lifespan="off"))

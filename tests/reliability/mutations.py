@@ -61,6 +61,7 @@ GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
+STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
 MUTATIONS = (
@@ -247,7 +248,7 @@ MUTATIONS = (
         ROLLOUT,
         "    if package.digest != entry.digest:\n",
         "    if False:\n",
-        (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),
+        (f"{T_DEPLOY}::test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted",),
     ),
     # What counts as done.
     Mutation(
@@ -256,7 +257,7 @@ MUTATIONS = (
         ROLLOUT,
         '        raise Rejected(said, system=f"Triton {triton.name}")\n',
         "        del said\n",
-        (T_DEPLOY,),
+        (f"{T_DEPLOY}::test_a_load_that_triton_says_it_did_and_did_not_is_none",),
     ),
     Mutation(
         "proof",
@@ -264,7 +265,7 @@ MUTATIONS = (
         TRITON,
         "        if answer.get_response().model_version != str(version):\n",
         "        if False:\n",
-        (T_TRITON,),
+        (f"{T_TRITON}::test_an_answer_of_another_version_is_no_answer",),
     ),
     Mutation(
         "proof",
@@ -272,7 +273,7 @@ MUTATIONS = (
         SLACK,
         "        if not self._is_there(timestamp):\n",
         "        if False:\n",
-        (T_SLACK,),
+        (f"{T_SLACK}::test_a_message_that_was_accepted_but_is_not_there_is_unavailable",),
     ),
     Mutation(
         "proof",
@@ -280,7 +281,7 @@ MUTATIONS = (
         SLACK,
         "        if found is not None:\n            return found\n",
         "",
-        (T_SLACK,),
+        (f"{T_SLACK}::test_a_message_is_delivered_once_by_its_key",),
     ),
     Mutation(
         "proof",
@@ -312,10 +313,10 @@ MUTATIONS = (
         ROLLOUT,
         "                if answer:\n                    item.to_blame = True\n",
         "                if False:\n                    item.to_blame = True\n",
-        (f"{T_DEPLOY}::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",),
+        (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),
     ),
     Mutation(
-        "proof", "evidence is green", EVIDENCE, "        if not self.passed:\n", "        if False:\n", (T_EVIDENCE,)
+        "proof", "evidence is green", EVIDENCE, "        if not self.passed:\n", "        if False:\n", (STATES,)
     ),
     Mutation(
         "proof",
@@ -323,7 +324,7 @@ MUTATIONS = (
         EVIDENCE,
         "        if self.revoked is not None:\n",
         "        if False:\n",
-        (T_EVIDENCE,),
+        (STATES,),
     ),
     Mutation(
         "proof",
@@ -331,7 +332,7 @@ MUTATIONS = (
         EVIDENCE,
         '        return "expired" if self.expires <= now else "green"\n',
         '        return "green"\n',
-        (T_EVIDENCE,),
+        (STATES,),
     ),
     Mutation(
         "proof",
@@ -339,7 +340,7 @@ MUTATIONS = (
         ADMISSION,
         "        moved.append(words.champion_moved(evidence.champion, champion))\n",
         "        pass\n",
-        (T_EVIDENCE,),
+        (f"{T_EVIDENCE}::test_what_misses_against_the_version_really_in_service_is_held_and_rollback_leads_out",),
     ),
     Mutation(
         "proof",
@@ -347,7 +348,7 @@ MUTATIONS = (
         ADMISSION,
         "            moved.append(words.rules_moved(change))\n",
         "            pass\n",
-        (T_EVIDENCE,),
+        (f"{T_EVIDENCE}::test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version",),
     ),
     Mutation(
         "proof",

@@ -10,11 +10,10 @@ meanwhile, a rollback overtakes it, and what it does when it wakes must change n
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from typing import ClassVar
 
-from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import (
@@ -33,6 +32,7 @@ from tests.reliability.scene import Ended, Kill, Paused, Scene
 
 ROW = "sequences of up to 30 steps"
 RUNS, STEPS, SAMPLE_RUNS, SAMPLE_STEPS = 2000, 30, 2, 8
+BATCH = 50
 GOOD: dict[str, tuple[int, ...]] = {"churn": (1, 2), "wine": (1,)}
 ANY: dict[str, tuple[int | None, ...]] = {"churn": (1, 2, 3, 4, None), "wine": (1, None)}
 """Churn 3 answers wrong, churn 4 does not load."""
@@ -93,7 +93,7 @@ class Sequence(RuleBasedStateMachine):
     @rule()
     def lift(self) -> None:
         for event in self.scene.ledger.quarantined().values():
-            lifted = ("quarantine", "lift", event.model, str(event.version), "--env", "dev", "--reason", "once more")
+            lifted = ("quarantine", "lift", event.digest, "--env", "dev", "--reason", "once more")
             self.happened.append(f"lift {event.model} {event.version}")
             self._tried(self.scene.run(*lifted))
 
@@ -193,26 +193,46 @@ class Sequence(RuleBasedStateMachine):
 
 
 def run(matrix: Matrix) -> Iterator[Point]:
-    """Yield a point for each sequence; the one that fails is yielded with the program that shows it."""
-    Sequence.scene, Sequence.finished = matrix.scene(), 0
+    """Yield a point for each sequence; the one that fails is yielded with the program that shows it.
+
+    They are drawn in batches, each from a seed of its own, so that what fails in one can be drawn again without the
+    others, and keeps none of them from being tried.
+    """
+    Sequence.scene = matrix.scene()
     runs, steps = (SAMPLE_RUNS, SAMPLE_STEPS) if matrix.sample else (matrix.points or RUNS, STEPS)
+    for number, first in enumerate(range(0, runs, BATCH), 1):
+        yield from _batch(number, min(BATCH, runs - first), steps)
+
+
+def _batch(number: int, runs: int, steps: int) -> Iterator[Point]:
     chosen = settings(
         max_examples=runs,
         stateful_step_count=steps,
         deadline=None,
         database=None,
-        derandomize=True,
+        derandomize=False,
         report_multiple_bugs=False,
-        verbosity=Verbosity.quiet if matrix.sample else Verbosity.normal,
+        verbosity=Verbosity.quiet,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
+    Sequence.finished = 0
     try:
-        run_state_machine_as_test(Sequence, settings=chosen)
+        run_state_machine_as_test(seed(number)(Sequence), settings=chosen)
     except (AssertionError, RuntimeError, ExceptionGroup, Flaky) as error:
-        yield Point(ROW, "the shortest that fails", ["".join(traceback.format_exception(error))])
-    for number in range(Sequence.finished):
-        yield Point(ROW, f"run {number + 1}")
+        yield Point(ROW, f"the shortest that fails, seed {number}", list(_told(error)))
+    for run_ in range(Sequence.finished):
+        yield Point(ROW, f"run {run_ + 1} of seed {number}")
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """Yield what each error in it says, and the program that hypothesis notes for it."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _told(inner)
+    else:
+        yield str(error) or repr(error)
+    yield from getattr(error, "__notes__", ())
 
 
 PART = Part("sequences", "merges, reverts, two deployers, kills, pauses, restarts and faults, in any order", run)

@@ -553,7 +553,8 @@ def empty(folder: Path) -> None:
 
 
 def _socket(port: int) -> socket.socket:
-    listening = socket.socket()
+    # asyncio sends without delay only where the protocol is named.
+    listening = socket.socket(proto=socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     return listening

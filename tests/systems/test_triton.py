@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
 from tests.reliability.proxy import Fault, GrpcLink
 from tests.servers import running
+from tests.stand_ins.between import between
 from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import StandIn
 from tests.verbs.world import wait_until
@@ -261,6 +263,22 @@ def test_a_request_that_does_not_fit_is_rejected(
     load_strict(real, server)
     with pytest.raises(Rejected, match=said):
         server.infer("strict", 1, inputs, outputs=outputs)
+
+
+def test_an_answer_of_another_version_is_no_answer(real: RealTriton) -> None:
+    put_adder(real, "asked", 1)
+
+    def another(request: Any, ask: Callable[[Any], Any]) -> Any:
+        answer = ask(request)
+        answer.model_version = "2"
+        return answer
+
+    with between(real.grpc, {"ModelInfer": another}) as address:
+        server = TritonServer(Triton(name="far", grpc=address), request_seconds=10)
+        server.load("asked", timeout_seconds=60)
+        with pytest.raises(Rejected, match="asked 1 was asked, 2 answered"):
+            server.infer("asked", 1, [rows(1, 2)], outputs=["Y"])
+        server.close()
 
 
 def test_a_model_that_is_not_there(server: TritonServer) -> None:

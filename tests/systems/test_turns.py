@@ -15,7 +15,7 @@ import pytest
 from bot.errors import Superseded, Unavailable
 from bot.systems.share import ModelRepository
 from tests.systems.test_share import MODEL, share_at
-from tests.systems.tracing import clean, synced
+from tests.systems.tracing import Ended, clean, synced, traced
 
 SECONDS = 30.0
 
@@ -146,6 +146,19 @@ def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path)
         process.join(SECONDS)
     assert [process.exitcode for process in processes] == [0] * 8
     assert log.read_text().split("\n")[:-1] == [f"{what} {n}" for n in range(1, 9) for what in ("begin", "end")]
+
+
+def test_a_number_that_a_listing_does_not_show_is_not_taken_twice(share: ModelRepository, tmp_path: Path) -> None:
+    """An NFS client may list a folder as it was."""
+    with share.turn() as first:
+        taken = tmp_path / "taken"
+
+    def work() -> None:
+        with share.turn(overtake=True) as turn:
+            taken.write_text(str(turn.number))
+
+    assert traced(work, inject="getdents64:retval=0", path=share.state / "turns") == Ended(killed=False)
+    assert int(taken.read_text()) == first.number + 1
 
 
 def test_who_overtakes_waits_for_nobody_and_the_holder_stops_at_its_next_step(start: Start) -> None:

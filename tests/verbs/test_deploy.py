@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tritonclient.grpc import service_pb2
 
 from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
 from tests.reliability.proxy import Fault, HttpLink
+from tests.stand_ins.between import between
 from tests.verbs.world import Registered, World, wait_until
 
 GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
@@ -459,6 +461,20 @@ def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(wo
     assert world.quarantined(model) == [2], "only what was rolled back"
     world.merge(world.reverts(model)[-1]["number"])
     assert world.deploy().code == 0 and world.version(model) == 1
+
+
+def test_a_load_that_triton_says_it_did_and_did_not_is_none(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    world.merged(registered)
+    triton = next(one for name, one in world.endpoints.tritons if name == "dev")
+    with between(
+        triton.grpc, {"RepositoryModelLoad": lambda *_: service_pb2.RepositoryModelLoadResponse()}
+    ) as address:
+        world.configure("dev", tritons=[{"name": "far", "grpc": address}], deadlines={"load_seconds": 1})
+        said = world.words("deploy", "--env", "dev")
+    assert said.code == 1 and f"Triton far: {model} 1 is ABSENT after the load" in said.out
+    assert model not in world.routes()["models"]
 
 
 def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> None:

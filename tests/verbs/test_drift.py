@@ -321,9 +321,14 @@ def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World
     artifact.unlink()
     try:
         said = world.words("reconcile", "--env", "dev")
+        told = world.told(case.model)
+        again = world.words("reconcile", "--env", "dev")
     finally:
         artifact.write_bytes(kept)
-    assert said.code == 1
+    assert said.code == again.code == 1
+    record = world.records(case.model)[-1]
+    assert f"what happened, as {record.id} has recorded it before: " in again.err
+    assert told[-1] == record.id and world.told(case.model) == told, "nobody is told the same twice"
     assert f"{case.model} 2 again in dev failed before the switch: nothing that users see has changed." in said.out
     assert world.ask(case.model) == case.answer, "Triton still has it"
     assert world.quarantined(case.model) == []

@@ -135,11 +135,21 @@ def end_leftovers(tracking_id: str) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _processes_of(tracking_id: str) -> Iterator[int]:
-    """The living processes whose environment carries the id (Linux; elsewhere there is no /proc to look in)."""
-    mark = f"{TRACKING_VARIABLE}={tracking_id}".encode()
+def end_job(tracking_id: str, job_key: str) -> None:
+    """Kill what the steps of one job have started; act then sees the step fail, and goes on with other jobs."""
+    for pid in _processes_of(tracking_id, f"GITHUB_JOB={job_key}"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes_of(tracking_id: str, *more: str) -> Iterator[int]:
+    """The living processes whose environment carries the id, and what more is asked for.
+
+    Linux; elsewhere there is no /proc to look in.
+    """
+    marks = {f"{TRACKING_VARIABLE}={tracking_id}".encode(), *(text.encode() for text in more)}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             # A zombie's environment reads as empty, so it is not counted.
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            if marks <= set((folder / "environ").read_bytes().split(b"\0")):
                 yield int(folder.name)

@@ -12,8 +12,8 @@ import subprocess
 import tarfile
 import threading
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,17 @@ from pydantic import BaseModel, ConfigDict
 
 from bot.errors import InvalidInput
 from bot.sandbox.actions import act, transcript
-from bot.sandbox.actions.records import JOBS_PER_RUN, Job, Run, Runs, now
+from bot.sandbox.actions.records import JOBS_PER_RUN, Job, Reference, Run, Runs, now
 from bot.sandbox.actions.triggers import is_started
-from bot.sandbox.actions.workflows import Workflow, fill_in, parse_workflow, uses_in
+from bot.sandbox.actions.workflows import Call, Workflow, fill_in, parse_workflow, uses_in, with_called
 from bot.sandbox.forge.git import Git, GitFailed
 from bot.sandbox.forge.people import ACTIONS_BOT, People
 
 MAX_RUNS_AT_ONCE = 2
+MAX_LEVELS_OF_CALLS = 10
+MAX_MINUTES_OF_A_JOB = 360.0
+SECONDS_PER_MINUTE = 60.0
+WATCH_SECONDS = 0.5
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 
@@ -73,6 +77,16 @@ class Event:
     """The path of the one workflow that a dispatch names."""
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A commit of a repository of this forge, and the name by which it was asked for."""
+
+    repository: str
+    git: Git
+    sha: str
+    ref: str
+
+
 @dataclass
 class _Execution:
     """A run that waits or is under way."""
@@ -80,21 +94,35 @@ class _Execution:
     run: Run
     event: Event
     workflow: Workflow
-    queue: str
+    groups: frozenset[str]
     process: subprocess.Popen[str] | None = None
     tracking_id: str = field(default_factory=lambda: f"github_{secrets.token_hex(16)}")
     cancelled: bool = False
+    timed_out: set[int] = field(default_factory=set)
+    """Ids of jobs that took too long."""
 
 
 class Actions:
-    """Runs workflows. ``folder`` keeps the runs' records, logs and, while they last, their workspaces."""
+    """Runs workflows. ``folder`` keeps the runs' records, logs and, while they last, their workspaces.
+
+    ``repositories`` holds all of the forge's, as ``owner/name.git``: a workflow may call those of another.
+    """
 
     def __init__(
-        self, *, folder: Path, git: Git, people: People, settings: Settings | None, server_url: str, repository: str
+        self,
+        *,
+        folder: Path,
+        git: Git,
+        repositories: Path,
+        people: People,
+        settings: Settings | None,
+        server_url: str,
+        repository: str,
     ) -> None:
         self.runs = Runs(folder / "runs")
         self._folder = folder
         self._git = git
+        self._repositories = repositories
         self._people = people
         self._settings = settings
         self._server_url = server_url
@@ -104,6 +132,10 @@ class Actions:
         self._running: dict[int, _Execution] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._stopping = False
+        self.on_completed: Callable[[], None] = lambda: None
+        """Told, by the run's own thread, that a run has ended."""
+        self.on_job: Callable[[Run, Job, str], None] = lambda *_: None
+        """Told, by the run's own thread, that a job with this GitHub Environment has begun or ended."""
         for run in self.runs.all():  # what a stopped forge left unfinished
             if run.status != "completed":
                 self._close(
@@ -115,7 +147,7 @@ class Actions:
     def workflows(self, commit: str) -> list[Workflow]:
         """The workflows at a commit; files that are no workflows are left out."""
         found = []
-        for path, content in self._sources(commit).items():
+        for path, content in _sources(self._git, commit).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
                 try:
                     found.append(parse_workflow(path, content.decode(errors="replace")))
@@ -171,23 +203,63 @@ class Actions:
     def _queue(self, workflow: Workflow, event: Event) -> Run:
         github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
         title = fill_in(workflow.run_name, {"inputs": event.inputs, "github": github}) or event.title
+        workflow, referenced = self._with_called(
+            workflow, _Place(self._repository, self._git, event.workflow_sha, event.ref)
+        )
         jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
-        run = self.runs.add(self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs))
-        of_what = f"pull {event.pulls[0]}" if event.pulls else event.ref
-        queue, overtaken = f"{workflow.path} {of_what}", []
-        concurrency = workflow.concurrency
+        run = self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
+        run = self.runs.add(run.model_copy(update={"referenced": referenced}))
+        contexts = {"inputs": event.inputs, "github": {**github, "run_id": run.id}}
+        groups = {fill_in(one.group, contexts): one.cancel_in_progress for one in workflow.concurrency}
+        impatient = {group for group, cancels in groups.items() if cancels}
         with self._lock:
-            if concurrency is not None:
-                contexts = {"inputs": event.inputs, "github": {**github, "run_id": run.id}}
-                queue = f"group {fill_in(concurrency.group, contexts)}"
-                # As on GitHub: one runs, one waits; what waited gives way, and so does what runs, where it says so.
-                running = self._running.values() if concurrency.cancel_in_progress else ()
-                overtaken = [older.run for older in (*self._waiting, *running) if older.queue == queue]
-            self._waiting.append(_Execution(run=run, event=event, workflow=workflow, queue=queue))
-        for older in overtaken:
+            # As on GitHub: one runs, one waits; what waited gives way, and so does what runs, where it says so.
+            for older in [one for one in self._waiting if one.groups & groups.keys()]:
+                self._waiting.remove(older)
+                self._close(older.run, conclusion="cancelled", problem="")
+            overtaken = [older.run for older in self._running.values() if older.groups & impatient]
+            self._waiting.append(_Execution(run=run, event=event, workflow=workflow, groups=frozenset(groups)))
+        for running in overtaken:
             # Ending act takes a moment; whoever pushed does not wait for it.
-            threading.Thread(target=self.cancel, args=(older,), name=f"cancel-{older.id}").start()
+            threading.Thread(target=self.cancel, args=(running,), name=f"cancel-{running.id}").start()
         return run
+
+    def _with_called(
+        self, workflow: Workflow, place: _Place, *, levels: int = MAX_LEVELS_OF_CALLS
+    ) -> tuple[Workflow, tuple[Reference, ...]]:
+        """The workflow with what the workflows that it calls add to a run, and which those are."""
+        found: list[tuple[Call, Workflow]] = []
+        referenced: list[Reference] = []
+        for call in workflow.calls if levels else ():
+            at, path = self._called(call.uses, place)
+            text = _sources(at.git, at.sha).get(path) if at is not None else None
+            if at is None or text is None:
+                continue  # act says what is missing
+            try:
+                called = parse_workflow(path, text.decode(errors="replace"))
+            except InvalidInput:
+                continue
+            called, deeper = self._with_called(called, at, levels=levels - 1)
+            found.append((call, called))
+            referenced += [Reference(path=f"{at.repository}/{path}@{at.ref}", sha=at.sha, ref=at.ref), *deeper]
+        return with_called(workflow, found), tuple(referenced)
+
+    def _called(self, uses: str, place: _Place) -> tuple[_Place | None, str]:
+        """Where a called workflow is, and its path there; a path of its own is taken at the caller's commit."""
+        if uses.startswith("./"):
+            return place, uses.removeprefix("./")
+        name, _, ref = uses.partition("@")
+        owner, _, rest = name.partition("/")
+        return self._place(f"{owner}/{rest.partition('/')[0]}", ref), rest.partition("/")[2]
+
+    def _place(self, repository: str, ref: str) -> _Place | None:
+        """A commit of a repository that this forge hosts; None where there is none."""
+        folder = self._repositories / f"{repository}.git"
+        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository) or not (folder / "HEAD").is_file():
+            return None
+        git = Git(folder)
+        sha = git.resolve(ref)
+        return _Place(repository, git, sha, ref) if sha else None
 
     def _new_run(self, path: str, name: str, event: Event, *, title: str, jobs: tuple[Job, ...]) -> Run:
         return Run(
@@ -207,19 +279,19 @@ class Actions:
         )
 
     def _start_next(self) -> None:
-        """Start what may start now: the oldest first, one at a time of each queue, `MAX_RUNS_AT_ONCE` in all."""
+        """Start what may start now: the oldest first, one at a time of each group, `MAX_RUNS_AT_ONCE` in all."""
         with self._lock:
+            busy = {group for running in self._running.values() for group in running.groups}
             for execution in list(self._waiting):
-                busy = {running.queue for running in self._running.values()}
                 if self._stopping or len(self._running) >= MAX_RUNS_AT_ONCE:
                     return
-                if execution.queue not in busy:
+                if not execution.groups & busy:
                     self._waiting.remove(execution)
                     self._running[execution.run.id] = execution
                     thread = threading.Thread(target=self._execute, args=(execution,), name=f"run-{execution.run.id}")
                     self._threads[execution.run.id] = thread
                     thread.start()
-                # A younger run of the same queue waits behind this one, because it comes later in the list.
+                busy |= execution.groups  # a younger run of the same group waits behind this one
 
     def _execute(self, execution: _Execution) -> None:
         run_id = execution.run.id
@@ -231,6 +303,9 @@ class Actions:
             with self._lock:
                 del self._running[run_id]
                 self._threads.pop(run_id, None)
+                is_stopping = self._stopping
+            if not is_stopping:
+                self.on_completed()
             self._start_next()
 
     # One run
@@ -251,13 +326,14 @@ class Actions:
             act.end_leftovers(execution.tracking_id)
             if not settings.bot_token:
                 self._people.remove(token)
-            for leftover in ("source", "work", "missing"):
+            for leftover in ("source", "work", "missing", "hosted"):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
             (folder / "secrets.yml").unlink(missing_ok=True)
 
     def _prepare(self, execution: _Execution, folder: Path, settings: Settings, token: str) -> act.Invocation:
         event, run = execution.event, execution.run
-        sources = self._sources(event.workflow_sha)
+        sources = _sources(self._git, event.workflow_sha)
+        hosted = self._hosted(sources, folder / "hosted")
         for path, content in sources.items():
             file = folder / "source" / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +352,8 @@ class Actions:
             environment={**self._github_environment(event, run), **settings.env},
             secrets={**settings.secrets, "GITHUB_TOKEN": token},
             variables=settings.vars,
-            actions=_stand_ins(sources, folder / "missing"),
+            actions=_stand_ins([sources, *(there for _, there in hosted.values())], folder / "missing")
+            | {action: at for action, (at, _) in hosted.items()},
             tracking_id=execution.tracking_id,
         )
 
@@ -304,31 +381,64 @@ class Actions:
         """Keep the run's record and logs up to date with what act says, until it has ended."""
         run = self._current(execution.run.id).model_copy(update={"status": "in_progress", "started_at": now()})
         self.runs.put(run)
-        workflow = execution.workflow
-        prefix = Path(workflow.path).name if workflow.name == workflow.path else workflow.name
+        workflow, process = execution.workflow, execution.process
         complaints: list[str] = []
-        process = execution.process
         if process is not None and process.stdout is not None:
-            for line in process.stdout:
-                message = transcript.read_message(line)
-                if message is not None:
-                    run = self._heard(run, message, prefix=prefix)
-                elif not line.startswith("{"):
-                    complaints.append(line.rstrip("\n"))
+            has_ended = threading.Event()
+            watch = threading.Thread(target=self._watch, args=(execution, has_ended), name=f"watch-{run.id}")
+            watch.start()
+            try:
+                for line in process.stdout:
+                    message = transcript.read_message(line)
+                    if message is not None and message.job_name not in workflow.only_calls:
+                        before, run = run, self._heard(run, message, execution=execution)
+                        self._tell_of_jobs(execution, before, run)
+                    elif message is None and not line.startswith("{"):
+                        complaints.append(line.rstrip("\n"))
+            finally:
+                has_ended.set()
+                watch.join()
             process.wait()
-        if execution.cancelled:
-            self._close(run, conclusion="cancelled", problem="")
-            return
-        job_failed = any(job.conclusion == "failure" for job in run.jobs)
-        act_failed = process is not None and process.returncode != 0 and not job_failed
-        self._close(
-            run,
-            conclusion="failure" if act_failed else "skipped",
-            problem="\n".join(complaints) if act_failed else "",
-        )
+        failed = {job.conclusion for job in run.jobs} & {"failure", "cancelled"}
+        act_failed = process is not None and process.returncode != 0 and not failed
+        conclusion = "cancelled" if execution.cancelled else "failure" if act_failed else "skipped"
+        problem = "\n".join(complaints) if act_failed and not execution.cancelled else ""
+        self._close(run, conclusion=conclusion, problem=problem)
+        self._tell_of_jobs(execution, run, self._current(run.id))
 
-    def _heard(self, run: Run, message: transcript.Message, *, prefix: str) -> Run:
-        at = now()
+    def _watch(self, execution: _Execution, has_ended: threading.Event) -> None:
+        """End jobs that take longer than their ``timeout-minutes``, which act does not look at."""
+        while not has_ended.wait(WATCH_SECONDS):
+            run = self._current(execution.run.id)
+            for job in run.jobs:
+                minutes = execution.workflow.timeouts.get(job.key, MAX_MINUTES_OF_A_JOB)
+                is_running = job.status == "in_progress" and job.started_at is not None
+                if not is_running or job.started_at is None or job.id in execution.timed_out:
+                    continue
+                if (now() - job.started_at).total_seconds() > minutes * SECONDS_PER_MINUTE:
+                    execution.timed_out.add(job.id)
+                    said = f"has exceeded the maximum execution time of {minutes:g} minutes."
+                    self._log(run, job, [f"##[error]The job running on runner sandbox {said}"], at=now())
+                    act.end_job(execution.tracking_id, job.key)
+
+    def _tell_of_jobs(self, execution: _Execution, before: Run, after: Run) -> None:
+        """Tell of jobs with a GitHub Environment that have begun or ended in between."""
+        known = {job.id: job.status for job in before.jobs}
+        for job in after.jobs:
+            template = execution.workflow.environments.get(job.key, "")
+            if (
+                not template
+                or job.status == known.get(job.id, "queued")
+                or job.status not in ("in_progress", "completed")
+            ):
+                continue
+            event = execution.event
+            github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
+            contexts = {"matrix": json.loads(job.matrix), "inputs": event.inputs, "github": github}
+            self.on_job(after, job, fill_in(template, contexts))
+
+    def _heard(self, run: Run, message: transcript.Message, *, execution: _Execution) -> Run:
+        workflow, at = execution.workflow, now()
         position = next(
             (
                 place
@@ -338,13 +448,15 @@ class Actions:
             None,
         )
         if position is None:
-            job = transcript.unforeseen_job(message, prefix=prefix)
+            job = transcript.unforeseen_job(message, workflow=workflow)
             position = len(run.jobs)
             job = job.model_copy(update={"id": run.id * JOBS_PER_RUN + position + 1})
             run = run.model_copy(update={"jobs": (*run.jobs, job)})
         before = run.jobs[position]
         if "${{" in before.name:
-            before = before.model_copy(update={"name": transcript.name_of(message, prefix=prefix)})
+            before = before.model_copy(update={"name": transcript.name_of(message, workflow=workflow)})
+        if message.job_result == "failure" and before.id in execution.timed_out:
+            message = replace(message, job_result="cancelled")  # as GitHub calls it
         job, lines = transcript.advance(before, message, at=at)
         if lines:
             self._log(run, job, lines, at=at)
@@ -385,22 +497,28 @@ class Actions:
 
     # Workflow files
 
-    def _sources(self, commit: str) -> dict[str, bytes]:
-        """Every file below ``.github`` at a commit."""
-        try:
-            _, archive = self._git.bytes_of("archive", "--format=tar", commit, ".github")
-        except GitFailed:
-            return {}  # there is no such folder
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            return {
-                member.name: content.read()
-                for member in tar
-                if member.isfile() and (content := tar.extractfile(member)) is not None
-            }
+    def _hosted(self, sources: Mapping[str, bytes], folder: Path) -> dict[str, tuple[Path, Mapping[str, bytes]]]:
+        """For each ``owner/name@ref`` of this forge that is used: a folder with all of it, and its ``.github``."""
+        found: dict[str, tuple[Path, Mapping[str, bytes]]] = {}
+        waiting = [sources]
+        while waiting:
+            for name, ref in sorted(used.split("@", 1) for used in _used(waiting.pop())):
+                repository = "/".join(name.split("/")[:2])
+                place = self._place(repository, ref)
+                if place is None or f"{repository}@{ref}" in found:
+                    continue
+                at = folder / f"{repository}@{ref}".replace("/", "-")
+                _, archive = place.git.bytes_of("archive", "--format=tar", place.sha)
+                with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                    tar.extractall(at, filter="data")
+                there = _sources(place.git, place.sha)
+                found[f"{repository}@{ref}"] = at, there
+                waiting.append(there)
+        return found
 
     def _broken(self, commit: str) -> list[tuple[str, str]]:
         problems = []
-        for path, content in self._sources(commit).items():
+        for path, content in _sources(self._git, commit).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
                 try:
                     parse_workflow(path, content.decode(errors="replace"))
@@ -426,9 +544,28 @@ def _released(jobs: tuple[Job, ...]) -> tuple[Job, ...]:
     )
 
 
-def _stand_ins(sources: Mapping[str, bytes], missing: Path) -> dict[str, Path]:
+def _sources(git: Git, commit: str) -> dict[str, bytes]:
+    """Every file below ``.github`` at a commit."""
+    try:
+        _, archive = git.bytes_of("archive", "--format=tar", commit, ".github")
+    except GitFailed:
+        return {}  # there is no such folder
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {
+            member.name: content.read()
+            for member in tar
+            if member.isfile() and (content := tar.extractfile(member)) is not None
+        }
+
+
+def _used(sources: Mapping[str, bytes]) -> set[str]:
+    """Every action and workflow from elsewhere that these files name."""
+    return {used for content in sources.values() for used in uses_in(content.decode(errors="replace"))}
+
+
+def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path) -> dict[str, Path]:
     """A local folder for every action that the workflows name; for unknown ones, an action that says so and fails."""
-    used = sorted(set().union(*(uses_in(content.decode(errors="replace")) for content in sources.values()), set()))
+    used = sorted({action for some in sources for action in _used(some)})
     folders: dict[str, Path] = {}
     for action in used:
         name, _, ref = action.partition("@")

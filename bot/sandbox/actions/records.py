@@ -60,6 +60,15 @@ class Job(Record):
     annotations: tuple[Annotation, ...] = ()
 
 
+class Reference(Record):
+    """A workflow that a run called."""
+
+    path: str
+    """As GitHub has it: ``owner/name/.github/workflows/x.yml@ref``."""
+    sha: str
+    ref: str
+
+
 class Run(Record):
     id: int
     number: int
@@ -79,6 +88,8 @@ class Run(Record):
     started_at: datetime | None = None
     updated_at: datetime
     jobs: tuple[Job, ...] = ()
+    referenced: tuple[Reference, ...] = ()
+    """The workflows that it called."""
     problem: str = ""
     """Why the run as a whole failed, when no step did."""
 

@@ -10,6 +10,7 @@ from bot.sandbox.actions.workflows import Trigger
 DEFAULT_TYPES = {
     "pull_request": ("opened", "synchronize", "reopened"),
     "pull_request_target": ("opened", "synchronize", "reopened"),
+    "merge_group": ("checks_requested",),
 }
 
 

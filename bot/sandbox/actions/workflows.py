@@ -6,11 +6,12 @@ What the steps do is act's business; this reads names, triggers and matrices, so
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -30,6 +31,7 @@ class Trigger:
     tags_ignore: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     paths_ignore: tuple[str, ...] = ()
+    crons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ class Concurrency:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A job that is another workflow."""
+
+    name: str
+    inputs: Mapping[str, str]
+    """What it gives, still as expressions."""
+    uses: str
+    """``./.github/workflows/x.yml`` or ``owner/name/.github/workflows/x.yml@ref``."""
+
+
+@dataclass(frozen=True)
 class Workflow:
     path: str
     name: str
@@ -81,7 +94,22 @@ class Workflow:
     triggers: tuple[Trigger, ...]
     inputs: tuple[DispatchInput, ...]
     jobs: tuple[JobDefinition, ...]
-    concurrency: Concurrency | None = None
+    concurrency: tuple[Concurrency, ...] = ()
+    """The workflow's group and those of its jobs."""
+    calls: tuple[Call, ...] = ()
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    """What act puts before the names of jobs of called workflows, and what GitHub shows there."""
+    environments: Mapping[str, str] = field(default_factory=dict)
+    """The GitHub Environment of each job that has one, by the job's key; may hold expressions."""
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    """How many minutes each job may take, by its key; GitHub's own limit counts for others."""
+    only_calls: frozenset[str] = frozenset()
+    """What act calls jobs that are other workflows; GitHub shows the others' jobs only."""
+
+    @property
+    def in_act(self) -> str:
+        """What act calls it."""
+        return self.path.rsplit("/", 1)[-1] if self.name == self.path else self.name
 
     def trigger(self, event: str) -> Trigger | None:
         return next((trigger for trigger in self.triggers if trigger.event == event), None)
@@ -112,7 +140,58 @@ def parse_workflow(path: str, text: str) -> Workflow:
             if isinstance(body, dict) and "steps" in body
             for job in _jobs(str(key), body)
         ),
-        concurrency=_concurrency(content.get("concurrency")),
+        concurrency=tuple(
+            group
+            for one in (content, *jobs.values())
+            if isinstance(one, dict) and (group := _concurrency(one.get("concurrency"))) is not None
+        ),
+        calls=tuple(
+            Call(name=str(body.get("name") or key), uses=str(body["uses"]), inputs=_texts(body.get("with")))
+            for key, body in jobs.items()
+            if isinstance(body, dict) and "uses" in body
+        ),
+        environments={
+            str(key): environment
+            for key, body in jobs.items()
+            if isinstance(body, dict) and (environment := _environment(body.get("environment")))
+        },
+        timeouts={
+            str(key): float(body["timeout-minutes"])
+            for key, body in jobs.items()
+            if isinstance(body, dict) and isinstance(body.get("timeout-minutes"), (int, float))
+        },
+    )
+
+
+def with_called(caller: Workflow, called: Iterable[tuple[Call, Workflow]]) -> Workflow:
+    """The workflow with the jobs and groups of those that it calls, as a run of it shows them."""
+    pairs = list(called)
+    jobs = [
+        dataclasses.replace(job, name=f"{call.name} / {job.name}")
+        for call, workflow in pairs
+        for job in workflow.jobs
+    ]
+    groups = [group for _, workflow in pairs for group in workflow.concurrency]
+    prefixes = {f"{call.name}/{workflow.in_act}/": f"{call.name} / " for call, workflow in pairs}
+    for call, workflow in pairs:
+        prefixes |= {theirs: f"{call.name} / {shown}" for theirs, shown in workflow.prefixes.items()}
+    environments, timeouts = dict(caller.environments), dict(caller.timeouts)
+    for call, workflow in pairs:
+        given = {"inputs": call.inputs}
+        environments |= {key: fill_in(text, given) for key, text in workflow.environments.items()}
+        timeouts |= workflow.timeouts
+    only_calls = {
+        f"{call.name}/{workflow.in_act}/{inner.name}" for call, workflow in pairs for inner in workflow.calls
+    }
+    return dataclasses.replace(
+        caller,
+        jobs=(*caller.jobs, *jobs),
+        concurrency=(*caller.concurrency, *groups),
+        calls=tuple(call for call, _ in pairs),
+        prefixes=prefixes,
+        environments=environments,
+        timeouts=timeouts,
+        only_calls=frozenset({f"{caller.in_act}/{call.name}" for call, _ in pairs} | only_calls),
     )
 
 
@@ -168,6 +247,14 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
 
 
+def _texts(value: object) -> dict[str, str]:
+    return {str(name): _as_text(one) for name, one in value.items()} if isinstance(value, dict) else {}
+
+
+def _environment(value: object) -> str:
+    return _as_text(value.get("name") if isinstance(value, dict) else value)
+
+
 def _concurrency(value: object) -> Concurrency | None:
     if isinstance(value, dict):
         return Concurrency(_as_text(value.get("group")), value.get("cancel-in-progress") is True)
@@ -189,7 +276,15 @@ def _triggers(started_by: object) -> tuple[Trigger, ...]:
             paths_ignore=_strings(body.get("paths-ignore")),
         )
         for event, body in ((event, body if isinstance(body, dict) else {}) for event, body in started_by.items())
+        if event != "schedule"
+    ) + _schedule(started_by.get("schedule"))
+
+
+def _schedule(entries: object) -> tuple[Trigger, ...]:
+    crons = (
+        [str(entry.get("cron")) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     )
+    return (Trigger("schedule", crons=tuple(crons)),) if crons else ()
 
 
 def _inputs(started_by: object) -> tuple[DispatchInput, ...]:

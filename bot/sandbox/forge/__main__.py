@@ -23,17 +23,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bot.sandbox.forge", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, help="where repositories, pull requests and runs are kept")
     parser.add_argument("--port", type=int, required=True, help="on 127.0.0.1")
-    parser.add_argument("--repository", required=True, metavar="OWNER/NAME")
+    parser.add_argument(
+        "--repository",
+        required=True,
+        action="append",
+        metavar="OWNER/NAME",
+        help="may be given several times; the first is the one with the front page",
+    )
     parser.add_argument(
         "--people", type=Path, required=True, help='JSON: {"token": {"login": "alex", "type": "User"}}'
     )
     parser.add_argument(
-        "--require-check", default="", metavar="NAME", help="protect main by this check, where main has no rules yet"
+        "--require-check",
+        default="",
+        metavar="NAME",
+        help="protect the first repository's main by this check, where it has no rules yet",
     )
     parser.add_argument("--actions", type=Path, help="JSON: what workflow runs are given; without it none run")
     given = parser.parse_args(arguments)
-    if given.repository.count("/") != 1:
-        parser.error(f"--repository is OWNER/NAME, not {given.repository!r}")
+    for repository in given.repository:
+        if repository.count("/") != 1:
+            parser.error(f"--repository is OWNER/NAME, not {repository!r}")
     try:
         people, settings = People.read(given.people), read_settings(given.actions)
     except (ValidationError, OSError) as error:
@@ -42,16 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"forge: {error}", file=sys.stderr)
         return 2
-    forge = open_forge(
-        folder=given.dir,
-        repository=given.repository,
-        server_url=f"http://{HOST}:{given.port}",
-        people=people,
-        settings=settings,
+    forge, *others = (
+        open_forge(
+            folder=given.dir,
+            repository=repository,
+            server_url=f"http://{HOST}:{given.port}",
+            people=people,
+            settings=settings,
+            is_main=position == 0,
+        )
+        for position, repository in enumerate(given.repository)
     )
     if given.require_check and not forge.store.knows_protection("main"):
         forge.store.put(Protection(branch="main", checks=(given.require_check,)))
-    uvicorn.run(application(forge), host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
+    uvicorn.run(
+        application(forge, *others), host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2
+    )
     return 0
 
 

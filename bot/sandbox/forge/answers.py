@@ -18,6 +18,7 @@ from bot.sandbox.forge.store import (
     DeploymentStatus,
     Hook,
     Label,
+    MergeQueueRule,
     Protection,
     Pull,
     Review,
@@ -379,6 +380,16 @@ class Answers:
             "pull_request": {key: whole[key] for key in ("url", "html_url", "diff_url", "patch_url", "merged_at")},
         }
 
+    def told_issue(self, pull: Pull) -> Json:
+        """The issue as the payload of a comment has it."""
+        issue = self.issue(pull)
+        people = {key: value for key, value in issue["user"].items() if key != "user_view_type"}
+        return {**issue, "user": people, "reactions": self._reactions(f"{issue['url']}/reactions")}
+
+    def _reactions(self, url: str) -> Json:
+        kinds = ("+1", "-1", "laugh", "confused", "heart", "hooray", "eyes", "rocket")
+        return {"url": url, "total_count": 0, **dict.fromkeys(kinds, 0)}
+
     def label_named(self, name: str) -> Json:
         label = self._forge.store.label(name)
         return self.label(label if label is not None else Label(id=0, name=name))
@@ -406,6 +417,8 @@ class Answers:
             "author_association": "COLLABORATOR",
             "created_at": stamp(comment.created_at),
             "updated_at": stamp(comment.updated_at),
+            "performed_via_github_app": None,
+            "reactions": self._reactions(f"{self.repo_api}/issues/comments/{comment.id}/reactions"),
         }
 
     def review(self, review: Review) -> Json:
@@ -453,6 +466,24 @@ class Answers:
             },
             "protection_url": f"{self.repo_api}/branches/{quote(name)}/protection",
             "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
+        }
+
+    def ruleset(self, rule: MergeQueueRule) -> Json:
+        """A ruleset as lists have it."""
+        return {
+            "id": rule.id,
+            "name": rule.name,
+            "target": "branch",
+            "source_type": "Repository",
+            "source": self._forge.repository,
+            "enforcement": "active",
+            "node_id": node_id("RepositoryRuleset", rule.id),
+            "created_at": stamp(rule.created_at),
+            "updated_at": stamp(rule.created_at),
+            "_links": {
+                "self": {"href": f"{self.repo_api}/rulesets/{rule.id}"},
+                "html": {"href": f"{self.page}/rules/{rule.id}"},
+            },
         }
 
     def protection(self, rules: Protection) -> Json:
@@ -780,6 +811,7 @@ class Answers:
             "head_branch": run.head_branch,
             "head_sha": run.head_sha,
             "path": run.workflow_path,
+            "referenced_workflows": [{"path": one.path, "sha": one.sha, "ref": one.ref} for one in run.referenced],
             "display_title": run.title,
             "run_number": run.number,
             "run_attempt": 1,
@@ -793,7 +825,7 @@ class Answers:
             "actor": self.user(run.actor),
             "triggering_actor": self.user(run.actor),
             "pull_requests": [self._named_pull(pull) for pull in pulls],
-            "head_commit": self._head_commit(commit) if commit else None,
+            "head_commit": self.short_commit(commit) if commit else None,
             "repository": self.minimal_repository(),
             "head_repository": self.minimal_repository(),
             "url": url,
@@ -807,7 +839,7 @@ class Answers:
             "workflow_url": f"{self.repo_api}/actions/workflows/{workflow_id(run.workflow_path)}",
         }
 
-    def _head_commit(self, commit: Commit) -> Json:
+    def short_commit(self, commit: Commit) -> Json:
         return {
             "id": commit.sha,
             "tree_id": commit.tree,

@@ -9,13 +9,14 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
-from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository
+from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository, rulesets
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import open_repository
@@ -26,13 +27,29 @@ from bot.sandbox.forge.store import Store
 API = "/api/v3"
 
 
-def open_forge(*, folder: Path, repository: str, server_url: str, people: People, settings: Settings | None) -> Forge:
-    """The forge that lives in ``folder``; what is there from an earlier start is kept."""
+def open_forge(
+    *,
+    folder: Path,
+    repository: str,
+    server_url: str,
+    people: People,
+    settings: Settings | None,
+    is_main: bool = True,
+) -> Forge:
+    """A repository of the forge that lives in ``folder``; what is there from an earlier start is kept.
+
+    All repositories lie side by side, so that a workflow of one can call those of another. What else there is of the
+    main one lies in ``folder`` itself, of others in a folder of their own.
+    """
     folder = folder.resolve()
-    git = open_repository(folder / "repositories" / f"{repository}.git")
+    repositories = folder / "repositories"
+    git = open_repository(repositories / f"{repository}.git")
+    own = folder if is_main else folder / "others" / repository
+    own.mkdir(parents=True, exist_ok=True)
     runner = Actions(
-        folder=folder / "actions",
+        folder=own / "actions",
         git=git,
+        repositories=repositories,
         people=people,
         settings=settings,
         server_url=server_url,
@@ -42,23 +59,28 @@ def open_forge(*, folder: Path, repository: str, server_url: str, people: People
         repository=repository,
         server_url=server_url,
         git=git,
-        store=Store(folder / "forge.json"),
+        store=Store(own / "forge.json"),
         people=people,
         actions=runner,
     )
 
 
-def application(forge: Forge) -> FastAPI:
-    """The web application. Its shutdown ends the workflow runs under way."""
+def application(forge: Forge, *others: Forge) -> FastAPI:
+    """The web application of these repositories. Its shutdown ends the workflow runs under way.
+
+    People and rate limits are those of the first, whose page is the front page.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(forge.actions.stop)
-        await run_in_threadpool(forge.deliveries.stop)
+        for one in (forge, *others):
+            await run_in_threadpool(one.actions.stop)
+            await run_in_threadpool(one.deliveries.stop)
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
+    app.state.repositories = {one.repository.lower(): one for one in (forge, *others)}
     app.add_middleware(JsonWhateverItSays)
     app.add_middleware(Limited, limits=forge.limits, people=forge.people, api=API)
     api = APIRouter(prefix=API)
@@ -67,6 +89,7 @@ def application(forge: Forge) -> FastAPI:
     app.include_router(api)
     app.include_router(apps.graphql)
     app.include_router(faults)
+    app.include_router(clock)
     app.include_router(smart_http.router)
     app.include_router(pages.router)
     app.add_exception_handler(ApiError, _refuse)
@@ -78,7 +101,7 @@ def application(forge: Forge) -> FastAPI:
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
     first = (apps.router, checks.router, deployments.router, pulls.router)
-    return (*first, issues.router, actions.router, repository.router)
+    return (*first, issues.router, actions.router, rulesets.router, repository.router)
 
 
 faults = APIRouter(prefix="/faults")
@@ -97,6 +120,23 @@ def forget_limits(request: Request) -> Response:
     return Response(status_code=204)
 
 
+clock = APIRouter(prefix="/clock")
+
+
+class Struck(BaseModel):
+    """A time has come, in the words of a schedule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str
+
+
+@clock.post("")
+def strike(request: Request, struck: Struck) -> list[int]:
+    """Start the workflows of this schedule, in each repository; answer with the ids of their runs."""
+    return [run.id for one in request.app.state.repositories.values() for run in one.strike(struck.cron)]
+
+
 class JsonWhateverItSays:
     """GitHub reads every API request's body as JSON, also what curl calls a form."""
 
@@ -104,7 +144,7 @@ class JsonWhateverItSays:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith((API, "/api/graphql", "/faults")):
+        if scope["type"] == "http" and scope["path"].startswith((API, "/api/graphql", "/faults", "/clock")):
             headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
             scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
         await self._app(scope, receive, send)

@@ -6,26 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from bot.sandbox.actions.actions import Event
 from bot.sandbox.forge.git import ZERO
-from bot.sandbox.forge.people import Person
-from bot.sandbox.forge.store import Comment, Pull, Review
+from bot.sandbox.forge.people import MERGE_QUEUE, Person
+from bot.sandbox.forge.store import Comment, Pull, Queued, Review
 
 if TYPE_CHECKING:
     from bot.sandbox.forge.forge import Forge
 
-__all__ = ["Event", "commented", "dispatched", "of_pull", "pushed", "reviewed"]
+__all__ = ["Event", "commented", "dispatched", "merge_group", "of_pull", "pushed", "reviewed", "scheduled"]
 
 
 def _common(forge: Forge, by: Person) -> dict[str, Any]:
     return {"repository": forge.answers.repository(), "sender": forge.answers.user(by.login)}
 
 
-def of_pull(forge: Forge, pull: Pull, action: str, by: Person, *, before: str = "") -> list[Event]:
-    """``pull_request_target`` (as the base branch has it) and ``pull_request`` (as the test merge has it)."""
+def of_pull(forge: Forge, pull: Pull, action: str, by: Person, **more: Any) -> list[Event]:
+    """``pull_request_target`` (as the base branch has it) and ``pull_request`` (as the test merge has it).
+
+    ``more`` is what the payload of some actions has besides.
+    """
     payload = {
         "action": action,
         "number": pull.number,
-        "pull_request": forge.answers.pull(pull),
-        **({"before": before, "after": pull.head_sha} if before else {}),
+        "pull_request": forge.answers.whole_pull(pull),
+        **more,
         **_common(forge, by),
     }
     base_tip = forge.git.branch(pull.base)
@@ -100,6 +103,36 @@ def pushed(forge: Forge, ref: str, old: str, new: str, by: Person) -> list[Event
     ]
 
 
+def merge_group(forge: Forge, pull: Pull, entry: Queued, ref: str, action: str, *, reason: str = "") -> Event:
+    """``merge_group``: runs at the commit that would be merged, with the workflows that it has."""
+    commit = forge.git.commit(entry.group)
+    payload = {
+        "action": action,
+        "merge_group": {
+            "head_sha": entry.group,
+            "head_ref": ref,
+            "base_sha": entry.base_sha,
+            "base_ref": f"refs/heads/{pull.base}",
+            "head_commit": forge.answers.short_commit(commit),
+        },
+        **({"reason": reason} if reason else {}),
+        **_common(forge, MERGE_QUEUE),
+    }
+    return Event(
+        name="merge_group",
+        payload=payload,
+        workflow_sha=entry.group,
+        sha=entry.group,
+        ref=ref,
+        head_sha=entry.group,
+        head_branch=ref.removeprefix("refs/heads/"),
+        actor=MERGE_QUEUE.login,
+        title=commit.title,
+        action=action,
+        branch=pull.base,
+    )
+
+
 def dispatched(
     forge: Forge, path: str, name: str, *, ref: str, sha: str, inputs: dict[str, str], by: Person
 ) -> Event:
@@ -119,9 +152,40 @@ def dispatched(
     )
 
 
-def commented(forge: Forge, pull: Pull, comment: Comment, action: str, by: Person) -> list[Event]:
+def scheduled(forge: Forge, cron: str) -> list[Event]:
+    """``schedule``: runs at the default branch, by whom GitHub names then, the last who changed the workflow."""
+    tip = forge.git.branch("main")
+    if tip is None:
+        return []
+    by = forge.git.commit(tip).author.name
+    return [
+        Event(
+            name="schedule",
+            payload={"schedule": cron, "repository": forge.answers.repository()},
+            workflow_sha=tip,
+            sha=tip,
+            ref="refs/heads/main",
+            head_sha=tip,
+            head_branch="main",
+            actor=by,
+            title=workflow.name,
+            only_workflow=workflow.path,
+        )
+        for workflow in forge.actions.workflows(tip)
+        if (trigger := workflow.trigger("schedule")) and cron in trigger.crons
+    ]
+
+
+def commented(
+    forge: Forge, pull: Pull, comment: Comment, action: str, by: Person, *, before: str = ""
+) -> list[Event]:
     """``issue_comment``: runs at the default branch, and shows no check on the pull request."""
-    payload = {"action": action, "issue": forge.answers.issue(pull), "comment": forge.answers.comment(comment)}
+    payload = {
+        "action": action,
+        "issue": forge.answers.told_issue(pull),
+        "comment": forge.answers.comment(comment),
+        **({"changes": {"body": {"from": before}}} if action == "edited" else {}),
+    }
     return _on_default_branch(forge, "issue_comment", action, payload, pull, by)
 
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
-from bot.sandbox.forge import events, protection
-from bot.sandbox.forge.answers import Answers
+from bot.sandbox.forge import events, merge_queue, protection
+from bot.sandbox.forge.answers import Answers, node_id
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
 from bot.sandbox.forge.hooks import Deliveries
 from bot.sandbox.forge.limits import Limits
-from bot.sandbox.forge.people import GITHUB, People, Person
+from bot.sandbox.forge.people import ACTIONS_BOT, GITHUB, MERGE_QUEUE, People, Person
 from bot.sandbox.forge.store import (
     Comment,
     Deployment,
@@ -26,12 +26,16 @@ from bot.sandbox.forge.store import (
     Label,
     Protection,
     Pull,
+    Queued,
     Review,
     Store,
     now,
 )
 
 DEFAULT_BRANCH = "main"
+
+NO_WORKFLOW = {"workflow": None, "workflow_run": None}
+"""GitHub names the run that deploys; a payload of the forge leaves it out, as it may for what no run made."""
 
 MergeMethod = Literal["merge", "squash", "rebase"]
 
@@ -46,7 +50,7 @@ class RefUpdate:
 
 
 class Forge:
-    """One repository on the forge, with its pull requests and workflow runs."""
+    """One repository of the forge, with its pull requests and workflow runs."""
 
     def __init__(
         self, *, repository: str, server_url: str, git: Git, store: Store, people: People, actions: Actions
@@ -60,6 +64,8 @@ class Forge:
         self.answers = Answers(self)
         self.limits = Limits()
         self.deliveries = Deliveries()
+        actions.on_completed = self.run_completed
+        actions.on_job = self.job_changed
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
@@ -106,7 +112,7 @@ class Forge:
             )
             pull = self._with_test_merge(pull)
             self.store.put(pull)
-            self._pull_event(pull, "opened", by)
+            self.tell_of_pull(pull, "opened", by)
         return pull
 
     def edit_pull(
@@ -116,7 +122,13 @@ class Forge:
         with self._lock:
             pull = self.pull(number)
             changes: dict[str, object] = {"updated_at": now()}
-            edited = [name for name, value in (("title", title), ("body", body), ("base", base)) if value is not None]
+            edited: dict[str, Any] = {}
+            if title is not None:
+                edited["title"] = {"from": pull.title}
+            if body is not None:
+                edited["body"] = {"from": pull.body}
+            if base is not None:
+                edited["base"] = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
             if title is not None:
                 if not title.strip():
                     raise invalid("PullRequest", field="title", code="missing_field")
@@ -137,9 +149,10 @@ class Forge:
                 changed = self._with_test_merge(changed.model_copy(update={"head_sha": self.git.branch(pull.head)}))
             self.store.put(changed)
             if edited:
-                self._pull_event(changed, "edited", by)
+                self.tell_of_pull(changed, "edited", by, changes=edited)
             if event:
-                self._pull_event(changed, event, by)
+                self.tell_of_pull(changed, event, by)
+            merge_queue.advance(self)
         return changed
 
     def _check_state_change(self, pull: Pull, state: str) -> str:
@@ -166,11 +179,18 @@ class Forge:
             if sha is not None and sha != head_tip:
                 raise ApiError(409, "Head branch was modified. Review and try the merge again.")
             self._see_that_it_may(pull, by)
-            made = self._merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
+            if self.store.merge_queue(pull.base) is not None:
+                raise ApiError(405, f"Repository rule violations found\n\n{merge_queue.ONLY_BY_QUEUE}")
+            made = self.merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
             if made is None:
                 raise ApiError(405, "Pull Request is not mergeable")
+            return self.fast_forward(pull, made, base=base_tip, by=by)
+
+    def fast_forward(self, pull: Pull, made: str, *, base: str, by: Person) -> Pull:
+        """Put the commit that merges a pull request on its base branch. Raises 405 where that was moved."""
+        with self._lock:
             try:
-                self.git.update_ref(f"refs/heads/{pull.base}", new=made, old=base_tip)
+                self.git.update_ref(f"refs/heads/{pull.base}", new=made, old=base)
             except RefMoved as moved:
                 # A push came in between; GitHub says the same.
                 raise ApiError(405, "Base branch was modified. Review and try the merge again.") from moved
@@ -185,9 +205,29 @@ class Forge:
                 }
             )
             self.store.put(merged)
-            self._pull_event(merged, "closed", by)
-            self.moved([RefUpdate(f"refs/heads/{pull.base}", base_tip, made)], by=by)
+            self.tell_of_pull(merged, "closed", by)
+            self.moved([RefUpdate(f"refs/heads/{pull.base}", base, made)], by=by)
         return merged
+
+    def place(self, ref: str, sha: str, *, by: Person) -> None:
+        """Set a branch that only the forge writes, or take it away (`ZERO`); a new one is an event as any push."""
+        old = self.git.ref(ref) or ZERO
+        if sha == ZERO:
+            self.git.delete_ref(ref, old=old)
+        else:
+            self.git.set_ref(ref, sha)
+            self._fire(events.pushed(self, ref, old, sha, by), by)
+
+    def enqueue(self, node: str, *, expected: str | None, by: Person) -> int | None:
+        """Queue the pull request with this node id; return its position, None if it is not here."""
+        with self._lock:
+            pull = next((one for one in self.store.pulls() if node_id("PullRequest", one.id) == node), None)
+            return None if pull is None else merge_queue.add(self, pull, expected=expected, by=by)
+
+    def run_completed(self) -> None:
+        """See what a run that has ended means for the merge queue."""
+        with self._lock:
+            merge_queue.advance(self)
 
     def _see_that_it_may(self, pull: Pull, by: Person) -> None:
         rules = self.protection(pull.base, by)
@@ -205,6 +245,8 @@ class Forge:
 
     def push_refusal(self, branch: str, sha: str, by: Person) -> str:
         """Why a branch may not be moved to a commit without a pull request; empty where it may."""
+        if self.store.merge_queue(branch) is not None:
+            return merge_queue.ONLY_BY_QUEUE
         rules = self.protection(branch, by)
         if rules is None:
             return ""
@@ -212,7 +254,7 @@ class Forge:
             return "Changes must be made through a pull request."
         return " ".join(protection.check_refusals(self, rules, sha))
 
-    def _merge_commit(
+    def merge_commit(
         self,
         pull: Pull,
         method: MergeMethod,
@@ -352,7 +394,7 @@ class Forge:
     def edit_comment(self, comment: Comment, *, body: str, by: Person) -> Comment:
         edited = comment.model_copy(update={"body": body, "updated_at": now()})
         self.store.put(edited)
-        self._fire(events.commented(self, self.pull(comment.number), edited, "edited", by), by)
+        self._fire(events.commented(self, self.pull(comment.number), edited, "edited", by, before=comment.body), by)
         return edited
 
     def set_labels(self, number: int, names: Sequence[str], *, by: Person) -> Pull:
@@ -367,10 +409,10 @@ class Forge:
             self.store.put(changed)
             for name in labels:
                 if name not in pull.labels:
-                    self._pull_event(changed, "labeled", by)
+                    self.tell_of_pull(changed, "labeled", by, label=self.answers.label_named(name))
             for name in pull.labels:
                 if name not in labels:
-                    self._pull_event(changed, "unlabeled", by)
+                    self.tell_of_pull(changed, "unlabeled", by, label=self.answers.label_named(name))
         return changed
 
     def request_reviewers(self, number: int, logins: Sequence[str], *, by: Person) -> Pull:
@@ -381,7 +423,8 @@ class Forge:
             reviewers = tuple(dict.fromkeys([*pull.reviewers, *logins]))
             changed = pull.model_copy(update={"reviewers": reviewers, "updated_at": now()})
             self.store.put(changed)
-            self._pull_event(changed, "review_requested", by)
+            for login in logins:
+                self.tell_of_pull(changed, "review_requested", by, requested_reviewer=self.answers.user(login))
         return changed
 
     def add_review(self, number: int, *, state: str, body: str, commit: str | None, by: Person) -> Review:
@@ -453,6 +496,7 @@ class Forge:
                 if update.name.startswith("refs/heads/"):
                     self._branch_moved(update.name.removeprefix("refs/heads/"), by)
                 self._fire(events.pushed(self, update.name, update.old, update.new, by), by)
+            merge_queue.advance(self)
 
     def _branch_moved(self, branch: str, by: Person) -> None:
         # Read where the branch is now: of two pushes, the older one may be told about later.
@@ -469,7 +513,7 @@ class Forge:
                 update = {"head_sha": tip, "base_sha": base_sha, "updated_at": now()}
                 changed = self._with_test_merge(pull.model_copy(update=update))
                 self.store.put(changed)
-                self._pull_event(changed, "synchronize", by, before=pull.head_sha)
+                self.tell_of_pull(changed, "synchronize", by, before=pull.head_sha, after=tip)
 
     def _close(self, pull: Pull, by: Person, *, merged: str) -> None:
         moment: datetime = now()
@@ -478,7 +522,7 @@ class Forge:
             changes |= {"merged_at": moment, "merged_by": by.login, "merge_commit": merged}
         closed = pull.model_copy(update=changes)
         self.store.put(closed)
-        self._pull_event(closed, "closed", by)
+        self.tell_of_pull(closed, "closed", by)
 
     # Deployments and webhooks
 
@@ -516,7 +560,9 @@ class Forge:
             created_at=now(),
         )
         self.store.put(deployment)
-        self._tell("deployment", {"action": "created", "deployment": self.answers.deployment(deployment)}, by)
+        self._tell(
+            "deployment", {"action": "created", "deployment": self.answers.deployment(deployment), **NO_WORKFLOW}, by
+        )
         return deployment
 
     def report_deployment(
@@ -542,6 +588,42 @@ class Forge:
                 if is_older and may_end and statuses and statuses[-1].state == "success":
                     self._deployment_status(earlier, "inactive", by=by)
         return status
+
+    def job_changed(self, run: Run, job: Job, environment: str) -> None:
+        """A job with a GitHub Environment is a deployment there, from its beginning to its end."""
+        page = f"{self.answers.page}/actions/runs/{run.id}/job/{job.id}"
+        with self._lock:
+            if job.status == "in_progress":
+                deployment = Deployment(
+                    id=self.store.next_id(),
+                    sha=run.head_sha,
+                    ref=run.head_branch,
+                    task="deploy",
+                    environment=environment,
+                    description="",
+                    payload={},
+                    transient=False,
+                    production=environment == "production",
+                    creator=ACTIONS_BOT.login,
+                    created_at=now(),
+                )
+                self.store.put(deployment)
+                told = {"action": "created", "deployment": self.answers.deployment(deployment), **NO_WORKFLOW}
+                self._tell("deployment", told, ACTIONS_BOT)
+                self._deployment_status(deployment, "in_progress", log_url=page, by=ACTIONS_BOT)
+                return
+            for deployment in self.store.deployments():
+                statuses = self.store.deployment_statuses(deployment.id)
+                if deployment.environment == environment and [one.log_url for one in statuses] == [page]:
+                    self.report_deployment(
+                        deployment,
+                        state="success" if job.conclusion == "success" else "failure",
+                        description="",
+                        log_url=page,
+                        environment_url="",
+                        auto_inactive=True,
+                        by=ACTIONS_BOT,
+                    )
 
     def _deployment_status(
         self,
@@ -576,14 +658,12 @@ class Forge:
         """Tell this address from now on; the first that it hears is a ping."""
         self.store.put(hook)
         said = {"zen": "Design for failure.", "hook_id": hook.id, "hook": self.answers.hook(hook)}
-        self.deliveries.send(hook, "ping", {**said, "repository": self.answers.repository()})
+        self.deliveries.tell([hook], "ping", {**said, "repository": self.answers.repository()})
 
     def _tell(self, event: str, payload: Mapping[str, Any], by: Person) -> None:
         """Post it to every webhook that asked for this."""
         whole = {**payload, "repository": self.answers.repository(), "sender": self.answers.user(by.login)}
-        for hook in self.store.hooks():
-            if hook.active and ({event, "*"} & set(hook.events)):
-                self.deliveries.send(hook, event, whole)
+        self.deliveries.tell(self.store.hooks(), event, whole)
 
     # Events
 
@@ -615,9 +695,17 @@ class Forge:
             raise ApiError(403, "Actions has been disabled for this repository.")
         return runs[0]
 
-    def _pull_event(self, pull: Pull, action: str, by: Person, *, before: str = "") -> None:
-        for event in events.of_pull(self, pull, action, by, before=before):
-            self._fire([event], by)
+    def strike(self, cron: str) -> list[Run]:
+        """Let it be the time that a schedule names: start each workflow of main that has it."""
+        return [run for event in events.scheduled(self, cron) for run in self.actions.fire(event)]
+
+    def tell_of_pull(self, pull: Pull, action: str, by: Person, **more: Any) -> None:
+        """Fire what GitHub fires when something happened to a pull request."""
+        self._fire(events.of_pull(self, pull, action, by, **more), by)
+
+    def tell_of_group(self, pull: Pull, entry: Queued, ref: str, action: str, *, reason: str = "") -> None:
+        """Fire what GitHub fires when a merge group is to be checked, or is no more."""
+        self._fire([events.merge_group(self, pull, entry, ref, action, reason=reason)], MERGE_QUEUE)
 
     def _fire(self, happened: Sequence[events.Event], by: Person) -> None:
         """Tell the webhooks, and start workflows; none for what a workflow's own token did, lest they never end."""

@@ -40,8 +40,8 @@ MAX_COMMITS = 100
 
 
 def _shown(owner: str, name: str, request: Request) -> Forge:
-    forge: Forge = request.app.state.forge
-    if f"{owner}/{name}".lower() != forge.repository.lower():
+    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name}".lower())
+    if forge is None:
         raise not_found()
     return forge
 

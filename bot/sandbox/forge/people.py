@@ -52,6 +52,8 @@ class Person(BaseModel):
 GITHUB = Identity("GitHub", "noreply@github.com")
 ACTIONS_BOT = Person(login="github-actions[bot]", type="Bot", starts_workflows=False)
 
+MERGE_QUEUE = Person(login="github-merge-queue[bot]", type="Bot")
+
 
 class App(BaseModel):
     """A GitHub App that is installed in the repository."""

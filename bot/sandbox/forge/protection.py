@@ -24,11 +24,16 @@ def refusals(forge: Forge, protection: Protection, pull: Pull) -> list[str]:
 
 def check_refusals(forge: Forge, protection: Protection, sha: str) -> list[str]:
     """What required checks say of a commit."""
-    states = {name: _state(forge, name, sha) for name in protection.checks}
+    states = check_states(forge, protection, sha)
     missing = {name: state for name, state in states.items() if state != "successful"}
     if len(missing) > 1:
         return [f"{len(missing)} of {len(states)} required status checks {_together(set(missing.values()))}."]
     return [f'Required status check "{name}" is {state}.' for name, state in missing.items()]
+
+
+def check_states(forge: Forge, protection: Protection, sha: str) -> dict[str, str]:
+    """For each required check what it is on a commit: expected, in progress, failing or successful."""
+    return {name: _state(forge, name, sha) for name in protection.checks}
 
 
 def approvals(forge: Forge, pull: Pull) -> list[str]:

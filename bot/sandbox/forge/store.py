@@ -117,6 +117,26 @@ class Protection(Record):
     for_admins: bool = True
 
 
+class MergeQueueRule(Record):
+    """A ruleset with the one rule that the forge keeps in rulesets: a merge queue for a branch."""
+
+    id: int
+    name: str
+    branch: str
+    method: Literal["merge", "squash", "rebase"]
+    parameters: dict[str, Any]
+    created_at: datetime
+
+
+class Queued(Record):
+    """A pull request in the merge queue. ``group`` is the commit that would be merged, once it is made."""
+
+    number: int
+    head_sha: str
+    base_sha: str = ""
+    group: str = ""
+
+
 DeploymentState = Literal["error", "failure", "inactive", "in_progress", "queued", "pending", "success"]
 
 
@@ -168,6 +188,8 @@ class State(BaseModel):
     deployments: dict[int, Deployment] = {}
     deployment_statuses: dict[int, DeploymentStatus] = {}
     hooks: dict[int, Hook] = {}
+    merge_queues: dict[int, MergeQueueRule] = {}
+    queued: dict[int, Queued] = {}
 
 
 class Store:
@@ -199,7 +221,9 @@ class Store:
         | Protection
         | Deployment
         | DeploymentStatus
-        | Hook,
+        | Hook
+        | MergeQueueRule
+        | Queued,
     ) -> None:
         """Add or replace a record, and write the file before returning."""
         with self._lock:
@@ -222,6 +246,10 @@ class Store:
                     self._state.deployment_statuses[record.id] = record
                 case Hook():
                     self._state.hooks[record.id] = record
+                case MergeQueueRule():
+                    self._state.merge_queues[record.id] = record
+                case Queued():
+                    self._state.queued[record.number] = record
                 case Protection():
                     self._state.protections[record.branch] = record
             self._save()
@@ -289,6 +317,27 @@ class Store:
     def drop_hook(self, identifier: int) -> None:
         with self._lock:
             del self._state.hooks[identifier]
+            self._save()
+
+    def merge_queues(self) -> list[MergeQueueRule]:
+        return list(self._state.merge_queues.values())
+
+    def merge_queue(self, branch: str) -> MergeQueueRule | None:
+        """The rule that makes changes of a branch go through a queue."""
+        return next((rule for rule in self.merge_queues() if rule.branch == branch), None)
+
+    def drop_merge_queue(self, rule: MergeQueueRule) -> None:
+        with self._lock:
+            del self._state.merge_queues[rule.id]
+            self._save()
+
+    def queued(self) -> list[Queued]:
+        """What is in the merge queue, the first to be merged first."""
+        return list(self._state.queued.values())
+
+    def drop_queued(self, entry: Queued) -> None:
+        with self._lock:
+            self._state.queued.pop(entry.number, None)
             self._save()
 
     def _save(self) -> None:

@@ -10,7 +10,15 @@ from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.promotion import thread_of
-from bot.domain.record import Criterion, DeploymentRecord, known_entries, outcome_of, undoes, verified_entries
+from bot.domain.record import (
+    Criterion,
+    DeploymentRecord,
+    failed_as_before,
+    known_entries,
+    outcome_of,
+    undoes,
+    verified_entries,
+)
 from bot.domain.routes import Target
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
@@ -91,6 +99,9 @@ def _conclude(run: Run, item: Item, serving: Target | None, served: Desired) -> 
             item.quarantined = True
         revert_url = make_git_follow(run, change, lost=item.problem if item.lost else "")
     announced = _record(run, item, served, delivered=True)
+    if known := failed_as_before(run.history, announced):
+        run.say(words.failed_as_before(known))
+        return known
     message = words.message(announced, revert_url=revert_url)
     if run.settings.slack.may:
         # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import InvalidInput
-from bot.sandbox.actions.workflows import canonical, fill_in, matrix_combinations, parse_workflow, uses_in
+from bot.sandbox.actions.workflows import (
+    Concurrency,
+    canonical,
+    fill_in,
+    matrix_combinations,
+    parse_workflow,
+    uses_in,
+    with_called,
+)
 
 
 def test_names_steps_and_combinations_as_people_see_them() -> None:
@@ -99,11 +107,31 @@ def test_a_concurrency_group_may_name_the_first_of_several_that_is_there() -> No
         "on: push\njobs: {}\nconcurrency:\n  group: checks-${{ github.event.pull_request.number || github.ref }}\n"
         "  cancel-in-progress: true\n",
     )
-    assert workflow.concurrency is not None and workflow.concurrency.cancel_in_progress
+    [group] = workflow.concurrency
+    assert group.cancel_in_progress
     pull = {"event": {"pull_request": {"number": 7}}, "ref": "refs/heads/main"}
-    assert fill_in(workflow.concurrency.group, {"github": pull}) == "checks-7"
-    assert (
-        fill_in(workflow.concurrency.group, {"github": {"event": {}, "ref": "refs/heads/x"}}) == "checks-refs/heads/x"
+    assert fill_in(group.group, {"github": pull}) == "checks-7"
+    assert fill_in(group.group, {"github": {"event": {}, "ref": "refs/heads/x"}}) == "checks-refs/heads/x"
+    assert parse_workflow("a.yml", "on: push\njobs: {}\nconcurrency: one").concurrency == (Concurrency("one", False),)
+    assert parse_workflow("a.yml", "on: push\njobs: {}").concurrency == ()
+
+
+def test_a_workflow_has_the_groups_of_its_jobs_and_the_jobs_and_groups_of_what_it_calls() -> None:
+    called = parse_workflow(
+        "b.yml",
+        "on: workflow_call\nname: B\njobs:\n  one: {name: One, steps: []}\n"
+        '  two: {name: Two, timeout-minutes: 5, environment: "${{ inputs.where }}-${{ matrix.x }}", steps: [],'
+        ' concurrency: {group: "deploy-${{ matrix.x }}", cancel-in-progress: false}}\n',
     )
-    assert parse_workflow("a.yml", "on: push\njobs: {}\nconcurrency: one").concurrency is not None
-    assert parse_workflow("a.yml", "on: push\njobs: {}").concurrency is None
+    caller = parse_workflow(
+        "a.yml",
+        "on: push\nconcurrency: outer\njobs:\n  call: {name: Called, uses: a/b/.github/workflows/b.yml@main,"
+        ' with: {where: "${{ inputs.here }}"}}\n',
+    )
+    [call] = caller.calls
+    assert (call.name, call.uses) == ("Called", "a/b/.github/workflows/b.yml@main")
+    whole = with_called(caller, [(call, called)])
+    assert [job.name for job in whole.jobs] == ["Called / One", "Called / Two"]
+    environment = fill_in(whole.environments["two"], {"inputs": {"here": "dev"}, "matrix": {"x": 1}})
+    assert (environment, whole.timeouts) == ("dev-1", {"two": 5.0})
+    assert [group.group for group in whole.concurrency] == ["outer", "deploy-${{ matrix.x }}"]

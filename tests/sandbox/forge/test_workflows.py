@@ -437,3 +437,69 @@ def _environment(process: Path) -> bytes:
         return (process / "environ").read_bytes()
     except OSError:
         return b""
+
+
+ENVIRONMENTS = """
+on: {push: {branches: [release]}}
+jobs:
+  deploy:
+    strategy: {matrix: {where: [dev, prod]}, fail-fast: false}
+    environment: {name: "${{ matrix.where }}-${{ github.actor }}"}
+    runs-on: ubuntu-latest
+    steps: [{run: "test '${{ matrix.where }}' = dev"}]
+  left_out:
+    if: false
+    environment: never
+    runs-on: ubuntu-latest
+    steps: [{run: "true"}]
+"""
+
+
+def test_a_job_with_an_environment_is_a_deployment_there(
+    running_server: Server, repo: github.Repository.Repository, clone: Clone
+) -> None:
+    head = clone.branch("release", {".github/workflows/release.yml": ENVIRONMENTS})
+    finished(repo, branch="release")
+    found = {
+        deployment.environment: (deployment.sha, [status.state for status in deployment.get_statuses()])
+        for deployment in repo.get_deployments()
+    }
+    assert found == {
+        "dev-alex": (head, ["success", "in_progress"]),
+        "prod-alex": (head, ["failure", "in_progress"]),
+    }
+    [deployment] = repo.get_deployments(environment="dev-alex")
+    assert deployment.creator.login == "github-actions[bot]"
+    assert "/actions/runs/" in next(iter(deployment.get_statuses())).log_url
+
+
+OVERTIME = """
+on: {push: {branches: [late]}}
+jobs:
+  late:
+    timeout-minutes: 1
+    runs-on: ubuntu-latest
+    steps: [{run: "sleep 400"}, {run: "echo never"}]
+  patient:
+    timeout-minutes: 60
+    runs-on: ubuntu-latest
+    steps: [{run: "sleep 6"}]
+  verdict:
+    needs: [late, patient]
+    if: always()
+    runs-on: ubuntu-latest
+    steps: [{run: "echo late was ${{ needs.late.result }}, patient ${{ needs.patient.result }}"}]
+"""
+
+
+def test_a_job_ends_when_its_time_is_over_and_the_others_go_on(
+    running_server: Server, repo: github.Repository.Repository, clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.sandbox.actions.actions.SECONDS_PER_MINUTE", 3.0)
+    clone.branch("late", {".github/workflows/late.yml": OVERTIME})
+    run = finished(repo, branch="late")
+    found = {job.name: job.conclusion for job in run.jobs()}
+    assert found == {"late": "cancelled", "patient": "success", "verdict": "success"}
+    log = log_of(repo, run, "late")
+    assert "has exceeded the maximum execution time of 1 minutes." in log and "never" not in log.splitlines()[-1]
+    assert "late was failure, patient success" in log_of(repo, run, "verdict"), "act's word; GitHub's is cancelled"

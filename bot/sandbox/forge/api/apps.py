@@ -1,22 +1,29 @@
-"""GitHub Apps: https://docs.github.com/rest/apps. And of GraphQL the one question that every token may ask."""
+"""GitHub Apps: https://docs.github.com/rest/apps. And of GraphQL what REST does not have."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import Field
 
 from bot.sandbox.forge.answers import Json, stamp
 from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Server
 from bot.sandbox.forge.errors import ApiError, not_found, unprocessable
-from bot.sandbox.forge.people import App, BadJwt
+from bot.sandbox.forge.forge import Forge
+from bot.sandbox.forge.people import App, BadJwt, Person
 from bot.sandbox.forge.store import now
 
 router = APIRouter()
 graphql = APIRouter()
 
+ENQUEUE = (
+    "mutation($input: EnqueuePullRequestInput!) "
+    "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
+)
 TOKEN_LASTS = timedelta(hours=1)
 
 
@@ -42,6 +49,7 @@ class WantedToken(Body):
 
 class Query(Body):
     query: str
+    variables: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 @router.get("/app")
@@ -84,8 +92,26 @@ def create_token(server: Server, app: Asking, number: int, wanted: WantedToken |
 
 
 @graphql.post("/api/graphql")
-def answer_graphql(person: Anyone, asked: Query) -> Json:
-    """Who asks. GET /user is closed to Apps and workflows; this is not."""
-    if re.sub(r"\s+", " ", asked.query).strip() in ("query { viewer { login } }", "{ viewer { login } }"):
+def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
+    """Who asks (GET /user is closed to Apps and workflows), and "Merge when ready", which REST does not have."""
+    query = re.sub(r"\s+", " ", asked.query).strip()
+    if query in ("query { viewer { login } }", "{ viewer { login } }"):
         return {"data": {"viewer": {"login": person.login}}}
-    return {"errors": [{"message": "The forge answers { viewer { login } } only."}]}
+    if query == ENQUEUE:
+        return _enqueue(request.app.state.repositories.values(), asked.variables.get("input", {}), person)
+    return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }} and {ENQUEUE} only."}]}
+
+
+def _enqueue(repositories: Iterable[Forge], wanted: dict[str, str], person: Person) -> Json:
+    if not person.may("contents"):
+        return {"data": {"enqueuePullRequest": None}, "errors": [{"type": "FORBIDDEN", "message": "Forbidden"}]}
+    node, expected = wanted.get("pullRequestId", ""), wanted.get("expectedHeadOid")
+    try:
+        for forge in repositories:
+            if position := forge.enqueue(node, expected=expected, by=person):
+                return {"data": {"enqueuePullRequest": {"mergeQueueEntry": {"position": position}}}}
+    except ApiError as refused:
+        error = {"type": "UNPROCESSABLE", "message": refused.message}
+        return {"data": {"enqueuePullRequest": None}, "errors": [error]}
+    message = f"Could not resolve to a node with the global id of '{node}'."
+    return {"data": {"enqueuePullRequest": None}, "errors": [{"type": "NOT_FOUND", "message": message}]}

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from bot.sandbox.forge.answers import Json
-from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Server, Writer, refused
+from bot.sandbox.forge.api.request import Administrator, Anyone, Body, Paged, Repository, Server, Writer, refused
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import EMPTY_TREE, Ref
-from bot.sandbox.forge.people import Person
 from bot.sandbox.forge.store import Protection
 
 router = APIRouter()
@@ -103,14 +102,12 @@ def list_branches(repository: Repository, _: Anyone, pages: Paged) -> list[Json]
 
 
 @router.get(REPO + "/branches/{branch:path}/protection")
-def get_protection(repository: Repository, person: Anyone, branch: str) -> Json:
-    _see_that_it_is_an_admin(person)
+def get_protection(repository: Repository, _: Administrator, branch: str) -> Json:
     return repository.answers.protection(_protection(repository, branch))
 
 
 @router.put(REPO + "/branches/{branch:path}/protection")
-def protect(repository: Repository, person: Anyone, branch: str, wanted: WantedProtection) -> Json:
-    _see_that_it_is_an_admin(person)
+def protect(repository: Repository, _: Administrator, branch: str, wanted: WantedProtection) -> Json:
     if repository.git.branch(branch) is None:
         raise ApiError(404, "Branch not found")
     checks, reviews = wanted.required_status_checks, wanted.required_pull_request_reviews
@@ -128,8 +125,7 @@ def protect(repository: Repository, person: Anyone, branch: str, wanted: WantedP
 
 
 @router.delete(REPO + "/branches/{branch:path}/protection", status_code=204)
-def unprotect(repository: Repository, person: Anyone, branch: str) -> Response:
-    _see_that_it_is_an_admin(person)
+def unprotect(repository: Repository, _: Administrator, branch: str) -> Response:
     _protection(repository, branch)
     repository.store.drop_protection(branch)
     return Response(status_code=204)
@@ -140,13 +136,6 @@ def _protection(forge: Forge, branch: str) -> Protection:
     if rules is None:
         raise ApiError(404, "Branch not protected")
     return rules
-
-
-def _see_that_it_is_an_admin(person: Person) -> None:
-    if person.permissions is None and person.permission != "admin":
-        raise not_found()  # who may not know it is told that there is nothing
-    if not person.may("administration"):
-        raise refused(person)
 
 
 @router.get(REPO + "/branches/{branch:path}")

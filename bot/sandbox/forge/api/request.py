@@ -40,8 +40,8 @@ def _asker(request: Request) -> Person:
 
 
 def _repository(owner: str, name: str, request: Request) -> Forge:
-    forge = _forge(request)
-    if f"{owner}/{name}".lower() != forge.repository.lower():
+    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name}".lower())
+    if forge is None:
         raise not_found()
     return forge
 
@@ -78,6 +78,15 @@ def _guards(request: Request) -> tuple[str, ...]:
     }.get(part[0] if part else "", ("contents",))
 
 
+def _administrator(person: Anyone) -> Person:
+    if person.permissions is None and person.permission != "admin":
+        raise not_found()  # who may not know it is told that there is nothing
+    if not person.may("administration"):
+        raise refused(person)
+    return person
+
+
+Administrator = Annotated[Person, Depends(_administrator)]
 Writer = Annotated[Person, Depends(_writer)]
 Server = Annotated[Forge, Depends(_forge)]
 Repository = Annotated[Forge, Depends(_repository)]

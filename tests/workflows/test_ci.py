@@ -1,0 +1,89 @@
+"""The project's own continuous integration through act: the file as it is; what it runs is a script of this test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot.sandbox.actions.actions import Settings
+from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
+from tests.sandbox.forge.test_merge_queue import enqueue, turn_on
+from tests.workflows.inventory import WORKFLOWS
+from tests.workflows.person import wait_for
+
+SCRIPT = '#!/bin/bash\necho "checked $GITHUB_EVENT_NAME at $(git rev-parse HEAD)"\ntest ! -e broken\n'
+"""The real .ci/run installs everything and runs every test, also this one."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "forge", Settings(bot_token="bot-token"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def forge_folder(server: Server) -> Path:
+    return server.folder
+
+
+@pytest.mark.runs(
+    "ci.yml push",
+    "ci.yml pull_request opened",
+    "ci.yml pull_request synchronize",
+    "ci.yml pull_request reopened",
+    "ci.yml merge_group checks_requested",
+)
+def test_it_runs_what_is_proposed_queued_and_merged(server: Server, forge_folder: Path, tmp_path: Path) -> None:
+    files = {".github/workflows/ci.yml": (WORKFLOWS / "ci.yml").read_text(), ".ci/run": SCRIPT}
+
+    def seen(event: str, start: Callable[[], object]) -> str:
+        """Do what starts it, and return the log of the run, which must be green."""
+        known = {run.id for run in server.forge.actions.runs.all()}
+        start()
+
+        def done() -> int:
+            runs = server.forge.actions.runs.all()
+            return next(
+                (run.id for run in runs if run.id not in known and (run.event, run.status) == (event, "completed")), 0
+            )
+
+        run = server.forge.actions.runs.get(wait_for(done, f"a run for {event}"))
+        assert run is not None and run.conclusion == "success", run
+        return server.forge.actions.runs.log(run, run.jobs[0])
+
+    def change(name: str) -> None:
+        clone.git("checkout", "--quiet", "change")
+        clone.commit(name, {name: "x\n"})
+        clone.git("push", "--quiet", "origin", "change")
+
+    clones: list[Clone] = []
+    assert "checked push at" in seen(
+        "push", lambda: clones.append(with_first_commit(server, tmp_path / "clone", files))
+    )
+    [clone] = clones
+    with server.api("owner") as api:
+        clone.branch("change", {"bot.py": "1\n"})
+        body = {"title": "A change", "head": "change", "base": "main"}
+        merge_commit_is_checked = seen("pull_request", lambda: api.post("/pulls", json=body).raise_for_status())
+        assert "checked pull_request at" in merge_commit_is_checked
+        assert "checked pull_request at" in seen("pull_request", lambda: change("more.py"))
+
+        def reopen() -> None:
+            for state in ("closed", "open"):
+                api.patch("/pulls/1", json={"state": state}).raise_for_status()
+
+        assert "checked pull_request at" in seen("pull_request", reopen)
+        turn_on(server).raise_for_status()
+        rules = {"required_status_checks": {"strict": False, "contexts": ["CI"]}, "enforce_admins": True}
+        rules |= {"required_pull_request_reviews": None, "restrictions": None}  # type: ignore[dict-item]
+        api.put("/branches/main/protection", json=rules).raise_for_status()
+        node = api.get("/pulls/1").json()["node_id"]
+        assert "checked merge_group at" in seen("merge_group", lambda: enqueue(server, node))
+        wait_for(lambda: api.get("/pulls/1").json()["merged"], "the merge")
+        merged = api.get("/pulls/1").json()["merge_commit_sha"]
+    assert httpx.get(f"{server.page}/commit/{merged}").status_code == 200
