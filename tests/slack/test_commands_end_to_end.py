@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.slack.people import ALEX, KIM, SAM, Office
+from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
+from tests.verbs.world import wait_until
 
 
 def test_promote_opens_the_pull_request_and_its_message(office: Office) -> None:
@@ -16,7 +17,8 @@ def test_promote_opens_the_pull_request_and_its_message(office: Office) -> None:
     assert f"<!-- promobot:requested-by {ALEX} -->" in pull["body"]
     message = office.stands(pull["number"], "its checks run")
     assert "<@U0ALEX>" in str(message["blocks"])
-    assert [body for body in world.comments(pull["number"]) if "sandbox.slack.com/archives" in body]
+    link = f"/archives/{CHANNEL}/p{message['ts'].replace('.', '')}"
+    wait_until(lambda: [body for body in world.comments(pull["number"]) if link in body])
 
 
 def test_who_may_only_look_changes_nothing(office: Office) -> None:
