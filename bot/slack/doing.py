@@ -17,7 +17,7 @@ from typing import Any, assert_never
 from bot import settings as files
 from bot.domain.message import Message
 from bot.domain.record import verified_entries
-from bot.errors import PromobotError
+from bot.errors import PromobotError, Unavailable
 from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.commands import (
@@ -80,6 +80,14 @@ class _No(Exception):
         self.said = said
 
 
+class SaidLater(Exception):
+    """It is done, and Slack does not take what is said of it: do it again, which changes nothing and says it."""
+
+    def __init__(self, error: Unavailable) -> None:
+        super().__init__(str(error))
+        self.retry_after_seconds = error.retry_after_seconds
+
+
 class Doing:
     """Does what is asked for. The environment files are read anew each time."""
 
@@ -88,13 +96,15 @@ class Doing:
         self._inbox, self._people = inbox, people
 
     def do(self, asked: Asked) -> Answer | FormWanted:
-        """Do it; whatever happens, there is something to answer."""
+        """Do it; whatever happens, there is something to answer. Raises SaidLater alone."""
         try:
             return self._do(asked)
         except _No as refused:
             return _answer(refused.said)
         except PromobotError as error:
             return _answer(words.failed(str(error), error.state, error.next_step))
+        except SaidLater:
+            raise
         except Exception as error:
             log.exception("%s %s", asked.kind, asked.name)
             return _answer(words.bug(type(error).__name__))
@@ -317,14 +327,16 @@ class Doing:
 
     def _tell_all(self, settings: Environment, asked: Asked, shown: _Shown, said: str) -> None:
         """Say in the promotion's thread who did what, once."""
-        slack = connect.slack(settings)
         key = f"{shown.environment}/#{shown.number}"
         since = asked.at.timestamp()
-        thread = next((p.facts["thread"] for p in slack.posted(since=since - 30 * 86_400) if p.key == key), "")
         try:
+            slack = connect.slack(settings)
+            thread = next((p.facts["thread"] for p in slack.posted(since=since - 30 * 86_400) if p.key == key), "")
             slack.deliver(Message(key=asked.id, text=said, blocks=blocks.sections(said), since=since, thread=thread))
+        except Unavailable as error:
+            raise SaidLater(error) from error
         except PromobotError as error:
-            # It is done, and GitHub shows it.
+            # It is done, and GitHub shows it; Slack will never take this.
             log.warning("%s: %s", asked.id, error)
 
     # --- forms -------------------------------------------------------------------------------------------------

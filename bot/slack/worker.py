@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from bot.errors import PromobotError, Rejected
 from bot.settings import Environment
 from bot.slack import blocks, forms
-from bot.slack.doing import Doing, FormWanted
+from bot.slack.doing import Doing, FormWanted, SaidLater
 from bot.slack.follow import follow
 from bot.slack.inbox import Answer, Asked, Inbox
 from bot.systems.slack import SlackChannel
@@ -147,7 +147,7 @@ class Worker:
                 if asked is not None:
                     self._go_on(asked)
                     self._not_before.pop(entry, None)
-        except PromobotError as error:
+        except (PromobotError, SaidLater) as error:
             self._put_off(entry, error)
         except Exception as error:
             log.exception("%s", entry)

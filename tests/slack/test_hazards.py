@@ -191,6 +191,8 @@ def test_slack_fails_and_each_message_is_there_once(office: Office, fault: dict[
     for said in world.check(pull["number"]):
         assert said.code == 0
     message = office.stands(pull["number"], "its checks passed")
+    # Away again: what is said in the thread is said when it is back, and not twice where only its answer was lost.
+    world.slack_fails("chat.postMessage", times=2, status=503, after=True)
     assert "You approved" in office.presses(SAM, "promobot_approve", message).answer()
     wait_until(lambda: office.promotion(pull["number"])["replies"])
     time.sleep(1.5)
