@@ -28,6 +28,7 @@ def forge_folder(sandbox: Sandbox) -> Path:
     return sandbox.endpoints.directory / "forge"
 
 
+@pytest.mark.timeout(540)
 @pytest.mark.runs(
     "dispatch.yml workflow_call",
     "checks.yml workflow_call",

@@ -84,6 +84,7 @@ def propose(alex: Person, clone: Path, model: str, *, title: str = "", branch: s
     return pull
 
 
+@pytest.mark.timeout(540)  # five checks, and a sandbox to start: minutes, where the machine has other work
 @pytest.mark.runs("checks.yml pull_request_target opened", "deploy.yml push")
 def test_five_merged_in_quick_succession_end_with_the_last_in_service_and_none_lost(
     alex: Person, clone: Path, sandbox: Sandbox, forge_folder: Path
