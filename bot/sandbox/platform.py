@@ -405,7 +405,8 @@ class Sandbox:
                 seed(endpoints)
                 seeded.touch()
                 progress(f"{endpoints.repository} has its content")
-            if "slack-app" in parts:
+            # Without an environment in the repository there is nothing for it to serve.
+            if "slack-app" in parts and (endpoints.directory / "slack-app").is_dir():
                 bring_up(_slack_app(endpoints))
 
         def runner() -> None:

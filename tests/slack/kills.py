@@ -221,11 +221,14 @@ def attempt(scene: Scene, case: Case, kill: Kill) -> tuple[bool, list[str]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.slack.kills", description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=0, metavar="N", help="of each, at most N (default: all)")
+    parser.add_argument("--only", action="append", choices=[case.name for case in CASES], help="again for more")
     options = parser.parse_args(arguments)
     failed = tried = 0
     with Scene() as scene:
         begin(scene)
         for case in CASES:
+            if options.only and case.name not in options.only:
+                continue
             prepare(scene, case)
             listed = list(points(scene, case))
             if options.points and len(listed) > options.points:
