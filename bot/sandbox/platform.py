@@ -48,8 +48,10 @@ PEOPLE = (OWNER, "sam", BOT)
 STAGING = "staging"
 VERDICT = "Verdict"
 """The one job that branch protection needs to require."""
+SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
+"""The bot's Slack app as Slack is told of it."""
 LOCK_SECONDS = 30.0
-PARTS = frozenset({"forge", "actions", "mlflow", "slack", "triton", "gateway"})
+PARTS = frozenset({"forge", "actions", "mlflow", "slack", "slack-app", "triton", "gateway"})
 """What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs."""
 
 
@@ -85,10 +87,15 @@ class GatewayEndpoint:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Tokens of this sandbox; they open nothing else. ``people`` are the forge's, by login."""
+    """Tokens of this sandbox; they open nothing else. ``people`` are the forge's, by login.
+
+    ``slack`` is the bot token, ``slack_app`` the app-level token, ``slack_signing`` the signing secret.
+    """
 
     people: Mapping[str, str]
     slack: str
+    slack_app: str
+    slack_signing: str
     reload: str
 
     @classmethod
@@ -97,6 +104,8 @@ class Secrets:
         return cls(
             people={login: f"sandbox-{login.partition('[')[0]}-{secrets.token_hex(16)}" for login in PEOPLE},
             slack=f"xoxb-sandbox-{secrets.token_hex(16)}",
+            slack_app=f"xapp-1-A0PROMOBOT-{secrets.token_hex(16)}",
+            slack_signing=secrets.token_hex(16),
             reload=f"sandbox-reload-{secrets.token_hex(16)}",
         )
 
@@ -105,7 +114,8 @@ class Secrets:
 class Endpoints:
     """Where everything of one sandbox is. URLs have no slash at their end; paths are absolute.
 
-    ``slack`` is the workspace's page, ``slack_channel`` the id of the channel where releases are announced.
+    ``slack`` is the workspace's page, ``slack_channel`` the id of the channel where releases are announced,
+    ``slack_app`` where the bot's Slack app answers, when it runs.
     """
 
     directory: Path
@@ -117,6 +127,7 @@ class Endpoints:
     gateway: Mapping[str, tuple[GatewayEndpoint, ...]]
     slack: str
     slack_channel: str
+    slack_app: str
     secrets: Secrets = field(repr=False)
 
     @classmethod
@@ -145,6 +156,7 @@ class Endpoints:
             },
             slack=url(),
             slack_channel="C0RELEASES",
+            slack_app=url(),
             secrets=Secrets.new(),
         )
 
@@ -187,6 +199,8 @@ class Endpoints:
         return {
             "GITHUB_TOKEN": self.secrets.people[login],
             "SLACK_BOT_TOKEN": self.secrets.slack,
+            "SLACK_APP_TOKEN": self.secrets.slack_app,
+            "SLACK_SIGNING_SECRET": self.secrets.slack_signing,
             "PROMOBOT_RELOAD_TOKEN": self.secrets.reload,
             **self.plain_variables(),
         }
@@ -204,7 +218,9 @@ class Endpoints:
         """Return every port of the sandbox."""
         gateways = [one.url for several in self.gateway.values() for one in several]
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
-        return [_port(address) for address in (self.forge, self.mlflow, self.slack, *gateways, *tritons)]
+        return [
+            _port(address) for address in (self.forge, self.mlflow, self.slack, self.slack_app, *gateways, *tritons)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``endpoints.json``, without ``pids``."""
@@ -222,6 +238,9 @@ class Endpoints:
             "slack_api": self.slack_api,
             "slack_channel": self.slack_channel,
             "slack_token": self.secrets.slack,
+            "slack_app": self.slack_app,
+            "slack_app_token": self.secrets.slack_app,
+            "slack_signing_secret": self.secrets.slack_signing,
             "people": dict(self.secrets.people),
             "reload_token": self.secrets.reload,
             "share": str(self.share),
@@ -246,7 +265,14 @@ class Endpoints:
             },
             slack=document["slack"],
             slack_channel=document["slack_channel"],
-            secrets=Secrets(document["people"], document["slack_token"], document["reload_token"]),
+            slack_app=document["slack_app"],
+            secrets=Secrets(
+                people=document["people"],
+                slack=document["slack_token"],
+                slack_app=document["slack_app_token"],
+                slack_signing=document["slack_signing_secret"],
+                reload=document["reload_token"],
+            ),
         )
 
 
@@ -379,6 +405,9 @@ class Sandbox:
                 seed(endpoints)
                 seeded.touch()
                 progress(f"{endpoints.repository} has its content")
+            # Without an environment in the repository there is nothing for it to serve.
+            if "slack-app" in parts and (endpoints.directory / "slack-app").is_dir():
+                bring_up(_slack_app(endpoints))
 
         def runner() -> None:
             environments.runner(progress=progress, cancelled=lambda: processes.closed)
@@ -516,7 +545,14 @@ def _lay_out(endpoints: Endpoints) -> None:
         "vars": {},
         "bot_token": tokens.people[BOT],
     }
-    for name, document in (("people", people), ("actions", actions)):
+    slack = {
+        "app_token": tokens.slack_app,
+        "signing_secret": tokens.slack_signing,
+        "request_url": f"{endpoints.slack_app}/slack/events",
+    }
+    if SLACK_MANIFEST.exists():
+        slack["manifest"] = SLACK_MANIFEST.read_text()
+    for name, document in (("people", people), ("actions", actions), ("slack-app", slack)):
         write_private(endpoints.directory / f"{name}.json", json.dumps(document, indent=1) + "\n")
 
 
@@ -543,7 +579,22 @@ def _slack(endpoints: Endpoints) -> Part:
         "bot.sandbox.slack",
         *("--dir", str(endpoints.directory / "slack"), "--port", str(port), "--token", endpoints.secrets.slack),
         *("--channel", f"{endpoints.slack_channel}=ml-releases"),
+        *(("--app", str(endpoints.directory / "slack-app.json")) if SLACK_MANIFEST.exists() else ()),
         port=port,
+    )
+
+
+def _slack_app(endpoints: Endpoints) -> Part:
+    """The bot's own service; who may do what says the checkout that the seed leaves for it."""
+    port = _port(endpoints.slack_app)
+    root = endpoints.directory / "slack-app"
+    return _python(
+        "slack-app",
+        "bot",
+        *("slack", "--http", str(port), "--root", str(root)),
+        port=port,
+        ready_path="/health",
+        variables=endpoints.variables(login=BOT),
     )
 
 

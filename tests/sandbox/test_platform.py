@@ -22,7 +22,7 @@ from tests.servers import lives
 LIGHT = frozenset({"slack", "triton"})
 CONTRACT = {
     *("forge", "forge_token", "repository", "clone_url", "mlflow", "triton", "triton_staging"),
-    *("gateway", "slack", "share", "records", "pids"),
+    *("gateway", "slack", "slack_app", "share", "records", "pids"),
 }
 
 

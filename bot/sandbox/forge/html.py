@@ -15,7 +15,7 @@ class Html(str):
 Child = str | Html | None | Iterable["Child"]
 """What can be put into an element: text (is escaped), HTML, nothing, or several of these."""
 
-VOID = {"meta", "hr", "br", "input"}
+VOID = {"meta", "hr", "br", "img", "input", "link"}
 
 
 def tag(name: str, /, *children: Child, **attributes: str | bool) -> Html:

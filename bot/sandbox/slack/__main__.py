@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import uvicorn
 
 from bot.sandbox.processes import HOST
 from bot.sandbox.slack.app import create_app
+from bot.sandbox.slack.delivery import RETRY_AFTER_SECONDS
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.slack import Slack
+from bot.sandbox.slack.sockets import CONNECTION_SECONDS
 from bot.sandbox.slack.workspace import Channel, Workspace
 
 
@@ -20,6 +25,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dir", type=Path, required=True, help="where the messages are kept")
     parser.add_argument("--token", required=True, help="the bot token that is taken, xoxb-…")
     parser.add_argument(
+        "--app",
+        type=Path,
+        metavar="FILE",
+        help="JSON: the app's manifest, app_token, signing_secret, request_url (default: one that calls the Web API)",
+    )
+    parser.add_argument(
+        "--retry-seconds",
+        type=_seconds,
+        default=RETRY_AFTER_SECONDS,
+        metavar="S,S,S",
+        help="when an event that was not acknowledged is sent again (default: as Slack, 0,60,300)",
+    )
+    parser.add_argument(
+        "--connection-seconds",
+        type=float,
+        default=CONNECTION_SECONDS,
+        metavar="S",
+        help="how long a Socket Mode connection lives (default: %(default)s)",
+    )
+    parser.add_argument(
         "--channel",
         action="append",
         type=_channel,
@@ -28,9 +53,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     channels = tuple(options.channel or (_channel("C0RELEASES=ml-releases"),))
-    app = create_app(Workspace(options.dir, channels=channels), token=options.token)
-    uvicorn.run(app, host=HOST, port=options.port, ws="none", log_level="info", server_header=False)
+    slack = Slack(
+        Workspace(options.dir, channels=channels),
+        _installation(options.app, options.token),
+        url=f"http://{HOST}:{options.port}",
+        host=HOST,
+        retry_after_seconds=options.retry_seconds,
+    )
+    slack.sockets.connection_seconds = options.connection_seconds
+    uvicorn.run(create_app(slack), host=HOST, port=options.port, ws="none", log_level="info", server_header=False)
     return 0
+
+
+def _installation(file: Path | None, token: str) -> Installation:
+    if file is None:
+        return Installation.of_token(token)
+    return Installation.model_validate({"bot_token": token, **json.loads(file.read_text())})
+
+
+def _seconds(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _channel(text: str) -> Channel:

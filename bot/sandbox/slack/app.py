@@ -1,76 +1,144 @@
-"""The HTTP side: the Web API under ``/api/``, the page at ``/``, and what tests and stories need beside them."""
+"""The HTTP side: the Web API under ``/api/``, the page at ``/``, and what tests and stories need beside them.
+
+POST /people/{user}/types       {"channel", "text", "thread_ts"?}: a slash command, or a message
+POST /people/{user}/acts        {"channel", "ts", "action_id", "block_id"?, "value"?}, or "view_id": press, choose
+POST /people/{user}/options     {"view_id", "action_id", "typed"}: type into a menu whose options the app gives
+POST /people/{user}/submits     {"view_id"?, "values": {block_id: {action_id: value}}}
+POST /people/{user}/closes      {"view_id"?, "all"?}
+POST /people/{user}/shortcut    {"callback_id", "channel"?, "ts"?}
+GET  /people/{user}/sees.json   channels with messages, what only this person sees, open modals
+GET, POST /app                  the app that is installed (see installation.py)
+GET  /deliveries.json           what was sent to the app; POST /deliveries/{number} sends the same bytes again
+GET, POST /socket               the app's WebSocket connections; {"disconnect": reason} ends them
+GET, POST, DELETE /faults       answers that go wrong on purpose (see faults.py)
+GET  /messages.json             every channel with its messages
+"""
 
 from __future__ import annotations
 
-import hmac
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from bot.sandbox.slack import page
-from bot.sandbox.slack.faults import Fault, Faults
-from bot.sandbox.slack.web_api import METHODS, WITHOUT_TOKEN, Arguments, SlackError
-from bot.sandbox.slack.workspace import Workspace
+from bot.sandbox.slack.arguments import Arguments
+from bot.sandbox.slack.faults import Fault
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.people import Done, NoSuchThing, Person
+from bot.sandbox.slack.refusal import SlackError
+from bot.sandbox.slack.slack import Slack
+from bot.sandbox.slack.web_api import METHODS, blocks_of, call
+
+REASONS = ("refresh_requested", "warning", "link_disabled", "drop")
 
 
-def create_app(workspace: Workspace, *, token: str) -> Starlette:
-    """Return the application; ``token`` is the bot token that it takes."""
-    faults = Faults()
-
-    async def call(request: Request) -> Response:
-        name = request.path_params["method"]
-        fault = faults.take(name)
-        if fault is not None and not fault.after:
-            return _spoiled(fault)
-        answer = await _answer(workspace, name, request, token=token)
-        return answer if fault is None else _spoiled(fault)
-
-    async def show(_: Request) -> Response:
-        return HTMLResponse(page.render(workspace))
-
-    async def messages(_: Request) -> Response:
-        return JSONResponse(workspace.to_json())
-
-    async def change_faults(request: Request) -> Response:
-        if request.method == "DELETE":
-            faults.clear()
-        elif request.method == "POST":
-            try:
-                faults.add(Fault.model_validate_json(await request.body()))
-            except ValidationError as error:
-                return JSONResponse({"error": str(error)}, status_code=422)
-        return JSONResponse({"faults": faults.to_json()})
-
+def create_app(slack: Slack) -> Starlette:
+    """Return the application of one workspace."""
     return Starlette(
-        routes=[
-            Route("/api/{method}", call, methods=["GET", "POST"]),
-            Route("/", show),
-            Route("/messages.json", messages),
-            Route("/faults", change_faults, methods=["GET", "POST", "DELETE"]),
-        ]
+        routes=[*_slacks_own(slack), *_for_people(slack), *_for_tests(slack)], lifespan=_while_it_runs(slack)
     )
 
 
-async def _answer(workspace: Workspace, name: str, request: Request, *, token: str) -> Response:
+def _while_it_runs(slack: Slack) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await slack.start()
+        try:
+            yield
+        finally:
+            await slack.stop()
+
+    return lifespan
+
+
+# --- what Slack has ------------------------------------------------------------------------------------------------
+
+
+def _slacks_own(slack: Slack) -> list[Route]:
+    async def web_api(request: Request) -> Response:
+        name = request.path_params["method"]
+        fault = slack.faults.take(name)
+        if fault is not None and not fault.after:
+            return _spoiled(fault)
+        answer = await _answer(slack, name, request)
+        return answer if fault is None else _spoiled(fault)
+
+    async def response_url(request: Request) -> Response:
+        fault = slack.faults.take("response_url")
+        if fault is not None and not fault.after:
+            return _spoiled(fault)
+        kind = request.path_params["kind"]
+        try:
+            said = await _object(request)
+            name = f"{kind}/{request.path_params['rest']}"
+            slack.respond(name, said, check=lambda given: blocks_of(Arguments(given)))
+        except SlackError as error:
+            gone = error.word in ("used_url", "expired_url", "invalid_url")
+            return JSONResponse(error.to_json(), status_code=404 if gone else 400)
+        if fault is not None:
+            return _spoiled(fault)
+        return PlainTextResponse("ok") if kind == "commands" else JSONResponse({"ok": True})
+
+    async def upload(request: Request) -> Response:
+        data = await request.body()
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            async with request.form() as form:
+                sent = next((value for value in form.values() if isinstance(value, UploadFile)), None)
+                data = await sent.read() if sent else b""
+        try:
+            return PlainTextResponse(f"OK - {slack.files.receive(request.path_params['ticket'], data)}")
+        except SlackError as error:
+            return PlainTextResponse(error.word, status_code=400)
+
+    async def file(request: Request) -> Response:
+        found = slack.files.read(request.path_params["id"])
+        if found is None:
+            return PlainTextResponse("no such file", status_code=404)
+        # Only pictures are shown; whatever else was uploaded is not run in a browser.
+        kind = found[1] if found[1] in ("image/png", "image/jpeg", "image/gif") else "application/octet-stream"
+        return Response(found[0], media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
+
+    return [
+        Route("/api/{method}", web_api, methods=["GET", "POST"]),
+        *(
+            Route(f"/{kind}/{{rest:path}}", _with_kind(response_url, kind), methods=["POST"])
+            for kind in ("commands", "actions")
+        ),
+        Route("/upload/v1/{ticket}", upload, methods=["POST"]),
+        Route("/files/{id}", file),
+    ]
+
+
+def _with_kind(
+    endpoint: Callable[[Request], Awaitable[Response]], kind: str
+) -> Callable[[Request], Awaitable[Response]]:
+    async def with_kind(request: Request) -> Response:
+        request.path_params["kind"] = kind
+        return await endpoint(request)
+
+    return with_kind
+
+
+async def _answer(slack: Slack, name: str, request: Request) -> Response:
+    headers = {"X-OAuth-Scopes": ",".join(slack.app.scopes)}
+    if name in METHODS and METHODS[name].scope:
+        headers["X-Accepted-OAuth-Scopes"] = METHODS[name].scope
     try:
         arguments = await _arguments(request)
-        method = METHODS.get(name)
-        if method is None:
-            raise SlackError("unknown_method")
-        if name not in WITHOUT_TOKEN:
-            _check_token(request, arguments, token=token)
-        return JSONResponse({"ok": True, **method(workspace, arguments)})
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        token = bearer.strip() if scheme.lower() == "bearer" else arguments.text("token")
+        return JSONResponse({"ok": True, **call(slack, name, arguments, token=token)}, headers=headers)
     except SlackError as error:
-        refusal: dict[str, Any] = {"ok": False, "error": error.word}
-        if error.messages:
-            refusal |= {"errors": list(error.messages), "response_metadata": {"messages": list(error.messages)}}
-        return JSONResponse(refusal)
+        return JSONResponse(error.to_json(), headers=headers)
 
 
 async def _arguments(request: Request) -> Arguments:
@@ -78,13 +146,7 @@ async def _arguments(request: Request) -> Arguments:
     values: dict[str, Any] = dict(request.query_params)
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if request.method == "POST" and kind == "application/json":
-        try:
-            body = json.loads(await request.body() or b"{}")
-        except ValueError:
-            raise SlackError("invalid_json") from None
-        if not isinstance(body, dict):
-            raise SlackError("json_not_object")
-        values |= body
+        values |= await _object(request)
     elif request.method == "POST" and kind == "application/x-www-form-urlencoded":
         values |= dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
     elif request.method == "POST" and await request.body():
@@ -92,16 +154,188 @@ async def _arguments(request: Request) -> Arguments:
     return Arguments(values)
 
 
-def _check_token(request: Request, arguments: Arguments, *, token: str) -> None:
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else arguments.text("token")
-    if not given:
-        raise SlackError("not_authed")
-    if not hmac.compare_digest(given.encode(), token.encode()):
-        raise SlackError("invalid_auth")
+async def _object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError:
+        raise SlackError("invalid_json") from None
+    if not isinstance(body, dict):
+        raise SlackError("json_not_object")
+    return body
 
 
 def _spoiled(fault: Fault) -> Response:
     word = "ratelimited" if fault.status == 429 else "internal_error"
     headers = {"Retry-After": str(fault.retry_after)} if fault.status == 429 else {}
     return JSONResponse({"ok": False, "error": word}, status_code=fault.status, headers=headers)
+
+
+# --- what people do ------------------------------------------------------------------------------------------------
+
+
+async def _types(person: Person, said: dict[str, Any]) -> Done:
+    return await person.types(said["channel"], said["text"], thread_ts=said.get("thread_ts") or "")
+
+
+async def _acts(person: Person, said: dict[str, Any]) -> Done:
+    block_id, value = said.get("block_id") or "", said.get("value")
+    if said.get("view_id"):
+        return await person.acts_in_modal(said["view_id"], said["action_id"], block_id=block_id, value=value)
+    return await person.acts(
+        said["channel"], said["ts"], said["action_id"], block_id=block_id, value=value, values=said.get("values")
+    )
+
+
+async def _options(person: Person, said: dict[str, Any]) -> Done:
+    return await person.asks_for_options(
+        said.get("view_id") or "", said["action_id"], said.get("typed") or "", block_id=said.get("block_id") or ""
+    )
+
+
+async def _submits(person: Person, said: dict[str, Any]) -> Done:
+    return await person.submits(said.get("view_id") or "", said.get("values") or {})
+
+
+async def _closes(person: Person, said: dict[str, Any]) -> Done:
+    return await person.closes(said.get("view_id") or "", all_of_them=bool(said.get("all")))
+
+
+async def _shortcut(person: Person, said: dict[str, Any]) -> Done:
+    return await person.uses_shortcut(
+        said["callback_id"], channel_name=said.get("channel") or "", ts=said.get("ts") or ""
+    )
+
+
+_DEEDS: dict[str, Callable[[Person, dict[str, Any]], Awaitable[Done]]] = {
+    "types": _types,
+    "acts": _acts,
+    "options": _options,
+    "submits": _submits,
+    "closes": _closes,
+    "shortcut": _shortcut,
+}
+
+
+def _for_people(slack: Slack) -> list[Route]:
+    def somebody(request: Request) -> Person:
+        user = slack.workspace.person(request.path_params["user"])
+        if user is None:
+            raise NoSuchThing(f"nobody is called {request.path_params['user']!r}")
+        return Person(slack, user)
+
+    async def do(request: Request) -> Response:
+        deed = _DEEDS.get(request.path_params["deed"])
+        try:
+            if deed is None:
+                raise NoSuchThing(f"people do not {request.path_params['deed']}")
+            done = await deed(somebody(request), await _object(request))
+        except KeyError as missing:
+            return JSONResponse(
+                {"ok": False, "error": "incomplete", "said": f"{missing} is missing"}, status_code=422
+            )
+        except (NoSuchThing, SlackError) as error:
+            return JSONResponse({"ok": False, "error": "not_there", "said": str(error)}, status_code=422)
+        return JSONResponse(done.to_json())
+
+    async def sees(request: Request) -> Response:
+        try:
+            return JSONResponse(somebody(request).sees())
+        except NoSuchThing as error:
+            return JSONResponse({"ok": False, "error": "not_there", "said": str(error)}, status_code=404)
+
+    async def show(request: Request) -> Response:
+        query = request.query_params
+        user = slack.workspace.person(query.get("as", "")) or slack.workspace.users[1]
+        view = page.View(user, query.get("channel", ""), query.get("thread", ""))
+        headers = {"Content-Security-Policy": page.SECURITY_POLICY, "Cache-Control": "no-store"}
+        return HTMLResponse(page.render(slack, view), headers=headers)
+
+    async def archive(request: Request) -> Response:
+        channel, name = request.path_params["channel"], request.path_params["name"]
+        ts = f"{name[1:-6]}.{name[-6:]}"
+        found = slack.workspace.channel(channel)
+        message = slack.workspace.message(found, ts) if found else None
+        if found is None or message is None:
+            return PlainTextResponse("no such message", status_code=404)
+        person = f"as={found.person}&" if found.person else ""
+        thread, mark = message.thread_ts or ts, "t" if message.thread_ts else "p"
+        return RedirectResponse(f"/?{person}channel={found.id}&thread={thread}#{mark}{ts}", status_code=303)
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in page.ASSETS:
+            return PlainTextResponse("no such file", status_code=404)
+        return Response(page.asset(name), media_type=page.ASSETS[name], headers={"Cache-Control": "no-store"})
+
+    async def no_icon(_: Request) -> Response:
+        return Response(status_code=204)
+
+    return [
+        Route("/", show),
+        Route("/favicon.ico", no_icon),
+        Route("/assets/{name}", asset),
+        Route("/archives/{channel}/{name}", archive),
+        Route("/people/{user}/sees.json", sees),
+        Route("/people/{user}/{deed}", do, methods=["POST"]),
+    ]
+
+
+# --- what tests and stories need -----------------------------------------------------------------------------------
+
+
+def _for_tests(slack: Slack) -> list[Route]:
+    async def messages(_: Request) -> Response:
+        return JSONResponse(slack.workspace.to_json())
+
+    async def faults(request: Request) -> Response:
+        if request.method == "DELETE":
+            slack.faults.clear()
+        elif request.method == "POST":
+            try:
+                slack.faults.add(Fault.model_validate_json(await request.body()))
+            except ValidationError as error:
+                return JSONResponse({"error": str(error)}, status_code=422)
+        return JSONResponse({"faults": slack.faults.to_json()})
+
+    async def installed(request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                given = {"bot_token": slack.app.bot_token, **await _object(request)}
+                slack.app = Installation.model_validate(given)
+            except (ValidationError, SlackError, ValueError) as error:
+                return JSONResponse({"error": str(error)}, status_code=422)
+            if not slack.app.socket_mode:
+                await slack.sockets.disconnect("link_disabled")
+        manifest = slack.app.manifest.model_dump(by_alias=True, mode="json")
+        return JSONResponse({"manifest": manifest, "request_url": slack.app.request_url})
+
+    async def socket(request: Request) -> Response:
+        ended = 0
+        if request.method == "POST":
+            said = await _object(request)
+            if said.get("disconnect") not in REASONS:
+                return JSONResponse({"error": f"disconnect is one of {', '.join(REASONS)}"}, status_code=422)
+            ended = await slack.sockets.disconnect(said["disconnect"], name=said.get("connection") or "")
+        return JSONResponse({"connections": slack.sockets.to_json(), "ended": ended})
+
+    async def deliveries(_: Request) -> Response:
+        return JSONResponse({"deliveries": slack.courier.to_json()})
+
+    async def resend(request: Request) -> Response:
+        said = await _object(request)
+        try:
+            statuses = await slack.courier.resend(
+                request.path_params["number"], times=int(said.get("times", 1)), headers=said.get("headers") or {}
+            )
+        except KeyError:
+            return JSONResponse({"error": "no such delivery over HTTP"}, status_code=404)
+        return JSONResponse({"statuses": statuses})
+
+    return [
+        Route("/messages.json", messages),
+        Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
+        Route("/app", installed, methods=["GET", "POST"]),
+        Route("/socket", socket, methods=["GET", "POST"]),
+        Route("/deliveries.json", deliveries),
+        Route("/deliveries/{number:int}", resend, methods=["POST"]),
+    ]

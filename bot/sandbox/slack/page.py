@@ -1,232 +1,317 @@
-"""The workspace as a person sees it: one page, no assets from elsewhere, which refreshes itself."""
+"""The workspace as a person sees it: one page that keeps itself fresh, and on which one acts as that person."""
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import urlencode
 
-from bot.sandbox.slack.workspace import TEAM_NAME, Channel, Json, Message, Workspace, microseconds
-
-EMOJI = {
-    "white_check_mark": "✅",
-    "heavy_check_mark": "✔️",
-    "x": "❌",
-    "warning": "⚠️",
-    "rocket": "🚀",
-    "rewind": "⏪",
-    "leftwards_arrow_with_hook": "↩️",
-    "arrows_counterclockwise": "🔄",
-    "hourglass_flowing_sand": "⏳",
-    "ghost": "👻",
-    "no_entry": "⛔",
-    "rotating_light": "🚨",
-    "large_green_circle": "🟢",
-    "red_circle": "🔴",
-    "large_yellow_circle": "🟡",
-    "eyes": "👀",
-    "tada": "🎉",
-    "package": "📦",
-    "lock": "🔒",
-    "+1": "👍",
-}
-
-_MRKDWN = re.compile(
-    r"```(?P<pre>.+?)```"
-    r"|`(?P<code>[^`\n]+)`"
-    r"|<(?P<target>[^<>|\n]+)(?:\|(?P<label>[^<>\n]+))?>"
-    r"|:(?P<emoji>[a-z0-9_+-]+):"
-    r"|(?<!\w)\*(?P<bold>[^*\n]+)\*(?!\w)"
-    r"|(?<!\w)_(?P<italic>[^_\n]+)_(?!\w)"
-    r"|(?<!\w)~(?P<strike>[^~\n]+)~(?!\w)",
-    re.DOTALL,
+from bot.sandbox.forge.html import Html, tag, together
+from bot.sandbox.slack.kit import Place, draw
+from bot.sandbox.slack.markup import emoji, lines, mrkdwn
+from bot.sandbox.slack.modals import Modal
+from bot.sandbox.slack.slack import Slack
+from bot.sandbox.slack.workspace import (
+    PEOPLE,
+    TEAM_NAME,
+    Channel,
+    Ephemeral,
+    Json,
+    Message,
+    User,
+    microseconds,
 )
 
-_STYLE = """
-* { box-sizing: border-box } body { margin: 0; font: 15px/1.45 system-ui, sans-serif; color: #1d1c1d; display: flex }
-nav { background: #3f0e40; color: #cfc3cf; width: 220px; min-height: 100vh; padding: 16px; position: sticky; top: 0;
-  height: 100vh } nav h1 { font-size: 18px; color: #fff; margin: 0 0 16px } nav a { color: inherit; display: block;
-  text-decoration: none; padding: 3px 0 } main { flex: 1; min-width: 0; padding: 0 24px 48px; max-width: 900px }
-h2 { border-bottom: 1px solid #ddd; padding: 14px 0 10px; font-size: 18px; position: sticky; top: 0;
-  background: #fff; margin: 0 } article { display: flex; gap: 10px; padding: 10px 0 }
-.avatar { flex: none; width: 36px; height: 36px; border-radius: 6px; background: #1264a3; color: #fff;
-  display: grid; place-items: center; font-weight: 700; text-transform: uppercase } .body { flex: 1; min-width: 0 }
-.who { font-weight: 700 } .app { background: #ddd; border-radius: 3px; font-size: 11px; padding: 0 4px; color: #555 }
-time, .edited, .context, .none { color: #616061; font-size: 12.5px } .thread { border-left: 3px solid #ddd;
-  padding-left: 12px; margin-top: 6px } .header { font-size: 18px; font-weight: 800; margin: 4px 0 }
-.section { margin: 4px 0 } .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; margin: 4px 0 }
-.actions { display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0 } .button { border: 1px solid #bbb;
-  border-radius: 4px; padding: 4px 12px; font-weight: 700; font-size: 13.5px; color: inherit; text-decoration: none }
-.button.primary { background: #007a5a; border-color: #007a5a; color: #fff } .button.danger { background: #e01e5a;
-  border-color: #e01e5a; color: #fff } hr { border: 0; border-top: 1px solid #ddd } code { background: #f4f4f4;
-  border: 1px solid #e2e2e2; border-radius: 3px; color: #c01343; padding: 0 3px; font-size: 12.5px }
-pre { background: #f8f8f8; border: 1px solid #ddd; border-radius: 4px; padding: 8px; margin: 4px 0;
-  white-space: pre-wrap } a { color: #1264a3 } .reaction { background: #eef; border-radius: 12px; padding: 1px 8px;
-  font-size: 12.5px; margin-right: 4px } .image { border: 1px dashed #bbb; padding: 6px 10px; color: #616061 }
-"""
-
-_REFRESH = """
-setInterval(async () => {
-  const text = await (await fetch(location.pathname)).text();
-  const fresh = new DOMParser().parseFromString(text, 'text/html').querySelector('main');
-  const shown = document.querySelector('main');
-  if (fresh && fresh.innerHTML !== shown.innerHTML) shown.replaceWith(fresh);
-}, 2000);
-"""
+ASSETS = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
+SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
-def render(workspace: Workspace) -> str:
+@dataclass(frozen=True)
+class View:
+    """What is looked at, and by whom: a channel by id (none: the first with the bot in it), a thread by timestamp."""
+
+    user: User
+    channel: str = ""
+    thread: str = ""
+
+    def address(self, **changed: str) -> str:
+        """Return the address of the page with something changed."""
+        named = {"as": self.user.name, "channel": self.channel, "thread": self.thread, **changed}
+        return "/?" + urlencode({name: value for name, value in named.items() if value})
+
+
+def asset(name: str) -> bytes:
+    """Return the script or the style of the page."""
+    return (Path(__file__).parent / name).read_bytes()
+
+
+def render(slack: Slack, view: View) -> str:
     """Return the page as HTML."""
-    channels = [channel for channel in workspace.channels if channel.has_bot]
-    links = "".join(f'<a href="#{_text(channel.id)}"># {_text(channel.name)}</a>' for channel in channels)
-    shown = "".join(_channel(workspace, channel) for channel in channels)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(TEAM_NAME)} Slack</title>'
-        f'<noscript><meta http-equiv="refresh" content="3"></noscript><style>{_STYLE}</style></head>'
-        f"<body><nav><h1>{_text(TEAM_NAME)}</h1>{links}</nav><main>{shown}</main>"
-        f"<script>{_REFRESH}</script></body></html>"
-    )
+    return _Page(slack, view).html()
 
 
-def mrkdwn(text: str) -> str:
-    """Return Slack's markup as HTML; everything that is none is escaped."""
-    parts, end = [], 0
-    for match in _MRKDWN.finditer(text):
-        parts.append(_text(text[end : match.start()]))
-        parts.append(_markup(match))
-        end = match.end()
-    parts.append(_text(text[end:]))
-    return "".join(parts).replace("\n", "<br>")
+class _Page:
+    def __init__(self, slack: Slack, view: View) -> None:
+        workspace = slack.workspace
+        direct = workspace.direct_with(view.user.id)
+        self._slack, self._workspace = slack, workspace
+        self._channels = [channel for channel in workspace.channels if channel.has_bot]
+        self._channels += [channel for channel in workspace.channels if not channel.has_bot]
+        self._direct = direct if direct is not None and workspace.messages(direct) else None
+        seen = [*self._channels, *([direct] if direct else [])]
+        self._channel = next((one for one in seen if one.id == view.channel), self._channels[0])
+        self._thread = workspace.message(self._channel, view.thread) if view.thread else None
+        self._user = view.user
+        self._view = View(view.user, self._channel.id, self._thread.ts if self._thread else "")
+
+    def html(self) -> str:
+        shown = f"{'' if self._channel.person else '#'}{self._name(self._channel)}"
+        head = tag(
+            "head",
+            tag("meta", charset="utf-8"),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("title", f"{shown} · {TEAM_NAME} · Slack"),
+            tag("link", rel="stylesheet", href="/assets/page.css"),
+            tag("script", src="/assets/page.js", defer=True),
+        )
+        facts = {"data_user": self._user.name, "data_channel": self._channel.id}
+        body = tag(
+            "body",
+            self._rail(),
+            tag(
+                "main",
+                tag(
+                    "header", tag("h2", tag("span", "" if self._channel.person else "# "), self._name(self._channel))
+                ),
+                tag("div", self._messages(), id="messages", class_="messages", data_live=True),
+                self._composer("composer", f"Message {shown}, or type / for a command"),
+            ),
+            self._beside(),
+            tag("div", self._modal(), id="modal", data_live=True),
+            tag("div", id="toast", role="status"),
+            class_="threaded" if self._thread else "",
+            **facts,
+        )
+        return "<!doctype html>" + tag("html", head, body, lang="en")
+
+    # --- around the messages -----------------------------------------------------------------------------------
+
+    def _rail(self) -> Html:
+        links = [self._link(channel, "# ") for channel in self._channels]
+        if self._direct is not None:
+            links.append(self._link(self._direct, ""))
+        people = [
+            tag("option", person.real_name, value=person.name, selected=person == self._user) for person in PEOPLE
+        ]
+        return tag(
+            "nav",
+            tag("h1", TEAM_NAME),
+            tag("div", links, id="channels", class_="channels", data_live=True),
+            tag("label", tag("span", "You are"), tag("select", people, id="as"), class_="you"),
+        )
+
+    def _link(self, channel: Channel, mark: str) -> Html:
+        here = "here" if channel == self._channel else ""
+        address = self._view.address(channel=channel.id, thread="")
+        return tag("a", tag("span", mark), self._name(channel), href=address, class_=here)
+
+    def _name(self, channel: Channel) -> str:
+        return self._workspace.bot.real_name if channel.person else channel.name
+
+    def _composer(self, name: str, placeholder: str, *, thread_ts: str = "") -> Html:
+        commands = [
+            {"command": command.command, "hint": command.usage_hint, "description": command.description}
+            for command in self._slack.app.commands.values()
+        ]
+        return tag(
+            "form",
+            tag("div", class_="suggestions", hidden=True),
+            tag("input", name="text", placeholder=placeholder, aria_label=placeholder, autocomplete="off"),
+            tag("button", "➤", aria_label="Send", class_="send"),
+            id=name,
+            class_="composer",
+            data_thread=thread_ts,
+            data_commands="" if thread_ts else json.dumps(commands),
+        )
+
+    def _beside(self) -> Html | None:
+        if self._thread is None:
+            return None
+        replies = self._workspace.replies(self._channel, self._thread)
+        alone = self._alone(self._thread.ts)
+        count = tag("div", _replies(len(replies)), class_="day") if replies else None
+        shown: list[Html] = [self._message(self._thread, in_thread=True), count or tag("hr")]
+        shown += [self._either(one, in_thread=True) for one in _in_order([*replies, *alone])]
+        return tag(
+            "aside",
+            tag(
+                "header",
+                tag("h2", "Thread"),
+                tag("a", "✕", href=self._view.address(thread=""), class_="close", aria_label="Close the thread"),
+            ),
+            tag("div", shown, id="thread", class_="messages", data_live=True),
+            self._composer("reply", "Reply…", thread_ts=self._thread.ts),
+        )
+
+    # --- messages ----------------------------------------------------------------------------------------------
+
+    def _messages(self) -> Html:
+        listed = [
+            message
+            for message in self._workspace.messages(self._channel)
+            if not message.thread_ts or message.broadcast
+        ]
+        shown = _in_order([*listed, *self._alone("")])
+        if not shown:
+            return tag("p", "No messages yet.", class_="none")
+        days = groupby(shown, key=lambda one: f"{_when(one.ts):%A, %-d %B %Y}")
+        return together(
+            [tag("div", tag("span", day), class_="day"), [self._either(one) for one in of_day]]
+            for day, of_day in days
+        )
+
+    def _alone(self, thread_ts: str) -> list[Ephemeral]:
+        seen = self._workspace.ephemerals(self._user)
+        return [one for one in seen if one.channel == self._channel.id and one.thread_ts == thread_ts]
+
+    def _either(self, shown: Message | Ephemeral, *, in_thread: bool = False) -> Html:
+        if isinstance(shown, Message):
+            return self._message(shown, in_thread=in_thread)
+        notice = tag("div", "👁 Only visible to you", class_="notice")
+        body = [self._content(shown.text, shown.blocks, shown.ts)]
+        return self._article(shown.of, shown.ts, notice, body, name=f"e{shown.ts}", kind="ephemeral")
+
+    def _message(self, message: Message, *, in_thread: bool = False) -> Html:
+        workspace, notice = self._workspace, None
+        if message.broadcast and not in_thread:
+            parent = workspace.message(self._channel, message.thread_ts)
+            said = lines(_first_line(parent.text)) if parent else "a thread"
+            link = tag("a", said, href=self._view.address(thread=message.thread_ts))
+            notice = tag("div", "replied to a thread: ", link, class_="notice")
+        body: list[Html] = [self._content(message.text, message.blocks, message.ts, edited=bool(message.edited_ts))]
+        body += [self._file(file) for file in message.files]
+        reactions = [
+            tag("span", Html(emoji(given.name)), f" {len(given.users)}", class_="reaction")
+            for given in message.reactions
+        ]
+        body += [tag("div", reactions, class_="reactions")] if reactions else []
+        replies = workspace.replies(self._channel, message)
+        if replies and not in_thread:
+            last = tag("span", f"last at {_when(replies[-1].ts):%H:%M:%S}", class_="hint")
+            faces = [self._face(name) for name in dict.fromkeys(reply.user for reply in replies)]
+            address = self._view.address(thread=message.ts)
+            body.append(tag("a", faces, tag("strong", _replies(len(replies))), last, href=address, class_="replies"))
+        elif not in_thread:
+            reply = tag("a", "Reply", href=self._view.address(thread=message.thread_ts or message.ts), class_="reply")
+            body.append(reply)
+        return self._article(message.user, message.ts, notice, body, name=f"{'t' if in_thread else 'p'}{message.ts}")
+
+    def _article(self, of: str, ts: str, notice: Html | None, body: list[Html], *, name: str, kind: str = "") -> Html:
+        user, at = self._workspace.user(of), _when(ts)
+        badge = tag("span", "APP", class_="app") if user.bot_id or user.id == "USLACKBOT" else None
+        time = tag("time", f"{at:%H:%M}", datetime=at.isoformat(), title=f"{at:%Y-%m-%d %H:%M:%S} UTC")
+        return tag(
+            "article",
+            self._face(user.id),
+            tag(
+                "div",
+                notice,
+                tag("div", tag("span", user.real_name, class_="who"), badge, time, class_="line"),
+                body,
+                class_="body",
+            ),
+            id=name,
+            class_=kind,
+        )
+
+    def _face(self, user_id: str) -> Html:
+        user = self._workspace.user(user_id)
+        shown = "🤖" if user.bot_id else "💬" if user.id == "USLACKBOT" else user.real_name[:1]
+        return tag("span", shown, class_=f"face {user.name}", title=user.real_name)
+
+    def _content(self, text: str, blocks: tuple[Json, ...], ts: str, *, edited: bool = False) -> Html:
+        # As in Slack: where there are blocks, the text is only what notifications show.
+        facts = {"data_channel": self._channel.id, "data_ts": ts}
+        drawn = draw(blocks, self._place(facts)) if blocks else tag("div", mrkdwn(text), class_="text")
+        return together(drawn, tag("span", "(edited)", class_="edited") if edited else None)
+
+    def _place(self, facts: Mapping[str, str]) -> Place:
+        channels = {channel.id: channel.name for channel in self._channels}
+        return Place(files=f"{self._slack.url}/files", facts=facts, channels=channels)
+
+    def _file(self, file: Json) -> Html:
+        name = tag("div", str(file["title"]), class_="context")
+        address = f"/files/{file['id']}"
+        if str(file["mimetype"]).startswith("image/"):
+            return tag("div", name, tag("img", src=address, alt=str(file["title"])), class_="image")
+        return tag("div", tag("a", f"📄 {file['name']}", href=address), class_="image")
+
+    # --- modals ------------------------------------------------------------------------------------------------
+
+    def _modal(self) -> Html | None:
+        stack = self._slack.modals.stack(self._user.id)
+        if not stack:
+            return None
+        modal = stack[-1]
+        key = json.dumps([modal.id, modal.hash, dict(modal.errors), modal.notice])
+        return tag(
+            "div",
+            tag("form", self._modal_parts(modal, below=len(stack) > 1), role="dialog", aria_modal="true"),
+            class_="veil",
+            data_key=key,
+            data_view=modal.id,
+        )
+
+    def _modal_parts(self, modal: Modal, *, below: bool) -> Html:
+        place = self._place({"data_view": modal.id})
+        place = Place(place.files, place.facts, modal.values, modal.errors, place.channels)
+        submit, close = modal.content.get("submit"), modal.content.get("close") or {"text": "Cancel"}
+        return together(
+            tag(
+                "header",
+                tag("h2", str(modal.content["title"]["text"])),
+                tag(
+                    "button",
+                    "←" if below else "✕",
+                    type="button",
+                    data_close="one",
+                    class_="close",
+                    aria_label="Close",
+                ),
+            ),
+            tag(
+                "div",
+                tag("div", modal.notice, class_="trouble", role="alert") if modal.notice else None,
+                draw(modal.blocks, place),
+                class_="inside",
+            ),
+            tag(
+                "footer",
+                tag("button", str(close["text"]), type="button", class_="button", data_close="one"),
+                tag("button", str(submit["text"]), class_="button primary") if submit else None,
+            ),
+        )
 
 
-def _channel(workspace: Workspace, channel: Channel) -> str:
-    messages = [message for message in workspace.messages(channel) if not message.thread_ts]
-    shown = "".join(_message(workspace, channel, message) for message in messages)
-    return f'<section id="{_text(channel.id)}"><h2># {_text(channel.name)}</h2>{shown or _none()}</section>'
+def _in_order(shown: list[Message | Ephemeral]) -> list[Message | Ephemeral]:
+    return sorted(shown, key=lambda one: microseconds(one.ts))
 
 
-def _none() -> str:
-    return '<p class="none">No messages yet.</p>'
+def _when(ts: str) -> datetime:
+    return datetime.fromtimestamp(microseconds(ts) / 1_000_000, tz=UTC)
 
 
-def _message(workspace: Workspace, channel: Channel, message: Message) -> str:
-    user = workspace.user(message.user)
-    at = datetime.fromtimestamp(microseconds(message.ts) / 1_000_000, tz=UTC)
-    badge = ' <span class="app">APP</span>' if user.bot_id else ""
-    edited = ' <span class="edited">(edited)</span>' if message.edited_ts else ""
-    # As in Slack: where there are blocks, the text is only what notifications show.
-    body = "".join(map(_block, message.blocks)) or f'<div class="section">{mrkdwn(message.text)}</div>'
-    reactions = "".join(
-        f'<span class="reaction">{_emoji(given.name)} {len(given.users)}</span>' for given in message.reactions
-    )
-    replies = "".join(_message(workspace, channel, reply) for reply in workspace.replies(channel, message))
-    thread = f'<div class="thread">{replies}</div>' if replies else ""
-    return (
-        f'<article id="p{_text(message.ts)}"><div class="avatar">{_text(user.name[:1])}</div><div class="body">'
-        f'<span class="who">{_text(user.real_name)}</span>{badge} <time>{at:%Y-%m-%d %H:%M:%S} UTC</time>{edited}'
-        f"{body}{reactions}{thread}</div></article>"
-    )
+def _replies(count: int) -> str:
+    return f"{count} {'reply' if count == 1 else 'replies'}"
 
 
-def _block(block: Json) -> str:
-    kind = str(block.get("type", ""))
-    return _BLOCKS.get(kind, _unknown)(block)
-
-
-def _unknown(block: Json) -> str:
-    return f'<div class="image">[{_text(str(block.get("type")))}]</div>'
-
-
-def _header(block: Json) -> str:
-    return f'<div class="header">{_composed(block.get("text"))}</div>'
-
-
-def _section(block: Json) -> str:
-    text = f'<div class="section">{_composed(block["text"])}</div>' if block.get("text") else ""
-    fields = "".join(f"<div>{_composed(field)}</div>" for field in block.get("fields") or ())
-    accessory = _element(block["accessory"]) if block.get("accessory") else ""
-    return text + (f'<div class="fields">{fields}</div>' if fields else "") + accessory
-
-
-def _context(block: Json) -> str:
-    return f'<div class="context">{" ".join(_element(element) for element in block.get("elements") or ())}</div>'
-
-
-def _actions(block: Json) -> str:
-    return f'<div class="actions">{"".join(_element(element) for element in block.get("elements") or ())}</div>'
-
-
-def _image(block: Json) -> str:
-    return f'<div class="image">🖼 {_text(str(block.get("alt_text", "")))}</div>'
-
-
-_BLOCKS: Mapping[str, Callable[[Json], str]] = {
-    "header": _header,
-    "section": _section,
-    "context": _context,
-    "divider": lambda _: "<hr>",
-    "actions": _actions,
-    "image": _image,
-}
-
-
-def _element(element: Json) -> str:
-    match element.get("type"):
-        case "button":
-            style = _text(str(element.get("style", "")))
-            label = _composed(element.get("text"))
-            url = str(element.get("url", ""))
-            if url.startswith(("http://", "https://")):
-                return f'<a class="button {style}" href="{_text(url)}">{label}</a>'
-            return f'<span class="button {style}">{label}</span>'
-        case "image":
-            return f'<span class="image">🖼 {_text(str(element.get("alt_text", "")))}</span>'
-        case "mrkdwn" | "plain_text":
-            return _composed(element)
-        case other:
-            return f'<span class="button">[{_text(str(other))}]</span>'
-
-
-def _composed(text: Any) -> str:
-    """Return a text object as HTML; plain text knows emoji only."""
-    if not isinstance(text, dict):
-        return ""
-    content = str(text.get("text", ""))
-    if text.get("type") == "mrkdwn":
-        return mrkdwn(content)
-    return re.sub(r":([a-z0-9_+-]+):", lambda match: _emoji(match[1]), _text(content)).replace("\n", "<br>")
-
-
-def _markup(match: re.Match[str]) -> str:
-    groups = match.groupdict()
-    if groups["pre"] is not None:
-        return f"<pre>{_text(groups['pre'].strip())}</pre>"
-    if groups["code"] is not None:
-        return f"<code>{_text(groups['code'])}</code>"
-    if groups["target"] is not None:
-        return _link(groups["target"], groups["label"])
-    if groups["emoji"] is not None:
-        return _emoji(groups["emoji"])
-    tag, content = next(
-        (tag, groups[name])
-        for name, tag in (("bold", "strong"), ("italic", "em"), ("strike", "del"))
-        if groups[name] is not None
-    )
-    return f"<{tag}>{mrkdwn(content)}</{tag}>"
-
-
-def _link(target: str, label: str | None) -> str:
-    if target.startswith(("http://", "https://", "mailto:")):
-        return f'<a href="{_text(target)}">{_text(label or target)}</a>'
-    return f"<strong>{_text(label or target.lstrip('@#!'))}</strong>"
-
-
-def _emoji(name: str) -> str:
-    return EMOJI.get(name) or f":{_text(name)}:"
-
-
-def _text(text: str) -> str:
-    """Escape for HTML; Slack's own escapes of &, < and > are undone first."""
-    return html.escape(html.unescape(text))
+def _first_line(text: str) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= 80 else line[:79] + "…"

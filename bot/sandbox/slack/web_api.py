@@ -1,6 +1,6 @@
-"""The Web API methods: arguments as Slack takes them, answers in Slack's documented shapes, its words for errors.
+"""The Web API methods: what Slack takes, answers and refuses, in its documented shapes and its own words.
 
-A method is a function of the workspace and its arguments; it returns the answer without ``ok``, or raises
+A method is a function of the workspace and the call's arguments; it returns the answer without ``ok``, or raises
 :class:`SlackError`. A new method is one more function with :func:`method` above it.
 """
 
@@ -13,100 +13,89 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bot.sandbox.slack.arguments import MAX_LIMIT, Arguments
+from bot.sandbox.slack.blocks import MAX_VIEW_BYTES, problems_of_message, problems_of_view
+from bot.sandbox.slack.modals import Modal
+from bot.sandbox.slack.refusal import SlackError
+from bot.sandbox.slack.shapes import channel_shape, group_shape, message_shape, user_shape
+from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import (
-    APP_ID,
     TEAM_ID,
     TEAM_NAME,
     TIMESTAMP,
     Channel,
     Json,
     Message,
+    User,
     Workspace,
     microseconds,
 )
 
 MAX_TEXT = 40_000
-MAX_BLOCKS = 50
-MAX_LIMIT = 999
-BLOCK_TEXT_LIMITS = {"header": 150, "section": 3000}
-BLOCK_TYPES = frozenset(
-    {
-        "actions",
-        "context",
-        "divider",
-        "header",
-        "image",
-        "input",
-        "markdown",
-        "rich_text",
-        "section",
-        "table",
-        "video",
-    }
-)
-WITHOUT_TOKEN = frozenset({"api.test"})
+MAX_METADATA = 8_000
 
-
-class SlackError(Exception):
-    """``ok: false`` with this word; ``messages`` are Slack's explanations in ``response_metadata``."""
-
-    def __init__(self, word: str, *, messages: tuple[str, ...] = ()) -> None:
-        super().__init__(word)
-        self.word = word
-        self.messages = messages
+Function = Callable[[Slack, Arguments], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """The arguments of a call. From a form or a query all are text, and nested values are JSON in it."""
+class Method:
+    """One method. ``scope`` is what the token must allow; where it depends on the channel, the function checks it.
 
-    values: Mapping[str, Any]
+    ``token`` says which one it takes: the ``bot``'s, the ``app``'s own, or ``none``.
+    """
 
-    def text(self, name: str) -> str:
-        """Return the argument as text; empty where it is missing."""
-        value = self.values.get(name)
-        return "" if value is None else str(value)
-
-    def flag(self, name: str) -> bool:
-        """Return whether the argument is true in one of the ways in which Slack takes that."""
-        return self.text(name).lower() in ("true", "1")
-
-    def nested(self, name: str, *, otherwise: str) -> Any:
-        """Return a list or object; raise SlackError ``otherwise`` for text that is no JSON."""
-        value = self.values.get(name)
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value) if value else None
-        except ValueError:
-            raise SlackError(otherwise) from None
-
-    def limit(self, default: int) -> int:
-        """Return how many entries a page may have."""
-        value = self.text("limit")
-        if not value:
-            return default
-        if not value.isdecimal() or not 1 <= int(value) <= MAX_LIMIT:
-            raise SlackError("invalid_limit")
-        return int(value)
+    function: Function
+    scope: str = ""
+    token: str = "bot"  # noqa: S105
 
 
-Method = Callable[[Workspace, Arguments], dict[str, Any]]
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str) -> Callable[[Method], Method]:
+def method(name: str, *, scope: str = "", token: str = "bot") -> Callable[[Function], Function]:  # noqa: S107
     """Make the function below answer calls of this name."""
 
-    def register(function: Method) -> Method:
-        METHODS[name] = function
+    def register(function: Function) -> Function:
+        METHODS[name] = Method(function, scope, token)
         return function
 
     return register
 
 
-@method("api.test")
-def api_test(_: Workspace, arguments: Arguments) -> dict[str, Any]:
+def call(slack: Slack, name: str, arguments: Arguments, *, token: str) -> dict[str, Any]:
+    """Call a method with a token; return the answer without ``ok``. Raises SlackError."""
+    found = METHODS.get(name)
+    if found is None:
+        raise SlackError("unknown_method", more={"req_method": name})
+    if found.token != "none":  # noqa: S105
+        _check_token(slack, token, found)
+    return found.function(slack, arguments)
+
+
+def _check_token(slack: Slack, token: str, called: Method) -> None:
+    app = slack.app
+    if not token:
+        raise SlackError("not_authed")
+    kinds = {app.bot_token: "bot", **({app.app_token: "app"} if app.app_token else {})}
+    kind = kinds.get(token)
+    if kind is None:
+        raise SlackError("invalid_auth")
+    if kind != called.token:
+        raise SlackError("not_allowed_token_type")
+    if called.scope:
+        _need(slack, called.scope)
+
+
+def _need(slack: Slack, scope: str) -> None:
+    if scope not in slack.app.scopes:
+        raise SlackError("missing_scope", more={"needed": scope, "provided": ",".join(slack.app.scopes)})
+
+
+# --- the app itself ------------------------------------------------------------------------------------------------
+
+
+@method("api.test", token="none")  # noqa: S106
+def api_test(_: Slack, arguments: Arguments) -> dict[str, Any]:
     """Answer with the arguments, or with the error that they ask for."""
     if error := arguments.text("error"):
         raise SlackError(error)
@@ -114,30 +103,36 @@ def api_test(_: Workspace, arguments: Arguments) -> dict[str, Any]:
 
 
 @method("auth.test")
-def auth_test(workspace: Workspace, _: Arguments) -> dict[str, Any]:
+def auth_test(slack: Slack, _: Arguments) -> dict[str, Any]:
     """Say whose token this is."""
+    bot = slack.workspace.bot
     return {
         "url": "https://sandbox.slack.com/",
         "team": TEAM_NAME,
-        "user": workspace.bot.name,
+        "user": bot.name,
         "team_id": TEAM_ID,
-        "user_id": workspace.bot.id,
-        "bot_id": workspace.bot.bot_id,
+        "user_id": bot.id,
+        "bot_id": bot.bot_id,
         "is_enterprise_install": False,
     }
 
 
-@method("chat.postMessage")
-def chat_post_message(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
-    """Post a message, also into a thread."""
-    channel = _joined(workspace, arguments)
-    thread_ts = arguments.text("thread_ts")
-    if thread_ts:
-        parent = workspace.message(channel, _timestamp(thread_ts, otherwise="invalid_thread_ts"))
-        if parent is None:
-            raise SlackError("thread_not_found")
-        thread_ts = parent.thread_ts or parent.ts
-    text, blocks = _content(arguments)
+@method("apps.connections.open", token="app")  # noqa: S106
+def apps_connections_open(slack: Slack, _: Arguments) -> dict[str, Any]:
+    """Return an address for one Socket Mode connection."""
+    return {"url": slack.sockets.open()}
+
+
+# --- messages ------------------------------------------------------------------------------------------------------
+
+
+@method("chat.postMessage", scope="chat:write")
+def chat_post_message(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Post a message: into a channel, a thread, or, to the id of a user, directly."""
+    workspace = slack.workspace
+    channel = _target(slack, arguments)
+    thread_ts = _thread(workspace, channel, arguments)
+    text, blocks = content(arguments)
     message = workspace.post(
         channel,
         user=workspace.bot,
@@ -147,83 +142,64 @@ def chat_post_message(workspace: Workspace, arguments: Arguments) -> dict[str, A
         broadcast=bool(thread_ts) and arguments.flag("reply_broadcast"),
         metadata=_metadata(arguments),
     )
-    return {"channel": channel.id, "ts": message.ts, "message": _shape(workspace, channel, message, metadata=True)}
+    shape = message_shape(workspace, channel, message, metadata=True)
+    return {"channel": channel.id, "ts": message.ts, "message": shape}
 
 
-@method("chat.update")
-def chat_update(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
+@method("chat.postEphemeral", scope="chat:write")
+def chat_post_ephemeral(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Show one person of a channel something."""
+    workspace = slack.workspace
+    channel = _target(slack, arguments)
+    person = workspace.person(arguments.text("user"))
+    if person is None or not channel.is_seen_by(person):
+        raise SlackError("user_not_in_channel")
+    thread_ts = _thread(workspace, channel, arguments)
+    text, blocks = content(arguments)
+    shown = workspace.whisper(channel, to=person, of=workspace.bot, text=text, blocks=blocks, thread_ts=thread_ts)
+    return {"message_ts": shown.ts}
+
+
+@method("chat.update", scope="chat:write")
+def chat_update(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Change a message of the bot's own: text without blocks drops the old blocks, metadata stays unless given."""
+    workspace = slack.workspace
     channel = _joined(workspace, arguments)
     message = _message(workspace, channel, arguments.text("ts"))
     if message.user != workspace.bot.id:
         raise SlackError("cant_update_message")
-    text, blocks = _content(arguments)
+    text, blocks = content(arguments)
     if "metadata" in arguments.values:
         message = replace(message, metadata=_metadata(arguments))
     edited = workspace.edit(channel, message, text=text, blocks=blocks)
-    return {
-        "channel": channel.id,
-        "ts": edited.ts,
-        "text": edited.text,
-        "message": _shape(workspace, channel, edited, metadata=True),
-    }
+    shape = message_shape(workspace, channel, edited, metadata=True)
+    return {"channel": channel.id, "ts": edited.ts, "text": edited.text, "message": shape}
+
+
+@method("chat.delete", scope="chat:write")
+def chat_delete(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Delete a message of the bot's own."""
+    workspace = slack.workspace
+    channel = _joined(workspace, arguments)
+    message = _message(workspace, channel, arguments.text("ts"))
+    if message.user != workspace.bot.id:
+        raise SlackError("cant_delete_message")
+    workspace.remove(channel, message)
+    return {"channel": channel.id, "ts": message.ts}
 
 
 @method("chat.getPermalink")
-def chat_get_permalink(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
+def chat_get_permalink(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Return the message's address."""
-    channel = _channel(workspace, arguments)
-    message = _message(workspace, channel, arguments.text("message_ts"))
-    return {
-        "channel": channel.id,
-        "permalink": f"https://sandbox.slack.com/archives/{channel.id}/p{message.ts.replace('.', '')}",
-    }
+    channel = _channel(slack.workspace, arguments)
+    message = _message(slack.workspace, channel, arguments.text("message_ts"))
+    return {"channel": channel.id, "permalink": slack.permalink(channel, message)}
 
 
-@method("conversations.list")
-def conversations_list(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
-    """List the channels."""
-    limit, start = arguments.limit(100), _cursor(arguments, "channel")
-    listed = workspace.channels[start : start + limit]
-    following = start + limit
-    return {
-        "channels": [_channel_shape(workspace, channel) for channel in listed],
-        "response_metadata": {
-            "next_cursor": _encode("channel", following) if following < len(workspace.channels) else ""
-        },
-    }
-
-
-@method("conversations.info")
-def conversations_info(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
-    """Describe one channel."""
-    return {"channel": _channel_shape(workspace, _channel(workspace, arguments))}
-
-
-@method("conversations.history")
-def conversations_history(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
-    """Return the channel's messages, newest first, without the replies in threads."""
-    channel = _joined(workspace, arguments)
-    messages = [message for message in workspace.messages(channel) if not message.thread_ts or message.broadcast]
-    wanted = [message for message in reversed(messages) if _in_range(message, arguments)]
-    return _page(workspace, channel, wanted, arguments, default_limit=100)
-
-
-@method("conversations.replies")
-def conversations_replies(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
-    """Return a thread, oldest first: the message that began it, then the replies."""
-    channel = _joined(workspace, arguments)
-    message = workspace.message(channel, _timestamp(arguments.text("ts"), otherwise="thread_not_found"))
-    parent = workspace.message(channel, message.thread_ts) if message and message.thread_ts else message
-    if parent is None:
-        raise SlackError("thread_not_found")
-    replies = [reply for reply in workspace.replies(channel, parent) if _in_range(reply, arguments)]
-    return _page(workspace, channel, [parent, *replies], arguments, default_limit=MAX_LIMIT)
-
-
-@method("reactions.add")
-def reactions_add(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
+@method("reactions.add", scope="reactions:write")
+def reactions_add(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Put an emoji under a message."""
+    workspace = slack.workspace
     channel = _joined(workspace, arguments)
     message = _message(workspace, channel, _timestamp(arguments.text("timestamp"), otherwise="bad_timestamp"))
     name = arguments.text("name").strip(":")
@@ -232,6 +208,200 @@ def reactions_add(workspace: Workspace, arguments: Arguments) -> dict[str, Any]:
     if not workspace.react(channel, message, name=name, user=workspace.bot):
         raise SlackError("already_reacted")
     return {}
+
+
+# --- channels ------------------------------------------------------------------------------------------------------
+
+
+@method("conversations.list", scope="channels:read")
+def conversations_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """List the channels; with ``types`` also direct conversations."""
+    kinds = [kind.strip() for kind in (arguments.text("types") or "public_channel").split(",")]
+    if not {"public_channel", "private_channel", "mpim", "im"} >= set(kinds):
+        raise SlackError("invalid_types")
+    listed = list(slack.workspace.channels) if "public_channel" in kinds else []
+    if "im" in kinds:
+        _need(slack, "im:read")
+        listed += slack.workspace.direct
+    limit, start = arguments.limit(100), _cursor(arguments, "channel")
+    following = start + limit
+    return {
+        "channels": [channel_shape(slack.workspace, channel) for channel in listed[start:following]],
+        "response_metadata": {"next_cursor": _encode("channel", following) if following < len(listed) else ""},
+    }
+
+
+@method("conversations.info")
+def conversations_info(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Describe one channel."""
+    channel = _channel(slack.workspace, arguments)
+    _need(slack, "im:read" if channel.person else "channels:read")
+    return {"channel": channel_shape(slack.workspace, channel)}
+
+
+@method("conversations.open", scope="im:write")
+def conversations_open(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Open the direct conversation with one person."""
+    direct = slack.workspace.direct_with(arguments.text("users"))
+    if direct is None:
+        raise SlackError("user_not_found")
+    return {"channel": {"id": direct.id}, "no_op": True, "already_open": True}
+
+
+@method("conversations.history")
+def conversations_history(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Return the channel's messages, newest first, without the replies in threads."""
+    workspace = slack.workspace
+    channel = _readable(slack, arguments)
+    messages = [message for message in workspace.messages(channel) if not message.thread_ts or message.broadcast]
+    wanted = [message for message in reversed(messages) if _in_range(message, arguments)]
+    return _page(workspace, channel, wanted, arguments, default_limit=100)
+
+
+@method("conversations.replies")
+def conversations_replies(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Return a thread, oldest first: the message that began it, then the replies."""
+    workspace = slack.workspace
+    channel = _readable(slack, arguments)
+    message = workspace.message(channel, _timestamp(arguments.text("ts"), otherwise="thread_not_found"))
+    parent = workspace.message(channel, message.thread_ts) if message and message.thread_ts else message
+    if parent is None:
+        raise SlackError("thread_not_found")
+    replies = [reply for reply in workspace.replies(channel, parent) if _in_range(reply, arguments)]
+    return _page(workspace, channel, [parent, *replies], arguments, default_limit=MAX_LIMIT)
+
+
+# --- people --------------------------------------------------------------------------------------------------------
+
+
+@method("users.info", scope="users:read")
+def users_info(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Describe one user."""
+    wanted = arguments.text("user")
+    user = next((user for user in slack.workspace.users if user.id == wanted), None)
+    if user is None:
+        raise SlackError("user_not_found")
+    return {"user": _user(slack, user)}
+
+
+@method("users.list", scope="users:read")
+def users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """List everybody, apps included."""
+    users = slack.workspace.users
+    limit, start = arguments.limit(200), _cursor(arguments, "user")
+    following = start + limit
+    return {
+        "members": [_user(slack, user) for user in users[start:following]],
+        "cache_ts": int(slack.workspace.now()),
+        "response_metadata": {"next_cursor": _encode("user", following) if following < len(users) else ""},
+    }
+
+
+@method("users.lookupByEmail", scope="users:read.email")
+def users_lookup_by_email(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Find somebody by their address."""
+    wanted = arguments.text("email").lower()
+    user = next((user for user in slack.workspace.users if user.email and user.email == wanted), None)
+    if user is None:
+        raise SlackError("users_not_found")
+    return {"user": _user(slack, user)}
+
+
+@method("usergroups.list", scope="usergroups:read")
+def usergroups_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """List the user groups."""
+    users, creator = arguments.flag("include_users"), slack.workspace.users[1]
+    return {"usergroups": [group_shape(group, users=users, creator=creator) for group in slack.workspace.groups]}
+
+
+@method("usergroups.users.list", scope="usergroups:read")
+def usergroups_users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Say who is in a user group."""
+    wanted = arguments.text("usergroup")
+    group = next((group for group in slack.workspace.groups if group.id == wanted), None)
+    if group is None:
+        raise SlackError("no_such_subteam")
+    return {"users": list(group.users)}
+
+
+def _user(slack: Slack, user: User) -> dict[str, Any]:
+    return user_shape(user, email="users:read.email" in slack.app.scopes)
+
+
+# --- modals --------------------------------------------------------------------------------------------------------
+
+
+@method("views.open")
+def views_open(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Open a modal for whoever pulled the trigger."""
+    view = _view(arguments)
+    user = slack.triggers.exchange(arguments.text("trigger_id"))
+    return {"view": slack.modals.open(user, view).shape()}
+
+
+@method("views.push")
+def views_push(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Put a modal on top of the one in which the trigger was pulled."""
+    view = _view(arguments)
+    user = slack.triggers.exchange(arguments.text("trigger_id"), push=True)
+    return {"view": slack.modals.push(user, view).shape()}
+
+
+@method("views.update")
+def views_update(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Change a modal that is open."""
+    view_id, external_id = arguments.text("view_id"), arguments.text("external_id")
+    if bool(view_id) == bool(external_id):
+        raise SlackError("invalid_arguments", messages=("[ERROR] give either view_id or external_id",))
+    view = _view(arguments)
+    modal: Modal | None = slack.modals.find(view_id=view_id, external_id=external_id)
+    if modal is None:
+        raise SlackError("not_found")
+    if arguments.text("hash") not in ("", modal.hash):
+        raise SlackError("hash_conflict")
+    return {"view": slack.modals.update(modal, view).shape()}
+
+
+def _view(arguments: Arguments) -> Json:
+    view: Any = arguments.nested("view", otherwise="invalid_arguments")
+    if len(json.dumps(view)) > MAX_VIEW_BYTES:
+        raise SlackError("view_too_large")
+    if problems := tuple(problems_of_view(view)):
+        raise SlackError("invalid_arguments", messages=problems)
+    found: Json = view
+    return found
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+@method("files.getUploadURLExternal", scope="files:write")
+def files_get_upload_url_external(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Return where the bytes of a file go."""
+    length = arguments.text("length")
+    url, file_id = slack.files.upload_url(
+        name=arguments.text("filename"), length=int(length) if length.isdecimal() else 0
+    )
+    return {"upload_url": url, "file_id": file_id}
+
+
+@method("files.completeUploadExternal", scope="files:write")
+def files_complete_upload_external(slack: Slack, arguments: Arguments) -> dict[str, Any]:
+    """Finish uploads, and share the files in a channel or a thread where one is named."""
+    workspace = slack.workspace
+    channel_id = arguments.text("channel_id") or arguments.text("channels")
+    channel, thread_ts = None, ""
+    if channel_id:
+        channel = _joined(workspace, Arguments({"channel": channel_id}))
+        thread_ts = _thread(workspace, channel, arguments)
+    files = slack.files.complete(arguments.nested("files", otherwise="invalid_arguments"))
+    if channel is not None:
+        comment = arguments.text("initial_comment")
+        workspace.post(channel, user=workspace.bot, text=comment, thread_ts=thread_ts, files=tuple(files))
+    return {"files": files}
+
+
+# --- what these share ----------------------------------------------------------------------------------------------
 
 
 def _channel(workspace: Workspace, arguments: Arguments) -> Channel:
@@ -248,6 +418,34 @@ def _joined(workspace: Workspace, arguments: Arguments) -> Channel:
     return channel
 
 
+def _target(slack: Slack, arguments: Arguments) -> Channel:
+    """Return where to write: also the direct conversation with a user, and any public channel for who may."""
+    direct = slack.workspace.direct_with(arguments.text("channel"))
+    if direct is not None:
+        return direct
+    channel = _channel(slack.workspace, arguments)
+    if not channel.has_bot and "chat:write.public" not in slack.app.scopes:
+        raise SlackError("not_in_channel")
+    return channel
+
+
+def _readable(slack: Slack, arguments: Arguments) -> Channel:
+    channel = _channel(slack.workspace, arguments)
+    _need(slack, "im:history" if channel.person else "channels:history")
+    return _joined(slack.workspace, arguments)
+
+
+def _thread(workspace: Workspace, channel: Channel, arguments: Arguments) -> str:
+    """Return the timestamp of the message that began the thread; empty where none is named."""
+    thread_ts = arguments.text("thread_ts")
+    if not thread_ts:
+        return ""
+    parent = workspace.message(channel, _timestamp(thread_ts, otherwise="invalid_thread_ts"))
+    if parent is None:
+        raise SlackError("thread_not_found")
+    return parent.thread_ts or parent.ts
+
+
 def _message(workspace: Workspace, channel: Channel, ts: str) -> Message:
     message = workspace.message(channel, ts)
     if message is None:
@@ -255,55 +453,37 @@ def _message(workspace: Workspace, channel: Channel, ts: str) -> Message:
     return message
 
 
-def _content(arguments: Arguments) -> tuple[str, tuple[Json, ...]]:
+def content(arguments: Arguments) -> tuple[str, tuple[Json, ...]]:
     """Return text and blocks; raise SlackError in Slack's words for what it would refuse."""
     text = arguments.text("text")
-    blocks = arguments.nested("blocks", otherwise="invalid_blocks_format")
+    blocks = blocks_of(arguments)
     if not text and not blocks:
         raise SlackError("no_text")
     if len(text) > MAX_TEXT:
         raise SlackError("msg_too_long")
+    return text, blocks
+
+
+def blocks_of(arguments: Arguments) -> tuple[Json, ...]:
+    """Return the blocks of a message; raise SlackError for those that Slack refuses."""
+    blocks = arguments.nested("blocks", otherwise="invalid_blocks_format")
     if blocks is not None and not isinstance(blocks, list):
         raise SlackError("invalid_blocks_format")
-    if problems := tuple(_problems(blocks or [])):
+    if problems := tuple(problems_of_message(blocks or [])):
         raise SlackError("invalid_blocks", messages=problems)
-    return text, tuple(blocks or ())
-
-
-def _problems(blocks: list[Any]) -> list[str]:
-    """Return what Slack would say about blocks that it refuses."""
-    problems = (
-        [f"[ERROR] no more than {MAX_BLOCKS} items allowed [json-pointer:/blocks]"]
-        if len(blocks) > MAX_BLOCKS
-        else []
-    )
-    for index, block in enumerate(blocks):
-        where = f"[json-pointer:/blocks/{index}"
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind not in BLOCK_TYPES:
-            problems.append(f"[ERROR] unsupported type: {kind} {where}/type]")
-            continue
-        text, limit = block.get("text"), BLOCK_TEXT_LIMITS.get(kind)
-        length = len(text.get("text", "")) if isinstance(text, dict) else 0
-        if limit and length > limit:
-            problems.append(f"[ERROR] must be less than {limit + 1} characters {where}/text/text]")
-        if kind in ("header", "section") and not length and not (kind == "section" and block.get("fields")):
-            problems.append(f"[ERROR] missing required field: text {where}/text]")
-        if kind in ("actions", "context") and not block.get("elements"):
-            problems.append(f"[ERROR] missing required field: elements {where}/elements]")
-        if len(block.get("fields") or ()) > 10:
-            problems.append(f"[ERROR] no more than 10 items allowed {where}/fields]")
-    return problems
+    return tuple(blocks or ())
 
 
 def _metadata(arguments: Arguments) -> Json | None:
     metadata = arguments.nested("metadata", otherwise="invalid_metadata_format")
     if not metadata:
         return None
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("event_type"), str):
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("event_type"), str):
         raise SlackError("invalid_metadata_format")
     if not isinstance(metadata.get("event_payload"), dict):
         raise SlackError("invalid_metadata_schema")
+    if len(json.dumps(metadata)) > MAX_METADATA:
+        raise SlackError("metadata_too_large")
     return metadata
 
 
@@ -341,7 +521,7 @@ def _page(
     page, left = messages[start : start + limit], messages[start + limit :]
     metadata = arguments.flag("include_all_metadata")
     answer: dict[str, Any] = {
-        "messages": [_shape(workspace, channel, message, metadata=metadata) for message in page],
+        "messages": [message_shape(workspace, channel, message, metadata=metadata) for message in page],
         "has_more": bool(left),
     }
     if left:
@@ -365,64 +545,3 @@ def _cursor(arguments: Arguments, kind: str) -> int:
 
 def _encode(kind: str, number: int) -> str:
     return base64.b64encode(f"{kind}:{number}".encode()).decode()
-
-
-def _shape(workspace: Workspace, channel: Channel, message: Message, *, metadata: bool) -> dict[str, Any]:
-    """Return the message as Slack shows it to apps."""
-    user = workspace.user(message.user)
-    shape: dict[str, Any] = {
-        "type": "message",
-        "user": user.id,
-        "text": message.text,
-        "ts": message.ts,
-        "team": TEAM_ID,
-    }
-    if user.bot_id:
-        shape |= {"bot_id": user.bot_id, "app_id": APP_ID}
-        shape["bot_profile"] = {"id": user.bot_id, "app_id": APP_ID, "name": user.name, "team_id": TEAM_ID}
-    if message.blocks:
-        shape["blocks"] = [{"block_id": f"b{index}", **block} for index, block in enumerate(message.blocks, start=1)]
-    if message.edited_ts:
-        shape["edited"] = {"user": user.id, "ts": message.edited_ts}
-    if message.reactions:
-        shape["reactions"] = [
-            {"name": reaction.name, "users": list(reaction.users), "count": len(reaction.users)}
-            for reaction in message.reactions
-        ]
-    if metadata and message.metadata is not None:
-        shape["metadata"] = dict(message.metadata)
-    if message.thread_ts:
-        parent = workspace.message(channel, message.thread_ts)
-        shape |= {"thread_ts": message.thread_ts, "parent_user_id": parent.user if parent else ""}
-        if message.broadcast:
-            shape["subtype"] = "thread_broadcast"
-    elif replies := workspace.replies(channel, message):
-        users = list(dict.fromkeys(reply.user for reply in replies))
-        shape |= {
-            "thread_ts": message.ts,
-            "reply_count": len(replies),
-            "reply_users": users,
-            "reply_users_count": len(users),
-            "latest_reply": replies[-1].ts,
-        }
-    return shape
-
-
-def _channel_shape(workspace: Workspace, channel: Channel) -> dict[str, Any]:
-    return {
-        "id": channel.id,
-        "name": channel.name,
-        "name_normalized": channel.name,
-        "is_channel": True,
-        "is_group": False,
-        "is_im": False,
-        "is_mpim": False,
-        "is_private": False,
-        "is_archived": False,
-        "is_general": channel.name == "general",
-        "is_member": channel.has_bot,
-        "is_shared": False,
-        "creator": workspace.users[1].id,
-        "context_team_id": TEAM_ID,
-        "num_members": len(workspace.users) if channel.has_bot else len(workspace.users) - 1,
-    }

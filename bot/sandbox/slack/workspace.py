@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ Json = Mapping[str, Any]
 
 TEAM_ID = "T0SANDBOX"
 TEAM_NAME = "Sandbox"
+TEAM_DOMAIN = "sandbox"
 APP_ID = "A0PROMOBOT"
 TIMESTAMP = re.compile(r"[0-9]{10}\.[0-9]{6}")
 
@@ -28,15 +30,39 @@ class User:
     name: str
     real_name: str
     bot_id: str = ""
+    email: str = ""
+
+    @property
+    def direct(self) -> str:
+        """Id of the conversation in which the app and this person are alone."""
+        return "D" + self.id[1:]
+
+
+@dataclass(frozen=True)
+class UserGroup:
+    """A group of people that can be mentioned by its handle."""
+
+    id: str
+    handle: str
+    name: str
+    users: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A public channel; ``has_bot`` says whether the bot was invited."""
+    """A public channel; ``has_bot`` says whether the bot was invited.
+
+    With ``person``, the id of a user, it is the direct conversation of that person and the bot.
+    """
 
     id: str
     name: str
     has_bot: bool = True
+    person: str = ""
+
+    def is_seen_by(self, user: User) -> bool:
+        """Return whether this person is in it; everybody is in every public channel."""
+        return self.person in ("", user.id)
 
 
 @dataclass(frozen=True)
@@ -60,13 +86,36 @@ class Message:
     metadata: Json | None = None
     edited_ts: str = ""
     reactions: tuple[Reaction, ...] = ()
+    files: tuple[Json, ...] = ()
 
 
+@dataclass(frozen=True)
+class Ephemeral:
+    """A message that one person sees, until the workspace restarts. ``of`` is who it comes from."""
+
+    ts: str
+    channel: str
+    to: str
+    of: str
+    text: str
+    blocks: tuple[Json, ...] = ()
+    thread_ts: str = ""
+
+
+SLACKBOT = User(id="USLACKBOT", name="slackbot", real_name="Slackbot")
+"""Slack itself, when it has something to say to somebody."""
 BOT = User(id="U0PROMOBOT", name="promobot", real_name="Promobot", bot_id="B0PROMOBOT")
 USERS = (
     BOT,
-    User(id="U0ALEX", name="alex", real_name="Alex"),
-    User(id="U0SAM", name="sam", real_name="Sam"),
+    User(id="U0ALEX", name="alex", real_name="Alex", email="alex@sandbox.example"),
+    User(id="U0SAM", name="sam", real_name="Sam", email="sam@sandbox.example"),
+    # In the workspace, but neither in a group nor on the forge.
+    User(id="U0KIM", name="kim", real_name="Kim", email="kim@sandbox.example"),
+)
+PEOPLE = USERS[1:]
+GROUPS = (
+    UserGroup(id="S0MLTEAM", handle="ml-team", name="ML team", users=("U0ALEX", "U0SAM")),
+    UserGroup(id="S0RELEASERS", handle="releasers", name="Release managers", users=("U0ALEX",)),
 )
 GENERAL = Channel(id="C0GENERAL", name="general", has_bot=False)
 
@@ -86,7 +135,10 @@ class Workspace:
     ) -> None:
         self.users = USERS
         self.bot = BOT
+        self.groups = GROUPS
         self.channels = (GENERAL, *channels)
+        self.direct = tuple(Channel(person.direct, person.name, person=person.id) for person in PEOPLE)
+        self._ephemerals: list[Ephemeral] = []
         self._file = directory / "messages.json"
         self._clock = clock
         self._lock = threading.Lock()
@@ -96,11 +148,20 @@ class Workspace:
     def channel(self, id_or_name: str) -> Channel | None:
         """Return the channel of this id or name (with or without #), or None."""
         wanted = id_or_name.removeprefix("#")
-        return next((channel for channel in self.channels if wanted in (channel.id, channel.name)), None)
+        named = (channel for channel in self.channels if wanted in (channel.id, channel.name))
+        return next(named, None) or next((direct for direct in self.direct if wanted == direct.id), None)
+
+    def direct_with(self, user_id: str) -> Channel | None:
+        """Return the bot's direct conversation with this person, or None."""
+        return next((direct for direct in self.direct if direct.person == user_id), None)
 
     def user(self, user_id: str) -> User:
         """Return the user; raise KeyError for an id that nobody has."""
-        return {user.id: user for user in self.users}[user_id]
+        return {user.id: user for user in (*self.users, SLACKBOT)}[user_id]
+
+    def person(self, id_or_name: str) -> User | None:
+        """Return the person of this id or name; None for an app and for nobody."""
+        return next((user for user in PEOPLE if id_or_name in (user.id, user.name)), None)
 
     def messages(self, channel: Channel) -> tuple[Message, ...]:
         """Return every message of the channel, replies included, oldest first."""
@@ -124,6 +185,7 @@ class Workspace:
         thread_ts: str = "",
         broadcast: bool = False,
         metadata: Json | None = None,
+        files: tuple[Json, ...] = (),
     ) -> Message:
         """Add a message with a timestamp later than every other of the channel."""
         with self._lock:
@@ -132,10 +194,11 @@ class Workspace:
                 ts=self._next_timestamp(listed[-1].ts if listed else ""),
                 user=user.id,
                 text=text,
-                blocks=blocks,
+                blocks=with_ids(blocks),
                 thread_ts=thread_ts,
                 broadcast=broadcast,
                 metadata=metadata,
+                files=files,
             )
             listed.append(message)
             self._save()
@@ -152,7 +215,66 @@ class Workspace:
     def edit(self, channel: Channel, message: Message, *, text: str, blocks: tuple[Json, ...]) -> Message:
         """Change what a message says, and mark it as edited."""
         edited_ts = self._next_timestamp(message.edited_ts or message.ts)
-        return self.replace(channel, dataclasses.replace(message, text=text, blocks=blocks, edited_ts=edited_ts))
+        return self.replace(
+            channel, dataclasses.replace(message, text=text, blocks=with_ids(blocks), edited_ts=edited_ts)
+        )
+
+    def remove(self, channel: Channel, message: Message) -> None:
+        """Delete a message; what was answered in its thread stays, as in Slack."""
+        with self._lock:
+            listed = self._contents.messages[channel.id]
+            del listed[[known.ts for known in listed].index(message.ts)]
+            self._save()
+
+    def whisper(
+        self,
+        channel: Channel,
+        *,
+        to: User,
+        of: User,
+        text: str,
+        blocks: tuple[Json, ...] = (),
+        thread_ts: str = "",
+    ) -> Ephemeral:
+        """Show one person something in a channel."""
+        with self._lock:
+            last = self._ephemerals[-1].ts if self._ephemerals else ""
+            shown = Ephemeral(
+                ts=self._next_timestamp(last),
+                channel=channel.id,
+                to=to.id,
+                of=of.id,
+                text=text,
+                blocks=with_ids(blocks),
+                thread_ts=thread_ts,
+            )
+            self._ephemerals.append(shown)
+            return shown
+
+    def ephemerals(self, user: User) -> tuple[Ephemeral, ...]:
+        """Return what only this person sees, oldest first."""
+        return tuple(shown for shown in self._ephemerals if shown.to == user.id)
+
+    def replace_ephemeral(self, ts: str, *, text: str, blocks: tuple[Json, ...]) -> bool:
+        """Change what somebody alone sees; return False where it is gone."""
+        with self._lock:
+            for index, shown in enumerate(self._ephemerals):
+                if shown.ts == ts:
+                    self._ephemerals[index] = dataclasses.replace(shown, text=text, blocks=with_ids(blocks))
+                    return True
+            return False
+
+    def remove_ephemeral(self, ts: str) -> bool:
+        """Take away what somebody alone sees; return False where it is gone."""
+        with self._lock:
+            left = [shown for shown in self._ephemerals if shown.ts != ts]
+            gone = len(left) < len(self._ephemerals)
+            self._ephemerals = left
+            return gone
+
+    def now(self) -> float:
+        """Return seconds since 1970 by the workspace's clock."""
+        return self._clock()
 
     def react(self, channel: Channel, message: Message, *, name: str, user: User) -> bool:
         """Add the user's reaction; return False where it was there already."""
@@ -166,6 +288,7 @@ class Workspace:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as people see it: channels with their messages, oldest first, replies under theirs."""
+        written = tuple(direct for direct in self.direct if self.messages(direct))
         return {
             "channels": [
                 {
@@ -181,7 +304,7 @@ class Workspace:
                         if not message.thread_ts
                     ],
                 }
-                for channel in self.channels
+                for channel in (*self.channels, *written)
             ]
         }
 
@@ -200,6 +323,25 @@ class Workspace:
         beside.replace(self._file)
 
 
+def with_ids(blocks: tuple[Json, ...]) -> tuple[Json, ...]:
+    """Return the blocks as Slack keeps them: each has a ``block_id``, each interactive element an ``action_id``."""
+    return tuple(_with_ids(block) for block in blocks)
+
+
+def _with_ids(block: Json) -> Json:
+    kept = {**block, "block_id": block.get("block_id") or secrets.token_urlsafe(4)}
+    if isinstance(block.get("elements"), list) and block.get("type") == "actions":
+        kept["elements"] = [_with_action_id(element) for element in block["elements"]]
+    for name in ("accessory", "element"):
+        if isinstance(block.get(name), dict) and block[name].get("type") != "image":
+            kept[name] = _with_action_id(block[name])
+    return kept
+
+
+def _with_action_id(element: Json) -> Json:
+    return {**element, "action_id": element.get("action_id") or secrets.token_urlsafe(4)}
+
+
 def microseconds(ts: str) -> int:
     """Return a timestamp as whole microseconds since 1970; raise ValueError for what is none."""
     seconds, _, micros = ts.partition(".")
@@ -214,4 +356,5 @@ def _read(file: Path) -> _Contents:
 def _messages(listed: list[dict[str, Any]]) -> Iterator[Message]:
     for entry in listed:
         reactions = tuple(Reaction(given["name"], tuple(given["users"])) for given in entry["reactions"])
-        yield Message(**{**entry, "blocks": tuple(entry["blocks"]), "reactions": reactions})
+        several = {name: tuple(entry.get(name, ())) for name in ("blocks", "files")}
+        yield Message(**{**entry, **several, "reactions": reactions})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bot.sandbox.slack.page import mrkdwn, render
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.markup import mrkdwn
+from bot.sandbox.slack.page import View, render
+from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
 
 RELEASES = Channel("C0RELEASES", "ml-releases")
@@ -18,10 +22,21 @@ RELEASES = Channel("C0RELEASES", "ml-releases")
         ("*churn* _7_ ~6~", "<strong>churn</strong> <em>7</em> <del>6</del>"),
         ("`a*b*c` 2*3*4", "<code>a*b*c</code> 2*3*4"),
         ("```x < y```", "<pre>x &lt; y</pre>"),
-        ("<https://x.example/1|#1> &amp; more", '<a href="https://x.example/1">#1</a> &amp; more'),
-        ("<javascript:alert(1)|click>", "<strong>click</strong>"),
+        (
+            "<https://x.example/1|#1> &amp; more",
+            '<a href="https://x.example/1" target="_blank" rel="noopener">#1</a> &amp; more',
+        ),
+        ("<javascript:alert(1)|click>", '<span class="mention">click</span>'),
+        (
+            "<@U0SAM> asks <!subteam^S0MLTEAM>",
+            '<span class="mention">@sam</span> asks <span class="mention">@ml-team</span>',
+        ),
+        (
+            "so:\n&gt; it *fell*\n&gt; over\nyes",
+            "so:<br><blockquote>it <strong>fell</strong><br>over</blockquote>yes",
+        ),
         ("one\ntwo :rocket: :nope:", "one<br>two 🚀 :nope:"),
-        ('<img src=x onerror="x">', "<strong>img src=x onerror=&quot;x&quot;</strong>"),
+        ('<img src=x onerror="x">', '<span class="mention">img src=x onerror=&quot;x&quot;</span>'),
         ("snake_case_name", "snake_case_name"),
     ],
 )
@@ -57,14 +72,18 @@ def test_blocks_threads_and_reactions(tmp_path: Path) -> None:
     workspace.post(RELEASES, user=workspace.user("U0ALEX"), text="thanks!", thread_ts=parent.ts)
     workspace.react(RELEASES, parent, name="tada", user=workspace.bot)
 
-    page = render(workspace)
+    slack = Slack(workspace, Installation.of_token("xoxb-test"), url="http://slack.example")
+    page = render(slack, View(workspace.user("U0ALEX")))
 
-    assert '<div class="header">churn 7 🚀 &lt;b&gt;</div>' in page
+    assert '<div class="header" role="heading" aria-level="3">churn 7 🚀 &lt;b&gt;</div>' in page
     assert "<strong>Accuracy</strong><br>0.947" in page
-    assert '<span class="button danger">Roll back</span>' in page
+    assert re.search(
+        '<button [^>]*data-act="press" [^>]*data-action="r" class="button danger"[^>]*>Roll back</button>', page
+    )
     assert "accuracy over time" in page and "by <code>alex</code>" in page
     assert '<span class="reaction">🎉 1</span>' in page
-    assert page.index('class="thread"') < page.index("thanks!")
+    assert "1 reply" in page and "thanks!" not in page
+    assert "thanks!" in render(slack, View(workspace.user("U0ALEX"), thread=parent.ts))
     assert "for notifications only" not in page
     assert "<img" not in page and "https://x.example" not in page, "nothing is fetched from elsewhere"
 
@@ -74,3 +93,50 @@ def test_timestamps_rise_while_the_clock_stands_still(tmp_path: Path) -> None:
     posted = [workspace.post(RELEASES, user=workspace.bot, text=str(n)).ts for n in range(3)]
     assert posted == ["1700000000.500000", "1700000000.500001", "1700000000.500002"]
     assert [m.text for m in Workspace(tmp_path, channels=(RELEASES,)).messages(RELEASES)] == ["0", "1", "2"]
+
+
+def test_what_only_one_person_sees_and_their_modal(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, channels=(RELEASES,))
+    slack = Slack(workspace, Installation.of_token("xoxb-test"), url="http://slack.example")
+    alex, sam = workspace.user("U0ALEX"), workspace.user("U0SAM")
+    workspace.whisper(RELEASES, to=alex, of=workspace.bot, text="<script>alert(1)</script> for you")
+    element = {"type": "plain_text_input", "action_id": "a", "initial_value": '"><script>alert(2)</script>'}
+    label = {"type": "plain_text", "text": "<i>Model</i>"}
+    inputs = [{"type": "input", "block_id": "m", "label": label, "element": element}]
+    title = {"type": "plain_text", "text": "<b>Promote</b>"}
+    slack.modals.open(alex.id, {"type": "modal", "title": title, "submit": title, "blocks": inputs})
+
+    seen = render(slack, View(alex))
+    assert "for you" in seen and "Only visible to you" in seen and "&lt;i&gt;Model" in seen
+    assert seen.count("<script") == 1, "only the page's own"
+    assert "<b>" not in seen and "<i>" not in seen
+    other = render(slack, View(sam))
+    assert "for you" not in other and "Model" not in other
+
+
+def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, channels=(RELEASES,))
+    slack = Slack(workspace, Installation.of_token("xoxb-test"), url="http://slack.example")
+    link = {"type": "link", "url": "https://x.example/2", "text": "#2"}
+    rich = [{"type": "text", "text": "see ", "style": {"bold": True}}, link, {"type": "emoji", "name": "tada"}]
+    section = {"type": "rich_text_section", "elements": rich}
+    cell = {"type": "raw_text", "text": "0.97"}
+    chosen = {"text": {"type": "plain_text", "text": "prod"}, "value": "prod"}
+    menu = {"type": "static_select", "action_id": "env", "options": [chosen], "initial_option": chosen}
+    blocks = (
+        {"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": [section]}]},
+        {
+            "type": "table",
+            "column_settings": [{"align": "right"}],
+            "rows": [[{"type": "raw_text", "text": "auc"}], [cell]],
+        },
+        {"type": "actions", "elements": [menu]},
+        {"type": "image", "slack_file": {"id": "F0AB"}, "alt_text": "chart"},
+        {"type": "header"} | {"text": {"type": "plain_text", "text": "end"}},
+    )
+    workspace.post(RELEASES, user=workspace.bot, text="x", blocks=blocks)
+    seen = render(slack, View(workspace.user("U0ALEX")))
+    assert '<li><div class="text"><strong>see </strong><a href="https://x.example/2"' in seen and "🎉" in seen
+    assert '<th class="right">auc</th>' in seen and '<td class="right">0.97</td>' in seen
+    assert '<option value="prod">prod</option>' in seen and 'data-act="choose"' in seen
+    assert '<img src="/files/F0AB" alt="chart">' in seen

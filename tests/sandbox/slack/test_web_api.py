@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
-from bot.sandbox.processes import Part, Ports, Processes
-from tests.servers import running
+from tests.sandbox.slack.conftest import CHANNEL, TOKEN, Slack
 
-TOKEN = "xoxb-test"
-CHANNEL = "C0RELEASES"
 KEY = {"event_type": "promobot_message", "event_payload": {"key": "dev/churn/7"}}
-
-
-class Slack:
-    """A running workspace, and a client of it."""
-
-    def __init__(self, processes: Processes, part: Part) -> None:
-        self.processes, self.part = processes, part
-        self.url = f"http://127.0.0.1:{part.port}"
-        self.client = self.client_with(TOKEN)
-
-    def client_with(self, token: str | None) -> WebClient:
-        return WebClient(token=token, base_url=f"{self.url}/api/", retry_handlers=[])
-
-    def fault(self, **fault: Any) -> None:
-        httpx.post(f"{self.url}/faults", json=fault).raise_for_status()
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slack]:
-    directory = tmp_path_factory.mktemp("slack")
-    with Ports() as ports:
-        port = ports.take()
-        command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
-        part = Part(name="slack", command=(*command, "--dir", str(directory / "data")), port=port)
-        with running(directory, part) as processes:
-            yield Slack(processes, part)
-
-
-@pytest.fixture
-def slack(workspace: Slack) -> Iterator[Slack]:
-    yield workspace
-    httpx.delete(f"{workspace.url}/faults").raise_for_status()
 
 
 def word(failure: pytest.ExceptionInfo[SlackApiError]) -> str:

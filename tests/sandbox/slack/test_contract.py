@@ -1,0 +1,271 @@
+"""What our Slack takes and refuses: scopes, people and groups, blocks and views, files, manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from slack_sdk.errors import SlackApiError
+
+from bot.sandbox.slack.web_api import METHODS
+from tests.sandbox.slack.conftest import APP_TOKEN, CHANNEL, MANIFEST, SECRET, TOKEN, Served, Slack
+from tests.sandbox.slack.shapes import ANSWERS
+from tests.sandbox.slack.test_people import MODAL
+
+SCOPES = [
+    *("chat:write", "commands", "channels:history", "channels:read", "im:read", "im:write", "users:read"),
+    *("users:read.email", "usergroups:read", "files:write", "reactions:write"),
+]
+
+
+def plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text}
+
+
+def button(**more: Any) -> dict[str, Any]:
+    return {"type": "button", "action_id": "a", "text": plain("Press"), **more}
+
+
+@pytest.fixture
+def installed(slack: Slack) -> Slack:
+    slack.install(request_url="http://127.0.0.1:9/slack/events", scopes=SCOPES)
+    return slack
+
+
+def test_every_method_is_held_to_its_documentation() -> None:
+    assert set(METHODS) == set(ANSWERS)
+
+
+@pytest.mark.parametrize(
+    ("method", "scope", "arguments"),
+    [
+        ("chat.postMessage", "chat:write", {"channel": CHANNEL, "text": "x"}),
+        ("conversations.history", "channels:history", {"channel": CHANNEL}),
+        ("conversations.history", "im:history", {"channel": "D0ALEX"}),
+        ("conversations.list", "channels:read", {}),
+        ("users.info", "users:read", {"user": "U0ALEX"}),
+        ("users.lookupByEmail", "users:read.email", {"email": "alex@sandbox.example"}),
+        ("usergroups.users.list", "usergroups:read", {"usergroup": "S0MLTEAM"}),
+        ("files.getUploadURLExternal", "files:write", {"filename": "a.png", "length": 3}),
+    ],
+)
+def test_a_scope_that_the_manifest_lacks(slack: Slack, method: str, scope: str, arguments: dict[str, Any]) -> None:
+    slack.install(request_url="http://127.0.0.1:9/slack/events", scopes=["commands"])
+    with pytest.raises(SlackApiError) as failure:
+        slack.client.api_call(method, json=arguments)
+    said = failure.value.response
+    assert (said["error"], said["needed"], said["provided"]) == ("missing_scope", scope, "commands")
+    slack.install(request_url="http://127.0.0.1:9/slack/events", scopes=["commands", scope])
+    slack.client.api_call(method, json=arguments)
+
+
+def test_people_and_groups(installed: Slack) -> None:
+    user = installed.client.users_info(user="U0ALEX")["user"]
+    assert user["name"] == "alex" and user["profile"]["email"] == "alex@sandbox.example" and not user["is_bot"]
+    members = [one["id"] for page in installed.client.users_list(limit=2) for one in page["members"]]
+    assert members == ["U0PROMOBOT", "U0ALEX", "U0SAM", "U0KIM"]
+    assert installed.client.users_lookupByEmail(email="Sam@Sandbox.example")["user"]["id"] == "U0SAM"
+    groups = installed.client.usergroups_list(include_users=True)["usergroups"]
+    assert {group["handle"]: group["users"] for group in groups} == {
+        "ml-team": ["U0ALEX", "U0SAM"],
+        "releasers": ["U0ALEX"],
+    }
+    assert installed.client.usergroups_users_list(usergroup="S0RELEASERS")["users"] == ["U0ALEX"]
+    assert installed.client.conversations_open(users="U0KIM")["channel"]["id"] == "D0KIM"
+    kinds = installed.client.conversations_list(types="im")["channels"]
+    assert [one["user"] for one in kinds] == ["U0ALEX", "U0SAM", "U0KIM"]
+
+
+def test_the_address_is_for_apps_that_may_see_it(slack: Slack) -> None:
+    slack.install(request_url="http://127.0.0.1:9/slack/events", scopes=["commands", "users:read"])
+    assert "email" not in slack.client.users_info(user="U0ALEX")["user"]["profile"]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "said"),
+    [
+        ("users.info", {"user": "U0NOBODY"}, "user_not_found"),
+        ("users.lookupByEmail", {"email": "nobody@sandbox.example"}, "users_not_found"),
+        ("usergroups.users.list", {"usergroup": "S0NONE"}, "no_such_subteam"),
+        ("conversations.open", {"users": "U0NOBODY"}, "user_not_found"),
+        ("conversations.list", {"types": "secret"}, "invalid_types"),
+        ("chat.delete", {"channel": CHANNEL, "ts": "1500000000.000001"}, "message_not_found"),
+        ("views.update", {"view_id": "V0NONE", "view": MODAL}, "not_found"),
+        ("views.update", {"view": MODAL}, "invalid_arguments"),
+        (
+            "chat.postMessage",
+            {"channel": CHANNEL, "text": "x", "metadata": {"event_type": "e", "event_payload": {"k": "x" * 8000}}},
+            "metadata_too_large",
+        ),
+    ],
+)
+def test_refusals(installed: Slack, method: str, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(SlackApiError) as failure:
+        installed.client.api_call(method, json=arguments)
+    assert failure.value.response["error"] == said
+
+
+def test_people_cannot_have_their_messages_changed(installed: Slack) -> None:
+    installed.types("sam", "mine")
+    ts = installed.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]["ts"]
+    for change in (installed.client.chat_update, installed.client.chat_delete):
+        with pytest.raises(SlackApiError) as failure:
+            change(channel=CHANNEL, ts=ts, text="not mine")
+        assert failure.value.response["error"] in ("cant_update_message", "cant_delete_message")
+    own = installed.client.chat_postMessage(channel=CHANNEL, text="own")["ts"]
+    installed.client.chat_delete(channel=CHANNEL, ts=own)
+    assert installed.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]["ts"] == ts
+
+
+GOOD: list[list[dict[str, Any]]] = [
+    [{"type": "actions", "elements": [button(style="danger", value="v" * 2000)]}],
+    [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3000}, "accessory": button()}],
+    [{"type": "section", "fields": [{"type": "mrkdwn", "text": "x" * 2000}] * 10}],
+    [{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}] * 20] * 100}],
+    [{"type": "context", "elements": [{"type": "mrkdwn", "text": "x"}] * 10}],
+    [{"type": "header", "text": plain("x" * 150)}],
+    [{"type": "divider"}] * 50,
+]
+BAD: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"type": "header", "text": plain("x" * 151)}], "/blocks/0/text/text"),
+    ([{"type": "header", "text": {"type": "mrkdwn", "text": "x"}}], "/blocks/0/text/type"),
+    ([{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}], "/blocks/0/text/text"),
+    ([{"type": "section", "text": {"type": "mrkdwn", "text": ""}}], "/blocks/0/text/text"),
+    ([{"type": "section"}], "/blocks/0/text"),
+    ([{"type": "section", "fields": [{"type": "mrkdwn", "text": "x"}] * 11}], "/blocks/0/fields"),
+    ([{"type": "section", "fields": [{"type": "mrkdwn", "text": "x" * 2001}]}], "/blocks/0/fields/0/text"),
+    ([{"type": "actions", "elements": []}], "/blocks/0/elements"),
+    ([{"type": "actions", "elements": [button(action_id=f"a{n}") for n in range(26)]}], "/blocks/0/elements"),
+    ([{"type": "actions", "elements": [button(), button()]}], "/blocks/0/elements"),
+    ([{"type": "actions", "elements": [button(text=plain("x" * 76))]}], "/blocks/0/elements/0/text/text"),
+    ([{"type": "actions", "elements": [button(value="v" * 2001)]}], "/blocks/0/elements/0/value"),
+    ([{"type": "actions", "elements": [button(style="green")]}], "/blocks/0/elements/0/style"),
+    ([{"type": "actions", "elements": [button(action_id="a" * 256)]}], "/blocks/0/elements/0/action_id"),
+    (
+        [{"type": "actions", "elements": [button(confirm={"title": plain("x" * 101), "text": plain("y")})]}],
+        "/blocks/0/elements/0/confirm/title/text",
+    ),
+    ([{"type": "divider", "block_id": "same"}, {"type": "divider", "block_id": "same"}], "/blocks"),
+    ([{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}] * 21]}], "/blocks/0/rows/0"),
+    ([{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}]] * 101}], "/blocks/0/rows"),
+    ([{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}]]}] * 2, "/blocks"),
+    ([{"type": "context", "elements": [{"type": "mrkdwn", "text": "x"}] * 11}], "/blocks/0/elements"),
+    ([{"type": "image", "alt_text": "x" * 2001, "image_url": "https://x.example/i.png"}], "/blocks/0/alt_text"),
+    ([{"type": "divider"}] * 51, "/blocks"),
+    ([{"type": "chart"}], "/blocks/0/type"),
+]
+
+
+@pytest.mark.parametrize("blocks", GOOD)
+def test_blocks_at_their_limits_are_taken(installed: Slack, blocks: list[dict[str, Any]]) -> None:
+    installed.client.chat_postMessage(channel=CHANNEL, text="x", blocks=blocks)
+
+
+@pytest.mark.parametrize(("blocks", "where"), BAD)
+def test_blocks_beyond_them_are_refused(installed: Slack, blocks: list[dict[str, Any]], where: str) -> None:
+    with pytest.raises(SlackApiError) as failure:
+        installed.client.chat_postMessage(channel=CHANNEL, text="x", blocks=blocks)
+    said = failure.value.response
+    assert said["error"] == "invalid_blocks"
+    assert any(f"[json-pointer:{where}" in message for message in said["response_metadata"]["messages"]), said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": plain("x" * 25)},
+        {"submit": None},
+        {"type": "home"},
+        {"blocks": []},
+        {"blocks": [{"type": "divider"}] * 101},
+        {"blocks": [{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}]]}]},
+        {"private_metadata": "x" * 3001},
+        {"callback_id": "x" * 256},
+    ],
+)
+def test_views_that_are_refused(slack: Slack, served: Served, change: dict[str, Any]) -> None:
+    triggers: list[str] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any]) -> None:
+        triggers.append(command["trigger_id"])
+        ack()
+
+    slack.types("alex", "/promote")
+    with pytest.raises(SlackApiError) as failure:
+        slack.client.views_open(trigger_id=triggers[0], view={**MODAL, **change})
+    assert failure.value.response["error"] == "invalid_arguments"
+    assert failure.value.response["response_metadata"]["messages"]
+    slack.client.views_open(trigger_id=triggers[0], view=MODAL)
+    slack.does("alex", "closes")
+
+
+def test_a_file_is_uploaded_and_shown(installed: Slack, tmp_path: Path) -> None:
+    picture = tmp_path / "chart.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    ts = installed.client.chat_postMessage(channel=CHANNEL, text="metrics")["ts"]
+    answer = installed.client.files_upload_v2(
+        file=str(picture), title="Metrics", channel=CHANNEL, thread_ts=ts, initial_comment="against the champion"
+    )
+    thread = installed.client.conversations_replies(channel=CHANNEL, ts=ts)["messages"]
+    assert thread[1]["text"] == "against the champion" and thread[1]["files"][0]["title"] == "Metrics"
+    read = httpx.get(answer["files"][0]["url_private"])
+    assert read.content == picture.read_bytes() and read.headers["content-type"] == "image/png"
+
+
+def test_what_else_is_uploaded_is_no_page(installed: Slack, tmp_path: Path) -> None:
+    page = tmp_path / "evil.html"
+    page.write_text("<script>alert(1)</script>")
+    answer = installed.client.files_upload_v2(file=str(page), channel=CHANNEL)
+    read = httpx.get(answer["files"][0]["url_private"])
+    assert read.headers["content-type"] == "application/octet-stream"
+    assert read.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"signing_secret": ""}, "needs signing_secret"),
+        ({"request_url": ""}, "no request URL for /promote, /who, interactivity"),
+        ({"app_token": "xoxb-wrong"}, "app_token"),
+        ({"manifest": {**MANIFEST, "settngs": {}}}, "settngs"),
+        ({"manifest": {**MANIFEST, "display_information": {"name": "x" * 36}}}, "display_information.name"),
+        (
+            {"app_token": "", "manifest": {**MANIFEST, "settings": {"socket_mode_enabled": True}}},
+            "needs app_token",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_installed(slack: Slack, change: dict[str, Any], said: str) -> None:
+    app = {"manifest": MANIFEST, "signing_secret": SECRET, "app_token": APP_TOKEN, "request_url": "http://x.example"}
+    answer = httpx.post(f"{slack.url}/app", json=app | change)
+    assert answer.status_code == 422 and said in answer.json()["error"], answer.text
+    assert SECRET not in httpx.get(f"{slack.url}/app").text and TOKEN not in httpx.get(f"{slack.url}/app").text
+
+
+def test_a_menu_whose_options_the_app_gives(slack: Slack, served: Served) -> None:
+    menu = {"type": "external_select", "action_id": "version", "min_query_length": 0}
+    view = {**MODAL, "blocks": [{"type": "input", "block_id": "v", "label": plain("Version"), "element": menu}]}
+    chosen: list[Any] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any], client: Any) -> None:
+        ack()
+        client.views_open(trigger_id=command["trigger_id"], view=view)
+
+    @served.app.options("version")
+    def options(ack: Any, payload: dict[str, Any]) -> None:
+        ack(options=[{"text": plain(f"{payload['value']} {n}"), "value": str(n)} for n in (1, 2)])
+
+    @served.app.view("promote")
+    def submitted(ack: Any, view: dict[str, Any]) -> None:
+        chosen.append(view["state"]["values"]["v"]["version"]["selected_option"])
+        ack()
+
+    slack.types("alex", "/promote")
+    offered = slack.does("alex", "options", action_id="version", typed="churn")["options"]
+    assert [one["text"]["text"] for one in offered] == ["churn 1", "churn 2"]
+    slack.does("alex", "submits", values={"v": {"version": "2"}})
+    assert chosen[0]["value"] == "2"

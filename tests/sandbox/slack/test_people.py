@@ -1,0 +1,383 @@
+"""What people do, over HTTP, with a real slack_bolt app on the other side."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+from slack_sdk.errors import SlackApiError
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.webhook import WebhookClient
+
+from tests.sandbox.slack.conftest import CHANNEL, SECRET, Served, Slack, until
+
+MODAL: dict[str, Any] = {
+    "type": "modal",
+    "callback_id": "promote",
+    "title": {"type": "plain_text", "text": "Promote"},
+    "submit": {"type": "plain_text", "text": "Promote"},
+    "blocks": [
+        {
+            "type": "input",
+            "block_id": "model",
+            "label": {"type": "plain_text", "text": "Model"},
+            "element": {"type": "plain_text_input", "action_id": "name"},
+        },
+        {
+            "type": "input",
+            "block_id": "environment",
+            "label": {"type": "plain_text", "text": "Environment"},
+            "element": {
+                "type": "static_select",
+                "action_id": "chosen",
+                "options": [
+                    {"text": {"type": "plain_text", "text": name}, "value": name} for name in ("dev", "prod")
+                ],
+            },
+        },
+    ],
+}
+BUTTONS: list[dict[str, Any]] = [
+    {
+        "type": "actions",
+        "block_id": "decide",
+        "elements": [
+            {
+                "type": "button",
+                "action_id": "approve",
+                "value": "12",
+                "style": "primary",
+                "text": {"type": "plain_text", "text": "Approve"},
+            }
+        ],
+    }
+]
+
+
+def test_a_command_is_signed_and_has_every_field(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any]) -> None:
+        heard.append(command)
+        ack()
+
+    assert slack.types("alex", "/promote churn 7 dev")["ok"]
+    (headers, body) = served.requests[0]
+    assert SignatureVerifier(SECRET).is_valid(
+        body, headers["x-slack-request-timestamp"], headers["x-slack-signature"]
+    )
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+    fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    assert set(fields) == {
+        *("token", "team_id", "team_domain", "channel_id", "channel_name", "user_id", "user_name"),
+        *("command", "text", "api_app_id", "is_enterprise_install", "response_url", "trigger_id"),
+    }
+    assert (heard[0]["command"], heard[0]["text"], heard[0]["user_id"]) == ("/promote", "churn 7 dev", "U0ALEX")
+    assert (heard[0]["channel_id"], heard[0]["channel_name"]) == (CHANNEL, "ml-releases")
+    assert heard[0]["response_url"].startswith(f"{slack.url}/commands/T0SANDBOX/")
+
+
+def test_a_command_of_nobody_and_one_in_a_thread(slack: Slack, served: Served) -> None:
+    assert slack.types("alex", "/promoet churn")["error"] == "invalid_command"
+    assert "/promoet` is not a valid command" in slack.alone("alex")[-1]["text"]
+    ts = slack.client.chat_postMessage(channel=CHANNEL, text="a thread")["ts"]
+    assert slack.types("alex", "/promote churn", thread_ts=ts)["error"] == "not_in_threads"
+    assert served.requests == []
+
+
+def test_names_are_escaped_for_commands_that_say_so(slack: Slack, served: Served) -> None:
+    @served.app.command("/who")
+    def who(ack: Any, command: dict[str, Any]) -> None:
+        ack(command["text"])
+
+    slack.types("alex", "/who @sam in #ml-releases or @nobody")
+    assert slack.alone("alex")[-1]["text"] == "<@U0SAM|sam> in <#C0RELEASES|ml-releases> or @nobody"
+
+
+def test_what_comes_with_the_acknowledgement_is_seen_by_one_or_by_all(slack: Slack, served: Served) -> None:
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any]) -> None:
+        if command["text"] == "all":
+            ack(text="for everybody", response_type="in_channel")
+        else:
+            ack(text="for you alone", blocks=[{"type": "divider"}])
+
+    slack.types("sam", "/promote")
+    shown = slack.alone("sam")[-1]
+    assert shown["text"] == "for you alone" and shown["blocks"][0]["type"] == "divider"
+    assert all(other["text"] != "for you alone" for other in slack.alone("alex"))
+    slack.types("sam", "/promote all")
+    newest = slack.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]
+    assert newest["text"] == "for everybody" and newest["bot_id"] == "B0PROMOBOT"
+
+
+def test_no_acknowledgement_within_three_seconds(slack: Slack, served: Served) -> None:
+    late = threading.Event()
+
+    @served.app.command("/promote")
+    def promote(ack: Any) -> None:
+        late.wait(10)
+        ack()
+
+    begun = time.monotonic()
+    assert slack.types("alex", "/promote churn")["error"] == "operation_timeout"
+    late.set()
+    assert 3 <= time.monotonic() - begun < 6
+    assert slack.alone("alex")[-1]["text"] == "/promote failed with the error “operation_timeout”"
+    assert slack.deliveries()[-1]["problem"] == "operation_timeout"
+
+
+def test_an_app_that_is_down_or_refuses(slack: Slack, served: Served) -> None:
+    assert slack.types("alex", "/promote churn")["error"] == "http_client_error"  # Bolt: 404, nobody handles it
+    served.server.should_exit = True
+    served.thread.join(20)
+    assert slack.types("alex", "/promote churn")["error"] == "dispatch_failed"
+
+
+def test_a_trigger_opens_one_modal_within_three_seconds(slack: Slack, served: Served) -> None:
+    triggers: list[str] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any]) -> None:
+        triggers.append(command["trigger_id"])
+        ack()
+
+    slack.types("alex", "/promote")
+    view = slack.client.views_open(trigger_id=triggers[0], view=MODAL)["view"]
+    assert view["id"] == view["root_view_id"] and view["previous_view_id"] is None and view["hash"]
+    assert [modal["id"] for modal in slack.sees("alex")["modals"]] == [view["id"]]
+    assert slack.sees("sam")["modals"] == []
+
+    def refused(trigger: str) -> str:
+        with pytest.raises(SlackApiError) as failure:
+            slack.client.views_open(trigger_id=trigger, view=MODAL)
+        return str(failure.value.response["error"])
+
+    assert refused(triggers[0]) == "exchanged_trigger_id"
+    assert refused("1.2.3") == "invalid_trigger_id"
+    slack.types("alex", "/promote")
+    time.sleep(3.2)  # the time that Slack gives, no condition to poll
+    assert refused(triggers[1]) == "expired_trigger_id"
+    slack.does("alex", "closes")
+
+
+def test_a_modal_is_filled_in_refused_and_taken(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any], client: Any) -> None:
+        ack()
+        client.views_open(trigger_id=command["trigger_id"], view=MODAL)
+
+    @served.app.view("promote")
+    def submitted(ack: Any, body: dict[str, Any]) -> None:
+        heard.append(body)
+        if body["view"]["state"]["values"]["model"]["name"]["value"] == "chrn":
+            ack(response_action="errors", errors={"model": "no model is called chrn"})
+        else:
+            ack()
+
+    slack.types("alex", "/promote")
+    (modal,) = until(lambda: slack.sees("alex")["modals"])
+    missing = slack.does("alex", "submits", values={"model": {"name": "churn"}})
+    assert missing["error"] == "required" and list(missing["errors"]) == ["environment"] and not heard
+
+    wrong = slack.does("alex", "submits", values={"model": {"name": "chrn"}, "environment": {"chosen": "dev"}})
+    assert wrong["errors"] == {"model": "no model is called chrn"}
+    assert slack.sees("alex")["modals"][0]["errors"] == wrong["errors"]
+    assert slack.does("alex", "submits", view_id=modal["id"], values={"model": {"name": "churn"}})["ok"]
+    assert slack.sees("alex")["modals"] == []
+    values = heard[-1]["view"]["state"]["values"]
+    assert values["model"]["name"] == {"type": "plain_text_input", "value": "churn"}
+    assert values["environment"]["chosen"]["selected_option"]["value"] == "dev"
+    assert heard[-1]["user"]["id"] == "U0ALEX" and heard[-1]["view"]["callback_id"] == "promote"
+
+
+def test_a_modal_is_updated_pushed_upon_and_closed(slack: Slack, served: Served) -> None:
+    closed: list[dict[str, Any]] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any], client: Any) -> None:
+        ack()
+        client.views_open(trigger_id=command["trigger_id"], view={**MODAL, "notify_on_close": True})
+
+    @served.app.view("promote")
+    def submitted(ack: Any) -> None:
+        ack(response_action="push", view={**MODAL, "callback_id": "sure", "notify_on_close": True})
+
+    @served.app.view_closed("promote")
+    def one_is_closed(ack: Any, body: dict[str, Any]) -> None:
+        closed.append(body)
+        ack()
+
+    @served.app.view_closed("sure")
+    def the_other_is_closed(ack: Any, body: dict[str, Any]) -> None:
+        closed.append(body)
+        ack()
+
+    slack.types("alex", "/promote")
+    (modal,) = until(lambda: slack.sees("alex")["modals"])
+    with pytest.raises(SlackApiError) as failure:
+        slack.client.views_update(view_id=modal["id"], hash="0.0", view=MODAL)
+    assert failure.value.response["error"] == "hash_conflict"
+    changed = {**MODAL, "title": {"type": "plain_text", "text": "Promote churn"}, "notify_on_close": True}
+    view = slack.client.views_update(view_id=modal["id"], hash=modal["hash"], view=changed)["view"]
+    assert view["title"]["text"] == "Promote churn" and view["hash"] != modal["hash"]
+
+    slack.does("alex", "submits", values={"model": {"name": "churn"}, "environment": {"chosen": "prod"}})
+    stack = slack.sees("alex")["modals"]
+    assert [one["callback_id"] for one in stack] == ["promote", "sure"]
+    assert stack[1]["previous_view_id"] == modal["id"] == stack[1]["root_view_id"]
+    slack.does("alex", "closes")
+    assert [one["view"]["callback_id"] for one in closed] == ["sure"]
+    slack.does("alex", "closes")
+    assert [one["view"]["callback_id"] for one in closed] == ["sure", "promote"]
+    assert not closed[-1]["is_cleared"] and slack.sees("alex")["modals"] == []
+
+
+def test_a_button_is_pressed_and_the_answer_replaces_the_message(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+
+    @served.app.action("approve")
+    def approve(ack: Any, body: dict[str, Any], respond: Any) -> None:
+        heard.append(body)
+        ack()
+        respond(text="approved by sam", replace_original=True)
+
+    ts = slack.client.chat_postMessage(channel=CHANNEL, text="churn 7?", blocks=BUTTONS)["ts"]
+    assert slack.does("sam", "acts", channel=CHANNEL, ts=ts, action_id="approve")["ok"]
+    until(lambda: slack.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0].get("edited"))
+    body = heard[0]
+    assert body["type"] == "block_actions" and body["user"]["id"] == "U0SAM" and body["api_app_id"] == "A0PROMOBOT"
+    assert body["container"] == {
+        "type": "message",
+        "message_ts": ts,
+        "channel_id": CHANNEL,
+        "is_ephemeral": False,
+    }
+    assert body["message"]["ts"] == ts and body["channel"] == {"id": CHANNEL, "name": "ml-releases"}
+    (action,) = body["actions"]
+    assert {name: action[name] for name in ("action_id", "block_id", "type", "value", "style")} == {
+        "action_id": "approve",
+        "block_id": "decide",
+        "type": "button",
+        "value": "12",
+        "style": "primary",
+    }
+    assert body["response_url"].startswith(f"{slack.url}/actions/")
+    absent = httpx.post(f"{slack.url}/people/sam/acts", json={"channel": CHANNEL, "ts": ts, "action_id": "approve"})
+    assert absent.status_code == 422, "the button is gone with the message's blocks"
+
+
+def test_a_button_that_one_person_sees(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+
+    @served.app.action("approve")
+    def approve(ack: Any, body: dict[str, Any], respond: Any) -> None:
+        heard.append(body)
+        ack()
+        respond(delete_original=True)
+
+    slack.client.chat_postEphemeral(channel=CHANNEL, user="U0ALEX", text="sure?", blocks=BUTTONS)
+    shown = slack.alone("alex")[-1]
+    slack.does("alex", "acts", channel=CHANNEL, ts=shown["ts"], action_id="approve")
+    until(lambda: shown["ts"] not in {one["ts"] for one in slack.alone("alex")})
+    assert heard[0]["container"]["is_ephemeral"] and "message" not in heard[0]
+    with pytest.raises(SlackApiError) as failure:
+        slack.client.chat_postEphemeral(channel=CHANNEL, user="U0NOBODY", text="hello")
+    assert failure.value.response["error"] == "user_not_in_channel"
+
+
+def test_a_response_url_works_five_times(slack: Slack, served: Served) -> None:
+    urls: list[str] = []
+
+    @served.app.command("/promote")
+    def promote(ack: Any, command: dict[str, Any]) -> None:
+        urls.append(command["response_url"])
+        ack()
+
+    slack.types("alex", "/promote")
+    hook = WebhookClient(urls[0])
+    assert hook.send(text="working").status_code == 200
+    assert hook.send(text="done", replace_original=True).body == "ok"
+    texts = [shown["text"] for shown in slack.alone("alex")]
+    assert texts[-1] == "done" and "working" not in texts
+    refused = hook.send(blocks=[{"type": "headline"}])
+    assert refused.status_code == 400 and "invalid_blocks" in refused.body
+    for _ in range(3):
+        assert hook.send(text="for all", response_type="in_channel").status_code == 200
+    assert hook.send(text="once more").status_code == 404
+    assert "used_url" in hook.send(text="once more").body
+    slack.fault(method="response_url", status=429, retry_after=3)
+    assert hook.send(text="once more").headers["Retry-After"] == "3"
+
+
+def test_a_mention_is_an_event_that_is_sent_again(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+    failing = threading.Event()
+
+    @served.app.event("app_mention")
+    def mentioned(body: dict[str, Any]) -> None:
+        heard.append(body)
+
+    @served.app.use  # type: ignore[untyped-decorator, unused-ignore]
+    def fail_twice(next: Any) -> Any:  # noqa: A002 - Bolt passes it by this name
+        if len(served.requests) < 3:
+            failing.set()
+            raise RuntimeError("not yet")
+        return next()
+
+    slack.types("sam", "<@U0PROMOBOT> what is live?")
+    until(lambda: heard)
+    tries = [
+        (headers.get("x-slack-retry-num"), headers.get("x-slack-retry-reason")) for headers, _ in served.requests
+    ]
+    assert tries == [(None, None), ("1", "http_error"), ("2", "http_error")]
+    assert heard[0]["type"] == "event_callback" and heard[0]["event"]["text"].endswith("what is live?")
+    assert len({body for _, body in served.requests}) == 1, "the same event each time"
+
+
+def test_shortcuts(slack: Slack, served: Served) -> None:
+    heard: list[dict[str, Any]] = []
+
+    @served.app.shortcut("promotions")
+    def everywhere(ack: Any, body: dict[str, Any]) -> None:
+        heard.append(body)
+        ack()
+
+    @served.app.shortcut("roll_this_back")
+    def at_a_message(ack: Any, body: dict[str, Any]) -> None:
+        heard.append(body)
+        ack()
+
+    ts = slack.client.chat_postMessage(channel=CHANNEL, text="churn 7 is live")["ts"]
+    assert slack.does("alex", "shortcut", callback_id="promotions")["ok"]
+    assert slack.does("alex", "shortcut", callback_id="roll_this_back", channel=CHANNEL, ts=ts)["ok"]
+    assert [body["type"] for body in heard] == ["shortcut", "message_action"]
+    assert heard[1]["message"]["text"] == "churn 7 is live" and heard[1]["message_ts"] == ts
+
+
+def test_the_same_bytes_again(slack: Slack, served: Served) -> None:
+    @served.app.command("/promote")
+    def promote(ack: Any) -> None:
+        ack()
+
+    slack.types("alex", "/promote churn 7 dev")
+    number = slack.deliveries()[-1]["number"]
+    answer = httpx.post(f"{slack.url}/deliveries/{number}", json={"times": 5}, timeout=30).json()
+    assert answer["statuses"] == [200] * 5
+    assert len(served.requests) == 6 and len({body for _, body in served.requests}) == 1
+    assert len({headers["x-slack-signature"] for headers, _ in served.requests}) == 1
+
+
+def test_a_direct_message(slack: Slack, served: Served) -> None:
+    posted = slack.client.chat_postMessage(channel="U0KIM", text="for Kim")
+    assert posted["channel"] == "D0KIM"
+    seen = {channel["id"]: channel for channel in slack.sees("kim")["channels"]}
+    assert seen["D0KIM"]["messages"][-1]["text"] == "for Kim"
+    assert "D0KIM" not in {channel["id"] for channel in slack.sees("alex")["channels"]}
