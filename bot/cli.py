@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from bot.redaction import redact
+
 DONE, FAILED, USAGE, BUG, UNCONFIRMED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EPILOG = """\
@@ -65,7 +67,7 @@ def _explain(error: Exception, *, as_json: bool) -> int:
         _print(_json(Answer({"error": str(error), "state": error.state, "next_step": error.next_step}, "", FAILED)))
     else:
         lines = [f"promobot: {error}", error.state, f"→ {error.next_step}" if error.next_step else ""]
-        print(_redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
+        print(redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
     return FAILED
 
 
@@ -73,38 +75,23 @@ def _bug(error: Exception, *, as_json: bool) -> int:
     import tempfile
     import traceback
 
-    trace = _redact("".join(traceback.format_exception(error)))
+    trace = redact("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
-        log.write(_redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
+        log.write(redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
     said = f"this is a bug in promobot: {type(error).__name__}: {error}"
     if as_json:
         _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
     else:
-        print(_redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
+        print(redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
     return BUG
 
 
 def _print(text: str) -> None:
     try:
-        print(_redact(text), flush=True)
+        print(redact(text), flush=True)
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _redact(text: str) -> str:
-    """Blank out every secret of the environment, wherever it may have slipped in; and GitHub's tokens by their look.
-
-    A private key has many lines, each of which may stand alone; an App's token is in no variable.
-    """
-    import re
-
-    for name, value in os.environ.items():
-        if name.endswith(("TOKEN", "SECRET", "PASSWORD", "KEY")):
-            for part in (value, *re.split(r"[\r\n]+|\\n", value)):
-                if len(part) >= 8 and not re.fullmatch(r"-----[A-Z ]+-----", part):
-                    text = text.replace(part, "***")
-    return re.sub(r"\b(?:gh[a-z]_|github_pat_)[A-Za-z0-9_.-]{16,}", "***", text)
 
 
 def _json(answer: Answer) -> str:
@@ -141,7 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    print(_redact(text), file=sys.stderr, flush=True)
+    print(redact(text), file=sys.stderr, flush=True)
 
 
 def _die_politely() -> None:
@@ -356,6 +343,23 @@ def _evidence(arguments: argparse.Namespace) -> Answer:
     return Answer(found, terminal.revoked(found))
 
 
+def _slack(arguments: argparse.Namespace) -> Answer:
+    from pathlib import Path
+
+    from bot.slack.service import SlackService, log_to_stderr
+
+    log_to_stderr()
+    state = Path(arguments.state).resolve() if arguments.state else None
+    service = SlackService(_root(arguments), environments=tuple(arguments.env or ()), state=state)
+    if arguments.once:
+        service.worker.once()
+    elif arguments.socket:
+        service.serve_socket()
+    elif not service.serve(host=arguments.host, port=arguments.http):
+        return Answer({"stopped": False}, "the service did not start", FAILED)
+    return Answer({"stopped": True}, "stopped")
+
+
 def _sandbox(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import down, up
 
@@ -415,6 +419,12 @@ def _version(text: str) -> int:
 
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
         raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no port: a whole number from 1 to 65535")
     return int(text)
 
 
@@ -607,6 +617,17 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("doctor", _doctor, "try every system with the credentials at hand")
     environment(added, required=False)
+
+    added = verb("slack", _slack, "serve slash commands, buttons and forms, and keep each promotion's message")
+    added.add_argument("--env", action="append", metavar="ENV", help="an environment; again for more (default: all)")
+    how = added.add_mutually_exclusive_group(required=True)
+    how.add_argument("--http", type=_port, metavar="PORT", help="take what Slack sends to /slack/events")
+    how.add_argument("--socket", action="store_true", help="connect to Slack by Socket Mode; nothing listens")
+    how.add_argument("--once", action="store_true", help="do what is in the inbox, and return")
+    added.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="with --http (default: 127.0.0.1)")
+    added.add_argument(
+        "--state", metavar="DIR", help="where the inbox is, shared by replicas (default: slack/ in the record store)"
+    )
 
     added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")
     added.add_argument("action", choices=["up", "down"])

@@ -184,12 +184,46 @@ class Staging(_Part):
     share: Share = Field(description="where its models lie")
 
 
+SlackWho = Annotated[str, Field(pattern=r"^[UWS][A-Z0-9]{2,}$")]
+"""Somebody's id, or that of a user group."""
+
+
+class SlackRoles(_Part):
+    """Who may do what from Slack, by id of a user (U…, W…) or of a user group (S…). Nobody else may do anything."""
+
+    read: list[Annotated[str, Field(pattern=r"^(?:[UWS][A-Z0-9]{2,}|everyone)$")]] = Field(
+        default_factory=list, description="see what is served; `everyone` is whoever can type the command"
+    )
+    propose: list[SlackWho] = Field(default_factory=list, description="/promote: open a pull request")
+    approve: list[SlackWho] = Field(
+        default_factory=list, description="approve and merge pull requests that others asked for"
+    )
+    roll_back: list[SlackWho] = Field(
+        default_factory=list, description="/rollback: open the revert, and put the runtime back at once"
+    )
+
+    def __bool__(self) -> bool:
+        """Whether anybody may do anything."""
+        return bool(self.read or self.propose or self.approve or self.roll_back)
+
+
 class Slack(_Part):
-    """Where releases are announced."""
+    """Where releases are announced, and who may steer them from there."""
 
     channel: str = Field(pattern=r"^[CG][A-Z0-9]{2,}$", description="channel id, as in C0123ABCD")
     token_env: EnvironmentVariable = Field(default="SLACK_BOT_TOKEN", description="variable that holds the bot token")
     api_url: Url = Field(default="https://slack.com/api", description="Slack's Web API")
+    signing_secret_env: EnvironmentVariable = Field(
+        default="SLACK_SIGNING_SECRET", description="variable that holds the signing secret; for HTTP mode"
+    )
+    app_token_env: EnvironmentVariable = Field(
+        default="SLACK_APP_TOKEN", description="variable that holds the app-level token; for Socket Mode"
+    )
+    may: SlackRoles = Field(default=SlackRoles(), description="who may do what from Slack; default: nobody anything")
+    github_logins: dict[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,}$")], str] = Field(
+        default_factory=dict,
+        description="GitHub login of a Slack user, so that nobody approves what they proposed there themselves",
+    )
 
 
 class PackageRules(_Part):

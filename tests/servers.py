@@ -66,7 +66,7 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One real sandbox; its forge runs no workflows, so the tests run the verbs themselves."""
     home = tmp_path_factory.mktemp("sandbox")
-    running = Sandbox.up(home, progress=print, seed=seed.seed, parts=PARTS - {"actions"})
+    running = Sandbox.up(home, progress=print, seed=seed.seed, parts=PARTS - {"actions", "slack-app"})
     try:
         yield running
     finally:

@@ -18,6 +18,7 @@ import pytest
 
 from bot import cli
 from bot.errors import OutsideError, Refused, Unavailable
+from bot.redaction import redact
 from bot.verbs import validate as validate_verb
 
 PROJECT = Path(__file__).parents[1]
@@ -388,12 +389,12 @@ def test_a_private_key_is_blanked_out_line_by_line(monkeypatch: pytest.MonkeyPat
     key = line_end.join(["-----BEGIN KEY-----", BODY, "-----END KEY-----", ""])
     monkeypatch.setenv("PROMOBOT_APP_KEY", key)
     for shown in (key, json.dumps(key), key.replace("\n", "\n  ")):
-        assert BODY not in cli._redact(f"could not read {shown}")
-    assert cli._redact("-----BEGIN KEY----- is how it begins") == "-----BEGIN KEY----- is how it begins"
+        assert BODY not in redact(f"could not read {shown}")
+    assert redact("-----BEGIN KEY----- is how it begins") == "-----BEGIN KEY----- is how it begins"
 
 
 @pytest.mark.parametrize(
     "token", ["ghs_16C7e42F292c6912E7710c838347Ae178B4a", "github_pat_11ABCDEFG0123456789_abcde"]
 )
 def test_a_token_that_is_in_no_variable_is_blanked_out_by_its_look(token: str) -> None:
-    assert cli._redact(f"Authorization: token {token} here") == "Authorization: token *** here"
+    assert redact(f"Authorization: token {token} here") == "Authorization: token *** here"

@@ -61,8 +61,10 @@ def layer(
 LAYERS = {
     "bot": layer(),
     "bot.__main__": layer("cli"),
-    "bot.cli": layer("domain errors settings verbs words"),
+    # The service is one of its verbs, which stays until it is stopped.
+    "bot.cli": layer("domain errors redaction settings slack verbs words"),
     "bot.errors": layer(pure=True),
+    "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors", "pydantic"),
@@ -82,7 +84,12 @@ LAYERS = {
     "bot.verbs": layer("domain errors settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
     "bot.gateway": layer("domain errors gateway", "fastapi starlette uvicorn httptools uvloop"),
-    "bot.slack": layer("domain errors settings slack verbs words", "slack_bolt slack_sdk fastapi starlette uvicorn"),
+    # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
+    "bot.slack": layer(
+        "domain errors redaction settings slack systems.records systems.slack verbs words",
+        "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
+        for_types="systems.github",
+    ),
     "bot.training": layer(
         "domain errors settings training verbs.propose",
         "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,19 +15,39 @@ class Message:
 
     ``text`` is the plain-text fallback, ``blocks`` are Slack's Block Kit. ``since`` is when it can have been said at
     the earliest, in seconds since 1970: as far back as it is looked for before it is said again.
+
+    ``thread`` names what it is about: it goes into the thread of the message whose facts say the same under
+    ``thread``, where there is one, and with ``broadcast`` into the channel, too. ``facts`` go along, unseen.
     """
 
     key: str
     text: str
     blocks: tuple[dict[str, Any], ...] = ()
     since: float = 0
+    thread: str = ""
+    broadcast: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this wording from every other, so that what is posted already can be compared with it."""
+        said = json.dumps([self.text, list(self.blocks), dict(self.facts)], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """Return the text that the outbox keeps."""
-        return json.dumps({"key": self.key, "text": self.text, "blocks": self.blocks, "since": self.since}) + "\n"
+        document = {"key": self.key, "text": self.text, "blocks": self.blocks, "since": self.since}
+        return json.dumps(document | {"thread": self.thread, "broadcast": self.broadcast}) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Message:
         """Read what the outbox kept."""
         document = json.loads(text)
-        return cls(document["key"], document["text"], tuple(document["blocks"]), document["since"])
+        return cls(
+            document["key"],
+            document["text"],
+            tuple(document["blocks"]),
+            document["since"],
+            document.get("thread", ""),
+            document.get("broadcast", False),
+        )

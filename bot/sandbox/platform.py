@@ -51,7 +51,7 @@ VERDICT = "Verdict"
 SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
 """The bot's Slack app as Slack is told of it."""
 LOCK_SECONDS = 30.0
-PARTS = frozenset({"forge", "actions", "mlflow", "slack", "triton", "gateway"})
+PARTS = frozenset({"forge", "actions", "mlflow", "slack", "slack-app", "triton", "gateway"})
 """What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs."""
 
 
@@ -405,6 +405,9 @@ class Sandbox:
                 seed(endpoints)
                 seeded.touch()
                 progress(f"{endpoints.repository} has its content")
+            # Without an environment in the repository there is nothing for it to serve.
+            if "slack-app" in parts and (endpoints.directory / "slack-app").is_dir():
+                bring_up(_slack_app(endpoints))
 
         def runner() -> None:
             environments.runner(progress=progress, cancelled=lambda: processes.closed)
@@ -578,6 +581,20 @@ def _slack(endpoints: Endpoints) -> Part:
         *("--channel", f"{endpoints.slack_channel}=ml-releases"),
         *(("--app", str(endpoints.directory / "slack-app.json")) if SLACK_MANIFEST.exists() else ()),
         port=port,
+    )
+
+
+def _slack_app(endpoints: Endpoints) -> Part:
+    """The bot's own service; who may do what says the checkout that the seed leaves for it."""
+    port = _port(endpoints.slack_app)
+    root = endpoints.directory / "slack-app"
+    return _python(
+        "slack-app",
+        "bot",
+        *("slack", "--http", str(port), "--root", str(root)),
+        port=port,
+        ready_path="/health",
+        variables=endpoints.variables(login=BOT),
     )
 
 

@@ -21,6 +21,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 CONTENT = ("bot", ".github", "pyproject.toml", "requirements.lock", "README.md")
 MODEL = "churn"
 
+MAY = {
+    "read": ["everyone"],
+    "propose": ["S0MLTEAM"],
+    "approve": ["S0RELEASERS"],
+    "roll_back": ["S0MLTEAM"],
+}
+"""Who may do what from Slack: alex and sam are the team, alex alone releases."""
+
 GATES = {
     MODEL: {
         "on_miss": "shadow",
@@ -51,6 +59,7 @@ def seed(endpoints: Endpoints) -> None:
                 f"# What {environment} serves. Merging a change of this file deploys it.\n"
                 f"environment: {environment}\nmodels: {{}}\n\nshadow: {{}}\n",
             )
+        shutil.copytree(tree / "manifests", endpoints.directory / "slack-app/manifests", dirs_exist_ok=True)
         _commit(tree, endpoints.directory / "forge" / "repositories" / f"{endpoints.repository}.git")
 
 
@@ -90,7 +99,7 @@ def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
         "tritons": [{"name": triton.name, "grpc": triton.grpc} for triton in endpoints.triton[environment]],
         "gateways": [{"name": gateway.name, "url": gateway.url} for gateway in endpoints.gateway[environment]],
         "records": str(endpoints.records),
-        "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api},
+        "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api, "may": MAY},
         "gates": GATES,
         **({"promotes_from": earlier[-1]} if earlier else {}),
     }

@@ -197,6 +197,47 @@ class Story:
         conclusion = self.forge.wait_for_run("deploy.yml", commit)
         expect(conclusion, deploy, f"the deploy run of #{pull['number']}")
 
+    # --- in Slack ----------------------------------------------------------------------------------------------
+
+    def types(self, who: str, line: str) -> str:
+        """Type a slash command in Slack; return the answer, which only this person sees."""
+        before = self._told(who)
+        self._in_slack(who, "types", channel=self.endpoints.slack_channel, text=line)
+        return _wait(
+            lambda: "".join(self._told(who)[len(before) :]), lambda text: bool(text) and "⏳" not in text, seconds=60
+        )
+
+    def press(self, who: str, button: str, pull: dict[str, Any]) -> None:
+        """Press a button under the message of a pull request, as soon as it is there."""
+        buttons = _wait(
+            lambda: [
+                element
+                for block in self.promotion(pull).get("blocks", [])
+                for element in block.get("elements", [])
+                if element.get("type") == "button" and element["text"]["text"] == button
+            ],
+            bool,
+            seconds=60,
+        )
+        channel, ts = self.endpoints.slack_channel, self.promotion(pull)["ts"]
+        self._in_slack(who, "acts", channel=channel, ts=ts, action_id=buttons[0]["action_id"])
+
+    def promotion(self, pull: dict[str, Any]) -> dict[str, Any]:
+        """Return the message of a pull request; an empty one where there is none."""
+        answer = httpx.get(f"{self.endpoints.slack}/messages.json", timeout=10, trust_env=False)
+        key = f"dev/#{pull['number']}"
+        return next((message for message in _messages(answer.json()) if _key_of(message) == key), {"text": ""})
+
+    def _told(self, who: str) -> list[str]:
+        answer = httpx.get(f"{self.endpoints.slack}/people/{who}/sees.json", timeout=10, trust_env=False)
+        channels = {channel["id"]: channel for channel in answer.json()["channels"]}
+        return [shown["text"] for shown in channels[self.endpoints.slack_channel]["ephemerals"]]
+
+    def _in_slack(self, who: str, deed: str, **said: str) -> None:
+        url = f"{self.endpoints.slack}/people/{who}/{deed}"
+        done = httpx.post(url, json=said, timeout=30, trust_env=False).json()
+        expect(done.get("ok"), True, f"what Slack said to {who} ({done})")
+
     def see(self, line: str) -> None:
         """Note what was seen, and say it."""
         self.seen.append(line)
@@ -355,12 +396,21 @@ def to_production(story: Story) -> None:
 
 def rolled_back(story: Story) -> None:
     """Act 7."""
-    done = story.promobot("rollback", MODEL, "--env", "dev", "--reason", "users complain", "--by", "alex")
-    pull = story.forge.pull(done["pull_request"])
-    story.see(f"#{pull['number']} opened: {pull['title']}")
+    answer = story.types("sam", f"/rollback {MODEL} dev")
+    expect("takes" in answer, True, f"a way back ({answer})")
+    reverts = [pull for pull in story.forge.open_pulls() if pull["head"]["ref"].startswith("promobot-revert/")]
+    expect(len(reverts), 1, "open reverts")
+    pull = reverts[0]
+    story.see(f"sam typed /rollback {MODEL} dev in Slack: #{pull['number']} opened: {pull['title']}")
     story.see_checks(pull)
-    story.merge(pull)
+    story.press("alex", "Merge", pull)
+    merged = _wait(lambda: story.forge.pull(pull["number"]), lambda found: bool(found["merged"]), seconds=60)
+    story.see(f"alex pressed Merge in Slack: #{pull['number']} is merged")
+    conclusion = story.forge.wait_for_run("deploy.yml", merged["merge_commit_sha"])
+    expect(conclusion, "success", f"the deploy run of #{pull['number']}")
     story.see_served("dev", 1)
+    said = _wait(lambda: story.promotion(pull)["text"], lambda text: "1 is served" in text, seconds=60)
+    story.see(f"its message in Slack: {said}")
     story.see_succeeded("dev")
     story.see_served("prod", 2)
 
@@ -372,7 +422,7 @@ ACTS: tuple[tuple[str, Callable[[Story], None]], ...] = (
     ("version 4 passes the gate but answers wrong on Triton: refused", wrong_version),
     ("version 5 passes every check, but a gateway refuses the reload: put back", refused_reload),
     ("version 2 is promoted from dev to prod, with the same digest", to_production),
-    ("a person rolls dev back to version 1", rolled_back),
+    ("a person rolls dev back to version 1, from Slack", rolled_back),
 )
 
 
@@ -537,7 +587,9 @@ def _loaded(triton_http: str) -> list[str]:
 def _messages(document: Any) -> Iterator[dict[str, Any]]:
     channels = document["channels"] if isinstance(document, dict) else document
     for channel in channels:
-        yield from channel["messages"]
+        for message in channel["messages"]:
+            yield message
+            yield from message["replies"]
 
 
 def _key_of(message: dict[str, Any]) -> str:

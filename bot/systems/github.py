@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -61,6 +62,7 @@ class PullRequest:
     head: str
     base: str
     author: str
+    merged_at: datetime | None = None
 
     @property
     def has_no_checks(self) -> bool:
@@ -200,6 +202,23 @@ class GitHubRepository:
             return answer.sha
 
     @patient_when_told
+    def approve(self, number: int, *, head: str, body: str) -> bool:
+        """Approve exactly the commit ``head``, once; return False where the bot opened it: nobody approves their own.
+
+        Rejected where GitHub does not take it for another reason.
+        """
+        me = self.login()
+        with self._errors(f"approve pull request #{number}"):
+            pull = self._repository.get_pull(number)
+            if pull.user.login == me:
+                return False
+            for review in pull.get_reviews():
+                if (review.user.login, review.commit_id, review.state) == (me, head, "APPROVED"):
+                    return True
+            pull.create_review(self._repository.get_commit(head), body, "APPROVE")
+            return True
+
+    @patient_when_told
     def comment(self, number: int, body: str) -> str:
         """Add a comment; return its address."""
         with self._errors(f"comment on #{number}"):
@@ -303,6 +322,7 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         head=pull.head.sha,
         base=pull.base.sha,
         author=pull.user.login,
+        merged_at=pull.merged_at,
     )
 
 

@@ -183,6 +183,15 @@ class Registry:
         return Signature(inputs, outputs) if inputs and outputs else None
 
     @patient
+    def versions(self, model: str, *, limit: int = 25) -> list[int]:
+        """Return the numbers of the newest versions, newest first; none of a model that is not registered."""
+        with self._errors(f"list the versions of {model}"):
+            found = self._client.search_model_versions(
+                f"name = '{model}'", max_results=limit, order_by=["version_number DESC"]
+            )
+            return [int(version.version) for version in found]
+
+    @patient
     def alias(self, model: str, alias: str) -> int | None:
         """Return the version that the alias points to, or None."""
         with self._errors(f"read the alias {alias} of {model}"):

@@ -1,13 +1,19 @@
-"""Slack's Web API: a message that is sent once, and seen in the channel before it counts as delivered."""
+"""Slack's Web API: a message that is sent once, and seen in the channel before it counts as delivered.
+
+Beside it what the app for slash commands asks: who is in a user group, forms, and answers to one person.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPException
+from typing import Any
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.webhook import WebhookClient
 
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
@@ -26,6 +32,21 @@ _TRY_AGAIN = {
     "service_unavailable",
     "request_timeout",
 }
+THREAD_DAYS = 60
+"""As far back as the message that began a thread is looked for."""
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A message of the bot's own in the channel, by what goes along with it unseen."""
+
+    timestamp: str
+    facts: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """What it is about."""
+        return self.facts.get("key", "")
 
 
 class SlackChannel:
@@ -47,59 +68,193 @@ class SlackChannel:
             return f"{answer['user']} in {answer['team']}"
 
     def deliver(self, message: Message, *, may_still: Callable[[], object] = lambda: None) -> str:
-        """Post the message unless it is in the channel already, and see it there; return its timestamp.
+        """Post the message unless it is there already, and see it there; return its timestamp.
 
         ``may_still`` is called right before it is posted, and raises where that is for somebody else to do by now.
         """
-        found = self.find(message.key, since=message.since)
-        if found is not None:
+        thread = self._thread_of(message)
+        # It may have been posted before its thread was begun, or without being found to belong there.
+        found = self.find(message.key, since=message.since) or (thread and self._reply(thread, message.key))
+        if found:
             return found
         may_still()
-        timestamp = self._post(message)
-        if not self._is_there(timestamp):
+        timestamp = self._post(message, thread)
+        if not self._is_there(timestamp, thread):
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
 
+    def put(self, message: Message, *, posted: Posted | None) -> str:
+        """Have the channel say this under the message's key: post it, or change what ``posted`` says."""
+        if posted is None:
+            timestamp = self._post(message, "")
+        elif posted.facts.get("fingerprint") == message.fingerprint:
+            return posted.timestamp
+        else:
+            timestamp = self._update(posted.timestamp, message)
+        if not self._is_there(timestamp, ""):
+            raise Unavailable("the message was accepted but is not in the channel", system=self._system)
+        return timestamp
+
+    @patient
+    def posted(self, *, since: float) -> list[Posted]:
+        """Return the bot's messages in the channel since then, newest first, without what is said in threads."""
+        with self._errors("read the channel"):
+            return list(self._messages(since))
+
+    def find(self, key: str, *, since: float = 0) -> str | None:
+        """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
+        return self._first(lambda posted: posted.key == key, since)
+
+    @patient
+    def permalink(self, timestamp: str) -> str:
+        """Return the address of a message."""
+        with self._errors("ask for the message's address"):
+            answer = self._client.chat_getPermalink(channel=self._channel, message_ts=timestamp)
+            return str(answer["permalink"])
+
+    @patient
+    def members(self, group: str) -> frozenset[str]:
+        """Return the ids of the users in a user group."""
+        with self._errors(f"ask who is in {group}"):
+            answer = self._client.usergroups_users_list(usergroup=group)
+            return frozenset(str(user) for user in answer["users"])
+
     @patient_when_told
-    def _post(self, message: Message) -> str:
+    def open_form(self, trigger: str, form: Mapping[str, Any]) -> str:
+        """Open a modal for whoever pulled the trigger, within 3 s of that; return its id."""
+        with self._errors("open the form"):
+            answer = self._client.views_open(trigger_id=trigger, view=dict(form))
+            return str(answer["view"]["id"])
+
+    @patient
+    def change_form(self, form_id: str, form: Mapping[str, Any]) -> None:
+        """Have an open modal show something else."""
+        with self._errors("fill the form"):
+            self._client.views_update(view_id=form_id, view=dict(form))
+
+    def tell(
+        self,
+        user: str,
+        text: str,
+        *,
+        blocks: Sequence[Mapping[str, Any]] = (),
+        url: str = "",
+        channel: str = "",
+        instead: bool = False,
+    ) -> None:
+        """Answer one person: at the address that came with the question, else where they asked, else directly.
+
+        The address is good for half an hour. Nobody else sees it, and it cannot be read back. With ``instead`` it
+        takes the place of what was said at that address before: of the acknowledgement of a command.
+        """
+        listed = [dict(block) for block in blocks] or None
+        if url:
+            try:
+                return self._respond(url, text, listed, instead=instead)
+            except Rejected:
+                pass  # too old, or used too often
+        if channel:
+            try:
+                return self._whisper(channel, user, text, listed)
+            except Rejected:
+                pass  # where the bot is not
+        return self._write_to(user, text, listed)
+
+    @patient_when_told
+    def _respond(self, url: str, text: str, blocks: list[dict[str, Any]] | None, *, instead: bool) -> None:
+        client = WebhookClient(url, timeout=max(1, round(self.patience_seconds)), retry_handlers=[])
+        with self._errors("answer"):
+            answer = client.send(
+                text=text, blocks=blocks, response_type="ephemeral", replace_original=instead, unfurl_links=False
+            )
+        if answer.status_code == 429 or answer.status_code >= 500:
+            seconds = seconds_asked_for(answer.headers.get("Retry-After"))
+            raise Unavailable(
+                f"could not answer: HTTP {answer.status_code}", system=self._system, retry_after_seconds=seconds
+            )
+        if answer.status_code != 200:
+            raise Rejected(f"could not answer: HTTP {answer.status_code}", system=self._system)
+
+    @patient_when_told
+    def _whisper(self, channel: str, user: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
+        with self._errors("answer"):
+            self._client.chat_postEphemeral(channel=channel, user=user, text=text, blocks=blocks)
+
+    @patient_when_told
+    def _write_to(self, user: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
+        with self._errors("answer"):
+            self._client.chat_postMessage(channel=user, text=text, blocks=blocks, unfurl_links=False)
+
+    @patient_when_told
+    def _post(self, message: Message, thread: str) -> str:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
                 channel=self._channel,
                 text=message.text,
                 blocks=list(message.blocks) or None,
-                metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
+                metadata=_metadata(message),
                 unfurl_links=False,
+                thread_ts=thread or None,
+                reply_broadcast=True if thread and message.broadcast else None,
             )
             return str(answer["ts"])
 
     @patient
-    def _is_there(self, timestamp: str) -> bool:
-        with self._errors("read the message back"):
-            seen = self._client.conversations_history(
-                channel=self._channel, oldest=timestamp, latest=timestamp, inclusive=True, limit=1
+    def _update(self, timestamp: str, message: Message) -> str:
+        with self._errors("change the message"):
+            answer = self._client.chat_update(
+                channel=self._channel,
+                ts=timestamp,
+                text=message.text,
+                blocks=list(message.blocks),
+                metadata=_metadata(message),
             )
-            return timestamp in {entry.get("ts") for entry in seen["messages"]}
+            return str(answer["ts"])
 
     @patient
-    def find(self, key: str, *, since: float = 0) -> str | None:
-        """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
+    def _is_there(self, timestamp: str, thread: str) -> bool:
+        with self._errors("read the message back"):
+            only: dict[str, Any] = {"oldest": timestamp, "latest": timestamp, "inclusive": True}
+            if thread:
+                seen = self._client.conversations_replies(channel=self._channel, ts=thread, limit=_PAGE, **only)
+            else:
+                seen = self._client.conversations_history(channel=self._channel, limit=1, **only)
+            return timestamp in {entry.get("ts") for entry in seen["messages"]}
+
+    def _thread_of(self, message: Message) -> str:
+        if not message.thread:
+            return ""
+        since = message.since - THREAD_DAYS * 86_400
+        return self._first(lambda posted: posted.facts.get("thread") == message.thread, since) or ""
+
+    @patient
+    def _first(self, is_it: Callable[[Posted], bool], since: float) -> str | None:
+        with self._errors("read the channel"):
+            return next((posted.timestamp for posted in self._messages(since) if is_it(posted)), None)
+
+    @patient
+    def _reply(self, thread: str, key: str) -> str | None:
+        with self._errors("read the thread"):
+            return next((posted.timestamp for posted in self._messages(0, thread) if posted.key == key), None)
+
+    def _messages(self, since: float, thread: str = "") -> Iterator[Posted]:
         cursor: str | None = None
         oldest = f"{max(since - CLOCK_SKEW_SECONDS, 0):.6f}"
-        with self._errors("read the channel"):
-            while True:
-                seen = self._client.conversations_history(
-                    channel=self._channel, limit=_PAGE, oldest=oldest, cursor=cursor, include_all_metadata=True
-                )
-                for entry in seen["messages"]:
-                    metadata = entry.get("metadata") or {}
-                    if (
-                        metadata.get("event_type") == EVENT_TYPE
-                        and metadata.get("event_payload", {}).get("key") == key
-                    ):
-                        return str(entry["ts"])
-                cursor = (seen.get("response_metadata") or {}).get("next_cursor")
-                if not (cursor and seen.get("has_more")):
-                    return None
+        while True:
+            page: dict[str, Any] = {"channel": self._channel, "limit": _PAGE, "cursor": cursor}
+            page |= {"oldest": oldest, "include_all_metadata": True}
+            if thread:
+                seen = self._client.conversations_replies(ts=thread, **page)
+            else:
+                seen = self._client.conversations_history(**page)
+            for entry in seen["messages"]:
+                metadata = entry.get("metadata") or {}
+                if metadata.get("event_type") == EVENT_TYPE:
+                    facts = {name: str(value) for name, value in metadata.get("event_payload", {}).items()}
+                    yield Posted(str(entry["ts"]), facts)
+            cursor = (seen.get("response_metadata") or {}).get("next_cursor")
+            if not (cursor and seen.get("has_more")):
+                return
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -117,3 +272,10 @@ class SlackChannel:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
         except (TypeError, AttributeError) as error:
             raise Rejected(f"could not {doing}: not the answer of Slack: {error}", system=self._system) from error
+
+
+def _metadata(message: Message) -> dict[str, Any]:
+    payload = {**message.facts, "key": message.key}
+    if message.facts:
+        payload["fingerprint"] = message.fingerprint
+    return {"event_type": EVENT_TYPE, "event_payload": payload}

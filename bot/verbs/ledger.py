@@ -164,6 +164,10 @@ class Ledger:
             self._store.put(self._request(request, "asked"), _text(asked))
         return self._read(self._request(request, "asked"), RequestAsked)
 
+    def asked(self, request: str) -> bool:
+        """Say whether anything was asked for under an id."""
+        return self._store.get(self._request(request, "asked")) is not None
+
     def request_done(self, request: str) -> RequestDone | None:
         """Return what came of a request, or None where it is not done."""
         key = self._request(request, "done")

@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from pydantic import ValidationError
+
+from bot.domain.journal import Journal, Underway
 from bot.domain.plan import Live, Loaded
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
+from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer
 from bot.verbs.connect import Serving
 
@@ -48,6 +52,15 @@ def observe(settings: Environment, systems: Serving) -> Live:
         if isinstance(table, PromobotError):
             silent[gateway.name] = str(table)
     return Live(systems.share.routes(settings.environment), tritons, gateways, silent)
+
+
+def underway(settings: Environment) -> tuple[Underway, ...]:
+    """Return what is being deployed right now, or was when a deployment was cut off."""
+    text = ModelRepository(settings.share).journal()
+    try:
+        return Journal.model_validate_json(text).underway if text is not None else ()
+    except ValidationError:
+        return ()  # `promobot status` says that it cannot be read
 
 
 def _loaded(triton: TritonServer) -> Loaded:

@@ -11,7 +11,9 @@ from bot.verbs.ledger import Ledger
 from bot.verbs.propose import Proposal, propose
 
 
-def promote(source: Environment, target: Environment, *, model: str, version: int | None, say: Say) -> Proposal:
+def promote(
+    source: Environment, target: Environment, *, model: str, version: int | None, say: Say, note: str = ""
+) -> Proposal:
     """Propose to ``target`` what ``source`` serves and has verified, with the same digest.
 
     ``version`` pins what is meant: another version in service there is refused.
@@ -45,4 +47,5 @@ def promote(source: Environment, target: Environment, *, model: str, version: in
         say=say,
         expected_digest=in_service.digest,
         promoted_from=source.environment,
+        note=note,
     )

@@ -54,10 +54,12 @@ def propose(
     say: Say,
     expected_digest: str | None = None,
     promoted_from: str = "",
+    note: str = "",
 ) -> Proposal:
     """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
 
-    A promotion from another environment says where from, and which digest was verified there.
+    A promotion from another environment says where from, and which digest was verified there. ``note`` is a
+    paragraph of the pull request's text: who asked for it.
     """
     gate = settings.gate(model)
     registry = connect.registry(settings)
@@ -103,6 +105,7 @@ def propose(
             tritons=_how_many(settings.tritons),
             gateways=_how_many(settings.gateways),
             promoted_from=promoted_from,
+            note=note,
         )
         return _put(settings, repository, facts, desired, say)
 

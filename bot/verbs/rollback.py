@@ -52,11 +52,13 @@ def rollback(
     by: str,
     say: Say,
     request: str = "",
+    note: str = "",
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
     Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
-    it go on to the version that it chose then, not to the one before that.
+    it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
+    request's text: who asked for it.
     """
     ledger = Ledger(RecordStore(settings.records), settings.environment)
     history = ledger.deployments()
@@ -103,6 +105,7 @@ def rollback(
                 reason=reason,
                 by=by or "a person",
                 served=served,
+                note=note,
             ),
         )
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:

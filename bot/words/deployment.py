@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from bot.domain.message import Message
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
 from bot.domain.routes import Target
+from bot.words.mrkdwn import escape
 
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
 UNREADABLE_JOURNAL_STATE = "Nothing was changed; gateways serve what they have."
@@ -21,8 +21,6 @@ UNREADABLE_JOURNAL_STEP = (
     "`promobot status` shows what is served. "
     "If that is right, move the latest file in journal/ away and deploy again."
 )
-_SLACK_CHARACTERS = 2500
-"""A section takes 3,000."""
 NOTHING_TO_SERVE = "the model is taken out of service"
 
 CRITERION_NAMES: dict[CriterionName, str] = {
@@ -426,10 +424,10 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
         record.outcome
     ]
     text = f"{sign} {verdict(record)}"
-    blocks: list[dict[str, Any]] = [_section(f"*{sign} {_mrkdwn(verdict(record))}*")]
+    blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
     if record.problem:
-        blocks.append(_section(f"*What happened:* {_mrkdwn(record.problem)}"))
-        state = f"*State:* {_mrkdwn(_state(record))}"
+        blocks.append(_section(f"*What happened:* {escape(record.problem)}"))
+        state = f"*State:* {escape(_state(record))}"
         step = f"\n*What to do:* <{revert_url}|merge the revert>" if revert_url else ""
         blocks.append(_section(state + step))
     held = {criterion.name for criterion in record.criteria if criterion.holds}
@@ -453,12 +451,3 @@ def _state(record: DeploymentRecord) -> str:
 
 def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
-
-
-def _mrkdwn(text: str) -> str:
-    # Slack's three control characters; without them nothing becomes a link, a mention or a channel.
-    plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
-    escaped = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    if len(escaped) <= _SLACK_CHARACTERS:
-        return escaped
-    return re.sub(r"&[a-z]*$", "", escaped[:_SLACK_CHARACTERS]) + "…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,22 @@ class Facts:
     tritons: int | None
     gateways: int | None
     promoted_from: str = ""
+    note: str = ""
+
+
+_REQUESTED = "<!-- promobot:requested-by {} -->"
+
+
+def requested_by(name: str, slack_user: str) -> str:
+    """Return who asked for a pull request from Slack; the bot finds the user's id there again."""
+    marker = _REQUESTED.format(slack_user) if re.fullmatch(r"[UW][A-Z0-9]+", slack_user) else ""
+    return f"{marker}\nRequested by **{escape(name)}** from Slack."
+
+
+def requester_of(body: str) -> str:
+    """Return the id of the Slack user who asked for a pull request; empty where nobody did from there."""
+    found = re.search(_REQUESTED.format("([UW][A-Z0-9]+)"), body)
+    return found[1] if found else ""
 
 
 def title(change: Change) -> str:
@@ -78,6 +95,7 @@ def body(facts: Facts) -> str:
     """Return the text of a proposal."""
     sections = [
         verdict(facts),
+        facts.note,
         "Next: the checks below, then your review. Merging deploys it.",
         _identity(facts),
         _gate(facts),
@@ -228,7 +246,14 @@ def revert_title(change: Change, back: Entry | None) -> str:
 
 
 def revert_body(
-    change: Change, back: Entry | None, *, reason: str, by: str = "", lost: bool = False, served: bool = True
+    change: Change,
+    back: Entry | None,
+    *,
+    reason: str,
+    by: str = "",
+    lost: bool = False,
+    served: bool = True,
+    note: str = "",
 ) -> str:
     """Return the text of the pull request that goes back.
 
@@ -243,7 +268,7 @@ def revert_body(
         asked = "Opened by the bot: users get what they got before, and what was merged cannot be deployed."
     lines = [
         f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
-        asked,
+        note or asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
     ]

@@ -17,6 +17,16 @@ from fastapi.routing import APIRoute
 from bot.sandbox.forge.app import routers
 from tests.contract.contract import DESCRIPTION, METHODS, same_path
 
+WEBHOOKS = (
+    *("ping", "push", "deployment-created", "deployment-status-created"),
+    *("merge-group-checks-requested", "merge-group-destroyed"),
+    *("issue-comment-created", "issue-comment-edited", "pull-request-review-submitted"),
+    *("pull-request-opened", "pull-request-edited", "pull-request-synchronize", "pull-request-labeled"),
+    *("pull-request-unlabeled", "pull-request-review-requested", "pull-request-closed", "pull-request-reopened"),
+    *("pull-request-enqueued", "pull-request-dequeued"),
+)
+"""What the forge posts to webhooks, and gives to workflow runs."""
+
 PROSE = frozenset({"description", "example", "examples", "summary", "tags", "externalDocs", "title"})
 
 
@@ -28,11 +38,18 @@ def main() -> None:
     kept = {
         "info": {"version": whole["info"]["version"], "license": whole["info"]["license"]},
         "paths": {path: operations for path, operations in paths.items() if operations},
+        "webhooks": {name: _webhook(whole["x-webhooks"][name]) for name in WEBHOOKS},
         "components": {},
     }
     _add_components(whole, kept)
     DESCRIPTION.write_text(json.dumps(kept, indent=None, separators=(",", ":"), sort_keys=True) + "\n")
     print(f"{DESCRIPTION}: {len(kept['paths'])} paths of version {kept['info']['version']}")
+
+
+def _webhook(operations: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what is posted."""
+    found: dict[str, Any] = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return found
 
 
 def offered() -> list[tuple[str, str]]:
@@ -65,7 +82,7 @@ def _without_prose(value: Any, *, names: bool = False) -> Any:
 
 
 def _add_components(whole: dict[str, Any], kept: dict[str, Any]) -> None:
-    waiting = list(_references(kept["paths"]))
+    waiting = [*_references(kept["paths"]), *_references(kept["webhooks"])]
     while waiting:
         _, _, kind, name = waiting.pop().split("/")
         there = kept["components"].setdefault(kind, {})

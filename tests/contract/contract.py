@@ -46,6 +46,9 @@ NOT_DESCRIBED = re.compile(r"GET /repos/[^/]+/[^/]+/(?:statuses/.+|git/refs/.+|c
 BODY_NOT_DESCRIBED = re.compile(r"(POST|PUT) /repos/[^/]+/[^/]+/issues/\d+/labels")
 """Labels as a plain list, which GitHub described once; PyGithub sends it."""
 
+NO_ADDRESS = re.compile(r"payload\.deployment_status\.(log_url|environment_url): '' is not a 'uri'")
+"""Where there is none GitHub says "", as its description of the REST API says of the same fields."""
+
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 FORMATS = FormatChecker(formats=())
 
@@ -127,6 +130,20 @@ def violations(exchange: Exchange, *, of_request: bool = True) -> list[str]:
     if of_request:
         problems += _of_the_request(exchange, operation)
     return [f"{name}: {problem}" for problem in problems]
+
+
+def webhook_violations(event: str, payload: Mapping[str, Any]) -> list[str]:
+    """What GitHub's description of its webhooks does not allow in what is posted."""
+    name = "-".join(filter(None, (event, str(payload.get("action", ""))))).replace("_", "-")
+    schema = description()["webhooks"].get(name)
+    if schema is None:
+        return [f"GitHub has no webhook {name}, or tests/contract/__main__.py does not keep it"]
+    posted = json.loads(json.dumps(payload))
+    return [
+        f"webhook {name}: {problem}"
+        for problem in _problems("payload", posted, schema)
+        if not NO_ADDRESS.fullmatch(problem)
+    ]
 
 
 def operation_of(method: str, path: str) -> tuple[str, dict[str, Any]] | None:

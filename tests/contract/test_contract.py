@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.contract import Exchange, violations
+from tests.contract.contract import Exchange, violations, webhook_violations
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 
 PULLS = f"/repos/{REPOSITORY}/pulls"
@@ -84,3 +84,19 @@ def test_a_forge_that_answers_with_a_field_of_its_own_fails_its_tests(
     assert httpx.get(f"{server.url}/api/v3/user", headers={"Authorization": "Bearer alex-token"}).status_code == 200
     assert any("'mood' was unexpected" in found for found in server.violations())
     server.exchanges.clear()
+
+
+def test_a_bent_payload_of_a_webhook_fails(server: Server, clone: Clone, opened: Exchange) -> None:
+    told = dict(server.told)
+    assert {"push", "pull_request"} <= told.keys()
+    payload = told["pull_request"]
+    assert webhook_violations("pull_request", payload) == []
+    without = {key: value for key, value in payload.items() if key != "number"}
+    for bent_payload, problem in (
+        ({**payload, "mood": "good"}, "Additional properties are not allowed ('mood' was unexpected)"),
+        ({**payload, "action": "admired"}, "GitHub has no webhook pull-request-admired"),
+        ({**payload, "number": "1"}, "payload.number: '1' is not of type 'integer'"),
+        (without, "'number' is a required property"),
+    ):
+        found = webhook_violations("pull_request", bent_payload)
+        assert any(problem in one for one in found), (problem, found)

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_every_call_of_an_example_fits(page: Path, code: str) -> None:
             inspect.signature(ours[node.func.id]).bind(*node.args, **keywords)  # type: ignore[arg-type]
 
 
-MOUNTED = [(page, number, code) for page, number, code in EXAMPLES if "FastAPI()" in code]
+MOUNTED = [(page, number, code) for page, number, code in EXAMPLES if "FastAPI()" in code and "Gateway(" in code]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,22 @@ def test_an_application_that_mounts_the_gateway_runs(page: Path, code: str) -> N
         # No share on this machine: the gateway starts, and serves nothing yet.
         assert client.get("/routes").json()["generation"] == 0
         assert client.get("/v2/models/churn").status_code == 404
+
+
+def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (code,) = (code for page, _, code in EXAMPLES if name(page) == "docs/slack.md")
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    for manifest in (tmp_path / "manifests/environments").iterdir():
+        text = manifest.read_text().replace("/mnt/nfs_share/mlops/promobot-records", f"{tmp_path}/records")
+        manifest.write_text(text.replace("slack:\n", "slack:\n  api_url: http://127.0.0.1:9\n"))
+    for variable in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"):
+        monkeypatch.setenv(variable, "for-an-example")
+    scope: dict[str, object] = {}
+    exec(compile(code.replace("/srv/promotions", str(tmp_path)), "docs/slack.md", "exec"), scope)  # noqa: S102
+    app = scope["app"]
+    assert isinstance(app, FastAPI)
+    with running_application(app) as url:
+        assert httpx.post(f"{url}/slack/events", content=b"payload={}").status_code == 401
 
 
 def test_every_page_with_a_gateway_example_was_run() -> None:

@@ -56,7 +56,7 @@ def world_of_its_own(shape: Shape | None = None) -> Iterator[World]:
         (home / "checkout").mkdir()
         try:
             sandbox = Sandbox.up(
-                home / "sandbox", progress=_say, seed=seed.seed, parts=PARTS - {"actions"}, shape=shape
+                home / "sandbox", progress=_say, seed=seed.seed, parts=PARTS - {"actions", "slack-app"}, shape=shape
             )
             seed.clone(sandbox.endpoints, home / "clone")
             yield World(sandbox, clone=home / "clone", root=home / "checkout")

@@ -38,6 +38,8 @@ from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People, Person
 from bot.sandbox.forge.store import Store
 from bot.sandbox.slack import app as slack_app
+from bot.sandbox.slack.installation import Installation
+from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.triton import StandInTriton
@@ -102,6 +104,8 @@ class Look:
     asked: int
     requests: list[str] = field(default_factory=list)
     killed: bool = False
+    whispers: list[str] = field(default_factory=list)
+    """What Slack showed to one person only."""
 
 
 class Trap:
@@ -406,6 +410,7 @@ class Servers:
             asked=asked,
             requests=list(self.trap.requests),
             killed=self.trap.killed,
+            whispers=[shown.text for user in self._workspace.users for shown in self._workspace.ephemerals(user)],
         )
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -440,7 +445,9 @@ class Servers:
             gateway.app = app
         self._forge.store = Store(self.live / "forge/forge.json")
         self._workspace = Workspace(self.live / "slack", channels=(Channel(CHANNEL, "ml-releases"),))
-        self._slack.app = slack_app.create_app(self._workspace, token=TOKENS["SLACK_BOT_TOKEN"])
+        installation = Installation.of_token(TOKENS["SLACK_BOT_TOKEN"])
+        url = f"http://127.0.0.1:{self.ports.slack}"
+        self._slack.app = slack_app.create_app(Slack(self._workspace, installation, url=url))
 
     def _aliases(self, *, named: bool = False) -> list[tuple[Any, ...]]:
         columns = "alias, name, version" if named else "*"

@@ -61,6 +61,12 @@ def test_from_the_proposal_to_what_is_served_and_the_hourly_look(sandbox: Sandbo
     assert {job["name"] for job in alex.jobs(run)} == {"Promobot / Deploy dev", "Promobot / Deploy prod"}
     assert alex.served(MODEL) == {str(version)}
 
+    deployments = alex.ask("GET", "/deployments")
+    assert {deployment["environment"] for deployment in deployments} == {"dev-operations", "dev", "prod"}
+    for deployment in deployments:
+        states = [one["state"] for one in alex.ask("GET", f"/deployments/{deployment['id']}/statuses")]
+        assert states == ["success", "in_progress"], deployment
+
     run = alex.next_run("drift.yml", lambda: alex.clock_strikes("17 * * * *"))
     assert (run["event"], run["conclusion"]) == ("schedule", "success"), alex.log(run)
     assert "Everything is as main says." in alex.log(run)

@@ -380,6 +380,16 @@ class Answers:
             "pull_request": {key: whole[key] for key in ("url", "html_url", "diff_url", "patch_url", "merged_at")},
         }
 
+    def told_issue(self, pull: Pull) -> Json:
+        """The issue as the payload of a comment has it."""
+        issue = self.issue(pull)
+        people = {key: value for key, value in issue["user"].items() if key != "user_view_type"}
+        return {**issue, "user": people, "reactions": self._reactions(f"{issue['url']}/reactions")}
+
+    def _reactions(self, url: str) -> Json:
+        kinds = ("+1", "-1", "laugh", "confused", "heart", "hooray", "eyes", "rocket")
+        return {"url": url, "total_count": 0, **dict.fromkeys(kinds, 0)}
+
     def label_named(self, name: str) -> Json:
         label = self._forge.store.label(name)
         return self.label(label if label is not None else Label(id=0, name=name))
@@ -407,6 +417,8 @@ class Answers:
             "author_association": "COLLABORATOR",
             "created_at": stamp(comment.created_at),
             "updated_at": stamp(comment.updated_at),
+            "performed_via_github_app": None,
+            "reactions": self._reactions(f"{self.repo_api}/issues/comments/{comment.id}/reactions"),
         }
 
     def review(self, review: Review) -> Json:

@@ -19,14 +19,16 @@ def _common(forge: Forge, by: Person) -> dict[str, Any]:
     return {"repository": forge.answers.repository(), "sender": forge.answers.user(by.login)}
 
 
-def of_pull(forge: Forge, pull: Pull, action: str, by: Person, *, before: str = "", reason: str = "") -> list[Event]:
-    """``pull_request_target`` (as the base branch has it) and ``pull_request`` (as the test merge has it)."""
+def of_pull(forge: Forge, pull: Pull, action: str, by: Person, **more: Any) -> list[Event]:
+    """``pull_request_target`` (as the base branch has it) and ``pull_request`` (as the test merge has it).
+
+    ``more`` is what the payload of some actions has besides.
+    """
     payload = {
         "action": action,
         "number": pull.number,
-        "pull_request": forge.answers.pull(pull),
-        **({"before": before, "after": pull.head_sha} if before else {}),
-        **({"reason": reason} if reason else {}),
+        "pull_request": forge.answers.whole_pull(pull),
+        **more,
         **_common(forge, by),
     }
     base_tip = forge.git.branch(pull.base)
@@ -174,9 +176,16 @@ def scheduled(forge: Forge, cron: str) -> list[Event]:
     ]
 
 
-def commented(forge: Forge, pull: Pull, comment: Comment, action: str, by: Person) -> list[Event]:
+def commented(
+    forge: Forge, pull: Pull, comment: Comment, action: str, by: Person, *, before: str = ""
+) -> list[Event]:
     """``issue_comment``: runs at the default branch, and shows no check on the pull request."""
-    payload = {"action": action, "issue": forge.answers.issue(pull), "comment": forge.answers.comment(comment)}
+    payload = {
+        "action": action,
+        "issue": forge.answers.told_issue(pull),
+        "comment": forge.answers.comment(comment),
+        **({"changes": {"body": {"from": before}}} if action == "edited" else {}),
+    }
     return _on_default_branch(forge, "issue_comment", action, payload, pull, by)
 
 

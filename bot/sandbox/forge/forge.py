@@ -34,6 +34,9 @@ from bot.sandbox.forge.store import (
 
 DEFAULT_BRANCH = "main"
 
+NO_WORKFLOW = {"workflow": None, "workflow_run": None}
+"""GitHub names the run that deploys; a payload of the forge leaves it out, as it may for what no run made."""
+
 MergeMethod = Literal["merge", "squash", "rebase"]
 
 
@@ -119,7 +122,13 @@ class Forge:
         with self._lock:
             pull = self.pull(number)
             changes: dict[str, object] = {"updated_at": now()}
-            edited = [name for name, value in (("title", title), ("body", body), ("base", base)) if value is not None]
+            edited: dict[str, Any] = {}
+            if title is not None:
+                edited["title"] = {"from": pull.title}
+            if body is not None:
+                edited["body"] = {"from": pull.body}
+            if base is not None:
+                edited["base"] = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
             if title is not None:
                 if not title.strip():
                     raise invalid("PullRequest", field="title", code="missing_field")
@@ -140,7 +149,7 @@ class Forge:
                 changed = self._with_test_merge(changed.model_copy(update={"head_sha": self.git.branch(pull.head)}))
             self.store.put(changed)
             if edited:
-                self.tell_of_pull(changed, "edited", by)
+                self.tell_of_pull(changed, "edited", by, changes=edited)
             if event:
                 self.tell_of_pull(changed, event, by)
             merge_queue.advance(self)
@@ -385,7 +394,7 @@ class Forge:
     def edit_comment(self, comment: Comment, *, body: str, by: Person) -> Comment:
         edited = comment.model_copy(update={"body": body, "updated_at": now()})
         self.store.put(edited)
-        self._fire(events.commented(self, self.pull(comment.number), edited, "edited", by), by)
+        self._fire(events.commented(self, self.pull(comment.number), edited, "edited", by, before=comment.body), by)
         return edited
 
     def set_labels(self, number: int, names: Sequence[str], *, by: Person) -> Pull:
@@ -400,10 +409,10 @@ class Forge:
             self.store.put(changed)
             for name in labels:
                 if name not in pull.labels:
-                    self.tell_of_pull(changed, "labeled", by)
+                    self.tell_of_pull(changed, "labeled", by, label=self.answers.label_named(name))
             for name in pull.labels:
                 if name not in labels:
-                    self.tell_of_pull(changed, "unlabeled", by)
+                    self.tell_of_pull(changed, "unlabeled", by, label=self.answers.label_named(name))
         return changed
 
     def request_reviewers(self, number: int, logins: Sequence[str], *, by: Person) -> Pull:
@@ -414,7 +423,8 @@ class Forge:
             reviewers = tuple(dict.fromkeys([*pull.reviewers, *logins]))
             changed = pull.model_copy(update={"reviewers": reviewers, "updated_at": now()})
             self.store.put(changed)
-            self.tell_of_pull(changed, "review_requested", by)
+            for login in logins:
+                self.tell_of_pull(changed, "review_requested", by, requested_reviewer=self.answers.user(login))
         return changed
 
     def add_review(self, number: int, *, state: str, body: str, commit: str | None, by: Person) -> Review:
@@ -503,7 +513,7 @@ class Forge:
                 update = {"head_sha": tip, "base_sha": base_sha, "updated_at": now()}
                 changed = self._with_test_merge(pull.model_copy(update=update))
                 self.store.put(changed)
-                self.tell_of_pull(changed, "synchronize", by, before=pull.head_sha)
+                self.tell_of_pull(changed, "synchronize", by, before=pull.head_sha, after=tip)
 
     def _close(self, pull: Pull, by: Person, *, merged: str) -> None:
         moment: datetime = now()
@@ -550,7 +560,9 @@ class Forge:
             created_at=now(),
         )
         self.store.put(deployment)
-        self._tell("deployment", {"action": "created", "deployment": self.answers.deployment(deployment)}, by)
+        self._tell(
+            "deployment", {"action": "created", "deployment": self.answers.deployment(deployment), **NO_WORKFLOW}, by
+        )
         return deployment
 
     def report_deployment(
@@ -596,7 +608,7 @@ class Forge:
                     created_at=now(),
                 )
                 self.store.put(deployment)
-                told = {"action": "created", "deployment": self.answers.deployment(deployment)}
+                told = {"action": "created", "deployment": self.answers.deployment(deployment), **NO_WORKFLOW}
                 self._tell("deployment", told, ACTIONS_BOT)
                 self._deployment_status(deployment, "in_progress", log_url=page, by=ACTIONS_BOT)
                 return
@@ -646,14 +658,12 @@ class Forge:
         """Tell this address from now on; the first that it hears is a ping."""
         self.store.put(hook)
         said = {"zen": "Design for failure.", "hook_id": hook.id, "hook": self.answers.hook(hook)}
-        self.deliveries.send(hook, "ping", {**said, "repository": self.answers.repository()})
+        self.deliveries.tell([hook], "ping", {**said, "repository": self.answers.repository()})
 
     def _tell(self, event: str, payload: Mapping[str, Any], by: Person) -> None:
         """Post it to every webhook that asked for this."""
         whole = {**payload, "repository": self.answers.repository(), "sender": self.answers.user(by.login)}
-        for hook in self.store.hooks():
-            if hook.active and ({event, "*"} & set(hook.events)):
-                self.deliveries.send(hook, event, whole)
+        self.deliveries.tell(self.store.hooks(), event, whole)
 
     # Events
 
@@ -689,9 +699,9 @@ class Forge:
         """Let it be the time that a schedule names: start each workflow of main that has it."""
         return [run for event in events.scheduled(self, cron) for run in self.actions.fire(event)]
 
-    def tell_of_pull(self, pull: Pull, action: str, by: Person, *, before: str = "", reason: str = "") -> None:
+    def tell_of_pull(self, pull: Pull, action: str, by: Person, **more: Any) -> None:
         """Fire what GitHub fires when something happened to a pull request."""
-        self._fire(events.of_pull(self, pull, action, by, before=before, reason=reason), by)
+        self._fire(events.of_pull(self, pull, action, by, **more), by)
 
     def tell_of_group(self, pull: Pull, entry: Queued, ref: str, action: str, *, reason: str = "") -> None:
         """Fire what GitHub fires when a merge group is to be checked, or is no more."""

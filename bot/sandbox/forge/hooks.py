@@ -8,7 +8,7 @@ import json
 import queue
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -26,8 +26,13 @@ class Deliveries:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def send(self, hook: Hook, event: str, payload: Mapping[str, Any]) -> None:
-        """Post it soon; whoever caused it does not wait."""
+    def tell(self, hooks: Iterable[Hook], event: str, payload: Mapping[str, Any]) -> None:
+        """Post it soon to every one of these that asked for it; whoever caused it does not wait."""
+        for hook in hooks:
+            if hook.active and (event == "ping" or {event, "*"} & set(hook.events)):
+                self._send(hook, event, payload)
+
+    def _send(self, hook: Hook, event: str, payload: Mapping[str, Any]) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)

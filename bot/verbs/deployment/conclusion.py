@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
+from bot.domain.promotion import thread_of
 from bot.domain.record import (
     Criterion,
     DeploymentRecord,
@@ -101,6 +103,12 @@ def _conclude(run: Run, item: Item, serving: Target | None, served: Desired) -> 
         run.say(words.failed_as_before(known))
         return known
     message = words.message(announced, revert_url=revert_url)
+    if run.settings.slack.may:
+        # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
+        digest = change.after.digest if change.after else ""
+        thread = thread_of(change.environment, change.section, change.model, digest)
+        broadcast = announced.outcome in ("put back", "failed", "incomplete")
+        message = replace(message, thread=thread, broadcast=broadcast)
     try:
         timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
         item.sees("slack_delivered", f"read back, ts {timestamp}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -9,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import github
 import httpx
@@ -21,7 +23,8 @@ from bot.sandbox.actions.actions import Settings
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import People, Person
-from tests.contract.contract import Exchange, Recorder, violations
+from bot.sandbox.forge.store import Hook
+from tests.contract.contract import Exchange, Recorder, violations, webhook_violations
 
 REPOSITORY = "acme/models"
 PEOPLE = {
@@ -52,6 +55,14 @@ class Server:
         self.forge: Forge = open_forge(
             folder=folder, repository=REPOSITORY, server_url=self.url, people=People(PEOPLE), settings=settings
         )
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        tell = self.forge.deliveries.tell
+
+        def record(hooks: Iterable[Hook], event: str, payload: Mapping[str, Any]) -> None:
+            self.told.append((event, json.loads(json.dumps(payload))))
+            tell(hooks, event, payload)
+
+        self.forge.deliveries.tell = record  # type: ignore[method-assign]
         self._recorder = Recorder(application(self.forge))
         config = uvicorn.Config(self._recorder, log_level="warning", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
@@ -79,7 +90,8 @@ class Server:
 
     def violations(self) -> list[str]:
         """What was said that GitHub does not have."""
-        return sorted({problem for one in self.exchanges for problem in violations(one, of_request=one.status < 400)})
+        found = {problem for one in self.exchanges for problem in violations(one, of_request=one.status < 400)}
+        return sorted(found | {problem for told in self.told for problem in webhook_violations(*told)})
 
     @property
     def page(self) -> str:

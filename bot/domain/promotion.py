@@ -1,0 +1,182 @@
+"""A promotion as people follow it: from its pull request to what became of it. Derived, each time, from facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from bot.domain.desired import Section
+from bot.domain.evidence import Evidence
+from bot.domain.record import DeploymentRecord
+
+Stage = Literal[
+    "checking", "green", "red", "merged", "deploying", "served", "put back", "failed", "incomplete", "left", "closed"
+]
+"""
+checking    open, and nothing is known of its checks yet
+green, red  open, and what its checks found
+merged      main asks for it; no deployment has begun
+deploying   a deployment of it is under way
+served      in service (or listening, on the shadow path)
+put back    it failed after the switch
+failed      it failed before the switch
+incomplete  a way back is in service wherever gateways answer
+left        it was in service, and something else is by now
+closed      closed without being merged
+"""
+PullState = Literal["open", "merged", "closed"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of the gate, proposed and in service, as text."""
+
+    name: str
+    proposed: str
+    in_service: str
+    change: str
+    rule: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One pull request of the bot: which change it makes, for whom, and what became of the pull request."""
+
+    environment: str
+    number: int
+    url: str
+    head: str
+    section: Section
+    model: str
+    before: int | None
+    after: int | None
+    digest: str
+    way_back: bool
+    requested_by: str = ""
+    state: PullState = "open"
+    merged_at: float = 0
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Names its message."""
+        return f"{self.environment}/#{self.number}"
+
+    @property
+    def thread(self) -> str:
+        """Names what it is about, as a deployment knows it, too."""
+        return thread_of(self.environment, self.section, self.model, self.digest)
+
+    def facts(self) -> dict[str, str]:
+        """Return what goes along with its message, so that nothing is asked again that cannot change."""
+        metrics = [[m.name, m.proposed, m.in_service, m.change, m.rule, m.passed] for m in self.metrics]
+        return {
+            "environment": self.environment,
+            "number": str(self.number),
+            "url": self.url,
+            "head": self.head,
+            "section": self.section,
+            "model": self.model,
+            "before": str(self.before or ""),
+            "after": str(self.after or ""),
+            "digest": self.digest,
+            "way_back": "yes" if self.way_back else "",
+            "requested_by": self.requested_by,
+            "state": self.state,
+            "merged_at": f"{self.merged_at:.6f}",
+            "metrics": json.dumps(metrics),
+            "thread": self.thread,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, str]) -> Promotion | None:
+        """Read what went along with a message; None where it is about something else, or cannot be read."""
+        try:
+            state: PullState = "merged" if facts["state"] == "merged" else "closed"
+            return cls(
+                environment=facts["environment"],
+                number=int(facts["number"]),
+                url=facts["url"],
+                head=facts["head"],
+                section="shadow" if facts["section"] == "shadow" else "models",
+                model=facts["model"],
+                before=int(facts["before"]) if facts["before"] else None,
+                after=int(facts["after"]) if facts["after"] else None,
+                digest=facts["digest"],
+                way_back=bool(facts["way_back"]),
+                requested_by=facts["requested_by"],
+                state="open" if facts["state"] == "open" else state,
+                merged_at=float(facts["merged_at"]),
+                metrics=tuple(Metric(*row) for row in json.loads(facts["metrics"])),
+            )
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    def became(self, state: PullState, *, merged_at: float = 0) -> Promotion:
+        """Return it with what became of its pull request."""
+        return replace(self, state=state, merged_at=merged_at)
+
+
+def thread_of(environment: str, section: Section, model: str, digest: str) -> str:
+    """Return what a pull request and the deployment of it have in common."""
+    return f"{environment}/{section}/{model}/{digest.removeprefix('sha256:')[:12] or '-'}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a promotion has come, and by what that is known."""
+
+    stage: Stage
+    evidence: Evidence | None = None
+    record: DeploymentRecord | None = None
+    then: DeploymentRecord | None = None
+    """What replaced it."""
+
+
+def progress_of(
+    promotion: Promotion,
+    *,
+    evidence: Iterable[Evidence],
+    records: Iterable[DeploymentRecord],
+    underway: Iterable[str],
+) -> Progress:
+    """Say how far it has come: ``evidence`` newest first, ``records`` oldest first, ``underway`` threads."""
+    found = next((one for one in evidence if one.head == promotion.head), None)
+    if promotion.state == "closed":
+        return Progress("closed", found)
+    of_model = [r for r in records if (r.section, r.model) == (promotion.section, promotion.model)]
+    # A way back may be in service before its pull request is merged; anything else only afterwards.
+    since = [
+        record
+        for record in of_model
+        if promotion.state == "merged" and record.finished_at.timestamp() >= promotion.merged_at
+    ]
+    own = next((record for record in since if _digest(record) == promotion.digest), None)
+    if own is None and promotion.thread in set(underway) and promotion.state == "merged":
+        return Progress("deploying", found)
+    last = next((record for record in reversed(of_model) if record.verified), None)
+    if own is None and promotion.state == "merged" and last is not None and _digest(last) == promotion.digest:
+        own = last  # the runtime went back before Git did
+    if own is None:
+        if promotion.state == "merged":
+            return Progress("merged", found)
+        return Progress("checking" if found is None else "green" if found.passed else "red", found)
+    match own.outcome:
+        case "put back" | "failed" | "incomplete":
+            later = [record for record in since if record.finished_at > own.finished_at]
+            again = next((r for r in later if r.verified and _digest(r) == promotion.digest), None)
+            if again is None:
+                return Progress(own.outcome, found, own)
+            own = again
+        case _:
+            pass
+    later = [record for record in since if record.finished_at > own.finished_at and record.verified]
+    then = next((record for record in later if _digest(record) != promotion.digest), None)
+    return Progress("left" if then else "served", found, own, then)
+
+
+def _digest(record: DeploymentRecord) -> str:
+    return record.after.digest if record.after else ""

@@ -1,0 +1,121 @@
+"""Block Kit, through slack_sdk's own models, so that what Slack would refuse is refused here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from slack_sdk.models.blocks import (
+    ActionsBlock,
+    Block,
+    ButtonElement,
+    ConfirmObject,
+    ContextBlock,
+    LinkButtonElement,
+    MarkdownTextObject,
+    PlainTextObject,
+    RawTextObject,
+    SectionBlock,
+    TableBlock,
+)
+
+from bot.domain.message import Message
+from bot.domain.promotion import Progress, Promotion
+from bot.words import slack as words
+
+APPROVE, MERGE, ROLL_BACK, OPEN = "promobot_approve", "promobot_merge", "promobot_roll_back", "promobot_open"
+_SECTION_CHARACTERS = 2900
+
+
+def sections(text: str) -> tuple[dict[str, Any], ...]:
+    """Return a text as sections, cut between lines where it is longer than one takes."""
+    parts, current = [], ""
+    for line in text.split("\n"):
+        if current and len(current) + len(line) + 1 > _SECTION_CHARACTERS:
+            parts.append(current)
+            current = ""
+        current = f"{current}\n{line}" if current else line[:_SECTION_CHARACTERS]
+    return tuple(_section(part).to_dict() for part in [*parts, current][:45] if part)
+
+
+def promotion_message(promotion: Promotion, progress: Progress, *, way_back: Promotion | None) -> Message:
+    """Return the message of a promotion; ``way_back`` is the open pull request that undoes it, where there is one."""
+    listed: list[Block] = [
+        _section(f"{words.headline(promotion, progress)}\n{words.facts(promotion)}"),
+        ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
+    ]
+    if said := words.problem(progress):
+        listed.append(_section(said))
+    if promotion.metrics and progress.stage in ("checking", "green", "red"):
+        listed.append(_metrics(promotion))
+    listed.append(ActionsBlock(elements=_buttons(promotion, progress, way_back)))
+    return Message(
+        key=promotion.key,
+        text=words.plain(promotion, progress),
+        blocks=tuple(block.to_dict() for block in listed),
+        facts=promotion.facts(),
+    )
+
+
+def value_of(promotion: Promotion) -> str:
+    """Return what a button brings back: what it is about, as it was shown."""
+    shown = {"environment": promotion.environment, "number": promotion.number, "head": promotion.head}
+    return json.dumps(shown | {"model": promotion.model, "version": promotion.after or 0})
+
+
+def _section(text: str) -> SectionBlock:
+    return SectionBlock(text=MarkdownTextObject(text=text))
+
+
+def _metrics(promotion: Promotion) -> TableBlock:
+    rows: list[Sequence[RawTextObject]] = [[RawTextObject(text=name) for name in words.METRICS_HEAD]]
+    for metric in promotion.metrics[:20]:
+        cells = (
+            f"{'✅' if metric.passed else '❌'} {metric.name}",
+            metric.proposed,
+            metric.in_service,
+            metric.change,
+        )
+        rows.append([RawTextObject(text=cell[:80] or "–") for cell in cells])
+    return TableBlock(rows=[[cell.to_dict() for cell in row] for row in rows])
+
+
+def _buttons(promotion: Promotion, progress: Progress, way_back: Promotion | None) -> list[ButtonElement]:
+    found: list[ButtonElement] = [LinkButtonElement(text=words.OPEN, url=promotion.url, action_id=OPEN)]
+    value = value_of(promotion)
+    match progress.stage:
+        case "checking":
+            found.append(ButtonElement(text=words.APPROVE, action_id=APPROVE, value=value))
+        case "green":
+            found.append(ButtonElement(text=words.APPROVE, action_id=APPROVE, value=value))
+            found.append(_merge(promotion, words.MERGE))
+        case "served" if promotion.section == "models" and promotion.after is not None:
+            found.append(
+                ButtonElement(
+                    text=words.ROLL_BACK,
+                    action_id=ROLL_BACK,
+                    value=value,
+                    style="danger",
+                    confirm=_confirm(words.ROLL_BACK, words.roll_back_question(promotion)),
+                )
+            )
+        case "put back" | "failed" | "incomplete" if way_back is not None:
+            found.append(_merge(way_back, words.merge_way_back(way_back.number)))
+        case _:
+            pass
+    return found
+
+
+def _merge(promotion: Promotion, text: str) -> ButtonElement:
+    confirm = _confirm(words.MERGE, words.merge_question(promotion))
+    return ButtonElement(text=text, action_id=MERGE, value=value_of(promotion), style="primary", confirm=confirm)
+
+
+def _confirm(title: str, question: str) -> ConfirmObject:
+    return ConfirmObject(
+        title=PlainTextObject(text=title),
+        text=PlainTextObject(text=question[:300]),
+        confirm=PlainTextObject(text=words.CONFIRM),
+        deny=PlainTextObject(text=words.NO),
+    )

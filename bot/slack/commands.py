@@ -1,0 +1,237 @@
+"""What a person typed, as a command; and for a wrong word the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.domain.names import MAX_VERSION
+from bot.words import slack as words
+
+Name = Literal["promote", "rollback", "promotions"]
+NAMES: tuple[Name, ...] = ("promote", "rollback", "promotions")
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What exists: the models of each environment that this person may name."""
+
+    models: Mapping[str, tuple[str, ...]]
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.models)
+
+    @property
+    def every_model(self) -> tuple[str, ...]:
+        """The models of all of them."""
+        return tuple(sorted({model for models in self.models.values() for model in models}))
+
+
+@dataclass(frozen=True)
+class Promote:
+    """/promote MODEL VERSION ENV: propose a registered version."""
+
+    model: str
+    version: int
+    environment: str
+
+
+@dataclass(frozen=True)
+class Carry:
+    """/promote MODEL FROM TO: propose what one environment has verified to the next."""
+
+    model: str
+    source: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """/rollback MODEL ENV [VERSION] [now]; without a version, to the last one that was verified."""
+
+    model: str
+    environment: str
+    version: int | None = None
+    now: bool = False
+
+
+@dataclass(frozen=True)
+class Show:
+    """/promotions [ENV] [MODEL]."""
+
+    environment: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ShowHistory:
+    """/promotions history MODEL."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Help:
+    """help, behind any of them."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Something was left out: a form asks for it."""
+
+    name: Literal["promote", "rollback"]
+    model: str = ""
+    version: int | None = None
+    environment: str = ""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A word that means nothing here; ``instead`` is the whole command as it was probably meant."""
+
+    said: str
+    instead: str = ""
+
+
+Command = Promote | Carry | Rollback | Show | ShowHistory | Help | Ask | Wrong
+
+
+def parse(name: Name, text: str, known: Known) -> Command:
+    """Return what was meant."""
+    typed = text.split()
+    if [word.lower() for word in typed] in (["help"], ["?"], ["--help"]):
+        return Help(name)
+    reading = _Reading(name, typed, known)
+    try:
+        match name:
+            case "promote":
+                return reading.promote()
+            case "rollback":
+                return reading.rollback()
+            case "promotions":
+                return reading.promotions()
+    except _WrongWord as wrong:
+        return wrong.said
+
+
+class _WrongWord(Exception):
+    def __init__(self, said: Wrong) -> None:
+        super().__init__(said.said)
+        self.said = said
+
+
+class _Reading:
+    """One command line."""
+
+    def __init__(self, name: Name, typed: list[str], known: Known) -> None:
+        self._name, self._typed, self._known = name, typed, known
+        self._behind: list[str] = []
+
+    def promote(self) -> Command:
+        typed = self._typed
+        if len(typed) < 3:
+            model = self._model(0) if typed else ""
+            version = self._version(1) if len(typed) > 1 and is_number(typed[1]) else None
+            environment = "" if len(typed) < 2 or version is not None else self._environment(1)
+            return Ask("promote", model, version, environment)
+        self._no_more_than(3)
+        model = self._model(0)
+        environments = self._known.environments
+        is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not _nearest(typed[1], environments)
+        if typed[1] not in environments and is_version:
+            return Promote(model, self._version(1), self._environment(2))
+        source, target = self._environment(1), self._environment(2)
+        if source == target:
+            raise _WrongWord(Wrong(words.same_environment(source)))
+        return Carry(model, source, target)
+
+    def rollback(self) -> Command:
+        typed = self._typed
+        now = bool(typed) and typed[-1].lower().removeprefix("--") == "now"
+        if now:
+            self._typed, self._behind = typed[:-1], typed[-1:]
+            typed = self._typed
+        if len(typed) < 2:
+            return Ask("rollback", self._model(0) if typed else "")
+        self._no_more_than(3)
+        model, environment = self._model(0), self._environment(1)
+        return Rollback(model, environment, self._version(2) if len(typed) > 2 else None, now)
+
+    def promotions(self) -> Command:
+        typed = self._typed
+        named = (*self._known.environments, *self._known.every_model)
+        if typed and _nearest(typed[0], ["history"]) and typed[0] not in named:
+            self._no_more_than(2)
+            if typed[0] != "history":
+                raise _WrongWord(self._instead(0, "history", words.unknown_word(typed[0])))
+            if len(typed) < 2:
+                raise _WrongWord(Wrong(words.history_of_what(self._known.every_model)))
+            return ShowHistory(self._model(1))
+        self._no_more_than(2)
+        environment = model = None
+        for position, word in enumerate(typed):
+            if environment is None and model is None and word in self._known.environments:
+                environment = word
+            elif model is None and word in self._known.every_model:
+                model = word
+            elif environment is None and position == 1 and word in self._known.environments:
+                environment = word
+            else:
+                raise _WrongWord(self._wrong(position, self._every_word(), words.unknown_word(word)))
+        return Show(environment, model)
+
+    def _every_word(self) -> list[str]:
+        return [*self._known.environments, *self._known.every_model, "history", "help"]
+
+    def _model(self, position: int) -> str:
+        word = self._typed[position]
+        if word in self._known.every_model:
+            return word
+        raise _WrongWord(self._wrong(position, self._known.every_model, words.no_such_model(word)))
+
+    def _environment(self, position: int) -> str:
+        word = self._typed[position]
+        if word in self._known.environments:
+            return word
+        raise _WrongWord(self._wrong(position, self._known.environments, words.no_such_environment(word)))
+
+    def _version(self, position: int) -> int:
+        word = self._typed[position]
+        if is_number(word) and 1 <= int(word) <= MAX_VERSION:
+            return int(word)
+        digits = "".join(c for c in word if c.isascii() and c.isdecimal())
+        problem = words.no_version(word)
+        if digits and digits != word and int(digits[:12]):
+            raise _WrongWord(self._instead(position, str(int(digits[:9])), problem))
+        raise _WrongWord(Wrong(problem))
+
+    def _no_more_than(self, count: int) -> None:
+        if len(self._typed) > count:
+            raise _WrongWord(Wrong(words.too_many_words(self._name, self._typed[count])))
+
+    def _wrong(self, position: int, possible: Collection[str], problem: str) -> Wrong:
+        nearest = _nearest(self._typed[position], possible)
+        if nearest:
+            return self._instead(position, nearest, problem)
+        return Wrong(f"{problem} {words.there_is(sorted(possible))}")
+
+    def _instead(self, position: int, word: str, problem: str) -> Wrong:
+        meant = [*self._typed[:position], word, *self._typed[position + 1 :], *self._behind]
+        return Wrong(problem, f"/{self._name} {' '.join(meant)}")
+
+
+def is_number(word: str) -> bool:
+    """Whether a word can be a version."""
+    return word.isascii() and word.isdecimal() and len(word) <= 10
+
+
+def _nearest(word: str, possible: Collection[str]) -> str:
+    found = difflib.get_close_matches(word.lower()[:100], list(possible), n=1, cutoff=0.6)
+    return found[0] if found else ""

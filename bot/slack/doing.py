@@ -1,0 +1,400 @@
+"""One command, button or form: may this person, then the verb, then what to answer.
+
+Each runs under the id of its entry, so that one that is done again, after a restart or by another replica, comes to
+what it came to.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+from bot import settings as files
+from bot.domain.message import Message
+from bot.domain.record import verified_entries
+from bot.errors import PromobotError
+from bot.settings import Environment
+from bot.slack import blocks, forms
+from bot.slack.commands import (
+    Ask,
+    Carry,
+    Command,
+    Help,
+    Known,
+    Promote,
+    Rollback,
+    Show,
+    ShowHistory,
+    Wrong,
+    parse,
+)
+from bot.slack.inbox import Answer, Asked, Inbox
+from bot.slack.people import People, Role
+from bot.systems.records import RecordStore
+from bot.verbs import connect
+from bot.verbs.history import history
+from bot.verbs.ledger import Ledger
+from bot.verbs.promote import promote
+from bot.verbs.propose import propose
+from bot.verbs.proposing import proposal_branch, revert_branch
+from bot.verbs.requests import begin, finish
+from bot.verbs.rollback import rollback
+from bot.verbs.status import status
+from bot.words import markdown
+from bot.words import proposal as proposal_words
+from bot.words import slack as words
+
+log = logging.getLogger("bot.slack")
+HISTORY = 10
+_DONE = (0, 4)
+
+
+@dataclass(frozen=True)
+class FormWanted:
+    """Something was left out; this is the form that asks for it."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a button was shown for."""
+
+    environment: str
+    number: int
+    head: str
+    model: str
+    version: str
+
+
+class _No(Exception):
+    """Refused, in these words."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+
+class Doing:
+    """Does what is asked for. The environment files are read anew each time."""
+
+    def __init__(self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People) -> None:
+        self._root, self._environments = root, environments
+        self._inbox, self._people = inbox, people
+
+    def do(self, asked: Asked) -> Answer | FormWanted:
+        """Do it; whatever happens, there is something to answer."""
+        try:
+            return self._do(asked)
+        except _No as refused:
+            return _answer(refused.said)
+        except PromobotError as error:
+            return _answer(words.failed(str(error), error.state, error.next_step))
+        except Exception as error:
+            log.exception("%s %s", asked.kind, asked.name)
+            return _answer(words.bug(type(error).__name__))
+
+    def _do(self, asked: Asked) -> Answer | FormWanted:
+        if asked.kind == "button":
+            return self._button(asked)
+        if asked.kind == "form":
+            command = forms.command_of(asked.name, asked.values)
+        else:
+            known = self._known(asked.user)
+            if not known.environments:
+                raise _No(words.sees_nothing())
+            command = parse(_name(asked.name), asked.text, known)
+        return self._command(asked, command)
+
+    def _command(self, asked: Asked, command: Command) -> Answer | FormWanted:
+        match command:
+            case Help():
+                return _answer(words.help_with(command.name))
+            case Wrong():
+                return _answer(words.wrong(command.said, command.instead))
+            case Ask():
+                return FormWanted(command)
+            case Show():
+                return _answer(self._show(asked, command))
+            case ShowHistory():
+                return _answer(self._history(asked, command))
+            case Promote():
+                return self._promote(asked, command)
+            case Carry():
+                return self._carry(asked, command)
+            case Rollback():
+                return self._rollback(asked, command)
+        assert_never(command)
+
+    # --- who sees and may what ---------------------------------------------------------------------------------
+
+    def _settings(self, environment: str) -> Environment:
+        if environment not in self._environments:
+            raise _No(words.no_such_environment(environment))
+        return files.load(self._root, environment)
+
+    def _allowed(self, asked: Asked, environment: str, role: Role) -> Environment:
+        settings = self._settings(environment)
+        if not self._people.may(settings, asked.user, role):
+            raise _No(words.may_not(environment, role))
+        return settings
+
+    def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Environment:
+        settings = self._allowed(asked, environment, role)
+        if model not in settings.gates:
+            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(settings.gates))}")
+        return settings
+
+    def _visible(self, user: str, role: Role = "read") -> list[Environment]:
+        every = [files.load(self._root, name) for name in self._environments]
+        return [settings for settings in every if self._people.may(settings, user, role)]
+
+    def _known(self, user: str) -> Known:
+        return Known({settings.environment: tuple(sorted(settings.gates)) for settings in self._visible(user)})
+
+    # --- commands ----------------------------------------------------------------------------------------------
+
+    def _promote(self, asked: Asked, command: Promote) -> Answer:
+        settings = self._changeable(asked, command.environment, "propose", command.model)
+
+        def run() -> tuple[str, int]:
+            note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
+            done = propose(settings, model=command.model, version=command.version, say=log.info, note=note)
+            if done.pull_request:
+                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+            return words.proposed(done), done.exit_code
+
+        what = {"verb": "propose", "model": command.model, "version": str(command.version)}
+        return self._once(settings, asked, what, run)
+
+    def _carry(self, asked: Asked, command: Carry) -> Answer:
+        settings = self._changeable(asked, command.environment, "propose", command.model)
+        source = self._allowed(asked, command.source, "read")
+
+        def run() -> tuple[str, int]:
+            note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
+            done = promote(source, settings, model=command.model, version=None, say=log.info, note=note)
+            if done.pull_request:
+                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+            return words.proposed(done), done.exit_code
+
+        what = {"verb": "promote", "model": command.model, "source": command.source}
+        return self._once(settings, asked, what, run)
+
+    def _rollback(self, asked: Asked, command: Rollback) -> Answer:
+        settings = self._changeable(asked, command.environment, "roll_back", command.model)
+        name = asked.user_name or asked.user
+
+        def run() -> tuple[str, int]:
+            done = rollback(
+                settings,
+                model=command.model,
+                to_version=command.version,
+                now=command.now,
+                reason=asked.values.get("reason", ""),
+                by=f"{name} (Slack)",
+                say=log.info,
+                request=asked.id,
+                note=proposal_words.requested_by(name, asked.user),
+            )
+            if done.pull_request:
+                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+            return words.rolled_back(done), done.exit_code
+
+        what = {
+            "verb": "rollback",
+            "model": command.model,
+            "to": str(command.version or ""),
+            "now": "now" if command.now else "",
+        }
+        return self._once(settings, asked, what, run)
+
+    def _once(
+        self, settings: Environment, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, int]]
+    ) -> Answer:
+        done = begin(settings, asked.id, {**what, "by": asked.user})
+        if done is not None:
+            return _answer(done.said, once=True)
+        said, exit_code = run()
+        if exit_code in _DONE:
+            finish(settings, asked.id, said, exit_code)
+        return _answer(said, once=exit_code in _DONE)
+
+    def _show(self, asked: Asked, command: Show) -> str:
+        shown = [
+            settings
+            for settings in self._visible(asked.user)
+            if command.environment in (None, settings.environment)
+            and (command.model is None or command.model in settings.gates)
+        ]
+        parts = []
+        for settings in shown:
+            try:
+                parts.append(words.status(status(settings), command.model))
+            except PromobotError as error:
+                parts.append(f"*{settings.environment}*\n{words.failed(str(error), error.state, error.next_step)}")
+        return "\n\n".join(parts) or words.sees_nothing()
+
+    def _history(self, asked: Asked, command: ShowHistory) -> str:
+        shown = [settings for settings in self._visible(asked.user) if command.model in settings.gates]
+        found = [history(settings, model=command.model, at=None, limit=HISTORY) for settings in shown]
+        return "\n\n".join(map(words.history, found)) or words.sees_nothing()
+
+    # --- buttons -----------------------------------------------------------------------------------------------
+
+    def _button(self, asked: Asked) -> Answer:
+        shown = _shown(asked.text)
+        match asked.name:
+            case blocks.APPROVE:
+                return self._approve(asked, shown)
+            case blocks.MERGE:
+                return self._merge(asked, shown)
+            case blocks.ROLL_BACK:
+                settings = self._allowed(asked, shown.environment, "roll_back")
+                records = Ledger(RecordStore(settings.records), settings.environment).deployments()
+                served = records[-1].in_service.models.get(shown.model) if records else None
+                if not _was_begun(settings, asked.id) and (served is None or str(served.version) != shown.version):
+                    raise _No(words.not_served_any_more(shown.model, shown.environment, shown.version))
+                return self._rollback(asked, Rollback(shown.model, shown.environment))
+            case _:
+                raise _No(words.unknown_button())
+
+    def _approve(self, asked: Asked, shown: _Shown) -> Answer:
+        settings, pull = self._others_proposal(asked, shown)
+        if pull.head != shown.head:
+            raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
+        if pull.state != "open":
+            raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
+        github = connect.github(settings)
+        body = words.approval(markdown.escape(asked.user_name or asked.user), shown.head)
+        if not github.approve(pull.number, head=shown.head, body=body):
+            # Opened by the bot itself, whose approval GitHub does not take: it is written down beside.
+            marker = f"<!-- promobot:approved {asked.user} {shown.head} -->"
+            github.put_comment(pull.number, f"{marker}\n{body}", marker=marker)
+        self._tell_all(settings, asked, shown, words.has_approved(asked.user, pull.number, shown.head))
+        return _answer(words.approved(pull.number, pull.url, shown.head), once=True)
+
+    def _merge(self, asked: Asked, shown: _Shown) -> Answer:
+        settings, pull = self._others_proposal(asked, shown)
+        if pull.head != shown.head:
+            raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
+        what = {"verb": "merge", "number": str(pull.number), "head": shown.head, "by": asked.user}
+        if pull.state != "open":
+            # By this very request, perhaps, whose answer was lost.
+            ours = pull.merged and _was_begun(settings, asked.id)
+            if not ours:
+                raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
+            begin(settings, asked.id, what)
+        else:
+            ledger = Ledger(RecordStore(settings.records), settings.environment)
+            if not any(one.head == shown.head and one.passed and not one.revoked for one in ledger.all_evidence()):
+                raise _No(words.not_green(pull.number, pull.url))
+            begin(settings, asked.id, what)
+            title = words.merge_title(pull.title, pull.number)
+            connect.github(settings).merge(pull.number, head=shown.head, title=title)
+        said = words.merged(pull.number, pull.url)
+        finish(settings, asked.id, said, 0)
+        self._tell_all(settings, asked, shown, words.has_merged(asked.user, pull.number, shown.head))
+        return _answer(said, once=True)
+
+    def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Environment, Any]:
+        settings = self._allowed(asked, shown.environment, "approve")
+        pull = connect.github(settings).pull_request(shown.number)
+        ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
+        if not pull.branch.startswith(ours):
+            raise _No(words.unknown_button())
+        asked_for = self._inbox.requesters(settings.environment, pull.number)
+        login = settings.slack.github_logins.get(asked.user, "")
+        mine = asked.user in asked_for or asked.user == proposal_words.requester_of(pull.body)
+        if mine or (login and login.lower() == pull.author.lower()):
+            raise _No(words.own_proposal(pull.number))
+        return settings, pull
+
+    def _tell_all(self, settings: Environment, asked: Asked, shown: _Shown, said: str) -> None:
+        """Say in the promotion's thread who did what, once."""
+        slack = connect.slack(settings)
+        key = f"{shown.environment}/#{shown.number}"
+        since = asked.at.timestamp()
+        thread = next((p.facts["thread"] for p in slack.posted(since=since - 30 * 86_400) if p.key == key), "")
+        try:
+            slack.deliver(Message(key=asked.id, text=said, blocks=blocks.sections(said), since=since, thread=thread))
+        except PromobotError as error:
+            # It is done, and GitHub shows it.
+            log.warning("%s: %s", asked.id, error)
+
+    # --- forms -------------------------------------------------------------------------------------------------
+
+    def fill(self, asked: Asked, ask: Ask) -> dict[str, Any]:
+        """Return the form that asks for what was left out, with what exists."""
+        channel = asked.channel
+        if ask.name == "rollback":
+            return forms.rollback(ask, targets=self._targets(asked.user), channel=channel)
+        settings = self._visible(asked.user, "propose")
+        environments = [one.environment for one in settings]
+        models = sorted({model for one in settings for model in one.gates})
+        versions: dict[str, list[int]] = {model: [] for model in models}
+        try:
+            registry = connect.registry(settings[0]) if settings else None
+            for model in models if registry else ():
+                versions[model] = registry.versions(model) if registry else []
+            known = True
+        except PromobotError as error:
+            log.warning("the form is filled without the registry: %s", error)
+            known = False
+        return forms.promote(ask, versions=versions, environments=environments, channel=channel, known=known)
+
+    def _targets(self, user: str) -> list[forms.Target]:
+        found = []
+        for settings in self._visible(user, "roll_back"):
+            ledger = Ledger(RecordStore(settings.records), settings.environment)
+            records, quarantined = ledger.deployments(), ledger.quarantined()
+            served = records[-1].in_service.models if records else {}
+            for model in sorted(settings.gates):
+                now = served.get(model)
+                back = [
+                    (record, entry)
+                    for record, entry in verified_entries(records, model=model)
+                    if entry.digest not in quarantined and (now is None or entry.digest != now.digest)
+                ]
+                if back:
+                    found.append(forms.Target(settings.environment, model, None))
+                found += [
+                    forms.Target(settings.environment, model, entry.version, f"{record.finished_at:%Y-%m-%d}")
+                    for record, entry in back
+                ]
+        return found
+
+
+def _was_begun(settings: Environment, request: str) -> bool:
+    """Say whether a request of this id was begun."""
+    return Ledger(RecordStore(settings.records), settings.environment).asked(request)
+
+
+def _answer(said: str, *, once: bool = False) -> Answer:
+    return Answer(text=said, blocks=blocks.sections(said), once=once)
+
+
+def _name(name: str) -> Any:
+    return name if name in ("promote", "rollback") else "promotions"
+
+
+def _shown(value: str) -> _Shown:
+    try:
+        document = json.loads(value)
+        shown = _Shown(
+            str(document["environment"]),
+            int(document["number"]),
+            str(document["head"]),
+            str(document["model"]),
+            str(document["version"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise _No(words.unknown_button()) from None
+    if not re.fullmatch(r"[0-9a-f]{40}", shown.head):
+        raise _No(words.unknown_button())
+    return shown

@@ -1,0 +1,196 @@
+"""The message of each promotion, as it ought to be by now.
+
+What is wanted is computed from GitHub, the record store and the share; what is there is read from the channel. Where
+they differ, it is posted or changed. Nothing is kept besides: whoever begins anew comes to the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import changes
+from bot.domain.evidence import Evidence
+from bot.domain.gate import judge
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
+from bot.errors import PromobotError
+from bot.settings import Environment
+from bot.slack import blocks
+from bot.systems.records import RecordStore
+from bot.verbs import Say, connect
+from bot.verbs.ledger import Ledger
+from bot.verbs.observe import underway
+from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
+from bot.words import proposal as proposal_words
+from bot.words import slack as words
+
+if TYPE_CHECKING:
+    from bot.systems.github import PullRequest
+    from bot.systems.slack import Posted, SlackChannel
+
+FOLLOWED_DAYS = 30
+"""How long a promotion's message is kept up to date."""
+LINK_MARKER = "<!-- promobot:slack -->"
+
+
+def follow(settings: Environment, *, say: Say) -> None:
+    """Bring every promotion's message up to date; raise where GitHub, Slack or the records do not answer."""
+    slack = connect.slack(settings)
+    posted = _posted(slack, settings.environment)
+    promotions = _promotions(settings, posted, say)
+    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    records, deploying = ledger.deployments(), _underway(settings)
+    for promotion in promotions:
+        before = posted.get(promotion.key)
+        way_back = _way_back(promotion, promotions)
+        progress = progress_of(promotion, evidence=_evidence(ledger, promotion), records=records, underway=deploying)
+        message = blocks.promotion_message(promotion, progress, way_back=way_back)
+        linked = before is not None and before.facts.get("linked") == "yes"
+        message = replace(message, facts={**message.facts, "linked": "yes" if linked else ""})
+        timestamp = slack.put(message, posted=before)
+        if not linked:
+            _link_back(settings, slack, promotion, timestamp)
+            # Only now, and found again from here if this is as far as it came.
+            facts = {**message.facts, "linked": "yes"}
+            there = next(
+                (one for one in slack.posted(since=float(timestamp) - 1) if one.timestamp == timestamp), None
+            )
+            slack.put(replace(message, facts=facts), posted=there)
+
+
+def _posted(slack: SlackChannel, environment: str) -> dict[str, Posted]:
+    since = time.time() - FOLLOWED_DAYS * 86_400
+    # Newest first: of two, which two replicas can have posted at the same moment, the older one is kept up.
+    return {
+        one.key: one
+        for one in slack.posted(since=since)
+        if one.facts.get("environment") == environment and "number" in one.facts
+    }
+
+
+def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
+    """Return the open pull requests of this environment, and what became of those that were told of."""
+    github = connect.github(settings)
+    ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
+    pulls = [pull for pull in github.open_pull_requests(prefix="promobot") if pull.branch.startswith(ours)]
+    known = {key: Promotion.from_facts(one.facts) for key, one in posted.items()}
+    found: list[Promotion] = []
+    unknown: list[PullRequest] = []
+    for pull in pulls:
+        there = known.pop(f"{settings.environment}/#{pull.number}", None)
+        asked = proposal_words.requester_of(pull.body)
+        if there is not None and there.head == pull.head and there.state == "open":
+            found.append(replace(there, requested_by=asked))
+        else:
+            unknown.append(pull)
+    for old in known.values():
+        if old is not None and old.state == "open":
+            pull = github.pull_request(old.number)
+            if pull.state == "open":
+                continue  # opened again, or listed late: next time
+            at = pull.merged_at.timestamp() if pull.merged_at else 0.0
+            old = replace(old, head=pull.head).became("merged" if pull.merged else "closed", merged_at=at)
+        if old is not None:
+            found.append(old)
+    if unknown:
+        found += _described(settings, unknown, say)
+    return sorted(found, key=lambda promotion: promotion.number)
+
+
+def _described(settings: Environment, pulls: list[PullRequest], say: Say) -> list[Promotion]:
+    """Return what pull requests that are new, or have a new head, change."""
+    found = []
+    with connect.repository(settings) as repository:
+        for pull in pulls:
+            way_back = pull.branch.startswith(revert_branch(settings.environment, ""))
+            branch = revert_branch if way_back else proposal_branch
+            name = pull.branch.removeprefix(branch(settings.environment, ""))
+            base = repository.merge_base(repository.head(), repository.fetch(pull.head))
+            before, after = (read_desired(repository, settings.environment, commit) for commit in (base, pull.head))
+            of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
+            # What takes over from a shadow takes the shadow out, too; it is about what answers.
+            change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
+            if change is None:
+                continue
+            version = change.after.version if change.after else None
+            champion = before.models.get(change.model)
+            metrics = (
+                ()
+                if way_back or version is None
+                else _metrics(settings, change.model, version, champion.version if champion else None, say)
+            )
+            found.append(
+                Promotion(
+                    environment=settings.environment,
+                    number=pull.number,
+                    url=pull.url,
+                    head=pull.head,
+                    section=change.section,
+                    model=change.model,
+                    before=change.before.version if change.before else None,
+                    after=version,
+                    digest=change.after.digest if change.after else "",
+                    way_back=way_back,
+                    requested_by=proposal_words.requester_of(pull.body),
+                    metrics=metrics,
+                )
+            )
+    return found
+
+
+def _metrics(settings: Environment, model: str, version: int, champion: int | None, say: Say) -> tuple[Metric, ...]:
+    """Return the gate's metrics against the champion; none where the registry does not answer: the pull request
+    shows them."""
+    try:
+        registry = connect.registry(settings)
+        candidate = registry.version(model, version).metrics
+        in_service = registry.version(model, champion).metrics if champion else None
+        result = judge(settings.gate(model), candidate, in_service)
+    except PromobotError as error:
+        say(str(error))
+        return ()
+    return tuple(
+        Metric(
+            name=row.metric,
+            proposed=_number(row.value),
+            in_service=_number(row.champion),
+            change=f"{row.change:+.4g}" if row.change is not None else "–",
+            rule=row.rule,
+            passed=row.passed,
+        )
+        for row in result.rows
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
+    if not promotion.digest:
+        return []
+    return list(ledger.evidence_of(promotion.model, promotion.digest, promotion.section))
+
+
+def _underway(settings: Environment) -> list[str]:
+    """Return the threads of what is being deployed right now."""
+    return [
+        thread_of(settings.environment, one.section, one.model, one.after.digest if one.after else "")
+        for one in underway(settings)
+    ]
+
+
+def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | None:
+    of_model = (promotion.section, promotion.model)
+    return next(
+        (one for one in promotions if one.way_back and one.state == "open" and (one.section, one.model) == of_model),
+        None,
+    )
+
+
+def _link_back(settings: Environment, slack: SlackChannel, promotion: Promotion, timestamp: str) -> None:
+    body = f"{LINK_MARKER}\n{words.link_back(slack.permalink(timestamp))}"
+    connect.github(settings).put_comment(promotion.number, body, marker=LINK_MARKER)

@@ -1,0 +1,221 @@
+"""The Slack app as a service: under HTTP, mounted in an application, or in Socket Mode."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from bot import settings as files
+from bot.errors import InvalidInput
+from bot.redaction import redact
+from bot.settings import Environment
+from bot.slack import app as bolt
+from bot.slack.doing import Doing
+from bot.slack.guard import PATH, Guard
+from bot.slack.inbox import Asked, Inbox
+from bot.slack.people import People
+from bot.slack.worker import FOLLOW_SECONDS, Worker
+
+log = logging.getLogger("bot.slack")
+STATE = "slack"
+"""Of the record store: the folder in which the inbox is, unless another is named."""
+
+
+class SlackService:
+    """Serves the environments of one checkout. Replicas that share ``state`` run side by side.
+
+    ``router`` is for a FastAPI application, ``asgi`` for any other; with the latter call ``start`` and ``stop``.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        environments: tuple[str, ...] = (),
+        state: Path | None = None,
+        follow_seconds: float = FOLLOW_SECONDS,
+    ) -> None:
+        self._root = root
+        self._names = environments or tuple(files.environments(root))
+        listed = self.settings()
+        self._first = _one_app(listed)
+        self.inbox = Inbox(state or _state(listed))
+        doing = Doing(root, self._names, self.inbox, People())
+        self.worker = Worker(self.inbox, doing, self.settings, follow_seconds=follow_seconds)
+
+    def settings(self) -> list[Environment]:
+        """Return the environments' settings as they are in the checkout now."""
+        return [files.load(self._root, name) for name in self._names]
+
+    def start(self) -> None:
+        """Begin to work on what is in the inbox."""
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Stop when what is under way is done."""
+        self.worker.stop()
+
+    # --- HTTP --------------------------------------------------------------------------------------------------
+
+    @property
+    def asgi(self) -> Any:
+        """An ASGI application that takes what Slack sends, wherever it is mounted."""
+        variable = self._first.slack.signing_secret_env
+        secret = files.secret(variable, purpose="the signing secret of the Slack app")
+        return Guard(bolt_endpoint(self._bolt(secret)), secret=secret)
+
+    @property
+    def router(self) -> Any:
+        """A FastAPI router: POST /slack/events, and the worker while the application runs."""
+        from fastapi import APIRouter
+
+        router = APIRouter(lifespan=self.lifespan)
+        router.add_route(PATH, _Endpoint(self.asgi))  # type: ignore[arg-type]
+        return router
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Work as long as the application runs. Part of ``router`` already."""
+        from starlette.concurrency import run_in_threadpool
+
+        self.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(self.stop)
+
+    def serve(self, *, host: str, port: int) -> bool:
+        """Serve HTTP until SIGTERM or SIGINT; return whether it ever started."""
+        import uvicorn
+        from fastapi import FastAPI
+
+        app = FastAPI(title="Promobot's Slack app", docs_url=None, redoc_url=None, openapi_url=None)
+        app.include_router(self.router)
+        app.add_api_route("/health", lambda: {"status": "up"}, methods=["GET"])
+        config = uvicorn.Config(
+            app, host=host, port=port, ws="none", log_config=None, access_log=False, server_header=False
+        )
+        server = uvicorn.Server(config)
+        # When it has stopped, uvicorn sends itself again the signal that told it to.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
+        return server.started
+
+    # --- Socket Mode -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def socket(self) -> Iterator[None]:
+        """Be connected by Socket Mode, and work, until the block ends."""
+        from slack_bolt.adapter.socket_mode import SocketModeHandler
+        from slack_sdk import WebClient
+
+        slack = self._first.slack
+        token = files.secret(slack.app_token_env, purpose="the app-level token for Socket Mode")
+        client = WebClient(base_url=slack.api_url + "/")
+        handler = SocketModeHandler(self._bolt(""), app_token=token, web_client=client)
+        handler.connect()  # type: ignore[no-untyped-call]
+        self.start()
+        try:
+            yield
+        finally:
+            handler.close()  # type: ignore[no-untyped-call]
+            self.stop()
+
+    def serve_socket(self) -> None:
+        """Be connected by Socket Mode until SIGTERM or SIGINT."""
+        ended = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ended.set())
+        with self.socket():
+            log.info("connected to Slack")
+            ended.wait()
+
+    def _bolt(self, secret: str) -> Any:
+        token = files.secret(self._first.slack.token_env, purpose="Slack's bot token")
+
+        def put(asked: Asked) -> None:
+            if self.inbox.put(asked):
+                self.worker.wake()
+
+        return bolt.create(put, token=token, signing_secret=secret)
+
+
+def bolt_endpoint(app: Any) -> Any:
+    """Return an ASGI application that has Bolt answer. What Bolt cannot read, though Slack signed it, is 400."""
+    from slack_bolt.adapter.starlette.handler import to_bolt_request, to_starlette_response
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, Response
+
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        body = await request.body()
+        response: Response
+        try:
+            # Bolt waits for its listener; the loop must not.
+            answer = await run_in_threadpool(app.dispatch, to_bolt_request(request, body))
+            response = to_starlette_response(answer)
+        except Exception:
+            log.exception("Bolt could not read what Slack signed")
+            response = PlainTextResponse("cannot be read", 400)
+        await response(scope, receive, send)
+
+    return handle
+
+
+class _Endpoint:
+    """An ASGI application as a route takes it: an instance, not a function."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+
+def log_to_stderr() -> None:
+    """Log what happens, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("PROMOBOT_LOG_LEVEL", "INFO"), handlers=[handler], force=True)
+    # At this level Slack's SDK logs whole requests.
+    for name in ("slack_sdk", "slack_bolt"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Redacted(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _one_app(listed: list[Environment]) -> Environment:
+    """Return the first environment; raise InvalidInput where another one belongs to another Slack app."""
+    if not listed:
+        raise InvalidInput("there is no environment to serve", key="--env")
+    first = listed[0]
+    for other in listed[1:]:
+        for name in ("api_url", "token_env", "signing_secret_env", "app_token_env"):
+            if getattr(other.slack, name) != getattr(first.slack, name):
+                raise InvalidInput(
+                    f"{other.environment} has another slack.{name} than {first.environment}",
+                    key="--env",
+                    next_step="Run one service for each Slack app, and name its environments with --env.",
+                )
+    return first
+
+
+def _state(listed: list[Environment]) -> Path:
+    stores = {settings.records for settings in listed}
+    if len(stores) > 1:
+        raise InvalidInput(
+            "the environments have several record stores",
+            key="--state",
+            next_step="Say where the inbox is with --state DIR; all replicas share it.",
+        )
+    return Path(stores.pop()) / STATE

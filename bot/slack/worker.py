@@ -1,0 +1,226 @@
+"""Takes entries from the inbox, does them, answers. Any replica takes any entry; one of them works on it.
+
+Wherever it is killed, the next one goes on from there: a verb under its own id comes to what it came to, and what
+was told is looked for before it is told again. What only one person sees cannot be looked for: where it was about
+something that all can see (a pull request, a merge) it is not told again, else it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from bot.errors import PromobotError, Rejected
+from bot.settings import Environment
+from bot.slack import blocks, forms
+from bot.slack.doing import Doing, FormWanted
+from bot.slack.follow import follow
+from bot.slack.inbox import Answer, Asked, Inbox
+from bot.systems.slack import SlackChannel
+from bot.verbs import connect
+from bot.words import slack as words
+
+log = logging.getLogger("bot.slack")
+
+AT_ONCE = 8
+"""How many entries one replica works on: one that waits for GitHub holds up nobody."""
+LOOK_SECONDS = 1.0
+"""How often the inbox is looked at for what another replica left."""
+FOLLOW_SECONDS = 15.0
+ANSWER_SECONDS = 1_800
+"""How long an address to answer to is good."""
+TRIGGER_SECONDS = 3.0
+FORGET_SECONDS = 86_400.0
+"""After this long, whom nobody could answer is not answered any more."""
+
+
+class Worker:
+    """Works until it is told to stop."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        doing: Doing,
+        settings: Callable[[], list[Environment]],
+        *,
+        follow_seconds: float = FOLLOW_SECONDS,
+    ) -> None:
+        self._inbox, self._doing, self._settings = inbox, doing, settings
+        self._follow_seconds = follow_seconds
+        self._wake, self._changed, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._not_before: dict[str, tuple[float, float]] = {}
+        self._threads: list[threading.Thread] = []
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work, in threads of its own."""
+        self._threads = [
+            threading.Thread(target=self._work, name="promobot-inbox", daemon=True),
+            threading.Thread(target=self._follow, name="promobot-follow", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, seconds: float = 30) -> None:
+        """Take nothing new, and wait for what is under way; what is not done by then is taken up again later."""
+        self._stop.set()
+        self._wake.set()
+        self._changed.set()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def wake(self) -> None:
+        """Say that there is something in the inbox."""
+        self._wake.set()
+
+    def once(self) -> None:
+        """Do what is in the inbox, bring every promotion's message up to date, and return; no threads."""
+        for entry in self._inbox.pending():
+            self.work_on(entry)
+        self._follow_all()
+
+    def _work(self) -> None:
+        busy: set[str] = set()
+        lock = threading.Lock()
+
+        def run(entry: str) -> None:
+            try:
+                self.work_on(entry)
+            finally:
+                with lock:
+                    busy.discard(entry)
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="promobot-entry") as pool:
+            while not self._stop.is_set():
+                self._wake.wait(LOOK_SECONDS)
+                self._wake.clear()
+                try:
+                    pending = self._inbox.pending()
+                except PromobotError as error:
+                    log.error("the inbox cannot be read: %s", error)
+                    continue
+                for entry in pending:
+                    with lock:
+                        taken = entry in busy or self._stop.is_set() or not self._is_due(entry)
+                        if not taken:
+                            busy.add(entry)
+                    if not taken:
+                        pool.submit(run, entry)
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self._follow_all()
+            self._changed.wait(self._follow_seconds)
+            self._changed.clear()
+
+    def _follow_all(self) -> None:
+        try:
+            listed = self._settings()
+            self._inbox.sweep()
+        except (PromobotError, OSError) as error:
+            log.error("%s", error)
+            return
+        for settings in listed:
+            with self._inbox.claim(f"follow-{settings.environment}") as mine:
+                if not mine:
+                    continue
+                try:
+                    follow(settings, say=log.info)
+                except PromobotError as error:
+                    log.warning("%s: %s", settings.environment, error)
+                except Exception:
+                    log.exception("%s: its promotions could not be followed", settings.environment)
+
+    # --- one entry ---------------------------------------------------------------------------------------------
+
+    def work_on(self, entry: str) -> None:
+        """Do one entry, unless somebody else is at it."""
+        try:
+            with self._inbox.claim(entry) as mine:
+                asked = self._inbox.asked(entry) if mine else None
+                if asked is not None:
+                    self._go_on(asked)
+                    self._not_before.pop(entry, None)
+        except PromobotError as error:
+            self._put_off(entry, error)
+        except Exception as error:
+            log.exception("%s", entry)
+            self._put_off(entry, error)
+
+    def _go_on(self, asked: Asked) -> None:
+        answer = self._inbox.answer(asked.id)
+        if answer is None:
+            came = self._doing.do(asked)
+            answer = self._open(asked, came) if isinstance(came, FormWanted) else came
+            if answer is None:
+                self._inbox.finish(asked.id)
+                return
+            self._inbox.decide(asked.id, answer)
+        if answer.once:
+            self._changed.set()
+        if self._inbox.begin_to_tell(asked.id) or not answer.once:
+            self._tell(asked, answer)
+        self._inbox.finish(asked.id)
+
+    def _tell(self, asked: Asked, answer: Answer) -> None:
+        age = (datetime.now(UTC) - asked.at).total_seconds()
+        url = asked.response_url if age < ANSWER_SECONDS else ""
+        try:
+            self._slack().tell(
+                asked.user,
+                answer.text,
+                blocks=answer.blocks,
+                url=url,
+                channel=asked.channel,
+                # Never of a button: its message belongs to everybody.
+                instead=asked.kind == "command",
+            )
+        except Rejected as error:
+            log.error("%s could not be answered: %s", asked.id, error)
+        except PromobotError:
+            if age > FORGET_SECONDS:
+                log.error("%s could not be answered for a day", asked.id)
+                return
+            if answer.once:
+                # Whether it arrived is not known; what it tells of is there for all to see.
+                log.warning("%s: whether it was answered is not known", asked.id)
+                return
+            raise
+
+    def _open(self, asked: Asked, wanted: FormWanted) -> Answer | None:
+        """Open the form that asks for what was left out; without one, say how to type it in full."""
+        if not self._inbox.begin_to_tell(asked.id):
+            return None  # somebody opened it; a trigger opens one form
+        name, slack = wanted.ask.name, self._slack()
+        try:
+            form = slack.open_form(asked.trigger, forms.looking(name, channel=asked.channel))
+        except PromobotError as error:
+            log.warning("no form for %s: %s", asked.id, error)
+            said = words.help_with(name)
+            return Answer(text=said, blocks=blocks.sections(said))
+        try:
+            filled = self._doing.fill(asked, wanted.ask)
+        except PromobotError as error:
+            filled = forms.says(name, words.form_failed(str(error)), channel=asked.channel)
+        slack.change_form(form, filled)
+        return None
+
+    def _slack(self) -> SlackChannel:
+        return connect.slack(self._settings()[0])
+
+    def _is_due(self, entry: str) -> bool:
+        return time.monotonic() >= self._not_before.get(entry, (0.0, 0.0))[0]
+
+    def _put_off(self, entry: str, error: Exception) -> None:
+        """Try again later: after as long as was asked for, or twice as long as last time."""
+        last = self._not_before.get(entry, (0.0, 0.5))[1]
+        told = getattr(error, "retry_after_seconds", None)
+        pause = max(min(2 * last, 60.0), told or 0.0)
+        self._not_before[entry] = (time.monotonic() + pause, pause)
+        log.warning("%s: again in %g s: %s", entry, pause, error)

@@ -1,0 +1,140 @@
+"""What people type, and what is understood."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.slack import forms
+from bot.slack.commands import (
+    NAMES,
+    Ask,
+    Carry,
+    Command,
+    Help,
+    Known,
+    Name,
+    Promote,
+    Rollback,
+    Show,
+    ShowHistory,
+    Wrong,
+    parse,
+)
+from bot.words import slack as words
+
+KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meant"),
+    [
+        ("promote", "churn 7 dev", Promote("churn", 7, "dev")),
+        ("promote", "  churn   7  dev ", Promote("churn", 7, "dev")),
+        ("promote", "churn dev prod", Carry("churn", "dev", "prod")),
+        ("promote", "", Ask("promote")),
+        ("promote", "churn", Ask("promote", "churn")),
+        ("promote", "churn 7", Ask("promote", "churn", 7)),
+        ("promote", "churn prod", Ask("promote", "churn", None, "prod")),
+        ("rollback", "churn prod", Rollback("churn", "prod")),
+        ("rollback", "churn prod 6", Rollback("churn", "prod", 6)),
+        ("rollback", "churn prod now", Rollback("churn", "prod", None, True)),
+        ("rollback", "churn prod 6 NOW", Rollback("churn", "prod", 6, True)),
+        ("rollback", "churn prod --now", Rollback("churn", "prod", None, True)),
+        ("rollback", "", Ask("rollback")),
+        ("rollback", "churn", Ask("rollback", "churn")),
+        ("promotions", "", Show()),
+        ("promotions", "dev", Show("dev")),
+        ("promotions", "dev churn", Show("dev", "churn")),
+        ("promotions", "churn dev", Show("dev", "churn")),
+        ("promotions", "churn", Show(None, "churn")),
+        ("promotions", "history churn", ShowHistory("churn")),
+        *((name, word, Help(name)) for name in NAMES for word in ("help", "HELP", "?", "--help")),
+    ],
+)
+def test_it_is_understood(name: Name, text: str, meant: Command) -> None:
+    assert parse(name, text, KNOWN) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "instead"),
+    [
+        ("promote", "chrun 7 dev", "/promote churn 7 dev"),
+        ("promote", "churn 7 dve", "/promote churn 7 dev"),
+        ("promote", "churn v7 dev", "/promote churn 7 dev"),
+        ("promote", "Churn 7 dev", "/promote churn 7 dev"),
+        ("promote", "churn dev prdo", "/promote churn dev prod"),
+        ("rollback", "fraud_eu dev", "/rollback fraud-eu dev"),
+        ("rollback", "churn prodd now", "/rollback churn prod now"),
+        ("promotions", "hsitory churn", "/promotions history churn"),
+        ("promotions", "history chrun", "/promotions history churn"),
+        ("promotions", "pord churn", "/promotions prod churn"),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead: str) -> None:
+    found = parse(name, text, KNOWN)
+    assert isinstance(found, Wrong) and found.instead == instead
+    assert isinstance(parse(name, instead.partition(" ")[2], KNOWN), Promote | Carry | Rollback | Show | ShowHistory)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("promote", "zzz 7 dev", "There is `churn`, `fraud-eu`."),
+        ("promote", "churn 7 nowhere", "There is `dev`, `prod`."),
+        ("promote", "churn 0 dev", "`0` is no version"),
+        ("promote", "churn 99999999999 dev", "is no version"),
+        ("promote", "churn dev dev", "both where it comes from"),
+        ("promote", "churn 7 dev please", "one word too many"),
+        ("rollback", "churn dev latest", "`latest` is no version"),
+        ("promotions", "history", "History of which model?"),
+        ("promotions", "dev churn prod", "one word too many"),
+    ],
+)
+def test_what_is_wrong_is_said(name: Name, text: str, says: str) -> None:
+    found = parse(name, text, KNOWN)
+    assert isinstance(found, Wrong) and says in found.said, found
+
+
+@given(st.sampled_from(NAMES), st.text(max_size=300))
+def test_whatever_is_typed_is_data(name: Name, text: str) -> None:
+    found = parse(name, text, KNOWN)
+    if isinstance(found, Wrong):
+        said = words.wrong(found.said, found.instead)
+        # Nothing that was typed is a mention, a channel or a link.
+        assert "<" not in said and ">" not in said.replace("&gt;", "")
+
+
+@given(st.sampled_from(NAMES), st.lists(st.sampled_from(["<!channel>", "<@U0SAM>", "<http://x|y>", "&", "churn"])))
+def test_no_mention_gets_through(name: Name, typed: list[str]) -> None:
+    found = parse(name, " ".join(typed), KNOWN)
+    if isinstance(found, Wrong):
+        assert "<" not in words.wrong(found.said, found.instead)
+
+
+def test_a_form_says_the_same_as_a_line() -> None:
+    values = {"what": "churn/7", "environment": "dev"}
+    assert forms.command_of("promote", values) == Promote("churn", 7, "dev")
+    assert forms.command_of("promote", {"model": "churn", "version": "8", "environment": "dev"}) == Promote(
+        "churn", 8, "dev"
+    )
+    assert forms.command_of("rollback", {"target": "prod/churn/6", "now": "now"}) == Rollback(
+        "churn", "prod", 6, True
+    )
+    assert forms.command_of("rollback", {"target": "prod/churn/"}) == Rollback("churn", "prod")
+    for odd in ({}, {"what": "churn"}, {"what": "churn/x"}, {"version": "٣", "model": "churn"}, {"what": "churn/0"}):
+        assert isinstance(forms.command_of("promote", odd), Wrong)
+
+
+def test_help_begins_with_what_was_asked_about() -> None:
+    for name in NAMES:
+        said = words.help_with(name)
+        assert said.startswith(f"*/{name}*") and all(f"*/{other}*" in said for other in NAMES)
+
+
+def test_each_example_of_the_help_is_understood() -> None:
+    for name in NAMES:
+        for example, _ in words._HELP[name]:
+            line = example.partition(" ")[2]
+            assert not isinstance(parse(name, line, KNOWN), Wrong), example

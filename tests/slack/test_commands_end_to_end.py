@@ -1,0 +1,86 @@
+"""Slash commands, as Slack sends them: what is told, what is opened, what all can see."""
+
+from __future__ import annotations
+
+from tests.slack.people import ALEX, KIM, SAM, Office
+
+
+def test_promote_opens_the_pull_request_and_its_message(office: Office) -> None:
+    world = office.world
+    model = world.model()
+    first = world.register(model)
+    sent = office.types(ALEX, f"/promote {model} {first.version} dev")
+    assert (sent.status, "On it" in sent.said) == (200, True)
+    assert "proposes" in sent.answer()
+    (pull,) = world.open_pulls(f"promobot/dev/{model}")
+    assert f"<!-- promobot:requested-by {ALEX} -->" in pull["body"]
+    message = office.stands(pull["number"], "its checks run")
+    assert "<@U0ALEX>" in str(message["blocks"])
+    assert [body for body in world.comments(pull["number"]) if "sandbox.slack.com/archives" in body]
+
+
+def test_who_may_only_look_changes_nothing(office: Office) -> None:
+    world = office.world
+    model = world.model()
+    first = world.register(model)
+    assert "You may not propose" in office.types(KIM, f"/promote {model} {first.version} dev").answer()
+    assert "You may not roll it back" in office.types(KIM, f"/rollback {model} dev").answer()
+    assert world.open_pulls(f"promobot/dev/{model}") == []
+    assert "nothing is desired" in office.types(KIM, f"/promotions dev {model}").answer()
+
+
+def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
+    world = office.world
+    model = world.model()
+    first, second = world.register(model), world.register(model, "better")
+    world.served(first)
+    office.types(ALEX, f"/promote {model} {second.version} dev").answer()
+    (pull,) = world.open_pulls(f"promobot/dev/{model}")
+    number = pull["number"]
+    message = office.stands(number, "its checks run")
+    table = next(block for block in message["blocks"] if block["type"] == "table")
+    assert [cell["text"] for cell in table["rows"][0]] == ["metric", "proposed", "in service", "change"]
+    assert any(cell["text"].startswith("+0.0") for row in table["rows"] for cell in row)
+
+    # Nobody approves or merges their own; nobody merges what is not checked.
+    assert "asked for by you" in office.presses(ALEX, "promobot_approve", message).answer()
+    value = message["blocks"][-1]["elements"][1]["value"]
+    assert "asked for by you" in office.sends_button(ALEX, "promobot_merge", value).answer()
+    assert "may not approve or merge" in office.sends_button(KIM, "promobot_merge", value).answer()
+    assert "have not passed" in office.sends_button(SAM, "promobot_merge", value).answer()
+    assert world.pull(number)["state"] == "open"
+
+    for said in world.check(number):
+        assert said.code == 0, said
+    message = office.stands(number, "its checks passed")
+    assert "You approved" in office.presses(SAM, "promobot_approve", message).answer()
+    assert [body for body in world.comments(number) if "Approved by sam from Slack" in body]
+    assert "You merged" in office.presses(SAM, "promobot_merge", message).answer()
+    assert world.pull(number)["merged"]
+    assert "merged already" in office.presses(SAM, "promobot_merge", message).answer()
+    office.stands(number, "merged; waiting")
+    assert world.deploy().code == 0
+    message = office.stands(number, f"{second.version} is served")
+    replies = [reply["text"] for reply in message["replies"]]
+    assert [f"<@{SAM}> approved" in replies[0], f"<@{SAM}> merged" in replies[1]] == [True, True]
+    assert f"{model} {second.version} is served in dev (was 1)." in replies[2] and len(replies) == 3
+
+    told = office.presses(ALEX, "promobot_roll_back", message).answer()
+    assert "takes" in told
+    (revert,) = world.reverts(model)
+    assert f"<!-- promobot:requested-by {ALEX} -->" in revert["body"]
+    back = office.promotion(revert["number"])
+    assert f"Back: {model} 2 → 1 in dev" in back["text"]
+    for said in world.check(revert["number"]):
+        assert said.code == 0, said
+    back = office.stands(revert["number"], "its checks passed")
+    assert "asked for by you" in office.presses(ALEX, "promobot_merge", back).answer()
+    assert "You merged" in office.presses(SAM, "promobot_merge", back).answer()
+    assert world.deploy().code == 0
+    office.stands(revert["number"], "1 is served")
+    office.stands(number, "rolled back: 1 is in service now")
+    assert world.version(model) == 1
+    assert "is not what dev serves any more" in office.presses(ALEX, "promobot_roll_back", message).answer()
+    assert len(office.promotions(model)) == 2
+    shown = office.types(KIM, f"/promotions history {model}").answer()
+    assert "1 → 2 succeeded" in shown and "2 → 1 succeeded" in shown
