@@ -28,6 +28,8 @@ def forge_folder(sandbox: Sandbox) -> Path:
     return sandbox.endpoints.directory / "forge"
 
 
+@pytest.mark.long
+@pytest.mark.timeout(540)
 @pytest.mark.runs(
     "dispatch.yml workflow_call",
     "checks.yml workflow_call",
@@ -72,6 +74,7 @@ def test_from_the_proposal_to_what_is_served_and_the_hourly_look(sandbox: Sandbo
     assert "Everything is as main says." in alex.log(run)
 
 
+@pytest.mark.long
 def test_a_commit_that_the_bots_repository_does_not_have_is_red_and_starts_nothing(sandbox: Sandbox) -> None:
     alex = Person(sandbox.endpoints)
     clone = alex.clone(sandbox.endpoints.directory / "elsewhere")

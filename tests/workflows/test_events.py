@@ -84,6 +84,8 @@ def propose(alex: Person, clone: Path, model: str, *, title: str = "", branch: s
     return pull
 
 
+@pytest.mark.long
+@pytest.mark.timeout(540)  # five checks, and a sandbox to start: minutes, where the machine has other work
 @pytest.mark.runs("checks.yml pull_request_target opened", "deploy.yml push")
 def test_five_merged_in_quick_succession_end_with_the_last_in_service_and_none_lost(
     alex: Person, clone: Path, sandbox: Sandbox, forge_folder: Path
@@ -111,6 +113,7 @@ def test_five_merged_in_quick_succession_end_with_the_last_in_service_and_none_l
     assert sorted(record.split("-", 2)[2] for record in records) == sorted(FIVE), "each once, and none left out"
 
 
+@pytest.mark.long
 @pytest.mark.runs(
     "checks.yml pull_request_target synchronize",
     "checks.yml pull_request_target reopened",

@@ -23,6 +23,9 @@ NASTY = (
 RUNS = '#!/usr/bin/env python3\nimport pathlib\npathlib.Path("CANARY").touch()\n'
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     directory = tmp_path_factory.mktemp("sandbox") / "platform"

@@ -89,7 +89,10 @@ def _markdown(block: Json, _: Place) -> Html:
 
 def _table(block: Json, place: Place) -> Html:
     settings = block.get("column_settings") or []
-    aligned = [str((one or {}).get("align") or "") for one in settings]
+    aligned = [
+        f"{(one or {}).get('align') or ''}{' wrapped' if (one or {}).get('is_wrapped') else ''}".strip()
+        for one in settings
+    ]
 
     def row(cells: list[Json], name: str) -> Html:
         where = [*aligned, *[""] * len(cells)]

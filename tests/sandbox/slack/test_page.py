@@ -127,7 +127,7 @@ def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
         {"type": "rich_text", "elements": [{"type": "rich_text_list", "style": "bullet", "elements": [section]}]},
         {
             "type": "table",
-            "column_settings": [{"align": "right"}],
+            "column_settings": [{"align": "right", "is_wrapped": True}],
             "rows": [[{"type": "raw_text", "text": "auc"}], [cell]],
         },
         {"type": "actions", "elements": [menu]},
@@ -137,6 +137,6 @@ def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
     workspace.post(RELEASES, user=workspace.bot, text="x", blocks=blocks)
     seen = render(slack, View(workspace.user("U0ALEX")))
     assert '<li><div class="text"><strong>see </strong><a href="https://x.example/2"' in seen and "🎉" in seen
-    assert '<th class="right">auc</th>' in seen and '<td class="right">0.97</td>' in seen
+    assert '<th class="right wrapped">auc</th>' in seen and '<td class="right wrapped">0.97</td>' in seen
     assert '<option value="prod">prod</option>' in seen and 'data-act="choose"' in seen
     assert '<img src="/files/F0AB" alt="chart">' in seen
