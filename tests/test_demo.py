@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.long
 @pytest.mark.timeout(540)
 def test_the_story_ends_as_it_must_and_leaves_nothing_behind(tmp_path: Path) -> None:
     done = subprocess.run(

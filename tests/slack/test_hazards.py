@@ -173,11 +173,16 @@ def test_a_pull_request_of_somebody_else_is_none_of_ours(office: Office) -> None
 @pytest.mark.parametrize(
     "fault",
     [
-        {"method": "chat.postMessage", "status": 500, "times": 2},
-        {"method": "chat.postMessage", "status": 429, "times": 3, "retry_after": 1},
         {"method": "chat.postMessage", "status": 503, "times": 1, "after": True},
-        {"method": "conversations.history", "status": 503, "times": 4},
-        {"method": "chat.update", "status": 500, "times": 1, "after": True},
+        *(
+            pytest.param(fault, marks=pytest.mark.long)
+            for fault in (
+                {"method": "chat.postMessage", "status": 500, "times": 2},
+                {"method": "chat.postMessage", "status": 429, "times": 3, "retry_after": 1},
+                {"method": "conversations.history", "status": 503, "times": 4},
+                {"method": "chat.update", "status": 500, "times": 1, "after": True},
+            )
+        ),
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
