@@ -221,9 +221,10 @@ def test_every_kind_is_provoked() -> None:
 @pytest.mark.parametrize(
     ("kind", "provoke"),
     [
-        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}")
+        # By default one way of each kind.
+        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}", marks=[pytest.mark.long] if others else [])
         for kind, faults in PROVOKED.items()
-        for provoke in faults
+        for others, provoke in enumerate(faults)
     ],
 )
 def test_what_differs_is_seen_and_gone_after_what_it_says(

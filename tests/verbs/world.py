@@ -114,7 +114,7 @@ class World:
         self._on_main()
         for folder in ("manifests", "promotions"):
             shutil.copytree(clone / folder, root / folder)
-        self._moved_main = False
+        self._began_at = self.git("rev-parse", "HEAD")
 
     # --- promobot ----------------------------------------------------------------------------------------------
 
@@ -277,7 +277,6 @@ class World:
     def merge(self, number: int) -> str:
         """Merge a pull request at its head; return main's new commit."""
         head = self.pull(number)["head"]["sha"]
-        self._moved_main = True
         return str(self.api("PUT", f"/pulls/{number}/merge", {"sha": head, "merge_method": "squash"})["sha"])
 
     def merge_on_top(self, number: int, model: str, environment: str = "dev") -> str:
@@ -292,7 +291,6 @@ class World:
         self._on_main()
         self.git("revert", "--no-edit", "HEAD")
         self.git("push", "--quiet", "origin", "HEAD:main")
-        self._moved_main = True
 
     def propose_by_hand(self, files: Mapping[str, str], *, title: str = "By hand") -> int:
         """Open a pull request with these files' new texts, as a person does; return its number."""
@@ -309,7 +307,6 @@ class World:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
-        self._moved_main |= branch == "main"
         return self.git("rev-parse", "HEAD")
 
     def _on_main(self) -> None:
@@ -537,7 +534,8 @@ class World:
             if env or part not in living:
                 self.sandbox.restart(part, env=env)
         self.slack_works()
-        if self._moved_main:
+        # Whoever merged: a person in Slack, too.
+        if self.git("ls-remote", "origin", "refs/heads/main").split()[0] != self._began_at:
             self.commit({PROMOTIONS.format(name): _nothing(name) for name in self.endpoints.triton})
         for pull in self.open_pulls():
             self.api("PATCH", f"/pulls/{pull['number']}", {"state": "closed"})
