@@ -132,7 +132,7 @@ class Sequence(RuleBasedStateMachine):
             paused, self.paused = self.paused, None
             ended = paused.wake()
             self.happened.append(f"wake: {ended.code}")
-            self._ended(ended)
+            self._tried(ended)  # that all is well says nothing of a Triton that restarted while it stood still
 
     # --- faults --------------------------------------------------------------------------------------------------
 
