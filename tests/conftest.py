@@ -12,10 +12,28 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.servers import clone, mlflow_uri, own_cache, sandbox, triton_environment, triton_server, world
+from tests.servers import (
+    clone,
+    mlflow_uri,
+    object_storage,
+    own_cache,
+    sandbox,
+    triton_environment,
+    triton_server,
+    world,
+)
 
 # Fixtures that several folders use.
-__all__ = ["clone", "mlflow_uri", "own_cache", "sandbox", "triton_environment", "triton_server", "world"]
+__all__ = [
+    "clone",
+    "mlflow_uri",
+    "object_storage",
+    "own_cache",
+    "sandbox",
+    "triton_environment",
+    "triton_server",
+    "world",
+]
 
 # MLflow reads them when it is first imported, and would tell its makers of each test.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
