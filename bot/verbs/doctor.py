@@ -9,7 +9,6 @@ from functools import partial
 from bot.errors import PromobotError, Refused
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
-from bot.systems.records import RecordStore
 from bot.systems.triton import TritonServer
 from bot.verbs import connect
 from bot.verbs.proposing import read_desired
@@ -40,13 +39,13 @@ class Diagnosis:
 
 
 def doctor(settings: Environment) -> Diagnosis:
-    """Try each; reads only, but for a probe file on the share."""
+    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket."""
     tries: list[tuple[str, Callable[[], str]]] = [
         ("Git", lambda: _git(settings)),
         ("GitHub", lambda: _github(settings)),
         ("MLflow", lambda: connect.registry(settings).ping()),
         ("Slack", lambda: connect.slack(settings).identity()),
-        ("records", lambda: f"{len(RecordStore(settings.records).keys('deployments'))} deployment records"),
+        ("records", lambda: connect.records(settings).check()),
     ]
     found = [_examine(name, attempt) for name, attempt in tries]
     found.append(_examine("staging Triton", lambda: _staging(settings)))
