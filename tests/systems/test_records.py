@@ -9,7 +9,7 @@ import pytest
 
 from bot.errors import Refused, Rejected, Unavailable
 from bot.systems.records import RecordStore
-from tests.systems.tracing import synced, traced
+from tests.systems.tracing import looked_blindly, synced, traced
 
 
 @pytest.fixture
@@ -38,6 +38,18 @@ def test_a_record_is_never_overwritten(store: RecordStore) -> None:
     with pytest.raises(Refused, match=r"a/1\.json is already in the record store"):
         store.put("a/1.json", "second")
     assert store.get("a/1.json") == "first"
+
+
+def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path) -> None:
+    """An NFS client believes for up to a minute that what it once asked for is not there (docs/nfs.md)."""
+    store = RecordStore(tmp_path / "records")
+    (tmp_path / "records").mkdir()
+    readings = (lambda: store.get("quarantine/dev/one.json"), lambda: store.keys("quarantine/dev"))
+    for there in (False, True):
+        if there:
+            store.put("quarantine/dev/one.json", "{}")
+        for work in readings:
+            assert looked_blindly(work, tmp_path / "log", below=tmp_path / "records") == []
 
 
 def test_of_sixteen_writers_one_wins(store: RecordStore, tmp_path: Path) -> None:
