@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from bot.settings import Environment, GatewayEndpoint, Tritons, secret
+from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, secret
 
 if TYPE_CHECKING:
     from bot.systems.gateway import Gateway
@@ -45,7 +45,6 @@ def serving(settings: Environment) -> Iterator[Serving]:
     """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name."""
     from bot.systems.gateway import Gateway
     from bot.systems.share import ModelRepository
-    from bot.systems.triton import TritonServer
 
     seconds = settings.deadlines.request_seconds
     token = secret(settings.reload_token_env, purpose="the gateways' reload token")
@@ -57,7 +56,7 @@ def serving(settings: Environment) -> Iterator[Serving]:
             for triton in (one for tritons_there in settings.tritons for one in _each(tritons_there)):
                 if ("Triton", triton.name) not in known:
                     known.add(("Triton", triton.name))
-                    tritons.append(TritonServer(triton, request_seconds=seconds))
+                    tritons.append(_triton(triton, request_seconds=seconds))
                     opened.callback(tritons[-1].close)
             for several in settings.gateways:
                 known_as = several.url if several.every_address else None
@@ -80,13 +79,20 @@ def _each(several: Server) -> list[Server]:
     return [several.at(address) for address in addresses(several.host)] if several.every_address else [several]
 
 
+def _triton(triton: Triton, *, request_seconds: float) -> TritonServer:
+    from bot.systems.triton import TritonServer
+
+    variable = triton.control_key_env
+    key = secret(variable, purpose=f"the control key of Triton {triton.name}") if variable else None
+    return TritonServer(triton, request_seconds=request_seconds, control_key=key)
+
+
 @contextmanager
 def staging(settings: Environment) -> Iterator[Serving]:
     """Open the Triton on which proposals are checked, and its part of the share."""
     from bot.systems.share import ModelRepository
-    from bot.systems.triton import TritonServer
 
-    server = TritonServer(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
+    server = _triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
         yield Serving(ModelRepository(settings.staging.share), (server,), ())
     finally:
