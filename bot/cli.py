@@ -377,6 +377,14 @@ def _demo(arguments: argparse.Namespace) -> Answer:
     return Answer(told, told.text, told.exit_code)
 
 
+def _proof(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.sandbox import proof
+    from bot.words.proof import written
+
+    made = proof(_path(arguments.out), command=f"promobot proof --out {arguments.out}", say=_say)
+    return Answer(made, written(made, arguments.out))
+
+
 # --- arguments -----------------------------------------------------------------------------------------------------
 
 
@@ -388,9 +396,13 @@ def _root(arguments: argparse.Namespace) -> Any:
 
 
 def _directory(arguments: argparse.Namespace) -> Any:
+    return _path(arguments.dir)
+
+
+def _path(text: str) -> Any:
     from pathlib import Path
 
-    return Path(arguments.dir).resolve()
+    return Path(text).resolve()
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -643,6 +655,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--dir", metavar="DIR", help="where the sandbox keeps everything (default: a temporary folder)"
     )
+
+    added = verb("proof", _proof, "tell the story, and write down what it left behind on every system")
+    added.add_argument("--out", required=True, metavar="DIR", help="the folder for the pages and proof.json")
     return parser
 
 

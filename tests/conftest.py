@@ -1,4 +1,4 @@
-"""What holds for every test: no network beyond this machine, nothing of the user's home, long matrices on demand."""
+"""What holds for every test: no network beyond this machine, nothing of the user's home, what is long on demand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,28 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.servers import clone, mlflow_uri, own_cache, sandbox, triton_environment, triton_server, world
+from tests.servers import (
+    clone,
+    mlflow_uri,
+    object_storage,
+    own_cache,
+    sandbox,
+    triton_environment,
+    triton_server,
+    world,
+)
 
 # Fixtures that several folders use.
-__all__ = ["clone", "mlflow_uri", "own_cache", "sandbox", "triton_environment", "triton_server", "world"]
+__all__ = [
+    "clone",
+    "mlflow_uri",
+    "object_storage",
+    "own_cache",
+    "sandbox",
+    "triton_environment",
+    "triton_server",
+    "world",
+]
 
 # MLflow reads them when it is first imported, and would tell its makers of each test.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
@@ -29,12 +47,12 @@ LONGEST = ("tests/verbs/", "tests/slack/", "tests/workflows/", "tests/sandbox/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``long``, unless the command says ``-m`` something; put the longest files first."""
+    """Leave out what is ``slow`` or ``long``, unless there is a ``-m``; put the longest files first."""
     items.sort(key=lambda item: next((k for k, path in enumerate(LONGEST) if item.nodeid.startswith(path)), 9))
     if not config.getoption("-m"):
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+        later = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]
 
 
 @pytest.fixture(scope="session", autouse=True)

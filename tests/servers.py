@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bot.sandbox import environments, mlflow, seed, triton
+from bot.sandbox import environments, mlflow, s3, seed, triton
 from bot.sandbox.environments import Environment
 from bot.sandbox.platform import PARTS, Sandbox
 from bot.sandbox.processes import Part, Ports, Processes
@@ -60,6 +60,13 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
         with running(directory, part):
             yield f"http://127.0.0.1:{part.port}"
+
+
+@pytest.fixture(scope="session")
+def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.ObjectStorage]:
+    """Real object storage with an empty bucket; each test takes a prefix of its own."""
+    with s3.running(tmp_path_factory.mktemp("s3")) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from bot.gateway.connection import GREETING_PATH, ExchangeFailed, Headers, Limit
 
 MAY_LACK_THE_VERSION = frozenset({400, 404, 503})
 """How a Triton answers for a version that it has not loaded, and for other things that are wrong, too."""
+NOT_LOADED = b"Request for unknown model"
+"""How Triton's words begin for a model or a version that it did not have ready, whatever the status."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Tritons:
         """Return the answer of the first Triton in turn that has ``target``.
 
         Another is asked only where the first surely did nothing with the request: there was no connection, or it
-        refused and says that this version is not ready on it (a Triton that restarted has loaded nothing).
+        refused and says that this version is not ready on it (a Triton that restarted has loaded nothing). One
+        that did not know the version, and is ready by now, is asked a second time: it was loaded in between.
         Raise NotSent if none could be reached, TimedOut or BrokenOff as soon as one fails on the way.
         """
         refusal: Reply | None = None
@@ -52,9 +55,13 @@ class Tritons:
             if reply.status not in MAY_LACK_THE_VERSION or len(self._servers) == 1:
                 return reply
             # The words of an error are Triton's to change; its readiness is a contract.
-            if (await self._readiness(server, target)).ready is not False:
-                return reply
-            refusal = refusal or reply
+            match (await self._readiness(server, target)).ready:
+                case False:
+                    refusal = refusal or reply
+                case True if NOT_LOADED in reply.body:
+                    return await server.send(request, timeout_seconds=self._timeout_seconds)
+                case _:
+                    return reply
         if refusal is not None:
             return refusal
         raise NotSent("no Triton can be reached: " + "; ".join(problems))

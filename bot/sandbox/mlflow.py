@@ -1,4 +1,4 @@
-"""The MLflow server of a sandbox: SQLite, artifacts through the server, one process.
+"""The MLflow server of a sandbox: SQLite, one process; artifacts in its directory or on object storage.
 
 ``python -m bot.sandbox.mlflow`` is ``mlflow server`` without its first half. That command imports MLflow, prepares
 the database, and then starts uvicorn in a second process, which imports MLflow again: twice three seconds. Here the
@@ -16,6 +16,10 @@ from pathlib import Path
 
 from bot.sandbox import environments
 from bot.sandbox.processes import HOST, Part
+from bot.sandbox.s3 import ObjectStorage
+
+FOLDER = "mlflow"
+"""Where artifacts lie in a bucket."""
 
 SETTINGS = {
     # Jobs are for GenAI evaluation: eight more processes, and 2 GB.
@@ -25,15 +29,27 @@ SETTINGS = {
 }
 
 
-def part(name: str, *, directory: Path, port: int) -> Part:
-    """Return the server that keeps everything in ``directory``."""
+def part(
+    name: str, *, directory: Path, port: int, storage: ObjectStorage | None = None, direct: bool = False
+) -> Part:
+    """Return the server that keeps everything in ``directory``, or artifacts in the bucket of ``storage``.
+
+    Clients send and get artifacts through the server, or where ``direct`` from the bucket itself: then they need
+    credentials and a way there.
+    """
+    artifacts: tuple[str, ...] = ()
+    if storage is not None:
+        artifacts = ("--direct" if direct else "--artifacts", f"s3://{storage.bucket}/{FOLDER}")
     return Part(
         name=name,
-        command=(sys.executable, "-m", "bot.sandbox.mlflow", "--directory", str(directory), "--port", str(port)),
+        command=(
+            *(sys.executable, "-m", "bot.sandbox.mlflow"),
+            *("--directory", str(directory), "--port", str(port), *artifacts),
+        ),
         port=port,
         # Unlike /health it needs the database.
         ready_path="/api/2.0/mlflow/experiments/get?experiment_id=0",
-        variables={**SETTINGS, **environments.bytecode_variables()},
+        variables={**SETTINGS, **environments.bytecode_variables(), **(storage.variables() if storage else {})},
     )
 
 
@@ -42,9 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bot.sandbox.mlflow", description="MLflow in one process.")
     parser.add_argument("--directory", type=Path, required=True, help="where the database and the artifacts lie")
     parser.add_argument("--port", type=int, required=True)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--artifacts", metavar="URL", help="where the server keeps artifacts (default: the directory)")
+    where.add_argument("--direct", metavar="URL", help="where clients keep artifacts without the server")
     options = parser.parse_args(arguments)
     directory: Path = options.directory.resolve()
     (directory / "artifacts").mkdir(parents=True, exist_ok=True)
+    artifacts = options.direct or "mlflow-artifacts:/"
+    destination = options.artifacts or str(directory / "artifacts")
     os.environ.update(SETTINGS)
 
     # Thousands of modules make millions of objects that all stay: looking for garbage among them is half the time.
@@ -55,9 +76,15 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.update(
         {
             constants.BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{directory / 'mlflow.db'}",
-            constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
-            constants.ARTIFACTS_DESTINATION_ENV_VAR: str(directory / "artifacts"),
-            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+            constants.ARTIFACT_ROOT_ENV_VAR: artifacts,
+            **(
+                {}
+                if options.direct
+                else {
+                    constants.ARTIFACTS_DESTINATION_ENV_VAR: destination,
+                    constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+                }
+            ),
         }
     )
     from mlflow.server.fastapi_app import app

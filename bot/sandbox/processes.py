@@ -36,7 +36,7 @@ STOP_DEADLINE_SECONDS = 10.0
 JOIN_SECONDS = 30.0
 LOG_LINES_SHOWN = 15
 LOWEST_PORT = 15_000
-OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_")
+OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_", "AWS_")
 """What a person has set for their real platform begins like this; nothing of it may reach a sandbox."""
 
 
@@ -44,7 +44,9 @@ OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_")
 class Part:
     """A process to run: its command, and the path that answers 200 on its HTTP port once it is ready.
 
-    ``variables`` are added to the environment. ``any_answer`` counts every answer below 500 as ready.
+    ``variables`` are added to the environment. ``any_answer`` counts every answer below 500 as ready. One that
+    ``ends_by_kill`` gets SIGKILL at once, for it takes long to end and gains nothing by it; what it ``leaves`` then
+    are files outside the sandbox's directory, which are removed.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Part:
     ready_path: str = "/"
     any_answer: bool = False
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ends_by_kill: bool = False
+    leaves: tuple[str, ...] = ()
 
     def with_variables(self, variables: Mapping[str, str]) -> Part:
         """Return the part with more, or other, environment variables."""
@@ -215,15 +219,18 @@ class Processes:
         lived = [process.part.name for process, pids in self._living(stopping).items() if pids]
         deadline = time.monotonic() + deadline_seconds
         asked: set[int] = set()
+        killed = {process.pid for process in stopping if process.part.ends_by_kill}
         while pids := _first(self._living(stopping)):
             overdue = time.monotonic() > deadline
             if time.monotonic() > deadline + STOP_DEADLINE_SECONDS:
                 raise OutsideError(f"processes {pids} do not end, not even by SIGKILL", system="sandbox")
             for pid in pids if overdue else pids - asked:
                 with contextlib.suppress(ProcessLookupError):  # ended since we looked
-                    os.kill(pid, signal.SIGKILL if overdue else signal.SIGTERM)
+                    os.kill(pid, signal.SIGKILL if overdue or pid in killed else signal.SIGTERM)
             asked |= pids
             time.sleep(POLL_SECONDS)
+        for path in (path for process in stopping for path in process.part.leaves):
+            Path(path).unlink(missing_ok=True)
         return lived
 
     def log(self, name: str) -> Path:
@@ -391,7 +398,7 @@ def _outgoing_ports() -> tuple[int, int]:
 def _process(document: dict[str, Any]) -> Process:
     part = document["part"]
     return Process(
-        part=Part(**{**part, "command": tuple(part["command"])}),
+        part=Part(**{**part, "command": tuple(part["command"]), "leaves": tuple(part.get("leaves", ()))}),
         pid=document["pid"],
         boot=document["boot"],
         start_ticks=document["start_ticks"],

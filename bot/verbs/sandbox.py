@@ -1,4 +1,4 @@
-"""``promobot sandbox`` and ``promobot demo``: the whole platform on one machine, and the story told in it."""
+"""``promobot sandbox``, ``demo`` and ``proof``: the whole platform on one machine, and the story told in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import Refused
 
 if TYPE_CHECKING:
+    from bot.domain.proof import Proof
     from bot.sandbox.story import Told
 
 Say = Callable[[str], None]
@@ -50,6 +51,14 @@ def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
     from bot.sandbox.story import tell
 
     return tell(keep=keep, directory=directory, say=say)
+
+
+def proof(out: Path, *, command: str, say: Say) -> Proof:
+    """Tell the story, and write what it left behind everywhere into ``out``."""
+    _needs_the_extra()
+    from bot.sandbox.proof import prove
+
+    return prove(out, command=command, say=say)
 
 
 def _needs_the_extra() -> None:

@@ -190,6 +190,21 @@ def test_a_triton_that_lost_its_models_is_gone_around(
     assert (answer.status_code, answer.json()["error"][:25]) == (404, "Request for unknown model")
 
 
+def test_a_triton_that_is_loaded_right_after_it_refused_answers(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    restarted, whole = start_stand_in(), start_stand_in()
+    gateway = start_gateway(restarted.url, whole.url, routes=table(1, target(7)))
+
+    def is_loaded_once_it_refused(seen: Seen) -> bytes:
+        restarted.behaviour = answer_well
+        return as_if_restarted(seen)
+
+    for _ in range(4):
+        restarted.behaviour = for_infer(is_loaded_once_it_refused)
+        assert gateway.infer(1.0).status_code == 200
+
+
 def test_a_reload_needs_the_version_on_every_triton_that_answers(
     start_gateway: StartGateway, start_stand_in: StartStandIn
 ) -> None:

@@ -12,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from bot.domain.routes import Route, RouteTable
 from bot.gateway import GatewaySettings
+from bot.gateway.tritons import MAY_LACK_THE_VERSION, NOT_LOADED
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import (
     RunningGateway,
@@ -175,3 +176,10 @@ def test_a_model_with_nothing_but_a_shadow_is_not_in_service(
     answer = start_gateway(triton_server.url, routes=routes).infer(1.0)
     assert answer.status_code == 404
     assert json.loads(answer.content) == {"error": "model 'adder' is not in service here"}
+
+
+@pytest.mark.parametrize("path", ["nobody/versions/1", "adder/versions/99"], ids=["model", "version"])
+def test_triton_says_of_what_it_has_not_loaded_that_it_is_unknown(triton_server: RunningTriton, path: str) -> None:
+    answer = http_client.post(f"{triton_server.url}/v2/models/{path}/infer", json=infer_body(1.0))
+    assert answer.status_code in MAY_LACK_THE_VERSION
+    assert NOT_LOADED.decode() in answer.json()["error"]

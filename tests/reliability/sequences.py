@@ -10,7 +10,7 @@ meanwhile, a rollback overtakes it, and what it does when it wakes must change n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
@@ -49,6 +49,7 @@ class Sequence(RuleBasedStateMachine):
     finished: ClassVar[int] = 0
     seen: ClassVar[list[str]] = []
     """What did not hold, as it was seen. Hypothesis tells it itself only where it happens each time."""
+    say: ClassVar[Callable[[str], None]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class Sequence(RuleBasedStateMachine):
             paused, self.paused = self.paused, None
             ended = paused.wake()
             self.happened.append(f"wake: {ended.code}")
-            self._ended(ended)
+            self._tried(ended)  # that all is well says nothing of a Triton that restarted while it stood still
 
     # --- faults --------------------------------------------------------------------------------------------------
 
@@ -173,6 +174,8 @@ class Sequence(RuleBasedStateMachine):
     def _expect(self, problems: list[str]) -> None:
         if problems:
             told = "\n".join([*problems, "after:", *self.happened])
+            if not self.seen:
+                type(self).say(f"  this did not hold; it is now made shorter, for some minutes:\n{told}")
             self.seen.append(told)
             raise AssertionError(told)
 
@@ -203,7 +206,7 @@ def run(matrix: Matrix) -> Iterator[Point]:
     They are drawn in batches, each from a seed of its own, so that what fails in one can be drawn again without the
     others, and keeps none of them from being tried.
     """
-    Sequence.scene = matrix.scene()
+    Sequence.scene, Sequence.say = matrix.scene(), matrix.say
     runs, steps = (SAMPLE_RUNS, SAMPLE_STEPS) if matrix.sample else (matrix.points or RUNS, STEPS)
     for number, first in enumerate(range(0, runs, BATCH), 1):
         yield from _batch(number, min(BATCH, runs - first), steps)

@@ -30,6 +30,7 @@ def quiet(_: object) -> None:
     return None
 
 
+@pytest.mark.slow
 def test_two_side_by_side_then_one_down_and_up_again(tmp_path: Path) -> None:
     seeded: list[Endpoints] = []
 

@@ -126,6 +126,7 @@ def test_each_role_may_what_it_says_and_no_more(office: Office, role: str) -> No
     assert "No environment file allows you anything" in office.types("U0NOBODY", f"/rollback {model} dev").answer()
 
 
+@pytest.mark.slow
 def test_whoever_proposed_on_github_does_not_approve_in_slack(office: Office) -> None:
     world = office.world
     world.configure("dev", slack={"github_logins": {ALEX: "Alex"}})
@@ -140,6 +141,7 @@ def test_whoever_proposed_on_github_does_not_approve_in_slack(office: Office) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_button_is_for_the_commit_that_was_shown(office: Office) -> None:
     world = office.world
     model = world.model()
@@ -232,6 +234,7 @@ def _is_up(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_no_log_shows_a_token(world: World, tmp_path: Path) -> None:
     model = world.model()
     world.configure("dev", slack={"may": MAY})
@@ -260,6 +263,7 @@ def test_no_log_shows_a_token(world: World, tmp_path: Path) -> None:
     assert [secret for secret in secrets - {listening.url} if secret in kept] == []
 
 
+@pytest.mark.slow
 def test_a_restart_loses_nothing(world: World, tmp_path: Path) -> None:
     """What was acknowledged by a process that was then killed is done by the next."""
     model = world.model()

@@ -121,6 +121,7 @@ def test_the_manifest_that_people_paste_is_that_of_the_code() -> None:
     assert yaml.safe_load(FILE.read_text()) == manifest()
 
 
+@pytest.mark.slow
 def test_groups_decide(workspace: Workspace) -> None:
     world = workspace.world
     model = world.model()
@@ -156,6 +157,7 @@ def test_a_form_asks_for_what_was_left_out(workspace: Workspace) -> None:
     assert first.version == 1
 
 
+@pytest.mark.slow
 def test_the_form_for_the_way_back_lists_what_was_verified(workspace: Workspace) -> None:
     world = workspace.world
     model = world.model()
@@ -177,6 +179,7 @@ def test_the_form_for_the_way_back_lists_what_was_verified(workspace: Workspace)
     assert said and not any("<!channel>" in one for one in said)
 
 
+@pytest.mark.slow
 def test_the_form_without_the_registry_takes_a_number(workspace: Workspace) -> None:
     world = workspace.world
     model = world.model()

@@ -148,6 +148,7 @@ def test_what_main_says_already_is_not_proposed(forge: Server, bot: Bot) -> None
     assert bot.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_main_moves_in_another_file(forge: Server, bot: Bot, person: Clone) -> None:
     _, first = bot.proposed(7)
     push(person, "Other", {"README.md": "hello\n"})
@@ -183,6 +184,7 @@ def test_a_neighbour_is_merged(forge: Server, bot: Bot, person: Clone) -> None:
     assert served(bot) == dict.fromkeys(("churn", "fraud"), entry(10))
 
 
+@pytest.mark.slow
 def test_main_comes_to_conflict_with_the_proposal(forge: Server, bot: Bot, person: Clone) -> None:
     _, first = bot.proposed(8)
     push(person, "By hand", {bot.file: bot.text_of(churn=1, fraud=1)})
@@ -234,6 +236,7 @@ def test_an_environment_without_a_file_gets_one_and_one_that_serves_nothing_keep
     assert bot.said_on(bot.branch).startswith(f"# Ours.\nenvironment: {bot.environment}\nmodels:  # nothing yet\n")
 
 
+@pytest.mark.slow
 def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: Bot) -> None:
     _, first = bot.proposed(7)
     merge(forge, first.number)
@@ -248,6 +251,7 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
     assert (desired.models, desired.shadow) == ({}, {"churn": shadow})
 
 
+@pytest.mark.slow
 def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, bot: Bot) -> None:
     class Slow(Repository):
         """Somebody else proposes 8 between our look and our push, the first time."""
@@ -268,6 +272,7 @@ def test_who_was_slower_looks_again_and_wins_by_the_second_push(forge: Server, b
     assert is_one_clean_commit_on_main(forge, pull.number)
 
 
+@pytest.mark.slow
 def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> None:
     class AlwaysSlower(Repository):
         """Somebody else pushes between each of our looks and pushes."""
@@ -288,6 +293,7 @@ def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> N
     assert bot.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_somebody_opens_it_between_our_look_and_our_request(forge: Server, bot: Bot) -> None:
     class Slow(GitHubRepository):
         """Somebody else pushes 8 and opens the pull request after our push and before our request."""
@@ -313,6 +319,7 @@ def test_what_github_will_not_open_is_its_own_answer(forge: Server, bot: Bot) ->
     assert bot.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: Bot) -> None:
     ready = threading.Barrier(3)
     ended: list[str] = []
@@ -336,6 +343,7 @@ def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: 
     assert is_one_clean_commit_on_main(forge, number)
 
 
+@pytest.mark.slow
 def test_a_pull_request_from_a_longer_name_is_another(forge: Server, bot: Bot) -> None:
     _, longer = bot.proposed(1, model="churn-2")
     assert open_proposal(bot.github, bot.branch) is None

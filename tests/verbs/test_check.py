@@ -107,6 +107,7 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert world.version(model) == 2, "this evidence is what deploy asks for"
 
 
+@pytest.mark.slow
 def test_a_champion_that_the_registry_lost_is_said_and_no_reason_against_the_new_one(world: World) -> None:
     model = world.model()
     old = world.register(model)
@@ -273,6 +274,7 @@ def test_an_entry_that_claims_another_run_is_red(world: World) -> None:
     assert _findings(world, model, "ready") == {"run": f"{registered.run} in MLflow, {'f' * 32} proposed"}
 
 
+@pytest.mark.slow
 def test_the_gate_holds_for_what_people_write_by_hand_too(world: World) -> None:
     model = world.model(on_miss="shadow")
     weak = world.register(model, accuracy=0.5)
@@ -333,6 +335,7 @@ def test_a_job_that_did_not_succeed_makes_the_verdict_red(world: World, result: 
         assert f"❌ **Do not merge: the job {job} ended as “{result}”.**" in world.sticky(number)
 
 
+@pytest.mark.slow
 def test_a_merge_group_goes_on_only_where_evidence_covers_all_that_it_would_merge(world: World) -> None:
     model, other = world.model(), world.model()
     checked, unchecked = world.register(model), world.register(other)
@@ -359,6 +362,7 @@ def test_a_merge_group_goes_on_only_where_evidence_covers_all_that_it_would_merg
     assert world.words("check", "queued", "--head", head).code == 2, "it needs both commits"
 
 
+@pytest.mark.slow
 def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -393,6 +397,7 @@ def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World)
     assert world.ledger().evidence(model, first.digest, "models") is None
 
 
+@pytest.mark.slow
 def test_a_check_that_was_killed_leaves_nothing_after_its_next_run(world: World) -> None:
     model = world.model()
     number = world.proposed(world.register(model))["number"]
@@ -438,6 +443,7 @@ def test_a_file_of_no_environment_is_red(world: World) -> None:
     assert "promotions/qa.yaml: is not the desired state of an environment" in world.sticky(number).replace("\\", "")
 
 
+@pytest.mark.slow
 def test_staging_that_is_away_is_red_and_says_so(world: World) -> None:
     model = world.model()
     number = world.proposed(world.register(model))["number"]

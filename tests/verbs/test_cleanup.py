@@ -71,6 +71,7 @@ def test_a_deployment_leaves_the_last_verified_and_keeps_one_warm(world: World) 
     assert world.words("drift", "--env", "dev").code == 0
 
 
+@pytest.mark.slow
 def test_more_than_one_may_stay_warm(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"warm": 2})
@@ -78,6 +79,7 @@ def test_more_than_one_may_stay_warm(world: World) -> None:
     assert world.loaded() == [f"{model} {version}" for version in (2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_a_rollback_beyond_what_is_kept_brings_the_bytes_back_from_mlflow(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0})
@@ -106,6 +108,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(world: World) -> None:
     assert world.version(model) == 3
 
 
+@pytest.mark.slow
 def test_a_model_out_of_service_and_an_old_lane_leave_the_triton(world: World) -> None:
     gone, model = world.model(), world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0})
@@ -121,6 +124,7 @@ def test_a_model_out_of_service_and_an_old_lane_leave_the_triton(world: World) -
     assert _published(world, gone) == [f"{gone}/1"], "it is a way back"
 
 
+@pytest.mark.slow
 def test_nothing_goes_that_a_silent_triton_may_have(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0}, deadlines={"request_seconds": 2})
@@ -138,6 +142,7 @@ def test_nothing_goes_that_a_silent_triton_may_have(world: World) -> None:
     assert _published(world, model) == [f"{model}/1"] and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_unloaded_while_a_gateway_may_ask_for_it(world: World) -> None:
     model = world.model()
     _serve(world, model, 3)
@@ -202,6 +207,7 @@ def test_what_nobody_deployed_is_left_alone(world: World) -> None:
         (root / "somebody-elses").rmdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["open", "closed"])
 def test_what_a_killed_check_left_on_staging_goes_when_its_pull_request_is_closed(world: World, state: str) -> None:
     model = world.model()

@@ -190,6 +190,7 @@ def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
     assert f"held: {other} 1 in dev: its checks in #{number} did not pass" in said.out
 
 
+@pytest.mark.slow
 def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -237,6 +238,7 @@ def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
     assert "nothing to do" in world.words("deploy", "--env", "dev").out
 
 
+@pytest.mark.slow
 def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -257,6 +259,7 @@ def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None
     assert world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_a_triton_that_answers_otherwise_after_a_restart_is_not_repaired(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -353,6 +356,7 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     )
 
 
+@pytest.mark.slow
 def test_a_number_that_other_bytes_hold_is_published_under_the_next_name(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -365,6 +369,7 @@ def test_a_number_that_other_bytes_hold_is_published_under_the_next_name(world: 
     assert sorted(world.loaded()) == sorted([f"{model} 1", f"{target['triton_model']} 2"])
 
 
+@pytest.mark.slow
 def test_a_triton_that_is_down_fails_the_deployment_and_blames_no_version(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -407,6 +412,7 @@ def test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once(
     assert (done.code, "nothing to do" in done.out) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_version_that_answers_otherwise_than_the_reviewer_saw_never_goes_on(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -434,6 +440,7 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     assert world.version(model) is None and world.quarantined(model) == []
 
 
+@pytest.mark.slow
 def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -477,6 +484,7 @@ def test_a_load_that_triton_says_it_did_and_did_not_is_none(world: World) -> Non
     assert model not in world.routes()["models"]
 
 
+@pytest.mark.slow
 def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> None:
     good, bad = world.model(), world.model()
     world.served(world.register(bad))
@@ -500,6 +508,7 @@ def test_each_record_of_one_run_tells_of_all_that_is_in_service(world: World) ->
         assert world.records(model)[-1].in_service.models == {m: registered[m].entry for m in models}
 
 
+@pytest.mark.slow
 def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -559,6 +568,7 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back(world: World)
     assert f"run: {first.run}" in world.promotions()
 
 
+@pytest.mark.slow
 def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -586,6 +596,7 @@ def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
     assert world.version(model) == 1 and world.loaded() == [f"{model} 1"]
 
 
+@pytest.mark.slow
 def test_a_first_version_that_is_put_back_leaves_nothing_in_service(world: World) -> None:
     model = world.model()
     world.merged(world.register(model))
@@ -602,6 +613,7 @@ def test_a_first_version_that_is_put_back_leaves_nothing_in_service(world: World
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_nothing_new_goes_out_past_a_gateway_that_is_down_but_the_way_back_does(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -649,6 +661,7 @@ def test_without_the_reload_token_nothing_is_begun(world: World) -> None:
     assert f"{model}/1" not in world.published()
 
 
+@pytest.mark.slow
 def test_a_gateway_that_switched_and_is_out_of_reach_then_goes_on_answering(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

@@ -211,6 +211,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "alias": [_move_alias],
 }
 ELSEWHERE = {"gateway answer"}
+QUICK, SLOW = {"desired", "triton", "gateway", "bytes", "unfinished"}, [pytest.mark.slow]
 CHANGE_THE_ANSWER = (_merge, _quarantine, _leave_a_message, _load_other_bytes)
 
 
@@ -221,8 +222,7 @@ def test_every_kind_is_provoked() -> None:
 @pytest.mark.parametrize(
     ("kind", "provoke"),
     [
-        # By default one way of each kind.
-        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}", marks=[pytest.mark.long] if others else [])
+        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}", marks=SLOW if others or kind not in QUICK else [])
         for kind, faults in PROVOKED.items()
         for others, provoke in enumerate(faults)
     ],
@@ -276,6 +276,7 @@ def test_damaged_bytes_are_published_again_under_a_fresh_name(world: World) -> N
     assert back.code == 0 and world.version(case.model) == 1
 
 
+@pytest.mark.slow
 def test_a_deploy_does_not_load_damaged_bytes_on_a_triton_that_restarted(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -286,6 +287,7 @@ def test_a_deploy_does_not_load_damaged_bytes_on_a_triton_that_restarted(world: 
     assert world.ask(case.model) == case.answer
 
 
+@pytest.mark.slow
 def test_a_new_version_is_not_loaded_beside_a_damaged_one_that_answers(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -296,6 +298,7 @@ def test_a_new_version_is_not_loaded_beside_a_damaged_one_that_answers(world: Wo
     assert world.version(case.model) == 3
 
 
+@pytest.mark.slow
 def test_a_repair_that_was_cut_off_is_gone_on_with_under_its_own_name(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -314,6 +317,7 @@ def test_a_repair_that_was_cut_off_is_gone_on_with_under_its_own_name(world: Wor
     assert world.ask(case.model) == case.answer and case.drift() == {}
 
 
+@pytest.mark.slow
 def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -337,6 +341,7 @@ def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World
     assert case.drift() == {}
 
 
+@pytest.mark.slow
 def test_reconcile_works_on_every_environment_that_it_can(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -404,6 +409,7 @@ def liar(world: World) -> Iterator[Liar]:
     running.stop()
 
 
+@pytest.mark.slow
 def test_a_gateway_that_answers_with_another_version_is_named_and_restarted(world: World, liar: Liar) -> None:
     case = Case(world)
     liar.lies = True

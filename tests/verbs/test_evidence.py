@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.verbs.world import Registered, World
 
 
@@ -28,6 +30,7 @@ def _checked(world: World, registered: Registered) -> int:
 # --- the base -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_passes_against_the_version_really_in_service_goes_on_and_the_record_says_so(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model, accuracy=0.95))
@@ -66,6 +69,7 @@ def test_what_misses_against_the_version_really_in_service_is_held_and_rollback_
     assert world.version(model) == 3 and world.quarantined(model) == []
 
 
+@pytest.mark.slow
 def test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version(world: World) -> None:
     model = world.model()
     number = _checked(world, world.register(model, accuracy=0.95))
@@ -84,6 +88,7 @@ def test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version(
     assert model not in world.promotions()
 
 
+@pytest.mark.slow
 def test_package_rules_and_the_latency_budget_count_as_of_today(world: World) -> None:
     model = world.model()
     world.merge(_checked(world, world.register(model)))
@@ -99,6 +104,7 @@ def test_package_rules_and_the_latency_budget_count_as_of_today(world: World) ->
     assert world.records(model)[-1].steps[0].what.startswith("judged again by today's rules, and passed: ")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_judged_is_never_passed(world: World) -> None:
     model = world.model()
     number = _checked(world, world.register(model))
@@ -113,6 +119,7 @@ def test_what_cannot_be_judged_is_never_passed(world: World) -> None:
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_a_gate_that_was_taken_out_holds(world: World) -> None:
     model = world.model()
     world.merge(_checked(world, world.register(model)))
@@ -164,6 +171,7 @@ def test_checks_that_recorded_no_answers_are_made_anew(world: World) -> None:
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_a_shadow_is_checked_again_as_a_shadow(world: World) -> None:
     model = world.model(on_miss="shadow")
     weak = world.register(model, accuracy=0.5)
@@ -186,6 +194,7 @@ def test_what_main_does_not_say_cannot_be_checked_again(world: World) -> None:
     )
 
 
+@pytest.mark.slow
 def test_newer_checks_that_are_red_win_over_green_ones(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -230,6 +239,7 @@ def test_revoked_evidence_holds_and_says_by_whom_and_why_until_it_is_checked_aga
     assert "revoked  by sam: staging was wrong" in listed[1]
 
 
+@pytest.mark.slow
 def test_evidence_that_is_revoked_does_not_close_the_way_back(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -242,6 +252,7 @@ def test_evidence_that_is_revoked_does_not_close_the_way_back(world: World) -> N
     assert "on staging" not in proof, "what was revoked is nothing to compare with"
 
 
+@pytest.mark.slow
 def test_summing_up_again_what_was_revoked_makes_no_new_evidence(world: World) -> None:
     model = world.model()
     first = world.register(model)

@@ -284,6 +284,7 @@ def test_a_training_job_proposes_with_the_same_verb(world: World, monkeypatch: p
     assert (proposed.action, proposed.url) == ("opened", world.open_pulls()[0]["html_url"])
 
 
+@pytest.mark.slow
 def test_neighbouring_models_merge_in_either_order(world: World) -> None:
     names = sorted(world.model() for _ in range(3))
     for name in names:
@@ -295,6 +296,7 @@ def test_neighbouring_models_merge_in_either_order(world: World) -> None:
     assert {name: entry["version"] for name, entry in served.items()} == dict.fromkeys(names, 2)
 
 
+@pytest.mark.slow
 def test_a_proposal_that_conflicts_is_put_on_top_of_main_by_proposing_again(world: World) -> None:
     one, other = world.model(), world.model()
     pulls = [world.proposed(world.register(name)) for name in (one, other)]
@@ -308,6 +310,7 @@ def test_a_proposal_that_conflicts_is_put_on_top_of_main_by_proposing_again(worl
     assert set(yaml.safe_load(world.promotions())["models"]) == {one, other}
 
 
+@pytest.mark.slow
 def test_a_proposal_that_was_closed_is_opened_anew(world: World) -> None:
     model = world.model()
     pull = world.proposed(world.register(model))

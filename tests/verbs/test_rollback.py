@@ -6,6 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from unittest import mock
 
+import pytest
+
 from bot.errors import Unavailable
 from bot.verbs.ledger import Ledger
 from tests.verbs.world import Registered, World
@@ -42,6 +44,7 @@ def test_the_revert_goes_to_the_last_verified_version_and_needs_no_gate(world: W
     assert world.promotions().count(first.digest) == 1
 
 
+@pytest.mark.slow
 def test_asking_twice_opens_one_pull_request(world: World) -> None:
     model, _, _ = _two_versions(world)
     first = world.promobot("rollback", model, "--env", "dev", "--by", "sam").document
@@ -50,6 +53,7 @@ def test_asking_twice_opens_one_pull_request(world: World) -> None:
     assert len(world.reverts(model)) == 1
 
 
+@pytest.mark.slow
 def test_a_version_can_be_named(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.served(world.register(model, "best"))
@@ -79,6 +83,7 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     assert len(world.records(model)) == records
 
 
+@pytest.mark.slow
 def test_now_that_was_cut_off_after_the_alias_leaves_none_at_what_main_does_not_serve(world: World) -> None:
     model, _, _ = _two_versions(world)
     with mock.patch.object(Ledger, "put_in_quarantine", side_effect=Unavailable("away", system="record store")):
@@ -90,6 +95,7 @@ def test_now_that_was_cut_off_after_the_alias_leaves_none_at_what_main_does_not_
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_now_moves_nothing_but_its_own_model(world: World) -> None:
     model, _, _ = _two_versions(world)
     other = world.model()
@@ -100,6 +106,7 @@ def test_now_moves_nothing_but_its_own_model(world: World) -> None:
     assert (world.version(model), world.version(other)) == (1, None)
 
 
+@pytest.mark.slow
 def test_now_works_while_mlflow_is_away(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.kill("mlflow")
@@ -140,6 +147,7 @@ def test_bytes_that_are_gone_are_refused(world: World) -> None:
     assert world.version(model) == 2
 
 
+@pytest.mark.slow
 def test_a_plain_git_revert_is_a_way_back_too(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.promotions()
@@ -151,6 +159,7 @@ def test_a_plain_git_revert_is_a_way_back_too(world: World) -> None:
     assert world.quarantined(model) == [2]
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_goes_out_again_once_it_is_lifted(world: World) -> None:
     model, _, second = _two_versions(world)
     assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
@@ -192,6 +201,7 @@ def test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_n
     assert (world.version(model), world.quarantined(model)) == (2, [])
 
 
+@pytest.mark.slow
 def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World) -> None:
     model, _, second = _two_versions(world)
     assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
@@ -214,6 +224,7 @@ def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World)
     assert world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_a_shadow_that_was_promoted_and_rolled_back_is_in_quarantine(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -273,6 +284,7 @@ def test_a_request_is_done_once(world: World) -> None:
     assert world.words(*where[:-1], "../x").code == 2
 
 
+@pytest.mark.slow
 def test_a_request_that_was_cut_off_goes_on_to_what_it_chose(world: World) -> None:
     model, first, _ = _two_versions(world)
     best = world.served(world.register(model, "best"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.verbs.world import Said, World
 
 ENDS = ("GITHUB_TOKEN", "SLACK_BOT_TOKEN", "PROMOBOT_RELOAD_TOKEN")
 
 
+@pytest.mark.slow
 def test_a_whole_cycle_shows_no_token(world: World, tmp_path: Path) -> None:
     model = world.model()
     summary = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}

@@ -116,6 +116,7 @@ def test_every_address_is_loaded_proven_switched_and_shown(world: World, dns: Dn
     assert world.words("drift", "--env", "dev").code == 0
 
 
+@pytest.mark.slow
 def test_who_comes_up_in_the_middle_is_loaded_proven_and_switched_as_well(world: World, dns: Dns) -> None:
     model = world.model()
     _served(world, model)
@@ -137,6 +138,7 @@ def test_who_comes_up_in_the_middle_is_loaded_proven_and_switched_as_well(world:
     assert any(proof.endswith("on gateway-127.0.0.1, gateway-dev-2, gateway-127.0.0.2") for proof in proofs)
 
 
+@pytest.mark.slow
 def test_an_address_where_nobody_answers_is_silent_and_nothing_new_goes_out(world: World, dns: Dns) -> None:
     model = world.model()
     _served(world, model)

@@ -43,6 +43,7 @@ def test_an_empty_environment_is_said_as_such(world: World) -> None:
     assert "No model is desired, none is served." in said.out and "Everything is as main says." in said.out
 
 
+@pytest.mark.slow
 def test_open_proposals_are_shown_with_their_model(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -51,6 +52,7 @@ def test_open_proposals_are_shown_with_their_model(world: World) -> None:
     assert f"#{number} Promote {model} to 2 in dev" in said.out
 
 
+@pytest.mark.slow
 def test_a_shadows_proposal_is_shown_on_its_own_row_only(world: World) -> None:
     model = world.model(on_miss="shadow")
     world.served(world.register(model))
@@ -76,6 +78,7 @@ def test_what_is_merged_and_not_deployed(world: World) -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_is_merged_and_in_quarantine(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -88,6 +91,7 @@ def test_what_is_merged_and_in_quarantine(world: World) -> None:
     assert f"in quarantine: {model} 2 ({second.digest[7:19]}): nonsense" in world.words("status", "--env", "dev").out
 
 
+@pytest.mark.slow
 def test_a_triton_that_lost_its_models(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -101,6 +105,7 @@ def test_a_triton_that_lost_its_models(world: World) -> None:
     assert " absent " in world.words("status", "--env", "dev").out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["triton-dev-1", "gateway-dev-2"])
 def test_who_is_silent_is_named(world: World, part: str) -> None:
     model = world.model()
@@ -150,6 +155,7 @@ def test_an_alias_that_was_moved_by_hand_is_drift_and_no_more(world: World) -> N
     assert world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_status_without_github_says_what_is_not_known(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -180,6 +186,7 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     assert said.out == "Nothing was deployed to dev yet.\n"
 
 
+@pytest.mark.slow
 def test_history_knows_what_was_in_service_at_a_time(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))

@@ -36,6 +36,7 @@ def test_a_person_proposes_by_hand(endpoints: Endpoints) -> None:
     assert alex.open_pulls()[0]["user"]["login"] == "promobot[bot]"
 
 
+@pytest.mark.slow
 def test_a_rollback_without_anything_to_go_back_to_is_red_and_says_why(endpoints: Endpoints) -> None:
     alex = Person(endpoints)
     run = alex.dispatch("dispatch.yml", verb="rollback", model=MODEL, environment="prod", now="true", reason="x")
@@ -43,6 +44,7 @@ def test_a_rollback_without_anything_to_go_back_to_is_red_and_says_why(endpoints
     assert f"there is no verified record of an earlier version of {MODEL} in prod" in alex.log(run)
 
 
+@pytest.mark.slow
 def test_checking_again_what_main_does_not_ask_for_is_red_and_says_why(endpoints: Endpoints) -> None:
     alex = Person(endpoints)
     run = alex.dispatch("dispatch.yml", verb="recheck", model=MODEL, environment="prod")
@@ -63,6 +65,7 @@ def test_inputs_are_arguments_and_never_code(endpoints: Endpoints, hostile: str)
     assert not canary.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.runs("drift.yml workflow_dispatch")
 def test_drift_is_green_while_nothing_differs_and_red_when_something_does(endpoints: Endpoints) -> None:
     alex = Person(endpoints)

@@ -102,6 +102,7 @@ def understood(arguments: list[str]) -> dict[str, Any] | None:
         return None
 
 
+@pytest.mark.slow
 def test_500_hostile_inputs_are_values_or_refused(runner: Runner, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     texts = hostile(canary)

@@ -127,6 +127,7 @@ def test_what_is_queued_is_checked_as_it_would_be_merged_one_after_the_other(
     assert clone.git("log", "--format=%s", "origin/main").splitlines()[:2] == ["A change (#3)", "A change (#1)"]
 
 
+@pytest.mark.slow
 def test_who_pushes_or_closes_leaves_the_queue_and_a_conflict_does_too(running_server: Server, clone: Clone) -> None:
     first, pushed, clashing, closed = (
         opened(running_server, clone, name, {file: name})

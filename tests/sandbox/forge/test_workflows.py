@@ -228,6 +228,7 @@ def test_a_pull_request_is_checked_by_the_base_branchs_workflow(
     assert "afterwards" in httpx.get(check.html_url).text
 
 
+@pytest.mark.slow
 def test_new_commits_are_checked_again_one_run_after_the_other(
     running_server: Server, repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -385,6 +386,7 @@ def test_a_cancelled_run_leaves_no_process_behind(
     assert sleepers(execution.tracking_id) == []
 
 
+@pytest.mark.slow
 def test_the_command_serves_and_ends_with_everything_that_it_started(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -492,6 +494,7 @@ jobs:
 """
 
 
+@pytest.mark.slow
 def test_a_job_ends_when_its_time_is_over_and_the_others_go_on(
     running_server: Server, repo: github.Repository.Repository, clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

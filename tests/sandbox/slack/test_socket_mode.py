@@ -59,6 +59,7 @@ def test_a_command_and_its_acknowledgement(installed: Slack, handler: SocketMode
     assert installed.alone("sam")[-1]["text"] == "on its way"
 
 
+@pytest.mark.slow
 def test_a_modal(installed: Slack, handler: SocketModeHandler) -> None:
     @handler.app.command("/promote")
     def promote(ack: Any, command: dict[str, Any], client: Any) -> None:
@@ -76,6 +77,7 @@ def test_a_modal(installed: Slack, handler: SocketModeHandler) -> None:
     installed.does("sam", "closes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["refresh_requested", "drop"])
 def test_the_app_connects_again(installed: Slack, handler: SocketModeHandler, reason: str) -> None:
     @handler.app.command("/promote")
@@ -174,6 +176,7 @@ def test_no_acknowledgement_within_three_seconds(installed: Slack) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.slow
 def test_an_event_that_is_not_acknowledged_is_sent_again(installed: Slack) -> None:
     async def scene() -> None:
         async with connected(installed) as one:

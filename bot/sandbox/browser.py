@@ -22,6 +22,16 @@ DESKTOP = (1280, 860)
 PHONE = (390, 844)
 
 
+class NotAsExpected(Exception):
+    """The page, or Chromium, does not do what it was waited for to do."""
+
+
+def expect(holds: bool, what: str) -> None:
+    """Raise NotAsExpected unless it holds."""
+    if not holds:
+        raise NotAsExpected(what)
+
+
 class Browser:
     """One page. Elements are named by CSS selectors; every wait ends after 30 s. To be used in a ``with`` block."""
 
@@ -32,7 +42,8 @@ class Browser:
         self.errors: list[str] = []
 
     def __enter__(self) -> Browser:
-        assert CHROMIUM is not None
+        if CHROMIUM is None:
+            raise NotAsExpected("no Chromium is installed here (Debian: chromium)")
         width, height = self.size
         profile = self._directory / "profile"
         profile.mkdir(parents=True)
@@ -63,8 +74,8 @@ class Browser:
     def _wait_for_port(self, file: Path) -> int:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (file.exists() and file.read_text().strip()):
-            assert self._process.poll() is None, (self._directory / "chromium.log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "Chromium did not come up"
+            expect(self._process.poll() is None, (self._directory / "chromium.log").read_text()[-2000:])
+            expect(time.monotonic() < deadline, "Chromium did not come up")
             time.sleep(0.05)
         return int(file.read_text().split()[0])
 
@@ -83,7 +94,7 @@ class Browser:
             said = json.loads((await self._socket.receive(timeout=DEADLINE_SECONDS)).data)
             self._note(said)
             if said.get("id") == number:
-                assert "error" not in said, f"{method}: {said['error']}"
+                expect("error" not in said, f"{method}: {said.get('error')}")
                 found: dict[str, Any] = said["result"]
                 return found
 
@@ -112,7 +123,7 @@ class Browser:
     def run(self, script: str) -> Any:
         """Return the value of an expression of the page's."""
         found = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, f"{script}: {found['exceptionDetails']}"
+        expect("exceptionDetails" not in found, f"{script}: {found.get('exceptionDetails')}")
         return found["result"].get("value")
 
     def wait(self, condition: str) -> Any:
@@ -120,7 +131,7 @@ class Browser:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := self.run(condition)):
             shown = self.run("document.body.innerText")
-            assert time.monotonic() < deadline, f"never true: {condition}\nthe page says:\n{shown}"
+            expect(time.monotonic() < deadline, f"never true: {condition}\nthe page says:\n{shown}")
             time.sleep(0.05)
         return found
 
