@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from bot.domain.desired import Entry, Section, path_of
+from bot.domain.desired import Section, path_of
 from bot.domain.evidence import Evidence
 from bot.domain.package import PACKAGE_FILE, Package
 from bot.domain.proof import Case, CaseName, Comment, Hop, Message, Mount, Proof, Pull, View, formats
@@ -230,16 +230,16 @@ def _hops(story: Story, objects: list[str], records: list[DeploymentRecord]) -> 
     asked = _asked_for(records, evidence)
     if asked is None:
         return
-    environment, section, entry = asked
-    yield Hop(where=f"MLflow: the files of {MODEL} {entry.version}, hashed", digest=_in_mlflow(story, entry))
+    environment, section, number = asked
+    yield Hop(where=f"MLflow: the files of {MODEL} {number}, hashed", digest=_in_mlflow(story, number))
     for one in evidence:
-        if one.version == entry.version:
+        if one.version == number:
             passed = "passed" if one.passed else "did not pass"
             yield Hop(where=f"evidence of #{one.pull_request}, which {passed}", digest=one.digest)
     served = story.desired(environment).section(section).get(MODEL)
     told = f"Git: {path_of(environment)} at main, {section}"
     yield Hop(where=told, digest=f"{served.version} {served.digest}" if served else "not there")
-    for where, digest in _on_the_share(story, environment, entry):
+    for where, digest in _on_the_share(story, environment, number):
         yield Hop(where=where, digest=digest)
     for gateway in story.endpoints.gateway[environment]:
         route = _get(f"{gateway.url}/routes")["models"].get(MODEL, {})
@@ -252,19 +252,18 @@ def _hops(story: Story, objects: list[str], records: list[DeploymentRecord]) -> 
                 yield Hop(where=f"record {record.id}: {said}, version {what.version}", digest=what.digest)
 
 
-def _asked_for(records: list[DeploymentRecord], evidence: list[Evidence]) -> tuple[str, Section, Entry] | None:
+def _asked_for(records: list[DeploymentRecord], evidence: list[Evidence]) -> tuple[str, Section, int] | None:
+    """Return the environment, the path and the version that a case was about."""
     for record in records:
         if record.after is not None:
-            return record.environment, record.section, record.after
-    for one in evidence:
-        return one.environment, one.section, Entry(version=one.version, digest=one.digest, run="")
-    return None
+            return record.environment, record.section, record.after.version
+    return next(((one.environment, one.section, one.version) for one in evidence), None)
 
 
-def _in_mlflow(story: Story, entry: Entry) -> str:
+def _in_mlflow(story: Story, number: int) -> str:
     from mlflow import MlflowClient, artifacts
 
-    source = MlflowClient(story.endpoints.mlflow).get_model_version(MODEL, str(entry.version)).source
+    source = MlflowClient(story.endpoints.mlflow).get_model_version(MODEL, str(number)).source
     with tempfile.TemporaryDirectory() as folder:
         fetched = artifacts.download_artifacts(
             artifact_uri=source, dst_path=folder, tracking_uri=story.endpoints.mlflow
@@ -273,10 +272,10 @@ def _in_mlflow(story: Story, entry: Entry) -> str:
         return Package.of(hash_file(Path(fetched), file.path) for file in listed.files).digest
 
 
-def _on_the_share(story: Story, environment: str, entry: Entry) -> Iterator[tuple[str, str]]:
+def _on_the_share(story: Story, environment: str, number: int) -> Iterator[tuple[str, str]]:
     """Yield the sha256 of each file of the version as it lies in Triton's root."""
     root = story.endpoints.model_repository(environment)
-    for folder in sorted(root.glob(f"{MODEL}*/{entry.version}")):
+    for folder in sorted(root.glob(f"{MODEL}*/{number}")):
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = file.relative_to(folder).as_posix()
             found = hash_file(folder, name)
