@@ -61,9 +61,7 @@ def test_what_is_left_out_has_its_default(write: Write) -> None:
     assert (dev.promotes_from, dev.freezes) == (None, [])
 
 
-TRITON = (
-    "  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n    control_key_env: PROMOBOT_TRITON_KEY\n"
-)
+TRITON = "  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n    control_key_env: PROMOBOT_TRITON_KEY\n"
 MINIMUM = "minimum: 0.90"
 FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas\n"
 

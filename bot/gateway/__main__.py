@@ -30,9 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     made.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
     made.add_argument("--name", default="gateway", help="how this gateway calls itself (default: %(default)s)")
-    made.add_argument(
-        "--environment", default="", help="refuse routes of another (default: the first table says it)"
-    )
+    made.add_argument("--environment", default="", help="refuse routes of another (default: the first table says it)")
     made.add_argument("--timeout-seconds", type=float, default=30.0, help="for one answer (default: %(default)s)")
     made.add_argument(
         "--reload-timeout-seconds", type=float, default=5.0, help="to wait for a generation (default: %(default)s)"

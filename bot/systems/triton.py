@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -77,13 +78,20 @@ class TritonServer:
     @patient
     def index(self) -> list[ModelState]:
         """Return what the repository index says of every model version that was ever asked for."""
-        with self._errors("read the index"):
-            answer = self._client.get_model_repository_index(self._control, client_timeout=self._request_seconds)
         return [
             ModelState(entry.name, int(entry.version), entry.state, entry.reason)
-            for entry in answer.models
+            for entry in self._index()
             if entry.version.isdecimal()
         ]
+
+    @patient
+    def names(self) -> set[str]:
+        """Return the names of all that lies in the server's repository, loaded or not."""
+        return {str(entry.name) for entry in self._index()}
+
+    def _index(self) -> Any:
+        with self._errors("read the index"):
+            return self._client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
 
     @patient
     def load(self, model: str, *, timeout_seconds: float) -> None:

@@ -11,7 +11,19 @@ import yaml
 from bot import cli, settings
 from bot.gateway.__main__ import parser as gateway_parser
 from bot.settings import Environment
-from tests.kubernetes.cluster import OUTSIDE, PROJECT, Cluster, End, Object, Pods, end, lets_in, matches, reaches, stranger
+from tests.kubernetes.cluster import (
+    OUTSIDE,
+    PROJECT,
+    Cluster,
+    End,
+    Object,
+    Pods,
+    end,
+    lets_in,
+    matches,
+    reaches,
+    stranger,
+)
 
 VERSION = "1.32"
 ENVIRONMENTS = {name: settings.load(PROJECT, name) for name in settings.environments(PROJECT)}
@@ -159,7 +171,10 @@ def _references_of(cluster: Cluster, pods: Pods) -> Iterator[str]:
         missing = {each["name"] for each in container.get("env", [])} - set(cluster.variables(pods, container))
         if missing:
             yield f"{where}: nothing gives {', '.join(sorted(missing))}"
-        words = [*cluster.words(pods, container), *(path for path, _ in cluster.on_the_share(pods, container).values())]
+        words = [
+            *cluster.words(pods, container),
+            *(path for path, _ in cluster.on_the_share(pods, container).values()),
+        ]
         if any("$(" in word for word in words):
             yield f"{where}: {[word for word in words if '$(' in word]} is not expanded"
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -168,9 +183,9 @@ def _references_of(cluster: Cluster, pods: Pods) -> Iterator[str]:
                 yield f"{where}: {probe} asks a port that is not there"
             if any("$(" in word for word in asked.get("exec", {}).get("command", [])):
                 yield f"{where}: {probe} is not expanded from a ConfigMap"
-        if pods.kind != "Pod" and container in pods.spec["containers"]:
-            if not {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container):
-                yield f"{where}: lacks a probe"
+        probes = {"startupProbe", "readinessProbe", "livenessProbe"}
+        if pods.kind != "Pod" and container in pods.spec["containers"] and not probes <= set(container):
+            yield f"{where}: lacks a probe"
 
 
 def _ports(pods: Pods) -> set[str]:
@@ -218,14 +233,15 @@ def share(cluster: Cluster) -> Iterator[str]:
 
 def _paths(environment: Environment) -> list[str]:
     shares = (environment.share, environment.staging.share)
-    return [path for each in shares for path in (each.model_repository, each.state)] + [environment.records]
+    records = [environment.records] if isinstance(environment.records, str) else []
+    return [path for each in shares for path in (each.model_repository, each.state)] + records
 
 
 # --- the environment files ----------------------------------------------------------------------------------------
 
 
 def addresses(cluster: Cluster) -> Iterator[str]:
-    """Every Triton and gateway that an environment file names is one that the manifests make, and none is left out."""
+    """Every Triton and gateway that an environment file names is one that the manifests make; none is left out."""
     for environment in ENVIRONMENTS.values():
         named: dict[str, set[str]] = {}
         ends = [(triton.grpc, triton.every_address) for triton in environment.tritons]
@@ -302,25 +318,24 @@ def secrets(cluster: Cluster) -> Iterator[str]:
         for pods in cluster.pods
     }
     for environment in ENVIRONMENTS.values():
-        control = {t.control_key_env for t in (*environment.tritons, environment.staging.triton) if t.control_key_env}
-        always = {environment.mlflow.token_env} - {None}
-        app = environment.github.app
-        github = {app.private_key_env if app else environment.github.token_env}
-        slack = {environment.slack.token_env}
-        gateway = {environment.reload_token_env}
-        for_slack = {*control, *always, *github, *slack, *gateway, environment.slack.signing_secret_env}
-        if lacking := for_slack - given["mlops/slack"]:
+        named = dict(_variables(environment.model_dump()))
+        del named["slack.app_token_env"]  # Socket Mode's; here Slack is served over HTTP
+        if "github.app.private_key_env" in named:
+            del named["github.token_env"]  # the App's key takes its place
+        if lacking := set(named.values()) - given["mlops/slack"]:
             yield f"mlops/slack lacks {sorted(lacking)}"
+        del named["slack.signing_secret_env"]
         # What GitHub gives to a job, the workflow's step says; the rest must be the runner's own.
-        for workflow, needs in (
-            ("deploy", {*control, *always, *github, *slack, *gateway}),
-            ("checks", {*control, *always, *github}),
-            ("drift", {*control, *always, *github, *gateway}),
+        for workflow, without in (
+            ("deploy", set()),
+            ("checks", {"slack.token_env", "reload_token_env"}),
+            ("drift", {"slack.token_env"}),
         ):
+            needs = {variable for key, variable in named.items() if key not in without}
             if lacking := needs - given["mlops/runner"] - _of_workflow(workflow):
                 yield f"a runner lacks {sorted(lacking)} for {workflow}"
         name = f"ml-{environment.environment}"
-        if gateway - given[f"{name}/gateway"]:
+        if environment.reload_token_env not in given[f"{name}/gateway"]:
             yield f"{name}/gateway lacks the reload token"
         tritons = {"mlops/triton-staging": environment.staging.triton, f"{name}/triton": environment.tritons[0]}
         for path, triton in tritons.items():
@@ -335,9 +350,23 @@ def secrets(cluster: Cluster) -> Iterator[str]:
         for value in (v for c in pods.containers for v in cluster.variables(pods, c).values()):
             if value.startswith("secret:"):
                 secret, _, key = value.removeprefix("secret:").partition("/")
-                made = [line for line in page.splitlines() if f"-n {pods.namespace} create secret generic {secret} " in line]
+                made = [
+                    line
+                    for line in page.splitlines()
+                    if f"-n {pods.namespace} create secret generic {secret} " in line
+                ]
                 if len(made) != 1 or not re.search(rf"--from-(?:literal|file)={key}=", made[0]):
                     yield f"docs/kubernetes.md does not make {key} of {secret} in {pods.namespace}"
+
+
+def _variables(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every key that names a variable, with its path."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        where = f"{path}.{key}" if path else str(key)
+        if where.endswith("_env") and inner is not None:
+            yield where, str(inner)
+        yield from _variables(inner, where)
 
 
 def _of_workflow(name: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bot import cli, settings
 from tests.kubernetes import rules
-from tests.kubernetes.cluster import KUBECTL, MANIFESTS, OVERLAYS, Cluster, Object, objects
+from tests.kubernetes.cluster import KUBECTL, MANIFESTS, OVERLAYS, PROJECT, Cluster, Object, objects
 from tests.kubernetes.rules import ENVIRONMENTS, RULES, Rule
 
 FORMS = ("share-nfs", "share-dynamic")
@@ -48,9 +50,7 @@ def test_the_server_and_the_path_of_the_share_are_parameters(tmp_path: Path) -> 
     shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
     file = tmp_path / "kubernetes/overlays/dev/share.yaml"
     file.write_text(file.read_text().replace("nfs.example.com", "10.1.2.3").replace(": /mnt/nfs_share", ": /export"))
-    done = subprocess.run(
-        [KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True
-    ).stdout
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
     (volume,) = Cluster(list(yaml.safe_load_all(done))).of("PersistentVolume")
     assert volume["spec"]["nfs"] == {"server": "10.1.2.3", "path": "/export/mlops"}
     assert volume["spec"]["claimRef"]["namespace"] == "ml-dev"
@@ -196,7 +196,7 @@ BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.endings, "gateway", lambda c: pod(c, GATEWAY).pop("terminationGracePeriodSeconds")),
     (rules.endings, "preStop", lambda c: main(c, GATEWAY).pop("lifecycle")),
     (rules.endings, "longer answers", lambda c: swap(main(c, GATEWAY)["args"], "seconds=30", "seconds=60")),
-    (rules.endings, "triton", lambda c: swap(main(c, TRITON)["args"], "exit-timeout-secs=30", "exit-timeout-secs=90")),
+    (rules.endings, "triton", lambda c: swap(main(c, TRITON)["args"], "timeout-secs=30", "timeout-secs=90")),
     (rules.endings, "slack", lambda c: pod(c, SLACK).pop("terminationGracePeriodSeconds")),
     (rules.replicas, "one gateway", lambda c: at(c, GATEWAY)["spec"].update(replicas=1)),
     (rules.replicas, "budget", lambda c: c.objects.remove(at(c, "PodDisruptionBudget ml-prod/gateway"))),
@@ -247,3 +247,48 @@ def test_a_share_by_storage_class_can_be_broken(how: Break) -> None:
 
 def test_no_rule_is_left_unbroken() -> None:
     assert {rule for rule, _, _ in BREAKS} == set(RULES)
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def lines() -> list[str]:
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", rules.DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_page_applies_every_overlay_and_names_what_is_there() -> None:
+    applied = [line.split()[-1] for line in lines() if line.startswith("kubectl apply -k ")]
+    assert applied == [f"manifests/kubernetes/overlays/{name}" for name in ("mlops", "dev", "prod")]
+    assert set(OVERLAYS) == {Path(path).name for path in applied}
+    values = [line.rpartition("--values ")[2] for line in lines() if "--values" in line]
+    assert values and all((PROJECT / path).is_file() for path in values)
+
+
+def test_the_page_makes_the_folders_and_asks_in_a_container_that_is_there() -> None:
+    cluster = Cluster(objects())
+    inside = [line.partition(" -- ") for line in lines() if " exec " in line]
+    assert {before for before, _, _ in inside} == {"kubectl -n mlops exec deployment/slack -c slack"}
+    assert cluster.pod("mlops/slack").main["name"] == "slack"
+    made = {path for _, _, command in inside if command.startswith("mkdir") for path in command.split()[2:]}
+    shares = [share for each in ENVIRONMENTS.values() for share in (each.share, each.staging.share)]
+    assert made == {share.model_repository for share in shares}
+    (asked,) = (shlex.split(command) for _, _, command in inside if not command.startswith("mkdir"))
+    arguments = cli.parse(asked[1:])
+    assert f"--root={arguments.root}" in cluster.words(cluster.pod("mlops/slack"), cluster.pod("mlops/slack").main)
+
+
+def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
+    """The checkout of the Slack app is a link that git-sync flips; what it led to before is deleted."""
+    for name, channel in (("a", "C0OLD"), ("b", "C0NEW")):
+        shutil.copytree(PROJECT / "manifests/environments", tmp_path / name / "manifests/environments")
+        file = tmp_path / name / "manifests/environments/dev.yaml"
+        file.write_text(re.sub(r"channel: \w+", f"channel: {channel}", file.read_text()))
+    link = tmp_path / "current"
+    link.symlink_to("a")
+    root = cli._root(cli.parse(["slack", "--http=8080", f"--root={link}"]))
+    assert settings.load(root, "dev").slack.channel == "C0OLD"
+    (tmp_path / "next").symlink_to("b")
+    (tmp_path / "next").replace(link)
+    shutil.rmtree(tmp_path / "a")
+    assert settings.load(root, "dev").slack.channel == "C0NEW"

@@ -110,6 +110,7 @@ def started(triton_environment: Environment, tmp_path_factory: pytest.TempPathFa
 def test_it_starts_with_what_the_routes_name_and_is_whole(started: Started) -> None:
     server = started.control(KEY)
     assert [(state.model, state.version, state.state) for state in server.index()] == [("good", 1, "READY")]
+    assert server.names() == {"good", "damaged"}
     answer = server.infer("good", 1, [Tensor("X", "FP32", (1, 2), (1.0, 2.0))], outputs=["Y"])
     assert answer[0].data == (2.0, 3.0)
     server.close()
