@@ -391,7 +391,8 @@ def _proof(arguments: argparse.Namespace) -> Answer:
 def _root(arguments: argparse.Namespace) -> Any:
     from pathlib import Path
 
-    return Path(arguments.root).resolve()
+    # Not resolved: whoever keeps a checkout up to date may do so by flipping a link, under a service that runs.
+    return Path(arguments.root).absolute()
 
 
 def _directory(arguments: argparse.Namespace) -> Any:

@@ -203,6 +203,10 @@ class Triton(_Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
     grpc: str = Field(pattern=r"^[^\s/]+:[0-9]+$", description="host:port of its gRPC endpoint")
+    control_key_env: EnvironmentVariable | None = Field(
+        default=None,
+        description="variable that holds the value of promobot-control, which --grpc-restricted-protocol asks for",
+    )
 
     @property
     def host(self) -> str:

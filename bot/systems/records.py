@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
+from bot.folders import ask_anew
 
 
 class RecordStore:
@@ -45,8 +46,10 @@ class RecordStore:
 
     def get(self, key: str) -> str | None:
         """Return the object's text, or None where there is none."""
+        path = self._path(key)
         try:
-            return self._path(key).read_bytes().decode()
+            ask_anew(path, below=self._root)
+            return path.read_bytes().decode()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError as error:
@@ -64,6 +67,7 @@ class RecordStore:
                 raise error
 
         try:
+            ask_anew(folder, below=self._root)
             inside = [Path(at, name) for at, _, names in os.walk(folder, onerror=failed) for name in names]
             found = [path for path in inside if path.is_file() and not path.name.startswith(".")]
         except OSError as error:

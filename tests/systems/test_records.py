@@ -8,12 +8,24 @@ import pytest
 
 from bot.errors import Rejected, Unavailable
 from bot.systems.records import RecordStore
-from tests.systems.tracing import synced, traced
+from tests.systems.tracing import looked_blindly, synced, traced
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
     return RecordStore(tmp_path / "records")
+
+
+def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path) -> None:
+    """An NFS client believes for up to a minute that what it once asked for is not there (docs/nfs.md)."""
+    store = RecordStore(tmp_path / "records")
+    (tmp_path / "records").mkdir()
+    readings = (lambda: store.get("quarantine/dev/one.json"), lambda: store.keys("quarantine/dev"))
+    for there in (False, True):
+        if there:
+            store.put("quarantine/dev/one.json", "{}")
+        for work in readings:
+            assert looked_blindly(work, tmp_path / "log", below=tmp_path / "records") == []
 
 
 def test_a_key_that_is_too_long_is_an_error_of_ours(store: RecordStore) -> None:
