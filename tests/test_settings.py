@@ -63,6 +63,7 @@ def test_what_is_left_out_has_its_default(write: Write) -> None:
 
 TRITON = "  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n    control_key_env: PROMOBOT_TRITON_KEY\n"
 MINIMUM = "minimum: 0.90"
+RECORDS = "records: /mnt/nfs_share/mlops/promobot-records"
 FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas\n"
 
 
@@ -92,6 +93,41 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("records: /mnt/nfs_share/mlops/promobot-records", "records: /..", "records", "no absolute path"),
         ("records: /mnt/nfs_share/mlops/promobot-records", 'records: "/a\\0b"', "records", "no absolute path"),
         ("records: /mnt/nfs_share/mlops/promobot-records", 'records: "/a\\nb"', "records", "no absolute path"),
+        (RECORDS, "records: s3://mlops/dev", "records", "written as a mapping: records: {s3: {bucket: mlops}}"),
+        (RECORDS, "records: 5", "records", "valid string, not 5"),
+        (RECORDS, "records: {s4: {}}", None, "records.s4: unknown key"),
+        (RECORDS, "records: {s3: {bucket: B}}", "records.s3.bucket", "String should match pattern"),
+        (RECORDS, "records: {s3: {bucket: mlops, key: x}}", "records.s3.key", "unknown key"),
+        (RECORDS, "records: {s3: {bucket: mlops, prefix: ../prod}}", "records.s3.prefix", "should match pattern"),
+        (RECORDS, "records: {s3: {bucket: mlops, prefix: /dev}}", "records.s3.prefix", "should match pattern"),
+        (RECORDS, "records: {s3: {bucket: mlops, region: A B}}", "records.s3.region", "should match pattern"),
+        (RECORDS, "records: {s3: {bucket: mlops, endpoint: s3:9000}}", "records.s3.endpoint", "http:// or https://"),
+        (
+            RECORDS,
+            "records: {s3: {bucket: mlops, endpoint: 'http://me:secret@s3'}}",
+            "records.s3.endpoint",
+            "secrets belong into environment variables",
+        ),
+        (RECORDS, "records: {s3: {bucket: mlops, access_key_id_env: A}}", "records.s3", "belong together"),
+        (RECORDS, "records: {s3: {bucket: mlops, session_token_env: A}}", "records.s3", "session_token_env needs"),
+        (
+            RECORDS,
+            "records: {s3: {bucket: mlops, access_key_id_env: AKIAIOSFODNN7ex}}",
+            "records.s3.access_key_id_env",
+            "should match pattern",
+        ),
+        (
+            RECORDS,
+            "records: {s3: {bucket: mlops, object_lock: {days: 0}}}",
+            "records.s3.object_lock.days",
+            "greater than 0",
+        ),
+        (
+            RECORDS,
+            "records: {s3: {bucket: mlops, object_lock: {mode: forever, days: 1}}}",
+            "records.s3.object_lock.mode",
+            "'governance' or 'compliance'",
+        ),
         ("    name: staging", "    name: ../staging", "staging.triton.name", "String should match pattern"),
         ("grpc: triton-staging.mlops.svc:8001", "grpc: http://triton:8001", "staging.triton.grpc", "pattern"),
         ("grpc: triton-staging.mlops.svc:8001", "grpc: triton", "staging.triton.grpc", "String should match pattern"),
@@ -296,3 +332,47 @@ def test_one_gateway_of_several(url: str, address: str, expected: str) -> None:
     several = settings.GatewayEndpoint(name="gateway", url=url, every_address=True)
     one = several.at(address)
     assert (several.host, one.name, one.url) == ("gateways.svc", f"gateway-{address}", expected)
+
+
+def test_records_lie_in_a_directory_or_in_a_folder_of_a_bucket_by_environment() -> None:
+    here = settings.parse(GOOD, file="f", environment="dev")
+    assert (here.records, here.records_bucket) == ("/mnt/nfs_share/mlops/promobot-records", None)
+    text = changed(RECORDS, "records: {s3: {bucket: mlops}}")
+    bucket = settings.parse(text, file="f", environment="dev").records_bucket
+    assert bucket is not None
+    assert (bucket.bucket, bucket.prefix, bucket.region) == ("mlops", "dev/promobot", "ap-northeast-2")
+    assert (bucket.endpoint, bucket.object_lock, bucket.credentials(of="a test")) == (None, None, {})
+    text = changed(RECORDS, "records: {s3: {bucket: mlops, prefix: records/all, object_lock: {days: 9}}}")
+    bucket = settings.parse(text, file="f", environment="dev").records_bucket
+    assert bucket is not None and bucket.object_lock is not None
+    assert (bucket.prefix, bucket.object_lock.mode, bucket.object_lock.days) == ("records/all", "governance", 9)
+
+
+@pytest.mark.parametrize(
+    ("records", "missing"),
+    [
+        ("{}", "s3"),
+        ("{s3: {prefix: dev}}", "s3.bucket"),
+        ("{s3: {bucket: mlops, object_lock: {}}}", "s3.object_lock.days"),
+    ],
+)
+def test_what_is_missing_of_a_bucket_is_named(records: str, missing: str) -> None:
+    text = changed(RECORDS, f"records: {records}")
+    with pytest.raises(InvalidInput) as failure:
+        settings.parse(text, file="f", environment="dev")
+    assert str(failure.value) == f"f:{line_of(text, 'records:')}: records.{missing}: is missing"
+
+
+def test_credentials_come_from_the_variables_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"access_key_id_env": "KEY_ID", "secret_access_key_env": "KEY", "session_token_env": "SESSION_TOKEN"}
+    bucket = settings.Bucket(bucket="mlops", **names)
+    for name in names.values():
+        monkeypatch.setenv(name, f"the {name}")
+    assert bucket.credentials(of="a test") == {
+        "aws_access_key_id": "the KEY_ID",
+        "aws_secret_access_key": "the KEY",
+        "aws_session_token": "the SESSION_TOKEN",
+    }
+    monkeypatch.delenv("SESSION_TOKEN")
+    with pytest.raises(Refused, match="SESSION_TOKEN is not set; it holds the session token of a test"):
+        bucket.credentials(of="a test")

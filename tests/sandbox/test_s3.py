@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,9 @@ from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
+from bot.errors import Refused
 from bot.sandbox import mlflow
+from bot.sandbox.platform import Sandbox, Shape
 from bot.sandbox.processes import Ports, Processes
 from bot.sandbox.s3 import Credentials, ObjectStorage
 from tests.servers import lives, running
@@ -67,6 +71,7 @@ def test_a_locked_version_cannot_be_deleted(object_storage: ObjectStorage) -> No
     assert client.get_object(**named, VersionId=put["VersionId"])["Body"].read() == b"x"
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothing(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     with Ports() as ports:
@@ -95,6 +100,46 @@ def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothin
     assert stopped == ["s3"] and not lives(process.pid)
     left = [path for port in storage.ports.values() for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
     assert left == []
+
+
+@pytest.mark.slow
+def test_two_sandboxes_have_two_and_one_that_has_none_gets_none(tmp_path: Path) -> None:
+    def up(name: str, *, s3: bool) -> Sandbox:
+        only = frozenset({"s3", "slack"})
+        return Sandbox.up(tmp_path / name, progress=print, seed=print, parts=only, shape=Shape(s3=s3))
+
+    def named(sandbox: Sandbox) -> tuple[Any, dict[str, str]]:
+        storage = sandbox.endpoints.s3
+        assert storage is not None
+        return storage.client(), {"Bucket": storage.bucket, "Key": "name"}
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            one, two = pool.map(lambda name: up(name, s3=True), ("one", "two"))
+        assert not set(one.endpoints.ports()) & set(two.endpoints.ports())
+        file = tmp_path / "one" / "endpoints.json"
+        document = json.loads(file.read_text())
+        assert document["records"] == "s3://mlops" and set(document["pids"]) == {"s3", "slack"}
+        assert document["s3"].keys() >= {"endpoint", "bucket", "region", "access_key_id", "secret_access_key"}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert document["s3"]["endpoint"] in one.table()
+        for sandbox in (one, two):
+            client, where = named(sandbox)
+            client.put_object(**where, Body=sandbox.endpoints.directory.name.encode())
+
+        assert Sandbox.down(tmp_path / "one") == ["s3", "slack"]
+        client, where = named(up("one", s3=True))
+        assert client.get_object(**where)["Body"].read() == b"one"
+        client, where = named(two)
+        assert client.get_object(**where)["Body"].read() == b"two", "it ran on"
+
+        up("none", s3=False)
+        Sandbox.down(tmp_path / "none")
+        with pytest.raises(Refused, match="has its records in directories"):
+            up("none", s3=True)
+    finally:
+        for name in ("one", "two", "none"):
+            Sandbox.down(tmp_path / name)
 
 
 @pytest.mark.long
