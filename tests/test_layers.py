@@ -77,7 +77,7 @@ LAYERS = {
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors retry settings", "mlflow requests yaml"),
+    "bot.systems.mlflow": layer("domain errors retry settings", "boto3 botocore mlflow requests yaml"),
     "bot.systems.object_store": layer("domain errors retry settings", "boto3 botocore"),
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders settings"),
