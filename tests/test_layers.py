@@ -85,7 +85,7 @@ LAYERS = {
     "bot.systems.triton": layer("domain errors retry settings", "tritonclient grpc google numpy"),
     "bot.verbs": layer("domain errors settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
-    "bot.gateway": layer("domain errors gateway", "fastapi starlette uvicorn httptools uvloop"),
+    "bot.gateway": layer("domain errors folders gateway", "fastapi starlette uvicorn httptools uvloop"),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",
