@@ -79,11 +79,20 @@ class Ledger:
             key = f"confirmations/{self._environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
-    def deployments(self) -> list[DeploymentRecord]:
-        """Return all deployment records, oldest first; those confirmed later read as succeeded."""
+    def newest_deployment(self) -> str:
+        """Return the id of the newest deployment record; an empty string where there is none."""
+        return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
+
+    def deployments(self, *, after: str = "") -> list[DeploymentRecord]:
+        """Return all deployment records, oldest first; those confirmed later read as succeeded.
+
+        ``after`` is an id: only what is newer is read.
+        """
         confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
         found = []
         for key in self._store.keys(f"deployments/{self._environment}"):
+            if _id_of(key) <= after:
+                continue
             record = self._read(key, DeploymentRecord)
             if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
@@ -231,6 +240,10 @@ class Ledger:
             return model.model_validate_json(self._store.get(key) or "")
         except ValidationError as error:
             raise Rejected(f"{key} is not readable: {error.errors()[0]['msg']}", system="record store") from error
+
+
+def _id_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _text(model: BaseModel) -> str:
