@@ -364,7 +364,7 @@ def _sandbox(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import down, up
 
     if arguments.action == "up":
-        started = up(_directory(arguments), say=_say)
+        started = up(_directory(arguments), s3=arguments.s3, say=_say)
         return Answer(started.endpoints, started.table)
     stopped = down(_directory(arguments))
     return Answer({"stopped": stopped}, f"stopped: {', '.join(stopped) or 'nothing was running'}")
@@ -377,19 +377,32 @@ def _demo(arguments: argparse.Namespace) -> Answer:
     return Answer(told, told.text, told.exit_code)
 
 
+def _proof(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.sandbox import proof
+    from bot.words.proof import written
+
+    made = proof(_path(arguments.out), command=f"promobot proof --out {arguments.out}", say=_say)
+    return Answer(made, written(made, arguments.out))
+
+
 # --- arguments -----------------------------------------------------------------------------------------------------
 
 
 def _root(arguments: argparse.Namespace) -> Any:
     from pathlib import Path
 
-    return Path(arguments.root).resolve()
+    # Not resolved: whoever keeps a checkout up to date may do so by flipping a link, under a service that runs.
+    return Path(arguments.root).absolute()
 
 
 def _directory(arguments: argparse.Namespace) -> Any:
+    return _path(arguments.dir)
+
+
+def _path(text: str) -> Any:
     from pathlib import Path
 
-    return Path(arguments.dir).resolve()
+    return Path(text).resolve()
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -634,6 +647,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--dir", required=True, metavar="DIR", help="where it keeps everything; endpoints.json is there"
     )
+    added.add_argument(
+        "--s3", action="store_true", help="up: object storage, with records and MLflow's artifacts in it"
+    )
 
     added = verb(
         "demo", _demo, "tell the whole story in a sandbox of its own: train, propose, check, merge, roll back"
@@ -642,6 +658,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--dir", metavar="DIR", help="where the sandbox keeps everything (default: a temporary folder)"
     )
+
+    added = verb("proof", _proof, "tell the story, and write down what it left behind on every system")
+    added.add_argument("--out", required=True, metavar="DIR", help="the folder for the pages and proof.json")
     return parser
 
 

@@ -148,7 +148,7 @@ class PromobotDeploymentSensor(_Sensor):
 
     def resume(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was found where the deployment succeeded; else fail as it did."""
-        found = super().resume(context, event)
+        found: dict[str, Any] = super().resume(context, event)
         if found["outcome"] == "succeeded":
             return found
         # What a failed task returns is not kept; its outcome is what others ask for.

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from bot.domain.desired import Desired, parse, path_of
 from bot.domain.record import DeploymentRecord
 from bot.errors import PromobotError, Rejected
 from bot.sandbox import environments
@@ -83,7 +84,17 @@ class NotAsItMust(Exception):
     """The story does not go as it must; the message says what was expected and what was seen."""
 
 
-def tell(*, keep: bool, directory: Path | None, say: Say) -> Told:
+class Watch(Protocol):
+    """Somebody who looks at the story before and after each act, and changes nothing."""
+
+    def begins(self, story: Story) -> None:
+        """An act is about to begin."""
+
+    def ends(self, story: Story, act: Act) -> None:
+        """An act is over."""
+
+
+def tell(*, keep: bool, directory: Path | None, say: Say, watch: Watch | None = None) -> Told:
     """Tell the story in a sandbox of its own; stop the sandbox afterwards unless ``keep``."""
     started = time.monotonic()
     home = directory or Path(tempfile.mkdtemp(prefix="promobot-demo-"))
@@ -94,7 +105,7 @@ def tell(*, keep: bool, directory: Path | None, say: Say) -> Told:
     try:
         warming.join()
         story = Story(sandbox, say)
-        acts = story.play()
+        acts = story.play(watch)
         records = tuple(story.records())
     finally:
         if not keep:
@@ -121,6 +132,8 @@ class Story:
     sandbox: Sandbox
     say: Say
     seen: list[str] = field(default_factory=list)
+    typed: list[str] = field(default_factory=list)
+    """What people typed in the act that is played."""
 
     def __post_init__(self) -> None:
         self.endpoints: Endpoints = self.sandbox.endpoints
@@ -129,13 +142,15 @@ class Story:
         clone(self.endpoints, self.checkout)
         self.samples = _samples()
 
-    def play(self) -> list[Act]:
+    def play(self, watch: Watch | None = None) -> list[Act]:
         """Play the acts in order; stop at the first that does not end as it must."""
         told: list[Act] = []
         for number, (title, act) in enumerate(ACTS, start=1):
             self.say(f"\nAct {number}: {title}")
-            started, self.seen, problem = time.monotonic(), [], ""
+            started, self.seen, self.typed, problem = time.monotonic(), [], [], ""
             try:
+                if watch:
+                    watch.begins(self)
                 act(self)
             except (NotAsItMust, PromobotError, httpx.HTTPError) as error:
                 problem = f"{error}"
@@ -143,6 +158,8 @@ class Story:
             told.append(Act(number, title, not problem, time.monotonic() - started, tuple(self.seen), problem))
             if problem:
                 break
+            if watch:
+                watch.ends(self, told[-1])
         return told
 
     # --- what people do ----------------------------------------------------------------------------------------
@@ -157,6 +174,7 @@ class Story:
 
     def promobot(self, *arguments: str) -> dict[str, Any]:
         """Run promobot in the checkout, as a person or a training job does; return its JSON document."""
+        self.typed.append(f"promobot {' '.join(arguments)}")
         python = environments.runner_directory() / "bin" / "python"
         done = subprocess.run(
             [str(python), "-m", "bot", *arguments, "--json"],
@@ -201,6 +219,7 @@ class Story:
 
     def types(self, who: str, line: str) -> str:
         """Type a slash command in Slack; return the answer, which only this person sees."""
+        self.typed.append(f"{line}   # {who}, in Slack")
         before = self._told(who)
         self._in_slack(who, "types", channel=self.endpoints.slack_channel, text=line)
         return _wait(
@@ -268,10 +287,31 @@ class Story:
         found: dict[str, Any] = answer.json()
         return found
 
+    @property
+    def records_kept_in(self) -> str:
+        """What kind of record store the sandbox has."""
+        return "a directory"
+
+    def objects(self) -> list[str]:
+        """Return the key of everything in the record store."""
+        root = self.endpoints.records
+        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+    def object(self, key: str) -> str:
+        """Return what the record store has under a key."""
+        return (self.endpoints.records / key).read_text()
+
+    def desired(self, environment: str) -> Desired:
+        """Return what main asks for."""
+        file = path_of(environment)
+        for command in (["git", "fetch", "--quiet", "origin", "main"], ["git", "show", f"FETCH_HEAD:{file}"]):
+            done = subprocess.run(command, cwd=self.checkout, capture_output=True, text=True, check=True)
+        return parse(done.stdout, file=file)
+
     def records(self) -> list[DeploymentRecord]:
         """Return every deployment record, in the order of time."""
-        files = sorted(self.endpoints.records.glob("deployments/*/*.json"))
-        found = [DeploymentRecord.model_validate_json(file.read_text()) for file in files]
+        keys = [key for key in self.objects() if key.startswith("deployments/")]
+        found = [DeploymentRecord.model_validate_json(self.object(key)) for key in keys]
         return sorted(found, key=lambda record: record.finished_at)
 
     def last_record(self, environment: str) -> DeploymentRecord:
@@ -508,6 +548,16 @@ class Forge:
         found: list[dict[str, Any]] = self._json("GET", "/pulls?state=open&per_page=100")
         return found
 
+    def all_pulls(self) -> list[dict[str, Any]]:
+        """Return all pull requests."""
+        found: list[dict[str, Any]] = self._json("GET", "/pulls?state=all&per_page=100")
+        return found
+
+    def checks(self, commit: str) -> dict[str, str]:
+        """Return the conclusion of each completed check run of a commit by its name."""
+        runs = self._json("GET", f"/commits/{commit}/check-runs?per_page=100")["check_runs"]
+        return {run["name"]: run["conclusion"] for run in runs if run["status"] == "completed"}
+
     def comments(self, number: int) -> list[dict[str, Any]]:
         """Return the comments of a pull request."""
         found: list[dict[str, Any]] = self._json("GET", f"/issues/{number}/comments?per_page=100")
@@ -523,12 +573,7 @@ class Forge:
 
     def wait_for_checks(self, commit: str, *, expected: set[str]) -> dict[str, str]:
         """Wait until all these check runs are completed; return their conclusions by name."""
-
-        def look() -> dict[str, str]:
-            runs = self._json("GET", f"/commits/{commit}/check-runs?per_page=100")["check_runs"]
-            return {run["name"]: run["conclusion"] for run in runs if run["status"] == "completed"}
-
-        return _wait(look, lambda found: expected <= set(found), seconds=CHECKS_SECONDS)
+        return _wait(lambda: self.checks(commit), lambda found: expected <= set(found), seconds=CHECKS_SECONDS)
 
     def wait_for_run(self, workflow: str, commit: str) -> str:
         """Wait until the workflow's run for the commit is completed; return its conclusion."""

@@ -22,6 +22,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -35,11 +36,13 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, P
 from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Superseded, Unavailable
+from bot.folders import ask_anew
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
 _KEPT_TURNS = 50
 _KEPT_GENERATIONS = 50
+_MOUNT_STEP = "docs/kubernetes.md says how to mount it."
 _ABANDONED_SECONDS = 24 * 3600
 
 ReadFile = Callable[[str], Iterable[bytes]]
@@ -53,6 +56,29 @@ class Described:
     package: Package
     config: str
     smoke: SmokeCases
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What a path is on, as the kernel says."""
+
+    point: str
+    filesystem: str
+    source: str
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.filesystem} {self.source} at {self.point}"
+
+    @property
+    def wrong(self) -> list[str]:
+        """The options of NFS under which a write may be lost, or a lock excludes nobody elsewhere."""
+        if not self.filesystem.startswith("nfs"):
+            return []
+        local = [
+            option for option in self.options if option.startswith("local_lock=") and option != "local_lock=none"
+        ]
+        return [option for option in self.options if option in ("soft", "softerr", "nolock", "nocto")] + local
 
 
 @dataclass
@@ -96,7 +122,7 @@ class ModelRepository:
         self._system = f"model repository ({share.model_repository})"
 
     def check(self) -> str:
-        """Try what publishing needs: both folders writable, and one file system. Returns what was seen."""
+        """Try what publishing needs: both folders there, writable, in one mount. Returns what was seen."""
         with self._errors("try the share"):
             self._make_folders()
             probe = self.state / "staging" / f"probe-{secrets.token_hex(4)}"
@@ -104,8 +130,19 @@ class ModelRepository:
             probe.unlink(missing_ok=True)  # a cleanup may have been faster
             if self.root.stat().st_dev != self.state.stat().st_dev:
                 raise Rejected("model_repository and state are not on one file system", system=self._system)
+            table = Path("/proc/self/mountinfo").read_text()
+            mount, other = (mount_of(path.resolve(), table) for path in (self.root, self.state))
+        if mount.point != other.point:
+            raise Rejected(
+                f"model_repository ({mount.point}) and state ({other.point}) are two mounts; publishing renames, "
+                "and a rename does not cross mounts, even of one file system",
+                system=self._system,
+                next_step="Mount a folder above both.",
+            )
+        if wrong := mount.wrong:
+            raise Rejected(f"{mount} is mounted with {', '.join(wrong)}", system=self._system, next_step=_MOUNT_STEP)
         free = shutil.disk_usage(self.root).free
-        return f"writable, {free / 2**30:.1f} GiB free"
+        return f"writable, {free / 2**30:.1f} GiB free, {mount}"
 
     # --- turns -------------------------------------------------------------------------------------------------
 
@@ -140,10 +177,9 @@ class ModelRepository:
 
     def _table(self, path: Path) -> RouteTable | None:
         with self._errors(f"read {path.name}"):
-            try:
-                text = path.read_bytes()
-            except FileNotFoundError:
-                return None
+            text = self._read(path)
+        if text is None:
+            return None
         try:
             return RouteTable.from_json(text)
         except ValueError as error:
@@ -173,15 +209,15 @@ class ModelRepository:
             self._make_folders()
             (prepared, copy), committed = self._prepared(table), self._generation(table.generation)
             for path in (prepared, copy):
-                if not (path.is_file() and path.read_text() == table.to_json()):
+                if self._read(path) != table.to_json().encode():
                     self._replace(path, table.to_json())
             try:
                 os.link(prepared, committed)
             except FileExistsError as error:
                 # On NFS the first try may have succeeded, and only its reply been lost.
-                if committed.read_text() != table.to_json():
-                    prepared.unlink()
-                    copy.unlink()
+                if self._read(committed) != table.to_json().encode():
+                    prepared.unlink(missing_ok=True)
+                    copy.unlink(missing_ok=True)
                     raise Superseded(
                         f"generation {table.generation} of the routes was written by a later deployment or rollback",
                         state="Nothing was changed by this one; the later one converges the environment.",
@@ -191,14 +227,15 @@ class ModelRepository:
             # A copy, no link: a person may edit routes.json in place when all else fails, and history stays.
             copy.replace(self.state / "routes.json")
             _sync_folder(self.state)
-            prepared.unlink()
+            prepared.unlink(missing_ok=True)
             for path in committed.parent.iterdir():
                 if path.name < generation_file(table.generation - _KEPT_GENERATIONS):
                     path.unlink(missing_ok=True)
 
     def _prepared(self, table: RouteTable) -> tuple[Path, Path]:
-        staging = self.state / "staging"
-        return staging / f"routes-{table.generation}.json", staging / f"routes-{table.generation}-copy.json"
+        # Named by its content: else somebody else's table could take its place right before it is linked.
+        name = f"routes-{table.generation}-{hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}"
+        return self.state / "staging" / f"{name}.json", self.state / "staging" / f"{name}-copy.json"
 
     # --- journal -----------------------------------------------------------------------------------------------
 
@@ -237,6 +274,7 @@ class ModelRepository:
     def _journals(self) -> Iterator[tuple[int, bool, Path]]:
         """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
         folder = self.state / "journal"
+        ask_anew(folder, below=self.state)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.stem.isdecimal():
                 yield int(path.stem), path.suffix == ".closed", path
@@ -247,6 +285,7 @@ class ModelRepository:
         """Return what is kept of the package, or None where it was never published here."""
         folder = self.state / "packages" / digest.removeprefix("sha256:")
         with self._errors(f"read {folder}"):
+            ask_anew(folder / PACKAGE_FILE, below=self.state)
             try:
                 package = Package.from_json((folder / PACKAGE_FILE).read_bytes())
                 config, smoke = (folder / CONFIG_FILE).read_bytes(), (folder / SMOKE_FILE).read_bytes()
@@ -289,6 +328,7 @@ class ModelRepository:
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
+            ask_anew(target, below=self.root)
             fresh = not target.is_dir()
             if fresh:
                 with self._staged() as staging:
@@ -320,6 +360,7 @@ class ModelRepository:
         """Hash a published version; return what differs from the package, in a sentence each."""
         folder = self.root / triton_model / str(version)
         with self._errors(f"read {folder}"):
+            ask_anew(folder, below=self.root)
             if folder.is_symlink():
                 return [f"{folder} is a link"]
             if not folder.is_dir():
@@ -338,6 +379,7 @@ class ModelRepository:
     def versions(self, triton_model: str) -> list[int]:
         """Return the published versions under this name, sorted."""
         with self._errors(f"list {triton_model}"):
+            ask_anew(self.root / triton_model, below=self.root)
             try:
                 return sorted(int(p.name) for p in (self.root / triton_model).iterdir() if p.name.isdecimal())
             except FileNotFoundError:
@@ -347,6 +389,7 @@ class ModelRepository:
         """Return the model's configuration as Triton reads it, or None."""
         with self._errors(f"read the configuration of {triton_model}"):
             path = self.root / triton_model / CONFIG_FILE
+            ask_anew(path, below=self.root)
             try:
                 return path.read_bytes().decode()
             except FileNotFoundError:
@@ -369,7 +412,7 @@ class ModelRepository:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
         trash = self.discard(triton_model, version=version)
         with self._errors(f"delete {trash}"):
-            _delete(trash)
+            _delete(trash)  # what somebody holds open stays in the trash, for the next sweep
 
     def discard(self, triton_model: str, *, version: int | None = None) -> Path:
         """Rename a version, or a whole model, out of Triton's root into the trash; return where it lies now.
@@ -382,6 +425,7 @@ class ModelRepository:
         """Return the digests of the packages of which something is kept, sorted."""
         with self._errors("list the packages"):
             folder = self.state / "packages"
+            ask_anew(folder, below=self.state)
             return sorted(f"sha256:{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
 
     def discard_package(self, digest: str) -> None:
@@ -392,6 +436,7 @@ class ModelRepository:
         trash = self.state / "trash" / secrets.token_hex(8)
         with self._errors(f"remove {path}"):
             self._make_folders()
+            ask_anew(path, below=self.root if path.is_relative_to(self.root) else self.state)
             if path.is_symlink():
                 path.unlink()
             elif path.exists():
@@ -411,16 +456,27 @@ class ModelRepository:
     def sweep(self, *, alone: bool) -> int:
         """Delete what lies in the trash, and what killed processes left half copied; return how much it was.
 
-        Unless nobody else can be at work here (``alone``), only what has lain there for a day.
+        Unless nobody else can be at work here (``alone``), only what has lain there for a day. Raises Unavailable,
+        when all else is deleted, where something must stay until whoever has it open is done.
         """
-        count = 0
+        count, held = 0, 0
         for name in ("trash", "staging"):
             with self._errors(f"empty {self.state / name}"):
                 folder = self.state / name
                 for path in sorted(folder.iterdir()) if folder.is_dir() else []:
                     if alone or _age_seconds(path) > _ABANDONED_SECONDS:
-                        _delete(path)
-                        count += 1
+                        if _delete(path):
+                            count += 1
+                        else:
+                            held += 1
+        if held:
+            raise Unavailable(
+                f"{held} of {held + count} removed versions or packages could not be deleted yet: somebody on this "
+                "machine has a file of them open",
+                system=self._system,
+                state="They are out of Triton's root; they only take up space.",
+                next_step="Nothing: the next cleanup deletes them.",
+            )
         return count
 
     def contents(self) -> dict[str, bool]:
@@ -444,10 +500,11 @@ class ModelRepository:
         """
         return [name for name in self.models() if name == model or name.startswith(f"{model}.")]
 
-    def models(self) -> list[str]:
-        """Return the names of all models in Triton's root, sorted."""
+    def models(self, *, older_seconds: float = 0) -> list[str]:
+        """Return the names of all models in Triton's root that did not change for so long, sorted."""
         with self._errors("list the model repository"):
-            return sorted(path.name for path in self.root.iterdir() if path.is_dir())
+            found = [path for path in self.root.iterdir() if path.is_dir()]
+            return sorted(path.name for path in found if not older_seconds or _age_seconds(path) > older_seconds)
 
     # --- outbox ------------------------------------------------------------------------------------------------
 
@@ -461,6 +518,7 @@ class ModelRepository:
         """Return the undelivered messages by name, oldest name first."""
         with self._errors("read the outbox"):
             folder = self.state / "outbox"
+            ask_anew(folder, below=self.state)
             return {p.stem: p.read_text() for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
 
     def drop_from_outbox(self, name: str) -> None:
@@ -475,6 +533,7 @@ class ModelRepository:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
         with self._errors(f"look at {folder}"):
+            ask_anew(folder, below=self.root)
             is_link = folder.is_symlink()
         if is_link:
             raise Rejected(
@@ -484,6 +543,14 @@ class ModelRepository:
                 next_step="See who made it, and remove it.",
             )
         return folder
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return what a file below the state holds now, whoever wrote it; None where there is none."""
+        ask_anew(path, below=self.state)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _copy(self, file: PackageFile, chunks: Iterable[bytes], target: Path) -> None:
         digest, size = hashlib.sha256(), 0
@@ -546,20 +613,44 @@ class ModelRepository:
             ) from error
 
 
-def _delete(path: Path) -> None:
-    """Delete a file or a folder with all that is in it, also while somebody else deletes the same."""
+def mount_of(path: Path, table: str) -> Mount:
+    """Return what the resolved ``path`` is on, by the text of ``/proc/self/mountinfo``."""
+    found = None
+    for line in table.splitlines():
+        mounted, _, about = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted.split()[4])
+        if path.is_relative_to(point) and (found is None or len(point) >= len(found.point)):
+            filesystem, source, options = about.split(maxsplit=2)
+            found = Mount(point, filesystem, source, (*mounted.split()[5].split(","), *options.split(",")))
+    if found is None:
+        raise OSError(errno.ENOENT, "in no mount", str(path))
+    return found
+
+
+def _delete(path: Path) -> bool:
+    """Delete a file or a folder with all that is in it, also while somebody else deletes the same.
+
+    Say whether all of it is gone: what a process of this machine has open on NFS is only renamed (``.nfs…``), and its
+    folder stays until it is closed.
+    """
+    held = False
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
-        return
+        return True
     for folder in _folders(path):
         with suppress(FileNotFoundError):
             folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
 
     def failed(_: object, __: str, reason: tuple[type, BaseException, object]) -> None:
-        if not isinstance(reason[1], FileNotFoundError):
-            raise reason[1]
+        nonlocal held
+        error = reason[1]
+        if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            held = True
+        elif not isinstance(error, FileNotFoundError):
+            raise error
 
     shutil.rmtree(path, onerror=failed)
+    return not held
 
 
 def _age_seconds(path: Path) -> float:
@@ -621,6 +712,7 @@ def _rename_in(source: Path, target: Path) -> bool:
         source.rename(target)
     except OSError:
         # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
+        ask_anew(target, below=target.parent)
         if not target.is_dir():
             raise
         fresh = False

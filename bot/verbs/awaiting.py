@@ -14,9 +14,7 @@ from bot import settings as settings_of
 from bot.domain.desired import Section
 from bot.domain.record import DeploymentRecord
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import connect
-from bot.verbs.ledger import Ledger
 from bot.verbs.propose import not_ready, see_that_it_is_whole
 from bot.verbs.proposing import revert_branch
 from bot.words import awaiting as words
@@ -24,6 +22,7 @@ from bot.words import awaiting as words
 if TYPE_CHECKING:
     from bot.systems.github import PullRequest
     from bot.systems.mlflow import Registry
+    from bot.verbs.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | N
 def look_for_end(root: Path, environment: str, awaited: Awaited) -> Ended | NotYet:
     """Say what became of a proposal, by the records and GitHub; ``root`` is a checkout with settings."""
     settings = settings_of.load(root, environment)
-    ledger = Ledger(RecordStore(settings.records), environment)
+    ledger = connect.ledger(settings)
     own, others = _deployments(ledger, awaited)
     if own is not None:
         return _ended(settings, own)

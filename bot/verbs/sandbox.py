@@ -1,4 +1,4 @@
-"""``promobot sandbox`` and ``promobot demo``: the whole platform on one machine, and the story told in it."""
+"""``promobot sandbox``, ``demo`` and ``proof``: the whole platform on one machine, and the story told in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bot.errors import Refused
 
 if TYPE_CHECKING:
+    from bot.domain.proof import Proof
     from bot.sandbox.story import Told
 
 Say = Callable[[str], None]
@@ -25,13 +26,13 @@ class Started:
     table: str
 
 
-def up(directory: Path, *, say: Say) -> Started:
-    """Start everything; leave ``endpoints.json`` in the directory."""
+def up(directory: Path, *, s3: bool, say: Say) -> Started:
+    """Start everything, where ``s3`` with object storage; leave ``endpoints.json`` in the directory."""
     _needs_the_extra()
-    from bot.sandbox.platform import Sandbox
+    from bot.sandbox.platform import Sandbox, Shape
     from bot.sandbox.seed import seed
 
-    sandbox = Sandbox.up(directory, progress=say, seed=seed)
+    sandbox = Sandbox.up(directory, progress=say, seed=seed, shape=Shape(s3=s3))
     document = json.loads((directory / "endpoints.json").read_text())
     return Started(document, f"{sandbox.table()}\n\nTo use it in a shell: . {directory}/promobot.env")
 
@@ -50,6 +51,14 @@ def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
     from bot.sandbox.story import tell
 
     return tell(keep=keep, directory=directory, say=say)
+
+
+def proof(out: Path, *, command: str, say: Say) -> Proof:
+    """Tell the story, and write what it left behind everywhere into ``out``."""
+    _needs_the_extra()
+    from bot.sandbox.proof import prove
+
+    return prove(out, command=command, say=say)
 
 
 def _needs_the_extra() -> None:

@@ -16,7 +16,6 @@ from bot.domain.desired import Desired
 from bot.domain.evidence import LIFETIME, Evidence
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.errors import Refused, Rejected
-from bot.systems.records import RecordStore
 from bot.verbs import connect
 from bot.verbs.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 from bot.verbs.ledger import Ledger
@@ -41,7 +40,7 @@ def _records_of_their_own(world: World, tmp_path: Path) -> None:
 
 
 def ledger(world: World) -> Ledger:
-    return Ledger(RecordStore(settings.load(world.root, "dev").records), "dev")
+    return connect.ledger(settings.load(world.root, "dev"))
 
 
 def newest(world: World) -> str:

