@@ -107,6 +107,8 @@ def test_it_waits_for_the_deployment_and_ends_as_it_and_every_log_is_in_the_buck
 
     wait_until(lambda: not logs.missing(running, run), seconds=120)
     assert f"#{number} is open" in logs.text(run, "wait_for_deployment")
+    # The triggerer has a log of its own, beside the task's.
+    assert any("/task_id=wait_for_deployment/attempt=1.log.trigger." in key for key in logs.keys(run)), logs.keys(run)
     assert not list((running.directory / "task-logs").rglob("attempt=*.log"))  # what is uploaded is deleted
     said = checked_by_command(running, run)
     assert said.returncode == 0, said
