@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import kubernetes_validate
 import yaml
@@ -44,13 +46,18 @@ def name_of(each: Object) -> str:
 def schema(cluster: Cluster) -> Iterator[str]:
     """Every object is what this version of Kubernetes knows, without a key that it does not."""
     for each in cluster.objects:
-        try:
-            used = kubernetes_validate.validate(each, VERSION, strict=True)
-        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-            yield f"{name_of(each)}: {error.message}"
-            continue
-        if used != VERSION:  # it takes an older schema where it does not have this one
-            yield f"{name_of(each)} was compared with {used}"
+        if wrong := _wrong(json.dumps(each)):
+            yield f"{name_of(each)}: {wrong}"
+
+
+@cache
+def _wrong(text: str) -> str:
+    try:
+        used = kubernetes_validate.validate(json.loads(text), VERSION, strict=True)
+    except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
+        return str(error.message)
+    # It takes an older schema where it does not have this one.
+    return "" if used == VERSION else f"was compared with {used}"
 
 
 def unique(cluster: Cluster) -> Iterator[str]:
