@@ -133,7 +133,9 @@ class Witness:
         if CHROMIUM is None or not messages:
             return ""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), size=DESKTOP) as browser:
+        # Chromium's own children may still write into its profile when it has ended.
+        kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        with kept as folder, Browser(Path(folder), size=DESKTOP) as browser:
             thread = messages[0]["ts"]
             browser.open(f"{story.endpoints.slack}/?as=alex&thread={thread}", ready="#thread article")
             browser.picture(self.pictures / f"{name}.png")

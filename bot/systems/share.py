@@ -36,6 +36,7 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, P
 from bot.domain.routes import RouteTable, generation_file
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Superseded, Unavailable
+from bot.folders import ask_anew
 from bot.settings import Share
 
 CHUNK_BYTES = 2**20
@@ -176,10 +177,9 @@ class ModelRepository:
 
     def _table(self, path: Path) -> RouteTable | None:
         with self._errors(f"read {path.name}"):
-            try:
-                text = path.read_bytes()
-            except FileNotFoundError:
-                return None
+            text = self._read(path)
+        if text is None:
+            return None
         try:
             return RouteTable.from_json(text)
         except ValueError as error:
@@ -209,15 +209,15 @@ class ModelRepository:
             self._make_folders()
             (prepared, copy), committed = self._prepared(table), self._generation(table.generation)
             for path in (prepared, copy):
-                if not (path.is_file() and path.read_text() == table.to_json()):
+                if self._read(path) != table.to_json().encode():
                     self._replace(path, table.to_json())
             try:
                 os.link(prepared, committed)
             except FileExistsError as error:
                 # On NFS the first try may have succeeded, and only its reply been lost.
-                if committed.read_text() != table.to_json():
-                    prepared.unlink()
-                    copy.unlink()
+                if self._read(committed) != table.to_json().encode():
+                    prepared.unlink(missing_ok=True)
+                    copy.unlink(missing_ok=True)
                     raise Superseded(
                         f"generation {table.generation} of the routes was written by a later deployment or rollback",
                         state="Nothing was changed by this one; the later one converges the environment.",
@@ -227,14 +227,15 @@ class ModelRepository:
             # A copy, no link: a person may edit routes.json in place when all else fails, and history stays.
             copy.replace(self.state / "routes.json")
             _sync_folder(self.state)
-            prepared.unlink()
+            prepared.unlink(missing_ok=True)
             for path in committed.parent.iterdir():
                 if path.name < generation_file(table.generation - _KEPT_GENERATIONS):
                     path.unlink(missing_ok=True)
 
     def _prepared(self, table: RouteTable) -> tuple[Path, Path]:
-        staging = self.state / "staging"
-        return staging / f"routes-{table.generation}.json", staging / f"routes-{table.generation}-copy.json"
+        # Named by its content: else somebody else's table could take its place right before it is linked.
+        name = f"routes-{table.generation}-{hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}"
+        return self.state / "staging" / f"{name}.json", self.state / "staging" / f"{name}-copy.json"
 
     # --- journal -----------------------------------------------------------------------------------------------
 
@@ -273,6 +274,7 @@ class ModelRepository:
     def _journals(self) -> Iterator[tuple[int, bool, Path]]:
         """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
         folder = self.state / "journal"
+        ask_anew(folder, below=self.state)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.stem.isdecimal():
                 yield int(path.stem), path.suffix == ".closed", path
@@ -283,6 +285,7 @@ class ModelRepository:
         """Return what is kept of the package, or None where it was never published here."""
         folder = self.state / "packages" / digest.removeprefix("sha256:")
         with self._errors(f"read {folder}"):
+            ask_anew(folder / PACKAGE_FILE, below=self.state)
             try:
                 package = Package.from_json((folder / PACKAGE_FILE).read_bytes())
                 config, smoke = (folder / CONFIG_FILE).read_bytes(), (folder / SMOKE_FILE).read_bytes()
@@ -325,6 +328,7 @@ class ModelRepository:
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
+            ask_anew(target, below=self.root)
             fresh = not target.is_dir()
             if fresh:
                 with self._staged() as staging:
@@ -356,6 +360,7 @@ class ModelRepository:
         """Hash a published version; return what differs from the package, in a sentence each."""
         folder = self.root / triton_model / str(version)
         with self._errors(f"read {folder}"):
+            ask_anew(folder, below=self.root)
             if folder.is_symlink():
                 return [f"{folder} is a link"]
             if not folder.is_dir():
@@ -374,6 +379,7 @@ class ModelRepository:
     def versions(self, triton_model: str) -> list[int]:
         """Return the published versions under this name, sorted."""
         with self._errors(f"list {triton_model}"):
+            ask_anew(self.root / triton_model, below=self.root)
             try:
                 return sorted(int(p.name) for p in (self.root / triton_model).iterdir() if p.name.isdecimal())
             except FileNotFoundError:
@@ -383,6 +389,7 @@ class ModelRepository:
         """Return the model's configuration as Triton reads it, or None."""
         with self._errors(f"read the configuration of {triton_model}"):
             path = self.root / triton_model / CONFIG_FILE
+            ask_anew(path, below=self.root)
             try:
                 return path.read_bytes().decode()
             except FileNotFoundError:
@@ -405,7 +412,7 @@ class ModelRepository:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""
         trash = self.discard(triton_model, version=version)
         with self._errors(f"delete {trash}"):
-            _delete(trash)
+            _delete(trash)  # what somebody holds open stays in the trash, for the next sweep
 
     def discard(self, triton_model: str, *, version: int | None = None) -> Path:
         """Rename a version, or a whole model, out of Triton's root into the trash; return where it lies now.
@@ -418,6 +425,7 @@ class ModelRepository:
         """Return the digests of the packages of which something is kept, sorted."""
         with self._errors("list the packages"):
             folder = self.state / "packages"
+            ask_anew(folder, below=self.state)
             return sorted(f"sha256:{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
 
     def discard_package(self, digest: str) -> None:
@@ -428,6 +436,7 @@ class ModelRepository:
         trash = self.state / "trash" / secrets.token_hex(8)
         with self._errors(f"remove {path}"):
             self._make_folders()
+            ask_anew(path, below=self.root if path.is_relative_to(self.root) else self.state)
             if path.is_symlink():
                 path.unlink()
             elif path.exists():
@@ -447,16 +456,27 @@ class ModelRepository:
     def sweep(self, *, alone: bool) -> int:
         """Delete what lies in the trash, and what killed processes left half copied; return how much it was.
 
-        Unless nobody else can be at work here (``alone``), only what has lain there for a day.
+        Unless nobody else can be at work here (``alone``), only what has lain there for a day. Raises Unavailable,
+        when all else is deleted, where something must stay until whoever has it open is done.
         """
-        count = 0
+        count, held = 0, 0
         for name in ("trash", "staging"):
             with self._errors(f"empty {self.state / name}"):
                 folder = self.state / name
                 for path in sorted(folder.iterdir()) if folder.is_dir() else []:
                     if alone or _age_seconds(path) > _ABANDONED_SECONDS:
-                        _delete(path)
-                        count += 1
+                        if _delete(path):
+                            count += 1
+                        else:
+                            held += 1
+        if held:
+            raise Unavailable(
+                f"{held} of {held + count} removed versions or packages could not be deleted yet: somebody on this "
+                "machine has a file of them open",
+                system=self._system,
+                state="They are out of Triton's root; they only take up space.",
+                next_step="Nothing: the next cleanup deletes them.",
+            )
         return count
 
     def contents(self) -> dict[str, bool]:
@@ -498,6 +518,7 @@ class ModelRepository:
         """Return the undelivered messages by name, oldest name first."""
         with self._errors("read the outbox"):
             folder = self.state / "outbox"
+            ask_anew(folder, below=self.state)
             return {p.stem: p.read_text() for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
 
     def drop_from_outbox(self, name: str) -> None:
@@ -512,6 +533,7 @@ class ModelRepository:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
         with self._errors(f"look at {folder}"):
+            ask_anew(folder, below=self.root)
             is_link = folder.is_symlink()
         if is_link:
             raise Rejected(
@@ -521,6 +543,14 @@ class ModelRepository:
                 next_step="See who made it, and remove it.",
             )
         return folder
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return what a file below the state holds now, whoever wrote it; None where there is none."""
+        ask_anew(path, below=self.state)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _copy(self, file: PackageFile, chunks: Iterable[bytes], target: Path) -> None:
         digest, size = hashlib.sha256(), 0
@@ -597,20 +627,30 @@ def mount_of(path: Path, table: str) -> Mount:
     return found
 
 
-def _delete(path: Path) -> None:
-    """Delete a file or a folder with all that is in it, also while somebody else deletes the same."""
+def _delete(path: Path) -> bool:
+    """Delete a file or a folder with all that is in it, also while somebody else deletes the same.
+
+    Say whether all of it is gone: what a process of this machine has open on NFS is only renamed (``.nfs…``), and its
+    folder stays until it is closed.
+    """
+    held = False
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
-        return
+        return True
     for folder in _folders(path):
         with suppress(FileNotFoundError):
             folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
 
     def failed(_: object, __: str, reason: tuple[type, BaseException, object]) -> None:
-        if not isinstance(reason[1], FileNotFoundError):
-            raise reason[1]
+        nonlocal held
+        error = reason[1]
+        if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            held = True
+        elif not isinstance(error, FileNotFoundError):
+            raise error
 
     shutil.rmtree(path, onerror=failed)
+    return not held
 
 
 def _age_seconds(path: Path) -> float:
@@ -672,6 +712,7 @@ def _rename_in(source: Path, target: Path) -> bool:
         source.rename(target)
     except OSError:
         # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
+        ask_anew(target, below=target.parent)
         if not target.is_dir():
             raise
         fresh = False

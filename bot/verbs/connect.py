@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bot.systems.share import ModelRepository
     from bot.systems.slack import SlackChannel
     from bot.systems.triton import TritonServer
+    from bot.verbs.ledger import Ledger, Store
 
 
 _RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not what it says
@@ -142,6 +143,24 @@ def registry(settings: Environment) -> Registry:
     return Registry(
         settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
     )
+
+
+def records(settings: Environment) -> Store:
+    """Open the record store of the environment: a bucket, or a directory."""
+    if bucket := settings.records_bucket:
+        from bot.systems import object_store
+
+        return object_store.opened(bucket, request_seconds=settings.deadlines.request_seconds)
+    from bot.systems.records import RecordStore
+
+    return RecordStore(str(settings.records))
+
+
+def ledger(settings: Environment) -> Ledger:
+    """Open what the environment's records say."""
+    from bot.verbs.ledger import Ledger
+
+    return Ledger(records(settings), settings.environment)
 
 
 def slack(settings: Environment) -> SlackChannel:

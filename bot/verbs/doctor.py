@@ -8,7 +8,6 @@ from functools import partial
 
 from bot.errors import PromobotError, Refused
 from bot.settings import Environment, GatewayEndpoint, Triton
-from bot.systems.records import RecordStore
 from bot.systems.share import ModelRepository
 from bot.verbs import connect
 from bot.verbs.proposing import read_desired
@@ -43,13 +42,13 @@ class Diagnosis:
 
 
 def doctor(settings: Environment) -> Diagnosis:
-    """Try each; reads only, but for a probe file on the share."""
+    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket."""
     tries: list[tuple[str, Callable[[], str]]] = [
         ("Git", lambda: _git(settings)),
         ("GitHub", lambda: _github(settings)),
         ("MLflow", lambda: connect.registry(settings).ping()),
         ("Slack", lambda: connect.slack(settings).identity()),
-        ("records", lambda: f"{len(RecordStore(settings.records).keys('deployments'))} deployment records"),
+        ("records", lambda: connect.records(settings).check()),
     ]
     staging, serving = settings.staging, ModelRepository(settings.share)
     # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which this makes.

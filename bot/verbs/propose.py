@@ -11,10 +11,8 @@ from bot.domain.gate import GateResult, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE
 from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment, GatewayEndpoint, Tritons
-from bot.systems.records import RecordStore
 from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
-from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, open_proposal, proposal_branch, put_proposal, read_desired
 from bot.words import identity as identity_words
 from bot.words import proposal as words
@@ -77,7 +75,7 @@ def propose(
             next_step="The artifacts changed after they were deployed: register the model again.",
         )
 
-    quarantine = Ledger(RecordStore(settings.records), settings.environment).quarantined().get(candidate.digest)
+    quarantine = connect.ledger(settings).quarantined().get(candidate.digest)
     if quarantine is not None:
         reason = words.held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
         return Proposal(settings.environment, model, version, "stopped", reason=reason)

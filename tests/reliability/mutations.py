@@ -61,6 +61,7 @@ GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
+OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
@@ -144,6 +145,54 @@ MUTATIONS = (
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644",
         "os.O_WRONLY | os.O_CREAT, 0o644",
         (T_TURNS,),
+    ),
+    Mutation(
+        "fence",
+        "a table that is prepared is nobody else's",
+        SHARE,
+        '        name = f"routes-{table.generation}-{hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}"\n',
+        '        name = f"routes-{table.generation}"\n',
+        (f"{T_SHARE}::test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own",),
+    ),
+    Mutation(
+        "NFS",
+        "a folder is opened before a package is looked for",
+        SHARE,
+        "            ask_anew(folder / PACKAGE_FILE, below=self.state)\n",
+        "",
+        (OPENED,),
+    ),
+    Mutation(
+        "NFS",
+        "a folder is opened before a version is looked at",
+        SHARE,
+        "            ask_anew(folder, below=self.root)\n            if folder.is_symlink():\n",
+        "            if folder.is_symlink():\n",
+        (OPENED,),
+    ),
+    Mutation(
+        "NFS",
+        "a folder is opened before routes are read",
+        SHARE,
+        "        ask_anew(path, below=self.state)\n        try:\n",
+        "        try:\n",
+        (OPENED,),
+    ),
+    Mutation(
+        "NFS",
+        "a folder is opened before records are listed",
+        RECORDS,
+        "            ask_anew(folder, below=self._root)\n",
+        "",
+        (f"{T_RECORDS}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at",),
+    ),
+    Mutation(
+        "NFS",
+        "what is held open stays in the trash",
+        SHARE,
+        "error.errno in (errno.EBUSY, errno.ENOTEMPTY)",
+        "error.errno in ()",
+        (f"{T_SHARE}::test_what_somebody_has_open_on_nfs_stays_in_the_trash_and_goes_later",),
     ),
     Mutation(
         "fence",

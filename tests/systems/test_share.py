@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -21,7 +22,7 @@ from bot.errors import Rejected, Superseded, Unavailable
 from bot.settings import Share
 from bot.systems.share import ModelRepository, mount_of
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
-from tests.systems.tracing import synced, traced
+from tests.systems.tracing import Ended, looked_blindly, synced, traced
 
 MODEL = Contents({"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""})
 OTHER = Contents({"model.onnx": b"the model's BYTES", "weights/part.data": b"0123456789", "empty.txt": b""})
@@ -276,16 +277,17 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
 
     steps = synced(work, tmp_path / "strace")
 
+    ready = staging / f"routes-1-{hashlib.sha256(RouteTable('dev', 1).to_json().encode()).hexdigest()[:16]}"
     kept = share.state / "packages" / MODEL.package.digest.removeprefix("sha256:")
     moves = [step for step in steps if step.startswith("move ")]
     assert moves == [
         f"move {staging}/staged {kept}",
         f"move {staging}/staged {share.root}/churn/7",
         f"move {staging}/config.pbtxt.staged {share.root}/churn/config.pbtxt",
-        f"move {staging}/routes-1.json.staged {staging}/routes-1.json",
-        f"move {staging}/routes-1-copy.json.staged {staging}/routes-1-copy.json",
-        f"move {staging}/routes-1.json {share.state}/routes/0000000001.json",
-        f"move {staging}/routes-1-copy.json {share.state}/routes.json",
+        f"move {ready}.json.staged {ready}.json",
+        f"move {ready}-copy.json.staged {ready}-copy.json",
+        f"move {ready}.json {share.state}/routes/0000000001.json",
+        f"move {ready}-copy.json {share.state}/routes.json",
     ]
     described, published, configured, prepared, _, committed, copied = (steps.index(move) for move in moves)
     inside = {
@@ -297,7 +299,7 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
             f"sync {staging}/staged{name}" for name in names
         )
     assert f"sync {staging}/config.pbtxt.staged" in steps[published:configured]
-    assert f"sync {staging}/routes-1.json.staged" in steps[configured:prepared]
+    assert f"sync {ready}.json.staged" in steps[configured:prepared]
     assert f"sync {share.state}/routes" in steps[committed:copied]
     assert f"sync {kept.parent}" in steps[described:published]
     # The model's own folder is new, too: the name of the version in it, and its name in the root.
@@ -550,6 +552,60 @@ def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_
     assert share.routes("dev") == theirs
 
 
+def test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own(share: ModelRepository) -> None:
+    """Seen on NFS with two deployers at once: what was prepared was replaced right before it was linked."""
+    routes = [{"churn": Route(live=Target("churn", version, MODEL.package.digest))} for version in (7, 8)]
+    ours, theirs = (RouteTable("dev").following(one) for one in routes)
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        share.prepare_routes(theirs)
+        link(source, target)
+
+    with mock.patch("os.link", late):
+        share.write_routes(ours)
+    assert share.routes("dev") == ours
+    with pytest.raises(Superseded):
+        share.write_routes(theirs)
+
+
+READINGS: dict[str, Callable[[ModelRepository], object]] = {
+    "described": lambda share: share.described(MODEL.package.digest),
+    "bytes": lambda share: share.wrong_bytes(MODEL.package, triton_model="churn", version=7),
+    "versions": lambda share: share.versions("churn"),
+    "config": lambda share: share.config("churn"),
+    "routes": lambda share: share.routes("dev"),
+    "journal": lambda share: share.journal(),
+    "outbox": lambda share: share.outbox(),
+    "packages": lambda share: share.packages(),
+    "contents": lambda share: share.contents(),
+}
+
+
+@pytest.mark.parametrize("what", READINGS)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path, what: str, there: bool) -> None:
+    """An NFS client believes for up to a minute what it knew of a name, unless the folder is opened (docs/nfs.md)."""
+    share = share_at(tmp_path / "share")
+    if there:
+        share.check()
+        share.describe(MODEL.package, MODEL.read)
+        publish(share)
+        share.write_config("churn", CONFIG)
+        share.write_routes(RouteTable("dev").following({}))
+        share.write_journal(1, "one")
+        share.put_in_outbox("m", "{}")
+    (share.state).mkdir(exist_ok=True)
+    for below in (share.root, share.state):
+        assert looked_blindly(lambda: READINGS[what](share), tmp_path / "log", below=below) == []
+
+
+def test_a_folder_is_opened_before_a_version_is_adopted_or_removed(share: ModelRepository, tmp_path: Path) -> None:
+    publish(share)
+    for work in (lambda: publish(share), lambda: share.discard("churn", version=7)):
+        assert looked_blindly(work, tmp_path / "log", below=share.root) == []
+
+
 def test_a_copy_that_was_made_late_does_not_bring_old_routes_back(share: ModelRepository) -> None:
     tables = [RouteTable("dev", generation) for generation in range(1, 4)]
     for table in tables:
@@ -659,6 +715,31 @@ def test_what_is_not_there_has_wrong_bytes_and_is_removed_without_a_word(share: 
     assert "is not there" in share.wrong_bytes(MODEL.package, triton_model="churn", version=7)[0]
     share.remove("churn", version=7)
     share.remove("churn")
+
+
+@pytest.mark.parametrize("error", ["EBUSY", "ENOTEMPTY"])
+def test_what_somebody_has_open_on_nfs_stays_in_the_trash_and_goes_later(share: ModelRepository, error: str) -> None:
+    """A file that is open on this machine is only renamed when it is deleted; its folder cannot go before it does."""
+    for version in (7, 8, 9):
+        publish(share, version=version)
+        share.discard("churn", version=version)
+    held = sorted((share.state / "trash").iterdir())[0]
+
+    ended = traced(lambda: share.sweep(alone=True), inject=f"rmdir:error={error}", path=held)
+
+    assert ended.error is Unavailable
+    assert "1 of 3 removed versions or packages could not be deleted yet" in ended.said
+    assert list((share.state / "trash").iterdir()) == [held]
+    assert share.sweep(alone=True) == 1
+
+    def work() -> None:
+        with mock.patch("secrets.token_hex", return_value="held"):
+            share.remove("churn", version=10)
+
+    publish(share, version=10)
+    assert traced(work, inject=f"rmdir:error={error}", path=share.state / "trash/held") == Ended(killed=False)
+    assert share.versions("churn") == []
+    assert share.sweep(alone=True) == 1
 
 
 def test_remove_takes_one_version_or_the_whole_model_by_way_of_the_trash(share: ModelRepository) -> None:

@@ -53,6 +53,28 @@ def synced(work: Callable[[], object], log: Path) -> list[str]:
     return steps
 
 
+def looked_blindly(work: Callable[[], object], log: Path, *, below: Path) -> list[str]:
+    """Run ``work``; return what it looked at by name without having opened the folder before: on NFS it may be old.
+
+    What lies directly in ``below`` counts, ``below`` itself does not.
+    """
+    calls = "openat,stat,lstat,newfstatat,statx,readlink,access"
+    ended = _strace(work, "-y", "-o", str(log), "-s", "4096", "-e", f"trace={calls}")
+    assert ended == Ended(killed=False)
+    opened: set[Path] = set()
+    absent: set[Path] = set()
+    blind = []
+    for line in log.read_text().splitlines():
+        found = re.search(r'"(/[^"]*)"', line)
+        if found is None or not (path := Path(found[1])).is_relative_to(below):
+            continue
+        if "O_DIRECTORY" in line:
+            (absent if "ENOENT" in line else opened).add(path)
+        if path != below and path.parent not in opened and not absent & set(path.parents):
+            blind.append(str(path.relative_to(below)))
+    return blind
+
+
 def _strace(work: Callable[[], object], *options: str) -> Ended:
     """Run ``work`` under strace.
 
