@@ -42,7 +42,7 @@ from bot.settings import Share
 CHUNK_BYTES = 2**20
 _KEPT_TURNS = 50
 _KEPT_GENERATIONS = 50
-_MOUNT_STEP = "docs/kubernetes.md says how to mount it."
+_MOUNT_STEP = "docs/nfs.md says how to mount it."
 _ABANDONED_SECONDS = 24 * 3600
 
 ReadFile = Callable[[str], Iterable[bytes]]
