@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -334,18 +335,34 @@ def _whole_seconds(seconds: float) -> str:
     return str(max(1, round(seconds)))
 
 
+_environment_lock = threading.Lock()
+_set_by_us: dict[str, list[str]] = {}
+_before_us: dict[str, str | None] = {}
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    """Set environment variables for the length of a block, of which several threads may be in at once.
+
+    What was there before comes back when the last of them leaves; until then the newest block's values hold.
+    """
+    with _environment_lock:
+        for name, value in variables.items():
+            if not _set_by_us.get(name):
+                _before_us[name] = os.environ.get(name)
+            _set_by_us.setdefault(name, []).append(value)
+            os.environ[name] = value
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _environment_lock:
+            for name, value in variables.items():
+                _set_by_us[name].remove(value)
+                left = _set_by_us[name][-1] if _set_by_us[name] else _before_us.pop(name)
+                if left is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = left
 
 
 def _status(error: MlflowException) -> int:
