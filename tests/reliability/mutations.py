@@ -44,6 +44,7 @@ class Mutation:
 
 
 SHARE, RECORDS, TRITON = "bot/systems/share.py", "bot/systems/records.py", "bot/systems/triton.py"
+BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 SLACK, TABLE, ROLLOUT = "bot/systems/slack.py", "bot/gateway/table.py", "bot/verbs/deployment/rollout.py"
 ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
 T_SHARE, T_RECORDS, T_TURNS = (
@@ -63,6 +64,7 @@ EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
+OVERWRITTEN = "tests/systems/test_record_stores.py::test_a_record_is_never_overwritten"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
 MUTATIONS = (
@@ -256,7 +258,26 @@ MUTATIONS = (
         RECORDS,
         "                os.link(temporary, path)\n",
         "                temporary.replace(path)\n",
-        (T_RECORDS,),
+        (OVERWRITTEN,),
+    ),
+    Mutation(
+        "fence", "a record in a bucket is created once", BUCKET, '            IfNoneMatch="*",\n', "", (OVERWRITTEN,)
+    ),
+    Mutation(
+        "proof",
+        "who wrote the record whose answer was lost",
+        BUCKET,
+        "                if doubtful and self._writer(key) == writer:\n",
+        "                if doubtful:\n",
+        (f"{T_BUCKET}::test_what_somebody_else_wrote_is_not_taken_for_ones_own_though_the_answer_was_lost",),
+    ),
+    Mutation(
+        "proof",
+        "the bytes of a record are those that were written",
+        BUCKET,
+        "not in (None, hashlib.sha256(content).hexdigest()):",
+        "not in (None, hashlib.sha256(content).hexdigest()) and False:",
+        (f"{T_BUCKET}::test_bytes_that_are_not_those_that_were_written_are_never_taken",),
     ),
     Mutation(
         "fence",
