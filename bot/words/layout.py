@@ -189,7 +189,7 @@ tritons: # every one is loaded and proven
   - {name: triton-ENVIRONMENT-1, grpc: triton-ENVIRONMENT-1.example:8001}
 gateways: # every one is switched
   - {name: gateway-ENVIRONMENT-1, url: http://gateway-ENVIRONMENT-1.example:8080}
-records: /mnt/nfs_share/mlops/promobot-records # keep it in the backup
+records: /mnt/nfs_share/mlops/promobot-records # keep it in the backup; or a bucket: {s3: {bucket: mlops}}
 slack:
   channel: C0000000000 # the channel's id
 gates: # a model without a gate is refused
