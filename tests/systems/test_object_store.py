@@ -168,6 +168,18 @@ def test_reading_outlives_a_short_fault_and_never_gives_half(
         assert link.spoiled
 
 
+def test_of_many_records_not_each_is_waited_for(
+    link: HttpLink, through: BucketRecords, beside: BucketRecords
+) -> None:
+    keys = [f"a/{number}.json" for number in range(4 * object_store.AT_ONCE)]
+    for key in keys:
+        beside.put(key, key)
+    link.fails(Fault("hangs", first=10))
+    assert isinstance(failed(lambda: through.get_all(keys)), Unavailable)
+    link.works()
+    assert through.get_all(keys) == {key: key for key in keys}
+
+
 def test_bytes_that_are_not_those_that_were_written_are_never_taken(
     object_storage: ObjectStorage, settings: Bucket, through: BucketRecords
 ) -> None:
