@@ -40,6 +40,7 @@ def in_the_bucket(endpoints: Endpoints, prefix: str) -> dict[str, Any]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(540)  # five runs of workflows, and a sandbox to start: minutes, where the machine has other work
 def test_a_release_and_the_way_back_are_recorded_in_the_bucket(endpoints: Endpoints) -> None:
     alex = Person(endpoints)
     for recipe in ("first", "better"):
@@ -47,7 +48,8 @@ def test_a_release_and_the_way_back_are_recorded_in_the_bucket(endpoints: Endpoi
         run = alex.dispatch("dispatch.yml", verb="propose", model=MODEL, environment="dev", version=str(version))
         assert run["conclusion"] == "success", alex.log(run)
         pull = alex.open_pulls()[0]
-        wait_for(lambda head=pull["head"]["sha"]: alex.checks(head) == GREEN, "green checks")  # type: ignore[misc]
+        head = pull["head"]["sha"]
+        wait_for(lambda head=head: alex.checks(head) == GREEN, "green checks", seconds=180)  # type: ignore[misc]
         run = alex.next_run("deploy.yml", lambda pull=pull: alex.merge(pull))  # type: ignore[misc]
         assert run["conclusion"] == "success", alex.log(run)
         assert alex.served(MODEL) == {str(version)}
