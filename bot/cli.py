@@ -364,7 +364,7 @@ def _sandbox(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import down, up
 
     if arguments.action == "up":
-        started = up(_directory(arguments), say=_say)
+        started = up(_directory(arguments), s3=arguments.s3, say=_say)
         return Answer(started.endpoints, started.table)
     stopped = down(_directory(arguments))
     return Answer({"stopped": stopped}, f"stopped: {', '.join(stopped) or 'nothing was running'}")
@@ -391,7 +391,8 @@ def _proof(arguments: argparse.Namespace) -> Answer:
 def _root(arguments: argparse.Namespace) -> Any:
     from pathlib import Path
 
-    return Path(arguments.root).resolve()
+    # Not resolved: whoever keeps a checkout up to date may do so by flipping a link, under a service that runs.
+    return Path(arguments.root).absolute()
 
 
 def _directory(arguments: argparse.Namespace) -> Any:
@@ -645,6 +646,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("action", choices=["up", "down"])
     added.add_argument(
         "--dir", required=True, metavar="DIR", help="where it keeps everything; endpoints.json is there"
+    )
+    added.add_argument(
+        "--s3", action="store_true", help="up: object storage, with records and MLflow's artifacts in it"
     )
 
     added = verb(

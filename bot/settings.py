@@ -9,10 +9,20 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from bot.domain import yamltext
 from bot.domain.gate import Gate
@@ -29,6 +39,12 @@ class _Part(BaseModel):
 def _absolute(path: str) -> str:
     if not _ABSOLUTE_PATH.fullmatch(path) or not path.isprintable():
         raise ValueError(f"{path!r:.80} is no absolute path")
+    return path
+
+
+def _no_bucket(path: object) -> object:
+    if isinstance(path, str) and path.startswith("s3:"):
+        raise ValueError("a bucket is written as a mapping: records: {s3: {bucket: mlops}}")
     return path
 
 
@@ -105,12 +121,80 @@ class GitHub(_Part):
         return f"{self.server_url}/{self.repository}.git"
 
 
+class S3(_Part):
+    """How to reach an object store that speaks S3.
+
+    Credentials are in variables that are named here, or else those of the platform, as every AWS SDK finds them.
+    """
+
+    region: str = Field(default="ap-northeast-2", pattern=r"^[a-z0-9-]+$", description="where the bucket is")
+    endpoint: Url | None = Field(default=None, description="of a store that is not AWS's own")
+    access_key_id_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the access key's id; default: the platform's own identity"
+    )
+    secret_access_key_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the secret access key"
+    )
+    session_token_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the session token, where the key is a temporary one"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.access_key_id_env is None) != (self.secret_access_key_env is None):
+            raise ValueError("access_key_id_env and secret_access_key_env belong together")
+        if self.session_token_env and not self.access_key_id_env:
+            raise ValueError("session_token_env needs access_key_id_env and secret_access_key_env")
+        return self
+
+    def credentials(self, *, of: str) -> dict[str, str]:
+        """Return what the named variables hold, as boto3 names it; nothing where the platform knows who we are.
+
+        Raises Refused where one of them is not set; ``of`` says whose it is.
+        """
+        named = {
+            "aws_access_key_id": (self.access_key_id_env, "the access key's id"),
+            "aws_secret_access_key": (self.secret_access_key_env, "the secret access key"),
+            "aws_session_token": (self.session_token_env, "the session token"),
+        }
+        return {
+            name: secret(variable, purpose=f"{what} of {of}") for name, (variable, what) in named.items() if variable
+        }
+
+
+class ObjectLock(_Part):
+    """How long the store itself keeps a record from being deleted or overwritten; the bucket must allow for it."""
+
+    mode: Literal["governance", "compliance"] = Field(
+        default="governance", description="governance: who has a special right may delete; compliance: nobody"
+    )
+    days: int = Field(gt=0, le=36500, description="from the writing of each record on")
+
+
+class Bucket(S3):
+    """A bucket for records."""
+
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="its name")
+    prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$",
+        max_length=200,
+        description="folder in the bucket; default: <environment>/promobot",
+    )
+    object_lock: ObjectLock | None = Field(default=None, description="lock each record; default: no lock")
+
+
 class MLflow(_Part):
     """The model registry."""
 
     uri: Url = Field(description="MLflow tracking and registry server")
     token_env: EnvironmentVariable | None = Field(
         default=None, description="variable that holds a bearer token, where the server wants one"
+    )
+    s3: S3 | None = Field(
+        default=None,
+        description="how the bot reaches the bucket of artifacts that do not go through the server (s3://…); "
+        "default: as every AWS SDK finds out",
     )
 
 
@@ -119,6 +203,10 @@ class Triton(_Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
     grpc: str = Field(pattern=r"^[^\s/]+:[0-9]+$", description="host:port of its gRPC endpoint")
+    control_key_env: EnvironmentVariable | None = Field(
+        default=None,
+        description="variable that holds the value of promobot-control, which --grpc-restricted-protocol asks for",
+    )
 
     @property
     def host(self) -> str:
@@ -175,6 +263,22 @@ class Share(_Part):
         if repository == state or repository in state.parents or state in repository.parents:
             raise ValueError("model_repository and state must not lie within each other: Triton lists what it finds")
         return self
+
+
+class S3Records(_Part):
+    """Records in a bucket."""
+
+    s3: Bucket = Field(description="the bucket")
+
+
+def _kind_of_records(records: object) -> str:
+    return "[s3]" if isinstance(records, dict | S3Records) else "[directory]"
+
+
+Records = Annotated[
+    Annotated[AbsolutePath, BeforeValidator(_no_bucket), Tag("[directory]")] | Annotated[S3Records, Tag("[s3]")],
+    Discriminator(_kind_of_records),
+]
 
 
 class Staging(_Part):
@@ -295,7 +399,9 @@ class Environment(_Part):
     reload_token_env: EnvironmentVariable = Field(
         default="PROMOBOT_RELOAD_TOKEN", description="variable that holds the gateways' reload token"
     )
-    records: AbsolutePath = Field(description="directory of evidence and deployment records, append-only")
+    records: Records = Field(
+        description="evidence and deployment records, append-only: a directory, or a bucket under the key s3"
+    )
     slack: Slack = Field(description="where releases are announced")
     gates: dict[ModelName, Gate] = Field(min_length=1, description="rules by model; a model without is refused")
     packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
@@ -313,6 +419,14 @@ class Environment(_Part):
         if self.promotes_from == self.environment:
             raise ValueError("promotes_from names the environment itself")
         return self
+
+    @property
+    def records_bucket(self) -> Bucket | None:
+        """The bucket of the records with its prefix, or None where they lie in a directory."""
+        if isinstance(self.records, str):
+            return None
+        bucket = self.records.s3
+        return bucket.model_copy(update={"prefix": bucket.prefix or f"{self.environment}/promobot"})
 
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""

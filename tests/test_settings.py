@@ -61,6 +61,7 @@ def test_what_is_left_out_has_its_default(write: Write) -> None:
     assert (dev.promotes_from, dev.freezes) == (None, [])
 
 
+TRITON = "  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n    control_key_env: PROMOBOT_TRITON_KEY\n"
 MINIMUM = "minimum: 0.90"
 FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas\n"
 
@@ -103,7 +104,7 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ),
         ("/triton/promobot/staging", "/triton", "staging.share", "must not lie within each other"),
         # lists
-        ("  - name: triton-0\n    grpc: triton-0.triton.ml-dev.svc:8001\n", "  []\n", "tritons", "at least 1 item"),
+        (TRITON, "  []\n", "tritons", "at least 1 item"),
         ("  - name: gateway-1", "  - name: gateway-0", "", "two gateways are named gateway-0"),
         ("  - name: gateway-1", "  - title: gateway-1", None, "2 mistakes"),
         ("gates:\n", "promotes_from: dev\ngates:\n", "", "promotes_from names the environment itself"),

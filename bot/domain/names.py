@@ -59,6 +59,13 @@ def check_request_id(request: str) -> str:
     return request
 
 
+def check_record_key(key: str) -> str:
+    """Return ``key`` if it may name a record: a relative path, no part empty or hidden; else raise ValueError."""
+    if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
+        raise ValueError(f"{key!r} is no key")
+    return key
+
+
 def short(digest: str) -> str:
     """Return the digest as people see it: the first 12 hexadecimal digits."""
     return digest.removeprefix("sha256:")[:12]

@@ -186,6 +186,9 @@ def _scalar(text: str) -> str | int | float | bool | None:
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_NOT_IN_THE_FILE = ("[key]", "[directory]", "[s3]")
+"""Steps of Pydantic's own: a mapping's key as opposed to its value, and which of several forms a value has."""
+
 
 def validate(node: Node, model: type[Model], *, file: str) -> Model:
     """Return the document as ``model``; raise InvalidInput that names file, line and key of each mistake."""
@@ -203,7 +206,7 @@ def validate(node: Node, model: type[Model], *, file: str) -> Model:
 
 
 def _mistake(node: Node, detail: Any, file: str) -> InvalidInput:
-    path = tuple(step for step in detail["loc"] if step != "[key]")
+    path = tuple(step for step in detail["loc"] if step not in _NOT_IN_THE_FILE)
     match detail["type"]:
         case "extra_forbidden":
             problem = "unknown key"

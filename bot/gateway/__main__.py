@@ -16,29 +16,33 @@ from bot.gateway.settings import GatewaySettings
 RELOAD_TOKEN_VARIABLE = "PROMOBOT_RELOAD_TOKEN"  # noqa: S105  the name of a variable, not a secret
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; requests in flight are then finished."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what understands the arguments."""
+    made = argparse.ArgumentParser(
         prog="python -m bot.gateway",
         description="A gateway in front of Tritons: answers with the versions that routes.json names.",
         epilog=f"POST /reload needs the bearer token in the environment variable {RELOAD_TOKEN_VARIABLE}.",
     )
-    parser.add_argument("--routes", type=Path, required=True, metavar="FILE", help="routes.json, written by the bot")
-    parser.add_argument(
+    made.add_argument("--routes", type=Path, required=True, metavar="FILE", help="routes.json, written by the bot")
+    made.add_argument(
         "--triton", action="append", required=True, metavar="URL", help="http://HOST:PORT; once for each Triton"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
-    parser.add_argument("--name", default="gateway", help="how this gateway calls itself (default: %(default)s)")
-    parser.add_argument(
-        "--environment", default="", help="refuse routes of another (default: the first table says it)"
-    )
-    parser.add_argument("--timeout-seconds", type=float, default=30.0, help="for one answer (default: %(default)s)")
-    parser.add_argument(
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    made.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    made.add_argument("--name", default="gateway", help="how this gateway calls itself (default: %(default)s)")
+    made.add_argument("--environment", default="", help="refuse routes of another (default: the first table says it)")
+    made.add_argument("--timeout-seconds", type=float, default=30.0, help="for one answer (default: %(default)s)")
+    made.add_argument(
         "--reload-timeout-seconds", type=float, default=5.0, help="to wait for a generation (default: %(default)s)"
     )
-    parser.add_argument("--access-log", action="store_true", help="log every request")
-    options = parser.parse_args(arguments)
+    made.add_argument("--access-log", action="store_true", help="log every request")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; requests in flight are then finished."""
+    understands = parser()
+    options = understands.parse_args(arguments)
     try:
         settings = GatewaySettings(
             routes_file=options.routes,
@@ -51,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         app = create_app(settings)
     except ValueError as error:
-        parser.error(str(error))
+        understands.error(str(error))
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not settings.reload_token:

@@ -5,6 +5,7 @@ DIR/promobot.env        what the bot's verbs need in a shell: ". DIR/promobot.en
 DIR/sandbox.json        ports and tokens, kept so that the same sandbox can be started again
 DIR/share, DIR/records  what the real platform has as a shared volume and as a record store
 DIR/forge, mlflow, slack
+DIR/s3                  object storage, where it is asked for: records and MLflow's artifacts are there then
 DIR/logs, DIR/pids      one log and one record for each process
 """
 
@@ -26,7 +27,7 @@ from typing import Any
 
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput, Refused
-from bot.sandbox import environments, mlflow, triton
+from bot.sandbox import environments, mlflow, s3, triton
 from bot.sandbox.processes import (
     HOST,
     POLL_SECONDS,
@@ -51,16 +52,23 @@ VERDICT = "Verdict"
 SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
 """The bot's Slack app as Slack is told of it."""
 LOCK_SECONDS = 30.0
-PARTS = frozenset({"forge", "actions", "mlflow", "slack", "slack-app", "triton", "gateway"})
-"""What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs."""
+PARTS = frozenset({"forge", "actions", "mlflow", "s3", "slack", "slack-app", "triton", "gateway"})
+"""What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs.
+
+``s3`` runs only where the shape asks for it.
+"""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How many Tritons and gateways serve each environment."""
+    """How many Tritons and gateways serve each environment.
+
+    ``s3`` has records and MLflow's artifacts on object storage instead of in directories.
+    """
 
     tritons: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"dev": 1, "prod": 1}))
     gateways: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"dev": 2, "prod": 1}))
+    s3: bool = False
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -129,6 +137,7 @@ class Endpoints:
     slack_channel: str
     slack_app: str
     secrets: Secrets = field(repr=False)
+    s3: s3.ObjectStorage | None = None
 
     @classmethod
     def new(cls, directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
@@ -158,6 +167,7 @@ class Endpoints:
             slack_channel="C0RELEASES",
             slack_app=url(),
             secrets=Secrets.new(),
+            s3=s3.ObjectStorage.new(directory / "s3", ports=ports) if shape.s3 else None,
         )
 
     @property
@@ -177,8 +187,14 @@ class Endpoints:
 
     @property
     def records(self) -> Path:
-        """The record store."""
+        """The record store, where it is a directory."""
         return self.directory / "records"
+
+    def records_setting(self) -> str | dict[str, object]:
+        """Return the record store as settings name it; in a bucket each environment has a folder of its own."""
+        if self.s3 is None:
+            return str(self.records)
+        return {"s3": {"bucket": self.s3.bucket, "endpoint": self.s3.endpoint, "region": self.s3.region}}
 
     @property
     def tritons(self) -> tuple[tuple[str, TritonEndpoint], ...]:
@@ -202,6 +218,7 @@ class Endpoints:
             "SLACK_APP_TOKEN": self.secrets.slack_app,
             "SLACK_SIGNING_SECRET": self.secrets.slack_signing,
             "PROMOBOT_RELOAD_TOKEN": self.secrets.reload,
+            **(self.s3.variables() if self.s3 else {}),
             **self.plain_variables(),
         }
 
@@ -218,9 +235,9 @@ class Endpoints:
         """Return every port of the sandbox."""
         gateways = [one.url for several in self.gateway.values() for one in several]
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
-        return [
-            _port(address) for address in (self.forge, self.mlflow, self.slack, self.slack_app, *gateways, *tritons)
-        ]
+        one_each = (self.forge, self.mlflow, self.slack, self.slack_app)
+        stored = self.s3.ports.values() if self.s3 else ()
+        return [*(_port(address) for address in (*one_each, *gateways, *tritons)), *stored]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``endpoints.json``, without ``pids``."""
@@ -244,7 +261,8 @@ class Endpoints:
             "people": dict(self.secrets.people),
             "reload_token": self.secrets.reload,
             "share": str(self.share),
-            "records": str(self.records),
+            "records": f"s3://{self.s3.bucket}" if self.s3 else str(self.records),
+            **({"s3": self.s3.to_json()} if self.s3 else {}),
         }
 
     @classmethod
@@ -266,6 +284,11 @@ class Endpoints:
             slack=document["slack"],
             slack_channel=document["slack_channel"],
             slack_app=document["slack_app"],
+            s3=(
+                s3.ObjectStorage.from_json(document["s3"], directory=Path(document["directory"]) / "s3")
+                if "s3" in document
+                else None
+            ),
             secrets=Secrets(
                 people=document["people"],
                 slack=document["slack_token"],
@@ -357,6 +380,8 @@ class Sandbox:
         self.processes.halt([process])
         part = process.part.with_variables(env or {})
         self.processes.wait_until_ready(self.processes.start(part))
+        if name == "s3" and self.endpoints.s3:
+            self.endpoints.s3.prepare()
         self._announce()
 
     def halt(self, name: str) -> None:
@@ -396,7 +421,15 @@ class Sandbox:
                 progress(f"{process.part.name} is up ({time.monotonic() - begun:.1f} s)")
 
         def mlflow_server() -> None:
-            bring_up(mlflow.part("mlflow", directory=endpoints.directory / "mlflow", port=_port(endpoints.mlflow)))
+            directory, port = endpoints.directory / "mlflow", _port(endpoints.mlflow)
+            bring_up(mlflow.part("mlflow", directory=directory, port=port, storage=endpoints.s3))
+
+        def object_storage() -> None:
+            if endpoints.s3 is None:
+                return
+            bring_up(endpoints.s3.part())
+            endpoints.s3.prepare(cancelled=lambda: processes.closed)
+            progress(f"bucket {endpoints.s3.bucket} takes objects")
 
         def forge() -> None:
             bring_up(_forge(endpoints, actions="actions" in parts))
@@ -428,6 +461,7 @@ class Sandbox:
             )
 
         yield "mlflow", mlflow_server
+        yield "s3", object_storage
         yield "forge", forge
         yield "actions", runner
         yield "triton", tritons
@@ -498,6 +532,12 @@ def _lock(directory: Path, *, wait_seconds: float) -> Iterator[None]:
 def _endpoints(directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
     """Return the directory's own endpoints from an earlier start, or new ones."""
     file = directory / "sandbox.json"
+    if file.exists() and shape.s3 and "s3" not in json.loads(file.read_text()):
+        raise Refused(
+            f"the sandbox in {directory} has its records in directories, and its repository says so",
+            state="Nothing was started.",
+            next_step="name a new directory, or leave out --s3",
+        )
     if not file.exists():
         for environment in {*shape.environments, *shape.gateways}:
             check_environment_name(environment)
@@ -536,7 +576,12 @@ def _lay_out(endpoints: Endpoints) -> None:
     actions = {
         "path": [str(runner / "bin")],
         # "uv pip install" in a workflow means the runner's environment, which has everything already.
-        "env": {**endpoints.plain_variables(), "VIRTUAL_ENV": str(runner)},
+        # A runner of one's own has what it needs for the bucket from its machine, not from the repository.
+        "env": {
+            **endpoints.plain_variables(),
+            **(endpoints.s3.variables() if endpoints.s3 else {}),
+            "VIRTUAL_ENV": str(runner),
+        },
         "secrets": {
             "GITHUB_TOKEN": tokens.people[BOT],
             "PROMOBOT_RELOAD_TOKEN": tokens.reload,
@@ -588,10 +633,12 @@ def _slack_app(endpoints: Endpoints) -> Part:
     """The bot's own service; who may do what says the checkout that the seed leaves for it."""
     port = _port(endpoints.slack_app)
     root = endpoints.directory / "slack-app"
+    # A bucket has no locks, so the inbox stays a directory; elsewhere it is a folder of the record store.
+    inbox = ("--state", str(endpoints.records / "slack")) if endpoints.s3 else ()
     return _python(
         "slack-app",
         "bot",
-        *("slack", "--http", str(port), "--root", str(root)),
+        *("slack", "--http", str(port), "--root", str(root), *inbox),
         port=port,
         ready_path="/health",
         variables=endpoints.variables(login=BOT),

@@ -98,7 +98,7 @@ def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
         "share": _share(endpoints, environment),
         "tritons": [{"name": triton.name, "grpc": triton.grpc} for triton in endpoints.triton[environment]],
         "gateways": [{"name": gateway.name, "url": gateway.url} for gateway in endpoints.gateway[environment]],
-        "records": str(endpoints.records),
+        "records": endpoints.records_setting(),
         "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api, "may": MAY},
         "gates": GATES,
         **({"promotes_from": earlier[-1]} if earlier else {}),

@@ -35,10 +35,8 @@ from bot.slack.commands import (
 )
 from bot.slack.inbox import Answer, Asked, Inbox
 from bot.slack.people import People, Role
-from bot.systems.records import RecordStore
 from bot.verbs import connect
 from bot.verbs.history import history
-from bot.verbs.ledger import Ledger
 from bot.verbs.promote import promote
 from bot.verbs.propose import propose
 from bot.verbs.proposing import proposal_branch, revert_branch
@@ -266,7 +264,7 @@ class Doing:
                 return self._merge(asked, shown)
             case blocks.ROLL_BACK:
                 settings = self._allowed(asked, shown.environment, "roll_back")
-                records = Ledger(RecordStore(settings.records), settings.environment).deployments()
+                records = connect.ledger(settings).deployments()
                 served = records[-1].in_service.models.get(shown.model) if records else None
                 if not _was_begun(settings, asked.id) and (served is None or str(served.version) != shown.version):
                     raise _No(words.not_served_any_more(shown.model, shown.environment, shown.version))
@@ -301,7 +299,7 @@ class Doing:
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
             begin(settings, asked.id, what)
         else:
-            ledger = Ledger(RecordStore(settings.records), settings.environment)
+            ledger = connect.ledger(settings)
             if not any(one.head == shown.head and one.passed and not one.revoked for one in ledger.all_evidence()):
                 raise _No(words.not_green(pull.number, pull.url))
             begin(settings, asked.id, what)
@@ -363,7 +361,7 @@ class Doing:
     def _targets(self, user: str) -> list[forms.Target]:
         found = []
         for settings in self._visible(user, "roll_back"):
-            ledger = Ledger(RecordStore(settings.records), settings.environment)
+            ledger = connect.ledger(settings)
             records, quarantined = ledger.deployments(), ledger.quarantined()
             served = records[-1].in_service.models if records else {}
             for model in sorted(settings.gates):
@@ -384,7 +382,7 @@ class Doing:
 
 def _was_begun(settings: Environment, request: str) -> bool:
     """Say whether a request of this id was begun."""
-    return Ledger(RecordStore(settings.records), settings.environment).asked(request)
+    return connect.ledger(settings).asked(request)
 
 
 def _answer(said: str, *, once: bool = False) -> Answer:

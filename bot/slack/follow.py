@@ -19,7 +19,6 @@ from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
-from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
@@ -41,7 +40,7 @@ def follow(settings: Environment, *, say: Say) -> None:
     slack = connect.slack(settings)
     posted = _posted(slack, settings.environment)
     promotions = _promotions(settings, posted, say)
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     records, deploying = ledger.deployments(), _underway(settings)
     for promotion in promotions:
         before = posted.get(promotion.key)

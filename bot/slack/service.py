@@ -211,10 +211,11 @@ def _one_app(listed: list[Environment]) -> Environment:
 
 
 def _state(listed: list[Environment]) -> Path:
-    stores = {settings.records for settings in listed}
-    if len(stores) > 1:
+    stores = {settings.records for settings in listed if isinstance(settings.records, str)}
+    if len(stores) != 1 or any(settings.records_bucket for settings in listed):
+        why = "records are in a bucket, which has no locks" if len(stores) <= 1 else "there are several record stores"
         raise InvalidInput(
-            "the environments have several record stores",
+            f"the inbox has no place of its own: {why}",
             key="--state",
             next_step="Say where the inbox is with --state DIR; all replicas share it.",
         )

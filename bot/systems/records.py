@@ -1,11 +1,13 @@
-"""The record store: objects that are created once and never changed or overwritten."""
+"""The record store in a directory: objects that are created once and never changed or overwritten."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
+from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
 from bot.folders import ask_anew
 
@@ -72,11 +74,20 @@ class RecordStore:
             raise Unavailable(f"could not list {prefix}: {error.strerror}", system=self._system) from error
         return sorted(path.relative_to(self._root).as_posix() for path in found)
 
+    def get_all(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+        found = ((key, self.get(key)) for key in keys)
+        return {key: text for key, text in found if text is not None}
+
+    def check(self) -> str:
+        """Say how many deployment records there are."""
+        return f"{len(self.keys('deployments'))} deployment records"
+
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if not key.isprintable() or any(not part or part.startswith(".") for part in parts):
-            raise Rejected(f"{key!r} is no key", system=self._system)
-        return self._root.joinpath(*parts)
+        try:
+            return self._root.joinpath(*check_record_key(key).split("/"))
+        except ValueError as error:
+            raise Rejected(str(error), system=self._system) from error
 
 
 def _sync_folder(path: Path) -> None:

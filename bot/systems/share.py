@@ -22,6 +22,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -41,6 +42,7 @@ from bot.settings import Share
 CHUNK_BYTES = 2**20
 _KEPT_TURNS = 50
 _KEPT_GENERATIONS = 50
+_MOUNT_STEP = "docs/nfs.md says how to mount it."
 _ABANDONED_SECONDS = 24 * 3600
 
 ReadFile = Callable[[str], Iterable[bytes]]
@@ -54,6 +56,29 @@ class Described:
     package: Package
     config: str
     smoke: SmokeCases
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What a path is on, as the kernel says."""
+
+    point: str
+    filesystem: str
+    source: str
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.filesystem} {self.source} at {self.point}"
+
+    @property
+    def wrong(self) -> list[str]:
+        """The options of NFS under which a write may be lost, or a lock excludes nobody elsewhere."""
+        if not self.filesystem.startswith("nfs"):
+            return []
+        local = [
+            option for option in self.options if option.startswith("local_lock=") and option != "local_lock=none"
+        ]
+        return [option for option in self.options if option in ("soft", "softerr", "nolock", "nocto")] + local
 
 
 @dataclass
@@ -97,7 +122,7 @@ class ModelRepository:
         self._system = f"model repository ({share.model_repository})"
 
     def check(self) -> str:
-        """Try what publishing needs: both folders writable, and one file system. Returns what was seen."""
+        """Try what publishing needs: both folders there, writable, in one mount. Returns what was seen."""
         with self._errors("try the share"):
             self._make_folders()
             probe = self.state / "staging" / f"probe-{secrets.token_hex(4)}"
@@ -105,8 +130,19 @@ class ModelRepository:
             probe.unlink(missing_ok=True)  # a cleanup may have been faster
             if self.root.stat().st_dev != self.state.stat().st_dev:
                 raise Rejected("model_repository and state are not on one file system", system=self._system)
+            table = Path("/proc/self/mountinfo").read_text()
+            mount, other = (mount_of(path.resolve(), table) for path in (self.root, self.state))
+        if mount.point != other.point:
+            raise Rejected(
+                f"model_repository ({mount.point}) and state ({other.point}) are two mounts; publishing renames, "
+                "and a rename does not cross mounts, even of one file system",
+                system=self._system,
+                next_step="Mount a folder above both.",
+            )
+        if wrong := mount.wrong:
+            raise Rejected(f"{mount} is mounted with {', '.join(wrong)}", system=self._system, next_step=_MOUNT_STEP)
         free = shutil.disk_usage(self.root).free
-        return f"writable, {free / 2**30:.1f} GiB free"
+        return f"writable, {free / 2**30:.1f} GiB free, {mount}"
 
     # --- turns -------------------------------------------------------------------------------------------------
 
@@ -464,10 +500,11 @@ class ModelRepository:
         """
         return [name for name in self.models() if name == model or name.startswith(f"{model}.")]
 
-    def models(self) -> list[str]:
-        """Return the names of all models in Triton's root, sorted."""
+    def models(self, *, older_seconds: float = 0) -> list[str]:
+        """Return the names of all models in Triton's root that did not change for so long, sorted."""
         with self._errors("list the model repository"):
-            return sorted(path.name for path in self.root.iterdir() if path.is_dir())
+            found = [path for path in self.root.iterdir() if path.is_dir()]
+            return sorted(path.name for path in found if not older_seconds or _age_seconds(path) > older_seconds)
 
     # --- outbox ------------------------------------------------------------------------------------------------
 
@@ -574,6 +611,20 @@ class ModelRepository:
                 system=self._system,
                 state="What was staged is dropped; what is published was not changed by this step.",
             ) from error
+
+
+def mount_of(path: Path, table: str) -> Mount:
+    """Return what the resolved ``path`` is on, by the text of ``/proc/self/mountinfo``."""
+    found = None
+    for line in table.splitlines():
+        mounted, _, about = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mounted.split()[4])
+        if path.is_relative_to(point) and (found is None or len(point) >= len(found.point)):
+            filesystem, source, options = about.split(maxsplit=2)
+            found = Mount(point, filesystem, source, (*mounted.split()[5].split(","), *options.split(",")))
+    if found is None:
+        raise OSError(errno.ENOENT, "in no mount", str(path))
+    return found
 
 
 def _delete(path: Path) -> bool:

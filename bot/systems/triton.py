@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -25,6 +26,9 @@ from bot.settings import Triton
 # UNKNOWN and CANCELLED are what gRPC makes of an answer that somebody in between cut short, or wrote: a proxy's HTTP
 # 500. Triton gives neither to what it was asked here, and no version is to blame for them.
 _WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN", "CANCELLED")
+CONTROL_HEADER = "triton-grpc-protocol-promobot-control"
+"""What ``--grpc-restricted-protocol=model-repository,…:promobot-control=VALUE`` makes Triton ask for."""
+_RESTRICTED = "This protocol is restricted"
 _OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
 
@@ -49,12 +53,16 @@ class ModelState:
 
 
 class TritonServer:
-    """One Triton. Every call has a deadline; errors are Unavailable or Rejected and name the server."""
+    """One Triton. Every call has a deadline; errors are Unavailable or Rejected and name the server.
 
-    def __init__(self, triton: Triton, *, request_seconds: float) -> None:
+    ``control_key`` goes with each look at its repository, load and unload, where the server restricts them.
+    """
+
+    def __init__(self, triton: Triton, *, request_seconds: float, control_key: str | None = None) -> None:
         self.name = triton.name
         self._system = f"Triton {triton.name} ({triton.grpc})"
         self._request_seconds = self.patience_seconds = request_seconds
+        self._control = {CONTROL_HEADER: control_key} if control_key else {}
         self._client = triton_grpc.InferenceServerClient(triton.grpc)
 
     def close(self) -> None:
@@ -70,25 +78,32 @@ class TritonServer:
     @patient
     def index(self) -> list[ModelState]:
         """Return what the repository index says of every model version that was ever asked for."""
-        with self._errors("read the index"):
-            answer = self._client.get_model_repository_index(client_timeout=self._request_seconds)
         return [
             ModelState(entry.name, int(entry.version), entry.state, entry.reason)
-            for entry in answer.models
+            for entry in self._index()
             if entry.version.isdecimal()
         ]
+
+    @patient
+    def names(self) -> set[str]:
+        """Return the names of all that lies in the server's repository, loaded or not."""
+        return {str(entry.name) for entry in self._index()}
+
+    def _index(self) -> Any:
+        with self._errors("read the index"):
+            return self._client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
 
     @patient
     def load(self, model: str, *, timeout_seconds: float) -> None:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
         with self._errors(f"load {model}"):
-            self._client.load_model(model, client_timeout=timeout_seconds)
+            self._client.load_model(model, self._control, client_timeout=timeout_seconds)
 
     @patient
     def unload(self, model: str) -> None:
         """Unload all versions of the model; Triton finishes what is in flight first."""
         with self._errors(f"unload {model}"):
-            self._client.unload_model(model, client_timeout=self._request_seconds)
+            self._client.unload_model(model, self._control, client_timeout=self._request_seconds)
 
     def wait_ready(self, wanted: Iterable[tuple[str, int]], *, timeout_seconds: float) -> list[ModelState]:
         """Wait until each (model, version) is READY in the index; return those that are not at the deadline."""
@@ -153,6 +168,9 @@ class TritonServer:
         except InferenceServerException as error:
             status = str(error.status() or "").removeprefix("StatusCode.")
             message = f"could not {doing}: {_first_lines(error.message())}"
+            if _RESTRICTED in message:  # it says UNAVAILABLE
+                step = "Does the variable that control_key_env names hold this Triton's key?"
+                raise Rejected(message, system=self._system, next_step=step) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
                 raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
             raise Rejected(message, system=self._system) from error

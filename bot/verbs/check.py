@@ -20,7 +20,6 @@ from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_entries
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
 from bot.verbs.ledger import Ledger
@@ -77,7 +76,9 @@ def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, r
     for environment, settings in environments.items():
         of_environment = [result for result in results if result.environment == environment]
         if of_environment:
-            _ledger(settings).add_check_run(f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment)
+            connect.ledger(settings).add_check_run(
+                f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment
+            )
     checked = Checked(name, subject, tuple(results))
     _write_summary(words.check_summary(name, subject.changes, checked.results))
     return checked
@@ -95,7 +96,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
         subject = Subject(pull_request, "", head or "", (), ())
         problems.append(str(error))
     expected = [change for change in subject.changes if change.after is not None]
-    concerned = {change.environment: _ledger(environments[change.environment]) for change in expected}
+    concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
@@ -150,7 +151,7 @@ def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
         changes = _all_changes(repository, environments, repository.changed_paths(base, head), base, head)
     problems = []
     for change in changes:
-        problem = _uncovered(_ledger(environments[change.environment]), change)
+        problem = _uncovered(connect.ledger(environments[change.environment]), change)
         problems += [problem] if problem else []
     queued = Queued(base, head, tuple(changes), tuple(problems))
     _write_summary(words.queued(queued.changes, queued.problems))
@@ -233,10 +234,6 @@ def _changes(
         raise InvalidInput(f"is not the desired state of an environment; those are {known}", file=path)
     before, after = (read_desired(repository, environment, commit) for commit in (base, head))
     return desired.changes(before, after)
-
-
-def _ledger(settings: Environment) -> Ledger:
-    return Ledger(RecordStore(settings.records), settings.environment)
 
 
 def _folder(pull_request: int, head: str) -> str:

@@ -31,11 +31,9 @@ from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
 from bot.errors import OutsideError, Refused, Rejected
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer, parse_config, render_config
 from bot.verbs import connect
-from bot.verbs.ledger import Ledger
 from bot.words import checks as words
 
 if TYPE_CHECKING:
@@ -216,7 +214,7 @@ def _ready(
     if registered.status != "READY":
         return
     yield _finding("run", registered.run == entry.run, f"{registered.run} in MLflow, {entry.run} proposed")
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     quarantine = ledger.quarantined().get(entry.digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
     verified = [r for r, e in verified_entries(ledger.deployments(), model=change.model) if e.digest == entry.digest]

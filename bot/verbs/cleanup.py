@@ -28,14 +28,12 @@ from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Refused, Superseded
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
-from bot.systems.records import RecordStore
 from bot.systems.share import Turn
 from bot.systems.triton import TritonServer, render_config, versions_of
 from bot.verbs import Say, connect
 from bot.verbs.checking import clear
 from bot.verbs.connect import Serving
 from bot.verbs.deployment.unfinished import read_journal
-from bot.verbs.ledger import Ledger
 from bot.verbs.observe import at_once
 from bot.words import cleanup as words
 
@@ -83,7 +81,7 @@ class _Cleanup:
     left: list[str] = field(default_factory=list)
 
     def run(self) -> CleanedUp:
-        ledger = Ledger(RecordStore(self.settings.records), self.settings.environment)
+        ledger = connect.ledger(self.settings)
         stock = self._stock(ledger.deployments(), frozenset(ledger.quarantined()))
         decided = self._decide(stock)
         with self._unless_it_fails():

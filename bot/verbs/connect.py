@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from bot.settings import Environment, GatewayEndpoint, Tritons, secret
+from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, secret
 
 if TYPE_CHECKING:
     from bot.systems.gateway import Gateway
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bot.systems.share import ModelRepository
     from bot.systems.slack import SlackChannel
     from bot.systems.triton import TritonServer
+    from bot.verbs.ledger import Ledger, Store
+
+
+_RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not what it says
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,25 @@ class Serving:
 @contextmanager
 def serving(settings: Environment) -> Iterator[Serving]:
     """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name."""
-    from bot.systems.gateway import Gateway
     from bot.systems.share import ModelRepository
-    from bot.systems.triton import TritonServer
 
     seconds = settings.deadlines.request_seconds
-    token = secret(settings.reload_token_env, purpose="the gateways' reload token")
+    secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)  # before anything is opened
     with ExitStack() as opened:
         known: set[tuple[str, str]] = set()
 
         def find_more() -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
             tritons, gateways = [], []
-            for triton in (one for tritons_there in settings.tritons for one in _each(tritons_there)):
-                if ("Triton", triton.name) not in known:
-                    known.add(("Triton", triton.name))
-                    tritons.append(TritonServer(triton, request_seconds=seconds))
+            for each_triton in (one for tritons_there in settings.tritons for one in each(tritons_there)):
+                if ("Triton", each_triton.name) not in known:
+                    known.add(("Triton", each_triton.name))
+                    tritons.append(triton(each_triton, request_seconds=seconds))
                     opened.callback(tritons[-1].close)
             for several in settings.gateways:
-                known_as = several.url if several.every_address else None
-                for gateway in _each(several):
-                    if ("gateway", gateway.name) not in known:
-                        known.add(("gateway", gateway.name))
-                        gateways.append(Gateway(gateway, token=token, request_seconds=seconds, known_as=known_as))
+                for one in each(several):
+                    if ("gateway", one.name) not in known:
+                        known.add(("gateway", one.name))
+                        gateways.append(gateway(settings, one, of=several))
                         opened.callback(gateways[-1].close)
             return tuple(tritons), tuple(gateways)
 
@@ -74,19 +75,37 @@ def serving(settings: Environment) -> Iterator[Serving]:
 Server = TypeVar("Server", Tritons, GatewayEndpoint)
 
 
-def _each(several: Server) -> list[Server]:
+def each(several: Server) -> list[Server]:
+    """Return the servers that an entry stands for; raise Unavailable where DNS gives none for its name."""
     from bot.systems.dns import addresses
 
     return [several.at(address) for address in addresses(several.host)] if several.every_address else [several]
+
+
+def triton(named: Triton, *, request_seconds: float) -> TritonServer:
+    """Open one Triton, with its control key where it has one."""
+    from bot.systems.triton import TritonServer
+
+    variable = named.control_key_env
+    key = secret(variable, purpose=f"the control key of Triton {named.name}") if variable else None
+    return TritonServer(named, request_seconds=request_seconds, control_key=key)
+
+
+def gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint) -> Gateway:
+    """Open one gateway of the entry ``of``; one of several addresses is asked by the name of all of them."""
+    from bot.systems.gateway import Gateway
+
+    token = secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
+    known_as = of.url if of.every_address else None
+    return Gateway(named, token=token, request_seconds=settings.deadlines.request_seconds, known_as=known_as)
 
 
 @contextmanager
 def staging(settings: Environment) -> Iterator[Serving]:
     """Open the Triton on which proposals are checked, and its part of the share."""
     from bot.systems.share import ModelRepository
-    from bot.systems.triton import TritonServer
 
-    server = TritonServer(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
+    server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
         yield Serving(ModelRepository(settings.staging.share), (server,), ())
     finally:
@@ -124,6 +143,24 @@ def registry(settings: Environment) -> Registry:
     return Registry(
         settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
     )
+
+
+def records(settings: Environment) -> Store:
+    """Open the record store of the environment: a bucket, or a directory."""
+    if bucket := settings.records_bucket:
+        from bot.systems import object_store
+
+        return object_store.opened(bucket, request_seconds=settings.deadlines.request_seconds)
+    from bot.systems.records import RecordStore
+
+    return RecordStore(str(settings.records))
+
+
+def ledger(settings: Environment) -> Ledger:
+    """Open what the environment's records say."""
+    from bot.verbs.ledger import Ledger
+
+    return Ledger(records(settings), settings.environment)
 
 
 def slack(settings: Environment) -> SlackChannel:

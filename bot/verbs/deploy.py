@@ -16,7 +16,6 @@ from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
 from bot.errors import PromobotError
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
@@ -36,7 +35,6 @@ from bot.verbs.deployment.rollout import (
 )
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
-from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
 from bot.words import cleanup as cleanup_words
@@ -88,7 +86,7 @@ def converge(
     deep: bool = False,
 ) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now."""
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     run = Run(settings, systems, ledger, turn, commit, ledger.deployments(), say)
     flush_outbox(run)
     records = _finish_going_back(run)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from bot.errors import PromobotError, Refused
-from bot.settings import Environment
-from bot.systems.gateway import Gateway
-from bot.systems.records import RecordStore
-from bot.systems.triton import TritonServer
+from bot.settings import Environment, GatewayEndpoint, Triton
+from bot.systems.share import ModelRepository
 from bot.verbs import connect
 from bot.verbs.proposing import read_desired
-from bot.words import identity as words
+from bot.words import doctor as words
+from bot.words import identity
+
+SEEN_WITHIN_SECONDS = 60
+"""Longer than a client of NFS goes on believing what it knew of a folder."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,38 @@ class Diagnosis:
 
 
 def doctor(settings: Environment) -> Diagnosis:
-    """Try each; reads only, but for a probe file on the share."""
+    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket."""
     tries: list[tuple[str, Callable[[], str]]] = [
         ("Git", lambda: _git(settings)),
         ("GitHub", lambda: _github(settings)),
         ("MLflow", lambda: connect.registry(settings).ping()),
         ("Slack", lambda: connect.slack(settings).identity()),
-        ("records", lambda: f"{len(RecordStore(settings.records).keys('deployments'))} deployment records"),
+        ("records", lambda: connect.records(settings).check()),
+    ]
+    staging, serving = settings.staging, ModelRepository(settings.share)
+    # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which this makes.
+    tries += [
+        ("staging share", ModelRepository(staging.share).check),
+        ("staging Triton", lambda: _triton(settings, staging.triton, ModelRepository(staging.share))),
+        ("share", serving.check),
     ]
     found = [_examine(name, attempt) for name, attempt in tries]
-    found.append(_examine("staging Triton", lambda: _staging(settings)))
-    found.append(_examine("serving", lambda: _open(settings)))
-    if found[-1].works:
-        found.pop()
-        with connect.serving(settings) as systems:
-            found.append(_examine("share", systems.share.check))
-            for triton in systems.tritons:
-                found.append(_examine(f"Triton {triton.name}", partial(_triton, triton)))
-            for gateway in systems.gateways:
-                found.append(_examine(f"gateway {gateway.name}", partial(_gateway, gateway)))
+    for several in settings.tritons:
+        found += _each("Triton", several, lambda one: _triton(settings, one, serving))
+    for gateways in settings.gateways:
+        found += _each("gateway", gateways, partial(_gateway, settings, gateways))
     return Diagnosis(settings.environment, tuple(found))
+
+
+def _each(kind: str, several: connect.Server, examine: Callable[[connect.Server], str]) -> Iterator[Examined]:
+    """Examine every server that an entry stands for; where DNS gives none, say that."""
+    try:
+        servers = connect.each(several)
+    except PromobotError as error:
+        yield Examined(f"{kind} {several.name}", False, str(error), error.next_step)
+        return
+    for one in servers:
+        yield _examine(f"{kind} {one.name}", partial(examine, one))
 
 
 def _examine(system: str, attempt: Callable[[], str]) -> Examined:
@@ -80,27 +94,33 @@ def _github(settings: Environment) -> str:
     access, repository = connect.github(settings).access(), settings.github.repository
     if access.lacks:
         raise Refused(
-            words.lacks(access.login, access.kind, repository, access.lacks), next_step=words.lacks_step(access.kind)
+            identity.lacks(access.login, access.kind, repository, access.lacks),
+            next_step=identity.lacks_step(access.kind),
         )
-    return words.access(access.login, access.kind, repository, access.permissions)
+    return identity.access(access.login, access.kind, repository, access.permissions)
 
 
-def _staging(settings: Environment) -> str:
-    with connect.staging(settings) as systems:
-        return f"{_triton(systems.tritons[0])}; share {systems.share.check()}"
+def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str:
+    server = connect.triton(named, request_seconds=settings.deadlines.request_seconds)
+    try:
+        version, index = server.version(), server.index()
+        # What is new there it may not see yet.
+        unseen = sorted(set(share.models(older_seconds=SEEN_WITHIN_SECONDS)) - server.names())
+    finally:
+        server.close()
+    if unseen:
+        raise Refused(
+            words.another_repository(named.name, settings.environment, unseen),
+            next_step=words.another_repository_step(),
+        )
+    return f"version {version}, {sum(state.ready for state in index)} model versions READY"
 
 
-def _open(settings: Environment) -> str:
-    with connect.serving(settings):
-        return "can be reached"
-
-
-def _triton(triton: TritonServer) -> str:
-    ready = [state for state in triton.index() if state.ready]
-    return f"version {triton.version()}, {len(ready)} model versions READY"
-
-
-def _gateway(gateway: Gateway) -> str:
-    generation = gateway.routes().generation
-    gateway.try_token()
+def _gateway(settings: Environment, of: GatewayEndpoint, named: GatewayEndpoint) -> str:
+    gateway = connect.gateway(settings, named, of=of)
+    try:
+        generation = gateway.routes().generation
+        gateway.try_token()
+    finally:
+        gateway.close()
     return f"serves generation {generation}, takes the reload token"

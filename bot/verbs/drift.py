@@ -11,11 +11,9 @@ from bot.domain.retention import Stock, owned, published_in, retention, stranger
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import connect
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
-from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
 from bot.verbs.status import Difference, Status, status
@@ -25,7 +23,7 @@ from bot.words import differences as words
 def drift(settings: Environment) -> Status:
     """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
     found = status(settings)
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     with connect.serving(settings) as systems, connect.repository(settings) as repository:
         desired = read_desired(repository, settings.environment, repository.head())
         live = observe(settings, systems)

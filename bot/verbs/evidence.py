@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from bot.domain.evidence import Evidence
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
-from bot.verbs.ledger import Ledger
+from bot.verbs import connect
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Found:
 
 def list_evidence(settings: Environment, *, model: str | None) -> Found:
     """Return all evidence of one model or of every one."""
-    return Found(settings.environment, datetime.now(UTC), tuple(_ledger(settings).all_evidence(model)))
+    return Found(settings.environment, datetime.now(UTC), tuple(connect.ledger(settings).all_evidence(model)))
 
 
 def show(settings: Environment, *, model: str, which: str) -> Found:
@@ -46,13 +45,13 @@ def revoke(settings: Environment, *, model: str, which: str, reason: str, by: st
             state="Nothing was changed.",
             next_step=f"`promobot evidence show {model} {which} --env {settings.environment}` says by whom and why.",
         )
-    _ledger(settings).revoke(standing, reason=reason, by=by)
+    connect.ledger(settings).revoke(standing, reason=reason, by=by)
     return Found(settings.environment, datetime.now(UTC), tuple(_of(settings, model, which)), len(standing))
 
 
 def _of(settings: Environment, model: str, which: str) -> list[Evidence]:
     """Return the evidence of a version, or of the one digest that begins so."""
-    found = _ledger(settings).all_evidence(model)
+    found = connect.ledger(settings).all_evidence(model)
     beginning = which.removeprefix("sha256:")
     of = [evidence for evidence in found if which.isdecimal() and evidence.version == int(which)]
     of = of or [evidence for evidence in found if evidence.digest.removeprefix("sha256:").startswith(beginning)]
@@ -64,7 +63,3 @@ def _of(settings: Environment, model: str, which: str) -> list[Evidence]:
             next_step=f"`promobot evidence list {model} --env {settings.environment}` lists what there is.",
         )
     return of
-
-
-def _ledger(settings: Environment) -> Ledger:
-    return Ledger(RecordStore(settings.records), settings.environment)

@@ -8,8 +8,7 @@ from datetime import datetime
 from bot.domain.desired import Desired
 from bot.domain.record import DeploymentRecord
 from bot.settings import Environment
-from bot.systems.records import RecordStore
-from bot.verbs.ledger import Ledger
+from bot.verbs import connect
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class History:
 
 def history(settings: Environment, *, model: str | None, at: datetime | None, limit: int) -> History:
     """Read the records; ``model`` narrows the list, ``at`` asks what was in service at that time."""
-    records = Ledger(RecordStore(settings.records), settings.environment).deployments()
+    records = connect.ledger(settings).deployments()
     if at is not None:
         until = [record for record in records if record.finished_at <= at]
         last = until[-1] if until else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,9 +14,27 @@ from bot.domain.evidence import CheckResult, Evidence, Revocation
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
-from bot.systems.records import RecordStore
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Store(Protocol):
+    """Where records are: objects that are created once. :func:`bot.verbs.connect.records` says which."""
+
+    def put(self, key: str, text: str) -> None:
+        """Create the object; raise Refused where there is one of that key already."""
+
+    def get(self, key: str) -> str | None:
+        """Return the object's text, or None where there is none."""
+
+    def get_all(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return all keys below the folder ``prefix``, sorted."""
+
+    def check(self) -> str:
+        """Try whether it is what it must be; say what was seen."""
 
 
 class QuarantineEvent(BaseModel):
@@ -64,7 +82,7 @@ class RequestDone(BaseModel):
 class Ledger:
     """Typed reading and writing of one environment's records."""
 
-    def __init__(self, store: RecordStore, environment: str) -> None:
+    def __init__(self, store: Store, environment: str) -> None:
         self._store, self._environment = store, environment
 
     # --- deployments -------------------------------------------------------------------------------------------
@@ -79,12 +97,19 @@ class Ledger:
             key = f"confirmations/{self._environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
-    def deployments(self) -> list[DeploymentRecord]:
-        """Return all deployment records, oldest first; those confirmed later read as succeeded."""
+    def newest_deployment(self) -> str:
+        """Return the id of the newest deployment record; an empty string where there is none."""
+        return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
+
+    def deployments(self, *, after: str = "") -> list[DeploymentRecord]:
+        """Return all deployment records, oldest first; those confirmed later read as succeeded.
+
+        ``after`` is an id: only what is newer is read.
+        """
         confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
         found = []
-        for key in self._store.keys(f"deployments/{self._environment}"):
-            record = self._read(key, DeploymentRecord)
+        folder = f"deployments/{self._environment}"
+        for key, record in self._read_all(folder, DeploymentRecord, after=after).items():
             if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
                     c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
@@ -102,8 +127,8 @@ class Ledger:
 
     def check_runs(self, prefix: str) -> list[CheckResult]:
         """Return what the checks of one run found."""
-        keys = self._store.keys(f"checks/{self._environment}/{prefix}")
-        return [result for key in keys for result in self._read(key, CheckRun).results]
+        runs = self._read_all(f"checks/{self._environment}/{prefix}", CheckRun)
+        return [result for run in runs.values() for result in run.results]
 
     def add_evidence(self, evidence: Evidence) -> None:
         """Write the evidence of a proposal."""
@@ -146,8 +171,8 @@ class Ledger:
             evidence = self._read(key, Evidence)
             of = (evidence.model, evidence.digest)
             if of not in revoked:
-                events = [self._read(k, Revocation) for k in self._store.keys(self._revocations_folder(*of))]
-                revoked[of] = {name: event for event in events for name in event.evidence}
+                events = self._read_all(self._revocations_folder(*of), Revocation)
+                revoked[of] = {name: event for event in events.values() for name in event.evidence}
             yield evidence.model_copy(update={"revoked": revoked[of].get(evidence.name)})
 
     def _revocations_folder(self, model: str, digest: str) -> str:
@@ -197,9 +222,9 @@ class Ledger:
 
     def quarantined(self) -> dict[str, QuarantineEvent]:
         """Return what is in quarantine here now, by digest."""
-        events = (self._read(key, QuarantineEvent) for key in self._store.keys(f"quarantine/{self._environment}"))
+        events = self._read_all(f"quarantine/{self._environment}", QuarantineEvent)
         latest: dict[str, QuarantineEvent] = {}
-        for event in sorted(events, key=lambda event: event.at):
+        for event in sorted(events.values(), key=lambda event: event.at):
             latest[event.digest] = event
         return {digest: event for digest, event in latest.items() if not event.lifted}
 
@@ -226,11 +251,25 @@ class Ledger:
         name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(digest)}"
         self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
 
+    def _read_all(self, folder: str, model: type[Model], *, after: str = "") -> dict[str, Model]:
+        """Return all objects of a folder by key, in the order of the keys; of ids, those that are greater."""
+        keys = [key for key in self._store.keys(folder) if _id_of(key) > after]
+        texts = self._store.get_all(keys)
+        # One that is listed and gone is an error: it may be what is in quarantine.
+        return {key: self._parsed(key, texts.get(key, ""), model) for key in keys}
+
     def _read(self, key: str, model: type[Model]) -> Model:
+        return self._parsed(key, self._store.get(key) or "", model)
+
+    def _parsed(self, key: str, text: str, model: type[Model]) -> Model:
         try:
-            return model.model_validate_json(self._store.get(key) or "")
+            return model.model_validate_json(text)
         except ValidationError as error:
             raise Rejected(f"{key} is not readable: {error.errors()[0]['msg']}", system="record store") from error
+
+
+def _id_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _text(model: BaseModel) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from bot.domain.record import verified_entries
 from bot.errors import Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
-from bot.verbs import Say
-from bot.verbs.ledger import Ledger
+from bot.verbs import Say, connect
 from bot.verbs.propose import Proposal, propose
 
 
@@ -25,7 +23,7 @@ def promote(
             state="Nothing was proposed.",
             next_step=f"promotes_from in manifests/environments/{target.environment}.yaml decides.",
         )
-    records = Ledger(RecordStore(source.records), source.environment).deployments()
+    records = connect.ledger(source).deployments()
     in_service = records[-1].in_service.models.get(model) if records else None
     verified = {entry.digest for _, entry in verified_entries(records, model=model)}
     if in_service is None or in_service.digest not in verified:

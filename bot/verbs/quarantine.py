@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bot.domain.desired import SECTIONS
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
+from bot.verbs import connect
 from bot.verbs.ledger import Ledger, QuarantineEvent
 
 
@@ -23,12 +23,12 @@ class Quarantine:
 
 def list_quarantine(settings: Environment) -> Quarantine:
     """Return what is in quarantine now."""
-    return _found(settings, Ledger(RecordStore(settings.records), settings.environment))
+    return _found(settings, connect.ledger(settings))
 
 
 def lift(settings: Environment, *, digest: str, reason: str, by: str) -> Quarantine:
     """Take a digest out of quarantine; the beginning of it is enough where it is unique."""
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     wanted = digest.removeprefix("sha256:")
     found = [e for d, e in ledger.quarantined().items() if wanted and d.removeprefix("sha256:").startswith(wanted)]
     if len(found) != 1:

@@ -8,10 +8,8 @@ from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
 from bot.errors import Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
-from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import read_desired
 
 
@@ -35,7 +33,7 @@ def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
 
     The gate compares with what the last deployment left in service.
     """
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     with connect.repository(settings) as repository:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from bot.errors import Refused
 from bot.settings import Environment
-from bot.systems.records import RecordStore
-from bot.verbs.ledger import Ledger, RequestAsked, RequestDone
+from bot.verbs import connect
+from bot.verbs.ledger import RequestAsked, RequestDone
 
 
 def begin(settings: Environment, request: str, asked: dict[str, str]) -> RequestDone | None:
@@ -15,7 +15,7 @@ def begin(settings: Environment, request: str, asked: dict[str, str]) -> Request
 
     One that was cut off is gone on with. Raises Refused where the id was used for something else.
     """
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     known = ledger.ask(request, RequestAsked(asked=asked, at=datetime.now(UTC)))
     if known.asked != asked:
         was = " ".join(value for value in known.asked.values() if value)
@@ -29,5 +29,5 @@ def begin(settings: Environment, request: str, asked: dict[str, str]) -> Request
 
 def finish(settings: Environment, request: str, said: str, exit_code: int) -> None:
     """Write what came of a request, so that it is not done again."""
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     ledger.finish_request(request, RequestDone(said=said, exit_code=exit_code, at=datetime.now(UTC)))

@@ -9,7 +9,6 @@ from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.errors import Refused, Rejected
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
 from bot.verbs.deploy import Deployed, converge
@@ -60,7 +59,7 @@ def rollback(
     it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
     request's text: who asked for it.
     """
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     history = ledger.deployments()
     with connect.serving(settings) as systems, connect.repository(settings) as repository:
         commit = repository.head()

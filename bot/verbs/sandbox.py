@@ -26,13 +26,13 @@ class Started:
     table: str
 
 
-def up(directory: Path, *, say: Say) -> Started:
-    """Start everything; leave ``endpoints.json`` in the directory."""
+def up(directory: Path, *, s3: bool, say: Say) -> Started:
+    """Start everything, where ``s3`` with object storage; leave ``endpoints.json`` in the directory."""
     _needs_the_extra()
-    from bot.sandbox.platform import Sandbox
+    from bot.sandbox.platform import Sandbox, Shape
     from bot.sandbox.seed import seed
 
-    sandbox = Sandbox.up(directory, progress=say, seed=seed)
+    sandbox = Sandbox.up(directory, progress=say, seed=seed, shape=Shape(s3=s3))
     document = json.loads((directory / "endpoints.json").read_text())
     return Started(document, f"{sandbox.table()}\n\nTo use it in a shell: . {directory}/promobot.env")
 

@@ -11,10 +11,8 @@ from bot.domain.plan import plan, serves, target_of
 from bot.domain.record import known_entries
 from bot.errors import PromobotError
 from bot.settings import Environment
-from bot.systems.records import RecordStore
 from bot.verbs import connect
 from bot.verbs.inspection import routed
-from bot.verbs.ledger import Ledger
 from bot.verbs.observe import observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
 from bot.words import differences as words
@@ -68,7 +66,7 @@ class Status:
 
 def status(settings: Environment) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
-    ledger = Ledger(RecordStore(settings.records), settings.environment)
+    ledger = connect.ledger(settings)
     with connect.serving(settings) as systems, connect.repository(settings) as repository:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)

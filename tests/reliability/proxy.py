@@ -19,7 +19,7 @@ from typing import Literal
 
 from bot.sandbox.processes import HOST, Ports
 
-Kind = Literal["refused", "hangs", "hangs after the head", "reset", "truncated", "status", "slow"]
+Kind = Literal["refused", "hangs", "hangs after the head", "done, then hangs", "reset", "truncated", "status", "slow"]
 POLL_SECONDS = 0.02
 GIVE_UP_SECONDS = 200.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -222,6 +222,9 @@ class HttpLink(Link):
                 time.sleep(0.3)
                 connection.sendall(self._answer(asked))
                 connection.shutdown(socket.SHUT_WR)
+            case "done, then hangs":
+                self._answer(asked)
+                self._wait_for_client(connection)
             case "hangs after the head":
                 head, _, _ = self._answer(asked).partition(b"\r\n\r\n")
                 connection.sendall(head + b"\r\n\r\n")

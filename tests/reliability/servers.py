@@ -84,6 +84,8 @@ class Answer:
     status: int
     version: int | None
     whole: bool
+    said: str = ""
+    """The words of an answer that is none."""
 
 
 @dataclass
@@ -475,7 +477,8 @@ class Servers:
             if epoch != self._epoch:  # the world was another one when this was asked
                 return
             self._asked += 1
-            self._answers.add(Answer(gateway + 1, model, status, version, whole))
+            said = "" if status in (200, 404) else content.decode(errors="replace")
+            self._answers.add(Answer(gateway + 1, model, status, version, whole, said))
 
 
 class _Line:

@@ -7,8 +7,10 @@ import hashlib
 import os
 import shutil
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +20,7 @@ from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import Rejected, Superseded, Unavailable
 from bot.settings import Share
-from bot.systems.share import ModelRepository
+from bot.systems.share import ModelRepository, mount_of
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
 from tests.systems.tracing import Ended, looked_blindly, synced, traced
 
@@ -831,6 +833,50 @@ def test_check_sees_two_file_systems(small_disk: Path, tmp_path: Path) -> None:
     split = ModelRepository(Share(model_repository=str(small_disk), state=str(tmp_path / "state")))
     with pytest.raises(Rejected, match="not on one file system"):
         split.check()
+
+
+def test_check_sees_two_mounts_of_one_file_system(small_disk: Path) -> None:
+    """As two sub-paths of one volume are in a pod: the device is the same, and a rename fails all the same."""
+    with ExitStack() as mounted:
+        for name in ("repository", "state"):
+            folder = small_disk / name
+            folder.mkdir()
+            subprocess.run(["mount", "--bind", folder, folder], check=True)
+            mounted.callback(subprocess.run, ["umount", folder], check=True)
+        (small_disk / "state/probe").mkdir()
+        with pytest.raises(OSError, match="Invalid cross-device link"):
+            (small_disk / "state/probe").rename(small_disk / "repository/probe")
+        share = ModelRepository(Share(model_repository=str(folder.parent / "repository"), state=str(folder)))
+        with pytest.raises(Rejected, match="are two mounts; publishing renames") as refused:
+            share.check()
+        assert refused.value.next_step == "Mount a folder above both."
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /mnt rw - tmpfs tmpfs rw,size=1k
+41 30 0:51 /mlops /mnt/nfs_share/ml\\040ops rw,relatime shared:9 - nfs4 10.1.2.3:/export OPTIONS
+42 22 0:52 / /proc rw - proc proc rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ("rw,vers=4.2,hard,proto=tcp,timeo=600,retrans=2,local_lock=none,actimeo=1", []),
+        ("rw,vers=4.2,soft,proto=tcp,local_lock=none", ["soft"]),
+        ("rw,vers=3,hard,nolock,local_lock=all", ["nolock", "local_lock=all"]),
+        ("rw,vers=4.1,softerr,nocto", ["softerr", "nocto"]),
+    ],
+)
+def test_the_mount_is_the_nearest_one_and_its_options_are_judged(options: str, wrong: list[str]) -> None:
+    table = MOUNTS.replace("OPTIONS", options)
+    mount = mount_of(Path("/mnt/nfs_share/ml ops/triton"), table)
+    assert str(mount) == "nfs4 10.1.2.3:/export at /mnt/nfs_share/ml ops"
+    assert sorted(mount.wrong) == sorted(wrong)
+    assert mount_of(Path("/mnt/nfs_share/ml"), table).filesystem == "tmpfs"
+    assert mount_of(Path("/mntx"), table).point == "/"
+    assert mount_of(Path("/"), table.replace("ext4", "soft")).wrong == []
 
 
 def test_a_share_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

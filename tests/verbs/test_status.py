@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -223,11 +226,13 @@ def test_the_doctor_finds_everything_well(world: World) -> None:
     assert (said.code, said.out.count("✗")) == (0, 0)
     lines = {line[3:25].strip(): line[25:] for line in said.out.splitlines()[3:]}
     assert set(lines) == {
-        *("Git", "GitHub", "MLflow", "Slack", "records", "staging Triton", "share"),
+        *("Git", "GitHub", "MLflow", "Slack", "records", "staging share", "staging Triton", "share"),
         *("Triton triton-dev-1", "gateway gateway-dev-1", "gateway gateway-dev-2"),
     }
     assert "1 models desired" in lines["Git"] and "promobot/models" in lines["GitHub"]
     assert "1 model versions READY" in lines["Triton triton-dev-1"]
+    mount = subprocess.run(["stat", "-c", "%m", world.root], capture_output=True, text=True, check=True).stdout
+    assert lines["share"].endswith(f" at {mount.strip()}") and "GiB free" in lines["staging share"]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +252,33 @@ def test_the_doctor_names_whose_credentials_are_wrong(world: World, variable: st
 def test_the_doctor_names_a_secret_that_is_not_set(world: World) -> None:
     found = _ill(world, SLACK_BOT_TOKEN="")
     assert found == {"Slack": "the environment variable SLACK_BOT_TOKEN is not set; it holds Slack's bot token"}
+
+
+def test_the_doctor_names_a_control_key_that_is_not_set(world: World) -> None:
+    triton = {"name": "triton-dev-1", "grpc": world.endpoints.triton["dev"][0].grpc}
+    world.configure("dev", tritons=[{**triton, "control_key_env": "A_CONTROL_KEY"}])
+    why = "the environment variable A_CONTROL_KEY is not set; it holds the control key of Triton triton-dev-1"
+    assert _ill(world) == {"Triton triton-dev-1": why}
+    assert _ill(world, A_CONTROL_KEY="a-key-that-nobody-asks-for") == {}
+
+
+def test_the_doctor_names_a_triton_that_reads_another_repository(world: World, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+    os.utime(tmp_path / "elsewhere/old", (0, 0))
+    share = {"model_repository": str(tmp_path / "elsewhere"), "state": str(tmp_path / "state")}
+    world.configure("dev", share=share)
+    found = _ill(world)
+    assert set(found) == {"Triton triton-dev-1"}
+    assert found["Triton triton-dev-1"].endswith("than that of dev: it does not know old")
+
+
+def test_the_doctor_looks_at_everything_where_a_name_has_no_address(world: World) -> None:
+    triton = {"name": "triton", "grpc": "triton.nowhere.invalid:8001", "every_address": True}
+    world.configure("dev", tritons=[triton])
+    found = _ill(world, PROMOBOT_RELOAD_TOKEN="")
+    assert set(found) == {"Triton triton", "gateway gateway-dev-1", "gateway gateway-dev-2"}
+    assert "could not find its addresses" in found["Triton triton"]
 
 
 def test_the_doctor_names_who_is_down(world: World) -> None:

@@ -1,0 +1,333 @@
+"""The record store in a bucket: objects that are created once and never changed or overwritten.
+
+What makes it safe is ``If-None-Match: *``: the store itself refuses a key that is there already, whoever asks at the
+same time. So it must be a store that holds it (:meth:`BucketRecords.check` tries).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's, which is not Python's
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.parsers import ResponseParserError
+
+from bot.domain.names import check_record_key
+from bot.errors import OutsideError, Refused, Rejected, Unavailable
+from bot.retry import asked_again, seconds_asked_for
+from bot.settings import Bucket
+
+AT_ONCE = 16
+"""How many objects are read at the same time."""
+REMEMBERED_BYTES = 64 * 2**20
+"""How much of what was read is kept: it never changes, and a service reads all of it every few seconds."""
+LARGEST_BYTES = 64 * 2**20
+"""A record is some kilobytes; what is larger than this is none."""
+PROBE = "doctor/create-only"
+WRITER, SHA256 = "promobot-writer", "promobot-sha256"
+"""Metadata of each object: which call of :meth:`BucketRecords.put` wrote it, and the sum of its bytes."""
+
+_TAKEN = ("PreconditionFailed", "412")
+_NOT_THERE = ("NoSuchKey", "404", "NotFound")
+_BUSY = ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "InternalError")
+_ON_THE_WAY = (
+    *(ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError),
+    *(ResponseParserError, CredentialRetrievalError),
+)
+_ADVICE = {
+    "NoSuchBucket": "Create the bucket, or correct records.s3.bucket.",
+    "AccessDenied": "Allow s3:PutObject and s3:GetObject on its objects, s3:ListBucket on the bucket, and with "
+    "object_lock s3:PutObjectRetention: docs/storage.md has the policy.",
+    "InvalidAccessKeyId": "Set the variables that records.s3 names to a key of this store.",
+    "SignatureDoesNotMatch": "Set the variables that records.s3 names to a key of this store.",
+    "ExpiredToken": "The credentials were temporary and have run out: get new ones, and run the same command again.",
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "AuthorizationHeaderMalformed": "Correct records.s3.region.",
+    "PermanentRedirect": "Correct records.s3.region, or records.s3.endpoint.",
+    "InvalidRequest": "With object_lock the bucket must have been made with Object Lock.",
+}
+Answer = TypeVar("Answer")
+
+
+class BucketRecords:
+    """Records below a prefix of a bucket. Keys are relative POSIX paths; each is written whole or not at all.
+
+    Errors are Unavailable, Rejected or Refused. One request may stand still for ``request_seconds``.
+    """
+
+    def __init__(self, settings: Bucket, credentials: Mapping[str, str], *, request_seconds: float = 10) -> None:
+        self._bucket, self._lock, self.patience_seconds = settings.bucket, settings.object_lock, request_seconds
+        self._root = f"{settings.prefix}/" if settings.prefix else ""
+        where = f" at {settings.endpoint}" if settings.endpoint else ""
+        self._system = f"record store (s3://{settings.bucket}/{self._root.rstrip('/')}{where})"
+        self._client = _client(settings, credentials, request_seconds)
+        self._known: dict[str, str] = {}
+        self._room = REMEMBERED_BYTES
+
+    def put(self, key: str, text: str) -> None:
+        """Create the object; raise Refused where there is one of that key already.
+
+        Where an answer was lost, the object that is there says who wrote it: each call writes a name of its own into
+        the metadata. So one's own is never taken for another's, nor another's with the same text for one's own.
+        """
+        path, body, writer = self._path(key), text.encode(), secrets.token_hex(16)
+        doubtful = False
+
+        def attempt() -> None:
+            nonlocal doubtful
+            try:
+                with self._errors(f"write {key}"):
+                    self._create(path, body, writer)
+            except Unavailable as error:
+                doubtful = doubtful or _may_have_arrived(error.__cause__)
+                raise
+            except Refused:
+                if doubtful and self._writer(key) == writer:
+                    return
+                raise
+
+        try:
+            asked_again(attempt, seconds=self.patience_seconds)
+        except Unavailable as error:
+            if not doubtful:
+                raise
+            try:
+                there = self._ask(partial(self._writer, key))
+            except OutsideError:
+                there = None
+            if there == writer:
+                return
+            if there is not None:
+                raise self._taken(key) from error
+            error.state = f"Whether {key} was written is not known."
+            raise
+
+    def get(self, key: str) -> str | None:
+        """Return the object's text, or None where there is none."""
+        path = self._path(key)
+        if (known := self._known.get(key)) is not None:
+            return known
+        text = self._ask(partial(self._read, key, path))
+        if text is not None and len(text) <= self._room:
+            self._room -= len(text)
+            self._known[key] = text
+        return text
+
+    def get_all(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+        listed = list(keys)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = zip(listed, pool.map(self.get, listed), strict=True)
+            return {key: text for key, text in found if text is not None}
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return all keys below the folder ``prefix``, sorted."""
+        below, found, token = f"{self._path(prefix)}/", list[str](), ""
+        while True:
+            page = self._ask(partial(self._page, prefix, below, token))
+            found += [entry["Key"].removeprefix(self._root) for entry in page.get("Contents", ())]
+            after, token = token, page.get("NextContinuationToken", "")
+            if not page.get("IsTruncated"):
+                return sorted(key for key in found if _is_key(key))
+            if not token or token == after:
+                # Half a list would leave out what is in quarantine.
+                raise Rejected(f"could not list {prefix}: the list does not end", system=self._system)
+
+    def check(self) -> str:
+        """Prove that nothing can be overwritten, and say how many deployment records there are.
+
+        Leaves one small object, the same each time, for nobody has to be allowed to delete. Raises Rejected where the
+        store ignores the condition.
+        """
+        key = f"{PROBE}-{self._lock.mode}" if self._lock else PROBE
+        path = self._path(key)
+
+        def refused() -> bool:
+            try:
+                with self._errors(f"write {key}"):
+                    self._create(path, b"No second object may get this key.\n", secrets.token_hex(16))
+            except Refused:
+                return True
+            return False
+
+        if not self._ask(refused) and not self._ask(refused):
+            raise Rejected(
+                "it overwrites what is there, though If-None-Match: * forbids that",
+                system=self._system,
+                state="A record written by two at once would be lost without a word.",
+                next_step="Keep records in a store that holds conditional writes (AWS S3, SeaweedFS, MinIO, "
+                "Ceph, R2), or in a directory.",
+            )
+        locked = f"; each is locked for {self._lock.days} days" if self._lock else ""
+        return f"{len(self.keys('deployments'))} deployment records; what is there cannot be overwritten{locked}"
+
+    def _create(self, path: str, body: bytes, writer: str) -> None:
+        lock: dict[str, Any] = {}
+        if self._lock:
+            until = datetime.now(UTC) + timedelta(days=self._lock.days)
+            lock = {"ObjectLockMode": self._lock.mode.upper(), "ObjectLockRetainUntilDate": until}
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=path,
+            Body=body,
+            IfNoneMatch="*",
+            ContentType="application/json; charset=utf-8",
+            ChecksumAlgorithm="SHA256",
+            Metadata={WRITER: writer, SHA256: hashlib.sha256(body).hexdigest()},
+            **lock,
+        )
+
+    def _writer(self, key: str) -> str | None:
+        """Return who wrote the object, empty where it does not say; None where there is none."""
+        with self._errors(f"read {key}"):
+            try:
+                head = self._client.head_object(Bucket=self._bucket, Key=self._path(key))
+            except ClientError as error:
+                if _code(error) in _NOT_THERE:
+                    return None
+                raise
+        return str(head.get("Metadata", {}).get(WRITER, ""))
+
+    def _read(self, key: str, path: str) -> str | None:
+        with self._errors(f"read {key}"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=path, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if _code(error) in _NOT_THERE:
+                    return None
+                raise
+            with closing(answer["Body"]) as stream:
+                if answer.get("ContentLength", 0) > LARGEST_BYTES:
+                    raise Rejected(f"{key} is larger than any record", system=self._system)
+                content = stream.read()
+        if answer.get("Metadata", {}).get(SHA256) not in (None, hashlib.sha256(content).hexdigest()):
+            raise Unavailable(f"could not read {key}: other bytes arrived than were written", system=self._system)
+        try:
+            return bytes(content).decode()
+        except UnicodeDecodeError as error:
+            raise Rejected(f"{key} is not UTF-8", system=self._system) from error
+
+    def _page(self, prefix: str, below: str, token: str) -> dict[str, Any]:
+        with self._errors(f"list {prefix}"):
+            more = {"ContinuationToken": token} if token else {}
+            page: dict[str, Any] = self._client.list_objects_v2(Bucket=self._bucket, Prefix=below, **more)
+        return page
+
+    def _ask(self, ask: Callable[[], Answer]) -> Answer:
+        return asked_again(ask, seconds=self.patience_seconds)
+
+    def _path(self, key: str) -> str:
+        try:
+            return self._root + check_record_key(key)
+        except ValueError as error:
+            raise Rejected(str(error), system=self._system) from error
+
+    def _taken(self, key: str) -> Refused:
+        return Refused(f"{key} is already in the {self._system}; records are never overwritten")
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code, status = _code(error), _status(error)
+            if code in _TAKEN:
+                raise self._taken(doing.partition(" ")[2]) from error
+            message = f"could not {doing}: {code}: {error.response.get('Error', {}).get('Message', '')[:300]}"
+            # 409: two wrote at the same moment, and this one lost or is to try again; then 412 says which.
+            if status >= 500 or status in (408, 409, 429) or code in _BUSY:
+                headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+                after = seconds_asked_for(headers.get("retry-after"))
+                raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
+            advice = _ADVICE.get(code, _ADVICE["AccessDenied"] if status == 403 else "")
+            raise Rejected(message, system=self._system, next_step=advice) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise Rejected(
+                f"could not {doing}: {error}",
+                system=self._system,
+                next_step="Name access_key_id_env and secret_access_key_env under records.s3 and set these "
+                "variables, or give this machine an identity (IRSA, an instance profile).",
+            ) from error
+        except (*_ON_THE_WAY, OSError) as error:
+            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+        except BotoCoreError as error:
+            raise Rejected(f"could not {doing}: {error}", system=self._system) from error
+
+
+def opened(settings: Bucket, *, request_seconds: float = 10) -> BucketRecords:
+    """Return the records of this bucket: the same each time, with what was read of them before.
+
+    Raises Refused where a variable that the settings name is not set.
+    """
+    return _opened(settings, tuple(settings.credentials(of="the record store").items()), request_seconds)
+
+
+@lru_cache(maxsize=32)
+def _opened(settings: Bucket, credentials: tuple[tuple[str, str], ...], request_seconds: float) -> BucketRecords:
+    return BucketRecords(settings, dict(credentials), request_seconds=request_seconds)
+
+
+def _client(settings: Bucket, credentials: Mapping[str, str], request_seconds: float) -> Any:
+    config = Config(
+        connect_timeout=request_seconds,
+        read_timeout=request_seconds,
+        max_pool_connections=AT_ONCE,
+        # Here bot/retry.py asks again.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        # A name for each bucket is AWS's own way; others have one name.
+        s3={"addressing_style": "path" if settings.endpoint else "auto"},
+        user_agent_extra="promobot",
+    )
+    where = {"region_name": settings.region, "endpoint_url": settings.endpoint}
+    with _one_at_a_time:  # making clients is not safe in threads; using them is
+        return _session().client("s3", **where, **credentials, config=config)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _session() -> Any:
+    # One of our own: the default one is shared with whoever else uses boto3 in this process.
+    return boto3.session.Session()
+
+
+def _may_have_arrived(cause: BaseException | None) -> bool:
+    return not isinstance(cause, EndpointConnectionError | ConnectTimeoutError)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_key(key: str) -> bool:
+    try:
+        check_record_key(key)
+    except ValueError:
+        return False  # what somebody else left, as consoles leave an object for an empty folder
+    return True

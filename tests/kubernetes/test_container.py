@@ -1,0 +1,211 @@
+"""The container build file: linted, read, and its steps run here as they stand in it."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot.sandbox.processes import Part, Ports
+from tests.kubernetes.cluster import PROJECT, Cluster, objects
+from tests.servers import running
+
+FILE = PROJECT / "manifests/container/Containerfile"
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+
+@dataclass
+class Stage:
+    """One stage: its base, and its instructions in order."""
+
+    name: str
+    base: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, instruction: str) -> list[str]:
+        return [text for name, text in self.steps if name == instruction]
+
+    @property
+    def entrypoint(self) -> list[str]:
+        (text,) = self.all("ENTRYPOINT")
+        return [str(word) for word in json.loads(text)]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        pairs = (word.partition("=") for text in self.all("ENV") for word in shlex.split(text))
+        return {name: value for name, _, value in pairs}
+
+
+def stages(text: str) -> dict[str, Stage]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    arguments: dict[str, str] = {}
+    found: dict[str, Stage] = {}
+    for line in joined.splitlines():
+        instruction, _, rest = line.partition(" ")
+        if instruction == "ARG":
+            name, _, value = rest.partition("=")
+            arguments[name] = value
+        elif instruction == "FROM":
+            base, _, name = rest.partition(" AS ")
+            for argument, value in arguments.items():
+                base = base.replace(f"${{{argument}}}", value)
+            found[name] = Stage(name, base)
+        else:
+            found[name].steps.append((instruction, rest.strip()))
+    return found
+
+
+STAGES = stages(FILE.read_text())
+
+
+def lint(text: str) -> str:
+    done = subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout + done.stderr
+
+
+def test_the_linter_finds_nothing() -> None:
+    assert lint(FILE.read_text()) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("python:3.11.14-slim-bookworm", "python:latest", "DL3007"),
+        ("python:3.11.14-slim-bookworm", "python", "DL3006"),
+        ("--no-install-recommends ", "", "DL3015"),
+        ("ENTRYPOINT [", "ENTRYPOINT [ 'x', ", "DL3025"),
+        ("# hadolint ignore=DL3008\n", "", "DL3008"),
+    ],
+)
+def test_the_linter_finds_what_is_wrong(old: str, new: str, rule: str) -> None:
+    text = FILE.read_text().replace("${PYTHON}", STAGES["bot"].base)
+    assert old in text
+    assert rule in lint(text.replace(old, new))
+
+
+def test_the_images_are_what_the_manifests_run() -> None:
+    cluster = Cluster(objects())
+    assert set(STAGES) == {"build", "bot", "gateway"}
+    for path, target in (("mlops/slack", "bot"), ("ml-prod/gateway", "gateway")):
+        pods, stage = cluster.pod(path), STAGES[target]
+        assert "command" not in pods.main, "the image says what it runs"
+        assert stage.all("USER") == [f"{pods.spec['securityContext']['runAsUser']}:1001"]
+        assert [int(port) for port in stage.all("EXPOSE")] == [port["containerPort"] for port in pods.main["ports"]]
+        # The root of the file system is read-only: whatever is written goes to a volume.
+        mounted = {mount["mountPath"] for mount in pods.main["volumeMounts"]}
+        assert {stage.variables["HOME"], *stage.all("WORKDIR")} <= mounted
+    names = re.findall(r"--target (\S+) --tag (\S+) ", FILE.read_text())
+    images = {pods.main["image"] for pods in cluster.pods}
+    assert {target for target, _ in names} == {"bot", "gateway"}
+    assert {tag for _, tag in names} <= images
+    assert {tag.rpartition(":")[2] for _, tag in names} == {installed_version("promobot")}
+
+
+def ignored(path: str) -> bool:
+    out = False
+    for line in (PROJECT / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pattern = line.removeprefix("!").removeprefix("**/")
+            if any(fnmatch.fnmatch(part, pattern) for part in (path, path.split("/")[0], path.split("/")[-1])):
+                out = not line.startswith("!")
+    return out
+
+
+def test_the_build_gets_what_it_copies_and_nothing_else() -> None:
+    copied = {source for text in STAGES["build"].all("COPY") for source in text.split()[:-1]}
+    known = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    tops = {path.split("/")[0] for path in known.splitlines()}
+    assert copied <= tops
+    assert {top for top in tops if not ignored(top)} == copied
+
+
+def test_only_locked_packages_are_installed() -> None:
+    lock = (PROJECT / "requirements.lock").read_text()
+    for step in (text for stage in STAGES.values() for text in stage.all("RUN")):
+        for command in step.split("&&"):
+            words = shlex.split(command)
+            if "install" in words and "pip" in words[words.index("install") - 1]:
+                hashed = "--require-hashes" in words or ("--constraint" in words and "hatchling" in words)
+                assert hashed or {"--offline", "--no-deps"} <= set(words), command
+    for needed in ("uv", "hatchling", "pathspec", "pluggy", "packaging", "trove-classifiers"):
+        assert re.search(rf"^{needed}==\S+ \\\n    --hash=sha256:", lock, re.M), needed
+
+
+@pytest.mark.long
+def test_its_steps_make_what_runs(tmp_path: Path) -> None:
+    """Each RUN of the build as it is written, with /opt and the context in folders of this test."""
+    context, root = tmp_path / "src", tmp_path / "image"
+    context.mkdir()
+    (root / "opt").mkdir(parents=True)
+    outside = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": os.environ["HOME"]}
+    kept = {
+        key: os.environ[key] for key in os.environ if key.startswith(("UV_", "PIP_", "XDG_CACHE", "SSL_", "HTTP"))
+    }
+    for instruction, text in STAGES["build"].steps:
+        if instruction == "COPY":
+            *sources, _ = text.split()
+            for source in sources:
+                if (PROJECT / source).is_dir():
+                    shutil.copytree(PROJECT / source, context / source, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(PROJECT / source, context / source)
+        elif instruction == "RUN":
+            done = subprocess.run(
+                ["/bin/sh", "-ec", text.replace("/opt/", f"{root}/opt/")],
+                cwd=context,
+                env={**kept, **outside},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+
+    environment = {**outside, "PATH": f"{root}/opt/promobot/bin:{outside['PATH']}", "PROMOBOT_RELOAD_TOKEN": "t" * 20}
+    at_home = tmp_path / "home"
+    at_home.mkdir()
+    said = subprocess.run(
+        [*STAGES["bot"].entrypoint, "--help"],
+        cwd=at_home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "exit codes:" in said.stdout
+    where = [*STAGES["gateway"].entrypoint[:1], "-c", "import bot, slack_bolt, fastapi; print(bot.__file__)"]
+    found = subprocess.run(where, cwd=at_home, env=environment, capture_output=True, text=True, check=True).stdout
+    assert found.startswith(f"{root}/opt/promobot/")
+    # git is there: `RUN apt-get` of the last stage is the one step that is not run here.
+    assert shutil.which("git", path=environment["PATH"])
+    skipped = [*STAGES["bot"].all("RUN"), *STAGES["gateway"].all("RUN")]
+    assert len(skipped) == 1 and "install --yes --no-install-recommends git &&" in skipped[0]
+
+    cluster = Cluster(objects())
+    pods = cluster.pod("ml-prod/gateway")
+    with Ports() as ports:
+        port = ports.take()
+    elsewhere = {"--port=8080": f"--port={port}", "--host=0.0.0.0": "--host=127.0.0.1"}
+    words = [elsewhere.get(word, word) for word in cluster.words(pods, pods.main)]
+    part = Part(
+        name="gateway",
+        # Elsewhere than in the project, whose own bot would be found first.
+        command=("/usr/bin/env", "-C", str(at_home), *STAGES["gateway"].entrypoint, *words),
+        port=port,
+        ready_path="/v2/health/live",
+        variables=environment,
+    )
+    with running(at_home, part), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        assert client.get("/v2/health/ready").status_code == 503  # no Triton is near
+        assert client.get("/routes").json()["name"] == "gateway-0"

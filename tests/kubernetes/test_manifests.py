@@ -1,0 +1,310 @@
+"""The Kubernetes manifests: rendered, valid, and right in what a schema does not see; each rule can be broken."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bot import cli, settings
+from tests.kubernetes import rules
+from tests.kubernetes.cluster import KUBECTL, MANIFESTS, OVERLAYS, PROJECT, Cluster, Object, objects
+from tests.kubernetes.rules import ENVIRONMENTS, RULES, Rule
+
+FORMS = ("share-nfs", "share-dynamic")
+Break = Callable[[Cluster], Any]
+
+
+@pytest.mark.parametrize("share", FORMS)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_it_holds(rule: Rule, share: str) -> None:
+    assert list(rule(Cluster(objects(share)))) == []
+
+
+def test_every_environment_has_an_overlay_and_the_bot_has_one() -> None:
+    assert set(OVERLAYS) == {*ENVIRONMENTS, "mlops"}
+
+
+def test_the_same_namespace_is_said_everywhere() -> None:
+    for overlay in OVERLAYS:
+        kustomization = yaml.safe_load((MANIFESTS / "overlays" / overlay / "kustomization.yaml").read_text())
+        share = yaml.safe_load((MANIFESTS / "overlays" / overlay / "share.yaml").read_text())
+        assert share["data"]["namespace"] == kustomization["namespace"]
+        assert share["data"]["volume"] == f"promobot-share-{overlay}"
+
+
+@pytest.mark.parametrize("share", FORMS)
+def test_no_parameter_is_left_unset(share: str) -> None:
+    assert "set-by-the-overlay" not in yaml.safe_dump(objects(share))
+    assert not list(Cluster(objects(share)).of("Secret")), "secrets are no manifests"
+
+
+def test_the_server_and_the_path_of_the_share_are_parameters(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    file = tmp_path / "kubernetes/overlays/dev/share.yaml"
+    file.write_text(file.read_text().replace("nfs.example.com", "10.1.2.3").replace(": /mnt/nfs_share", ": /export"))
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    (volume,) = Cluster(list(yaml.safe_load_all(done))).of("PersistentVolume")
+    assert volume["spec"]["nfs"] == {"server": "10.1.2.3", "path": "/export/mlops"}
+    assert volume["spec"]["claimRef"]["namespace"] == "ml-dev"
+
+
+def test_an_image_can_be_pinned_by_its_digest(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    file = tmp_path / "kubernetes/overlays/dev/kustomization.yaml"
+    file.write_text(re.sub(r"newTag: \S+", f"digest: sha256:{'a' * 64}", file.read_text()))
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    images = re.findall(r"image: (\S+)", done)
+    assert len(images) == 2 and all(image.endswith(f"@sha256:{'a' * 64}") for image in images)
+
+
+# --- each rule can be broken --------------------------------------------------------------------------------------
+
+
+def at(cluster: Cluster, path: str) -> Object:
+    """``Kind namespace/name``; the object itself, to be broken."""
+    (found,) = (each for each in cluster.objects if rules.name_of(each) == path)
+    return found
+
+
+def pod(cluster: Cluster, path: str) -> Object:
+    """The pod's specification of a workload."""
+    spec: Object = at(cluster, path)["spec"]
+    return spec["template"]["spec"] if "template" in spec else spec
+
+
+def main(cluster: Cluster, path: str) -> Object:
+    container: Object = pod(cluster, path)["containers"][0]
+    return container
+
+
+def swap(words: list[str], old: str, new: str) -> None:
+    assert any(old in word for word in words), (old, words)
+    words[:] = [word.replace(old, new) for word in words]
+
+
+def drop_words(words: list[str], old: str) -> None:
+    assert any(old in word for word in words), (old, words)
+    words[:] = [word for word in words if old not in word]
+
+
+def without(entries: list[Object], name: str) -> None:
+    assert any(each["name"] == name for each in entries)
+    entries[:] = [each for each in entries if each["name"] != name]
+
+
+TRITON, GATEWAY = "StatefulSet ml-prod/triton", "StatefulSet ml-prod/gateway"
+STAGING, SLACK, RUNNER = "StatefulSet mlops/triton-staging", "Deployment mlops/slack", "Pod mlops/runner"
+
+BREAKS: list[tuple[Rule, str, Break]] = [
+    (rules.schema, "unknown key", lambda c: main(c, GATEWAY).update(imagePullPolice="Always")),
+    (rules.schema, "wrong type", lambda c: at(c, GATEWAY)["spec"].update(replicas="2")),
+    (rules.schema, "unknown kind", lambda c: at(c, "Service ml-prod/models").update(kind="Servise")),
+    (rules.schema, "missing key", lambda c: at(c, GATEWAY)["spec"].pop("selector")),
+    (rules.unique, "same name", lambda c: at(c, "PersistentVolume /promobot-share-dev")["metadata"].update(
+        name="promobot-share-prod")),
+    (rules.restricted, "namespace", lambda c: at(c, "Namespace /ml-prod")["metadata"]["labels"].update(
+        {"pod-security.kubernetes.io/enforce": "baseline"})),
+    (rules.restricted, "root", lambda c: pod(c, TRITON)["securityContext"].update(runAsUser=0)),
+    (rules.restricted, "perhaps root", lambda c: pod(c, TRITON)["securityContext"].pop("runAsNonRoot")),
+    (rules.restricted, "seccomp", lambda c: pod(c, SLACK)["securityContext"].pop("seccompProfile")),
+    (rules.restricted, "privileges", lambda c: main(c, RUNNER)["securityContext"].pop("allowPrivilegeEscalation")),
+    (rules.restricted, "capabilities", lambda c: main(c, GATEWAY)["securityContext"].pop("capabilities")),
+    (rules.restricted, "sidecar", lambda c: pod(c, SLACK)["initContainers"][0].pop("securityContext")),
+    (rules.restricted, "host path", lambda c: pod(c, TRITON)["volumes"].append(
+        {"name": "host", "hostPath": {"path": "/"}})),
+    (rules.restricted, "host network", lambda c: pod(c, GATEWAY).update(hostNetwork=True)),
+    (rules.hardened, "latest", lambda c: main(c, GATEWAY).update(image="ghcr.io/acme/promobot-gateway:latest")),
+    (rules.hardened, "no tag", lambda c: main(c, RUNNER).update(image="ghcr.io/actions/actions-runner")),
+    (rules.hardened, "port of a registry is no tag", lambda c: main(c, RUNNER).update(image="registry:5000/runner")),
+    (rules.hardened, "writable root", lambda c: main(c, SLACK)["securityContext"].pop("readOnlyRootFilesystem")),
+    (rules.hardened, "token", lambda c: pod(c, RUNNER).pop("automountServiceAccountToken")),
+    (rules.hardened, "account", lambda c: at(c, "ServiceAccount mlops/promobot-runner").pop(
+        "automountServiceAccountToken")),
+    (rules.hardened, "limits", lambda c: main(c, TRITON)["resources"]["limits"].pop("memory")),
+    (rules.hardened, "requests", lambda c: main(c, TRITON)["resources"]["requests"].pop("cpu")),
+    (rules.hardened, "endless", lambda c: pod(c, RUNNER)["volumes"][0].update(emptyDir={})),
+    (rules.references, "service", lambda c: at(c, "Service ml-prod/models")["spec"].update(
+        selector={"app.kubernetes.io/name": "gatewya"})),
+    (rules.references, "port", lambda c: at(c, "Service ml-prod/models")["spec"]["ports"][0].update(
+        targetPort="web")),
+    (rules.references, "budget", lambda c: at(c, "PodDisruptionBudget ml-prod/triton")["spec"]["selector"].update(
+        matchLabels={"app": "triton"})),
+    (rules.references, "selector", lambda c: at(c, TRITON)["spec"]["selector"].update(matchLabels={"app": "x"})),
+    (rules.references, "headless", lambda c: at(c, "Service ml-prod/triton")["spec"].pop("clusterIP")),
+    (rules.references, "not ready", lambda c: at(c, "Service ml-prod/triton")["spec"].pop(
+        "publishNotReadyAddresses")),
+    (rules.references, "account", lambda c: pod(c, SLACK).update(serviceAccountName="promobot")),
+    (rules.references, "claim", lambda c: pod(c, RUNNER)["volumes"][1]["persistentVolumeClaim"].update(
+        claimName="shares")),
+    (rules.references, "volume", lambda c: without(main(c, GATEWAY)["volumeMounts"], "tmp")),
+    (rules.references, "variable", lambda c: without(main(c, TRITON)["env"], "ENVIRONMENT")),
+    (rules.references, "probe", lambda c: main(c, GATEWAY)["livenessProbe"]["httpGet"].update(port="metrics")),
+    (rules.references, "no probe", lambda c: main(c, SLACK).pop("readinessProbe")),
+    (rules.references, "probe's variable", lambda c: main(c, TRITON)["readinessProbe"]["exec"]["command"].append(
+        "$(ENVIRONMENT)")),
+    (rules.references, "volume for nobody", lambda c: at(c, "PersistentVolume /promobot-share-dev")["spec"][
+        "claimRef"].update(namespace="ml-prod")),
+    (rules.share, "triton writes", lambda c: [
+        pod(c, TRITON)["volumes"][0]["persistentVolumeClaim"].pop("readOnly"),
+        main(c, TRITON)["volumeMounts"][0].pop("readOnly")]),
+    (rules.share, "gateway sees all", lambda c: main(c, GATEWAY)["volumeMounts"][0].pop("subPathExpr")),
+    (rules.share, "two mounts", lambda c: main(c, RUNNER)["volumeMounts"][1].update(subPath="triton/model-repo/dev")),
+    (rules.share, "another user", lambda c: pod(c, RUNNER)["securityContext"].update(runAsUser=1002)),
+    (rules.share, "fsGroup", lambda c: pod(c, SLACK)["securityContext"].update(fsGroup=1001)),
+    (rules.share, "elsewhere", lambda c: main(c, SLACK)["volumeMounts"][1].update(mountPath="/share")),
+    (rules.share, "other server", lambda c: at(c, "PersistentVolume /promobot-share-dev")["spec"]["nfs"].update(
+        server="other")),
+    (rules.share, "soft", lambda c: at(c, "PersistentVolume /promobot-share-dev")["spec"]["mountOptions"].remove(
+        "hard")),
+    (rules.share, "one node", lambda c: at(c, "PersistentVolumeClaim ml-prod/share")["spec"].update(
+        accessModes=["ReadWriteOnce"])),
+    (rules.addresses, "name", lambda c: at(c, "Service ml-prod/triton")["metadata"].update(name="tritons")),
+    (rules.addresses, "port", lambda c: at(c, "Service ml-dev/gateway")["spec"]["ports"][0].update(port=80)),
+    (rules.addresses, "one more", lambda c: at(c, "StatefulSet ml-dev/gateway")["spec"].update(replicas=3)),
+    (rules.addresses, "one less", lambda c: at(c, "StatefulSet ml-dev/gateway")["spec"].update(replicas=1)),
+    (rules.addresses, "in front", lambda c: at(c, "Service ml-prod/gateway")["spec"].pop("clusterIP")),
+    (rules.addresses, "staging", lambda c: at(c, STAGING)["spec"].update(replicas=2)),
+    (rules.folders, "other environment", lambda c: without(
+        main(c, TRITON)["env"], "ENVIRONMENT") or main(c, TRITON)["env"].append(
+        {"name": "ENVIRONMENT", "value": "dev"})),
+    (rules.folders, "repository", lambda c: swap(main(c, STAGING)["args"], "/share/model-repo", "/share/state")),
+    (rules.folders, "routes", lambda c: swap(main(c, GATEWAY)["args"], "/share/state", "/share")),
+    (rules.folders, "probe", lambda c: swap(
+        main(c, TRITON)["readinessProbe"]["exec"]["command"], "/share/state", "/share")),
+    (rules.tritons_of_gateways, "one more", lambda c: at(c, TRITON)["spec"].update(replicas=3)),
+    (rules.tritons_of_gateways, "typo", lambda c: swap(main(c, GATEWAY)["args"], "triton-1", "triton-2")),
+    (rules.secrets, "slack", lambda c: without(main(c, SLACK)["env"], "SLACK_SIGNING_SECRET")),
+    (rules.secrets, "runner", lambda c: without(main(c, RUNNER)["env"], "PROMOBOT_TRITON_KEY")),
+    (rules.secrets, "gateway", lambda c: without(main(c, GATEWAY)["env"], "PROMOBOT_RELOAD_TOKEN")),
+    (rules.secrets, "in clear", lambda c: main(c, GATEWAY)["env"].append({"name": "API_KEY", "value": "1"})),
+    (rules.secrets, "gRPC open", lambda c: drop_words(main(c, TRITON)["args"], "--grpc-restricted-protocol")),
+    (rules.secrets, "HTTP open", lambda c: swap(main(c, TRITON)["args"], "api=model-repository,", "api=")),
+    (rules.secrets, "other header", lambda c: swap(main(c, STAGING)["args"], "promobot-control", "admin-key")),
+    (rules.secrets, "not told", lambda c: main(c, SLACK)["env"][0]["valueFrom"]["secretKeyRef"].update(name="bot")),
+    (rules.commands, "flag of the bot", lambda c: swap(main(c, SLACK)["args"], "--http=", "--port=")),
+    (rules.commands, "flag of the gateway", lambda c: main(c, GATEWAY)["args"].append("--workers=4")),
+    (rules.commands, "port", lambda c: swap(main(c, GATEWAY)["args"], "8080", "9090")),
+    (rules.commands, "host", lambda c: drop_words(main(c, SLACK)["args"], "--host")),
+    (rules.endings, "gateway", lambda c: pod(c, GATEWAY).pop("terminationGracePeriodSeconds")),
+    (rules.endings, "preStop", lambda c: main(c, GATEWAY).pop("lifecycle")),
+    (rules.endings, "longer answers", lambda c: swap(main(c, GATEWAY)["args"], "seconds=30", "seconds=60")),
+    (rules.endings, "triton", lambda c: swap(main(c, TRITON)["args"], "timeout-secs=30", "timeout-secs=90")),
+    (rules.endings, "slack", lambda c: pod(c, SLACK).pop("terminationGracePeriodSeconds")),
+    (rules.replicas, "one gateway", lambda c: at(c, GATEWAY)["spec"].update(replicas=1)),
+    (rules.replicas, "budget", lambda c: c.objects.remove(at(c, "PodDisruptionBudget ml-prod/gateway"))),
+    (rules.network, "control for gateways", lambda c: at(c, "NetworkPolicy ml-prod/triton")["spec"]["ingress"][1][
+        "ports"].append({"port": "grpc"})),
+    (rules.network, "control for all of mlops", lambda c: at(c, "NetworkPolicy ml-prod/triton")["spec"]["ingress"][0][
+        "from"][0].pop("podSelector")),
+    (rules.network, "control for any bot", lambda c: at(c, "NetworkPolicy ml-prod/triton")["spec"]["ingress"][0][
+        "from"][0].update(namespaceSelector={})),
+    (rules.network, "open", lambda c: [
+        c.objects.remove(at(c, "NetworkPolicy ml-prod/nothing-else")),
+        c.objects.remove(at(c, "NetworkPolicy ml-prod/triton"))]),
+    (rules.network, "no DNS", lambda c: at(c, "NetworkPolicy mlops/bot")["spec"]["egress"].pop()),
+    (rules.network, "bot's label", lambda c: at(c, RUNNER)["metadata"]["labels"].pop("promobot/role")),
+    (rules.network, "no gateway", lambda c: at(c, "NetworkPolicy ml-dev/gateway")["spec"]["egress"].pop(0)),
+    (rules.network, "namespace's label", lambda c: at(c, "Namespace /ml-dev")["metadata"]["labels"].pop(
+        "promobot/serves-models")),
+    (rules.policies, "for nobody", lambda c: at(c, "NetworkPolicy ml-dev/gateway")["spec"]["podSelector"].update(
+        matchLabels={"app": "gateway"})),
+    (rules.policies, "port", lambda c: at(c, "NetworkPolicy ml-dev/gateway")["spec"]["ingress"][0]["ports"][
+        0].update(port="web")),
+    (rules.policies, "default", lambda c: c.objects.remove(at(c, "NetworkPolicy mlops/nothing-else"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "how"), [(rule, how) for rule, _, how in BREAKS], ids=[f"{r.__name__}-{n}" for r, n, _ in BREAKS]
+)
+def test_it_can_be_broken(rule: Rule, how: Break) -> None:
+    broken = Cluster(objects())
+    how(broken)
+    assert list(rule(broken)) != []
+
+
+DYNAMIC: list[tuple[str, Break]] = [
+    ("own directories", lambda c: next(c.of("StorageClass"))["parameters"].pop("subDir")),
+    ("deleted", lambda c: next(c.of("StorageClass")).update(reclaimPolicy="Delete")),
+    ("options", lambda c: next(c.of("StorageClass"))["mountOptions"].remove("actimeo=1")),
+]
+
+
+@pytest.mark.parametrize("how", [how for _, how in DYNAMIC], ids=[name for name, _ in DYNAMIC])
+def test_a_share_by_storage_class_can_be_broken(how: Break) -> None:
+    broken = Cluster(objects("share-dynamic"))
+    how(broken)
+    assert list(rules.share(broken)) != []
+
+
+def test_no_rule_is_left_unbroken() -> None:
+    assert {rule for rule, _, _ in BREAKS} == set(RULES)
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def lines() -> list[str]:
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", rules.DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_page_applies_every_overlay_and_names_what_is_there() -> None:
+    applied = [line.split()[-1] for line in lines() if line.startswith("kubectl apply -k ")]
+    assert applied == [f"manifests/kubernetes/overlays/{name}" for name in ("mlops", "dev", "prod")]
+    assert set(OVERLAYS) == {Path(path).name for path in applied}
+    values = [line.rpartition("--values ")[2] for line in lines() if "--values" in line]
+    assert values and all((PROJECT / path).is_file() for path in values)
+
+
+def test_the_page_makes_the_folders_and_asks_in_a_container_that_is_there() -> None:
+    cluster = Cluster(objects())
+    inside = [line.partition(" -- ") for line in lines() if " exec " in line]
+    assert {before for before, _, _ in inside} == {"kubectl -n mlops exec deployment/slack -c slack"}
+    assert cluster.pod("mlops/slack").main["name"] == "slack"
+    made = {path for _, _, command in inside if command.startswith("mkdir") for path in command.split()[2:]}
+    shares = [share for each in ENVIRONMENTS.values() for share in (each.share, each.staging.share)]
+    assert made == {share.model_repository for share in shares}
+    (asked,) = (shlex.split(command) for _, _, command in inside if not command.startswith("mkdir"))
+    arguments = cli.parse(asked[1:])
+    assert f"--root={arguments.root}" in cluster.words(cluster.pod("mlops/slack"), cluster.pod("mlops/slack").main)
+
+
+def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
+    """The checkout of the Slack app is a link that git-sync flips; what it led to before is deleted."""
+    for name, channel in (("a", "C0OLD"), ("b", "C0NEW")):
+        shutil.copytree(PROJECT / "manifests/environments", tmp_path / name / "manifests/environments")
+        file = tmp_path / name / "manifests/environments/dev.yaml"
+        file.write_text(re.sub(r"channel: \w+", f"channel: {channel}", file.read_text()))
+    link = tmp_path / "current"
+    link.symlink_to("a")
+    root = cli._root(cli.parse(["slack", "--http=8080", f"--root={link}"]))
+    assert settings.load(root, "dev").slack.channel == "C0OLD"
+    (tmp_path / "next").symlink_to("b")
+    (tmp_path / "next").replace(link)
+    shutil.rmtree(tmp_path / "a")
+    assert settings.load(root, "dev").slack.channel == "C0NEW"
+
+
+def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (records,) = re.findall(r"^```yaml\n(records:\n.*?)^```$", rules.DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    text = (PROJECT / settings.path_of("dev")).read_text()
+    changed = re.sub(r"^records: .*\n", records, text, flags=re.MULTILINE)
+    environment = settings.parse(changed, file=settings.path_of("dev"), environment="dev")
+    monkeypatch.setitem(ENVIRONMENTS, "dev", environment)
+    named = "['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']"
+    # Whatever secret an environment file names, the manifests must give.
+    assert list(rules.secrets(Cluster(objects()))) == [
+        f"mlops/slack lacks {named}",
+        *(f"a runner lacks {named} for {workflow}" for workflow in ("deploy", "checks", "drift")),
+    ]
