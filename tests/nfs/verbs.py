@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.nfs import inside, serving
-from tests.nfs.lab import SERVER, Client, Lab, Running, run
+from tests.nfs.lab import SERVER, Client, Failed, Lab, Running, run
 from tests.nfs.tries import Tried
 from tests.reliability import servers
 from tests.reliability.scene import ENVIRONMENT, Ended, Scene
@@ -107,7 +107,11 @@ class World:
         return self.ended(self.start(client, *argv), argv, codes)
 
     def ended(self, running: Running, argv: Sequence[str], codes: Sequence[int]) -> Ended:
-        code = running.result(VERB_SECONDS)
+        try:
+            code = running.result(VERB_SECONDS)
+        except (Failed, OSError) as error:
+            self.problems.append(f"{' '.join(argv)}: {' '.join(str(error).split())[-700:]}")
+            return Ended(99, str(error))
         if code not in codes or "Traceback" in running.said:
             said = " ".join(running.said.split())[-700:]
             self.problems.append(f"{' '.join(argv)}: exit code {code}: {said}")
