@@ -25,7 +25,7 @@ FIRST = 5
 """The first of the versions that are promoted; 1 is what rollbacks go back to."""
 COMPETING = 6
 """So many versions more: half of them are deployed by both clients at once, then cleanup has something to remove."""
-OVERTAKES_AFTER_SECONDS = 6.0
+OVERTAKES_AFTER_SECONDS = 2.0
 VERB_SECONDS = 240.0
 
 
@@ -118,7 +118,7 @@ class World:
         return Ended(code, running.said)
 
     def compete(self, numbers: Sequence[int]) -> list[str]:
-        """Two deployments of one version at once; then one that a rollback overtakes. Return what came of it."""
+        """Two deployments of one version at once; then a rollback while one runs. Return what came of it."""
         a, b = self.lab.a, self.lab.b
         deploy = ("deploy", "--env", ENVIRONMENT)
         figures = []
@@ -204,5 +204,5 @@ def fifty(lab: Lab, promotions: int, say: Callable[[str], None], options: str = 
         time.monotonic() - began,
     )
     yield Tried(
-        "verbs", "two deployments at once, and a rollback that overtakes one", world.problems[alone:], competing
+        "verbs", "two deployments at once, and a rollback while one is under way", world.problems[alone:], competing
     )
