@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _cannot("/dev/net/tun is not there")
     home = Path(tempfile.mkdtemp(prefix="promobot-nfs-"))
     try:
+        tried = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True)
+        if tried.returncode:
+            return _cannot(tried.stderr.strip())
         packages.unpack(home / "tools")
         again = [sys.executable, "-m", "tests.nfs", *(sys.argv[1:] if argv is None else argv)]
         return subprocess.run(
@@ -47,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ).returncode
     except packages.Missing as error:
         return _cannot(str(error))
+    except KeyboardInterrupt:
+        return 130
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -60,7 +66,11 @@ def _inside(tools: Path, options: argparse.Namespace) -> int:
     found: list[Tried] = []
     tables: list[str] = []
     try:
-        with Lab(tools.parent / "lab", tools) as lab:
+        with contextlib.ExitStack() as stack:
+            try:
+                lab = stack.enter_context(Lab(tools.parent / "lab", tools))
+            except (RuntimeError, OSError) as error:
+                return _cannot(str(error))
             for client in (lab.a, lab.b):
                 client.know("tests.nfs.inside")
             for part in options.only or PARTS:
@@ -81,7 +91,7 @@ def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str]) ->
         yield Tried(part, "all was seen in the end, and at once by whoever lists first", caching.problems(rows))
         return
     if part == "verbs":
-        yield verbs.fifty(lab, options.promotions, _say)
+        yield from verbs.fifty(lab, options.promotions, _say)
         return
     functions: dict[str, tuple[Callable[[tries.Place], None], ...]] = {
         "share": tries.TWO,

@@ -216,9 +216,16 @@ def hold_open(path: str, told: Told) -> str:
             return f"{type(error).__name__} {error.errno}: {error.strerror}"
 
 
-def listing(path: str) -> list[str]:
-    """Return every path below a folder."""
-    return sorted(found.relative_to(path).as_posix() for found in Path(path).rglob("*"))
+def hold_folder(path: str, told: Told) -> str:
+    """Hold a folder open until told; open what was in it; return the error, if there is one."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    while not told.to_stop():
+        time.sleep(0.01)
+    try:
+        os.close(os.open("model.onnx", os.O_RDONLY, dir_fd=descriptor))
+    except OSError as error:
+        return str(error.strerror)
+    return "no error"
 
 
 def write_in_place(root: str, version: int, kilobytes: int) -> None:

@@ -25,7 +25,8 @@ def unpack(folder: Path) -> None:
     archives = folder / "archives"
     (archives / "partial").mkdir(parents=True)
     command = ["apt-get", "install", "--assume-yes", "--download-only", "--no-install-recommends", "--reinstall"]
-    options = [f"Dir::Cache::archives={archives}", "APT::Sandbox::User=root"]
+    # Without the lock of dpkg: nothing is installed, and another lab may fetch at the same time.
+    options = [f"Dir::Cache::archives={archives}", "APT::Sandbox::User=root", "Debug::NoLocking=true"]
     _run([*command, *(part for option in options for part in ("-o", option)), *WANTED])
     for package in sorted(archives.glob("*.deb")):
         _run(["dpkg", "-x", str(package), str(folder)])

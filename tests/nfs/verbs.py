@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.nfs import inside, serving
-from tests.nfs.lab import SERVER, Client, Lab, Running, run
+from tests.nfs.lab import SERVER, Client, Failed, Lab, Running, run
 from tests.nfs.tries import Tried
 from tests.reliability import servers
 from tests.reliability.scene import ENVIRONMENT, Ended, Scene
@@ -23,7 +23,10 @@ from tests.stand_ins import triton as stand_in
 
 FIRST = 5
 """The first of the versions that are promoted; 1 is what rollbacks go back to."""
-VERB_SECONDS = 120.0
+COMPETING = 6
+"""So many versions more: half of them are deployed by both clients at once, then cleanup has something to remove."""
+OVERTAKES_AFTER_SECONDS = 2.0
+VERB_SECONDS = 240.0
 
 
 def promobot(argv: Sequence[str], root: str) -> int:
@@ -104,29 +107,65 @@ class World:
         return self.ended(self.start(client, *argv), argv, codes)
 
     def ended(self, running: Running, argv: Sequence[str], codes: Sequence[int]) -> Ended:
-        code = running.result(VERB_SECONDS)
+        try:
+            code = running.result(VERB_SECONDS)
+        except (Failed, OSError) as error:
+            self.problems.append(f"{' '.join(argv)}: {' '.join(str(error).split())[-700:]}")
+            return Ended(99, str(error))
         if code not in codes or "Traceback" in running.said:
             said = " ".join(running.said.split())[-700:]
             self.problems.append(f"{' '.join(argv)}: exit code {code}: {said}")
         return Ended(code, running.said)
 
-    def in_service(self, version: int) -> None:
+    def compete(self, numbers: Sequence[int]) -> list[str]:
+        """Two deployments of one version at once; then a rollback while one runs. Return what came of it."""
+        a, b = self.lab.a, self.lab.b
+        deploy = ("deploy", "--env", ENVIRONMENT)
+        figures = []
+        for number in numbers[: len(numbers) // 2]:
+            self.scene.merge("churn", number)
+            both = [(self.start(client, *deploy), deploy) for client in (a, b)]
+            for running, argv in both:
+                self.ended(running, argv, (0,))
+            self.in_service(number)
+        for number in numbers[len(numbers) // 2 :]:
+            before = self._live()
+            self.scene.merge("churn", number)
+            deploying = self.start(a, *deploy)
+            time.sleep(OVERTAKES_AFTER_SECONDS)
+            rollback = ("rollback", "churn", "--env", ENVIRONMENT, "--to", "1", "--now")
+            ended = [self.ended(self.start(b, *rollback), rollback, (0, 1)), self.ended(deploying, deploy, (0, 1))]
+            if self._live() not in (before, 1, number):
+                self.problems.append(f"in service is {self._live()}")
+            again = self.run(a, *deploy, codes=(0, 1))
+            codes = [one.code for one in ended]
+            late = " (superseded)" if "turn" in ended[1].said and codes[1] else ""
+            figures.append(
+                f"rollback ended with {codes[0]}, deployment with {codes[1]}{late}, the next with {again.code}; "
+                f"in service then: {self._live()}"
+            )
+        return figures
+
+    def _live(self) -> int | None:
         live = self.scene.routes().route("churn").live
-        if live is None or live.version != version:
-            self.problems.append(f"in service is {live}, not {version}")
+        return live.version if live else None
+
+    def in_service(self, version: int) -> None:
+        if self._live() != version:
+            self.problems.append(f"in service is {self._live()}, not {version}")
 
     def finish(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Stop reader and users; return what they saw."""
         return self._reader.stop(), self._serving.stop()
 
 
-def fifty(lab: Lab, promotions: int, say: Callable[[str], None], options: str = "") -> Tried:
+def fifty(lab: Lab, promotions: int, say: Callable[[str], None], options: str = "") -> Iterator[Tried]:
     """Promote and roll back so many times each, while users ask and a reader hashes what it sees."""
     began = time.monotonic()
     home = lab.home / "scene"
     home.mkdir()
-    with Scene(home, address=SERVER, more=promotions) as scene:
-        world = World(lab, scene, promotions, options)
+    with Scene(home, address=SERVER, more=promotions + COMPETING) as scene:
+        world = World(lab, scene, promotions + COMPETING, options)
         with world.open():
             scene.merge("churn", 1)
             world.run(lab.a, "deploy", "--env", ENVIRONMENT)
@@ -142,15 +181,17 @@ def fifty(lab: Lab, promotions: int, say: Callable[[str], None], options: str = 
                 if world.problems:
                     break
                 say(f"  {switches} promotions and rollbacks after {time.monotonic() - began:.0f} s")
+            alone = len(world.problems)
+            competing = world.compete(range(FIRST + promotions, FIRST + promotions + COMPETING))
             world.run(lab.b, "cleanup", "--env", ENVIRONMENT)
             read, got = world.finish()
             left = sorted(path.name for path in scene.repository.glob("churn/*"))
-    problems = [*world.problems, *(f"torn: {torn}" for torn in read["torn"]), *got["wrong"]]
+    problems = [*world.problems[:alone], *(f"torn: {torn}" for torn in read["torn"]), *got["wrong"]]
     if switches != 2 * promotions:
         problems.append(f"{switches} promotions and rollbacks, not {2 * promotions}")
     if unseen := set(range(FIRST, FIRST + promotions)) - set(read["versions"]):
         problems.append(f"the reader never saw versions {sorted(unseen)}")
-    return Tried(
+    yield Tried(
         "verbs",
         f"{switches} promotions and rollbacks by promobot, from two clients",
         problems,
@@ -161,4 +202,7 @@ def fifty(lab: Lab, promotions: int, say: Callable[[str], None], options: str = 
             f"left in Triton's folder: {', '.join(left)}",
         ],
         time.monotonic() - began,
+    )
+    yield Tried(
+        "verbs", "two deployments at once, and a rollback while one is under way", world.problems[alone:], competing
     )
