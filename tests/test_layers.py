@@ -77,7 +77,7 @@ LAYERS = {
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors retry settings", "mlflow requests yaml"),
+    "bot.systems.mlflow": layer("domain errors retry settings", "boto3 botocore mlflow requests yaml"),
     "bot.systems.object_store": layer("domain errors retry settings", "boto3 botocore"),
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders settings"),
@@ -85,7 +85,7 @@ LAYERS = {
     "bot.systems.triton": layer("domain errors retry settings", "tritonclient grpc google numpy"),
     "bot.verbs": layer("domain errors settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
-    "bot.gateway": layer("domain errors gateway", "fastapi starlette uvicorn httptools uvloop"),
+    "bot.gateway": layer("domain errors folders gateway", "fastapi starlette uvicorn httptools uvloop"),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import kubernetes_validate
 import yaml
@@ -27,6 +29,9 @@ from tests.kubernetes.cluster import (
 
 VERSION = "1.32"
 ENVIRONMENTS = {name: settings.load(PROJECT, name) for name in settings.environments(PROJECT)}
+MOUNT_OPTIONS: list[str] = yaml.safe_load(
+    (PROJECT / "docs/nfs.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+)["mountOptions"]
 DOCUMENT = PROJECT / "docs" / "kubernetes.md"
 # Runners write their own configuration into their home.
 WRITABLE_ROOT = {"mlops/runner"}
@@ -44,13 +49,18 @@ def name_of(each: Object) -> str:
 def schema(cluster: Cluster) -> Iterator[str]:
     """Every object is what this version of Kubernetes knows, without a key that it does not."""
     for each in cluster.objects:
-        try:
-            used = kubernetes_validate.validate(each, VERSION, strict=True)
-        except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
-            yield f"{name_of(each)}: {error.message}"
-            continue
-        if used != VERSION:  # it takes an older schema where it does not have this one
-            yield f"{name_of(each)} was compared with {used}"
+        if wrong := _wrong(json.dumps(each)):
+            yield f"{name_of(each)}: {wrong}"
+
+
+@cache
+def _wrong(text: str) -> str:
+    try:
+        used = kubernetes_validate.validate(json.loads(text), VERSION, strict=True)
+    except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
+        return str(error.message)
+    # It takes an older schema where it does not have this one.
+    return "" if used == VERSION else f"was compared with {used}"
 
 
 def unique(cluster: Cluster) -> Iterator[str]:
@@ -219,10 +229,9 @@ def share(cluster: Cluster) -> Iterator[str]:
     volumes = [volume["spec"] for volume in cluster.of("PersistentVolume")]
     if len({(each["nfs"]["server"], each["nfs"]["path"]) for each in volumes}) > 1:
         yield "the overlays name different shares"
-    options = [each["mountOptions"] for each in (*volumes, *cluster.of("StorageClass"))]
-    for each in options:
-        if "hard" not in each or "actimeo=1" not in each or each != options[0]:
-            yield f"mount options {each}"
+    for volume in (*volumes, *cluster.of("StorageClass")):
+        if volume["mountOptions"] != MOUNT_OPTIONS:
+            yield f"mount options {volume['mountOptions']}, docs/nfs.md says {MOUNT_OPTIONS}"
     for each in cluster.of("StorageClass"):
         if "${" in each["parameters"].get("subDir", "${") or each["reclaimPolicy"] != "Retain":
             yield f"{name_of(each)} gives each claim a directory of its own, or deletes it"

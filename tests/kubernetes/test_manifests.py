@@ -292,3 +292,19 @@ def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
     (tmp_path / "next").replace(link)
     shutil.rmtree(tmp_path / "a")
     assert settings.load(root, "dev").slack.channel == "C0NEW"
+
+
+def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (records,) = re.findall(r"^```yaml\n(records:\n.*?)^```$", rules.DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    text = (PROJECT / settings.path_of("dev")).read_text()
+    changed = re.sub(r"^records: .*\n", records, text, flags=re.MULTILINE)
+    environment = settings.parse(changed, file=settings.path_of("dev"), environment="dev")
+    monkeypatch.setitem(ENVIRONMENTS, "dev", environment)
+    named = "['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']"
+    # Whatever secret an environment file names, the manifests must give.
+    assert list(rules.secrets(Cluster(objects()))) == [
+        f"mlops/slack lacks {named}",
+        *(f"a runner lacks {named} for {workflow}" for workflow in ("deploy", "checks", "drift")),
+    ]

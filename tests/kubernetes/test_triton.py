@@ -16,12 +16,13 @@ import pytest
 from bot.domain.package import Package, PackageFile
 from bot.domain.routes import Route, RouteTable, Target, generation_file
 from bot.domain.smoke import Tensor
-from bot.errors import Rejected
+from bot.errors import Refused, Rejected
 from bot.sandbox import triton
 from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer
+from bot.verbs import connect
 from tests.kubernetes.cluster import MANIFESTS, Cluster, objects
 from tests.servers import running
 from tests.systems.conftest import RealTriton
@@ -149,6 +150,19 @@ def test_control_asks_for_the_key(started: Started) -> None:
         for path in ("", "/ready", "/config", "/stats"):
             assert client.get(f"/v2/models/good/versions/1{path}").status_code == 200
     assert started.control(KEY).index()[0].ready
+
+
+def test_the_bot_takes_the_key_from_the_variable_that_is_named(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = Triton(name="triton-0", grpc=started.grpc, control_key_env="A_TRITON_KEY")
+    monkeypatch.setenv("A_TRITON_KEY", KEY)
+    server = connect.triton(named, request_seconds=10)
+    assert server.index()[0].ready
+    server.close()
+    monkeypatch.delenv("A_TRITON_KEY")
+    with pytest.raises(Refused, match="A_TRITON_KEY is not set; it holds the control key of Triton triton-0"):
+        connect.triton(named, request_seconds=10)
 
 
 def test_it_starts_with_nothing_where_there_are_no_routes_or_none_that_can_be_read(tmp_path: Path) -> None:
