@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import importlib
 import inspect
 import os
@@ -162,12 +161,15 @@ EXAMPLES = [(page, number, code) for page in PAGES for number, code in enumerate
 
 
 def made_by(module: str, name: str) -> object:
-    """Return a function that takes what the class takes, as its source says."""
+    """Return a function that takes what the class or the function takes, as its source says."""
     tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    (made,) = (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    arguments = copy.deepcopy(made.args)
-    arguments.args = arguments.args[1:]
+    found = next(node for node in tree.body if getattr(node, "name", "") == name)
+    if isinstance(found, ast.ClassDef):
+        found = next(node for node in found.body if getattr(node, "name", "") == "__init__")
+        assert isinstance(found, ast.FunctionDef)
+        found.args.args.pop(0)
+    assert isinstance(found, ast.FunctionDef)
+    arguments = found.args
     for argument in [*arguments.args, *arguments.kwonlyargs, *filter(None, [arguments.kwarg])]:
         argument.annotation = None
     return eval(f"lambda {ast.unparse(arguments)}: None")  # noqa: S307 - our own source
