@@ -121,12 +121,80 @@ class GitHub(_Part):
         return f"{self.server_url}/{self.repository}.git"
 
 
+class S3(_Part):
+    """How to reach an object store that speaks S3.
+
+    Credentials are in variables that are named here, or else those of the platform, as every AWS SDK finds them.
+    """
+
+    region: str = Field(default="ap-northeast-2", pattern=r"^[a-z0-9-]+$", description="where the bucket is")
+    endpoint: Url | None = Field(default=None, description="of a store that is not AWS's own")
+    access_key_id_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the access key's id; default: the platform's own identity"
+    )
+    secret_access_key_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the secret access key"
+    )
+    session_token_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the session token, where the key is a temporary one"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.access_key_id_env is None) != (self.secret_access_key_env is None):
+            raise ValueError("access_key_id_env and secret_access_key_env belong together")
+        if self.session_token_env and not self.access_key_id_env:
+            raise ValueError("session_token_env needs access_key_id_env and secret_access_key_env")
+        return self
+
+    def credentials(self, *, of: str) -> dict[str, str]:
+        """Return what the named variables hold, as boto3 names it; nothing where the platform knows who we are.
+
+        Raises Refused where one of them is not set; ``of`` says whose it is.
+        """
+        named = {
+            "aws_access_key_id": (self.access_key_id_env, "the access key's id"),
+            "aws_secret_access_key": (self.secret_access_key_env, "the secret access key"),
+            "aws_session_token": (self.session_token_env, "the session token"),
+        }
+        return {
+            name: secret(variable, purpose=f"{what} of {of}") for name, (variable, what) in named.items() if variable
+        }
+
+
+class ObjectLock(_Part):
+    """How long the store itself keeps a record from being deleted or overwritten; the bucket must allow for it."""
+
+    mode: Literal["governance", "compliance"] = Field(
+        default="governance", description="governance: who has a special right may delete; compliance: nobody"
+    )
+    days: int = Field(gt=0, le=36500, description="from the writing of each record on")
+
+
+class Bucket(S3):
+    """A bucket for records."""
+
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="its name")
+    prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$",
+        max_length=200,
+        description="folder in the bucket; default: <environment>/promobot",
+    )
+    object_lock: ObjectLock | None = Field(default=None, description="lock each record; default: no lock")
+
+
 class MLflow(_Part):
     """The model registry."""
 
     uri: Url = Field(description="MLflow tracking and registry server")
     token_env: EnvironmentVariable | None = Field(
         default=None, description="variable that holds a bearer token, where the server wants one"
+    )
+    s3: S3 | None = Field(
+        default=None,
+        description="how the bot reaches the bucket of artifacts that do not go through the server (s3://…); "
+        "default: as every AWS SDK finds out",
     )
 
 
@@ -194,50 +262,6 @@ class Share(_Part):
         repository, state = Path(self.model_repository), Path(self.state)
         if repository == state or repository in state.parents or state in repository.parents:
             raise ValueError("model_repository and state must not lie within each other: Triton lists what it finds")
-        return self
-
-
-class ObjectLock(_Part):
-    """How long the store itself keeps a record from being deleted or overwritten; the bucket must allow for it."""
-
-    mode: Literal["governance", "compliance"] = Field(
-        default="governance", description="governance: who has a special right may delete; compliance: nobody"
-    )
-    days: int = Field(gt=0, le=36500, description="from the writing of each record on")
-
-
-class Bucket(_Part):
-    """A bucket of an object store that speaks S3, and how to reach it.
-
-    Credentials are in variables that are named here, or else those of the platform, as every AWS SDK finds them.
-    """
-
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="its name")
-    prefix: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=-]*(/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$",
-        max_length=200,
-        description="folder in the bucket; default: <environment>/promobot",
-    )
-    region: str = Field(default="ap-northeast-2", pattern=r"^[a-z0-9-]+$", description="where the bucket is")
-    endpoint: Url | None = Field(default=None, description="of a store that is not AWS's own")
-    access_key_id_env: EnvironmentVariable | None = Field(
-        default=None, description="variable that holds the access key's id; default: the platform's own identity"
-    )
-    secret_access_key_env: EnvironmentVariable | None = Field(
-        default=None, description="variable that holds the secret access key"
-    )
-    session_token_env: EnvironmentVariable | None = Field(
-        default=None, description="variable that holds the session token, where the key is a temporary one"
-    )
-    object_lock: ObjectLock | None = Field(default=None, description="lock each record; default: no lock")
-
-    @model_validator(mode="after")
-    def _whole(self) -> Bucket:
-        if (self.access_key_id_env is None) != (self.secret_access_key_env is None):
-            raise ValueError("access_key_id_env and secret_access_key_env belong together")
-        if self.session_token_env and not self.access_key_id_env:
-            raise ValueError("session_token_env needs access_key_id_env and secret_access_key_env")
         return self
 
 

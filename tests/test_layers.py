@@ -77,7 +77,7 @@ LAYERS = {
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors retry settings", "mlflow requests yaml"),
+    "bot.systems.mlflow": layer("domain errors retry settings", "boto3 botocore mlflow requests yaml"),
     "bot.systems.object_store": layer("domain errors retry settings", "boto3 botocore"),
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders settings"),
@@ -85,7 +85,7 @@ LAYERS = {
     "bot.systems.triton": layer("domain errors retry settings", "tritonclient grpc google numpy"),
     "bot.verbs": layer("domain errors settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
-    "bot.gateway": layer("domain errors gateway", "fastapi starlette uvicorn httptools uvloop"),
+    "bot.gateway": layer("domain errors folders gateway", "fastapi starlette uvicorn httptools uvloop"),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",
@@ -96,6 +96,11 @@ LAYERS = {
         "domain errors settings training verbs.propose",
         "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
     ),
+    # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
+    "bot.airflow": layer(
+        "airflow domain errors settings systems.mlflow verbs.awaiting words", "airflow", for_types="verbs.propose"
+    ),
+    "bot.airflow.waiting": layer("errors verbs.awaiting words"),
     # It speaks the wire, so that the real adapters are what is tested.
     "bot.sandbox": layer("domain errors gateway sandbox training words", any_other=True),
 }
@@ -250,6 +255,13 @@ def test_every_system_is_listed_by_itself() -> None:
         ("bot.sandbox.x", "from bot.verbs.deploy import deploy", "imports bot.verbs"),
         ("bot.sandbox.forge.x", "from ...systems import git", "imports bot.systems.git"),
         ("bot.training.x", "from bot.verbs.deploy import deploy", "imports bot.verbs.deploy"),
+        # Airflow stays where only Airflow imports it
+        ("bot.training.x", "from bot.airflow.sensors import PromobotReadySensor", "imports bot.airflow"),
+        ("bot.verbs.x", "from bot.airflow.waiting import wait", "imports bot.airflow"),
+        ("bot.verbs.x", "import airflow", "imports airflow"),
+        ("bot.airflow.x", "import mlflow", "imports mlflow"),
+        ("bot.airflow.x", "from bot.verbs.deploy import deploy", "imports bot.verbs.deploy"),
+        ("bot.airflow.waiting", "import airflow", "imports airflow"),
         ("bot.new", "import yaml", "bot imports yaml"),
     ],
 )  # fmt: skip

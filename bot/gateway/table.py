@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bot.domain.routes import RouteTable, generation_file
+from bot.folders import ask_anew
 
 POLL_SECONDS = 0.05
 
@@ -63,9 +64,7 @@ class RoutesFile:
 
 def _table(path: Path) -> RouteTable | None:
     try:
-        # An NFS client believes what it cached about a name for up to half a minute, unless the directory is
-        # listed first (measured: under 2 s then).
-        list(path.parent.iterdir())
+        ask_anew(path)
         text = path.read_bytes()
     except FileNotFoundError:
         return None

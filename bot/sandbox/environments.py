@@ -1,8 +1,9 @@
 """Python environments that a sandbox needs beside the bot's own, made once and kept in the user's cache.
 
-``triton`` is what the Triton server and its Python backend run in (numpy 1, which the bot must not be held to), and
-``runner`` is what a GitHub Actions runner of ours has: the bot's own dependencies and nothing else, so that a verb
-which quietly needs a training framework fails here as it would there.
+``triton`` is what the Triton server and its Python backend run in (numpy 1, which the bot must not be held to),
+``airflow`` is what DAGs run in (Airflow is no dependency of the bot), and ``runner`` is what a GitHub Actions runner
+of ours has: the bot's own dependencies and nothing else, so that a verb which quietly needs a training framework
+fails here as it would there.
 
 An environment's directory carries a hash of everything that it is made from, so a changed lock is a new environment.
 It is built in place (a virtual environment does not survive being moved) under an exclusive lock, and counts as built
@@ -31,6 +32,7 @@ from bot.errors import OutsideError, Refused, Unavailable
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 MARKER = ".complete"
 TRITON_LOCK = Path(__file__).with_name("triton.lock")
+AIRFLOW_LOCK = Path(__file__).with_name("airflow.lock")
 TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
 PROJECT = Path(__file__).parents[2]
 POLL_SECONDS = 0.05
@@ -98,6 +100,23 @@ def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
 def triton_server(environment: Environment) -> Path:
     """Return the directory of the Triton server in the environment: ``bin``, ``backends`` and so on."""
     return environment.site_packages / "pytriton" / "tritonserver"
+
+
+def airflow(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
+    """Return the environment of Airflow, with all that ``promobot[training]`` needs, made first where there is none.
+
+    The bot itself is not in it: whoever runs it puts this code on PYTHONPATH, so one environment serves each version
+    of it. Raises Unavailable when a download failed.
+    """
+
+    def install(environment: Environment) -> None:
+        _uv(
+            *("pip", "install", "--require-hashes", "--compile-bytecode", "-r", str(AIRFLOW_LOCK)),
+            into=environment,
+            cancelled=cancelled,
+        )
+
+    return _environment("airflow", (AIRFLOW_LOCK.read_bytes(),), install, progress=progress, cancelled=cancelled)
 
 
 def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:

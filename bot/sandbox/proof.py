@@ -27,9 +27,9 @@ from bot.domain.proof import Case, CaseName, Comment, Hop, Message, Mount, Proof
 from bot.domain.record import DeploymentRecord
 from bot.errors import OutsideError, Refused
 from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
-from bot.sandbox.platform import Endpoints, Sandbox
+from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, PROJECT
-from bot.sandbox.story import Act, Say, Story, expect, tell
+from bot.sandbox.story import Act, Say, Story, expect, kind_of, tell
 from bot.training.package import hash_file
 from bot.words.proof import pages
 
@@ -39,13 +39,13 @@ FACTS = "proof.json"
 
 
 def prove(out: Path, *, command: str, say: Say) -> Proof:
-    """Tell the story in a sandbox of its own, and write what was seen into ``out``.
+    """Tell the story in a sandbox of its own, with object storage, and write what was seen into ``out``.
 
     Raises Refused where the story does not go as it must; nothing is written then.
     """
     with tempfile.TemporaryDirectory(prefix="promobot-proof-") as folder:
-        witness = Witness(Path(folder) / "pictures")
-        told = tell(keep=False, directory=Path(folder) / "sandbox", say=say, watch=witness)
+        witness, sandbox = Witness(Path(folder) / "pictures"), Path(folder) / "sandbox"
+        told = tell(keep=False, directory=sandbox, say=say, shape=Shape(s3=True), watch=witness)
         if told.exit_code:
             raise Refused(f"the story did not go as it must, so there is no proof:\n{told.text}")
         proof = witness.proof(command)
@@ -215,7 +215,7 @@ def _mount(who: str, process: str, path: Path) -> Mount:
     found = json.loads(said.stdout)["filesystems"][-1]
     return Mount(
         who=who,
-        path=str(path),
+        path=f"SANDBOX/{path.relative_to(path.parents[2])}",
         target=found["target"],
         source=found["source"],
         filesystem=found["fstype"],
@@ -228,7 +228,7 @@ def _mount(who: str, process: str, path: Path) -> Mount:
 
 def _hops(story: Story, objects: list[str], records: list[DeploymentRecord]) -> Iterator[Hop]:
     """Yield the digest of what this case was about wherever it can be found, counted or read anew."""
-    evidence = [Evidence.model_validate_json(story.object(key)) for key in objects if key.startswith("evidence/")]
+    evidence = [Evidence.model_validate_json(story.object(key)) for key in objects if kind_of(key) == "evidence"]
     asked = _asked_for(records, evidence)
     if asked is None:
         return

@@ -25,7 +25,7 @@ from bot.domain.desired import Desired, parse, path_of
 from bot.domain.record import DeploymentRecord
 from bot.errors import PromobotError, Rejected
 from bot.sandbox import environments
-from bot.sandbox.platform import Endpoints, Sandbox
+from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, clone, seed
 from bot.words import terminal
 
@@ -94,14 +94,16 @@ class Watch(Protocol):
         """An act is over."""
 
 
-def tell(*, keep: bool, directory: Path | None, say: Say, watch: Watch | None = None) -> Told:
+def tell(
+    *, keep: bool, directory: Path | None, say: Say, shape: Shape | None = None, watch: Watch | None = None
+) -> Told:
     """Tell the story in a sandbox of its own; stop the sandbox afterwards unless ``keep``."""
     started = time.monotonic()
     home = directory or Path(tempfile.mkdtemp(prefix="promobot-demo-"))
     warming = threading.Thread(target=_import_training, daemon=True)
     warming.start()
     say(f"Starting the platform in {home}")
-    sandbox = Sandbox.up(home, progress=lambda line: say(f"  {line}"), seed=seed)
+    sandbox = Sandbox.up(home, progress=lambda line: say(f"  {line}"), seed=seed, shape=shape)
     try:
         warming.join()
         story = Story(sandbox, say)
@@ -290,15 +292,22 @@ class Story:
     @property
     def records_kept_in(self) -> str:
         """What kind of record store the sandbox has."""
-        return "a directory"
+        storage = self.endpoints.s3
+        return f"the bucket `{storage.bucket}` of an object storage ({storage.region})" if storage else "a directory"
 
     def objects(self) -> list[str]:
         """Return the key of everything in the record store."""
+        if storage := self.endpoints.s3:
+            pages = storage.client().get_paginator("list_objects_v2").paginate(Bucket=storage.bucket)
+            return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
         root = self.endpoints.records
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
     def object(self, key: str) -> str:
         """Return what the record store has under a key."""
+        if storage := self.endpoints.s3:
+            answer = storage.client().get_object(Bucket=storage.bucket, Key=key)
+            return str(answer["Body"].read().decode())
         return (self.endpoints.records / key).read_text()
 
     def desired(self, environment: str) -> Desired:
@@ -310,7 +319,7 @@ class Story:
 
     def records(self) -> list[DeploymentRecord]:
         """Return every deployment record, in the order of time."""
-        keys = [key for key in self.objects() if key.startswith("deployments/")]
+        keys = [key for key in self.objects() if kind_of(key) == "deployments"]
         found = [DeploymentRecord.model_validate_json(self.object(key)) for key in keys]
         return sorted(found, key=lambda record: record.finished_at)
 
@@ -590,6 +599,11 @@ class Forge:
         if answer.is_error:
             raise Rejected(f"{method} {path}: HTTP {answer.status_code} {answer.text[:500]}", system="forge")
         return answer.json()
+
+
+def kind_of(key: str) -> str:
+    """Return what an object of the record store is, as ``deployments``; in a bucket, records are below a prefix."""
+    return key.rpartition("/promobot/")[2].partition("/")[0]
 
 
 def expect(seen: object, wanted: object, what: str) -> None:

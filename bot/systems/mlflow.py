@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import requests
 import yaml
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -26,7 +33,7 @@ from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Rejected, Unavailable
 from bot.retry import patient, seconds_asked_for
-from bot.settings import MLflow, secret
+from bot.settings import S3, MLflow, secret
 
 # MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
 # asks for. Here bot/retry.py asks again. They hold for our own requests, not for the training job that calls us.
@@ -84,6 +91,8 @@ class Registry:
         if settings.token_env:
             os.environ["MLFLOW_TRACKING_TOKEN"] = secret(settings.token_env, purpose="MLflow's bearer token")
         self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
+        self._s3 = settings.s3
+        self._s3_client: Any = None
 
     @patient
     def version(self, model: str, version: int) -> RegisteredVersion:
@@ -227,7 +236,32 @@ class Registry:
         if source.startswith("runs:/"):
             run, _, path = source.removeprefix("runs:/").partition("/")
             source = f"{self._client.get_run(run).info.artifact_uri}/{path}"
+        if source.startswith("s3://"):
+            return self._in_a_bucket(source)
         return get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
+
+    def _in_a_bucket(self, source: str) -> Any:
+        """Return MLflow's own way to artifacts on S3, with a client for which our deadlines hold."""
+        from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+        if self._s3_client is None:
+            waits = (self._request_seconds, self._download_seconds)
+            self._s3_client = _s3_client(self._s3, connect_seconds=waits[0], read_seconds=waits[1])
+        client = self._s3_client
+
+        class InABucket(S3ArtifactRepository):  # type: ignore[misc, unused-ignore]
+            def _get_s3_client(self) -> Any:
+                return client
+
+            def _download_file(self, remote_file_path: str, local_path: str) -> None:
+                # MLflow's own asks again up to five times by itself, whatever the deadline.
+                bucket, root = self.parse_s3_compliant_uri(self.artifact_uri)  # type: ignore[no-untyped-call]
+                answer = client.get_object(Bucket=bucket, Key=f"{root.rstrip('/')}/{remote_file_path}")
+                with closing(answer["Body"]) as body, Path(local_path).open("wb") as file:
+                    for chunk in body.iter_chunks(2**20):
+                        file.write(chunk)
+
+        return InABucket(source, tracking_uri=self._uri, registry_uri=self._uri)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -235,6 +269,8 @@ class Registry:
             with _environment({**_PATIENCE, _TIMEOUT: _whole_seconds(self._request_seconds)}):
                 yield
         except MlflowException as error:
+            if isinstance(error.__context__, ClientError):
+                raise self._refused_by_s3(doing, error.__context__) from error
             status = _status(error)
             message = f"could not {doing}: {error.message[:400]}"
             if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
@@ -251,26 +287,82 @@ class Registry:
                 seconds_asked_for(error.response.headers.get("Retry-After")) if error.response is not None else None
             )
             raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
-        except (requests.RequestException, OSError) as error:
+        except ClientError as error:
+            raise self._refused_by_s3(doing, error) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise Rejected(
+                f"could not {doing}: {error}",
+                system=self._system,
+                next_step="The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give "
+                "this machine an identity (IRSA, an instance profile).",
+            ) from error
+        except (requests.RequestException, BotoCoreError, OSError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+    def _refused_by_s3(self, doing: str, error: ClientError) -> Unavailable | Rejected:
+        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        status, code = int(meta.get("HTTPStatusCode", 0)), str(told.get("Code", ""))
+        message = f"could not {doing}: the object store says {code}: {told.get('Message', '')[:300]}"
+        if status >= 500 or status in (408, 429):
+            after = seconds_asked_for(meta.get("HTTPHeaders", {}).get("retry-after"))
+            return Unavailable(message, system=self._system, retry_after_seconds=after)
+        next_step = "" if code in ("NoSuchKey", "404") else "Artifacts are read from the bucket: see mlflow.s3."
+        return Rejected(message, system=self._system, next_step=next_step)
+
+
+def _s3_client(settings: S3 | None, *, connect_seconds: float, read_seconds: float) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    # As MLflow finds the store for the training job, where the settings do not say.
+    endpoint = (settings.endpoint if settings else None) or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    return boto3.session.Session().client(
+        "s3",
+        region_name=settings.region if settings else None,
+        endpoint_url=endpoint,
+        **(settings.credentials(of="the bucket of MLflow's artifacts") if settings else {}),
+        config=Config(
+            connect_timeout=connect_seconds,
+            read_timeout=read_seconds,
+            # Here bot/retry.py asks again.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            s3={"addressing_style": "path" if endpoint else "auto"},
+        ),
+    )
 
 
 def _whole_seconds(seconds: float) -> str:
     return str(max(1, round(seconds)))
 
 
+_environment_lock = threading.Lock()
+_set_by_us: dict[str, list[str]] = {}
+_before_us: dict[str, str | None] = {}
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    """Set environment variables for the length of a block, of which several threads may be in at once.
+
+    What was there before comes back when the last of them leaves; until then the newest block's values hold.
+    """
+    with _environment_lock:
+        for name, value in variables.items():
+            if not _set_by_us.get(name):
+                _before_us[name] = os.environ.get(name)
+            _set_by_us.setdefault(name, []).append(value)
+            os.environ[name] = value
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _environment_lock:
+            for name, value in variables.items():
+                _set_by_us[name].remove(value)
+                left = _set_by_us[name][-1] if _set_by_us[name] else _before_us.pop(name)
+                if left is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = left
 
 
 def _status(error: MlflowException) -> int:

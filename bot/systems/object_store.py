@@ -36,7 +36,7 @@ from botocore.parsers import ResponseParserError
 from bot.domain.names import check_record_key
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.retry import asked_again, seconds_asked_for
-from bot.settings import Bucket, secret
+from bot.settings import Bucket
 
 AT_ONCE = 16
 """How many objects are read at the same time."""
@@ -280,22 +280,12 @@ def opened(settings: Bucket, *, request_seconds: float = 10) -> BucketRecords:
 
     Raises Refused where a variable that the settings name is not set.
     """
-    return _opened(settings, tuple(_credentials(settings).items()), request_seconds)
+    return _opened(settings, tuple(settings.credentials(of="the record store").items()), request_seconds)
 
 
 @lru_cache(maxsize=32)
 def _opened(settings: Bucket, credentials: tuple[tuple[str, str], ...], request_seconds: float) -> BucketRecords:
     return BucketRecords(settings, dict(credentials), request_seconds=request_seconds)
-
-
-def _credentials(settings: Bucket) -> dict[str, str]:
-    """Return what the variables that the settings name hold; nothing where the platform knows who we are."""
-    named = {
-        "aws_access_key_id": (settings.access_key_id_env, "the access key's id of the record store"),
-        "aws_secret_access_key": (settings.secret_access_key_env, "the secret access key of the record store"),
-        "aws_session_token": (settings.session_token_env, "the session token of the record store"),
-    }
-    return {name: secret(variable, purpose=what) for name, (variable, what) in named.items() if variable}
 
 
 def _client(settings: Bucket, credentials: Mapping[str, str], request_seconds: float) -> Any:

@@ -48,7 +48,7 @@ class RecordStore:
         """Return the object's text, or None where there is none."""
         path = self._path(key)
         try:
-            ask_anew(path, below=self._root)
+            ask_anew(path)
             return path.read_bytes().decode()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -67,7 +67,7 @@ class RecordStore:
                 raise error
 
         try:
-            ask_anew(folder, below=self._root)
+            ask_anew(folder)
             inside = [Path(at, name) for at, _, names in os.walk(folder, onerror=failed) for name in names]
             found = [path for path in inside if path.is_file() and not path.name.startswith(".")]
         except OSError as error:

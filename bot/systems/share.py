@@ -274,7 +274,7 @@ class ModelRepository:
     def _journals(self) -> Iterator[tuple[int, bool, Path]]:
         """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
         folder = self.state / "journal"
-        ask_anew(folder, below=self.state)
+        ask_anew(folder)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.stem.isdecimal():
                 yield int(path.stem), path.suffix == ".closed", path
@@ -285,7 +285,7 @@ class ModelRepository:
         """Return what is kept of the package, or None where it was never published here."""
         folder = self.state / "packages" / digest.removeprefix("sha256:")
         with self._errors(f"read {folder}"):
-            ask_anew(folder / PACKAGE_FILE, below=self.state)
+            ask_anew(folder / PACKAGE_FILE)
             try:
                 package = Package.from_json((folder / PACKAGE_FILE).read_bytes())
                 config, smoke = (folder / CONFIG_FILE).read_bytes(), (folder / SMOKE_FILE).read_bytes()
@@ -328,7 +328,7 @@ class ModelRepository:
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
-            ask_anew(target, below=self.root)
+            ask_anew(target)
             fresh = not target.is_dir()
             if fresh:
                 with self._staged() as staging:
@@ -360,7 +360,7 @@ class ModelRepository:
         """Hash a published version; return what differs from the package, in a sentence each."""
         folder = self.root / triton_model / str(version)
         with self._errors(f"read {folder}"):
-            ask_anew(folder, below=self.root)
+            ask_anew(folder)
             if folder.is_symlink():
                 return [f"{folder} is a link"]
             if not folder.is_dir():
@@ -379,7 +379,7 @@ class ModelRepository:
     def versions(self, triton_model: str) -> list[int]:
         """Return the published versions under this name, sorted."""
         with self._errors(f"list {triton_model}"):
-            ask_anew(self.root / triton_model, below=self.root)
+            ask_anew(self.root / triton_model)
             try:
                 return sorted(int(p.name) for p in (self.root / triton_model).iterdir() if p.name.isdecimal())
             except FileNotFoundError:
@@ -389,7 +389,7 @@ class ModelRepository:
         """Return the model's configuration as Triton reads it, or None."""
         with self._errors(f"read the configuration of {triton_model}"):
             path = self.root / triton_model / CONFIG_FILE
-            ask_anew(path, below=self.root)
+            ask_anew(path)
             try:
                 return path.read_bytes().decode()
             except FileNotFoundError:
@@ -425,7 +425,7 @@ class ModelRepository:
         """Return the digests of the packages of which something is kept, sorted."""
         with self._errors("list the packages"):
             folder = self.state / "packages"
-            ask_anew(folder, below=self.state)
+            ask_anew(folder)
             return sorted(f"sha256:{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
 
     def discard_package(self, digest: str) -> None:
@@ -436,7 +436,7 @@ class ModelRepository:
         trash = self.state / "trash" / secrets.token_hex(8)
         with self._errors(f"remove {path}"):
             self._make_folders()
-            ask_anew(path, below=self.root if path.is_relative_to(self.root) else self.state)
+            ask_anew(path)
             if path.is_symlink():
                 path.unlink()
             elif path.exists():
@@ -518,7 +518,7 @@ class ModelRepository:
         """Return the undelivered messages by name, oldest name first."""
         with self._errors("read the outbox"):
             folder = self.state / "outbox"
-            ask_anew(folder, below=self.state)
+            ask_anew(folder)
             return {p.stem: p.read_text() for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
 
     def drop_from_outbox(self, name: str) -> None:
@@ -533,7 +533,7 @@ class ModelRepository:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
         with self._errors(f"look at {folder}"):
-            ask_anew(folder, below=self.root)
+            ask_anew(folder)
             is_link = folder.is_symlink()
         if is_link:
             raise Rejected(
@@ -546,7 +546,7 @@ class ModelRepository:
 
     def _read(self, path: Path) -> bytes | None:
         """Return what a file below the state holds now, whoever wrote it; None where there is none."""
-        ask_anew(path, below=self.state)
+        ask_anew(path)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -712,7 +712,7 @@ def _rename_in(source: Path, target: Path) -> bool:
         source.rename(target)
     except OSError:
         # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
-        ask_anew(target, below=target.parent)
+        ask_anew(target)
         if not target.is_dir():
             raise
         fresh = False

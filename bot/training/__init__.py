@@ -9,6 +9,6 @@ Importing this costs little: MLflow, ONNX and scikit-learn are imported by the c
 
 from bot.training.package import build_package, to_onnx
 from bot.training.proposal import propose
-from bot.training.registration import Registration, register
+from bot.training.registration import Registration, end_run, register, start_run
 
-__all__ = ["Registration", "build_package", "propose", "register", "to_onnx"]
+__all__ = ["Registration", "build_package", "end_run", "propose", "register", "start_run", "to_onnx"]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DIGEST_TAG = "promobot.digest"
 KEY_TAG = "promobot.key"
+STEPS_TAG = "promobot.steps"
 COMMIT_TAG = "mlflow.source.git.commit"
 
 
@@ -119,6 +120,40 @@ def register(
             client.delete_model_version(model, str(number))
             return first
     return Registration(model=model, version=number, run=run_id, digest=contents.digest)
+
+
+def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> str:
+    """Return the id of the MLflow run in which the steps of one training put what they hand to the next.
+
+    Called again with the same ``key``, which says what "the same" is as in :func:`register`, it returns the same run;
+    a new one once a version was registered from it, because a run stands for one package. :func:`register` takes it
+    as ``run``, and :func:`end_run` ends it. Raises Unavailable and Rejected for what MLflow did not do.
+    """
+    from mlflow import MlflowClient
+    from mlflow.tracking.context.registry import resolve_tags
+
+    with _mlflow_errors():
+        client = MlflowClient(tracking_uri=tracking_uri)
+        where = _ensure_experiment(client, experiment)
+        token: str | None = None
+        while token != "":
+            # Compared here: a key may contain what MLflow's filter language cannot quote.
+            page = client.search_runs([where], max_results=1000, page_token=token)
+            for run in page:
+                run_id: str = run.info.run_id
+                if run.data.tags.get(STEPS_TAG) == key and not client.search_model_versions(f"run_id = '{run_id}'"):
+                    return run_id
+            token = page.token or ""
+        started: str = client.create_run(where, tags=resolve_tags({STEPS_TAG: key})).info.run_id
+        return started
+
+
+def end_run(run: str, *, tracking_uri: str | None = None) -> None:
+    """End a run of :func:`start_run` as FINISHED; it may have ended already."""
+    from mlflow import MlflowClient
+
+    with _mlflow_errors():
+        MlflowClient(tracking_uri=tracking_uri).set_terminated(run, "FINISHED")
 
 
 def _finite(name: str, value: object) -> float:

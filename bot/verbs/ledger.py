@@ -97,11 +97,19 @@ class Ledger:
             key = f"confirmations/{self._environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
-    def deployments(self) -> list[DeploymentRecord]:
-        """Return all deployment records, oldest first; those confirmed later read as succeeded."""
+    def newest_deployment(self) -> str:
+        """Return the id of the newest deployment record; an empty string where there is none."""
+        return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
+
+    def deployments(self, *, after: str = "") -> list[DeploymentRecord]:
+        """Return all deployment records, oldest first; those confirmed later read as succeeded.
+
+        ``after`` is an id: only what is newer is read.
+        """
         confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
         found = []
-        for key, record in self._read_all(f"deployments/{self._environment}", DeploymentRecord).items():
+        folder = f"deployments/{self._environment}"
+        for key, record in self._read_all(folder, DeploymentRecord, after=after).items():
             if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
                     c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
@@ -243,9 +251,9 @@ class Ledger:
         name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(digest)}"
         self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
 
-    def _read_all(self, folder: str, model: type[Model]) -> dict[str, Model]:
-        """Return all objects of a folder by key, in the order of the keys."""
-        keys = self._store.keys(folder)
+    def _read_all(self, folder: str, model: type[Model], *, after: str = "") -> dict[str, Model]:
+        """Return all objects of a folder by key, in the order of the keys; of ids, those that are greater."""
+        keys = [key for key in self._store.keys(folder) if _id_of(key) > after]
         texts = self._store.get_all(keys)
         # One that is listed and gone is an error: it may be what is in quarantine.
         return {key: self._parsed(key, texts.get(key, ""), model) for key in keys}
@@ -258,6 +266,10 @@ class Ledger:
             return model.model_validate_json(text)
         except ValidationError as error:
             raise Rejected(f"{key} is not readable: {error.errors()[0]['msg']}", system="record store") from error
+
+
+def _id_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _text(model: BaseModel) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
 from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.triton import parse_config
@@ -37,6 +37,9 @@ class Proposal:
     url: str = ""
     reason: str = ""
     gate: GateResult | None = None
+    digest: str = ""
+    newest_record: str = ""
+    """The environment's newest deployment before this was proposed; empty where it was desired already."""
 
     @property
     def exit_code(self) -> int:
@@ -64,9 +67,9 @@ def propose(
     say(f"waiting for {model} {version} to be READY")
     registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
     if registered.status != "READY":
-        raise _not_ready(registered, settings.deadlines.ready_seconds)
+        raise not_ready(registered, waited_seconds=settings.deadlines.ready_seconds)
     candidate = _candidate(registry, registered)
-    _see_that_it_is_whole(registry, registered, candidate)
+    see_that_it_is_whole(registry, registered, candidate.package)
     if expected_digest is not None and candidate.digest != expected_digest:
         raise Rejected(
             f"{model} {version} is {candidate.digest} now, but {expected_digest} is verified in {promoted_from}",
@@ -75,7 +78,8 @@ def propose(
             next_step="The artifacts changed after they were deployed: register the model again.",
         )
 
-    quarantine = connect.ledger(settings).quarantined().get(candidate.digest)
+    ledger = connect.ledger(settings)
+    newest, quarantine = ledger.newest_deployment(), ledger.quarantined().get(candidate.digest)
     if quarantine is not None:
         reason = words.held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
         return Proposal(settings.environment, model, version, "stopped", reason=reason)
@@ -91,7 +95,14 @@ def propose(
         entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
         if _is_desired(desired.section(section).get(model), entry):
             return Proposal(
-                settings.environment, model, version, "already desired", section, reason=result.reason, gate=result
+                settings.environment,
+                model,
+                version,
+                "already desired",
+                section,
+                reason=result.reason,
+                gate=result,
+                digest=candidate.digest,
             )
         facts = words.Facts(
             change=Change(settings.environment, section, model, desired.section(section).get(model), entry),
@@ -105,7 +116,10 @@ def propose(
             promoted_from=promoted_from,
             note=note,
         )
-        return _put(settings, repository, facts, desired, say)
+        done = _put(settings, repository, facts, desired, say)
+        return replace(
+            done, digest=candidate.digest, newest_record="" if done.action == "already desired" else newest
+        )
 
 
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
@@ -188,7 +202,8 @@ def _proposed_there(repository: Repository, environment: str, model: str, head: 
     return None
 
 
-def _not_ready(registered: RegisteredVersion, waited_seconds: float) -> Refused:
+def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> Refused:
+    """Return why a version that is not READY is not proposed."""
     name = f"{registered.model} {registered.version}"
     if registered.status == "FAILED_REGISTRATION":
         said = f": {registered.status_message}" if registered.status_message else ""
@@ -204,9 +219,10 @@ def _not_ready(registered: RegisteredVersion, waited_seconds: float) -> Refused:
     )
 
 
-def _see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, candidate: words.Candidate) -> None:
+def see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, package: Package) -> None:
+    """Raise Rejected where MLflow has other files than the version's package lists: READY alone says little."""
     there = set(registry.files(registered)) - {PACKAGE_FILE}
-    listed = {file.path for file in candidate.package.files}
+    listed = {file.path for file in package.files}
     missing, extra = sorted(listed - there), sorted(there - listed)
     if missing or extra:
         parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)

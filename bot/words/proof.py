@@ -62,7 +62,9 @@ def _index(proof: Proof) -> str:
         "each that reads it.",
         table(["who", "path", "source", "file system", "options"], mounts),
         "## More",
-        "[Slack on a phone and on a desk](slack.md), as a browser test sees it.",
+        "- [Slack on a phone and on a desk](slack.md), as a browser test sees it.\n"
+        "- [The share on a real NFS](../nfs.md): what writer and reader mounted, and what the reader saw.\n"
+        "- [Airflow](../airflow.md): the run of the DAG, and where its logs are.",
     )
 
 
@@ -86,7 +88,7 @@ def _page(case: Case, proof: Proof) -> str:
             fenced("\n".join([message.text, *(f"    {reply}" for reply in message.replies)]), limit=WHOLE)
             for message in case.messages
         ),
-        "## New in the record store",
+        "## New objects",
         "\n".join(f"- `{key}`" for key in case.objects) or "Nothing.",
         *(
             details(f"the record {record.id}", fenced(record.model_dump_json(indent=1), "json", limit=WHOLE))

@@ -11,9 +11,11 @@ import pytest
 
 from bot.domain.routes import RouteTable, generation_file
 from bot.gateway import GatewaySettings
+from bot.gateway.table import RoutesFile
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import TOKEN, RunningGateway, http_client, running_gateway, table, target, write_routes
 from tests.gateway.triton import RunningTriton
+from tests.systems.tracing import looked_blindly
 
 
 @pytest.fixture
@@ -142,6 +144,15 @@ def test_a_reload_waits_until_the_file_system_shows_the_generation(
     assert gateway.reload(6).json()["generation"] == 6
     later.join()
     assert version_that_answers(gateway) == "2"
+
+
+def test_the_folders_above_the_routes_are_opened_before_they_are_read(tmp_path: Path) -> None:
+    """Seen on NFS: a gateway that started before the first deployment did not see its routes for half a minute."""
+    routes = tmp_path / "promobot" / "dev" / "routes.json"
+    for _ in range(2):
+        assert looked_blindly(lambda: RoutesFile(routes)._read(), tmp_path / "log", below=tmp_path) == []
+        routes.parent.mkdir(parents=True, exist_ok=True)
+        routes.write_text(RouteTable("dev", 1).to_json())
 
 
 def test_a_shadow_that_is_not_ready_is_not_in_the_way(gateway: RunningGateway) -> None:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.nfs import caching, packages, tries
+from tests.nfs import caching, packages, tries, verbs
 from tests.nfs.lab import PROJECT, Lab
 from tests.nfs.tries import Tried
 
@@ -23,6 +23,7 @@ PARTS: dict[str, str] = {
     "reader": "a reader on the other client hashes everything it sees, as fast as it can",
     "faults": "files held open, ESTALE, a server that restarts, a client that is cut off or dies",
     "full": "an export that is full",
+    "verbs": "promotions and rollbacks by promobot itself, with Tritons, gateways, users and a reader on a client",
     "caching": "how old a reader's view may be, by mount options",
 }
 
@@ -79,6 +80,9 @@ def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str]) ->
         tables.append(caching.table(rows))
         yield Tried(part, "all was seen in the end, and at once by whoever lists first", caching.problems(rows))
         return
+    if part == "verbs":
+        yield verbs.fifty(lab, options.promotions, _say)
+        return
     functions: dict[str, tuple[Callable[[tries.Place], None], ...]] = {
         "share": tries.TWO,
         "reader": tries.READER,
@@ -129,6 +133,13 @@ def _parser() -> argparse.ArgumentParser:
 
     parser.add_argument("--only", type=some, metavar="PART,…", help="these parts only")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows of the table that hold this text")
+    parser.add_argument(
+        "--promotions",
+        type=int,
+        default=25,
+        metavar="N",
+        help="of the part verbs, and as many rollbacks (default: 25)",
+    )
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="of the part caching (default: 6)")
     return parser
 

@@ -80,7 +80,8 @@ def _reap() -> None:
 def _obey(connection: socket.socket, request: dict[str, Any], listening: socket.socket) -> None:
     if modules := request.get("know"):
         for module in modules:
-            importlib.import_module(module)
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
         _say(connection, value=None)
     elif number := request.get("signal"):
         with contextlib.suppress(ProcessLookupError):

@@ -263,6 +263,7 @@ def poll(root: str, packages: Mapping[str, Any], told: Told, configs: bool = Tru
     it is looked at.
     """
     known = {path: {one["path"]: one["sha256"] for one in files} for path, files in packages.items()}
+    os.nice(10)  # it takes all that is left of the machine, and lets gateways and Tritons go first
     reader = _Reader(Path(root), known, configs)
     while not told.to_stop():
         reader.look()
@@ -274,11 +275,14 @@ def poll(root: str, packages: Mapping[str, Any], told: Told, configs: bool = Tru
 class _Reader:
     def __init__(self, root: Path, known: Mapping[str, Mapping[str, str]], configs: bool) -> None:
         self._repository, self._state = root / "model-repo" / ENVIRONMENT, root / "promobot" / ENVIRONMENT
-        self._known, self._configs = known, configs
+        self._root, self._known, self._configs = root, known, configs
         self.seen = Seen()
 
     def look(self) -> None:
         self.seen.polls += 1
+        # From the mount down: that a folder is not there yet is believed, too.
+        for folder in (self._root, self._repository.parent, self._repository, self._state.parent, self._state):
+            self._names(folder)
         before = self._routed()
         versions = self._versions()
         for path in sorted(versions | before):

@@ -34,7 +34,7 @@ LEASE_SECONDS = 10
 BOOT_SECONDS = 60.0
 CALL_SECONDS = 300.0
 SMALL_MEGABYTES = 64
-MEMORY = "640M"
+MEMORY = "1G"
 
 
 class Failed(Exception):
@@ -135,6 +135,18 @@ class Client:
             if time.monotonic() > deadline or (self._process and self._process.poll() is not None):
                 raise RuntimeError(f"client {self.name} does not boot:\n{self.console()}")
             time.sleep(0.1)
+
+    def wait_for(self, port: int) -> None:
+        """Wait until somebody listens there."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        while True:
+            try:
+                socket.create_connection((self.address, port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def console(self) -> str:
         return (self._home / f"{self.name}.console").read_text(errors="replace")[-2000:]

@@ -461,9 +461,16 @@ def _known(versions: range, kilobytes: int) -> dict[str, Any]:
     return {f"{inside.MODEL}/{n}": inside.listed(package_of(inside.files_of(n, kilobytes))) for n in versions}
 
 
+def _make_root(at: Place) -> None:
+    """Triton's root and the model's folder are there before any reader is."""
+    at.done(at.a, "check")
+    (at.on_server / "model-repo/dev/churn").mkdir()
+
+
 def in_place(at: Place) -> None:
     """the reader can fail: what is written in place is seen torn"""
     known = _known(range(1, 31), KILOBYTES)
+    _make_root(at)
     reader = at.start(at.b, inside.poll, packages=known, configs=False)
     for version in range(1, 31):
         at.call(at.a, inside.write_in_place, version=version, kilobytes=KILOBYTES)
@@ -475,6 +482,7 @@ def in_place(at: Place) -> None:
 def published(at: Place) -> None:
     """the same versions, published by the product while the reader looks: none torn"""
     known = _known(range(1, 31), KILOBYTES)
+    _make_root(at)
     reader = at.start(at.b, inside.poll, packages=known)
     for version in range(1, 31):
         at.done(at.a, "publish", version=version, kilobytes=KILOBYTES)
@@ -485,6 +493,7 @@ def published(at: Place) -> None:
     seen = reader.stop()
     at.expect("torn views", seen["torn"], [])
     at.expect("the last generation", seen["generations"][-1:], [30])
+    at.expect("versions seen", sorted(seen["versions"]), list(range(1, 31)))
     at.says(f"{seen['torn_count']} torn of {seen['packages']} packages in {seen['polls']} looks")
     at.says(f"{seen['megabytes']:.0f} MB hashed, {len(seen['generations'])} generations seen, {seen['went']} went")
 

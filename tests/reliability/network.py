@@ -21,6 +21,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bot.domain.routes import RouteTable
+from bot.sandbox.platform import Shape
+from bot.systems import object_store
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
@@ -118,6 +120,11 @@ class Net:
             slack={"api_url": f"{self.links['slack'].url}/api"},
             deadlines=DEADLINES,
         )
+        if endpoints.s3 is not None:
+            self.links["records"] = self.opened.enter_context(HttpLink(endpoints.s3.endpoint))
+            store = endpoints.records_setting()
+            assert isinstance(store, dict)
+            world.configure("dev", records={"s3": {**store["s3"], "endpoint": self.links["records"].url}})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,6 +138,7 @@ class Net:
 
 def bounded(run: Callable[[], Said]) -> tuple[Said, float]:
     """Run a verb; it is a failure if it does not end long after the bound."""
+    object_store._opened.cache_clear()  # a process that begins has read no record yet
 
     def hang(*_: object) -> None:
         raise Hung
@@ -217,7 +225,7 @@ class Deploy(Case):
     """A successor was merged."""
 
     name = "deploy"
-    links = ("mlflow", "triton", "gateway", "git", "slack")
+    links = ("mlflow", "triton", "gateway", "git", "slack", "records")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -256,7 +264,7 @@ class DeployWrong(Case):
     """What was merged answers wrong, so that the revert must be opened."""
 
     name = "deploy of a wrong one"
-    links = ("github", "git", "slack")
+    links = ("github", "git", "slack", "records")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -286,7 +294,7 @@ class RollbackNow(Case):
     """The version in service is left at once."""
 
     name = "rollback --now"
-    links = ("triton", "gateway", "git", "github", "slack", "mlflow")
+    links = ("triton", "gateway", "git", "github", "slack", "mlflow", "records")
 
     def prepare(self) -> None:
         world = self.world
@@ -318,7 +326,7 @@ class Propose(Case):
     """A version was registered."""
 
     name = "propose"
-    links = ("mlflow", "git", "github")
+    links = ("mlflow", "git", "github", "records")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -347,7 +355,7 @@ class Check(Case):
     """A pull request is open."""
 
     name = "check smoke"
-    links: tuple[str, ...] = ("mlflow", "git", "github", "staging")
+    links: tuple[str, ...] = ("mlflow", "git", "github", "staging", "records")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -369,7 +377,7 @@ class Verdict(Check):
     """A pull request was checked."""
 
     name = "check verdict"
-    links = ("git", "github")
+    links = ("git", "github", "records")
 
     def run(self) -> Said:
         return self.world.bot("check", "verdict", "--pull-request", self.pull, "--needs", "{}")
@@ -389,7 +397,7 @@ class Status(Case):
     """Nothing changes."""
 
     name = "status"
-    links = ("triton", "gateway", "git", "github")
+    links = ("triton", "gateway", "git", "github", "records")
 
     def prepare(self) -> None:
         if not self.recipes:
@@ -416,7 +424,7 @@ class Drift(Status):
     """Nothing changes."""
 
     name = "drift"
-    links = ("triton", "gateway", "git", "mlflow")
+    links = ("triton", "gateway", "git", "mlflow", "records")
 
 
 CASES: tuple[type[Case], ...] = (Deploy, RollbackNow, DeployWrong, Propose, Check, Verdict, Status, Drift)
@@ -429,6 +437,7 @@ NAMES = {
     "github": ("GitHub",),
     "git": ("Git",),
     "slack": ("Slack", "slack"),
+    "records": ("record store",),
 }
 
 
@@ -464,7 +473,7 @@ def requests_of(case: Case, link: str) -> int:
     """Count the requests of a run without a fault."""
     case.prepare()
     case.net.links[link].fails(Fault("slow", first=10**6))
-    said = case.run()
+    said, _ = bounded(case.run)
     count = case.net.links[link].requests
     case.net.links[link].works()
     assert said.code in (0, 1), said
@@ -493,7 +502,7 @@ def run(world: World, options: argparse.Namespace) -> Iterator[Outcome]:
                 continue
             case: Case | None = None
             for link in kind.links:
-                if options.link not in ("", link):
+                if options.link not in ("", link) or link not in net.links:
                     continue
                 case = case or kind(net)
                 faults = [fault for fault in faults_of(case, link, options) if options.fault in str(fault)]
@@ -527,4 +536,4 @@ PART = Part("network", "every link fails in every way while verbs run", _part)
 
 
 if __name__ == "__main__":
-    sys.exit(outcomes.main(run, parser()))
+    sys.exit(outcomes.main(run, parser(), shape=Shape(s3=True)))

@@ -147,6 +147,12 @@ def cut_off_at(
     return act
 
 
+def _another_after_the_switch(scene: Scene) -> None:
+    cut_off_at("rename", "/routes.json", prepare=_first)(scene)
+    scene.tell("restart_gateways")  # from here on they serve what was committed, and nothing has verified
+    scene.merge("churn", 4)
+
+
 CHURN = _versions(churn=(1, 2))
 
 SCENARIOS = (
@@ -176,6 +182,12 @@ SCENARIOS = (
     ),
     Scenario("recovery, cut off publishing", cut_off_at("rename", "/2"), CHURN),
     Scenario("recovery, cut off at the switch", cut_off_at("rename", "/routes.json"), CHURN),
+    Scenario(
+        "recovery, cut off, then one that fails",
+        _another_after_the_switch,
+        _versions(churn=(None, 1)),
+        codes=frozenset({1}),
+    ),
     Scenario(
         "recovery, cut off going back",
         cut_off_at("rename", "/routes.json", times=2, faults=_refuse_two),

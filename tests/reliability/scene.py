@@ -148,7 +148,9 @@ class StraceMissing(RuntimeError):
 class Scene:
     """The world. Enter it to start the servers; nothing else may have started threads or gRPC in this process."""
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, *, address: str = "127.0.0.1", more: int = 0) -> None:
+        """``address``: where the servers listen; ``more``: so many versions of churn besides, from 5 on."""
+        self.address, self._more = address, more
         self._own = tempfile.TemporaryDirectory(prefix="promobot-scene-") if home is None else None
         self.home = Path(self._own.name) if self._own else home or Path()
         self.live, self.root = self.home / "live", self.home / "root"
@@ -192,6 +194,7 @@ class Scene:
             grpc=(free.take(), free.take()),
             http=(free.take(), free.take()),
             gateways=(free.take(), free.take()),
+            address=self.address,
         )
         mlflow_uri = f"http://127.0.0.1:{part.port}"
         self._control, theirs = _forking.Pipe()
@@ -243,7 +246,7 @@ class Scene:
         return answer
 
     def _write_settings(self) -> None:
-        here = "http://127.0.0.1"
+        here = f"http://{self.address}"
         share = {"model_repository": str(self.repository), "state": str(self.state)}
         document = {
             "environment": ENVIRONMENT,
@@ -254,12 +257,12 @@ class Scene:
             },
             "mlflow": {"uri": f"{here}:{self.ports.mlflow}"},
             "staging": {
-                "triton": {"name": "triton-staging", "grpc": f"127.0.0.1:{self.ports.grpc[0]}"},
+                "triton": {"name": "triton-staging", "grpc": f"{self.address}:{self.ports.grpc[0]}"},
                 "share": {"model_repository": str(self.home / "staging"), "state": str(self.home / "staging-state")},
             },
             "share": share,
             "tritons": [
-                {"name": f"triton-{n}", "grpc": f"127.0.0.1:{port}"} for n, port in enumerate(self.ports.grpc, 1)
+                {"name": f"triton-{n}", "grpc": f"{self.address}:{port}"} for n, port in enumerate(self.ports.grpc, 1)
             ],
             "gateways": [
                 {"name": f"gateway-{n}", "url": f"{here}:{port}"} for n, port in enumerate(self.ports.gateways, 1)
@@ -292,6 +295,7 @@ class Scene:
             _package("churn", 2),
             _package("churn", 3, wrong=True),
             _package("churn", 4, magic=b"BROKEN\n"),
+            *(_package("churn", number) for number in range(5, 5 + self._more)),
             _package("wine", 1),
         ]
         folder = self.home / "packages"

@@ -187,8 +187,11 @@ class Sequence(RuleBasedStateMachine):
 
     @invariant()
     def at_any_moment(self) -> None:
-        problems = invariants.always(self.scene, self.scene.look(quiet=self.paused is None), self._allowed())
-        self._expect(problems)
+        look = self.scene.look(quiet=self.paused is None)
+        if problems := invariants.always(self.scene, look, self._allowed()):
+            there = [f"Triton {n} has {sorted(ready)}" for n, ready in enumerate(look.ready, 1)]
+            there += [f"gateway {n} has {table.to_json()}" for n, table in enumerate(look.tables, 1)]
+            self._expect([*problems, *there])
 
     def teardown(self) -> None:
         if self.paused is not None:

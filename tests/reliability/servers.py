@@ -64,7 +64,7 @@ _NEVER_CHANGES = (
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the servers listen on 127.0.0.1."""
+    """Where the servers listen."""
 
     forge: int
     slack: int
@@ -72,6 +72,7 @@ class Ports:
     grpc: tuple[int, ...]
     http: tuple[int, ...]
     gateways: tuple[int, ...]
+    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class Servers:
                 "alex-token": Person(login="alex"),
             }
         )
-        url = f"http://127.0.0.1:{self.ports.forge}"
+        url = f"http://{self.ports.address}:{self.ports.forge}"
         folder = self.live / "forge"
         self._forge = open_forge(folder=folder, repository=REPOSITORY, server_url=url, people=people, settings=None)
         client = httpx.AsyncClient(base_url=self._mlflow, timeout=60, trust_env=False)
@@ -244,14 +245,14 @@ class Servers:
             *zip(self.ports.gateways, self._gateways, strict=True),
         ]
         grpc_servers = [
-            stand_in.grpc_server(triton, port=port, around=self.trap.around_grpc)
+            stand_in.grpc_server(triton, port=port, around=self.trap.around_grpc, address=self.ports.address)
             for port, triton in zip(self.ports.grpc, self.tritons, strict=True)
         ]
         for server in grpc_servers:
             await server.start()
         servers = [_server(app) for _, app in listening]
         tasks = [
-            asyncio.create_task(server.serve(sockets=[_socket(port)]))
+            asyncio.create_task(server.serve(sockets=[_socket(port, self.ports.address)]))
             for server, (port, _) in zip(servers, listening, strict=True)
         ]
         await self._fresh()
@@ -378,11 +379,11 @@ class Servers:
             await self._quiet()
         if ask:
             for gateway, _ in enumerate(self.ports.gateways):
-                with contextlib.closing(_Line(self.ports.gateways[gateway])) as line:
+                with contextlib.closing(_Line(self.ports.gateways[gateway], self.ports.address)) as line:
                     await self._ask_once(gateway, line)
         tables, problems = [], []
         for port in self.ports.gateways:
-            with contextlib.closing(_Line(port)) as line:
+            with contextlib.closing(_Line(port, self.ports.address)) as line:
                 _, content = await line.ask("GET", "/routes")
             document = json.loads(content)
             problems.append(document["problem"])
@@ -430,7 +431,7 @@ class Servers:
         for stack in self._ended:
             await stack.aclose()
         self._ended = []
-        tritons = tuple(f"http://127.0.0.1:{port}" for port in self.ports.http)
+        tritons = tuple(f"http://{self.ports.address}:{port}" for port in self.ports.http)
         for number, gateway in enumerate(self._gateways, 1):
             app = create_app(
                 GatewaySettings(
@@ -448,7 +449,7 @@ class Servers:
         self._forge.store = Store(self.live / "forge/forge.json")
         self._workspace = Workspace(self.live / "slack", channels=(Channel(CHANNEL, "ml-releases"),))
         installation = Installation.of_token(TOKENS["SLACK_BOT_TOKEN"])
-        url = f"http://127.0.0.1:{self.ports.slack}"
+        url = f"http://{self.ports.address}:{self.ports.slack}"
         self._slack.app = slack_app.create_app(Slack(self._workspace, installation, url=url))
 
     def _aliases(self, *, named: bool = False) -> list[tuple[Any, ...]]:
@@ -457,7 +458,7 @@ class Servers:
             return database.execute(f"SELECT {columns} FROM registered_model_aliases").fetchall()  # noqa: S608
 
     async def _ask_for_ever(self, gateway: int) -> None:
-        line = _Line(self.ports.gateways[gateway])
+        line = _Line(self.ports.gateways[gateway], self.ports.address)
         while True:
             await self._ask_once(gateway, line)
             await asyncio.sleep(0.02)
@@ -483,15 +484,15 @@ class Servers:
 class _Line:
     """A user's connection to a gateway, opened when it is needed."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, address: str) -> None:
+        self._port, self._address = port, address
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Return status and body; 0 where the connection ended without an answer."""
         try:
             if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                self._streams = await asyncio.open_connection(self._address, self._port)
             reader, writer = self._streams
             lines = (f"{method} {path} HTTP/1.1", "Host: g", f"{USER.decode()}: 1", f"Content-Length: {len(body)}")
             writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
@@ -555,11 +556,11 @@ def empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=not folder.exists())
 
 
-def _socket(port: int) -> socket.socket:
+def _socket(port: int, address: str) -> socket.socket:
     # asyncio sends without delay only where the protocol is named.
     listening = socket.socket(proto=socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
+    listening.bind((address, port))
     return listening
 
 

@@ -97,29 +97,24 @@ def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothin
     assert left == []
 
 
-@pytest.mark.parametrize("direct", [False, True], ids=["through the server", "directly"])
-def test_mlflow_keeps_artifacts_in_the_bucket(
-    object_storage: ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+@pytest.mark.long
+def test_mlflow_keeps_artifacts_in_the_bucket_and_gives_them_through_its_server(
+    object_storage: ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if direct:
-        for name, value in object_storage.variables().items():
-            monkeypatch.setenv(name, value)
+    """Its clients need no way to the bucket; tests/systems/test_mlflow_on_s3.py has those that do."""
     with Ports() as ports:
-        part = mlflow.part(
-            "mlflow", directory=tmp_path / "mlflow", port=ports.take(), storage=object_storage, direct=direct
-        )
+        part = mlflow.part("mlflow", directory=tmp_path / "mlflow", port=ports.take(), storage=object_storage)
     with running(tmp_path, part):
         uri = f"http://127.0.0.1:{part.port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
         client = MlflowClient(tracking_uri=uri)
         run = client.create_run("0")
         (tmp_path / "package.json").write_text("{}")
         client.log_artifact(run.info.run_id, str(tmp_path / "package.json"), "model")
         fetched = download_artifacts(artifact_uri=f"{run.info.artifact_uri}/model", dst_path=str(tmp_path / "got"))
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     assert (Path(fetched) / "package.json").read_text() == "{}"
-    assert run.info.artifact_uri.startswith(
-        f"s3://{object_storage.bucket}/mlflow/" if direct else "mlflow-artifacts:/"
-    )
     key = f"mlflow/0/{run.info.run_id}/artifacts/model/package.json"
     there = object_storage.client().get_object(Bucket=object_storage.bucket, Key=key)["Body"].read()
     assert there == b"{}"

@@ -251,13 +251,15 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(handle, handler.request_deserializer, handler.response_serializer)
 
 
-def grpc_server(triton: StandInTriton, *, port: int, around: Around | None = None) -> grpc.aio.Server:
-    """Return the gRPC server, not started; it stands for the real one at 127.0.0.1:``port``."""
+def grpc_server(
+    triton: StandInTriton, *, port: int, around: Around | None = None, address: str = "127.0.0.1"
+) -> grpc.aio.Server:
+    """Return the gRPC server, not started; it stands for the real one at this address and port."""
     # Without SO_REUSEPORT: two on one port would share the requests.
     options = [("grpc.so_reuseport", 0)]
     server = grpc.aio.server(interceptors=[_Interceptor(around)] if around else [], options=options)
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Service(triton), server)
-    if not server.add_insecure_port(f"127.0.0.1:{port}"):
+    if not server.add_insecure_port(f"{address}:{port}"):
         raise OSError(f"port {port} is taken")
     return server
 

@@ -472,3 +472,26 @@ def test_the_patience_of_who_calls_us_stays_as_it_was(registry: Registry, churn:
     registry.version("churn", 1)
     hashlib.sha256(registry.read(churn, "model.onnx"))
     assert dict(os.environ) == before
+
+
+def test_threads_that_ask_at_once_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMOBOT_TEST_A", "mine")
+    inside, leave_first, left_first = threading.Barrier(2), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with adapter._environment({"PROMOBOT_TEST_A": "1", "PROMOBOT_TEST_B": "1"}):
+            inside.wait(10)
+            leave_first.wait(10)
+        left_first.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(10)
+    with adapter._environment({"PROMOBOT_TEST_A": "2", "PROMOBOT_TEST_B": "2"}):
+        leave_first.set()
+        assert left_first.wait(10)
+        # Whoever is still inside keeps what it set, though another one left.
+        assert (os.environ["PROMOBOT_TEST_A"], os.environ["PROMOBOT_TEST_B"]) == ("2", "2")
+    thread.join()
+    assert os.environ["PROMOBOT_TEST_A"] == "mine"
+    assert "PROMOBOT_TEST_B" not in os.environ

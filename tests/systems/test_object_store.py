@@ -71,7 +71,7 @@ def beside(settings: Bucket) -> BucketRecords:
 
 
 def opened(settings: Bucket, *, seconds: float = SECONDS) -> BucketRecords:
-    return BucketRecords(settings, object_store._credentials(settings), request_seconds=seconds)
+    return BucketRecords(settings, settings.credentials(of="a test"), request_seconds=seconds)
 
 
 def failed(act: Callable[[], object]) -> OutsideError:

@@ -14,7 +14,6 @@ import pytest
 from bot.errors import Refused, Rejected
 from bot.sandbox.s3 import ObjectStorage
 from bot.settings import Bucket
-from bot.systems import object_store
 from bot.systems.object_store import BucketRecords
 from bot.systems.records import RecordStore
 from bot.verbs.ledger import Store
@@ -48,7 +47,7 @@ def opens(
         yield lambda: RecordStore(tmp_path / "records")
     else:
         settings = bucket_of(request.getfixturevalue("object_storage"), monkeypatch)
-        yield lambda: BucketRecords(settings, object_store._credentials(settings), request_seconds=30)
+        yield lambda: BucketRecords(settings, settings.credentials(of="a test"), request_seconds=30)
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def reopened(where: str) -> Store:
     if where.startswith("/"):
         return RecordStore(where)
     settings = Bucket.model_validate_json(where)
-    return BucketRecords(settings, object_store._credentials(settings), request_seconds=60)
+    return BucketRecords(settings, settings.credentials(of="a test"), request_seconds=60)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.processes import Ports
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
-from bot.training import Registration, register
+from bot.training import Registration, end_run, register, start_run
 from bot.training.package import hash_file
 
 NAMES = (f"model-{number}" for number in count(1))
@@ -230,3 +231,24 @@ def test_the_command_prints_one_json_document(
     assert main(["weak", "--tracking-uri", mlflow_uri, "--model", model]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed.items() >= {"model": model, "version": 1, "created": True}.items()
+
+
+def test_steps_of_one_training_share_a_run_until_a_version_came_from_it(
+    client: Any, model: str, package: Path
+) -> None:
+    run = start_run(experiment=model, key="dag/it's run 1")
+    assert start_run(experiment=model, key="dag/it's run 1") == run
+    assert start_run(experiment=model, key="dag/run 2") != run
+    assert client.get_run(run).info.status == "RUNNING"
+
+    registered = register(package, model=model, metrics={"accuracy": 0.9}, run=run, key="dag/run 1/digest")
+    assert registered.run == run
+    end_run(run)
+    end_run(run)
+    assert client.get_run(run).info.status == "FINISHED"
+    assert register(package, model=model, metrics={"accuracy": 0.9}, run=run, key="dag/run 1/digest") == replace(
+        registered, created=False
+    )
+    again = start_run(experiment=model, key="dag/it's run 1")
+    assert again != run  # a run stands for one package, and what is trained now may be another
+    assert versions(client, model) == [1]

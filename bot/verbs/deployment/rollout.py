@@ -201,7 +201,7 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         run.say(words.loading(item.target, run.systems.tritons))
         with item.step("load", "triton_loaded"):
             run.turn.check()
-            needed = _versions_needed(before, item.target.triton_model)
+            needed = _versions_needed(run, before, item.target.triton_model)
             _name_versions(run, item, {item.target.version, *needed, *_staying_warm(run, item, item.target)})
             for _, answer in at_once(run.systems.tritons, partial(_load_on, run, item.target)):
                 if isinstance(answer, PromobotError):
@@ -455,7 +455,7 @@ def _withdraw(run: Run, item: Item, before: RouteTable) -> None:
     if item.target is None:
         return
     name = item.target.triton_model
-    needed = _versions_needed(before, name)
+    needed = _versions_needed(run, before, name)
     run.turn.check()
     if needed:
         _name_versions(run, item, needed)
@@ -472,8 +472,14 @@ def _withdraw(run: Run, item: Item, before: RouteTable) -> None:
             run.say(words.could_not_withdraw(name, triton.name, answer))
 
 
-def _versions_needed(table: RouteTable, triton_model: str) -> set[int]:
-    return {target.version for target in targets(table) if target.triton_model == triton_model}
+def _versions_needed(run: Run, before: RouteTable, triton_model: str) -> set[int]:
+    """Return the versions that gateways may ask for until this deployment has switched them.
+
+    Where one was cut off after its commit, these are not only those of the last verified routes: a gateway that
+    restarted since serves what was committed.
+    """
+    routed = {*targets(before), *targets(run.routes())}
+    return {target.version for target in routed if target.triton_model == triton_model}
 
 
 def _wrong_after_switch(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:

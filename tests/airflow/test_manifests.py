@@ -1,0 +1,122 @@
+"""What manifests/airflow says, read without Airflow."""
+
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from bot.sandbox.environments import AIRFLOW_LOCK
+from tests.airflow.conftest import MANIFESTS, shipped_variables
+
+PROJECT = Path(__file__).parents[2]
+DAG = MANIFESTS / "dags/promobot_train.py"
+PAGE = (PROJECT / "docs/airflow.md").read_text()
+LOGGING = "AIRFLOW__LOGGING__"
+
+
+def locked() -> dict[str, str]:
+    lines = (line.split(" ")[0] for line in AIRFLOW_LOCK.read_text().splitlines() if line[:1].isalnum())
+    return {
+        canonicalize_name(name.partition("[")[0]): version for name, _, version in (x.partition("==") for x in lines)
+    }
+
+
+def calls(name: str) -> list[ast.Call]:
+    """The calls of a function in the DAG's file, in their order."""
+    found = [node for node in ast.walk(ast.parse(DAG.read_text())) if isinstance(node, ast.Call)]
+    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id == name]
+
+
+def keywords(call: ast.Call) -> dict[str, ast.expr]:
+    return {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+
+
+def test_the_lock_has_all_that_the_bot_and_a_training_job_need() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    versions = locked()
+    for text in (*project["dependencies"], *project["optional-dependencies"]["training"]):
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), text
+
+
+def test_the_versions_of_airflow_are_those_of_the_lock() -> None:
+    values, version = yaml.safe_load((MANIFESTS / "values.yaml").read_text()), locked()["apache-airflow"]
+    assert (values["airflowVersion"], values["defaultAirflowTag"]) == (version, version)
+    assert f"apache-airflow=={version}" in PAGE
+    assert f"apache-airflow-providers-amazon=={locked()['apache-airflow-providers-amazon']}" in PAGE
+
+
+def test_the_charts_values_say_the_same_as_the_variables() -> None:
+    values, variables = yaml.safe_load((MANIFESTS / "values.yaml").read_text()), shipped_variables()
+    logging = {name.removeprefix(LOGGING).lower(): value for name, value in variables.items() if LOGGING in name}
+    assert values["config"]["logging"] == logging
+    env = {entry["name"]: entry["value"] for entry in values["env"]}
+    assert set(env) | {name for name in variables if LOGGING in name} == set(variables)
+    assert env["AIRFLOW_CONN_AWS_DEFAULT"] == variables["AIRFLOW_CONN_AWS_DEFAULT"]
+
+
+def test_logs_go_to_object_storage_and_none_stays() -> None:
+    values, variables = yaml.safe_load((MANIFESTS / "values.yaml").read_text()), shipped_variables()
+    assert variables[f"{LOGGING}REMOTE_LOGGING"] == variables[f"{LOGGING}DELETE_LOCAL_LOGS"] == "True"
+    assert variables[f"{LOGGING}REMOTE_BASE_LOG_FOLDER"].startswith("s3://")
+    assert variables[f"{LOGGING}REMOTE_BASE_LOG_FOLDER"].endswith("/dev/airflow-logs")
+    assert variables[f"{LOGGING}REMOTE_LOG_CONN_ID"] == "aws_default"
+    assert not values["logs"]["persistence"]["enabled"]
+    assert not values["triggerer"]["persistence"]["enabled"]
+
+
+def test_the_connection_has_a_region_and_no_secret() -> None:
+    connection: dict[str, Any] = json.loads(shipped_variables()["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert connection == {"conn_type": "aws", "extra": {"region_name": "ap-northeast-2"}}
+
+
+@pytest.mark.parametrize("name", ["model", "environment", "inverse_regularisation", "wait_for_deployment"])
+def test_each_parameter_is_typed_and_told_of(name: str) -> None:
+    (decorator,) = calls("dag")
+    params = keywords(decorator)["params"]
+    assert isinstance(params, ast.Dict)
+    by_name = {
+        key.value: value
+        for key, value in zip(params.keys, params.values, strict=True)
+        if isinstance(key, ast.Constant)
+    }
+    assert set(by_name) == {"model", "environment", "inverse_regularisation", "wait_for_deployment"}
+    call = by_name[name]
+    assert isinstance(call, ast.Call)
+    assert {"type", "description"} <= set(keywords(call))
+    assert f"`{name}`" in PAGE
+
+
+def test_the_page_tells_of_every_task() -> None:
+    tasks = {
+        node.name
+        for node in ast.walk(ast.parse(DAG.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(decorator).startswith("task") for decorator in node.decorator_list)
+    }
+    sensors = {
+        ast.literal_eval(keywords(call)["task_id"])
+        for sensor in ("PromobotReadySensor", "PromobotDeploymentSensor")
+        for call in calls(sensor)
+    }
+    assert len(tasks) == 6
+    assert sensors == {"wait_until_ready", "wait_for_deployment"}
+    for name in tasks | sensors:
+        assert f"`{name}`" in PAGE, name
+
+
+def test_reading_the_dag_imports_nothing_slow() -> None:
+    """Airflow reads the file again and again; what a task needs, the task imports."""
+    top = [node for node in ast.parse(DAG.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+    allowed = {"__future__", "os", "tempfile", "datetime", "pathlib", "typing", "airflow.sdk"}
+    assert names <= allowed | {"bot.airflow.failures", "bot.airflow.sensors"}
