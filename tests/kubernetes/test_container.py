@@ -143,35 +143,67 @@ def test_only_locked_packages_are_installed() -> None:
         assert re.search(rf"^{needed}==\S+ \\\n    --hash=sha256:", lock, re.M), needed
 
 
+OUTSIDE = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+"""What a step of the build finds: Python's own, and the system's."""
+
+
+class Build:
+    """The steps of the first stage as they are written, with /opt and the context in folders of a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.context, self.root = folder / "src", folder / "image"
+        self.context.mkdir()
+        (self.root / "opt").mkdir(parents=True)
+        passed = ("UV_", "PIP_", "XDG_CACHE", "SSL_", "HTTP")
+        self.variables = {**{key: os.environ[key] for key in os.environ if key.startswith(passed)}, **OUTSIDE}
+
+    def copy(self, text: str) -> None:
+        *sources, _ = text.split()
+        for source in sources:
+            if (PROJECT / source).is_dir():
+                shutil.copytree(PROJECT / source, self.context / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(PROJECT / source, self.context / source)
+
+    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+        command = ["/bin/sh", "-ec", text.replace("/opt/", f"{self.root}/opt/")]
+        return subprocess.run(
+            command, cwd=self.context, env=self.variables, capture_output=True, text=True, check=False
+        )
+
+
 @pytest.mark.long
-def test_its_steps_make_what_runs(tmp_path: Path) -> None:
-    """Each RUN of the build as it is written, with /opt and the context in folders of this test."""
-    context, root = tmp_path / "src", tmp_path / "image"
-    context.mkdir()
-    (root / "opt").mkdir(parents=True)
-    outside = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/bin:/bin", "HOME": os.environ["HOME"]}
-    kept = {
-        key: os.environ[key] for key in os.environ if key.startswith(("UV_", "PIP_", "XDG_CACHE", "SSL_", "HTTP"))
-    }
+@pytest.mark.parametrize(("package", "step"), [("uv", 0), ("tenacity", 1), ("pathspec", 2)])
+def test_what_has_another_hash_than_the_lock_says_is_not_installed(tmp_path: Path, package: str, step: int) -> None:
+    build = Build(tmp_path)
+    runs = 0
     for instruction, text in STAGES["build"].steps:
         if instruction == "COPY":
-            *sources, _ = text.split()
-            for source in sources:
-                if (PROJECT / source).is_dir():
-                    shutil.copytree(PROJECT / source, context / source, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    shutil.copy(PROJECT / source, context / source)
+            build.copy(text)
+            lock = build.context / "requirements.lock"
+            entry = re.search(rf"^{package}==.*(?:\n    --hash=.*)+", lock.read_text(), re.MULTILINE)
+            assert entry is not None
+            wrong = re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", entry[0])
+            lock.write_text(lock.read_text().replace(entry[0], wrong))
         elif instruction == "RUN":
-            done = subprocess.run(
-                ["/bin/sh", "-ec", text.replace("/opt/", f"{root}/opt/")],
-                cwd=context,
-                env={**kept, **outside},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+            done = build.run(text)
+            if runs == step:
+                assert done.returncode != 0 and "0" * 64 in done.stdout + done.stderr, text
+                return
+            assert done.returncode == 0, done.stderr
+            runs += 1
 
+
+@pytest.mark.long
+def test_its_steps_make_what_runs(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    for instruction, text in STAGES["build"].steps:
+        if instruction == "COPY":
+            build.copy(text)
+        elif instruction == "RUN":
+            done = build.run(text)
+            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+    outside, root = OUTSIDE, build.root
     environment = {**outside, "PATH": f"{root}/opt/promobot/bin:{outside['PATH']}", "PROMOBOT_RELOAD_TOKEN": "t" * 20}
     at_home = tmp_path / "home"
     at_home.mkdir()

@@ -149,7 +149,12 @@ def test_control_asks_for_the_key(started: Started) -> None:
         # What a gateway asks needs none.
         for path in ("", "/ready", "/config", "/stats"):
             assert client.get(f"/v2/models/good/versions/1{path}").status_code == 200
-    assert started.control(KEY).index()[0].ready
+    server = started.control(KEY)
+    server.unload("good")
+    assert server.wait_gone("good", timeout_seconds=30)
+    server.load("good", timeout_seconds=60)
+    assert server.wait_ready([("good", 1)], timeout_seconds=60) == []
+    server.close()
 
 
 def test_the_bot_takes_the_key_from_the_variable_that_is_named(
