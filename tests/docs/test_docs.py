@@ -80,11 +80,9 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 
 def test_every_page_is_in_an_index() -> None:
-    index, decisions = ROOT / "docs/index.md", ROOT / "docs/decisions/README.md"
-    linked = {
-        (page.parent / link).resolve() for page in (index, decisions) for link in _LINK.findall(page.read_text())
-    }
-    assert [name(page) for page in PAGES[1:] if page not in {index, *linked}] == []
+    indexes = [ROOT / "docs" / name for name in ("index.md", "decisions/README.md", "proof/README.md")]
+    linked = {(page.parent / link).resolve() for page in indexes for link in _LINK.findall(page.read_text())}
+    assert [name(page) for page in PAGES[1:] if page not in {indexes[0], *linked}] == []
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
