@@ -130,7 +130,7 @@ class Browser:
         """Return the expression's value once that is true."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := self.run(condition)):
-            shown = self.run("document.body.innerText")
+            shown = self.run("document.body?.innerText")
             expect(time.monotonic() < deadline, f"never true: {condition}\nthe page says:\n{shown}")
             time.sleep(0.05)
         return found
