@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.nfs import caching, packages, tries, verbs
 from tests.nfs.lab import PROJECT, Lab
 from tests.nfs.tries import Tried
+from tests.reliability.matrix import named
 
 INSIDE = "PROMOBOT_NFS_LAB"
 NAMESPACES = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -135,13 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def some(text: str) -> list[str]:
-        chosen = text.split(",")
-        if unknown := set(chosen) - set(PARTS):
-            raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there is {', '.join(PARTS)}")
-        return chosen
-
-    parser.add_argument("--only", type=some, metavar="PART,…", help="these parts only")
+    parser.add_argument("--only", type=named(PARTS), metavar="PART,…", help="these parts only")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows of the table that hold this text")
     parser.add_argument(
         "--promotions",

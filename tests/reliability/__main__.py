@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.reliability.matrix import Matrix, Part, Point, parts
+from tests.reliability.matrix import Matrix, Part, Point, named, parts
 from tests.reliability.scene import Scene
 
 SHOWN = 20
@@ -108,13 +108,7 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def some(text: str) -> list[str]:
-        chosen = text.split(",")
-        if unknown := set(chosen) - set(names):
-            raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there is {', '.join(names)}")
-        return chosen
-
-    parser.add_argument("--only", type=some, metavar="PART,…", help="these parts only")
+    parser.add_argument("--only", type=named(names), metavar="PART,…", help="these parts only")
     parser.add_argument(
         "--rows", default="", metavar="REGEX", help="only rows of the table whose name it finds itself in"
     )

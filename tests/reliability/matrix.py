@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +67,18 @@ class Part:
     name: str
     says: str
     run: Callable[[Matrix], Iterator[Point]]
+
+
+def named(known: Collection[str]) -> Callable[[str], list[str]]:
+    """Return what reads ``--only``: names with commas between them, of those that there are."""
+
+    def some(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}; there is {', '.join(known)}")
+        return chosen
+
+    return some
 
 
 def parts() -> list[Part]:
