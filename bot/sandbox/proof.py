@@ -8,6 +8,7 @@ at each place where the bytes, or their name, went through.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -193,23 +194,17 @@ def _top_messages(story: Story) -> list[dict[str, Any]]:
 
 def _mounts(sandbox: Sandbox) -> Iterator[Mount]:
     """Yield what each process that has to do with the share sees it on."""
-    yield _mount("promobot, which writes", "self", sandbox.endpoints.model_repository("dev"))
+    path = sandbox.endpoints.model_repository("dev")
+    yield _mount("promobot, which writes", os.getpid(), path)
     for process in sandbox.processes.living():
         if process.part.name.startswith("triton-dev"):
-            yield _mount(
-                f"{process.part.name}, which reads", str(process.pid), sandbox.endpoints.model_repository("dev")
-            )
+            yield _mount(f"{process.part.name}, which reads", process.pid, path)
 
 
-def _mount(who: str, process: str, path: Path) -> Mount:
-    said = subprocess.run(
-        ["findmnt", "--json", "--task", process, "--output", "TARGET,SOURCE,FSTYPE,OPTIONS", "--target", str(path)]
-        if process != "self"
-        else ["findmnt", "--json", "--output", "TARGET,SOURCE,FSTYPE,OPTIONS", "--target", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _mount(who: str, process: int, path: Path) -> Mount:
+    columns = ("--output", "TARGET,SOURCE,FSTYPE,OPTIONS")
+    command = ["findmnt", "--json", "--task", str(process), *columns, "--target", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
     if said.returncode:
         raise OutsideError(f"findmnt says nothing of {path}: {said.stderr.strip()}", system="findmnt")
     found = json.loads(said.stdout)["filesystems"][-1]

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -295,10 +296,15 @@ class Story:
         storage = self.endpoints.s3
         return f"the bucket `{storage.bucket}` of an object storage ({storage.region})" if storage else "a directory"
 
+    @cached_property
+    def _bucket(self) -> Any:
+        """A client of the object storage, where there is one: making it takes longer than what it is asked."""
+        return self.endpoints.s3.client() if self.endpoints.s3 else None
+
     def objects(self) -> list[str]:
         """Return the key of everything in the record store."""
         if storage := self.endpoints.s3:
-            pages = storage.client().get_paginator("list_objects_v2").paginate(Bucket=storage.bucket)
+            pages = self._bucket.get_paginator("list_objects_v2").paginate(Bucket=storage.bucket)
             return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
         root = self.endpoints.records
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
@@ -306,7 +312,7 @@ class Story:
     def object(self, key: str) -> str:
         """Return what the record store has under a key."""
         if storage := self.endpoints.s3:
-            answer = storage.client().get_object(Bucket=storage.bucket, Key=key)
+            answer = self._bucket.get_object(Bucket=storage.bucket, Key=key)
             return str(answer["Body"].read().decode())
         return (self.endpoints.records / key).read_text()
 
