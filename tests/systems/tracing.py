@@ -18,6 +18,7 @@ import pytest
 from bot.errors import PromobotError
 
 SECONDS = 30.0
+READY = "ready"
 
 # Never a fork of this process: gRPC does not support one while it has threads.
 clean = multiprocessing.get_context("forkserver")
@@ -87,6 +88,9 @@ def _strace(work: Callable[[], object], *options: str) -> Ended:
     received, send = clean.Pipe(duplex=False)
     child = clean.Process(target=_run, args=(cloudpickle.dumps(work), released, send))
     child.start()
+    # Attached while it still imports, its own start would count as calls of the work.
+    assert received.poll(SECONDS), "it does not start"
+    assert received.recv() == READY
     command = ["strace", "-qq", *options, "-p", str(child.pid)]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
@@ -113,6 +117,7 @@ def _strace(work: Callable[[], object], *options: str) -> Ended:
 
 def _run(work: bytes, released: Connection, send: Connection) -> None:
     todo: Callable[[], object] = cloudpickle.loads(work)
+    send.send(READY)
     released.recv()
     try:
         todo()
