@@ -1,0 +1,137 @@
+"""Rounds, figures, and what they are compared with."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tests.benchmarks
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured thing: ``ours`` and ``peer`` hold a value for each round, in ``unit``.
+
+    ``goal`` is the largest value that is good enough: of the ratio where there is a ``peer``, else of ``ours``. None
+    where the figure is only stated.
+    """
+
+    name: str
+    ours: Sequence[float]
+    against: str = ""
+    peer: Sequence[float] = ()
+    goal: float | None = None
+    unit: str = "s"
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        """The median of the rounds' ratios, or of our own values where there is no peer."""
+        if self.peer:
+            return statistics.median(ours / peer for ours, peer in zip(self.ours, self.peer, strict=True))
+        return statistics.median(self.ours)
+
+    @property
+    def value_unit(self) -> str:
+        """What ``value`` is in: ``×`` for a ratio."""
+        return "×" if self.peer else self.unit
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is; None where there is none."""
+        return None if self.goal is None else self.value <= self.goal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON, every round included."""
+        return {
+            "name": self.name,
+            "against": self.against,
+            "value": self.value,
+            "value_unit": self.value_unit,
+            "goal": self.goal,
+            "reached": self.reached,
+            "unit": self.unit,
+            "ours": list(self.ours),
+            "peer": list(self.peer),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was asked for on the command line, and where a benchmark may write."""
+
+    folder: Path
+    rounds: int = ROUNDS
+    quick: bool = False
+    """Small and once, to see that it runs: what is measured then says nothing."""
+    say: Callable[[str], None] = print
+
+    def size(self, full: int, quick: int) -> int:
+        """Return how much of something to take."""
+        return quick if self.quick else full
+
+    def compare(
+        self,
+        ours: Callable[[], object],
+        peer: Callable[[], object],
+        *,
+        before: Callable[[], object] = lambda: None,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> tuple[list[float], list[float]]:
+        """Time both in every round, taking turns at who goes first; return our seconds and the peer's.
+
+        ``before`` runs before each of them, and ``around`` is entered around each, both outside of what is timed.
+        """
+        seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+        for number in range(self.rounds):
+            pair = [("ours", ours), ("peer", peer)]
+            for name, work in pair if number % 2 else reversed(pair):
+                before()
+                # What an earlier one left to be written must not be paid for by this one.
+                os.sync()
+                with around():
+                    started = time.perf_counter()
+                    work()
+                    seconds[name].append(time.perf_counter() - started)
+        return seconds["ours"], seconds["peer"]
+
+    def time(self, work: Callable[[], object], *, before: Callable[[], object] = lambda: None) -> list[float]:
+        """Time it once in every round; return the seconds."""
+        seconds = []
+        for _ in range(self.rounds):
+            before()
+            started = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A part of the benchmarks: its name on the command line, what it measures, and how."""
+
+    name: str
+    says: str
+    run: Callable[[Bench], Iterator[Figure]]
+
+
+def benchmarks() -> list[Benchmark]:
+    """Return those of every module of this package that has one, by name."""
+    found = []
+    for module in pkgutil.iter_modules(tests.benchmarks.__path__, "tests.benchmarks."):
+        if not module.name.rpartition(".")[2].startswith(("__main__", "test_")):
+            benchmark = getattr(importlib.import_module(module.name), "BENCHMARK", None)
+            if benchmark is not None:
+                found.append(benchmark)
+    return sorted(found, key=lambda benchmark: benchmark.name)
