@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
+    if not arguments.json and sys.stdout.isatty():
+        from bot.verbs.progress import show_on
+
+        show_on(sys.stderr)
     try:
         answer: Answer = arguments.run(arguments)
         text = _json(answer) if arguments.json else answer.text
