@@ -1,4 +1,4 @@
-"""A load generator: HTTP/1.1 over plain sockets, in a process of its own, so slim that what it measures is the server.
+"""A load generator: HTTP/1.1 over plain sockets, in a process of its own, and slim.
 
 An *open* load asks at a steady rate, whatever the answers do, and counts each wait from the moment in which the
 request was *meant* to be sent: a server that stands still for a second is seen by all who would have asked in that
@@ -35,7 +35,7 @@ _ANSWER = b'{"model_name":"nothing","model_version":"1","outputs":[]}'
 
 @dataclass(frozen=True)
 class Load:
-    """What to ask: ``rate`` requests a second in all, the connections taking turns, for ``seconds`` or until stopped."""
+    """What to ask: ``rate`` requests a second in all, on each connection in turn, for ``seconds`` or till stopped."""
 
     port: int
     path: str
@@ -87,7 +87,9 @@ class Asking:
     def __enter__(self) -> Asking:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         _end(self._process)
 
     def heard(self, *, stop: bool = False) -> Heard:

@@ -56,8 +56,10 @@ def _run(bench: Bench) -> Iterator[Figure]:
             loads = {name: load(port) for name, port in ports.items()}
             for each in loads.values():
                 ask(_for(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
-            heard = bench.alternate({name: lambda each=each: ask(_for(each, seconds)) for name, each in loads.items()})
-            spread = {name: _spread(rounds) for name, rounds in heard.items()}
+            heard = bench.alternate(
+                {name: lambda each=each: ask(_for(each, seconds)) for name, each in loads.items()}
+            )
+            spread = {"share": SHARES, **{name: _spread(rounds) for name, rounds in heard.items()}}
             for share, goal in ((0.5, 1.0), (0.99, None)):
                 through, asked = ([h.percentile(share) * 1e3 for h in heard[name]] for name in ports)
                 added = [ours - peer for ours, peer in zip(through, asked, strict=True)]
@@ -72,8 +74,8 @@ def _run(bench: Bench) -> Iterator[Figure]:
                 used.append((_cpu_seconds(gateway.process.pid) - before) / len(carries.waits) * 1e6)
                 return carries
 
-            peer = loads["Triton"]
-            full = bench.alternate({"gateway": carried, "Triton": lambda: ask(_for(peer, seconds, rate=0.0))})
+            asked_directly = _for(loads["Triton"], seconds, rate=0.0)
+            full = bench.alternate({"gateway": carried, "Triton": lambda load=asked_directly: ask(load)})
             rates = {name: [one.rate for one in rounds] for name, rounds in full.items()}
             note = f"{_median(rates['gateway']):.0f} requests a second of {_median(rates['Triton']):.0f}"
             name = f"throughput of one gateway, {kind}"

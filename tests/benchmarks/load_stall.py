@@ -19,7 +19,7 @@ from tests.gateway.triton import running_triton
 
 RATE, CONNECTIONS = 160.0, 16
 BODY = b'{"inputs":[{"name":"X","datatype":"FP32","shape":[1],"data":[1.5]}]}'
-MODEL = '''\
+MODEL = """\
 import time
 
 import numpy
@@ -39,7 +39,7 @@ class TritonPythonModel:
             )
             for request in requests
         ]
-'''
+"""
 CONFIG = """\
 backend: "python"
 version_policy {{ specific {{ versions: [{versions}] }} }}
@@ -118,14 +118,19 @@ def _run(bench: Bench) -> Iterator[Figure]:
         for users in ("direct", "through")
     }
     curves = {}
-    for name, rounds in heard.items():
+    for kind, rounds in heard.items():
+        name = {"gRPC": "over gRPC, as Promobot loads", "HTTP": "over HTTP"}[kind]
         one = rounds[-1]["direct"]
         curves[f"{name}: at, s"] = [round(at - one.meant[0], 4) for at in one.meant]
         curves[f"{name}: wait, ms"] = [round(wait * 1e3, 3) for wait in one.waits]
     against = "the same load over HTTP control"
-    note = f"{CONNECTIONS} connections to Triton, a load of {seconds:g} s; each wait counted from when it should begin"
+    note = (
+        f"{CONNECTIONS} connections to Triton, a load of {seconds:g} s; each wait counted from when it should begin"
+    )
     grpc, http = longest["gRPC", "direct"], longest["HTTP", "direct"]
-    yield Figure("longest wait for the old version", grpc, against, http, goal=0.05, unit="ms", note=note, more=curves)
+    yield Figure(
+        "longest wait for the old version", grpc, against, http, goal=0.05, unit="ms", note=note, more=curves
+    )
     yield Figure("longest wait for the old version, in itself", grpc, goal=50, unit="ms", note=note)
     grpc, http = longest["gRPC", "through"], longest["HTTP", "through"]
     note = f"{CONNECTIONS} connections to a gateway, which keeps few to Triton; loaded, and switched by a reload"

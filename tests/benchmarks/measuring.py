@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,6 +141,8 @@ class Benchmark:
     name: str
     says: str
     run: Callable[[Bench], Iterator[Figure]]
+    about: str = ""
+    """How it is measured, for the page: what its module says of itself."""
     slow: bool = False
     """Whether it starts a whole platform, also with ``--quick``: then no test of the default run tries it."""
 
@@ -150,7 +152,9 @@ def benchmarks() -> list[Benchmark]:
     found = []
     for module in pkgutil.iter_modules(tests.benchmarks.__path__, "tests.benchmarks."):
         if not module.name.rpartition(".")[2].startswith(("__main__", "test_")):
-            benchmark = getattr(importlib.import_module(module.name), "BENCHMARK", None)
+            imported = importlib.import_module(module.name)
+            benchmark = getattr(imported, "BENCHMARK", None)
             if benchmark is not None:
-                found.append(benchmark)
+                about = " ".join((imported.__doc__ or "").split("\n\n    ")[0].split("\n"))
+                found.append(replace(benchmark, about=about.strip()))
     return sorted(found, key=lambda benchmark: benchmark.name)
