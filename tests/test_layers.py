@@ -102,7 +102,7 @@ LAYERS = {
     ),
     "bot.airflow.waiting": layer("errors verbs.awaiting words"),
     # It speaks the wire, so that the real adapters are what is tested.
-    "bot.sandbox": layer("domain errors gateway sandbox training words", any_other=True),
+    "bot.sandbox": layer("airflow.logs domain errors gateway sandbox training words", any_other=True),
 }
 
 
