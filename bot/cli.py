@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
+    # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if not arguments.json and sys.stdout.isatty():
         from bot.verbs.progress import show_on
 
@@ -246,7 +248,6 @@ def _cleanup(arguments: argparse.Namespace) -> Answer:
 
 def _rollback(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.rollback import rollback
-    from bot.words import terminal
 
     done = rollback(
         _settings(arguments),
@@ -258,6 +259,8 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         say=_say,
         request=arguments.request or "",
     )
+    from bot.words import terminal  # until users are back, nothing is imported that only speaks
+
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
 
@@ -354,7 +357,12 @@ def _slack(arguments: argparse.Namespace) -> Answer:
 
     log_to_stderr()
     state = Path(arguments.state).resolve() if arguments.state else None
-    service = SlackService(_root(arguments), environments=tuple(arguments.env or ()), state=state)
+    service = SlackService(
+        _root(arguments),
+        environments=tuple(arguments.env or ()),
+        state=state,
+        follow_seconds=arguments.follow,
+    )
     if arguments.once:
         service.worker.once()
     elif arguments.socket:
@@ -385,7 +393,8 @@ def _proof(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import proof
     from bot.words.proof import written
 
-    made = proof(_path(arguments.out), command=f"promobot proof --out {arguments.out}", say=_say)
+    command = f"promobot proof --out {arguments.out}" + (" --airflow" if arguments.airflow else "")
+    made = proof(_path(arguments.out), command=command, airflow=arguments.airflow, say=_say)
     return Answer(made, written(made, arguments.out))
 
 
@@ -437,6 +446,15 @@ def _version(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
         raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    import math
+
+    seconds = float(text)
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -646,6 +664,14 @@ def _parser() -> argparse.ArgumentParser:
         "--state", metavar="DIR", help="where the inbox is, shared by replicas (default: slack/ in the record store)"
     )
 
+    added.add_argument(
+        "--follow",
+        type=_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="how often promotions' messages are brought up to date, besides after each command (default: 15)",
+    )
+
     added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")
     added.add_argument("action", choices=["up", "down"])
     added.add_argument(
@@ -665,6 +691,11 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("proof", _proof, "tell the story, and write down what it left behind on every system")
     added.add_argument("--out", required=True, metavar="DIR", help="the folder for the pages and proof.json")
+    added.add_argument(
+        "--airflow",
+        action="store_true",
+        help="with a real Airflow at the end, installed first: minutes more",
+    )
     return parser
 
 

@@ -49,9 +49,18 @@ def sync_folders(root: Path) -> None:
         sync_folder(folder)
 
 
-def folders(root: Path) -> Iterator[Path]:
-    """Yield ``root`` and each folder below it, parents first. Links are not followed."""
-    for folder, _, _ in os.walk(root):
+def folders(root: Path, *, may_vanish: bool = False) -> Iterator[Path]:
+    """Yield ``root`` and each folder below it, parents first. Links are not followed.
+
+    Raises OSError where one cannot be listed: passed over, it would be neither synced nor protected. One that is gone
+    by then is passed over where they ``may_vanish``.
+    """
+
+    def failed(error: OSError) -> None:
+        if not (may_vanish and isinstance(error, FileNotFoundError)):
+            raise error
+
+    for folder, _, _ in os.walk(root, onerror=failed):
         yield Path(folder)
 
 
@@ -80,7 +89,7 @@ def delete(path: Path) -> bool:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return True
-    for folder in folders(path):
+    for folder in folders(path, may_vanish=True):
         with suppress(FileNotFoundError):
             folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
 

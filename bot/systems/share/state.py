@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bot.domain.routes import RouteTable, generation_file
@@ -38,15 +38,20 @@ class State:
         """
         with self._errors("take a turn"):
             self._make_folders()
-            lock = (self.state / "lock").open("a")
-        with lock:
+            lock = os.open(self.state / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
             with self._errors("take a turn"):
                 deadline = time.monotonic() + (0 if overtake else wait_seconds)
-                while not (locked := try_lock(lock.fileno())) and time.monotonic() < deadline:
+                while not (locked := try_lock(lock)) and time.monotonic() < deadline:
                     time.sleep(0.05)
                 folder = self.state / "turns"
                 turn = Turn(take_turn(folder), locked, folder)
             yield turn
+        finally:
+            # Nothing was written to it, and Linux gives descriptor and lock back whatever close answers: a share that
+            # answers with an error here takes nothing back of what is done.
+            with suppress(OSError):
+                os.close(lock)
 
     # --- routes ------------------------------------------------------------------------------------------------
 
