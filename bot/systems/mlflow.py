@@ -7,12 +7,9 @@ import os
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +43,8 @@ _PATIENCE = {
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _A_WHILE_SECONDS = 60.0
 CHUNK_BYTES = 2**18
-"""Larger ones come from fresh pages of memory each time, which costs more than it saves: measured in decision 27."""
-AHEAD_FROM_BYTES = 256 * 2**20
-PART_BYTES, PARTS_AHEAD = 4 * 2**20, 3
-"""A file from so many bytes on is fetched from a bucket in such parts, of which so many are on their way or wait."""
-_CONNECTIONS = 32
+"""More does not stay in a core's cache between receiving, hashing and writing: measured in decision 27."""
+_CONNECTIONS = 16
 _PARTIAL = 206
 _ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
 _NO_KEY = (
@@ -155,35 +149,9 @@ class _Bucket(_Artifacts):
 
     def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
         part = {"Range": f"bytes={start}-"} if start else {}
-        where = {"Bucket": self._bucket, "Key": f"{self._root}/{path}"}
-        answer = self._client.get_object(**where, **part)
-        body, is_part = answer["Body"], answer["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL
-        if answer["ContentLength"] >= AHEAD_FROM_BYTES and is_part == bool(start):
-            body.close()
-            return self._read_ahead(where, start, start + answer["ContentLength"], chunk_bytes)
+        answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._root}/{path}", **part)
+        is_part, body = answer["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL, answer["Body"]
         return _without(start if not is_part else 0, body.iter_chunks(chunk_bytes), body)
-
-    def _read_ahead(self, where: Mapping[str, str], start: int, end: int, chunk_bytes: int) -> Iterator[bytes]:
-        """Yield a large file in order, while the parts after this one are on their way over connections of their own.
-
-        A store gives each connection a small share of what it can give.
-        """
-
-        def fetch(at: int) -> list[bytes]:
-            answer = self._client.get_object(**where, Range=f"bytes={at}-{min(at + PART_BYTES, end) - 1}")
-            with closing(answer["Body"]) as body:
-                return list(body.iter_chunks(chunk_bytes))
-
-        starts = iter(range(start, end, PART_BYTES))
-        with ThreadPoolExecutor(PARTS_AHEAD, thread_name_prefix="ahead") as pool:
-            coming = deque(pool.submit(fetch, at) for at in islice(starts, PARTS_AHEAD))
-            try:
-                while coming:
-                    chunks = coming.popleft().result()
-                    coming.extend(pool.submit(fetch, at) for at in islice(starts, 1))
-                    yield from chunks
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def _without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
