@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
+    # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         answer: Answer = arguments.run(arguments)
         text = _json(answer) if arguments.json else answer.text
@@ -242,7 +244,6 @@ def _cleanup(arguments: argparse.Namespace) -> Answer:
 
 def _rollback(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.rollback import rollback
-    from bot.words import terminal
 
     done = rollback(
         _settings(arguments),
@@ -254,6 +255,8 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         say=_say,
         request=arguments.request or "",
     )
+    from bot.words import terminal  # until users are back, nothing is imported that only speaks
+
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
 

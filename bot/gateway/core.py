@@ -11,7 +11,7 @@ import contextlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -51,13 +51,11 @@ class Service:
     problem: str = ""
     in_flight: int = 0
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
 
 
 class Gateway:
@@ -220,9 +218,10 @@ class Gateway:
 
     # What is passed on.
 
-    @contextlib.contextmanager
-    def _serving(self, scope: Scope) -> Iterator[tuple[str, Target]]:
-        """Yield the model's public name and the target that answers for it; raise Refusal if there is none."""
+    def _serving(self, scope: Scope) -> tuple[Service, str, Target]:
+        """Return the table in force, to be entered for as long as the request runs under it, the model's public name
+        and the target that answers for it. Raise Refusal if there is none.
+        """
         service = self._service
         if service.problem:
             raise Refusal(503, f"this gateway serves nothing: {service.problem}")
@@ -232,14 +231,14 @@ class Gateway:
             raise Refusal(404, f"model {model!r} is not in service here")
         if version is not None and version != str(live.version):
             raise Refusal(404, f"version {version} of model {model!r} is not in service here, {live.version} is")
-        with service.request():
-            yield model, live
+        return service, model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
         try:
             body = await read_body(headers, receive, max_bytes=self.settings.max_request_bytes)
-            with self._serving(scope) as (model, live):
+            service, model, live = self._serving(scope)
+            with service:
                 headers = passed_on(headers, renamed=live.triton_model != model)
                 request = request_to(live, b"POST", b"/infer", headers, body)
                 reply = await unless_gone(receive, self._tritons.send(live, request))
@@ -252,11 +251,12 @@ class Gateway:
             return
         await send_reply(reply, send)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
-            self._shadows.copy(model, [(n, v) for n, v in headers if n != b"accept-encoding"], body)
+            self._shadows.copy(model, headers, body)
 
     async def ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._serving(scope) as (model, live):
+            service, model, live = self._serving(scope)
+            with service:
                 reply = await self._tritons.send(live, request_to(live, b"GET", what.encode()))
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)

@@ -78,6 +78,7 @@ class Shadows:
             counts.dropped += 1
             return
         counts.sent += 1
+        headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
         task = asyncio.create_task(self._send(counts, headers, body))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

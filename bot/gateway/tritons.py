@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from bot.domain.routes import Target
@@ -82,6 +83,9 @@ class Tritons:
 
     def _in_turn(self) -> Iterator[Server]:
         """Yield each server once, beginning with the next in turn; those that refused lately come last."""
+        if len(self._servers) == 1:
+            yield self._servers[0]
+            return
         self._turn = (self._turn + 1) % len(self._servers)
         servers = self._servers[self._turn :] + self._servers[: self._turn]
         yield from sorted(servers, key=lambda server: server.paused)
@@ -106,5 +110,9 @@ class Tritons:
 
 def request_to(target: Target, method: bytes, what: bytes, headers: Headers = (), body: bytes = b"") -> Request:
     """Return a request that names the version: Triton answers one that does not with its highest number."""
-    version = b"/v2/models/%b/versions/%d" % (quote(target.triton_model, safe="").encode(), target.version)
-    return Request(method, version + what, headers, body)
+    return Request(method, _path(target.triton_model, target.version) + what, headers, body)
+
+
+@lru_cache(maxsize=4096)
+def _path(triton_model: str, version: int) -> bytes:
+    return b"/v2/models/%b/versions/%d" % (quote(triton_model, safe="").encode(), version)

@@ -116,7 +116,8 @@ def repository(settings: Environment) -> Repository:
     """Open the Git repository that holds desired state; Git and the API know the bot as the same."""
     from bot.systems.git import Repository
 
-    token = github(settings).git_token()
+    # An App's token comes from the API, whose SDK is slow to import; any other is at hand.
+    token = github(settings).git_token() if _app_key(settings) else _github_token(settings)
     seconds = settings.deadlines.request_seconds
     return Repository(settings.github.clone_url, token=token, base=settings.github.base, stall_seconds=seconds)
 
@@ -125,14 +126,22 @@ def github(settings: Environment) -> GitHubRepository:
     """Open GitHub's API for that repository: as the App where its key is at hand, else with the token."""
     from bot.systems.github import GitHubRepository
 
-    app, seconds = settings.github.app, settings.deadlines.request_seconds
-    if app is not None and (key := os.environ.get(app.private_key_env)):
+    seconds = settings.deadlines.request_seconds
+    if key := _app_key(settings):
         return GitHubRepository(settings.github, app_key=key, request_seconds=seconds)
-    purpose = "the token for Git and GitHub"
+    return GitHubRepository(settings.github, token=_github_token(settings), request_seconds=seconds)
+
+
+def _app_key(settings: Environment) -> str | None:
+    app = settings.github.app
+    return os.environ.get(app.private_key_env) if app is not None else None
+
+
+def _github_token(settings: Environment) -> str:
+    app, purpose = settings.github.app, "the token for Git and GitHub"
     if app is not None:
         purpose += f", where {app.private_key_env} does not hold the key of the GitHub App {app.id}"
-    token = secret(settings.github.token_env, purpose=purpose)
-    return GitHubRepository(settings.github, token=token, request_seconds=seconds)
+    return secret(settings.github.token_env, purpose=purpose)
 
 
 def registry(settings: Environment) -> Registry:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
@@ -10,14 +15,13 @@ from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.errors import Refused, Rejected
 from bot.settings import Environment
 from bot.verbs import Say, connect
-from bot.verbs.connect import Serving
-from bot.verbs.deploy import Deployed, converge
-from bot.verbs.deployment.unfinished import verified_routes
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
-from bot.words import deployment as deployment_words
-from bot.words import identity as identity_words
-from bot.words import proposal as words
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+    from bot.verbs.connect import Serving
+    from bot.verbs.deploy import Deployed
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,18 @@ def rollback(
     it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
     request's text: who asked for it.
     """
-    ledger = connect.ledger(settings)
-    history = ledger.deployments()
-    with connect.serving(settings) as systems, connect.repository(settings) as repository:
-        commit = repository.head()
+    # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
+    with (
+        connect.repository(settings) as repository,
+        _fetched(repository) as head,
+        connect.serving(settings) as systems,
+    ):
+        from bot.verbs.deploy import converge
+        from bot.verbs.deployment.unfinished import verified_routes
+
+        ledger = connect.ledger(settings)
+        history = ledger.deployments()
+        commit = head.result()
         desired = read_desired(repository, settings.environment, commit)
         current = desired.models.get(model)
         target = ledger.way_back_of(request) if request else None
@@ -84,10 +96,14 @@ def rollback(
                 if current is not None and current.digest != target.digest:
                     # Also where it was never in service: until Git follows, the next deployment would bring it.
                     turn.check()
+                    from bot.words import deployment as deployment_words
+
                     why = deployment_words.person_went_back(target, reason)
                     ledger.put_in_quarantine(
                         model=model, version=current.version, digest=current.digest, reason=why, by=by or "a person"
                     )
+        from bot.words import proposal as words
+
         change = Change(settings.environment, "models", model, target, current)
         left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
         served = current is not None and current.digest in left
@@ -108,10 +124,32 @@ def rollback(
             ),
         )
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        from bot.words import identity as identity_words
+
         say(identity_words.no_checks(proposed.pull_request.number))
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     return RolledBack(settings.environment, model, current, target, number, url, deployed)
+
+
+@contextmanager
+def _fetched(repository: Repository) -> Iterator[Future[str]]:
+    """Begin to fetch the head of main beside what follows; give where its commit id, or its error, will be."""
+    head: Future[str] = Future()
+
+    def fetch() -> None:
+        try:
+            head.set_result(repository.head())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            head.set_exception(error)
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    try:
+        yield head
+    finally:
+        if head.done():
+            thread.join()
 
 
 def _target(

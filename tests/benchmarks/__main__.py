@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 tried.append((benchmark.name, figure))
                 _say(f"  {_line(figure)}")
     if options.json:
-        Path(options.json).write_text(json.dumps(_document(tried, options.quick), indent=2) + "\n")
+        about = {benchmark.name: benchmark.about for benchmark in known}
+        Path(options.json).write_text(json.dumps(_document(tried, options.quick, about), indent=2) + "\n")
     return _show(tried)
 
 
-def _document(tried: Sequence[tuple[str, Figure]], quick: bool) -> dict[str, object]:
+def _document(tried: Sequence[tuple[str, Figure]], quick: bool, about: Mapping[str, str]) -> dict[str, object]:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
     return {
         "commit": commit.stdout.strip(),
@@ -45,6 +46,7 @@ def _document(tried: Sequence[tuple[str, Figure]], quick: bool) -> dict[str, obj
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()},
         "quick": quick,
+        "about": about,
         "figures": [{"benchmark": name, **figure.to_dict()} for name, figure in tried],
     }
 

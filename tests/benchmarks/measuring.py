@@ -7,15 +7,16 @@ import os
 import pkgutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tests.benchmarks
 
 ROUNDS = 5
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Figure:
     goal: float | None = None
     unit: str = "s"
     note: str = ""
+    more: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """What a plot needs besides, by the name of the line."""
 
     @property
     def value(self) -> float:
@@ -64,6 +67,7 @@ class Figure:
             "ours": list(self.ours),
             "peer": list(self.peer),
             "note": self.note,
+            "more": {name: list(values) for name, values in self.more.items()},
         }
 
 
@@ -106,6 +110,19 @@ class Bench:
                     seconds[name].append(time.perf_counter() - started)
         return seconds["ours"], seconds["peer"]
 
+    def alternate(self, works: Mapping[str, Callable[[], Found]]) -> dict[str, list[Found]]:
+        """Run all in every round, beginning with another each time; return what each returned, round by round.
+
+        For works that measure themselves, where the seconds that they take say nothing.
+        """
+        found: dict[str, list[Found]] = {name: [] for name in works}
+        names = list(works)
+        for number in range(self.rounds):
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                found[name].append(works[name]())
+        return found
+
     def time(self, work: Callable[[], object], *, before: Callable[[], object] = lambda: None) -> list[float]:
         """Time it once in every round; return the seconds."""
         seconds = []
@@ -124,6 +141,10 @@ class Benchmark:
     name: str
     says: str
     run: Callable[[Bench], Iterator[Figure]]
+    about: str = ""
+    """How it is measured, for the page: what its module says of itself."""
+    slow: bool = False
+    """Whether it starts a whole platform, also with ``--quick``: then no test of the default run tries it."""
 
 
 def benchmarks() -> list[Benchmark]:
@@ -131,7 +152,9 @@ def benchmarks() -> list[Benchmark]:
     found = []
     for module in pkgutil.iter_modules(tests.benchmarks.__path__, "tests.benchmarks."):
         if not module.name.rpartition(".")[2].startswith(("__main__", "test_")):
-            benchmark = getattr(importlib.import_module(module.name), "BENCHMARK", None)
+            imported = importlib.import_module(module.name)
+            benchmark = getattr(imported, "BENCHMARK", None)
             if benchmark is not None:
-                found.append(benchmark)
+                about = " ".join((imported.__doc__ or "").split("\n\n    ")[0].split("\n"))
+                found.append(replace(benchmark, about=about.strip()))
     return sorted(found, key=lambda benchmark: benchmark.name)

@@ -27,6 +27,7 @@ output [{name: "Y" data_type: TYPE_FP32 dims: [-1]}]
 @dataclass(frozen=True)
 class RunningTriton:
     url: str
+    grpc: str
     process: subprocess.Popen[bytes]
 
     def load(self, model: str) -> None:
@@ -57,7 +58,7 @@ def running_triton(repository: Path) -> Iterator[RunningTriton]:
             environment=environments.triton(progress=print),
             model_repository=repository,
             http_port=ports.take(),
-            grpc_port=ports.take(),
+            grpc_port=(grpc_port := ports.take()),
         )
         log_file = repository.with_name("triton.log")
         with log_file.open("wb") as log:
@@ -66,7 +67,7 @@ def running_triton(repository: Path) -> Iterator[RunningTriton]:
             )
         try:
             wait_until_live(f"http://127.0.0.1:{part.port}", process, log_file)
-            yield RunningTriton(f"http://127.0.0.1:{part.port}", process)
+            yield RunningTriton(f"http://127.0.0.1:{part.port}", f"127.0.0.1:{grpc_port}", process)
         finally:
             process.terminate()
             try:

@@ -1,0 +1,115 @@
+"""What a gateway adds to a request, and what one of them can carry."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.benchmarks.asking import Heard, Load, ask, nothing, percentile
+from tests.benchmarks.measuring import Bench, Benchmark, Figure
+from tests.gateway.gateways import gateway_process, table, target, write_routes
+from tests.gateway.triton import publish_adder, running_triton
+
+RATE, CONNECTIONS = 200.0, 16
+VALUES = 64
+"""How many FP32 a request holds."""
+SHARES = (0.5, 0.9, 0.95, 0.99, 0.999)
+TRITON = "Triton asked directly"
+PATH = "/v2/models/adder/infer"
+
+
+def json_load(port: int) -> Load:
+    """Return a load whose tensors are JSON."""
+    data = ",".join(f"{number / 8:g}" for number in range(VALUES))
+    given = f'{{"inputs":[{{"name":"X","datatype":"FP32","shape":[{VALUES}],"data":[{data}]}}]}}'
+    return Load(port, PATH, given.encode(), RATE, connections=CONNECTIONS)
+
+
+def binary_load(port: int) -> Load:
+    """Return a load whose tensors, in both directions, follow the JSON as Triton's binary extension says."""
+    tensors = struct.pack(f"<{VALUES}f", *(number / 8 for number in range(VALUES)))
+    given = (
+        f'{{"inputs":[{{"name":"X","datatype":"FP32","shape":[{VALUES}],'
+        f'"parameters":{{"binary_data_size":{len(tensors)}}}}}],'
+        '"outputs":[{"name":"Y","parameters":{"binary_data":true}}]}'
+    ).encode()
+    headers = f"Inference-Header-Content-Length: {len(given)}\r\nContent-Type: application/octet-stream\r\n"
+    return Load(port, PATH, given + tensors, RATE, connections=CONNECTIONS, headers=headers)
+
+
+def _run(bench: Bench) -> Iterator[Figure]:
+    seconds = 5.0 if not bench.quick else 0.3
+    repository = bench.folder / "repository"
+    publish_adder(repository / "adder", versions=(1,))
+    write_routes(bench.folder / "routes.json", table(1, target(1)))
+    with ExitStack() as running:
+        idle = running.enter_context(nothing())
+        triton = running.enter_context(running_triton(repository))
+        triton.load("adder")
+        gateway = running.enter_context(gateway_process(bench.folder / "routes.json", [triton.url]))
+        ports = {"gateway": _port(gateway.url), "Triton": _port(triton.url)}
+        for kind, load in (("JSON", json_load), ("binary", binary_load)):
+            loads = {name: load(port) for name, port in ports.items()}
+            for each in loads.values():
+                ask(_for(each, seconds / 5, rate=0.0))  # connections are opened, code is warm
+            heard = bench.alternate(
+                {name: lambda each=each: ask(_for(each, seconds)) for name, each in loads.items()}
+            )
+            spread = {"share": SHARES, **{name: _spread(rounds) for name, rounds in heard.items()}}
+            for share, goal in ((0.5, 1.0), (0.99, None)):
+                through, asked = ([h.percentile(share) * 1e3 for h in heard[name]] for name in ports)
+                added = [ours - peer for ours, peer in zip(through, asked, strict=True)]
+                name = f"added at {RATE:g} requests a second, {kind}, p{share * 100:g}"
+                note = f"Triton itself: {_median(asked):.2f} ms"
+                yield Figure(name, added, TRITON, goal=goal, unit="ms", note=note, more=spread)
+            used: list[float] = []
+
+            def carried(each: Load = loads["gateway"], used: list[float] = used) -> Heard:
+                before = _cpu_seconds(gateway.process.pid)
+                carries = ask(_for(each, seconds, rate=0.0))
+                used.append((_cpu_seconds(gateway.process.pid) - before) / len(carries.waits) * 1e6)
+                return carries
+
+            asked_directly = _for(loads["Triton"], seconds, rate=0.0)
+            full = bench.alternate({"gateway": carried, "Triton": lambda load=asked_directly: ask(load)})
+            rates = {name: [one.rate for one in rounds] for name, rounds in full.items()}
+            note = f"{_median(rates['gateway']):.0f} requests a second of {_median(rates['Triton']):.0f}"
+            name = f"throughput of one gateway, {kind}"
+            yield Figure(name, rates["gateway"], TRITON, rates["Triton"], unit="requests/s", note=note)
+            yield Figure(f"processor time of the gateway for a request, {kind}", used, unit="µs")
+        floor = [ask(_for(json_load(idle), seconds)) for _ in range(bench.rounds)]
+        late = f"requests left p99 {percentile([one for h in floor for one in h.late], 0.99) * 1e3:.2f} ms late"
+        waits = [heard.percentile(0.5) * 1e3 for heard in floor]
+        yield Figure("the load generator itself, p50", waits, unit="ms", note=f"{late}; a server that does nothing")
+        most = [ask(_for(json_load(idle), seconds, rate=0.0)).rate for _ in range(bench.rounds)]
+        yield Figure("the load generator itself, throughput", most, unit="requests/s")
+
+
+def _for(load: Load, seconds: float, *, rate: float = RATE) -> Load:
+    return Load(load.port, load.path, load.body, rate, seconds, load.connections, load.headers)
+
+
+def _spread(rounds: Sequence[Heard]) -> list[float]:
+    """Return the percentiles of all rounds together, in milliseconds, as ``SHARES`` names them."""
+    waits = [wait for heard in rounds for wait in heard.waits]
+    return [percentile(waits, share) * 1e3 for share in SHARES]
+
+
+def _median(values: Sequence[float]) -> float:
+    return percentile(values, 0.5)
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 80
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+BENCHMARK = Benchmark("gateway", "what a gateway adds to a request, and what one carries", _run)
