@@ -143,8 +143,10 @@ def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
         (["check", "verdict", "--pull-request", "1", "--needs", '{"a": 1}'], "is not GitHub's `needs` context"),
         (["check", "verdict", "--pull-request", "1", "--needs", "[]"], "is not GitHub's `needs` context"),
         (["quarantine", "drop", "--env", "dev"], "invalid choice: 'drop'"),
-        (["slack", "--once", "--follow", "0"], "0 is not more than 0"),
-        (["slack", "--once", "--follow", "inf"], "inf is not more than 0"),
+        *(
+            (["slack", "--once", "--follow", seconds], "is no number of seconds above 0")
+            for seconds in ("0", "-1", "inf", "nan", "often")
+        ),
         (["sandbox", "up"], "required: --dir"),
         (["validate", "--loud"], "unrecognized arguments: --loud"),
     ],

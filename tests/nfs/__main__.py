@@ -108,7 +108,8 @@ def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str], no
     for function in functions[part]:
         what = (function.__doc__ or "").strip()
         if options.rows in what:
-            yield tries.attempt(part, function, lab, "/small" if part == "full" else "/share")
+            export = "/small" if part == "full" else "/share"
+            yield tries.attempt(part, function, lab, export, options=options.mount, mounted=notes.place)
 
 
 def _show(found: Sequence[Tried], tables: Sequence[str]) -> int:
@@ -151,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the part verbs, and as many rollbacks (default: 25)",
     )
     parser.add_argument(
-        "--mount", default="", metavar="OPTIONS", help="of the part verbs: of both clients (default: none)"
+        "--mount", default="", metavar="OPTIONS", help="of both clients, but for the part caching (default: none)"
     )
     parser.add_argument(
         "--proof", type=Path, metavar="FILE", help="write what was mounted and tried as JSON, and a page beside it"
