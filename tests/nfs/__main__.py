@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -85,7 +86,7 @@ def _inside(tools: Path, options: argparse.Namespace) -> int:
         _say("interrupted: the table has what was tried until now")
         options.proof = None
     if options.proof is not None:
-        command = f"python -m tests.nfs {' '.join(sys.argv[1:])}"
+        command = shlex.join(["python", "-m", "tests.nfs", *sys.argv[1:]])
         proof.write(options.proof, notes, found, command=command, server=packages.version("nfs-ganesha"))
     return _show(found, tables)
 
