@@ -353,7 +353,12 @@ def _slack(arguments: argparse.Namespace) -> Answer:
 
     log_to_stderr()
     state = Path(arguments.state).resolve() if arguments.state else None
-    service = SlackService(_root(arguments), environments=tuple(arguments.env or ()), state=state)
+    service = SlackService(
+        _root(arguments),
+        environments=tuple(arguments.env or ()),
+        state=state,
+        follow_seconds=arguments.follow,
+    )
     if arguments.once:
         service.worker.once()
     elif arguments.socket:
@@ -384,7 +389,8 @@ def _proof(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import proof
     from bot.words.proof import written
 
-    made = proof(_path(arguments.out), command=f"promobot proof --out {arguments.out}", say=_say)
+    command = f"promobot proof --out {arguments.out}" + (" --airflow" if arguments.airflow else "")
+    made = proof(_path(arguments.out), command=command, airflow=arguments.airflow, say=_say)
     return Answer(made, written(made, arguments.out))
 
 
@@ -436,6 +442,15 @@ def _version(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
         raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    import math
+
+    seconds = float(text)
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+    return seconds
 
 
 def _port(text: str) -> int:
@@ -645,6 +660,14 @@ def _parser() -> argparse.ArgumentParser:
         "--state", metavar="DIR", help="where the inbox is, shared by replicas (default: slack/ in the record store)"
     )
 
+    added.add_argument(
+        "--follow",
+        type=_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="how often promotions' messages are brought up to date, besides after each command (default: 15)",
+    )
+
     added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")
     added.add_argument("action", choices=["up", "down"])
     added.add_argument(
@@ -664,6 +687,11 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("proof", _proof, "tell the story, and write down what it left behind on every system")
     added.add_argument("--out", required=True, metavar="DIR", help="the folder for the pages and proof.json")
+    added.add_argument(
+        "--airflow",
+        action="store_true",
+        help="with a real Airflow at the end, installed first: minutes more",
+    )
     return parser
 
 

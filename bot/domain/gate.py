@@ -58,7 +58,10 @@ class Gate(BaseModel):
 
 @dataclass(frozen=True)
 class GateRow:
-    """One metric judged. ``margin`` is the distance to the nearest bound; negative means missed."""
+    """One metric judged. ``margin`` is the distance to the nearest bound; negative means missed.
+
+    ``limit`` is that bound, in the metric's own unit; None where nothing bounds it, or there is no value.
+    """
 
     metric: str
     value: float | None
@@ -67,6 +70,7 @@ class GateRow:
     passed: bool
     margin: float
     why: str = ""
+    limit: float | None = None
 
     @property
     def change(self) -> float | None:
@@ -101,7 +105,7 @@ def judge(gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float
 
 
 def _row(name: str, rule: MetricRule, value: float | None, champion: float | None) -> GateRow:
-    bounds: list[tuple[float, str]] = []
+    bounds: list[tuple[float, str, float]] = []
     sign = -1.0 if rule.lower_is_better else 1.0
     texts: list[str] = []
     if rule.minimum is not None:
@@ -115,17 +119,18 @@ def _row(name: str, rule: MetricRule, value: float | None, champion: float | Non
         shown = "missing" if value is None else "not a finite number"
         return GateRow(name, value, champion, text, False, -math.inf, f"{name} is {shown}")
     if rule.minimum is not None:
-        bounds.append((value - rule.minimum, f"{value:.4g} < {rule.minimum:g}"))
+        bounds.append((value - rule.minimum, f"{value:.4g} < {rule.minimum:g}", rule.minimum))
     if rule.maximum is not None:
-        bounds.append((rule.maximum - value, f"{value:.4g} > {rule.maximum:g}"))
+        bounds.append((rule.maximum - value, f"{value:.4g} > {rule.maximum:g}", rule.maximum))
     # Nothing is worse than a number that is none, and a comparison with it would always hold.
     if rule.max_regression is not None and champion is not None and math.isfinite(champion):
         worse = sign * (champion - value)
         # A model exactly as much worse as is allowed passes; binary fractions must not decide that.
         slack = rule.max_regression - worse
         slack = 0.0 if math.isclose(worse, rule.max_regression, rel_tol=1e-9, abs_tol=1e-12) else slack
-        bounds.append((slack, f"{worse:.4g} worse than in service ({champion:.4g})"))
-    misses = [why for margin, why in bounds if margin < 0]
-    margin = min((margin for margin, _ in bounds), default=math.inf)
+        allowed = champion - sign * rule.max_regression
+        bounds.append((slack, f"{worse:.4g} worse than in service ({champion:.4g})", allowed))
+    misses = [why for margin, why, _ in bounds if margin < 0]
+    margin, _, limit = min(bounds, default=(math.inf, "", None))
     why = f"{name} {', '.join(misses)}" if misses else ""
-    return GateRow(name, value, champion, text, not misses, margin, why)
+    return GateRow(name, value, champion, text, not misses, margin, why, limit)

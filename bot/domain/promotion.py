@@ -39,6 +39,8 @@ class Metric:
     change: str
     rule: str
     passed: bool
+    limit: str = ""
+    """The nearest bound of the rule; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Promotion:
 
     def facts(self) -> dict[str, str]:
         """Return what goes along with its message, so that nothing is asked again that cannot change."""
-        metrics = [[m.name, m.proposed, m.in_service, m.change, m.rule, m.passed] for m in self.metrics]
+        metrics = [[m.name, m.proposed, m.in_service, m.change, m.rule, m.passed, m.limit] for m in self.metrics]
         return {
             "environment": self.environment,
             "number": str(self.number),

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bot.domain.evidence import Evidence
 from bot.domain.record import DeploymentRecord
 
-CaseName = Literal["promotion", "shadow", "refused", "put-back", "rolled-back"]
+CaseName = Literal["promotion", "shadow", "refused", "put-back", "rolled-back", "airflow"]
 
 
 class _Fact(BaseModel):

@@ -251,3 +251,19 @@ def _is_version(name: str) -> bool:
 
 def _belongs(name: str, is_folder: bool) -> bool:
     return _is_version(name) if is_folder else name == CONFIG_FILE
+
+
+@dataclass(frozen=True)
+class CleanedUp:
+    """What a cleanup did, or would do; ``left`` says what it could not do, and why."""
+
+    environment: str
+    dry_run: bool
+    unloaded: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 done · 1 something had to be left."""
+        return 1 if self.left else 0

@@ -27,8 +27,12 @@ import httpx
 from bot.errors import Rejected, Unavailable
 from bot.sandbox import environments
 from bot.sandbox.environments import Environment
+from bot.sandbox.platform import BOT, Endpoints
 from bot.sandbox.processes import CODE, HOST, Part, Ports, Processes, inherited_variables
+from bot.sandbox.s3 import ObjectStorage
+from bot.sandbox.seed import PROJECT
 
+MANIFESTS = PROJECT / "manifests/airflow"
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.5
 
@@ -157,6 +161,25 @@ class Airflow:
     def triggerer_lives(self) -> bool:
         """Whether the triggerer was heard of in the last half minute."""
         return bool(self.api("GET", "/monitor/health")["triggerer"]["status"] == "healthy")
+
+
+def shipped_variables() -> dict[str, str]:
+    """Return what ``manifests/airflow/airflow.env`` says."""
+    lines = (line for line in (MANIFESTS / "airflow.env").read_text().splitlines() if line and line[0] != "#")
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def variables_for(endpoints: Endpoints, storage: ObjectStorage, *, root: Path) -> dict[str, str]:
+    """Return the shipped variables as they are, and what they leave to the platform.
+
+    ``root`` is the checkout that workers and triggerers have, ``storage`` where logs go.
+    """
+    return {
+        **shipped_variables(),
+        **endpoints.variables(login=BOT),
+        **storage.variables(),
+        "PROMOBOT_ROOT": str(root),
+    }
 
 
 @contextlib.contextmanager

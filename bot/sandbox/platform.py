@@ -49,6 +49,8 @@ PEOPLE = (OWNER, "sam", BOT)
 STAGING = "staging"
 VERDICT = "Verdict"
 """The one job that branch protection needs to require."""
+FOLLOW_SECONDS = "3"
+"""How often the bot's Slack app looks how far promotions are: people of a story do not wait for one another."""
 SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
 """The bot's Slack app as Slack is told of it."""
 LOCK_SECONDS = 30.0
@@ -638,7 +640,7 @@ def _slack_app(endpoints: Endpoints) -> Part:
     return _python(
         "slack-app",
         "bot",
-        *("slack", "--http", str(port), "--root", str(root), *inbox),
+        *("slack", "--http", str(port), "--root", str(root), "--follow", FOLLOW_SECONDS, *inbox),
         port=port,
         ready_path="/health",
         variables=endpoints.variables(login=BOT),

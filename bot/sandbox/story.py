@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ from bot.sandbox.seed import MODEL, clone, seed
 from bot.words import terminal
 
 Say = Callable[[str], None]
+Titled = tuple[str, Callable[["Story"], None]]
+"""An act before it is played."""
 Found = TypeVar("Found")
 
 CHECKS_SECONDS = 120.0
@@ -59,11 +61,13 @@ class Told:
     seconds: float
     directory: str
     kept: bool
+    planned: int
+    """So many acts there were to play."""
 
     @property
     def exit_code(self) -> int:
         """0 only if every act ended as it must."""
-        return 0 if len(self.acts) == len(ACTS) and all(act.passed for act in self.acts) else 1
+        return 0 if len(self.acts) == self.planned and all(act.passed for act in self.acts) else 1
 
     @property
     def text(self) -> str:
@@ -75,7 +79,7 @@ class Told:
             for act in self.acts
         ]
         passed = sum(act.passed for act in self.acts)
-        lines.append(f"\n{passed} of {len(ACTS)} acts ended as they must, in {self.seconds:.0f} s.")
+        lines.append(f"\n{passed} of {self.planned} acts ended as they must, in {self.seconds:.0f} s.")
         if self.kept:
             lines.append(f"The sandbox is still running; `promobot sandbox down --dir {self.directory}` stops it.")
         return "\n".join(lines)
@@ -96,9 +100,16 @@ class Watch(Protocol):
 
 
 def tell(
-    *, keep: bool, directory: Path | None, say: Say, shape: Shape | None = None, watch: Watch | None = None
+    *,
+    keep: bool,
+    directory: Path | None,
+    say: Say,
+    shape: Shape | None = None,
+    watch: Watch | None = None,
+    more: Sequence[Titled] = (),
 ) -> Told:
-    """Tell the story in a sandbox of its own; stop the sandbox afterwards unless ``keep``."""
+    """Tell the story in a sandbox of its own, ``more`` acts at its end; stop the sandbox unless ``keep``."""
+    planned = (*ACTS, *more)
     started = time.monotonic()
     home = directory or Path(tempfile.mkdtemp(prefix="promobot-demo-"))
     warming = threading.Thread(target=_import_training, daemon=True)
@@ -108,14 +119,14 @@ def tell(
     try:
         warming.join()
         story = Story(sandbox, say)
-        acts = story.play(watch)
+        acts = story.play(planned, watch)
         records = tuple(story.records())
     finally:
         if not keep:
             Sandbox.down(home)
             if directory is None:
                 shutil.rmtree(home, ignore_errors=True)
-    return Told(tuple(acts), records, time.monotonic() - started, str(home), keep)
+    return Told(tuple(acts), records, time.monotonic() - started, str(home), keep, len(planned))
 
 
 def _import_training() -> None:
@@ -145,10 +156,10 @@ class Story:
         clone(self.endpoints, self.checkout)
         self.samples = _samples()
 
-    def play(self, watch: Watch | None = None) -> list[Act]:
+    def play(self, acts: Sequence[Titled], watch: Watch | None = None) -> list[Act]:
         """Play the acts in order; stop at the first that does not end as it must."""
         told: list[Act] = []
-        for number, (title, act) in enumerate(ACTS, start=1):
+        for number, (title, act) in enumerate(acts, start=1):
             self.say(f"\nAct {number}: {title}")
             started, self.seen, self.typed, problem = time.monotonic(), [], [], ""
             try:
@@ -470,7 +481,7 @@ def rolled_back(story: Story) -> None:
     story.see_served("prod", 2)
 
 
-ACTS: tuple[tuple[str, Callable[[Story], None]], ...] = (
+ACTS: tuple[Titled, ...] = (
     ("version 1 is trained, proposed, checked, merged, deployed, served", first_version),
     ("version 2 is better, and goes into service while clients ask", better_version),
     ("version 3 misses the threshold, and goes to the shadow path", weak_version),

@@ -22,6 +22,7 @@ from slack_sdk.models.blocks import (
 
 from bot.domain.message import Message
 from bot.domain.promotion import Progress, Promotion
+from bot.slack.charts import charts
 from bot.words import slack as words
 
 APPROVE, MERGE, ROLL_BACK, OPEN = "promobot_approve", "promobot_merge", "promobot_roll_back", "promobot_open"
@@ -41,19 +42,20 @@ def sections(text: str) -> tuple[dict[str, Any], ...]:
 
 def promotion_message(promotion: Promotion, progress: Progress, *, way_back: Promotion | None) -> Message:
     """Return the message of a promotion; ``way_back`` is the open pull request that undoes it, where there is one."""
-    listed: list[Block] = [
+    listed: list[Block | dict[str, Any]] = [
         _section(f"{words.headline(promotion, progress)}\n{words.facts(promotion)}"),
         ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
     ]
     if said := words.problem(progress):
         listed.append(_section(said))
     if promotion.metrics and progress.stage in ("checking", "green", "red"):
+        listed += charts(promotion)
         listed.append(_metrics(promotion))
     listed.append(ActionsBlock(elements=_buttons(promotion, progress, way_back)))
     return Message(
         key=promotion.key,
         text=words.plain(promotion, progress),
-        blocks=tuple(block.to_dict() for block in listed),
+        blocks=tuple(block if isinstance(block, dict) else block.to_dict() for block in listed),
         facts=promotion.facts(),
     )
 

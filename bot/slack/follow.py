@@ -159,6 +159,7 @@ def _metrics(settings: Environment, model: str, version: int, champion: int | No
             change=f"{row.change:+.4g}" if row.change is not None else "–",
             rule=row.rule,
             passed=row.passed,
+            limit="" if row.limit is None else _number(row.limit),
         )
         for row in result.rows
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
@@ -32,8 +33,14 @@ _TRY_AGAIN = {
     "service_unavailable",
     "request_timeout",
 }
+CHART = "data_visualization"
+"""Slack's block for charts, which not every workspace takes: what it shows must stand beside it as text."""
 THREAD_DAYS = 60
 """As far back as the message that began a thread is looked for."""
+
+
+class _BlocksRefused(Rejected):
+    """Slack takes one of the blocks not, or not yet, or not on this plan."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class SlackChannel:
         if found:
             return found
         may_still()
-        timestamp = self._post(message, thread)
+        timestamp = self._with_what_is_taken(partial(self._post, message, thread), message)
         if not self._is_there(timestamp, thread):
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
@@ -86,11 +93,11 @@ class SlackChannel:
     def put(self, message: Message, *, posted: Posted | None) -> str:
         """Have the channel say this under the message's key: post it, or change what ``posted`` says."""
         if posted is None:
-            timestamp = self._post(message, "")
+            timestamp = self._with_what_is_taken(partial(self._post, message, ""), message)
         elif posted.facts.get("fingerprint") == message.fingerprint:
             return posted.timestamp
         else:
-            timestamp = self._update(posted.timestamp, message)
+            timestamp = self._with_what_is_taken(partial(self._update, posted.timestamp, message), message)
         if not self._is_there(timestamp, ""):
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
@@ -185,13 +192,27 @@ class SlackChannel:
         with self._errors("answer"):
             self._client.chat_postMessage(channel=user, text=text, blocks=blocks, unfurl_links=False)
 
+    def _with_what_is_taken(self, say: Callable[[list[dict[str, Any]]], str], message: Message) -> str:
+        """Say it, without its charts where Slack refuses the blocks: a missing picture keeps nobody from the rest.
+
+        What goes along unseen stays the same, so that it counts as said.
+        """
+        blocks = list(message.blocks)
+        try:
+            return say(blocks)
+        except _BlocksRefused:
+            others = [block for block in blocks if block.get("type") != CHART]
+            if len(others) == len(blocks):
+                raise
+            return say(others)
+
     @patient_when_told
-    def _post(self, message: Message, thread: str) -> str:
+    def _post(self, message: Message, thread: str, blocks: list[dict[str, Any]]) -> str:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
                 channel=self._channel,
                 text=message.text,
-                blocks=list(message.blocks) or None,
+                blocks=blocks or None,
                 metadata=_metadata(message),
                 unfurl_links=False,
                 thread_ts=thread or None,
@@ -200,13 +221,13 @@ class SlackChannel:
             return str(answer["ts"])
 
     @patient
-    def _update(self, timestamp: str, message: Message) -> str:
+    def _update(self, timestamp: str, message: Message, blocks: list[dict[str, Any]]) -> str:
         with self._errors("change the message"):
             answer = self._client.chat_update(
                 channel=self._channel,
                 ts=timestamp,
                 text=message.text,
-                blocks=list(message.blocks),
+                blocks=blocks,
                 metadata=_metadata(message),
             )
             return str(answer["ts"])
@@ -267,7 +288,8 @@ class SlackChannel:
             if status == 429 or status >= 500 or said in _TRY_AGAIN:
                 seconds = seconds_asked_for(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
-            raise Rejected(message, system=self._system) from error
+            kind = _BlocksRefused if said == "invalid_blocks" else Rejected
+            raise kind(message, system=self._system) from error
         except (SlackClientError, OSError, HTTPException) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
         except (TypeError, AttributeError) as error:

@@ -16,6 +16,7 @@ from functools import partial
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
 from bot.domain.retention import (
+    CleanedUp,
     Retention,
     Stock,
     emptied,
@@ -36,22 +37,6 @@ from bot.verbs.connect import Serving
 from bot.verbs.deployment.unfinished import read_journal
 from bot.verbs.observe import at_once
 from bot.words import cleanup as words
-
-
-@dataclass(frozen=True)
-class CleanedUp:
-    """What a cleanup did, or would do; ``left`` says what it could not do, and why."""
-
-    environment: str
-    dry_run: bool
-    unloaded: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """0 done · 1 something had to be left."""
-        return 1 if self.left else 0
 
 
 def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:

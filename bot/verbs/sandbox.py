@@ -53,12 +53,12 @@ def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
     return tell(keep=keep, directory=directory, say=say)
 
 
-def proof(out: Path, *, command: str, say: Say) -> Proof:
-    """Tell the story, and write what it left behind everywhere into ``out``."""
+def proof(out: Path, *, command: str, airflow: bool, say: Say) -> Proof:
+    """Tell the story, where ``airflow`` with a DAG's run at its end; write what it left behind into ``out``."""
     _needs_the_extra()
     from bot.sandbox.proof import prove
 
-    return prove(out, command=command, say=say)
+    return prove(out, command=command, airflow=airflow, say=say)
 
 
 def _needs_the_extra() -> None:

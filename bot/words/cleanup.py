@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from bot.domain.names import short
-
-if TYPE_CHECKING:
-    from bot.verbs.cleanup import CleanedUp
+from bot.domain.retention import CleanedUp
 
 UNLOADED, REMOVED = "unloaded", "removed"
 

@@ -16,6 +16,7 @@ TITLES = {
     "refused": "Refused: a version that answers wrong never leaves staging",
     "put-back": "Put back: a deployment that fails goes back by itself, and Git follows",
     "rolled-back": "Rolled back: a person asks for it in Slack",
+    "airflow": "Airflow: a DAG trains, proposes and ends as the deployment",
 }
 
 
@@ -59,12 +60,11 @@ def _index(proof: Proof) -> str:
         f"Deployment records and evidence were kept in {proof.records}.",
         "## The share",
         "What `findmnt` says of the model repository, in the mount namespace of the process that writes it and of "
-        "each that reads it.",
+        "each that reads it. Here all of them are on one machine; [on a real NFS](nfs.md) they are on several.",
         table(["who", "path", "source", "file system", "options"], mounts),
         "## More",
         "- [Slack on a phone and on a desk](slack.md), as a browser test sees it.\n"
-        "- [The share on a real NFS](../nfs.md): what writer and reader mounted, and what the reader saw.\n"
-        "- [Airflow](../airflow.md): the run of the DAG, and where its logs are.",
+        "- [The share on a real NFS](nfs.md): what the machines that write and read have mounted, and what they saw.",
     )
 
 

@@ -454,6 +454,16 @@ def _in_service(record: DeploymentRecord) -> str:
 
 
 METRICS_HEAD = ("metric", "proposed", "in service", "change")
+PROPOSED, IN_SERVICE, LIMIT = "proposed", "in service", "limit"
+"""What the bars of a chart stand for: 20 characters at most."""
+
+
+def chart_title(promotion: Promotion, *, champion: bool) -> str:
+    """Above the chart of the metrics."""
+    against = f"{promotion.before} in service" if champion and promotion.before else "the gate"
+    return f"{promotion.model} {promotion.after or ''} against {against}"
+
+
 OPEN, APPROVE, MERGE, ROLL_BACK, CONFIRM, NO = "Open", "Approve", "Merge", "Roll back", "Yes", "No"
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bot.sandbox.airflow import MANIFESTS, shipped_variables
 from bot.sandbox.environments import AIRFLOW_LOCK
-from tests.airflow.conftest import MANIFESTS, shipped_variables
 
 PROJECT = Path(__file__).parents[2]
 DAG = MANIFESTS / "dags/promobot_train.py"
@@ -76,6 +77,66 @@ def test_logs_go_to_object_storage_and_none_stays() -> None:
 def test_the_connection_has_a_region_and_no_secret() -> None:
     connection: dict[str, Any] = json.loads(shipped_variables()["AIRFLOW_CONN_AWS_DEFAULT"])
     assert connection == {"conn_type": "aws", "extra": {"region_name": "ap-northeast-2"}}
+
+
+# What chart/values.schema.json of apache/airflow says of each value that is set. At its top it takes any other name
+# without a word, so a slip of the pen would only be seen in the cluster.
+TEXT: dict[str, Any] = {"type": "string"}
+FLAG: dict[str, Any] = {"type": "boolean"}
+
+
+def only(*required: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "required": list(required),
+    }
+
+
+CHART = only(
+    defaultAirflowRepository=TEXT,
+    defaultAirflowTag=TEXT,
+    airflowVersion=TEXT,
+    executor={
+        "type": "string",
+        "pattern": "^(([a-zA-Z_][a-zA-Z0-9_]*.)*[A-Z][a-zA-Z0-9]+Executor)"
+        "(,(([a-zA-Z_][a-zA-Z0-9_]*.)*[A-Z][a-zA-Z0-9]+Executor))*$",
+    },
+    config={
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
+        },
+    },
+    env={"type": "array", "items": only("name", "value", name=TEXT, value=TEXT)},
+    secret={
+        "type": "array",
+        "items": only("envName", "secretName", envName=TEXT, secretName=TEXT, secretKey=TEXT),
+    },
+    logs=only(
+        persistence=only(enabled=FLAG),
+        emptyDirConfig=only(medium=TEXT, sizeLimit={"type": ["string", "number"]}),
+    ),
+    triggerer=only(enabled=FLAG, replicas={"type": "integer"}, persistence=only(enabled=FLAG)),
+    dags=only(gitSync=only(enabled=FLAG, repo=TEXT, branch=TEXT, ref=TEXT, subPath=TEXT)),
+)
+
+
+def test_the_values_are_some_that_the_chart_takes() -> None:
+    values = yaml.safe_load((MANIFESTS / "values.yaml").read_text())
+    Draft202012Validator(CHART).validate(values)
+    for wrong in (
+        {**values, "executer": "KubernetesExecutor"},
+        {**values, "executor": "kubernetes"},
+        {**values, "env": [{"name": "X", "value": 1}]},
+        {**values, "secret": [{"envName": "X"}]},
+        {**values, "logs": {**values["logs"], "persistance": {}}},
+        {**values, "triggerer": {"replicas": "2"}},
+        {**values, "dags": {"gitSync": {"repository": "x"}}},
+    ):
+        assert not Draft202012Validator(CHART).is_valid(wrong), wrong
 
 
 @pytest.mark.parametrize("name", ["model", "environment", "inverse_regularisation", "wait_for_deployment"])

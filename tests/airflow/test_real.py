@@ -16,11 +16,10 @@ import pytest
 
 from bot.airflow.logs import missing
 from bot.sandbox import airflow
-from bot.sandbox.airflow import Airflow, DagRun
+from bot.sandbox.airflow import MANIFESTS, Airflow, DagRun, variables_for
 from bot.sandbox.platform import Sandbox
 from bot.sandbox.processes import inherited_variables
 from bot.sandbox.s3 import ObjectStorage
-from tests.airflow.conftest import MANIFESTS, variables_of
 from tests.verbs.world import World, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -191,7 +190,7 @@ def test_where_remote_logging_is_wrong_airflow_succeeds_and_the_check_does_not(
     sandbox: Sandbox, store: ObjectStorage, root: Path, world: World, tmp_path: Path
 ) -> None:
     """The mutation of the checks above: whatever keeps logs from the bucket must turn them red."""
-    variables = {**variables_of(sandbox, store, root), "AWS_SECRET_ACCESS_KEY": "wrong"}
+    variables = {**variables_for(sandbox.endpoints, store, root=root), "AWS_SECRET_ACCESS_KEY": "wrong"}
     with airflow.running(tmp_path / "airflow", dags=MANIFESTS / "dags", variables=variables) as wrong:
         run = wrong.start(DAG, {})
         assert wrong.end_of(run) == "success"

@@ -19,6 +19,25 @@ def one(value: float | None, champion: float | None = None, **rule: Any) -> Gate
 
 
 @pytest.mark.parametrize(
+    ("value", "champion", "rule", "limit"),
+    [
+        (0.95, None, {"minimum": 0.9}, 0.9),
+        (0.45, None, {"minimum": 0.4, "maximum": 0.6}, 0.4),
+        (0.99, 0.98, {"minimum": 0.9, "max_regression": 0.01}, 0.97),
+        (0.91, 0.905, {"minimum": 0.9, "max_regression": 0.01}, 0.9),
+        (0.1, 0.3, {"maximum": 0.4, "max_regression": 0.05, "lower_is_better": True}, 0.35),
+        (0.9, None, {"max_regression": 0.01}, None),
+        (None, 0.9, {"minimum": 0.9}, None),
+    ],
+)
+def test_the_limit_is_the_bound_that_is_nearest(
+    value: float | None, champion: float | None, rule: dict[str, Any], limit: float | None
+) -> None:
+    (row,) = one(value, champion, **rule).rows
+    assert row.limit == (None if limit is None else pytest.approx(limit))
+
+
+@pytest.mark.parametrize(
     ("value", "champion", "rule", "passes"),
     [
         (0.9, None, {"minimum": 0.9}, True),

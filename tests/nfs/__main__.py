@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.nfs import caching, packages, tries, verbs
+from tests.nfs import caching, packages, proof, tries, verbs
 from tests.nfs.lab import PROJECT, Lab
 from tests.nfs.tries import Tried
 from tests.reliability.matrix import named
@@ -66,6 +66,7 @@ def _cannot(why: str) -> int:
 def _inside(tools: Path, options: argparse.Namespace) -> int:
     found: list[Tried] = []
     tables: list[str] = []
+    notes = proof.Notes()
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -76,23 +77,27 @@ def _inside(tools: Path, options: argparse.Namespace) -> int:
                 client.know("tests.nfs.inside")
             for part in options.only or PARTS:
                 _say(f"{part}: {PARTS[part]}")
-                for tried in _run(part, lab, options, tables):
+                for tried in _run(part, lab, options, tables, notes):
                     found.append(tried)
                     for problem in tried.problems:
                         _say(f"  ✗ {tried.what}: {problem}")
     except KeyboardInterrupt:
         _say("interrupted: the table has what was tried until now")
+        options.proof = None
+    if options.proof is not None:
+        command = f"python -m tests.nfs {' '.join(sys.argv[1:])}"
+        proof.write(options.proof, notes, found, command=command, server=packages.version("nfs-ganesha"))
     return _show(found, tables)
 
 
-def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str]) -> Iterator[Tried]:
+def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str], notes: proof.Notes) -> Iterator[Tried]:
     if part == "caching":
         rows = caching.measure(lab, options.rounds, _say)
         tables.append(caching.table(rows))
         yield Tried(part, "all was seen in the end, and at once by whoever lists first", caching.problems(rows))
         return
     if part == "verbs":
-        yield from verbs.fifty(lab, options.promotions, _say)
+        yield from verbs.fifty(lab, options.promotions, _say, options.mount, notes)
         return
     functions: dict[str, tuple[Callable[[tries.Place], None], ...]] = {
         "share": tries.TWO,
@@ -144,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
         default=25,
         metavar="N",
         help="of the part verbs, and as many rollbacks (default: 25)",
+    )
+    parser.add_argument(
+        "--mount", default="", metavar="OPTIONS", help="of the part verbs: of both clients (default: none)"
+    )
+    parser.add_argument(
+        "--proof", type=Path, metavar="FILE", help="write what was mounted and tried as JSON, and a page beside it"
     )
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="of the part caching (default: 6)")
     return parser

@@ -42,6 +42,13 @@ def unpack(folder: Path) -> None:
     (folder / "modprobe").symlink_to("usr/bin/kmod")
 
 
+def version(package: str) -> str:
+    """Return a package with the version that apt fetches, which is the one that was unpacked."""
+    shown = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False).stdout
+    found = next((line.split()[-1] for line in shown.splitlines() if "Candidate:" in line), "?")
+    return f"{package} {found}"
+
+
 def _run(command: list[str]) -> None:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)

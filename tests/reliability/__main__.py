@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         matrix = Matrix(
             points=options.points,
+            skip=options.skip,
             sample=options.sample,
             everything=options.everything,
             rows=options.rows,
@@ -113,6 +114,13 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
         "--rows", default="", metavar="REGEX", help="only rows of the table whose name it finds itself in"
     )
     parser.add_argument("--points", type=int, metavar="N", help="at most N points of each row, evenly spread")
+    parser.add_argument(
+        "--skip",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out the first N sequences: go on after an interruption",
+    )
     parser.add_argument("--sample", action="store_true", help="the few points that the default tests try")
     parser.add_argument("--everything", action="store_true", help="also what is sampled by default (takes hours)")
     return parser

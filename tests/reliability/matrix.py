@@ -33,6 +33,8 @@ class Matrix:
     """What was asked for on the command line, and the scene that all parts share."""
 
     points: int | None = None
+    skip: int = 0
+    """How many of the sequences to leave out, from the first on: what a run that was interrupted had tried."""
     sample: bool = False
     everything: bool = False
     rows: str = ""

@@ -43,7 +43,9 @@ class Mutation:
         return ""
 
 
-SHARE, RECORDS, TRITON = "bot/systems/share.py", "bot/systems/records.py", "bot/systems/triton.py"
+COPYING, FILES = "bot/systems/share/copying.py", "bot/systems/share/files.py"
+REPOSITORY, STATE, TURNS = (f"bot/systems/share/{name}.py" for name in ("repository", "state", "turns"))
+RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 SLACK, TABLE, ROLLOUT = "bot/systems/slack.py", "bot/gateway/table.py", "bot/verbs/deployment/rollout.py"
 ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
@@ -72,53 +74,53 @@ MUTATIONS = (
     Mutation(
         "fsync",
         "of a file that is copied",
-        SHARE,
-        "            out.flush()\n            os.fsync(out.fileno())\n",
+        COPYING,
+        "        out.flush()\n        os.fsync(out.fileno())\n",
         "",
         (SYNCED,),
     ),
     Mutation(
-        "fsync", "of a small file", SHARE, "        file.flush()\n        os.fsync(file.fileno())\n", "", (SYNCED,)
+        "fsync", "of a small file", FILES, "        file.flush()\n        os.fsync(file.fileno())\n", "", (SYNCED,)
     ),
     Mutation(
         "fsync",
         "of the folders of a version",
-        SHARE,
-        "                    _sync_folders(staging)\n                    if not",
+        REPOSITORY,
+        "                    sync_folders(staging)\n                    if not",
         "                    if not",
         (SYNCED,),
     ),
     Mutation(
         "fsync",
         "of the folder of a package",
-        SHARE,
-        "            _sync_folders(staging)\n            _rename_in(staging, target)\n",
-        "            _rename_in(staging, target)\n",
+        REPOSITORY,
+        "            sync_folders(staging)\n            rename_in(staging, target)\n",
+        "            rename_in(staging, target)\n",
         (SYNCED,),
     ),
     Mutation(
         "fsync",
         "of the folder that a version is renamed into",
-        SHARE,
-        "        fresh = False\n    _sync_folder(target.parent)\n",
+        FILES,
+        "        fresh = False\n    sync_folder(target.parent)\n",
         "        fresh = False\n",
         (SYNCED,),
     ),
-    Mutation("fsync", "of Triton's root", SHARE, "                    _sync_folder(self.root)\n", "", (SYNCED,)),
+    Mutation("fsync", "of Triton's root", REPOSITORY, "                    sync_folder(self.root)\n", "", (SYNCED,)),
     Mutation(
         "fsync",
         "of the folder of a file that is replaced",
-        SHARE,
-        "            temporary.unlink(missing_ok=True)\n        _sync_folder(path.parent)\n",
+        STATE,
+        "            temporary.unlink(missing_ok=True)\n        sync_folder(path.parent)\n",
         "            temporary.unlink(missing_ok=True)\n",
         (SYNCED,),
     ),
-    Mutation("fsync", "of the routes' commit", SHARE, "            _sync_folder(committed.parent)\n", "", (SYNCED,)),
+    Mutation("fsync", "of the routes' commit", STATE, "            sync_folder(committed.parent)\n", "", (SYNCED,)),
     Mutation(
         "fsync",
         "of the routes' copy",
-        SHARE,
-        '            copy.replace(self.state / "routes.json")\n            _sync_folder(self.state)\n',
+        STATE,
+        '            copy.replace(self.state / "routes.json")\n            sync_folder(self.state)\n',
         '            copy.replace(self.state / "routes.json")\n',
         (SYNCED,),
     ),
@@ -135,7 +137,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a later turn ends an earlier one",
-        SHARE,
+        TURNS,
         "        if latest > self.number:\n",
         "        if latest < 0:\n",
         (T_TURNS,),
@@ -143,7 +145,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a turn's number is taken once",
-        SHARE,
+        TURNS,
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644",
         "os.O_WRONLY | os.O_CREAT, 0o644",
         (T_TURNS,),
@@ -151,7 +153,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a table that is prepared is nobody else's",
-        SHARE,
+        STATE,
         '        name = f"routes-{table.generation}-{hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}"\n',
         '        name = f"routes-{table.generation}"\n',
         (f"{T_SHARE}::test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own",),
@@ -159,7 +161,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before a package is looked for",
-        SHARE,
+        REPOSITORY,
         "            ask_anew(folder / PACKAGE_FILE)\n",
         "",
         (OPENED,),
@@ -167,7 +169,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before a version is looked at",
-        SHARE,
+        REPOSITORY,
         "            ask_anew(folder)\n            if folder.is_symlink():\n",
         "            if folder.is_symlink():\n",
         (OPENED,),
@@ -175,7 +177,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before routes are read",
-        SHARE,
+        STATE,
         "        ask_anew(path)\n        try:\n",
         "        try:\n",
         (OPENED,),
@@ -199,7 +201,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "what is held open stays in the trash",
-        SHARE,
+        FILES,
         "error.errno in (errno.EBUSY, errno.ENOTEMPTY)",
         "error.errno in ()",
         (f"{T_SHARE}::test_what_somebody_has_open_on_nfs_stays_in_the_trash_and_goes_later",),
@@ -207,15 +209,15 @@ MUTATIONS = (
     Mutation(
         "fence",
         "who holds the lock is waited for",
-        SHARE,
-        "while not (locked := _try_lock(lock.fileno())) and",
+        STATE,
+        "while not (locked := try_lock(lock.fileno())) and",
         "while (locked := False) and",
         (T_TURNS,),
     ),
     Mutation(
         "fence",
         "a generation is created once",
-        SHARE,
+        STATE,
         "                os.link(prepared, committed)\n",
         "                shutil.copy(prepared, committed)\n",
         (f"{T_SHARE}::test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes",),
@@ -223,7 +225,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "the bot follows the generations, not the copy",
-        SHARE,
+        STATE,
         "        while later := self._table(self._generation(table.generation + 1)):\n            table = later\n",
         "",
         (f"{T_SHARE}::test_a_copy_that_was_made_late_does_not_bring_old_routes_back",),
@@ -282,24 +284,24 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a published version is not overwritten",
-        SHARE,
+        REPOSITORY,
         "            fresh = not target.is_dir()\n",
-        "            if target.is_dir():\n                _delete(target)\n            fresh = True\n",
+        "            if target.is_dir():\n                delete(target)\n            fresh = True\n",
         (T_SHARE,),
     ),
     # Which bytes.
     Mutation(
         "digest",
         "of every file that is copied",
-        SHARE,
-        "        if size != file.size or digest.hexdigest() != file.sha256:\n",
-        "        if False:\n",
+        COPYING,
+        "    if size != file.size or digest.hexdigest() != file.sha256:\n",
+        "    if False:\n",
         (T_SHARE,),
     ),
     Mutation(
         "digest",
         "of what is kept of a package",
-        SHARE,
+        REPOSITORY,
         "            if package.digest != digest or listed is None",
         "            if listed is None",
         (T_SHARE,),
@@ -307,7 +309,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of a version that is adopted",
-        SHARE,
+        REPOSITORY,
         "        wrong = [] if fresh else self.wrong_bytes(",
         "        wrong = [] if True else self.wrong_bytes(",
         (T_SHARE,),
@@ -315,8 +317,8 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of files in a version, compared",
-        SHARE,
-        "or _size_and_sha256(path) != (file.size, file.sha256)",
+        REPOSITORY,
+        "or size_and_sha256(path) != (file.size, file.sha256)",
         "or False",
         (T_SHARE,),
     ),
@@ -466,7 +468,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "the journal of the latest turn counts",
-        SHARE,
+        STATE,
         "            latest = max(self._journals(), default=None)\n",
         "            latest = min(self._journals(), default=None)\n",
         (f"{T_SHARE}::test_the_journal_of_the_latest_turn_is_the_one_that_counts",),

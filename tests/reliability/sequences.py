@@ -212,6 +212,8 @@ def run(matrix: Matrix) -> Iterator[Point]:
     Sequence.scene, Sequence.say = matrix.scene(), matrix.say
     runs, steps = (SAMPLE_RUNS, SAMPLE_STEPS) if matrix.sample else (matrix.points or RUNS, STEPS)
     for number, first in enumerate(range(0, runs, BATCH), 1):
+        if first < matrix.skip:  # whole batches: each keeps its seed
+            continue
         yield from _batch(number, min(BATCH, runs - first), steps)
 
 

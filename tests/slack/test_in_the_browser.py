@@ -42,7 +42,14 @@ def test_released_and_rolled_back_by_typing_and_pressing(workspace: Workspace, t
         types(browser, f"/promote {model} {better.version} dev")
         browser.sees(".ephemeral", "proposes")
         browser.sees("#messages article", "its checks run")
+        browser.sees("#messages .chart", f"{model} 2 against 1 in service")
         picture(browser, "1-proposed")
+        with Browser(tmp_path / "glance", size=PHONE) as phone:
+            phone.open(f"{workspace.url}/?as=sam", ready="#composer")
+            phone.sees("#messages .chart", "limit")
+            phone.sees("#messages td", "+0.0")
+            assert phone.run("document.documentElement.scrollWidth <= innerWidth")
+            picture(phone, "6-phone-metrics")
         (pull,) = world.open_pulls(f"promobot/dev/{model}")
         assert [said.code for said in world.check(pull["number"])] == [0] * 4
 

@@ -111,6 +111,21 @@ def test_publishing_the_same_again_reads_nothing_and_changes_nothing(share: Mode
     assert there() == before
 
 
+@pytest.mark.parametrize("call", ["openat", "getdents64"])
+def test_a_folder_that_cannot_be_listed_is_never_left_unprotected_in_silence(
+    share: ModelRepository, call: str
+) -> None:
+    version = share.root / "churn" / "7"
+    ended = traced(lambda: publish(share), inject=f"{call}:error=EIO", path=version)
+
+    if ended.error is None:
+        assert modes(version)["."] == modes(version)["weights"] == 0o555
+    else:
+        assert issubclass(ended.error, Unavailable)
+        publish(share)
+        assert modes(version)["."] == modes(version)["weights"] == 0o555
+
+
 def test_a_version_that_a_crash_left_unprotected_is_protected_when_it_is_adopted(share: ModelRepository) -> None:
     version = publish(share)
     for folder in (version, version / "weights"):

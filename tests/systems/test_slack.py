@@ -15,7 +15,7 @@ from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.sandbox.processes import Part, Ports
 from bot.settings import Slack
-from bot.systems.slack import CLOCK_SKEW_SECONDS, SlackChannel
+from bot.systems.slack import CHART, CLOCK_SKEW_SECONDS, SlackChannel
 from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.stand_in import Seen, StandIn, answer
@@ -36,6 +36,29 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Ports() as ports:
         port = ports.take()
         command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
+        with running(directory, Part("slack", (*command, "--dir", str(directory / "data")), port)):
+            yield f"http://127.0.0.1:{port}"
+
+
+CHART_BLOCK = {
+    "type": CHART,
+    "title": "churn 7",
+    "chart": {
+        "type": "bar",
+        "series": [{"name": "proposed", "data": [{"label": "auc", "value": 0.9}]}],
+        "axis_config": {"categories": ["auc"]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a workspace to which charts have not come yet."""
+    directory = tmp_path_factory.mktemp("older-slack")
+    with Ports() as ports:
+        port = ports.take()
+        command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
+        command += ("--without-block", CHART)
         with running(directory, Part("slack", (*command, "--dir", str(directory / "data")), port)):
             yield f"http://127.0.0.1:{port}"
 
@@ -261,3 +284,38 @@ def test_what_is_no_answer_of_slack_is_an_error_of_ours(stand_in: StandIn, broke
     stand_in.answers(200, body)
     with pytest.raises((Unavailable, Rejected)):
         broken.deliver(Message("dev-15", "fifteen"))
+
+
+def kinds(url: str, text: str) -> list[str]:
+    """The blocks of the one message of this text."""
+    (found,) = [
+        message
+        for channel in httpx.get(f"{url}/messages.json").json()["channels"]
+        for message in channel["messages"]
+        if message["text"] == text
+    ]
+    return [block["type"] for block in found["blocks"]]
+
+
+def test_a_chart_is_shown_where_the_workspace_takes_it_and_left_out_where_not(url: str, older: str) -> None:
+    for address, taken in ((url, [CHART]), (older, [])):
+        slack = connected(address)
+        first = Message("dev/#1", "one", (*BLOCKS, CHART_BLOCK), facts={"number": "1"})
+        slack.put(first, posted=None)
+        assert kinds(address, "one") == ["section", *taken]
+        (posted,) = [one for one in slack.posted(since=0) if one.key == "dev/#1"]
+        assert slack.put(first, posted=posted) == posted.timestamp
+        assert posted.facts["fingerprint"] == first.fingerprint, "it counts as said, and is not said again"
+        changed = Message("dev/#1", "one, changed", (*BLOCKS, CHART_BLOCK), facts={"number": "1"})
+        assert slack.put(changed, posted=posted) == posted.timestamp
+        assert kinds(address, "one, changed") == ["section", *taken]
+        slack.deliver(Message("dev-20", "told", (*BLOCKS, CHART_BLOCK)))
+        assert kinds(address, "told") == ["section", *taken]
+
+
+def test_other_blocks_that_are_refused_stay_refused(older: str) -> None:
+    slack = connected(older)
+    for blocks in (({"type": "headline"},), ({"type": "headline"}, CHART_BLOCK)):
+        with pytest.raises(Rejected, match="invalid_blocks"):
+            slack.deliver(Message("dev-22", "never", blocks))
+    assert times(older, "never") == 0

@@ -231,6 +231,19 @@ def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: ModelRepositor
         turn.check()
 
 
+def test_a_lock_that_closes_with_an_error_takes_nothing_back(share: ModelRepository) -> None:
+    with share.turn():
+        pass
+
+    def work() -> None:
+        with share.turn():
+            pass
+
+    assert traced(work, inject="close:error=ENOSPC", path=share.state / "lock") == Ended(killed=False)
+    with share.turn(wait_seconds=0) as turn:
+        assert turn.alone
+
+
 def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository, tmp_path: Path) -> None:
     def work() -> None:
         with share.turn():

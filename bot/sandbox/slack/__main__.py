@@ -45,6 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
         help="how long a Socket Mode connection lives (default: %(default)s)",
     )
     parser.add_argument(
+        "--without-block",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="a type of block that this workspace does not take, as data_visualization; again for more",
+    )
+    parser.add_argument(
         "--channel",
         action="append",
         type=_channel,
@@ -59,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         url=f"http://{HOST}:{options.port}",
         host=HOST,
         retry_after_seconds=options.retry_seconds,
+        without_blocks=frozenset(options.without_block),
     )
     slack.sockets.connection_seconds = options.connection_seconds
     uvicorn.run(create_app(slack), host=HOST, port=options.port, ws="none", log_level="info", server_header=False)

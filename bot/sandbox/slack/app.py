@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -80,7 +81,7 @@ def _slacks_own(slack: Slack) -> list[Route]:
         try:
             said = await _object(request)
             name = f"{kind}/{request.path_params['rest']}"
-            slack.respond(name, said, check=lambda given: blocks_of(Arguments(given)))
+            slack.respond(name, said, check=lambda given: blocks_of(Arguments(given, slack.without_blocks)))
         except SlackError as error:
             gone = error.word in ("used_url", "expired_url", "invalid_url")
             return JSONResponse(error.to_json(), status_code=404 if gone else 400)
@@ -133,7 +134,7 @@ async def _answer(slack: Slack, name: str, request: Request) -> Response:
     if name in METHODS and METHODS[name].scope:
         headers["X-Accepted-OAuth-Scopes"] = METHODS[name].scope
     try:
-        arguments = await _arguments(request)
+        arguments = replace(await _arguments(request), without=slack.without_blocks)
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         token = bearer.strip() if scheme.lower() == "bearer" else arguments.text("token")
         return JSONResponse({"ok": True, **call(slack, name, arguments, token=token)}, headers=headers)

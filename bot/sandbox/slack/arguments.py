@@ -17,6 +17,8 @@ class Arguments:
     """The arguments of a call. From a form or a query all are text, and nested values are JSON in it."""
 
     values: Mapping[str, Any]
+    without: frozenset[str] = frozenset()
+    """Types of block that this workspace does not take."""
 
     def text(self, name: str) -> str:
         """Return the argument as text; empty where it is missing."""

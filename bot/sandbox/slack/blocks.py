@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,9 @@ from slack_sdk.models.views import View
 MAX_IN_MESSAGE = 50
 MAX_IN_VIEW = 100
 MAX_VIEW_BYTES = 250_000
-NOT_IN_VIEWS = frozenset({"table", "markdown", "task_card", "plan"})
+MAX_CHARTS = 2
+CHART = "data_visualization"
+NOT_IN_VIEWS = frozenset({"table", "markdown", "task_card", "plan", CHART})
 _TEXT_LIMITS = {
     ("header", "text"): 150,
     ("section", "text"): 3000,
@@ -36,14 +39,24 @@ _TEXT_LIMITS = {
 _STRING_LIMITS = {"action_id": 255, "block_id": 255, "url": 3000, "image_url": 3000, "alt_text": 2000}
 
 
-def problems_of_message(blocks: list[Any]) -> list[str]:
-    """Return what Slack would say about a message's blocks; nothing where it takes them."""
-    problems = []
+def problems_of_message(blocks: list[Any], *, without: frozenset[str] = frozenset()) -> list[str]:
+    """Return what Slack would say about a message's blocks; nothing where it takes them.
+
+    ``without`` names types of block that this workspace does not take: new ones come to all of them by and by.
+    """
+    problems = [
+        f"[ERROR] unsupported type: {block['type']} [json-pointer:/blocks/{index}/type]"
+        for index, block in enumerate(blocks)
+        if isinstance(block, dict) and block.get("type") in without
+    ]
     if len(blocks) > MAX_IN_MESSAGE:
         problems.append(f"[ERROR] no more than {MAX_IN_MESSAGE} items allowed [json-pointer:/blocks]")
     tables = [block for block in blocks if isinstance(block, dict) and block.get("type") == "table"]
     if len(tables) > 1:
         problems.append("[ERROR] only one table is allowed in a message [json-pointer:/blocks]")
+    charts = [block for block in blocks if isinstance(block, dict) and block.get("type") == CHART]
+    if len(charts) > MAX_CHARTS:
+        problems.append(f"[ERROR] no more than {MAX_CHARTS} charts are allowed in a message [json-pointer:/blocks]")
     return problems + list(_of_blocks(blocks, "/blocks"))
 
 
@@ -86,7 +99,7 @@ def _of_blocks(blocks: list[Any], where: str) -> Iterator[str]:
         here = f"{where}/{index}"
         problems = list(_of_block(block, here))
         yield from problems
-        if not problems:
+        if not problems and block["type"] in _MODELLED:
             yield from _said_by_sdk(lambda block=block: Block.parse(block).to_dict(), here)  # type: ignore[union-attr]
 
 
@@ -127,6 +140,8 @@ def _of_block(block: Any, where: str) -> Iterator[str]:
         yield from _of_input(block, where)
     if kind == "table":
         yield from _of_table(block, where)
+    if kind == CHART:
+        yield from _of_chart(block, where)
 
 
 def _of_input(block: dict[str, Any], where: str) -> Iterator[str]:
@@ -152,6 +167,58 @@ def _of_table(block: dict[str, Any], where: str) -> Iterator[str]:
                 yield f"[ERROR] must be more than 0 characters [json-pointer:{here}/{column}/text]"
     if len(block.get("column_settings") or ()) > 20:
         yield f"[ERROR] no more than 20 items allowed [json-pointer:{where}/column_settings]"
+
+
+def _of_chart(block: dict[str, Any], where: str) -> Iterator[str]:
+    yield from _of_label(block.get("title"), 50, f"{where}/title")
+    chart, here = block.get("chart"), f"{where}/chart"
+    kind = chart.get("type") if isinstance(chart, dict) else None
+    if not isinstance(chart, dict) or kind not in ("pie", "bar", "area", "line"):
+        yield f"[ERROR] unsupported type: {kind} [json-pointer:{here}/type]"
+        return
+    if kind == "pie":
+        yield from _of_points(chart.get("segments"), 6, f"{here}/segments", positive=True)
+        return
+    axis = chart.get("axis_config")
+    categories = axis.get("categories") if isinstance(axis, dict) else None
+    yield from _several(categories, 20, f"{here}/axis_config/categories")
+    for index, name in enumerate(categories if isinstance(categories, list) else ()):
+        yield from _of_label(name, 20, f"{here}/axis_config/categories/{index}")
+    for name in ("x_label", "y_label"):
+        if isinstance(axis, dict) and name in axis:
+            yield from _of_label(axis[name], 50, f"{here}/axis_config/{name}")
+    series = chart.get("series")
+    yield from _several(series, 6, f"{here}/series")
+    listed = [one for one in series if isinstance(one, dict)] if isinstance(series, list) else []
+    for name, times in Counter(str(one.get("name")) for one in listed).items():
+        if times > 1:
+            yield f'[ERROR] `name` "{name}" already exists [json-pointer:{here}/series]'
+    for index, one in enumerate(listed):
+        there = f"{here}/series/{index}"
+        yield from _of_label(one.get("name"), 20, f"{there}/name")
+        yield from _of_points(one.get("data"), 20, f"{there}/data")
+        data = one.get("data") if isinstance(one.get("data"), list) else []
+        labels = [point.get("label") for point in data or () if isinstance(point, dict)]
+        if isinstance(categories, list) and Counter(map(str, labels)) != Counter(map(str, categories)):
+            yield f"[ERROR] each category needs exactly one data point [json-pointer:{there}/data]"
+
+
+def _of_points(points: Any, most: int, where: str, *, positive: bool = False) -> Iterator[str]:
+    yield from _several(points, most, where)
+    for index, point in enumerate(points if isinstance(points, list) else ()):
+        if not isinstance(point, dict):
+            yield f"[ERROR] must be an object [json-pointer:{where}/{index}]"
+            continue
+        yield from _of_label(point.get("label"), 20, f"{where}/{index}/label")
+        value = point.get("value")
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        if not math.isfinite(number) or (positive and number <= 0):
+            yield f"[ERROR] must be a number [json-pointer:{where}/{index}/value]"
+
+
+def _of_label(text: Any, most: int, where: str) -> Iterator[str]:
+    if not isinstance(text, str) or not 1 <= len(text) <= most:
+        yield f"[ERROR] must be between 1 and {most} characters [json-pointer:{where}]"
 
 
 def _of_elements(elements: Any, where: str) -> Iterator[str]:
@@ -244,4 +311,5 @@ def _known() -> frozenset[str]:
     return frozenset(kinds - {""})
 
 
-_KNOWN = _known()
+_MODELLED = _known()
+_KNOWN = _MODELLED | {CHART}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bot.sandbox.forge.html import Child, Html, tag, together
-from bot.sandbox.slack.blocks import options_of
+from bot.sandbox.slack.blocks import CHART, options_of
 from bot.sandbox.slack.markup import emoji, lines, link, mrkdwn, plain
 from bot.sandbox.slack.workspace import PEOPLE, Json
 
@@ -103,6 +103,45 @@ def _table(block: Json, place: Place) -> Html:
     return tag("div", tag("table", head, body), class_="table")
 
 
+def _chart(block: Json, _: Place) -> Html:
+    """Draw bars, group by group from a common zero; of the other kinds only the title is said."""
+    chart, title = block["chart"], str(block["title"])
+    if chart["type"] != "bar":
+        return tag("div", f"📊 {title}", class_="picture")
+    series, names = chart["series"], chart["axis_config"]["categories"]
+    values = [{point["label"]: float(point["value"]) for point in one["data"]} for one in series]
+    every = [value for one in values for value in one.values()]
+    top, bottom = max(*every, 0.0), min(*every, 0.0)
+    height, group = 140.0, 480.0 / len(names)
+    scale = height / ((top - bottom) or 1.0)
+    width = group * 0.72 / len(series)
+    drawn: list[Child] = []
+    for mark in (top, (top + bottom) / 2, bottom):
+        y = f"{8 + (top - mark) * scale:.1f}"
+        drawn.append(tag("line", x1="52", x2="540", y1=y, y2=y, class_="grid"))
+        drawn.append(tag("text", f"{mark:.3g}", x="46", y=y, dy="4", class_="mark"))
+    for number, name in enumerate(names):
+        left = 56 + number * group
+        for kind, one in enumerate(values):
+            value = one[name]
+            bar = tag("title", f"{name}, {series[kind]['name']}: {value:g}")
+            size = {
+                "x": f"{left + group * 0.14 + kind * width:.1f}",
+                "y": f"{8 + (top - max(value, 0.0)) * scale:.1f}",
+                "width": f"{width * 0.9:.1f}",
+                "height": f"{abs(value) * scale:.1f}",
+            }
+            drawn.append(tag("rect", bar, class_=f"bar{kind}", **size))
+        label = f"{left + group / 2:.1f}"
+        drawn.append(tag("text", name, x=label, y=f"{height + 26:.0f}", class_="label"))
+    legend = [
+        tag("span", tag("i", class_=f"bar{kind}"), str(one["name"]), class_="legend")
+        for kind, one in enumerate(series)
+    ]
+    picture = tag("svg", drawn, viewBox=f"0 0 544 {height + 36:.0f}", role="img", aria_label=title)
+    return tag("div", tag("strong", title), picture, tag("div", legend), class_="chart")
+
+
 def _cell(cell: Json, place: Place) -> Html:
     if cell.get("type") == "rich_text":
         return _rich_text(cell, place)
@@ -170,6 +209,7 @@ _BLOCKS: Mapping[str, Callable[[Json, Place], Html]] = {
     "image": _image,
     "markdown": _markdown,
     "table": _table,
+    CHART: _chart,
     "rich_text": _rich_text,
     "input": _input,
 }

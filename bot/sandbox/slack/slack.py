@@ -39,7 +39,10 @@ class ResponseAddress:
 
 
 class Slack:
-    """Everything of one workspace. ``url`` is where it answers, without a slash at its end."""
+    """Everything of one workspace. ``url`` is where it answers, without a slash at its end.
+
+    ``without_blocks`` are types of block that it does not take: Slack brings new ones to its workspaces by and by.
+    """
 
     def __init__(
         self,
@@ -49,10 +52,11 @@ class Slack:
         url: str,
         host: str = "127.0.0.1",
         retry_after_seconds: tuple[float, ...] = RETRY_AFTER_SECONDS,
+        without_blocks: frozenset[str] = frozenset(),
     ) -> None:
         self.workspace, self.app, self.url = workspace, app, url
         clock: Callable[[], float] = workspace.now
-        self.faults = Faults()
+        self.faults, self.without_blocks = Faults(), without_blocks
         self.triggers, self.modals = Triggers(clock), Modals(clock)
         self.files = Files(url)
         self.sockets = Sockets(host, enabled=lambda: self.app.socket_mode, clock=clock)

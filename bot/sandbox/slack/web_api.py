@@ -469,7 +469,7 @@ def blocks_of(arguments: Arguments) -> tuple[Json, ...]:
     blocks = arguments.nested("blocks", otherwise="invalid_blocks_format")
     if blocks is not None and not isinstance(blocks, list):
         raise SlackError("invalid_blocks_format")
-    if problems := tuple(problems_of_message(blocks or [])):
+    if problems := tuple(problems_of_message(blocks or [], without=arguments.without)):
         raise SlackError("invalid_blocks", messages=problems)
     return tuple(blocks or ())
 

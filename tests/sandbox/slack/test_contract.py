@@ -119,6 +119,30 @@ def test_people_cannot_have_their_messages_changed(installed: Slack) -> None:
     assert installed.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]["ts"] == ts
 
 
+def chart(
+    *,
+    kind: str = "bar",
+    title: str = "t",
+    series: int = 2,
+    points: int = 2,
+    name: str = "",
+    label: str = "",
+    value: object = 0.5,
+    categories: list[str] | None = None,
+    **axis: str,
+) -> dict[str, Any]:
+    labels = [label or f"label {number}" for number in range(points)]
+    data = [{"label": one, "value": value} for one in labels]
+    listed = [{"name": name or f"series {number}", "data": data} for number in range(series)]
+    named = {"categories": labels if categories is None else categories, **axis}
+    shown = {"type": kind, "series": listed, "axis_config": named}
+    return {"type": "data_visualization", "title": title, "chart": shown}
+
+
+def pie(segments: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "data_visualization", "title": "t", "chart": {"type": "pie", "segments": segments}}
+
+
 GOOD: list[list[dict[str, Any]]] = [
     [{"type": "actions", "elements": [button(style="danger", value="v" * 2000)]}],
     [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3000}, "accessory": button()}],
@@ -127,6 +151,10 @@ GOOD: list[list[dict[str, Any]]] = [
     [{"type": "context", "elements": [{"type": "mrkdwn", "text": "x"}] * 10}],
     [{"type": "header", "text": plain("x" * 150)}],
     [{"type": "divider"}] * 50,
+    [chart(), chart(kind="line")],
+    [chart(series=6, points=20, title="x" * 50, x_label="x" * 50, y_label="y" * 50)],
+    [chart(points=1, kind="area", value=-0.5)],
+    [pie([{"label": "x" * 20, "value": 0.1}] * 6)],
 ]
 BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"type": "header", "text": plain("x" * 151)}], "/blocks/0/text/text"),
@@ -155,6 +183,27 @@ BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"type": "image", "alt_text": "x" * 2001, "image_url": "https://x.example/i.png"}], "/blocks/0/alt_text"),
     ([{"type": "divider"}] * 51, "/blocks"),
     ([{"type": "chart"}], "/blocks/0/type"),
+    ([chart()] * 3, "/blocks"),
+    ([chart(title="x" * 51)], "/blocks/0/title"),
+    ([chart(title="")], "/blocks/0/title"),
+    ([chart(kind="radar")], "/blocks/0/chart/type"),
+    ([{"type": "data_visualization", "title": "x"}], "/blocks/0/chart/type"),
+    ([chart(series=7)], "/blocks/0/chart/series"),
+    ([chart(series=0)], "/blocks/0/chart/series"),
+    ([chart(name="same")], "/blocks/0/chart/series"),
+    ([chart(name="n" * 21, series=1)], "/blocks/0/chart/series/0/name"),
+    ([chart(points=21)], "/blocks/0/chart/series/0/data"),
+    ([chart(points=0)], "/blocks/0/chart/series/0/data"),
+    ([chart(label="l" * 21)], "/blocks/0/chart/series/0/data/0/label"),
+    ([chart(categories=["another"])], "/blocks/0/chart/series/0/data"),
+    ([chart(categories=["label 0"])], "/blocks/0/chart/series/0/data"),
+    ([chart(categories=[])], "/blocks/0/chart/axis_config/categories"),
+    ([chart(value="0.9")], "/blocks/0/chart/series/0/data/0/value"),
+    ([chart(value=True)], "/blocks/0/chart/series/0/data/0/value"),
+    ([chart(x_label="x" * 51)], "/blocks/0/chart/axis_config/x_label"),
+    ([pie([{"label": "x", "value": 0}])], "/blocks/0/chart/segments/0/value"),
+    ([pie([])], "/blocks/0/chart/segments"),
+    ([pie([{"label": "x", "value": 1}] * 7)], "/blocks/0/chart/segments"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,16 @@ def test_what_only_one_person_sees_and_their_modal(tmp_path: Path) -> None:
     assert "for you" not in other and "Model" not in other
 
 
+def chart(*series: tuple[str, tuple[float, ...]]) -> dict[str, Any]:
+    names = ["auc <", "loss"]
+    listed = [
+        {"name": name, "data": [{"label": a, "value": b} for a, b in zip(names, values, strict=True)]}
+        for name, values in series
+    ]
+    shown = {"type": "bar", "series": listed, "axis_config": {"categories": names}}
+    return {"type": "data_visualization", "title": "churn 2", "chart": shown}
+
+
 def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, channels=(RELEASES,))
     slack = Slack(workspace, Installation.of_token("xoxb-test"), url="http://slack.example")
@@ -133,6 +144,9 @@ def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
         {"type": "actions", "elements": [menu]},
         {"type": "image", "slack_file": {"id": "F0AB"}, "alt_text": "chart"},
         {"type": "header"} | {"text": {"type": "plain_text", "text": "end"}},
+        chart(("proposed", (0.9, -0.45)), ("in service", (0.6, 0.0))),
+        {"type": "data_visualization", "title": "shares"}
+        | {"chart": {"type": "pie", "segments": [{"label": "a", "value": 1}]}},
     )
     workspace.post(RELEASES, user=workspace.bot, text="x", blocks=blocks)
     seen = render(slack, View(workspace.user("U0ALEX")))
@@ -140,3 +154,9 @@ def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
     assert '<th class="right wrapped">auc</th>' in seen and '<td class="right wrapped">0.97</td>' in seen
     assert '<option value="prod">prod</option>' in seen and 'data-act="choose"' in seen
     assert '<img src="/files/F0AB" alt="chart">' in seen
+    heights = re.findall(r'<rect class="bar[01]" x="[^"]+" y="([^"]+)" width="[^"]+" height="([^"]+)">', seen)
+    assert len(heights) == 4 and "<title>auc &lt;, proposed: 0.9</title>" in seen
+    below, above = float(heights[2][1]), float(heights[0][1])
+    assert above == pytest.approx(2 * below, abs=0.2), "bars are as long as what they stand for"
+    assert float(heights[0][0]) + above == pytest.approx(float(heights[2][0]), abs=0.2), "and begin at zero"
+    assert "📊 shares" in seen

@@ -1,0 +1,112 @@
+"""Files and folders, written so that a crash, or another machine, never shows half of them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from bot.folders import ask_anew
+
+
+def write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        # Whatever the umask: Triton and the gateways run as somebody else.
+        os.fchmod(file.fileno(), 0o644)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, synced: all that will lie in it hangs on its name."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folders(root: Path) -> None:
+    for folder in reversed(list(folders(root))):
+        sync_folder(folder)
+
+
+def folders(root: Path, *, may_vanish: bool = False) -> Iterator[Path]:
+    """Yield ``root`` and each folder below it, parents first. Links are not followed.
+
+    Raises OSError where one cannot be listed: passed over, it would be neither synced nor protected. One that is gone
+    by then is passed over where they ``may_vanish``.
+    """
+
+    def failed(error: OSError) -> None:
+        if not (may_vanish and isinstance(error, FileNotFoundError)):
+            raise error
+
+    for folder, _, _ in os.walk(root, onerror=failed):
+        yield Path(folder)
+
+
+def rename_in(source: Path, target: Path) -> bool:
+    """Rename and sync; say whether it was surely our rename that made the target."""
+    fresh = True
+    try:
+        source.rename(target)
+    except OSError:
+        # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
+        ask_anew(target)
+        if not target.is_dir():
+            raise
+        fresh = False
+    sync_folder(target.parent)
+    return fresh
+
+
+def delete(path: Path) -> bool:
+    """Delete a file or a folder with all that is in it, also while somebody else deletes the same.
+
+    Say whether all of it is gone: what a process of this machine has open on NFS is only renamed (``.nfs…``), and its
+    folder stays until it is closed.
+    """
+    held = False
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return True
+    for folder in folders(path, may_vanish=True):
+        with suppress(FileNotFoundError):
+            folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
+
+    def failed(_: object, __: str, reason: tuple[type, BaseException, object]) -> None:
+        nonlocal held
+        error = reason[1]
+        if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            held = True
+        elif not isinstance(error, FileNotFoundError):
+            raise error
+
+    shutil.rmtree(path, onerror=failed)
+    return not held
+
+
+def age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,78 @@
+"""Who may write: whoever took the highest number."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.errors import Superseded, Unavailable
+from bot.systems.share.files import sync_folder
+
+_KEPT_TURNS = 50
+
+
+@dataclass
+class Turn:
+    """The right to write, until somebody takes a later one.
+
+    ``alone`` says whether it came with the lock: then whoever wrote before is gone, not only refused.
+    """
+
+    number: int
+    alone: bool
+    _folder: Path
+
+    def check(self) -> None:
+        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main.
+
+        Raises Unavailable where that cannot be seen: who does not know must not write either.
+        """
+        try:
+            latest = latest_turn(self._folder)
+        except OSError as error:
+            raise Unavailable(
+                f"could not look for a later turn: {error.strerror or error} ({self._folder})",
+                system=f"model repository ({self._folder.parent})",
+                state="Nothing more was changed from here.",
+                next_step="Run the command again once the share answers: it goes on from there.",
+            ) from error
+        if latest > self.number:
+            raise Superseded(
+                f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
+                state="Nothing more was changed from here; the later one converges the environment.",
+                next_step="`promobot status` shows what it did.",
+            )
+
+
+def latest_turn(folder: Path) -> int:
+    return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
+
+
+def take_turn(folder: Path) -> int:
+    number = latest_turn(folder)
+    while True:
+        number += 1
+        try:
+            os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            continue
+        # A crash must not make the number free again: a record is named by it.
+        sync_folder(folder)
+        # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
+        for path in folder.iterdir():
+            if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:
+                path.unlink(missing_ok=True)
+        return number
+
+
+def try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
