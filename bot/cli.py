@@ -48,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(100_000, 50, 50)
     # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if not arguments.json and sys.stdout.isatty():
+        from bot.verbs.progress import show_on
+
+        show_on(sys.stderr)
     try:
         answer: Answer = arguments.run(arguments)
         text = _json(answer) if arguments.json else answer.text

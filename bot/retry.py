@@ -8,7 +8,7 @@ takes at most two of its deadlines, whatever goes wrong. SDKs that try again by 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial, wraps
@@ -21,6 +21,8 @@ from bot.errors import Unavailable
 TRIES = 3
 PAUSE_SECONDS = 0.5
 """Before the second try; twice that before the third."""
+WORTH_BYTES = 8 * 2**20
+"""A download that brought so much since it last broke off is well: what breaks it then is a new fault."""
 
 
 class Asking(Protocol):
@@ -53,10 +55,35 @@ def asked_again(
     try:
         return retrying(ask)
     except Unavailable as error:
-        if error.retry_after_seconds is not None and not error.next_step:
-            told = f"It asks to be left alone for {error.retry_after_seconds:g} s"
-            error.next_step = f"{told}: run the same command again after that."
+        _advise(error)
         raise
+
+
+def going_on(
+    read_from: Callable[[int], Iterator[bytes]], *, start: int, seconds: float, worth_bytes: int = WORTH_BYTES
+) -> Iterator[bytes]:
+    """Yield the bytes from ``start`` that ``read_from`` yields; after Unavailable go on from where it broke off.
+
+    Whoever sent ``worth_bytes`` since it was last asked is asked as if it were the first time: a long download
+    outlives more faults than a short one, and one that hardly moves ends as any other question does.
+    """
+    at, tries, asked = start, 0, time.monotonic()
+    while True:
+        began, tries = at, tries + 1
+        try:
+            for chunk in read_from(at):
+                at += len(chunk)
+                yield chunk
+                asked = time.monotonic()
+                if at - began >= worth_bytes:
+                    began, tries = at, 1
+            return
+        except Unavailable as error:
+            pause = _pause_after(error, tries)
+            if tries >= TRIES or time.monotonic() + pause - asked > seconds:
+                _advise(error)
+                raise
+            time.sleep(pause)
 
 
 def _is_worth_it(error: BaseException, *, only_when_told: bool) -> bool:
@@ -64,9 +91,18 @@ def _is_worth_it(error: BaseException, *, only_when_told: bool) -> bool:
 
 
 def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
+    return _pause_after(state.outcome.exception() if state.outcome else None, state.attempt_number)
+
+
+def _pause_after(error: BaseException | None, tries: int) -> float:
     told = error.retry_after_seconds if isinstance(error, Unavailable) else None
-    return told if told is not None else PAUSE_SECONDS * min(2 ** (state.attempt_number - 1), 4)
+    return told if told is not None else PAUSE_SECONDS * min(2 ** (tries - 1), 4)
+
+
+def _advise(error: Unavailable) -> None:
+    if error.retry_after_seconds is not None and not error.next_step:
+        told = f"It asks to be left alone for {error.retry_after_seconds:g} s"
+        error.next_step = f"{told}: run the same command again after that."
 
 
 def patient(method: Method[Adapter, Given, Answer]) -> Method[Adapter, Given, Answer]:

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -411,6 +412,7 @@ class Environment(_Part):
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
+    _checkout: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _told_apart(self) -> Environment:
@@ -468,7 +470,22 @@ def load(root: Path, environment: str) -> Environment:
     except ValueError as error:
         raise InvalidInput(str(error), key="--env") from error
     path = root / path_of(environment)
-    return parse(_text(path, root), file=path_of(environment), environment=environment)
+    settings = parse(_text(path, root), file=path_of(environment), environment=environment)
+    settings._checkout = root
+    return settings
+
+
+def share_before(settings: Environment) -> Share | None:
+    """Return the share of the environment that this one takes its digests from, where the same checkout says it.
+
+    None otherwise, also where that file cannot be read: its bytes are only a quicker way to those of the registry.
+    """
+    if settings._checkout is None or settings.promotes_from is None:
+        return None
+    try:
+        return load(settings._checkout, settings.promotes_from).share
+    except InvalidInput:
+        return None
 
 
 def environments(root: Path) -> list[str]:

@@ -121,6 +121,17 @@ def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
     assert done.stderr.endswith("[]")
 
 
+def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> None:
+    """Users wait for all that a way back imports until gateways have switched: Git, Tritons, gateways, no more."""
+    program = (
+        "import sys\nimport bot.settings, bot.verbs.rollback, bot.verbs.deploy\n"
+        "import bot.systems.git, bot.systems.share, bot.systems.records, bot.systems.gateway, bot.systems.triton\n"
+        f"sys.stderr.write(repr(sorted({SDKS!r} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("['git', 'grpc', 'numpy', 'pydantic', 'tritonclient', 'yaml']"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

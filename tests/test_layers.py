@@ -67,6 +67,8 @@ LAYERS = {
     "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
     "bot.folders": layer(),
+    # What two systems are made of: records and artifacts may both lie in buckets.
+    "bot.s3": layer("errors retry", "boto3 botocore"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors", "pydantic"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
@@ -74,11 +76,11 @@ LAYERS = {
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
-    "bot.systems.gateway": layer("domain errors retry settings", "certifi"),
+    "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors retry settings", "boto3 botocore mlflow requests yaml"),
-    "bot.systems.object_store": layer("domain errors retry settings", "boto3 botocore"),
+    "bot.systems.mlflow": layer("domain errors retry s3 settings", "mlflow requests yaml"),
+    "bot.systems.object_store": layer("domain errors retry s3 settings", "botocore"),
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders settings systems.share"),
     "bot.systems.slack": layer("domain errors retry settings", "slack_sdk"),

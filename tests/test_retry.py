@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 
 import pytest
 
 from bot import retry
 from bot.errors import Rejected, Unavailable
-from bot.retry import asked_again, patient, patient_when_told, seconds_asked_for
+from bot.retry import asked_again, going_on, patient, patient_when_told, seconds_asked_for
 
 
 class Clock:
@@ -123,3 +123,57 @@ def test_retry_after_in_seconds(header: str | None, seconds: float | None) -> No
 def test_retry_after_as_a_date() -> None:
     assert seconds_asked_for(formatdate(time.time() + 100, usegmt=True)) == pytest.approx(100, abs=3)
     assert seconds_asked_for("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+
+class Source:
+    """Gives 100 bytes, ten at a time, and breaks off after so many of them each time it is asked."""
+
+    def __init__(self, *breaks: int, told: float | None = None) -> None:
+        self.breaks, self.told, self.asked = list(breaks), told, list[int]()
+
+    def read_from(self, start: int) -> Iterator[bytes]:
+        self.asked.append(start)
+        left = self.breaks.pop(0) if self.breaks else 100
+        for at in range(start, 100, 10):
+            if not left:
+                raise Unavailable("it broke off", system="MLflow", retry_after_seconds=self.told)
+            left -= 1
+            yield bytes(range(at, at + 10))
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.retry.PAUSE_SECONDS", 0.0)
+
+
+def test_a_download_goes_on_where_it_broke_off(no_pause: None) -> None:
+    source = Source(3, 4)
+    assert b"".join(going_on(source.read_from, start=0, seconds=10)) == bytes(range(100))
+    assert source.asked == [0, 30, 70]
+
+
+def test_a_download_begins_where_it_is_told_to(no_pause: None) -> None:
+    source = Source(1)
+    assert b"".join(going_on(source.read_from, start=50, seconds=10)) == bytes(range(50, 100))
+    assert source.asked == [50, 60]
+
+
+def test_a_download_that_hardly_moves_ends_after_three_tries(no_pause: None) -> None:
+    source = Source(1, 1, 1, 1)
+    with pytest.raises(Unavailable, match="it broke off"):
+        list(going_on(source.read_from, start=0, seconds=10))
+    assert source.asked == [0, 10, 20]
+
+
+def test_who_sent_enough_since_the_last_break_is_asked_as_if_for_the_first_time(no_pause: None) -> None:
+    source = Source(2, 2, 2, 2)
+    assert b"".join(going_on(source.read_from, start=0, seconds=10, worth_bytes=20)) == bytes(range(100))
+    assert source.asked == [0, 20, 40, 60, 80]
+
+
+def test_a_download_is_not_gone_on_with_before_the_time_that_was_asked_for() -> None:
+    source = Source(1, told=3600.0)
+    with pytest.raises(Unavailable) as failure:
+        list(going_on(source.read_from, start=0, seconds=10))
+    assert source.asked == [0]
+    assert "3600 s" in failure.value.next_step

@@ -7,9 +7,12 @@ import os
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +22,19 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import requests
 import yaml
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.utils.request_utils import augmented_raise_for_status
+from mlflow.utils.rest_utils import http_request
 
+from bot import s3
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Rejected, Unavailable
-from bot.retry import patient, seconds_asked_for
-from bot.settings import S3, MLflow, secret
+from bot.retry import going_on, patient, seconds_asked_for
+from bot.settings import MLflow, secret
 
 # MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
 # asks for. Here bot/retry.py asks again. They hold for our own requests, not for the training job that calls us.
@@ -44,6 +45,18 @@ _PATIENCE = {
 }
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _A_WHILE_SECONDS = 60.0
+CHUNK_BYTES = 2**18
+"""Larger ones come from fresh pages of memory each time, which costs more than it saves: measured in decision 27."""
+AHEAD_FROM_BYTES = 256 * 2**20
+PART_BYTES, PARTS_AHEAD = 4 * 2**20, 3
+"""A file from so many bytes on is fetched from a bucket in such parts, of which so many are on their way or wait."""
+_CONNECTIONS = 32
+_PARTIAL = 206
+_ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
+_NO_KEY = (
+    "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
+    "(IRSA, an instance profile)."
+)
 
 _NUMPY_TO_TRITON = {
     "bool": "BOOL",
@@ -77,6 +90,111 @@ class RegisteredVersion:
         return self.tags.get("promobot.commit") or self.tags.get("mlflow.source.git.commit", "")
 
 
+class _Artifacts:
+    """The files of one version, by way of MLflow's own client, which only knows whole files.
+
+    A download may stand still for ``seconds``.
+    """
+
+    def __init__(self, repository: Any, seconds: float) -> None:
+        self.repository, self.seconds = repository, seconds
+
+    def list(self, folder: str | None) -> list[Any]:
+        """Return what MLflow lists of a folder."""
+        found: list[Any] = self.repository.list_artifacts(folder)
+        return found
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+        """Return the bytes of a file from ``start`` on; raise what can be known before the first byte."""
+        temporary = tempfile.TemporaryDirectory(prefix="promobot-")
+        try:
+            local = Path(temporary.name, "artifact")
+            # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
+            with _environment({_TIMEOUT: _whole_seconds(self.seconds)}):
+                self.repository._download_file(path, str(local))
+            if not local.is_file():
+                raise MlflowException(f"{path} is not there")
+        except BaseException:
+            temporary.cleanup()
+            raise
+
+        def chunks() -> Iterator[bytes]:
+            with temporary, local.open("rb") as file:
+                file.seek(start)
+                while chunk := file.read(chunk_bytes):
+                    yield chunk
+
+        return chunks()
+
+
+class _ThroughTheServer(_Artifacts):
+    """The files of one version, as MLflow's server hands them on."""
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        repository = self.repository
+        answer = http_request(  # type: ignore[no-untyped-call]
+            repository._host_creds, f"/{path}", "GET", stream=True, timeout=self.seconds, extra_headers=headers
+        )
+        try:
+            augmented_raise_for_status(answer)  # type: ignore[no-untyped-call]
+        except BaseException:
+            answer.close()
+            raise
+        return _without(start if answer.status_code != _PARTIAL else 0, answer.iter_content(chunk_bytes), answer)
+
+
+class _Bucket(_Artifacts):
+    """The files of one version in a bucket."""
+
+    def __init__(self, repository: Any, client: Any, seconds: float) -> None:
+        super().__init__(repository, seconds)
+        self._client = client
+        self._bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
+        self._root = root.rstrip("/")
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+        part = {"Range": f"bytes={start}-"} if start else {}
+        where = {"Bucket": self._bucket, "Key": f"{self._root}/{path}"}
+        answer = self._client.get_object(**where, **part)
+        body, is_part = answer["Body"], answer["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL
+        if answer["ContentLength"] >= AHEAD_FROM_BYTES and is_part == bool(start):
+            body.close()
+            return self._read_ahead(where, start, start + answer["ContentLength"], chunk_bytes)
+        return _without(start if not is_part else 0, body.iter_chunks(chunk_bytes), body)
+
+    def _read_ahead(self, where: Mapping[str, str], start: int, end: int, chunk_bytes: int) -> Iterator[bytes]:
+        """Yield a large file in order, while the parts after this one are on their way over connections of their own.
+
+        A store gives each connection a small share of what it can give.
+        """
+
+        def fetch(at: int) -> list[bytes]:
+            answer = self._client.get_object(**where, Range=f"bytes={at}-{min(at + PART_BYTES, end) - 1}")
+            with closing(answer["Body"]) as body:
+                return list(body.iter_chunks(chunk_bytes))
+
+        starts = iter(range(start, end, PART_BYTES))
+        with ThreadPoolExecutor(PARTS_AHEAD, thread_name_prefix="ahead") as pool:
+            coming = deque(pool.submit(fetch, at) for at in islice(starts, PARTS_AHEAD))
+            try:
+                while coming:
+                    chunks = coming.popleft().result()
+                    coming.extend(pool.submit(fetch, at) for at in islice(starts, 1))
+                    yield from chunks
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
+    """Yield what is there beyond the first ``count`` bytes, which a server sent though it was asked not to."""
+    with closing(answer):
+        for chunk in chunks:
+            if count < len(chunk):
+                yield chunk[count:] if count else chunk
+            count = max(0, count - len(chunk))
+
+
 class Registry:
     """The model registry. Errors are Unavailable or Rejected.
 
@@ -93,6 +211,8 @@ class Registry:
         self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
         self._s3 = settings.s3
         self._s3_client: Any = None
+        self._making_a_client = threading.Lock()
+        self._known_artifacts: dict[tuple[str, int, str], _Artifacts] = {}
 
     @patient
     def version(self, model: str, version: int) -> RegisteredVersion:
@@ -146,7 +266,7 @@ class Registry:
         with self._errors(f"list the artifacts of {version.model} {version.version}"):
             repository = self._artifacts(version)
             while folders:
-                for info in repository.list_artifacts(folders.pop()):
+                for info in repository.list(folders.pop()):
                     if info.is_dir:
                         folders.append(info.path)
                     elif info.path not in MLFLOW_FILES:
@@ -157,27 +277,24 @@ class Registry:
         """Return the bytes of one small artifact."""
         return b"".join(self.stream(version, path))
 
-    def stream(self, version: RegisteredVersion, path: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
-        """Yield the bytes of one artifact in chunks."""
-        doing = f"download {path} of {version.model} {version.version}"
-        with self._errors(doing):
-            temporary = tempfile.TemporaryDirectory(prefix="promobot-")
-        with temporary as folder:
-            local = Path(folder, "artifact")
-            self._download(version, path, local)
-            with local.open("rb") as file:
-                while chunk := file.read(chunk_bytes):
-                    yield chunk
+    def stream(
+        self, version: RegisteredVersion, path: str, start: int = 0, *, chunk_bytes: int = CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """Yield the bytes of one artifact from ``start`` on, in chunks, as they arrive.
 
-    @patient
-    def _download(self, version: RegisteredVersion, path: str, local: Path) -> None:
-        with self._errors(f"download {path} of {version.model} {version.version}"):
-            artifacts = self._artifacts(version)
-            # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
-            with _environment({_TIMEOUT: _whole_seconds(self._download_seconds)}):
-                artifacts._download_file(path, str(local))
-            if not local.is_file():
-                raise Rejected(f"{path} of {version.model} {version.version} is not there", system=self._system)
+        Where they break off, the rest is asked for; nothing says here whether they are the right ones. May be called
+        by several threads at once. Where MLflow has no way to stream from a store, a temporary file is in between.
+        """
+        doing = f"download {path} of {version.model} {version.version}"
+
+        def read_from(at: int) -> Iterator[bytes]:
+            with self._errors(doing):
+                artifacts = self._artifacts(version)
+                chunks = artifacts.read(path, at, chunk_bytes)
+            with self._translated(doing):
+                yield from chunks
+
+        return going_on(read_from, start=start, seconds=self.patience_seconds)
 
     def signature(self, version: RegisteredVersion) -> Signature | None:
         """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
@@ -228,8 +345,15 @@ class Registry:
             self._client.search_registered_models(max_results=1)
         return "answers"
 
-    def _artifacts(self, version: RegisteredVersion) -> Any:
+    def _artifacts(self, version: RegisteredVersion) -> _Artifacts:
+        """Return where the artifacts of a version are; it never changes, so MLflow is asked once."""
         # The version's own source, not its run's folder: a version may have been copied between models.
+        key = (version.model, version.version, version.source)
+        if key not in self._known_artifacts:
+            self._known_artifacts[key] = self._find_artifacts(version)
+        return self._known_artifacts[key]
+
+    def _find_artifacts(self, version: RegisteredVersion) -> _Artifacts:
         source = version.source
         if source.startswith("models:/"):
             source = self._client.get_model_version_download_uri(version.model, str(version.version))
@@ -238,97 +362,69 @@ class Registry:
             source = f"{self._client.get_run(run).info.artifact_uri}/{path}"
         if source.startswith("s3://"):
             return self._in_a_bucket(source)
-        return get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
+        repository = get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
+        through_the_server = isinstance(repository, HttpArtifactRepository)
+        return (_ThroughTheServer if through_the_server else _Artifacts)(repository, self._download_seconds)
 
-    def _in_a_bucket(self, source: str) -> Any:
+    def _in_a_bucket(self, source: str) -> _Artifacts:
         """Return MLflow's own way to artifacts on S3, with a client for which our deadlines hold."""
         from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
-        if self._s3_client is None:
-            waits = (self._request_seconds, self._download_seconds)
-            self._s3_client = _s3_client(self._s3, connect_seconds=waits[0], read_seconds=waits[1])
+        with self._making_a_client:
+            if self._s3_client is None:
+                self._s3_client = s3.client(
+                    # As MLflow finds the store for the training job, where the settings do not say.
+                    endpoint=(self._s3.endpoint if self._s3 else None) or os.environ.get("MLFLOW_S3_ENDPOINT_URL"),
+                    region=self._s3.region if self._s3 else None,
+                    credentials=self._s3.credentials(of="the bucket of MLflow's artifacts") if self._s3 else {},
+                    connect_seconds=self._request_seconds,
+                    read_seconds=self._download_seconds,
+                    connections=_CONNECTIONS,
+                )
         client = self._s3_client
 
         class InABucket(S3ArtifactRepository):  # type: ignore[misc, unused-ignore]
             def _get_s3_client(self) -> Any:
                 return client
 
-            def _download_file(self, remote_file_path: str, local_path: str) -> None:
-                # MLflow's own asks again up to five times by itself, whatever the deadline.
-                bucket, root = self.parse_s3_compliant_uri(self.artifact_uri)  # type: ignore[no-untyped-call]
-                answer = client.get_object(Bucket=bucket, Key=f"{root.rstrip('/')}/{remote_file_path}")
-                with closing(answer["Body"]) as body, Path(local_path).open("wb") as file:
-                    for chunk in body.iter_chunks(2**20):
-                        file.write(chunk)
-
-        return InABucket(source, tracking_uri=self._uri, registry_uri=self._uri)
+        return _Bucket(
+            InABucket(source, tracking_uri=self._uri, registry_uri=self._uri), client, self._download_seconds
+        )
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        try:
-            with _environment({**_PATIENCE, _TIMEOUT: _whole_seconds(self._request_seconds)}):
+        """Ask MLflow with our patience, and raise its errors as ours."""
+        with (
+            self._translated(doing),
+            _environment({**_PATIENCE, _TIMEOUT: _whole_seconds(self._request_seconds)}),
+        ):
+            yield
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        with s3.errors(doing, system=self._system, advice=_ADVICE, no_key=_NO_KEY):
+            try:
                 yield
-        except MlflowException as error:
-            if isinstance(error.__context__, ClientError):
-                raise self._refused_by_s3(doing, error.__context__) from error
-            status = _status(error)
-            message = f"could not {doing}: {error.message[:400]}"
-            if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
-                # Its client keeps to itself what the server asked for. Who says 429 asks for something.
-                seconds = _A_WHILE_SECONDS if status == 429 or "too many 429" in error.message else None
-                raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
-            raise Rejected(message, system=self._system) from error
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            message = f"could not {doing}: HTTP {status}"
-            if status < 500 and status != 429:
+            except MlflowException as error:
+                if isinstance(error.__context__, s3.ClientError):
+                    raise error.__context__ from error
+                status = _status(error)
+                message = f"could not {doing}: {error.message[:400]}"
+                if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
+                    # Its client keeps to itself what the server asked for. Who says 429 asks for something.
+                    seconds = _A_WHILE_SECONDS if status == 429 or "too many 429" in error.message else None
+                    raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
                 raise Rejected(message, system=self._system) from error
-            after = (
-                seconds_asked_for(error.response.headers.get("Retry-After")) if error.response is not None else None
-            )
-            raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
-        except ClientError as error:
-            raise self._refused_by_s3(doing, error) from error
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise Rejected(
-                f"could not {doing}: {error}",
-                system=self._system,
-                next_step="The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give "
-                "this machine an identity (IRSA, an instance profile).",
-            ) from error
-        except (requests.RequestException, BotoCoreError, OSError) as error:
-            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
-
-    def _refused_by_s3(self, doing: str, error: ClientError) -> Unavailable | Rejected:
-        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-        status, code = int(meta.get("HTTPStatusCode", 0)), str(told.get("Code", ""))
-        message = f"could not {doing}: the object store says {code}: {told.get('Message', '')[:300]}"
-        if status >= 500 or status in (408, 429):
-            after = seconds_asked_for(meta.get("HTTPHeaders", {}).get("retry-after"))
-            return Unavailable(message, system=self._system, retry_after_seconds=after)
-        next_step = "" if code in ("NoSuchKey", "404") else "Artifacts are read from the bucket: see mlflow.s3."
-        return Rejected(message, system=self._system, next_step=next_step)
-
-
-def _s3_client(settings: S3 | None, *, connect_seconds: float, read_seconds: float) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    # As MLflow finds the store for the training job, where the settings do not say.
-    endpoint = (settings.endpoint if settings else None) or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
-    return boto3.session.Session().client(
-        "s3",
-        region_name=settings.region if settings else None,
-        endpoint_url=endpoint,
-        **(settings.credentials(of="the bucket of MLflow's artifacts") if settings else {}),
-        config=Config(
-            connect_timeout=connect_seconds,
-            read_timeout=read_seconds,
-            # Here bot/retry.py asks again.
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            s3={"addressing_style": "path" if endpoint else "auto"},
-        ),
-    )
+            except requests.HTTPError as error:
+                answer = error.response
+                status = answer.status_code if answer is not None else 0
+                message = f"could not {doing}: HTTP {status}"
+                if status < 500 and status != 429:
+                    raise Rejected(message, system=self._system) from error
+                after = seconds_asked_for(answer.headers.get("Retry-After")) if answer is not None else None
+                raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
+            except requests.RequestException as error:
+                raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
 
 
 def _whole_seconds(seconds: float) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -16,26 +15,12 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's, which is not Python's
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
+from bot import s3
 from bot.domain.names import check_record_key
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
-from bot.retry import asked_again, seconds_asked_for
+from bot.retry import asked_again
 from bot.settings import Bucket
 
 AT_ONCE = 16
@@ -50,11 +35,6 @@ WRITER, SHA256 = "promobot-writer", "promobot-sha256"
 
 _TAKEN = ("PreconditionFailed", "412")
 _NOT_THERE = ("NoSuchKey", "404", "NotFound")
-_BUSY = ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "InternalError")
-_ON_THE_WAY = (
-    *(ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError),
-    *(ResponseParserError, CredentialRetrievalError),
-)
 _ADVICE = {
     "NoSuchBucket": "Create the bucket, or correct records.s3.bucket.",
     "AccessDenied": "Allow s3:PutObject and s3:GetObject on its objects, s3:ListBucket on the bucket, and with "
@@ -67,6 +47,10 @@ _ADVICE = {
     "PermanentRedirect": "Correct records.s3.region, or records.s3.endpoint.",
     "InvalidRequest": "With object_lock the bucket must have been made with Object Lock.",
 }
+_NO_KEY = (
+    "Name access_key_id_env and secret_access_key_env under records.s3 and set these variables, or give this machine "
+    "an identity (IRSA, an instance profile)."
+)
 Answer = TypeVar("Answer")
 
 
@@ -81,7 +65,14 @@ class BucketRecords:
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         where = f" at {settings.endpoint}" if settings.endpoint else ""
         self._system = f"record store (s3://{settings.bucket}/{self._root.rstrip('/')}{where})"
-        self._client = _client(settings, credentials, request_seconds)
+        self._client = s3.client(
+            endpoint=settings.endpoint,
+            region=settings.region,
+            credentials=credentials,
+            connect_seconds=request_seconds,
+            read_seconds=request_seconds,
+            connections=AT_ONCE,
+        )
         self._known: dict[str, str] = {}
         self._room = REMEMBERED_BYTES
 
@@ -204,7 +195,7 @@ class BucketRecords:
             try:
                 head = self._client.head_object(Bucket=self._bucket, Key=self._path(key))
             except ClientError as error:
-                if _code(error) in _NOT_THERE:
+                if s3.code_of(error) in _NOT_THERE:
                     return None
                 raise
         return str(head.get("Metadata", {}).get(WRITER, ""))
@@ -214,7 +205,7 @@ class BucketRecords:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=path, ChecksumMode="ENABLED")
             except ClientError as error:
-                if _code(error) in _NOT_THERE:
+                if s3.code_of(error) in _NOT_THERE:
                     return None
                 raise
             with closing(answer["Body"]) as stream:
@@ -248,31 +239,13 @@ class BucketRecords:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            code, status = _code(error), _status(error)
-            if code in _TAKEN:
-                raise self._taken(doing.partition(" ")[2]) from error
-            message = f"could not {doing}: {code}: {error.response.get('Error', {}).get('Message', '')[:300]}"
-            # 409: two wrote at the same moment, and this one lost or is to try again; then 412 says which.
-            if status >= 500 or status in (408, 409, 429) or code in _BUSY:
-                headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-                after = seconds_asked_for(headers.get("retry-after"))
-                raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
-            advice = _ADVICE.get(code, _ADVICE["AccessDenied"] if status == 403 else "")
-            raise Rejected(message, system=self._system, next_step=advice) from error
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise Rejected(
-                f"could not {doing}: {error}",
-                system=self._system,
-                next_step="Name access_key_id_env and secret_access_key_env under records.s3 and set these "
-                "variables, or give this machine an identity (IRSA, an instance profile).",
-            ) from error
-        except (*_ON_THE_WAY, OSError) as error:
-            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
-        except BotoCoreError as error:
-            raise Rejected(f"could not {doing}: {error}", system=self._system) from error
+        with s3.errors(doing, system=self._system, advice=_ADVICE, no_key=_NO_KEY):
+            try:
+                yield
+            except ClientError as error:
+                if s3.code_of(error) in _TAKEN:
+                    raise self._taken(doing.partition(" ")[2]) from error
+                raise
 
 
 def opened(settings: Bucket, *, request_seconds: float = 10) -> BucketRecords:
@@ -288,41 +261,8 @@ def _opened(settings: Bucket, credentials: tuple[tuple[str, str], ...], request_
     return BucketRecords(settings, dict(credentials), request_seconds=request_seconds)
 
 
-def _client(settings: Bucket, credentials: Mapping[str, str], request_seconds: float) -> Any:
-    config = Config(
-        connect_timeout=request_seconds,
-        read_timeout=request_seconds,
-        max_pool_connections=AT_ONCE,
-        # Here bot/retry.py asks again.
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        # A name for each bucket is AWS's own way; others have one name.
-        s3={"addressing_style": "path" if settings.endpoint else "auto"},
-        user_agent_extra="promobot",
-    )
-    where = {"region_name": settings.region, "endpoint_url": settings.endpoint}
-    with _one_at_a_time:  # making clients is not safe in threads; using them is
-        return _session().client("s3", **where, **credentials, config=config)
-
-
-_one_at_a_time = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _session() -> Any:
-    # One of our own: the default one is shared with whoever else uses boto3 in this process.
-    return boto3.session.Session()
-
-
 def _may_have_arrived(cause: BaseException | None) -> bool:
     return not isinstance(cause, EndpointConnectionError | ConnectTimeoutError)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _is_key(key: str) -> bool:

@@ -6,9 +6,11 @@ import hashlib
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.domain.behaviour import compare
@@ -25,7 +27,7 @@ from bot.domain.evidence import (
     rules_of,
 )
 from bot.domain.gate import Gate, judge
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import verified_entries
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
@@ -34,12 +36,15 @@ from bot.settings import Environment
 from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer, parse_config, render_config
 from bot.verbs import connect
+from bot.verbs.progress import progress
 from bot.words import checks as words
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import RegisteredVersion, Registry
 
 LATENCY_REQUESTS = 50
+HASHED_AT_ONCE = 4
+"""As many files as a publish copies at a time."""
 
 
 def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
@@ -248,14 +253,17 @@ def _size(settings: Environment, package: Package) -> Finding:
 
 
 def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) -> Iterator[Finding]:
-    wrong: list[str] = []
-    for file in package.files:
+    def is_wrong(file: PackageFile) -> bool:
         digest, size = hashlib.sha256(), 0
         for chunk in registry.stream(registered, file.path):
             digest.update(chunk)
             size += len(chunk)
-        if (size, digest.hexdigest()) != (file.size, file.sha256):
-            wrong.append(file.path)
+            moved(len(chunk))
+        return (size, digest.hexdigest()) != (file.size, file.sha256)
+
+    with progress(package.size) as moved, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+        found = zip(package.files, pool.map(is_wrong, package.files), strict=True)
+        wrong = [file.path for file, other in found if other]
     total = f"{package.size} bytes in {len(package.files)} files hashed"
     yield _finding("every byte", not wrong, f"other bytes than listed: {', '.join(wrong)}" if wrong else total)
 
@@ -326,12 +334,14 @@ def _on_staging(
         # A check of this pull request that was killed may have left its own name behind.
         clear(share, triton, name, seconds)
         try:
-            share.publish(
-                package,
-                lambda path: registry.stream(registered, path),
-                triton_model=name,
-                version=registered.version,
-            )
+            with progress(sum(file.size for file in package.version_files)) as moved:
+                share.publish(
+                    package,
+                    partial(registry.stream, registered),
+                    triton_model=name,
+                    version=registered.version,
+                    moved=moved,
+                )
             config = registry.read(registered, CONFIG_FILE).decode()
             share.write_config(name, render_config(config, versions=[registered.version]))
             triton.load(name, timeout_seconds=seconds)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, secret
+from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons, secret, share_before
 
 if TYPE_CHECKING:
     from bot.systems.gateway import Gateway
@@ -69,7 +69,7 @@ def serving(settings: Environment) -> Iterator[Serving]:
                         opened.callback(gateways[-1].close)
             return tuple(tritons), tuple(gateways)
 
-        yield Serving(ModelRepository(settings.share), *find_more(), find_more)
+        yield Serving(ModelRepository(settings.share, _before(settings)), *find_more(), find_more)
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)
@@ -107,9 +107,15 @@ def staging(settings: Environment) -> Iterator[Serving]:
 
     server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
-        yield Serving(ModelRepository(settings.staging.share), (server,), ())
+        share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)])
+        yield Serving(share, (server,), ())
     finally:
         server.close()
+
+
+def _before(settings: Environment) -> list[Share]:
+    share = share_before(settings)
+    return [share] if share else []
 
 
 def repository(settings: Environment) -> Repository:

@@ -14,6 +14,7 @@ from bot.domain.names import short
 from bot.domain.package import Package
 from bot.domain.signature import Signature
 from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
+from bot.words.sizes import size
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _identity(facts: Facts) -> str:
             code(candidate.commit[:12]) if candidate.commit else "unknown",
             code(champion.commit[:12]) if champion and champion.commit else "–",
         ),
-        ("size", _size(candidate.package.size), _size(champion.package.size) if champion else "–"),
+        ("size", size(candidate.package.size), size(champion.package.size) if champion else "–"),
     ]
     note = f"\n\n⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
     return "### What\n\n" + table(("", "proposed", "in service"), rows) + note
@@ -203,7 +204,7 @@ def _way_back(facts: Facts) -> str:
 
 
 def _files(package: Package) -> str:
-    rows = [(code(file.path), _size(file.size), code(file.sha256[:12])) for file in package.files[:200]]
+    rows = [(code(file.path), size(file.size), code(file.sha256[:12])) for file in package.files[:200]]
     more = f"\n\n… and {len(package.files) - 200} more." if len(package.files) > 200 else ""
     return table(("file", "size", "sha256"), rows) + more
 
@@ -296,11 +297,3 @@ def _diff(before: list[str], after: list[str]) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"

@@ -78,11 +78,11 @@ def _publish(
 ) -> None:
     files = files_of(version, kilobytes, other)
 
-    def read(path: str) -> Iterator[bytes]:
+    def read(path: str, start: int = 0) -> Iterator[bytes]:
         content = files[path]
-        for start in range(0, len(content), CHUNK_BYTES):
+        for at in range(start, len(content), CHUNK_BYTES):
             time.sleep(pause)
-            yield content[start : start + CHUNK_BYTES]
+            yield content[at : at + CHUNK_BYTES]
 
     package = package_of(files)
     share.describe(package, read)

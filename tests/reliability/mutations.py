@@ -44,9 +44,12 @@ class Mutation:
 
 
 COPYING, FILES = "bot/systems/share/copying.py", "bot/systems/share/files.py"
-REPOSITORY, STATE, TURNS = (f"bot/systems/share/{name}.py" for name in ("repository", "state", "turns"))
+REPOSITORY, STAGING, STATE, TURNS = (
+    f"bot/systems/share/{name}.py" for name in ("repository", "staging", "state", "turns")
+)
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
+T_PUBLISHING = "tests/systems/test_publishing.py"
 SLACK, TABLE, ROLLOUT = "bot/systems/slack.py", "bot/gateway/table.py", "bot/verbs/deployment/rollout.py"
 ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
 T_SHARE, T_RECORDS, T_TURNS = (
@@ -75,7 +78,7 @@ MUTATIONS = (
         "fsync",
         "of a file that is copied",
         COPYING,
-        "        out.flush()\n        os.fsync(out.fileno())\n",
+        "            out.flush()\n            os.fsync(out.fileno())\n",
         "",
         (SYNCED,),
     ),
@@ -294,9 +297,33 @@ MUTATIONS = (
         "digest",
         "of every file that is copied",
         COPYING,
-        "    if size != file.size or digest.hexdigest() != file.sha256:\n",
-        "    if False:\n",
+        "        if not self._is_right():\n            raise",
+        "        if False:\n            raise",
         (T_SHARE,),
+    ),
+    Mutation(
+        "digest",
+        "of what is copied from elsewhere on the share",
+        COPYING,
+        "            whole = self._take(out, place)\n            if self._is_right():\n",
+        "            whole = self._take(out, place)\n            if whole:\n",
+        (f"{T_PUBLISHING}::test_what_is_damaged_is_fetched_from_the_registry",),
+    ),
+    Mutation(
+        "digest",
+        "of a beginning that was left by a publish that was cut off",
+        COPYING,
+        "                return\n            self._forget(out)\n        self._receive(out)\n",
+        "                return\n            return\n        self._receive(out)\n",
+        (f"{T_PUBLISHING}::test_what_was_changed_in_between_is_not_used",),
+    ),
+    Mutation(
+        "fence",
+        "where somebody still puts a version together is not deleted",
+        STAGING,
+        "if path not in fullest and not _is_held(path):",
+        "if path not in fullest:",
+        (f"{T_PUBLISHING}::test_who_is_paused_and_wakes_up_late_writes_into_nothing_that_is_published",),
     ),
     Mutation(
         "digest",

@@ -22,8 +22,8 @@ class Contents:
         self.files = {CONFIG_FILE: config.encode(), SMOKE_FILE: smoke.encode(), **files}
         self.package = package_of(self.files)
 
-    def read(self, path: str) -> Iterator[bytes]:
-        return chunks(self.files[path])
+    def read(self, path: str, start: int = 0) -> Iterator[bytes]:
+        return chunks(self.files[path][start:])
 
 
 def package_of(files: Mapping[str, bytes]) -> Package:

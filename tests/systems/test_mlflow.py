@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -314,9 +315,7 @@ def test_an_artifact_that_was_changed_after_it_was_registered_is_not_published(
 
     share = share_at(tmp_path / "share")
     with pytest.raises(Rejected, match=r"model\.onnx is not what the package says") as failure:
-        share.publish(
-            registry.package(version), lambda path: registry.stream(version, path), triton_model="changed", version=1
-        )
+        share.publish(registry.package(version), partial(registry.stream, version), triton_model="changed", version=1)
     assert "changed the artifact after it was registered" in failure.value.next_step
     assert share.versions("changed") == []
 
@@ -408,23 +407,45 @@ def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, status: in
     assert len(stand_in.seen) == 2
 
 
-def test_a_download_that_breaks_off_is_unavailable_and_nothing_of_it_is_kept(
+def test_a_download_that_breaks_off_for_good_is_unavailable_and_nothing_is_published(
     stand_in: StandIn, quick: None, downloads: Path, tmp_path: Path
 ) -> None:
     content = MODEL.files["weights/part.data"]
     stand_in.answers(200, content[:1_500_000], length=len(content))
     broken = Registry(MLflow(uri=stand_in.url), request_seconds=1)
-    got: list[bytes] = []
+    got = bytearray()
     with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1"):
-        got.extend(broken.stream(OF_A_STAND_IN, "weights/part.data"))
-    assert got == [], "not a byte is given before all are there"
+        for chunk in broken.stream(OF_A_STAND_IN, "weights/part.data"):
+            got += chunk
+    assert got == content[: len(got)], "what was given is what is there, from its beginning"
     assert list(downloads.iterdir()) == []
 
-    share = share_at(tmp_path / "share")
+    share, only = share_at(tmp_path / "share"), Contents({"weights/part.data": content})
     with pytest.raises(Unavailable):
-        share.publish(MODEL.package, lambda path: broken.stream(OF_A_STAND_IN, path), triton_model="churn", version=1)
+        share.publish(only.package, partial(broken.stream, OF_A_STAND_IN), triton_model="churn", version=1)
     assert share.versions("churn") == []
     assert list((share.state / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_what_breaks_off_goes_on_from_there(stand_in: StandIn, honours: bool) -> None:
+    """Also where the server sends everything again, whatever it was asked for."""
+    content = MODEL.files["weights/part.data"]
+
+    def behave(seen: Seen) -> bytes:
+        start = int(seen.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        first = len(stand_in.seen) == 1
+        if first:
+            return answer(200, content[:1_500_000], length=len(content))
+        return answer(206, content[start:]) if honours else answer(200, content)
+
+    stand_in.behaviour = behave
+    got = b"".join(Registry(MLflow(uri=stand_in.url)).stream(OF_A_STAND_IN, "weights/part.data"))
+
+    assert got == content
+    first, second = stand_in.seen
+    assert "range" not in first.headers
+    assert int(second.headers["range"].removeprefix("bytes=").removesuffix("-")) > 1_000_000
 
 
 def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> None:
@@ -443,17 +464,22 @@ def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> Non
     ], "and nobody is sent elsewhere for it"
 
 
-def test_a_full_disk_is_unavailable(
-    registry: Registry, churn: RegisteredVersion, monkeypatch: pytest.MonkeyPatch, small_disk: Path
+def test_a_store_that_mlflow_cannot_stream_from_goes_through_a_file(
+    registry: Registry, churn: RegisteredVersion, monkeypatch: pytest.MonkeyPatch, small_disk: Path, tmp_path: Path
 ) -> None:
+    content = MODEL.files["weights/part.data"]
+    (tmp_path / "part.data").write_bytes(content)
+    local = replace(churn, source=tmp_path.as_uri())
+    assert b"".join(registry.stream(local, "part.data", 1_000_000)) == content[1_000_000:]
+    with pytest.raises(Rejected, match=r"download nothing of churn 1"):
+        registry.read(local, "nothing")
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
-    with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1: .*No space left on device"):
-        registry.read(churn, "weights/part.data")
+    with pytest.raises(Unavailable, match=r"download part\.data of churn 1: .*No space left on device"):
+        registry.read(local, "part.data")
     assert list(small_disk.iterdir()) == []
-    assert registry.read(churn, "model.onnx") == b"the model"
     monkeypatch.setattr("tempfile.tempdir", str(small_disk / "nowhere"))
-    with pytest.raises(Unavailable, match=r"download model\.onnx of churn 1"):
-        registry.read(churn, "model.onnx")
+    with pytest.raises(Unavailable, match=r"download part\.data of churn 1"):
+        registry.read(local, "part.data")
 
 
 def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
 from bot.settings import S3, MLflow
+from bot.systems import mlflow as adapter
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.reliability.proxy import Fault, HttpLink
 from tests.servers import running
@@ -126,7 +128,7 @@ def test_half_a_package_and_one_that_was_changed_are_never_published(
         with pytest.raises(Rejected, match=r"model\.onnx is not what the package says|NoSuchKey"):
             share.publish(
                 registry.package(version),
-                lambda path, version=version: registry.stream(version, path),  # type: ignore[misc]
+                partial(registry.stream, version),
                 triton_model="spoilt",
                 version=1,
             )
@@ -152,6 +154,33 @@ def test_a_short_fault_of_the_bucket_is_outlived(
     link.fails(fault)
     assert registry.files(churn) == sorted(FILES)
     assert link.spoiled
+
+
+@pytest.mark.parametrize("start", [0, 1_234_567])
+@pytest.mark.parametrize("fault", [None, Fault("truncated", times=1), Fault("reset", times=1)], ids=str)
+def test_a_large_file_is_read_ahead_in_parts_and_comes_in_order(
+    registry: Registry,
+    churn: RegisteredVersion,
+    link: HttpLink,
+    monkeypatch: pytest.MonkeyPatch,
+    start: int,
+    fault: Fault | None,
+) -> None:
+    monkeypatch.setattr(adapter, "AHEAD_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(adapter, "PART_BYTES", 300_000)
+    content = FILES["weights/part.data"]
+    got, chunks = bytearray(), registry.stream(churn, "weights/part.data", start, chunk_bytes=70_000)
+    for chunk in chunks:
+        if fault and not got:
+            link.fails(fault)
+        got += chunk
+    assert got == content[start:]
+    assert fault is not None or link.requests >= (len(content) - start) / 300_000
+    assert fault is None or link.spoiled
+
+
+def test_the_rest_of_a_file_is_asked_for_alone(registry: Registry, churn: RegisteredVersion) -> None:
+    assert b"".join(registry.stream(churn, "weights/part.data", 2_000_000)) == FILES["weights/part.data"][2_000_000:]
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import hashlib
 import secrets
 import shutil
 import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
 from bot.folders import ask_anew
-from bot.systems.share.copying import ReadFile, copy
+from bot.settings import Share
+from bot.systems.share.copying import Job, Moved, ReadFile, copy_all, is_large
 from bot.systems.share.files import (
     age_seconds,
     delete,
@@ -25,11 +28,12 @@ from bot.systems.share.files import (
     write,
 )
 from bot.systems.share.mounts import mount_of
+from bot.systems.share.notes import Notes
+from bot.systems.share.staging import ABANDONED_SECONDS, may_be_resumed, resumable, staged
 from bot.systems.share.state import State
 from bot.systems.share.turns import Turn
 
 _MOUNT_STEP = "docs/nfs.md says how to mount it."
-_ABANDONED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,14 @@ class Described:
 
 
 class ModelRepository(State):
-    """One environment's part of the share. Errors are Unavailable (the file system) or Rejected (its content)."""
+    """One environment's part of the share. Errors are Unavailable (the file system) or Rejected (its content).
+
+    Bytes that lie in a neighbour's part of it already are copied from there.
+    """
+
+    def __init__(self, share: Share, neighbours: Sequence[Share] = ()) -> None:
+        super().__init__(share)
+        self._notes = Notes(share, neighbours)
 
     def check(self) -> str:
         """Try what publishing needs: both folders there, writable, in one mount. Returns what was seen."""
@@ -96,8 +107,7 @@ class ModelRepository(State):
         files = tuple(file for file in package.files if file not in package.version_files)
         target = self.state / "packages" / package.digest.removeprefix("sha256:")
         with self._errors(f"keep {target}"), self._staged() as staging:
-            for file in files:
-                copy(file, read(file.path), staging / file.path, system=self._system)
+            self._copy(files, read, staging)
             write(staging / PACKAGE_FILE, package.to_json().encode())
             sync_folders(staging)
             rename_in(staging, target)
@@ -106,28 +116,36 @@ class ModelRepository(State):
             raise Rejected(f"{target} did not appear", system=self._system)
         return described
 
-    def publish(self, package: Package, read: ReadFile, *, triton_model: str, version: int) -> None:
+    def publish(
+        self,
+        package: Package,
+        read: ReadFile,
+        *,
+        triton_model: str,
+        version: int,
+        moved: Moved = lambda _: None,
+    ) -> None:
         """Make ``<triton_model>/<version>`` hold exactly the package's files.
 
         Copies into staging and hashes every byte on the way, syncs, and renames in. What is there already is hashed
-        and adopted; other bytes under the same number are never overwritten: Rejected.
+        and adopted; other bytes under the same number are never overwritten: Rejected. ``moved`` is told, by several
+        threads, how many more bytes are in place. What is cut off is gone on with by the next one.
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
             ask_anew(target)
             fresh = not target.is_dir()
             if fresh:
-                with self._staged() as staging:
-                    for file in package.version_files:
-                        path = staging / file.path
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        copy(file, read(file.path), path, system=self._system)
+                with self._put_together(package) as (staging, left):
+                    self._copy(package.version_files, read, staging, left, moved)
                     sync_folders(staging)
                     if not target.parent.is_dir():
                         target.parent.mkdir(exist_ok=True)
                         target.parent.chmod(0o755)
                     fresh = rename_in(staging, target)
                     sync_folder(self.root)
+                if fresh and is_large(package.version_files):
+                    self._notes.write(package, PurePosixPath(triton_model, str(version)))
         wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
         if wrong:
             raise OtherBytes(
@@ -141,6 +159,42 @@ class ModelRepository(State):
             for folder in folders(target):
                 if stat.S_IMODE(folder.stat().st_mode) != 0o555:
                     folder.chmod(0o555)
+
+    @contextmanager
+    def _put_together(self, package: Package) -> Iterator[tuple[Path, list[Path]]]:
+        """Give a folder outside Triton's root for a version, and what is left of those that were cut off."""
+        if is_large(package.version_files):
+            self._make_folders()
+            with resumable(self.state / "staging", package) as both:
+                yield both
+        else:
+            with self._staged() as folder:
+                yield folder, []
+
+    @contextmanager
+    def _staged(self) -> Iterator[Path]:
+        self._make_folders()
+        with staged(self.state / "staging") as folder:
+            yield folder
+
+    def _copy(
+        self,
+        files: Iterable[PackageFile],
+        read: ReadFile,
+        folder: Path,
+        left: Sequence[Path] = (),
+        moved: Moved = lambda _: None,
+    ) -> None:
+        """Write the files into the folder; what lies on the share already is copied from there."""
+        jobs, files = [], tuple(files)
+        if is_large(files):
+            self._notes.look_anew()
+        for file in files:
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            there = [*self._notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
+            jobs.append(Job(file, path, there))
+        copy_all(jobs, read, system=self._system, moved=moved)
 
     def wrong_bytes(self, package: Package, *, triton_model: str, version: int) -> list[str]:
         """Hash a published version; return what differs from the package, in a sentence each."""
@@ -242,19 +296,22 @@ class ModelRepository(State):
     def sweep(self, *, alone: bool) -> int:
         """Delete what lies in the trash, and what killed processes left half copied; return how much it was.
 
-        Unless nobody else can be at work here (``alone``), only what has lain there for a day. Raises Unavailable,
-        when all else is deleted, where something must stay until whoever has it open is done.
+        Unless nobody else can be at work here (``alone``), only what has lain there for a day. What is left of a
+        large package stays for a day in any case: the next publish goes on with it. Raises Unavailable, when all else
+        is deleted, where something must stay until whoever has it open is done.
         """
         count, held = 0, 0
         for name in ("trash", "staging"):
             with self._errors(f"empty {self.state / name}"):
                 folder = self.state / name
                 for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-                    if alone or age_seconds(path) > _ABANDONED_SECONDS:
+                    if (alone and not may_be_resumed(path)) or age_seconds(path) > ABANDONED_SECONDS:
                         if delete(path):
                             count += 1
                         else:
                             held += 1
+        with self._errors("forget old notes"):
+            self._notes.forget_old()
         if held:
             raise Unavailable(
                 f"{held} of {held + count} removed versions or packages could not be deleted yet: somebody on this "

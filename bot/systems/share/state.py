@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -209,17 +208,6 @@ class State:
         finally:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
-
-    @contextmanager
-    def _staged(self) -> Iterator[Path]:
-        """Give a folder outside Triton's root that is gone afterwards, whatever happens."""
-        self._make_folders()
-        folder = self.state / "staging" / secrets.token_hex(8)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _make_folders(self) -> None:
         for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):

@@ -23,6 +23,7 @@ from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
 from bot.verbs.inspection import routed, wrong_on_triton
 from bot.verbs.observe import at_once
+from bot.verbs.progress import progress
 from bot.words import deployment as words
 
 
@@ -135,7 +136,8 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
     item.described = share.describe(package, read)
     name = fresh_name(run, item.change, item.described, leaves=item.leaves)
     run.turn.check()
-    share.publish(package, read, triton_model=name, version=entry.version)
+    with progress(sum(file.size for file in package.version_files)) as moved:
+        share.publish(package, read, triton_model=name, version=entry.version, moved=moved)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change
@@ -17,7 +17,7 @@ from bot.verbs.connect import Serving
 from bot.verbs.ledger import Ledger
 
 if TYPE_CHECKING:
-    from bot.systems.mlflow import Registry
+    from bot.systems.mlflow import RegisteredVersion, Registry
 
 
 @dataclass
@@ -42,10 +42,14 @@ class Run:
         return self.systems.share.routes(self.settings.environment)
 
     def reader(self, model: str, version: int) -> ReadFile:
-        """Return what reads the files of a version from the registry, opened when the first is read."""
+        """Return what reads the files of a version from the registry, which is asked when the first is read."""
 
-        def read(path: str) -> Iterator[bytes]:
-            return self.registry.stream(self.registry.version(model, version), path)
+        @cache
+        def registered() -> RegisteredVersion:
+            return self.registry.version(model, version)
+
+        def read(path: str, start: int = 0) -> Iterator[bytes]:
+            return self.registry.stream(registered(), path, start)
 
         return read
 

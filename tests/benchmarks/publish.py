@@ -1,0 +1,325 @@
+"""Publishing: from a bucket, from a version that shares most of its bytes, on to the next environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
+from bot.sandbox import s3
+from bot.settings import S3, MLflow, Share
+from bot.systems.mlflow import RegisteredVersion, Registry
+from bot.systems.share import ModelRepository, mount_of
+from tests.benchmarks.measuring import Bench, Benchmark, Figure
+from tests.systems.packages import CONFIG, SMOKE
+
+FILES = 20
+MEBIBYTE = 2**20
+BLOCK = 4 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A package in the bucket, and how the bot reads it."""
+
+    package: Package
+    prefix: str
+
+    def version(self, storage: s3.ObjectStorage, number: int) -> RegisteredVersion:
+        source = f"s3://{storage.bucket}/{self.prefix}"
+        return RegisteredVersion("model", number, "READY", "", "", source, {}, {}, {}, "")
+
+
+class Bucket:
+    """Object storage with packages in it, and who copies from there."""
+
+    def __init__(self, storage: s3.ObjectStorage) -> None:
+        self.storage, self._client = storage, storage.client()
+
+    def store(self, prefix: str, sizes: dict[str, int], *, shared: dict[str, bytes] | None = None) -> Stored:
+        """Upload a package of random bytes; files are made of blocks, so that memory does not limit their size."""
+        listed = []
+        small = {CONFIG_FILE: CONFIG.encode(), SMOKE_FILE: SMOKE.encode()}
+        for path, content in small.items():
+            self._client.put_object(Bucket=self.storage.bucket, Key=f"{prefix}/{path}", Body=content)
+            listed.append(PackageFile(path, len(content), hashlib.sha256(content).hexdigest()))
+        for path, size in sizes.items():
+            with tempfile.TemporaryFile(dir=self.storage.directory) as file:
+                digest, seed = hashlib.sha256(), (shared or {}).get(path) or os.urandom(BLOCK)
+                for at in range(0, size, BLOCK):
+                    # Cheap to make, and no two blocks alike.
+                    block = (at.to_bytes(8, "big") + seed[8:])[: size - at]
+                    digest.update(block)
+                    file.write(block)
+                file.seek(0)
+                self._client.upload_fileobj(file, self.storage.bucket, f"{prefix}/{path}")
+            listed.append(PackageFile(path, size, digest.hexdigest()))
+        return Stored(Package.of(listed), prefix)
+
+    def registry(self) -> Registry:
+        """As the bot opens it; MLflow itself is not asked for anything that is measured."""
+        os.environ.update(
+            BENCHMARK_KEY_ID=self.storage.credentials.access_key_id,
+            BENCHMARK_KEY=self.storage.credentials.secret_access_key,
+        )
+        named = S3(
+            endpoint=self.storage.endpoint,
+            region=self.storage.region,
+            access_key_id_env="BENCHMARK_KEY_ID",
+            secret_access_key_env="BENCHMARK_KEY",
+        )
+        return Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
+
+    def variables(self) -> dict[str, str]:
+        """What other programs read."""
+        where = {"S3_ENDPOINT_URL": self.storage.endpoint, "RCLONE_CONFIG": os.devnull}
+        return {**os.environ, **self.storage.variables(), **where}
+
+
+class Environments:
+    """Shares of environments, each empty when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def new(self, name: str, *neighbours: str) -> ModelRepository:
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / name / "model-repo").mkdir(parents=True)
+        return ModelRepository(self._share(name), [self._share(other) for other in neighbours])
+
+    def _share(self, name: str) -> Share:
+        where = self.folder / name
+        return Share(model_repository=str(where / "model-repo"), state=str(where / "state"))
+
+
+def _run(bench: Bench) -> Iterator[Figure]:
+    total = bench.size(2**30, 6 * MEBIBYTE)
+    sizes = {f"weights/{number:02}.bin": total // FILES for number in range(FILES)}
+    with s3.running(bench.folder / "s3") as storage:
+        bucket = Bucket(storage)
+        stored = bucket.store("model", sizes)
+        yield from _against_copiers(bench, bucket, stored)
+        with ExitStack() as mounted:
+            for folder in _file_systems(bench, mounted, total):
+                yield from _on_one_share(bench, bucket, stored, sizes, folder)
+        yield _memory(bench, bucket)
+
+
+def _against_copiers(bench: Bench, bucket: Bucket, stored: Stored) -> Iterator[Figure]:
+    environments, registry = Environments(bench.folder), bucket.registry()
+    target, share = bench.folder / "copied", environments.new("dev")
+    source = f"s3://{bucket.storage.bucket}/{stored.prefix}"
+
+    def fresh() -> None:
+        nonlocal share
+        share = environments.new("dev")
+        for path in (target, bench.folder / "fetched"):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+
+    def ours() -> None:
+        _publish(share, registry, stored.version(bucket.storage, 1), stored.package)
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, env=bucket.variables(), stdout=subprocess.DEVNULL)
+        subprocess.run(["sync", "-f", str(target)], check=True)
+
+    def s5cmd() -> None:
+        run(_beside_python("s5cmd"), "--log", "error", "cp", f"{source}/*", f"{target}/")
+
+    def rclone() -> None:
+        remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{bucket.storage.endpoint}':"
+        run(_beside_python("rclone"), "copy", source.replace("s3://", remote), str(target))
+
+    def mlflow() -> None:
+        fetched = download_artifacts(source, dst_path=str(bench.folder / "fetched"))  # type: ignore[arg-type]
+        shutil.copytree(fetched, target, dirs_exist_ok=True)
+        subprocess.run(["sync", "-f", str(target)], check=True)
+
+    what = f"publish {_size(stored.package.size)} in {FILES} files from S3"
+    for against, peer, goal in (
+        ("s5cmd, sync -f", s5cmd, 1.15),
+        ("rclone copy, sync -f", rclone, 0.8),
+        ("MLflow's download_artifacts, shutil.copytree", mlflow, 0.45),
+    ):
+        with _environment(bucket.variables()):  # MLflow's own client reads it
+            seconds = bench.compare(ours, peer, before=fresh)
+        yield Figure(what, seconds[0], against, seconds[1], goal, note=_file_system(bench.folder))
+
+
+def _on_one_share(
+    bench: Bench, bucket: Bucket, stored: Stored, sizes: dict[str, int], folder: Path
+) -> Iterator[Figure]:
+    environments, registry, kind = Environments(folder), bucket.registry(), _file_system(folder)
+    # One file of twenty is another one.
+    (changed, size), *_ = sizes.items()
+    one = bucket.store("other", {changed: size})
+    new = Package.of([*(f for f in stored.package.files if f.path != changed), *one.package.version_files])
+    share = environments.new("dev")
+
+    def read(path: str, start: int = 0) -> Iterator[bytes]:
+        where = one if path == changed else stored
+        return registry.stream(where.version(bucket.storage, 1), path, start)
+
+    def nothing_there() -> None:
+        nonlocal share
+        share = environments.new("dev")
+        if first_is_there:
+            _publish(share, registry, stored.version(bucket.storage, 1), stored.package)
+
+    first_is_there = False
+    first = bench.time(
+        lambda: _publish(share, registry, stored.version(bucket.storage, 1), stored.package), before=nothing_there
+    )
+    first_is_there = True
+    second = bench.time(lambda: share.publish(new, read, triton_model="model", version=2), before=nothing_there)
+    yield Figure(f"publish what shares 95 % ({kind})", second, "the first publish", first, goal=0.15, note=kind)
+
+    target, prod = folder / "copied", environments.new("prod", "dev")
+
+    def nothing_in_prod() -> None:
+        nonlocal prod
+        prod = environments.new("prod", "dev")
+        shutil.rmtree(target, ignore_errors=True)
+
+    def refused(path: str, start: int = 0) -> Iterator[bytes]:
+        raise AssertionError(f"{path} was to be found on the share, from {start}")
+
+    def carry() -> None:
+        prod.publish(stored.package, refused, triton_model="model", version=1)
+
+    def copy() -> None:
+        subprocess.run(["cp", "-r", "--reflink=auto", str(share.root / "model" / "1"), str(target)], check=True)
+        subprocess.run(["sync", "-f", str(target)], check=True)
+
+    if not bench.quick:
+        ours, peer = bench.compare(carry, copy, before=nothing_in_prod)
+        yield Figure(f"carry a digest on ({kind})", ours, "cp -r --reflink=auto, sync -f", peer, goal=1.2, note=kind)
+
+
+def _memory(bench: Bench, bucket: Bucket) -> Figure:
+    """The largest resident set of a process that publishes 8 GiB, MLflow's client and boto included."""
+    size = bench.size(2**31, 5 * MEBIBYTE)
+    stored = bucket.store("large", {f"{number}.bin": size for number in range(4)})
+    environments, peaks = Environments(bench.folder), []
+    for _ in range(1 if bench.quick else min(bench.rounds, 3)):
+        share = environments.new("dev")
+        told = {
+            "package": stored.package.to_json(),
+            "prefix": stored.prefix,
+            "bucket": bucket.storage.bucket,
+            "endpoint": bucket.storage.endpoint,
+            "region": bucket.storage.region,
+            "root": str(share.root),
+            "state": str(share.state),
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.publish"],
+            input=json.dumps(told),
+            env=bucket.variables(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(float(ended.stdout) / MEBIBYTE)
+        shutil.rmtree(bench.folder / "dev")
+    what = f"memory while {_size(stored.package.size)} are published"
+    return Figure(what, peaks, "largest resident set", goal=300, unit="MiB")
+
+
+def _publish(share: ModelRepository, registry: Registry, version: RegisteredVersion, package: Package) -> None:
+    def read(path: str, start: int = 0) -> Iterator[bytes]:
+        return registry.stream(version, path, start)
+
+    share.publish(package, read, triton_model="model", version=version.version)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.3g} GiB" if count >= 2**29 else f"{count / MEBIBYTE:.3g} MiB"
+
+
+def _beside_python(program: str) -> str:
+    return str(Path(sys.executable).with_name(program))
+
+
+def _file_system(folder: Path) -> str:
+    return mount_of(folder.resolve(), Path("/proc/self/mountinfo").read_text()).filesystem
+
+
+@contextmanager
+def _xfs(bench: Bench, total: int) -> Iterator[Path | None]:
+    """An XFS that shares bytes between files, on a loop device, where this machine lets us make one."""
+    image, folder = bench.folder / "xfs.img", bench.folder / "xfs"
+    mkfs = shutil.which("mkfs.xfs") or shutil.which("mkfs.xfs", path="/sbin:/usr/sbin")
+    if mkfs is None or os.geteuid():
+        bench.say("  no XFS: it needs root and mkfs.xfs (Debian's xfsprogs)")
+        yield None
+        return
+    with image.open("wb") as file:
+        file.truncate(max(total * 6, 512 * MEBIBYTE))
+    folder.mkdir()
+    subprocess.run([mkfs, "-q", "-m", "reflink=1", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(folder)]).returncode:
+        bench.say(f"  no XFS: this kernel ({platform.release()}) does not mount it here")
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+        image.unlink()
+
+
+def _file_systems(bench: Bench, mounted: ExitStack, total: int) -> Iterator[Path]:
+    yield bench.folder
+    if not bench.quick and (folder := mounted.enter_context(_xfs(bench, total))) is not None:
+        yield folder
+
+
+def _publish_and_measure() -> None:
+    """In a process of its own: publish what stdin describes, and print the largest resident set in bytes."""
+    import resource
+
+    told = json.load(sys.stdin)
+    Path(told["root"]).mkdir(parents=True, exist_ok=True)
+    named = S3(
+        endpoint=told["endpoint"],
+        region=told["region"],
+        access_key_id_env="AWS_ACCESS_KEY_ID",
+        secret_access_key_env="AWS_SECRET_ACCESS_KEY",
+    )
+    registry = Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
+    source = f"s3://{told['bucket']}/{told['prefix']}"
+    version = RegisteredVersion("model", 1, "READY", "", "", source, {}, {}, {}, "")
+    share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
+    _publish(share, registry, version, Package.from_json(told["package"]))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+BENCHMARK = Benchmark("publish", "bytes from a bucket, from another version and from another environment", _run)
+
+if __name__ == "__main__":
+    _publish_and_measure()
