@@ -121,6 +121,17 @@ def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
     assert done.stderr.endswith("[]")
 
 
+def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> None:
+    """Users wait for all that a way back imports until gateways have switched: Git, Tritons, gateways, no more."""
+    program = (
+        "import sys\nimport bot.settings, bot.verbs.rollback, bot.verbs.deploy\n"
+        "import bot.systems.git, bot.systems.share, bot.systems.records, bot.systems.gateway, bot.systems.triton\n"
+        f"sys.stderr.write(repr(sorted({SDKS!r} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("['git', 'grpc', 'numpy', 'pydantic', 'tritonclient', 'yaml']"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -143,6 +154,10 @@ def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
         (["check", "verdict", "--pull-request", "1", "--needs", '{"a": 1}'], "is not GitHub's `needs` context"),
         (["check", "verdict", "--pull-request", "1", "--needs", "[]"], "is not GitHub's `needs` context"),
         (["quarantine", "drop", "--env", "dev"], "invalid choice: 'drop'"),
+        *(
+            (["slack", "--once", "--follow", seconds], "is no number of seconds above 0")
+            for seconds in ("0", "-1", "inf", "nan", "often")
+        ),
         (["sandbox", "up"], "required: --dir"),
         (["validate", "--loud"], "unrecognized arguments: --loud"),
     ],

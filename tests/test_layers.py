@@ -76,7 +76,7 @@ LAYERS = {
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
-    "bot.systems.gateway": layer("domain errors retry settings", "certifi"),
+    "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
     "bot.systems.mlflow": layer("domain errors retry s3 settings", "mlflow requests yaml"),

@@ -159,9 +159,9 @@ def progress_of(
     own = next((record for record in since if _digest(record) == promotion.digest), None)
     if own is None and promotion.thread in set(underway) and promotion.state == "merged":
         return Progress("deploying", found)
-    last = next((record for record in reversed(of_model) if record.verified), None)
-    if own is None and promotion.state == "merged" and last is not None and _digest(last) == promotion.digest:
-        own = last  # the runtime went back before Git did
+    before = [record for record in of_model if record.verified and record not in since]
+    if own is None and promotion.state == "merged" and before and _digest(before[-1]) == promotion.digest:
+        own = before[-1]  # the runtime went back before Git did
     if own is None:
         if promotion.state == "merged":
             return Progress("merged", found)

@@ -57,7 +57,7 @@ class Repository:
         for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
             # With these, everything below would happen in the repository whose hook we run in.
             del os.environ[name]
-        self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-")
+        self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
         with self._errors("make a repository to work in"):
             self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()

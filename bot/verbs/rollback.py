@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bot.verbs.deploy import Deployed
 
 
+_GIVEN_UP_SECONDS = 3.0
+
+
 @dataclass(frozen=True)
 class RolledBack:
     """The pull request that goes back, and what was done to the runtime where that was asked for."""
@@ -148,8 +151,8 @@ def _fetched(repository: Repository) -> Iterator[Future[str]]:
     try:
         yield head
     finally:
-        if head.done():
-            thread.join()
+        # Nearly always it is done. Where something else failed first, a Git that hangs does not keep that error back.
+        thread.join(_GIVEN_UP_SECONDS)
 
 
 def _target(

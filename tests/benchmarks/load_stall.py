@@ -1,4 +1,10 @@
-"""How long users of the old version wait while a slow one is loaded and switched to: over gRPC, and over HTTP."""
+"""How long users of the old version wait while a slow one is loaded and switched to: over gRPC, and over HTTP.
+
+On a real Triton, with a model whose start sleeps. Users ask at a steady rate the whole time: some Triton itself, on
+twice as many connections as it has threads for HTTP, others a gateway, which keeps few connections to Triton. A load
+is sent once by the bot's own adapter, over gRPC, and once as `curl -X POST …/load` would; then the routes are written
+and the gateway is reloaded, as a deployment does.
+"""
 
 from __future__ import annotations
 
@@ -111,6 +117,12 @@ def _run(bench: Bench) -> Iterator[Figure]:
                 raise RuntimeError(f"the gateway answered with {set(heard['through'].versions)}")
             return heard
 
+        def nobody() -> float:
+            with Asking(_load(triton.url, f"/v2/models/slow/versions/{slow.version}/infer")) as some:
+                time.sleep(seconds)
+                return max(some.heard(stop=True).waits) * 1e3
+
+        quiet = [nobody() for _ in range(bench.rounds)]
         heard = bench.alternate({"gRPC": lambda: during(over_grpc), "HTTP": lambda: during(over_http)})
     longest = {
         (name, users): [max(one[users].waits) * 1e3 for one in rounds]
@@ -137,6 +149,9 @@ def _run(bench: Bench) -> Iterator[Figure]:
     yield Figure("longest wait through a gateway", grpc, goal=50, unit="ms", note=note)
     failed = [float(sum(len(one.failures) for one in users.values())) for users in heard["gRPC"]]
     asked = sum(len(one.waits) for users in heard["gRPC"] for one in users.values())
+    yield Figure(
+        "longest wait while nothing is loaded", quiet, unit="ms", note="what this machine does to users anyway"
+    )
     yield Figure("requests that failed", failed, goal=0, unit="requests", note=f"of {asked} in all rounds")
 
 

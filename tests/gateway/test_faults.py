@@ -233,14 +233,15 @@ def test_a_model_that_stays_is_not_asked_about(start_gateway: StartGateway, star
     assert gateway.reload(2).status_code == 200
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.02], ids=["later", "before anybody looks"])
 def test_a_client_that_leaves_frees_tritons_connection(
-    start_gateway: StartGateway, start_stand_in: StartStandIn, caplog: pytest.LogCaptureFixture
+    start_gateway: StartGateway, start_stand_in: StartStandIn, caplog: pytest.LogCaptureFixture, seconds: float
 ) -> None:
     triton = start_stand_in()
     triton.behaviour = for_infer(hang)
     gateway = start_gateway(triton.url, routes=table(1, target(7)))
     with pytest.raises(httpx.ReadTimeout):
-        gateway.infer(1.0, timeout=0.3)
+        gateway.infer(1.0, timeout=seconds)
     wait_for(lambda: triton.infers and triton.open == 0)
     triton.behaviour = answer_well
     assert gateway.infer(1.0).status_code == 200

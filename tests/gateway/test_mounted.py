@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
-from bot.gateway import Gateway, GatewaySettings
+from bot.gateway import Gateway, GatewaySettings, create_app
 from tests.gateway.gateways import http_client, infer_body, running_application, table, target, write_routes
 from tests.gateway.stand_in import StandIn
 
@@ -45,6 +45,24 @@ def test_an_application_mounts_the_router_and_asks_for_the_version(gateway: Gate
         assert client.get("/models/routes").json()["generation"] == 3
         assert client.get("/models/v2/health/ready").status_code == 200
     assert events == ["start", "stop"]
+
+
+def test_a_middleware_of_the_reference_application_sees_every_request(
+    tmp_path: Path, start_stand_in: Callable[[], StandIn]
+) -> None:
+    write_routes(tmp_path / "routes.json", table(3, target(7)))
+    app = create_app(GatewaySettings(routes_file=tmp_path / "routes.json", tritons=(start_stand_in().url,)))
+    seen: list[str] = []
+
+    @app.middleware("http")
+    async def see(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        seen.append(request.url.path)
+        return await call_next(request)
+
+    with running_application(app) as url:
+        path = "/v2/models/adder/infer"
+        assert http_client.post(f"{url}{path}", json=infer_body(1.0)).json()["model_version"] == "7"
+    assert seen == [path]
 
 
 def test_a_gateway_whose_start_was_forgotten_says_so(gateway: Gateway) -> None:

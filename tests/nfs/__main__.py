@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -85,7 +86,7 @@ def _inside(tools: Path, options: argparse.Namespace) -> int:
         _say("interrupted: the table has what was tried until now")
         options.proof = None
     if options.proof is not None:
-        command = f"python -m tests.nfs {' '.join(sys.argv[1:])}"
+        command = shlex.join(["python", "-m", "tests.nfs", *sys.argv[1:]])
         proof.write(options.proof, notes, found, command=command, server=packages.version("nfs-ganesha"))
     return _show(found, tables)
 
@@ -108,7 +109,8 @@ def _run(part: str, lab: Lab, options: argparse.Namespace, tables: list[str], no
     for function in functions[part]:
         what = (function.__doc__ or "").strip()
         if options.rows in what:
-            yield tries.attempt(part, function, lab, "/small" if part == "full" else "/share")
+            export = "/small" if part == "full" else "/share"
+            yield tries.attempt(part, function, lab, export, options=options.mount, mounted=notes.place)
 
 
 def _show(found: Sequence[Tried], tables: Sequence[str]) -> int:
@@ -151,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the part verbs, and as many rollbacks (default: 25)",
     )
     parser.add_argument(
-        "--mount", default="", metavar="OPTIONS", help="of the part verbs: of both clients (default: none)"
+        "--mount", default="", metavar="OPTIONS", help="of both clients, but for the part caching (default: none)"
     )
     parser.add_argument(
         "--proof", type=Path, metavar="FILE", help="write what was mounted and tried as JSON, and a page beside it"

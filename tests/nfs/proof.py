@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from bot.domain.proof import Mount
 from bot.words.markdown import fenced, table
 from tests.nfs.lab import PROJECT, Client
-from tests.nfs.tries import Tried
+from tests.nfs.tries import Place, Tried
 
 COLUMNS = "TARGET,SOURCE,FSTYPE,OPTIONS"
 
@@ -56,6 +56,12 @@ class Notes:
 
     mounts: list[Mount] = field(default_factory=list)
     kernel: str = ""
+
+    def place(self, at: Place) -> None:
+        """Note what the two clients have mounted, the first time."""
+        if not self.mounts:
+            for client, does in ((at.a, "which writes"), (at.b, "which reads")):
+                self.mount(client, f"client {client.name}, {does}", at.root, at.lab.home)
 
     def mount(self, client: Client, who: str, path: Path, home: Path) -> None:
         """Note what ``findmnt`` says on a client of the file system that a path is on."""
@@ -122,8 +128,8 @@ def page(proof: ShareProof) -> str:
     ]
     parts = (
         "# The share on NFS, seen",
-        f"A run on {proof.made_at:%Y-%m-%d at %H:%M} UTC of what [nfs](../nfs.md) tells of: `promobot` publishes, "
-        "switches and rolls back on two machines that mount the share from a third. Everything here is in "
+        f"A run on {proof.made_at:%Y-%m-%d at %H:%M} UTC of some of what [nfs](../nfs.md) tells of: the bot's "
+        "own code on two machines that mount the share from a third. Everything here is in "
         "[nfs.json](nfs.json).",
         fenced(proof.command, "sh"),
         table(
@@ -131,7 +137,7 @@ def page(proof: ShareProof) -> str:
             [["promobot", f"commit `{proof.commit}`"], ["clients", proof.kernel], ["server", proof.server]],
         ),
         "## Mounts",
-        "What `findmnt` says on each machine, while deployments ran. `LAB` is the lab's temporary folder.",
+        "What `findmnt` says on each machine, while it ran. `LAB` is the lab's temporary folder.",
         table(["who", "path", "source", "file system", "options"], mounts),
         "## What was tried",
         table(["what", "", "seen"], tried),

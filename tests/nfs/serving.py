@@ -24,6 +24,7 @@ from tests.stand_ins.triton import StandInTriton
 GRPC, HTTP, GATEWAYS = (8001, 8101), (8000, 8100), (8200, 8300)
 MODEL = "churn"
 BETWEEN_SECONDS = 0.05
+KEEP_ALIVE_SECONDS = 600
 BODY = b'{"inputs":[{"name":"X","datatype":"FP32","shape":[1,1],"data":[0.5]}]}'
 
 
@@ -59,6 +60,10 @@ async def _serve(
             await stack.enter_async_context(app.router.lifespan_context(app))
             apps.append((port, app))
         servers = [(_server(app), _socket(port, address)) for port, app in apps]
+        for server, _ in servers:
+            # uvicorn closes what was idle for 5 s, which Triton does not; a machine that shares its processors with
+            # others can stand still for so long, and what is sent at that very moment is lost.
+            server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
         tasks = [asyncio.create_task(server.serve(sockets=[listening])) for server, listening in servers]
         users = [asyncio.create_task(_ask(_Line(port, address), known, told)) for port in GATEWAYS]
         got = await asyncio.gather(*users)

@@ -30,11 +30,20 @@ class Tried:
     seconds: float = 0.0
 
 
-def attempt(part: str, function: Callable[[Place], None], lab: Lab, export: str) -> Tried:
-    """Run one of the functions below on a share of its own."""
+def attempt(
+    part: str,
+    function: Callable[[Place], None],
+    lab: Lab,
+    export: str,
+    *,
+    options: str = "",
+    mounted: Callable[[Place], None] = lambda _: None,
+) -> Tried:
+    """Run one of the functions below on a share of its own; ``mounted`` is told of it before."""
     began = time.monotonic()
-    with place(lab, export) as at:
+    with place(lab, export, options) as at:
         try:
+            mounted(at)
             function(at)
         except Exception as error:  # noqa: BLE001 - the row says it
             at.problems.append(f"{type(error).__name__}: {_short(error)}")
@@ -120,14 +129,14 @@ _numbers = count(1)
 
 
 @contextlib.contextmanager
-def place(lab: Lab, export: str = "/share") -> Iterator[Place]:
-    """Give a new share on the export, mounted by both clients with default options."""
+def place(lab: Lab, export: str = "/share", options: str = "") -> Iterator[Place]:
+    """Give a new share on the export, mounted by both clients, by default with default options."""
     name = f"place-{next(_numbers)}"
     on_server = (lab.export if export == "/share" else lab.small) / name
     on_server.mkdir()
     mount = lab.home / "mounts" / name
     for client in (lab.a, lab.b):
-        client.mount(export, mount, "nosharecache")
+        client.mount(export, mount, ",".join(part for part in ("nosharecache", options) if part))
     try:
         yield Place(lab, mount / name, on_server)
     finally:

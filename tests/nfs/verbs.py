@@ -136,7 +136,8 @@ class World:
             rollback = ("rollback", "churn", "--env", ENVIRONMENT, "--to", "1", "--now")
             ended = [self.ended(self.start(b, *rollback), rollback, (0, 1)), self.ended(deploying, deploy, (0, 1))]
             if ended[0].code:
-                self.problems.append(f"the rollback of version {number} ended with {ended[0].code}")
+                said = " ".join(ended[0].said.split())[-700:]
+                self.problems.append(f"the rollback of version {number} ended with {ended[0].code}: {said}")
             self.in_service(1)
             # Whether it came into service or not, main asks for it still, and somebody went back from it.
             again = self.run(a, *deploy, codes=(1,))

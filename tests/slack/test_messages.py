@@ -98,6 +98,14 @@ BEFORE = record(1, "succeeded", minutes=-60, before=3)
         ("served", MERGED, [], [record(2, "failed", minutes=5), record(2, "succeeded", minutes=9)], []),
         ("left", MERGED, [], [SERVED, record(1, "succeeded", minutes=9, before=2)], []),
         ("served", MERGED, [], [SERVED, record(3, "put back", minutes=9, before=2)], []),
+        ("served", MERGED, [], [record(2, "succeeded", minutes=-9), record(3, "put back", minutes=-1)], []),
+        (
+            "left",
+            MERGED,
+            [],
+            [record(2, "succeeded", minutes=-9), record(1, "succeeded", minutes=9, before=2)],
+            [],
+        ),
     ],
 )
 def test_how_far_it_has_come(

@@ -14,6 +14,7 @@ from bot.domain.smoke import Tensor
 from bot.errors import Rejected, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
+from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import publish_adder
 from tests.systems.conftest import RealTriton, Stopwatch
@@ -209,6 +210,22 @@ def test_an_answer_that_breaks_off_is_unavailable(stand_in: StandIn, broken: Gat
         stand_in.behaviour = lambda _, sent=sent: sent  # type: ignore[misc]
         with pytest.raises(Unavailable):
             broken.routes()
+
+
+def test_a_connection_that_the_gateway_closed_meanwhile_is_opened_anew() -> None:
+    def answer_and_keep(_: object) -> bytes:
+        return kept.http(200, b'{"format": 1, "environment": "dev", "generation": 3, "models": {}}')
+
+    with kept.StandIn(behaviour=answer_and_keep) as restarting:
+        gateway = connected(restarting.url)
+        gateway.routes()
+        gateway.routes()
+        assert restarting.open == 1, "one connection carries both"
+        restarting.refuse()
+        restarting.listen(int(restarting.url.rpartition(":")[2]))
+        gateway.patience_seconds = 0.0  # nobody is asked a second time
+        assert gateway.routes() == RouteTable("dev", 3)
+        gateway.close()
 
 
 def test_a_proxy_of_the_environment_is_not_asked(
