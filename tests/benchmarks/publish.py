@@ -226,7 +226,7 @@ def _memory(bench: Bench, bucket: Bucket) -> Figure:
             "state": str(share.state),
         }
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.publish"],
+            [sys.executable, "-m", "tests.benchmarks.one_publish"],
             input=json.dumps(told),
             env=bucket.variables(),
             capture_output=True,
@@ -299,27 +299,4 @@ def _file_systems(bench: Bench, mounted: ExitStack, total: int) -> Iterator[Path
         yield folder
 
 
-def _publish_and_measure() -> None:
-    """In a process of its own: publish what stdin describes, and print the largest resident set in bytes."""
-    import resource
-
-    told = json.load(sys.stdin)
-    Path(told["root"]).mkdir(parents=True, exist_ok=True)
-    named = S3(
-        endpoint=told["endpoint"],
-        region=told["region"],
-        access_key_id_env="AWS_ACCESS_KEY_ID",
-        secret_access_key_env="AWS_SECRET_ACCESS_KEY",
-    )
-    registry = Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
-    source = f"s3://{told['bucket']}/{told['prefix']}"
-    version = RegisteredVersion("model", 1, "READY", "", "", source, {}, {}, {}, "")
-    share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
-    _publish(share, registry, version, Package.from_json(told["package"]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
 BENCHMARK = Benchmark("publish", "bytes from a bucket, from another version and from another environment", _run)
-
-if __name__ == "__main__":
-    _publish_and_measure()
