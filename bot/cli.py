@@ -265,10 +265,10 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
 
 
 def _status(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.status import status
+    from bot.verbs.status import statuses
     from bot.words import terminal
 
-    found = [status(settings) for settings in _all_settings(arguments)]
+    found = statuses(list(_all_settings(arguments)))
     return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
 
 

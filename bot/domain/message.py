@@ -16,6 +16,8 @@ class Message:
     ``text`` is the plain-text fallback, ``blocks`` are Slack's Block Kit. ``since`` is when it can have been said at
     the earliest, in seconds since 1970: as far back as it is looked for before it is said again.
 
+    ``deployments`` are the records that it tells of, where one message tells of many.
+
     ``thread`` names what it is about: it goes into the thread of the message whose facts say the same under
     ``thread``, where there is one, and with ``broadcast`` into the channel, too. ``facts`` go along, unseen.
     """
@@ -27,6 +29,7 @@ class Message:
     thread: str = ""
     broadcast: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
+    deployments: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -37,7 +40,8 @@ class Message:
     def to_json(self) -> str:
         """Return the text that the outbox keeps."""
         document = {"key": self.key, "text": self.text, "blocks": self.blocks, "since": self.since}
-        return json.dumps(document | {"thread": self.thread, "broadcast": self.broadcast}) + "\n"
+        document |= {"thread": self.thread, "broadcast": self.broadcast, "deployments": self.deployments}
+        return json.dumps(document) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Message:
@@ -50,4 +54,5 @@ class Message:
             document["since"],
             document.get("thread", ""),
             document.get("broadcast", False),
+            deployments=tuple(document.get("deployments", ())),
         )

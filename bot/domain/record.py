@@ -5,13 +5,13 @@ One run of ``promobot deploy`` may deploy several models; they share its turn, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bot.domain.desired import Change, Desired, Entry, Section
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section
 
 Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
 """
@@ -61,7 +61,7 @@ class DeploymentRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     id: str = Field(description="environment, turn and model, as in dev-00000012-churn")
     environment: str
     section: Section
@@ -72,7 +72,12 @@ class DeploymentRecord(BaseModel):
     started_at: datetime
     finished_at: datetime
     outcome: Outcome
-    in_service: Desired = Field(description="what users get when the deployment is over")
+    serving: Entry | None = Field(
+        default=None, description="what users get of this model on this path when the deployment is over"
+    )
+    in_service: Desired | None = Field(
+        default=None, exclude=True, description="format 1 only: what users get of every model, instead of `serving`"
+    )
     criteria: tuple[Criterion, ...]
     steps: tuple[Step, ...]
     problem: str = ""
@@ -81,6 +86,15 @@ class DeploymentRecord(BaseModel):
     )
     reason: str = Field(default="", description="why what was in service already was published again")
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_format_1(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("in_service") is None:
+            return given
+        served = Desired.model_validate(given["in_service"])
+        section: Section = given.get("section", "models")
+        return {**given, "in_service": served, "serving": served.section(section).get(str(given.get("model")))}
 
     @property
     def verified(self) -> bool:
@@ -139,9 +153,22 @@ def failed_as_before(records: Iterable[DeploymentRecord], record: DeploymentReco
     last = next(of_model, None)
 
     def facts(one: DeploymentRecord) -> tuple[object, ...]:
-        return one.outcome, one.before, one.after, one.reason, one.problem, one.in_service
+        return one.outcome, one.before, one.after, one.reason, one.problem, one.serving
 
     return last if record.outcome == "failed" and last is not None and facts(last) == facts(record) else None
+
+
+def served_after(environment: str, records: Iterable[DeploymentRecord]) -> Desired:
+    """Return what users get of every model after these deployments, which come oldest first."""
+    found: dict[Section, dict[str, Entry]] = {section: {} for section in SECTIONS}
+    for record in records:
+        if record.in_service is not None:
+            found = {section: dict(record.in_service.section(section)) for section in SECTIONS}
+        elif record.serving is not None:
+            found[record.section][record.model] = record.serving
+        else:
+            found[record.section].pop(record.model, None)
+    return Desired(environment=environment, models=found["models"], shadow=found["shadow"])
 
 
 def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:

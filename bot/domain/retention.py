@@ -136,9 +136,16 @@ def emptied(contents: Mapping[str, bool], stock: Stock, removed: AbstractSet[Pai
     used = loaded | {target.triton_model for target in targets(stock.routes)}
     known = _paths(stock)
     found = []
-    for model in sorted(path for path, is_folder in contents.items() if is_folder and "/" not in path):
-        inside = {path.partition("/")[2] for path in contents if path.startswith(f"{model}/")}
-        left = inside - {str(version) for name, version in removed if name == model}
+    left_in: dict[str, set[str]] = {}
+    for path, is_folder in contents.items():
+        model, slash, inner = path.partition("/")
+        if slash:
+            left_in.setdefault(model, set()).add(inner)
+        elif is_folder:
+            left_in.setdefault(model, set())
+    for model, version in removed:
+        left_in.get(model, set()).discard(str(version))
+    for model, left in sorted(left_in.items()):
         if path_of(model) in known and model not in used and left <= {CONFIG_FILE}:
             found.append(model)
     return found
@@ -153,23 +160,30 @@ class _Rules:
         self._entries: dict[Path, set[Entry]] = {}
         for path, entry in _told(stock):
             self._entries.setdefault(path, set()).add(entry)
+        by_path: dict[Path, list[DeploymentRecord]] = {}
+        for record in stock.records:
+            by_path.setdefault((record.model, record.section), []).append(record)
         self._last: dict[Path, list[Entry]] = {}
         self._warm: dict[Path, set[int]] = {}
         for path in self._entries:
-            verified = [entry for _, entry in verified_entries(stock.records, model=path[0], section=path[1])]
+            of_path = by_path.get(path, [])
+            verified = [entry for _, entry in verified_entries(of_path, model=path[0], section=path[1])]
             self._last[path] = list(_until(verified, versions, stock.quarantined))
             routed = target_of(stock.routes.route(path[0]), path[1])
             no_way_back = {routed.digest, *stock.quarantined} if routed else {entry.digest for entry in verified}
             before = [entry for entry in verified if entry.digest not in no_way_back]
             self._warm[path] = {entry.version for entry in before[:warm]}
         journal = stock.journal
-        self._before = targets(RouteTable.from_json(journal.before)) if journal else []
-        self._underway = {
+        was = targets(RouteTable.from_json(journal.before)) if journal else []
+        underway = [
             ((item.model, item.section), entry)
             for item in (journal.underway if journal else ())
             for entry in (item.before, item.after)
             if entry
-        }
+        ]
+        self._journaled = {(target.triton_model, target.version) for target in was}
+        self._underway = {(path, entry.version) for path, entry in underway}
+        self._journaled_digests = {target.digest for target in was} | {entry.digest for _, entry in underway}
 
     def is_known(self, pair: Pair) -> bool:
         """Whether a record, the routes or the journal tell of this version on this path."""
@@ -200,8 +214,7 @@ class _Rules:
     def digests(self, kept: Iterable[Pair]) -> frozenset[str]:
         """Return the digests of the packages that these versions, a way back or the journal need."""
         needed = {entry.digest for last in self._last.values() for entry in last}
-        needed |= {target.digest for target in (*targets(self._stock.routes), *self._before)}
-        needed |= {entry.digest for _, entry in self._underway}
+        needed |= {target.digest for target in targets(self._stock.routes)} | self._journaled_digests
         for pair in kept:
             path = path_of(pair[0])
             told = self._entries.get(path, set()) if path else set()
@@ -209,10 +222,7 @@ class _Rules:
         return frozenset(needed)
 
     def _is_journaled(self, pair: Pair) -> bool:
-        path = path_of(pair[0])
-        return any((target.triton_model, target.version) == pair for target in self._before) or any(
-            of == path and entry.version == pair[1] for of, entry in self._underway
-        )
+        return pair in self._journaled or (path_of(pair[0]), pair[1]) in self._underway
 
 
 def _told(stock: Stock) -> list[tuple[Path, Entry]]:

@@ -16,7 +16,7 @@ from typing import Any, assert_never
 
 from bot import settings as files
 from bot.domain.message import Message
-from bot.domain.record import verified_entries
+from bot.domain.record import served_after, verified_entries
 from bot.errors import PromobotError, Unavailable
 from bot.settings import Environment
 from bot.slack import blocks, forms
@@ -265,7 +265,7 @@ class Doing:
             case blocks.ROLL_BACK:
                 settings = self._allowed(asked, shown.environment, "roll_back")
                 records = connect.ledger(settings).deployments()
-                served = records[-1].in_service.models.get(shown.model) if records else None
+                served = served_after(settings.environment, records).models.get(shown.model)
                 if not _was_begun(settings, asked.id) and (served is None or str(served.version) != shown.version):
                     raise _No(words.not_served_any_more(shown.model, shown.environment, shown.version))
                 return self._rollback(asked, Rollback(shown.model, shown.environment))
@@ -363,7 +363,7 @@ class Doing:
         for settings in self._visible(user, "roll_back"):
             ledger = connect.ledger(settings)
             records, quarantined = ledger.deployments(), ledger.quarantined()
-            served = records[-1].in_service.models if records else {}
+            served = served_after(settings.environment, records).models
             for model in sorted(settings.gates):
                 now = served.get(model)
                 back = [

@@ -183,11 +183,14 @@ class Registry:
         self._known_artifacts: dict[tuple[str, int, str], _Artifacts] = {}
 
     @patient
-    def version(self, model: str, version: int) -> RegisteredVersion:
-        """Return the version; raise Rejected where the registry does not have it."""
+    def version(self, model: str, version: int, *, with_run: bool = True) -> RegisteredVersion:
+        """Return the version; raise Rejected where the registry does not have it.
+
+        Without its run, which is a question of its own, it has no metrics, no parameters and no tags of the run.
+        """
         with self._errors(f"read {model} {version}"):
             found = self._client.get_model_version(model, str(version))
-            run = self._client.get_run(found.run_id) if found.run_id else None
+            run = self._client.get_run(found.run_id) if found.run_id and with_run else None
         return RegisteredVersion(
             model=model,
             version=int(found.version),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -122,12 +122,17 @@ class TritonServer:
 
     def wait_gone(self, model: str, *, but: Iterable[int] = (), timeout_seconds: float) -> bool:
         """Wait until no version of the model, ``but`` these, is loaded any more (unloading is asynchronous)."""
-        deadline, stay = time.monotonic() + timeout_seconds, set(but)
-        while any(s.model == model and s.loaded and s.version not in stay for s in self.index()):
-            if time.monotonic() >= deadline:
-                return False
+        return not self.wait_all_gone({model: set(but)}, timeout_seconds=timeout_seconds)
+
+    def wait_all_gone(self, stay: Mapping[str, Collection[int]], *, timeout_seconds: float) -> set[str]:
+        """Wait until of these models only the versions that ``stay`` are loaded; return those of which more is."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            index = self.index()
+            there = {s.model for s in index if s.loaded and s.model in stay and s.version not in stay[s.model]}
+            if not there or time.monotonic() >= deadline:
+                return there
             time.sleep(0.05)
-        return True
 
     @patient
     def signature(self, model: str, version: int) -> Signature:

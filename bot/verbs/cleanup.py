@@ -8,7 +8,8 @@ on with by the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +37,7 @@ from bot.verbs.checking import clear
 from bot.verbs.connect import Serving
 from bot.verbs.deployment.unfinished import read_journal
 from bot.verbs.observe import at_once
+from bot.verbs.side_by_side import side_by_side
 from bot.words import cleanup as words
 
 
@@ -115,12 +117,11 @@ class _Cleanup:
 
     def _unload(self, stock: Stock, decided: Retention) -> Stock:
         """Take off every Triton what nothing needs; return the stock as it is then."""
-        names = {model for surplus in decided.surplus.values() for model, _ in surplus}
-        names |= {model for model, _ in decided.stays_loaded if self._names_too_many(model, decided)}
+        index = _Index(stock, decided)
+        names = {name for name in index.names if index.surplus_of(name)}
+        names |= {name for name in index.stays_loaded if self._names_too_many(name, index.stays_loaded[name])}
         if names and self._is_settled(stock.routes):
-            for name in sorted(names):
-                with self._unless_it_fails():
-                    self._take_off(name, stock, decided)
+            self._take_off([index.folder(name) for name in sorted(names)])
         if self.turn is None:
             gone = {pair for surplus in decided.surplus.values() for pair in surplus} if not self.left else set()
             return replace(
@@ -142,69 +143,93 @@ class _Cleanup:
         drained = gateway.wait_drained(timeout_seconds=self.settings.deadlines.request_seconds)
         return "" if drained else words.NOT_DRAINED
 
-    def _names_too_many(self, model: str, decided: Retention) -> bool:
+    def _names_too_many(self, model: str, stay: AbstractSet[int]) -> bool:
         """Whether a configuration names versions that go: Triton would refuse to load what is not there."""
         config = self.systems.share.config(model)
-        stay = {version for name, version in decided.stays_loaded if name == model}
         return config is not None and bool(set(versions_of(config)) - stay)
 
-    def _take_off(self, name: str, stock: Stock, decided: Retention) -> None:
-        loaded = {version for have in stock.tritons.values() for model, version in have or () if model == name}
-        routed = {target.version for target in targets(stock.routes) if target.triton_model == name}
-        # What stays warm is not loaded for it: a Triton that restarted since has no need of it.
-        stay = {version for model, version in decided.stays_loaded if model == name} & (loaded | routed)
-        surplus = {
-            triton.name: {version for model, version in decided.surplus.get(triton.name, ()) if model == name}
-            for triton in self.systems.tritons
-        }
-        config = self.systems.share.config(name)
-        if stay and config is not None:
-            stay -= self._damaged(name, stay, stock, decided)
-            if self.turn is not None:
-                self.turn.check()
-                self.systems.share.write_config(name, render_config(config, versions=stay), turn=self.turn)
-        for triton, answer in at_once(self.systems.tritons, partial(self._narrow, name, stay, stock, surplus)):
-            if isinstance(answer, Superseded):
-                raise answer
-            if answer:
-                self.left.append(words.not_narrowed(name, str(answer)))
-            elif surplus[triton.name]:
-                self._tell(self.unloaded, words.unloaded(name, surplus[triton.name], triton.name))
+    def _take_off(self, folders: list[_Folder]) -> None:
+        """Take off every Triton what these have too many; one that cannot be is said, and keeps no other from it."""
+        refused: dict[str, str] = {}
+        stay: dict[str, set[int]] = {}
+        failed: dict[tuple[str, str], str] = {}
 
-    def _narrow(
-        self, name: str, stay: set[int], stock: Stock, surplus: Mapping[str, set[int]], triton: TritonServer
-    ) -> str:
-        """Take the surplus off one Triton and wait until it is gone; return what is wrong, or an empty string."""
-        have = stock.tritons.get(triton.name)
-        if self.turn is None or not any(model == name for model, _ in have or ()):
-            return ""
-        seconds = self.settings.deadlines.load_seconds
+        def narrow(folder: _Folder) -> None:
+            try:
+                stay[folder.name] = self._narrow_config(folder)
+                for triton, answer in at_once(
+                    self.systems.tritons, partial(self._narrow, folder, bool(stay[folder.name]))
+                ):
+                    if isinstance(answer, Superseded):
+                        raise answer
+                    if isinstance(answer, PromobotError):
+                        failed[(folder.name, triton.name)] = str(answer)
+            except Superseded:
+                raise
+            except PromobotError as error:
+                refused[folder.name] = str(error)
+
+        side_by_side(folders, narrow)
+        told = [folder for folder in folders if folder.name not in refused]
+
+        def wait(triton: TritonServer) -> set[str]:
+            waiting = {
+                folder.name: stay[folder.name]
+                for folder in told
+                if folder.surplus.get(triton.name) and (folder.name, triton.name) not in failed
+            }
+            if self.turn is None or not waiting:
+                return set()
+            return triton.wait_all_gone(waiting, timeout_seconds=self.settings.deadlines.load_seconds)
+
+        still = dict(at_once(self.systems.tritons, wait))
+        for folder in folders:
+            if folder.name in refused:
+                self.left.append(refused[folder.name])
+                continue
+            for triton in self.systems.tritons:
+                there, surplus = still[triton], folder.surplus.get(triton.name, set())
+                why = failed.get((folder.name, triton.name), "")
+                if not why and surplus and isinstance(there, PromobotError):
+                    why = str(there)
+                if not why and not isinstance(there, PromobotError) and folder.name in there:
+                    why = words.still_there(folder.name, triton.name)
+                if why:
+                    self.left.append(words.not_narrowed(folder.name, why))
+                elif surplus:
+                    self._tell(self.unloaded, words.unloaded(folder.name, surplus, triton.name))
+
+    def _narrow_config(self, folder: _Folder) -> set[int]:
+        """Have the configuration name what stays, and return that; raise Refused where that must not be loaded."""
+        config = self.systems.share.config(folder.name)
+        if not folder.stay or config is None:
+            return folder.stay
+        stay = folder.stay - self._damaged(folder)
+        if self.turn is not None:
+            self.turn.check()
+            self.systems.share.write_config(folder.name, render_config(config, versions=stay), turn=self.turn)
+        return stay
+
+    def _narrow(self, folder: _Folder, some_stay: bool, triton: TritonServer) -> None:
+        """Have one Triton take the surplus off."""
+        if self.turn is None or triton.name not in folder.loaded_on:
+            return
         self.turn.check()
-        if stay:
+        if some_stay:
             # Only the policy differs, so the versions that stay are not touched.
-            triton.load(name, timeout_seconds=seconds)
+            triton.load(folder.name, timeout_seconds=self.settings.deadlines.load_seconds)
         else:
-            triton.unload(name)
-        gone = not surplus[triton.name] or triton.wait_gone(name, but=stay, timeout_seconds=seconds)
-        return "" if gone else words.still_there(name, triton.name)
+            triton.unload(folder.name)
 
-    def _damaged(self, name: str, stay: set[int], stock: Stock, decided: Retention) -> set[int]:
+    def _damaged(self, folder: _Folder) -> set[int]:
         """Return the versions that must not be loaded again; raise Refused where that is one in service.
 
         A load reads the folder of each version that changed since: what is damaged on the share would answer then.
         """
-        routed = {target.version: target.digest for target in targets(stock.routes) if target.triton_model == name}
-        path = path_of(name)
-        told = {
-            entry.version: entry.digest
-            for record in stock.records
-            for entry in (record.before, record.after)
-            if entry and (record.model, record.section) == path
-        }
-        broken = set()
-        for version in sorted(stay):
-            digest = routed.get(version) or told.get(version)
-            if digest is None or (name, version) in decided.unknown:
+        broken, name = set(), folder.name
+        for version in sorted(folder.stay):
+            digest = folder.routed.get(version) or folder.told.get(version)
+            if digest is None or version in folder.unknown:
                 raise Refused(words.not_narrowed(name, words.not_known_bytes(version)))
             described = self.systems.share.described(digest)
             wrong = (
@@ -212,7 +237,7 @@ class _Cleanup:
                 if described
                 else [words.not_known_bytes(version)]
             )
-            if wrong and version in routed:
+            if wrong and version in folder.routed:
                 raise Refused(words.not_narrowed(name, "; ".join(wrong)))
             if wrong:
                 broken.add(version)
@@ -223,19 +248,34 @@ class _Cleanup:
     def _remove(self, stock: Stock, decided: Retention) -> None:
         share = self.systems.share
         self.left += [words.silent(name) for name in stock.silent]
-        for model, version in sorted(decided.removable):
-            self._discard(words.version_removed(model, version), partial(share.discard, model, version=version))
-        for model in emptied(share.contents(), stock, decided.removable):
-            self._discard(words.folder_removed(model), partial(share.discard, model))
-        for digest in share.packages():
-            if digest not in decided.digests:
-                self._discard(words.package_removed(digest), partial(share.discard_package, digest))
+        self._discard(
+            (words.version_removed(model, version), partial(share.discard, model, version=version))
+            for model, version in sorted(decided.removable)
+        )
+        self._discard(
+            (words.folder_removed(model), partial(share.discard, model))
+            for model in emptied(share.contents(), stock, decided.removable)
+        )
+        self._discard(
+            (words.package_removed(digest), partial(share.discard_package, digest))
+            for digest in share.packages()
+            if digest not in decided.digests
+        )
 
-    def _discard(self, what: str, discard: Callable[[], object]) -> None:
-        if self.turn is not None:
-            self.turn.check()
-            discard()
-        self._tell(self.removed, what)
+    def _discard(self, going: Iterable[tuple[str, Callable[[], object]]]) -> None:
+        listed, done = list(going), set()
+
+        def discard(number: int) -> None:
+            if self.turn is not None:
+                self.turn.check()
+                listed[number][1]()
+            done.add(number)
+
+        try:
+            side_by_side(range(len(listed)), discard)
+        finally:
+            for number in sorted(done):
+                self._tell(self.removed, listed[number][0])
 
     def _clear_staging(self) -> None:
         """Remove what a check that was killed left on staging, once its pull request is closed."""
@@ -269,6 +309,69 @@ class _Cleanup:
             raise
         except PromobotError as error:
             self.left.append(str(error))
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One of Triton's names: what is in service under it, what stays of it, and what each Triton has too many."""
+
+    name: str
+    routed: Mapping[int, str]
+    """Versions with the digests that the routes name."""
+    told: Mapping[int, str]
+    """Versions with the digests that records tell of."""
+    unknown: AbstractSet[int]
+    stay: set[int]
+    surplus: Mapping[str, set[int]]
+    loaded_on: AbstractSet[str]
+
+
+class _Index:
+    """What was read and decided, by Triton's names."""
+
+    def __init__(self, stock: Stock, decided: Retention) -> None:
+        self._loaded: dict[str, dict[str, set[int]]] = {}
+        self._surplus: dict[str, dict[str, set[int]]] = {}
+        for triton, have in stock.tritons.items():
+            for name, version in have or ():
+                self._loaded.setdefault(name, {}).setdefault(triton, set()).add(version)
+            for name, version in decided.surplus.get(triton, ()):
+                self._surplus.setdefault(name, {}).setdefault(triton, set()).add(version)
+        self._routed: dict[str, dict[int, str]] = {}
+        for target in targets(stock.routes):
+            self._routed.setdefault(target.triton_model, {})[target.version] = target.digest
+        self._told: dict[object, dict[int, str]] = {}
+        for record in stock.records:
+            for entry in (record.before, record.after):
+                if entry:
+                    self._told.setdefault((record.model, record.section), {})[entry.version] = entry.digest
+        self.stays_loaded = _by_name(decided.stays_loaded)
+        self._unknown = _by_name(decided.unknown)
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """Every name of which a Triton has something."""
+        return self._loaded.keys()
+
+    def surplus_of(self, name: str) -> Mapping[str, set[int]]:
+        """Return what each Triton has too many of it."""
+        return self._surplus.get(name, {})
+
+    def folder(self, name: str) -> _Folder:
+        """Return all that is known of it."""
+        loaded, routed = self._loaded.get(name, {}), self._routed.get(name, {})
+        # What stays warm is not loaded for it: a Triton that restarted since has no need of it.
+        stay = self.stays_loaded.get(name, set()) & set().union(*loaded.values(), routed)
+        told = self._told.get(path_of(name), {})
+        unknown = self._unknown.get(name, set())
+        return _Folder(name, routed, told, unknown, stay, self.surplus_of(name), loaded.keys())
+
+
+def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for name, version in pairs:
+        found.setdefault(name, set()).add(version)
+    return found
 
 
 def _what_is_loaded(triton: TritonServer) -> Loaded:

@@ -20,7 +20,7 @@ from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import admit, is_quarantined
+from bot.verbs.deployment.admission import admit_all, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.rollout import (
@@ -97,7 +97,7 @@ def converge(
     astray = current.routes.models != before.models
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    admitted = {change: admit(run, change) for change in todo.changes}
+    admitted = admit_all(run, todo.changes)
     held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
     for change, _ in held:
         if is_quarantined(run, change):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.domain.desired import Desired
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, served_after
 from bot.settings import Environment
 from bot.verbs import connect
 
@@ -28,7 +28,7 @@ def history(settings: Environment, *, model: str | None, at: datetime | None, li
     if at is not None:
         until = [record for record in records if record.finished_at <= at]
         last = until[-1] if until else None
-        served = last.in_service if last else Desired(environment=settings.environment)
+        served = served_after(settings.environment, until)
         return History(settings.environment, (), at, served, last.id if last else "")
     chosen = [record for record in records if model is None or record.model == model]
     return History(settings.environment, tuple(reversed(chosen))[:limit])

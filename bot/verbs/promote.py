@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.domain.record import verified_entries
+from bot.domain.record import served_after, verified_entries
 from bot.errors import Refused
 from bot.settings import Environment
 from bot.verbs import Say, connect
@@ -24,7 +24,7 @@ def promote(
             next_step=f"promotes_from in manifests/environments/{target.environment}.yaml decides.",
         )
     records = connect.ledger(source).deployments()
-    in_service = records[-1].in_service.models.get(model) if records else None
+    in_service = served_after(source.environment, records).models.get(model)
     verified = {entry.digest for _, entry in verified_entries(records, model=model)}
     if in_service is None or in_service.digest not in verified:
         raise Refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS
+from bot.domain.record import served_after
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.verbs import connect
@@ -46,8 +47,8 @@ def lift(settings: Environment, *, digest: str, reason: str, by: str) -> Quarant
 
 def _found(settings: Environment, ledger: Ledger, *, lifted: QuarantineEvent | None = None) -> Quarantine:
     quarantined, history = ledger.quarantined(), ledger.deployments()
-    serving = [history[-1].in_service.section(section) for section in SECTIONS] if history else []
-    digests = {entry.digest for entries in serving for entry in entries.values()}
+    serving = served_after(settings.environment, history)
+    digests = {entry.digest for section in SECTIONS for entry in serving.section(section).values()}
     return Quarantine(
         settings.environment, tuple(quarantined.values()), tuple(sorted(digests & quarantined.keys())), lifted
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
+from bot.domain.record import served_after
 from bot.errors import Refused
 from bot.settings import Environment
 from bot.verbs import Say, connect
@@ -44,10 +45,10 @@ def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
             state="Nothing was checked.",
             next_step=f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
         )
-    history = ledger.deployments()
+    serving = served_after(settings.environment, ledger.deployments())
     results: list[CheckResult] = []
     for section, entry in asked:
-        before = history[-1].in_service.section(section).get(model) if history else None
+        before = serving.section(section).get(model)
         change = Change(settings.environment, section, model, before, entry)
         found = []
         for name in CHECKS:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import SECTIONS, Change, Section, changes
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import plan, serves, target_of
-from bot.domain.record import known_entries
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
 from bot.verbs.inspection import routed
-from bot.verbs.observe import observe
+from bot.verbs.observe import at_once, observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
 from bot.words import differences as words
 from bot.words.deployment import silent
@@ -64,6 +64,18 @@ class Status:
         return not self.differences
 
 
+def statuses(environments: Sequence[Environment]) -> list[Status]:
+    """Look at several environments at the same time; return them in their order."""
+    if len(environments) == 1:
+        return [status(environments[0])]
+    found = []
+    for _, answer in at_once(environments, status):
+        if isinstance(answer, PromobotError):
+            raise answer
+        found.append(answer)
+    return found
+
+
 def status(settings: Environment) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
     ledger = connect.ledger(settings)
@@ -74,7 +86,8 @@ def status(settings: Environment) -> Status:
         outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
         pending, problems = _pending(settings, repository)
     quarantined = ledger.quarantined()
-    todo = plan(desired, live, known=known_entries(ledger.deployments()))
+    # What it says of what is live is its version, which the routes know: the records, which are many, are not read.
+    todo = plan(desired, live, known={})
     differences = [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
     if cut_off:
         differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from bot.domain.evidence import Evidence, Finding
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.message import Message
 from bot.domain.names import short
-from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord
+from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
 from bot.domain.routes import Target
 from bot.words.mrkdwn import escape
 
@@ -441,8 +442,54 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     )
 
 
+def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Mapping[str, str]) -> Message:
+    """Return the one Slack message of a run that deployed many models.
+
+    Its key says which deployments it tells of, and how each ended: a run that was cut off after its message tells
+    of the same again, and so nobody twice.
+    """
+    ended = {outcome: [r for r in records if _told_as(r) == outcome] for outcome in _BULLETIN}
+    worst = next(outcome for outcome in reversed(_BULLETIN) if ended[outcome])
+    counts = ", ".join(f"{len(of)} {_BULLETIN[outcome][1]}" for outcome, of in ended.items() if of)
+    head = f"{_BULLETIN[worst][0]} {len(records)} deployments in {records[0].environment}: {counts}."
+    blocks: list[dict[str, Any]] = [_section(f"*{escape(head)}*")]
+    wrong = [record for outcome, of in ended.items() if outcome != "succeeded" for record in of]
+    for record in wrong[:_NAMED]:
+        url = revert_urls.get(record.id, "")
+        step = f"\n*What to do:* <{url}|merge the revert>" if url else ""
+        blocks.append(_section(f"*{escape(verdict(record))}*\n{escape(record.problem[:500])}{step}"))
+    named = [f"{record.model} {record.after.version if record.after else 'out'}" for record in ended["succeeded"]]
+    lines = [*([f"{', '.join(named[:_NAMED])}" + (", …" if len(named) > _NAMED else "")] if named else [])]
+    lines.append(f"`promobot history --env {records[0].environment} --limit {len(records)}` tells of each")
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": escape("\n".join(lines))}]})
+    facts = f"`{group}` · commit `{records[-1].commit[:12]}`"
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
+    told = "\n".join(sorted(f"{record.id}/{_told_as(record)}" for record in records))
+    return Message(
+        key=f"{group}/{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+        text=head,
+        blocks=tuple(blocks),
+        since=min(record.started_at for record in records).timestamp(),
+        deployments=tuple(record.id for record in records),
+    )
+
+
+_NAMED = 10
+_BULLETIN: dict[Outcome, tuple[str, str]] = {
+    "succeeded": ("✅", "as main asks"),
+    "incomplete": ("⚠️", "in service wherever gateways answer"),
+    "failed": ("❌", "failed before the switch"),
+    "put back": ("↩️", "put back after the switch"),
+}
+
+
+def _told_as(record: DeploymentRecord) -> Outcome:
+    # A message that is read was delivered.
+    return "succeeded" if record.outcome == "unconfirmed" else record.outcome
+
+
 def _state(record: DeploymentRecord) -> str:
-    entry = record.in_service.section(record.section).get(record.model)
+    entry = record.serving
     what = f"version {entry.version} ({short(entry.digest)})" if entry else "nothing"
     verb = "listens" if record.section == "shadow" else "answers"
     held = f"; {short(record.after.digest)} is in quarantine there" if record.quarantined and record.after else ""

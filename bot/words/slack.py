@@ -448,7 +448,7 @@ def problem(progress: Progress) -> str:
 
 
 def _in_service(record: DeploymentRecord) -> str:
-    entry = record.in_service.section(record.section).get(record.model)
+    entry = record.serving
     verb = "listens" if record.section == "shadow" else "answers"
     return f"version {entry.version} {verb} in {escape(record.environment)}" if entry else "nothing is in service"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.domain.desired import Change, Desired, Entry
+from bot.domain.desired import Change, Entry
 from bot.domain.record import DeploymentRecord, Outcome, undoes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def deployed(number: int, version: int, outcome: Outcome = "succeeded", model: s
         started_at=at,
         finished_at=at,
         outcome=outcome,
-        in_service=Desired(environment="dev"),
+        serving=None,
         criteria=(),
         steps=(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,6 +31,7 @@ from bot.domain.record import (
     Outcome,
     known_entries,
     outcome_of,
+    served_after,
     verified_entries,
 )
 from bot.settings import PackageRules
@@ -61,7 +63,7 @@ def record(
         started_at=NOW,
         finished_at=NOW,
         outcome=outcome,
-        in_service=Desired(environment="dev", models={"churn": entry(7)}, shadow={"churn": entry(8, reason="x: y")}),
+        serving=entry(8, reason="x: y") if section == "shadow" else entry(7),
         criteria=tuple(criteria()),
         steps=(),
     )
@@ -115,7 +117,34 @@ def test_a_record_survives_its_file() -> None:
     written = record(8, before=7)
     assert DeploymentRecord.model_validate_json(written.model_dump_json()) == written
     with pytest.raises(ValidationError):
-        DeploymentRecord.model_validate_json(written.model_dump_json().replace('"format":1', '"format":2'))
+        DeploymentRecord.model_validate_json(written.model_dump_json().replace('"format":2', '"format":3'))
+
+
+def test_a_record_of_the_first_format_says_what_users_get_of_its_model_and_of_all_others() -> None:
+    served = Desired(environment="dev", models={"churn": entry(7), "wine": entry(3)}, shadow={"churn": entry(8)})
+    first = json.loads(record(7).model_dump_json(exclude={"serving"}))
+    first |= {"format": 1, "in_service": json.loads(served.model_dump_json())}
+    old = DeploymentRecord.model_validate_json(json.dumps(first))
+    assert old.serving == entry(7) and served_after("dev", [old]) == served
+
+    shadow = json.loads(json.dumps({**first, "section": "shadow"}))
+    assert DeploymentRecord.model_validate(shadow).serving == entry(8)
+    out = json.loads(json.dumps({**first, "model": "iris"}))
+    assert DeploymentRecord.model_validate(out).serving is None
+
+
+def test_what_is_served_after_many_deployments_is_what_each_left_of_its_own() -> None:
+    def left(model: str, version: int | None, section: Section = "models") -> DeploymentRecord:
+        serving = entry(version) if version else None
+        return record(version, model=model, section=section).model_copy(update={"serving": serving})
+
+    first = Desired(environment="dev", models={"old": entry(1), "gone": entry(2)})
+    whole = record(1).model_copy(update={"in_service": first})
+    records = [left("before", 1), whole, left("churn", 7), left("churn", 8, "shadow"), left("gone", None)]
+    assert served_after("dev", records) == Desired(
+        environment="dev", models={"old": entry(1), "churn": entry(7)}, shadow={"churn": entry(8)}
+    )
+    assert served_after("dev", []) == Desired(environment="dev")
 
 
 # --- evidence ----------------------------------------------------------------------------------------------------
@@ -228,5 +257,5 @@ def test_a_message_survives_the_outbox(text: str) -> None:
 
 
 def test_entries_in_records_keep_what_files_may_say() -> None:
-    kept = record(8)
-    assert kept.in_service.shadow["churn"] == Entry.model_validate(entry(8, reason="x: y"))
+    kept = record(8, section="shadow")
+    assert kept.serving == Entry.model_validate(entry(8, reason="x: y"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bot.domain.desired import SECTIONS, Desired, Entry, Section
+from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import Loaded, target_of, targets
 from bot.domain.record import DeploymentRecord, Outcome, verified_entries
@@ -51,7 +51,7 @@ def record(
         started_at=at,
         finished_at=at,
         outcome=outcome,
-        in_service=Desired(environment="dev"),
+        serving=None,
         criteria=(),
         steps=(),
     )

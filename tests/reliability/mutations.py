@@ -357,12 +357,20 @@ MUTATIONS = (
         "    if False:\n",
         (f"{T_DEPLOY}::test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted",),
     ),
+    Mutation(
+        "fence",
+        "nothing is begun after an error",
+        "bot/verbs/side_by_side.py",
+        "None if errors else next(waiting, None)",
+        "next(waiting, None)",
+        ("tests/verbs/test_side_by_side.py",),
+    ),
     # What counts as done.
     Mutation(
         "proof",
         "that very version is READY in the index",
         ROLLOUT,
-        '        raise Rejected(said, system=f"Triton {triton.name}")\n',
+        '        found[pairs[(state.model, state.version)]] = Rejected(said, system=f"Triton {triton.name}")\n',
         "        del said\n",
         (f"{T_DEPLOY}::test_a_load_that_triton_says_it_did_and_did_not_is_none",),
     ),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from slack_sdk.models.blocks import Block
 
-from bot.domain.desired import Desired, Entry
+from bot.domain.desired import Entry
 from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
@@ -65,7 +65,7 @@ def record(after: int, outcome: Outcome, *, minutes: float, before: int = 1, pro
         started_at=at,
         finished_at=at,
         outcome=outcome,
-        in_service=Desired(environment="dev", models={"churn": entry(served)}),
+        serving=entry(served),
         criteria=(),
         steps=(),
         problem=problem,

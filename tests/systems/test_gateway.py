@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -245,3 +246,15 @@ def test_the_path_in_an_address_is_kept(stand_in: StandIn) -> None:
     below.reload(3, timeout_seconds=5)
     below.close()
     assert [seen.path for seen in stand_in.seen] == ["/models-gateway/reload", "/models-gateway/routes"]
+
+
+def test_who_asks_at_the_same_time_gets_their_own_answer(process: GatewayProcess) -> None:
+    write_routes(process.routes_file, table(100, 2))
+    opened = connected(process.url)
+    try:
+        opened.reload(100, timeout_seconds=10)
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda number: ask(opened, float(number)), range(200)))
+    finally:
+        opened.close()
+    assert answers == [("2", (number + 2.0,)) for number in range(200)]

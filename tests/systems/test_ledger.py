@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain.desired import Desired, Entry
+from bot.domain.desired import Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
 from bot.errors import Refused, Rejected
@@ -45,7 +45,7 @@ def record(turn: int, *, outcome: Outcome = "succeeded", version: int = 7, model
         started_at=NOW,
         finished_at=NOW + timedelta(seconds=3),
         outcome=outcome,
-        in_service=Desired(environment="dev", models={model: entry(version)}),
+        serving=entry(version),
         criteria=tuple(Criterion(name=n, holds=n != missing, at=NOW, proof=f"seen: {n}") for n in CRITERIA),
         steps=(Step(at=NOW, what="publish – grün", seconds=0.25),),
         problem="" if outcome == "succeeded" else "something",

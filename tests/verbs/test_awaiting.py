@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from bot import settings
-from bot.domain.desired import Desired, Section
+from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.errors import Refused, Rejected
@@ -66,7 +66,7 @@ def deployed(
         started_at=now,
         finished_at=now,
         outcome=outcome,
-        in_service=Desired(environment="dev"),
+        serving=None,
         criteria=tuple(Criterion(name=name, holds=True, at=now, proof="seen") for name in CRITERIA),
         steps=(),
         problem=problem,

@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from bot.domain.evidence import Answer
-from bot.domain.record import CRITERIA
+from bot.domain.record import CRITERIA, served_after
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
 from tests.reliability.proxy import Fault, HttpLink
@@ -65,7 +65,7 @@ def test_the_first_version_is_published_loaded_proven_routed_and_told(world: Wor
     assert [criterion.name for criterion in record.criteria] == list(CRITERIA)
     assert all(criterion.holds and criterion.proof for criterion in record.criteria)
     assert record.commit == world.git("rev-parse", "HEAD")
-    assert record.in_service.models[model] == first.entry
+    assert record.serving == first.entry
     assert [step.what for step in record.steps] == [
         "publish",
         "load",
@@ -153,7 +153,7 @@ def test_an_entry_that_is_removed_goes_out_of_service(world: World) -> None:
     assert world.version(model) is None
     assert world.alias(model, "dev") is None
     record = world.records(model)[-1]
-    assert (record.outcome, record.after) == ("succeeded", None) and model not in record.in_service.models
+    assert (record.outcome, record.after) == ("succeeded", None) and record.serving is None
     assert world.deploy().document["records"] == []
 
 
@@ -343,7 +343,7 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     _expect_no_half_state(world, model, version=1, generation=generation)
     record = world.records(model)[-1]
     assert record.outcome == "failed" and said_of_it in record.problem
-    assert record.in_service.models[model].version == 1
+    assert record.serving and record.serving.version == 1
     (_, message) = world.slack(model)
     assert message["text"] == f"❌ {lines[0]}"
     lost = cause in ("other bytes there", "artifacts changed")
@@ -498,14 +498,14 @@ def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> No
     assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
 
 
-def test_each_record_of_one_run_tells_of_all_that_is_in_service(world: World) -> None:
+def test_the_records_of_one_run_together_tell_of_all_that_is_in_service(world: World) -> None:
     models = [world.model(), world.model()]
     registered = {model: world.register(model) for model in models}
     for model in models:
         world.merged(registered[model])
     assert world.deploy().code == 0
-    for model in models:
-        assert world.records(model)[-1].in_service.models == {m: registered[m].entry for m in models}
+    served = served_after("dev", world.ledger("dev").deployments()).models
+    assert {m: served.get(m) for m in models} == {m: registered[m].entry for m in models}
 
 
 @pytest.mark.slow
@@ -548,7 +548,7 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back(world: World)
     assert world.alias(model, "dev") == 1
     assert world.quarantined(model) == [2]
     record = world.records(model)[-1]
-    assert record.outcome == "put back" and record.in_service.models[model] == first.entry
+    assert record.outcome == "put back" and record.serving == first.entry
     (revert,) = world.reverts(model)
     assert revert["title"] == f"Revert {model} 2 in dev: back to 1"
     (_, message) = world.slack(model)

@@ -36,7 +36,7 @@ from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding, rules_of
 from bot.domain.evidence import Answer as Answered
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, served_after
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import SmokeCases
 from bot.sandbox.mlflow import FOLDER
@@ -397,7 +397,7 @@ class World:
         if answers is None:
             answers = self.answers(registered)
         rules, history = settings.load(self.root, environment), self.ledger(environment).deployments()
-        champion = history[-1].in_service.models.get(registered.model) if history else None
+        champion = served_after(environment, history).models.get(registered.model)
         checks = tuple(
             CheckResult(
                 check=name,

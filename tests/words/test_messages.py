@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import pytest
 
-from bot.domain.desired import Desired
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.words import deployment, terminal
 from tests.domain.entries import entry
@@ -31,7 +30,7 @@ def record(outcome: Outcome = "succeeded", *, failing: tuple[str, ...] = (), **m
         "started_at": NOW,
         "finished_at": NOW,
         "outcome": outcome,
-        "in_service": Desired(environment="dev", models={"churn": entry(8 if outcome == "succeeded" else 7)}),
+        "serving": entry(8 if outcome == "succeeded" else 7),
         "criteria": seen,
         "steps": (),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from bot.verbs.checking import champion_of, judge_again
 from bot.verbs.deployment.run import Run
 from bot.verbs.inspection import Routed
 from bot.verbs.ledger import Ledger
+from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
 
 
@@ -27,12 +29,19 @@ class Admission:
     """What moved since the checks, where it passes all the same."""
 
 
+def admit_all(run: Run, changes: Sequence[Change]) -> dict[Change, Admission]:
+    """Decide on each change, in their order."""
+    found: dict[Change, Admission] = {}
+    side_by_side(changes, lambda change: found.__setitem__(change, admit(run, change)))
+    return {change: found[change] for change in changes}
+
+
 def admit(run: Run, change: Change) -> Admission:
     """Decide on one change. A quarantine holds it whatever else is true, and the way back asks for nothing more."""
     entry = change.after
     if entry is None:
         return Admission()
-    quarantine = run.ledger.quarantined().get(entry.digest)
+    quarantine = run.quarantined.get(entry.digest)
     if quarantine is not None:
         return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
     if run.goes_back(change):
@@ -72,7 +81,7 @@ def seen_once(ledger: Ledger, model: str, digest: str, section: Section) -> Evid
 
 def is_quarantined(run: Run, change: Change) -> bool:
     """Whether what this change asks for failed here before."""
-    return change.after is not None and change.after.digest in run.ledger.quarantined()
+    return change.after is not None and change.after.digest in run.quarantined
 
 
 def _on_its_base(run: Run, change: Change, entry: Entry, evidence: Evidence) -> Admission:

@@ -19,15 +19,23 @@ from bot.domain.record import (
     undoes,
     verified_entries,
 )
-from bot.domain.routes import Target
+from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.proposing import Edit, put_proposal, revert_branch
+from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
 from bot.words import identity as identity_words
 from bot.words import proposal as proposal_words
+
+TOLD_APART = 20
+"""A run of more deployments than this tells of all of them in one message.
+
+Slack takes one message a second in a channel, and asks apps to read one fifty times a minute; and nobody reads a
+thousand messages. What went wrong is named in that one, too.
+"""
 
 
 def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
@@ -36,10 +44,24 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     known = known_entries(run.history) | {e.digest: e for c in changes for e in (c.before, c.after) if e}
     current = run.routes()
     served = in_service(current, known)
-    return [
-        _conclude(run, item, target_of(current.route(item.change.model), item.change.section), served)
-        for item in items
-    ]
+    records: dict[str, DeploymentRecord] = {}
+    for group, of_group in _groups(run, items).items():
+        before = [record for record in run.history if _group(run, record.id) == group]
+        together = len(of_group) + len(before) > TOLD_APART
+        for batch in [of_group] if together else [[item] for item in of_group]:
+            _point_aliases(run, batch, current)
+            revert_urls = {item.id: _judge(run, item, current) for item in batch}
+            telling = [item for item in batch if not _is_known(run, item, served, records)]
+            if together and telling:
+                told = [*before, *(_record(run, item, served, delivered=True) for item in telling)]
+                _tell(run, telling, words.bulletin(group, told, revert_urls=revert_urls), name=group)
+            elif telling:
+                (item,) = telling
+                _tell(run, [item], _message(run, item, served, revert_urls[item.id]), name=item.id)
+            _write_records(run, telling, served, records)
+            for item in telling:
+                run.say(words.concluded(records[item.id], revert_url=revert_urls[item.id]))
+    return [records[item.id] for item in items]
 
 
 def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
@@ -48,7 +70,7 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
     ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
     """
     run.turn.check()
-    verified = verified_entries(run.history, model=change.model, section=change.section)
+    verified = verified_entries(run.of(change.model, change.section), model=change.model, section=change.section)
     back = change.before or next((entry for _, entry in verified), None)
     try:
         with connect.repository(run.settings) as repository:
@@ -73,56 +95,110 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
 def flush_outbox(run: Run) -> None:
     """Deliver what Slack did not take before; what it still does not take stays."""
     for name, text in run.systems.share.outbox().items():
+        message = Message.from_json(text)
         try:
-            connect.slack(run.settings).deliver(Message.from_json(text), may_still=run.turn.check)
+            connect.slack(run.settings).deliver(message, may_still=run.turn.check)
         except Superseded:
             raise
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
-        run.ledger.confirm(name)
+        side_by_side(message.deployments or (name,), run.ledger.confirm)
         run.systems.share.drop_from_outbox(name)
         run.say(words.delivered_late(name))
 
 
-def _conclude(run: Run, item: Item, serving: Target | None, served: Desired) -> DeploymentRecord:
-    change, revert_url = item.change, ""
-    if item.cut_off or serves(serving, change.after):
-        # Also to what was there before: the run that was cut off may have come as far as here.
-        _point_alias(run, change, serving)
-    if serves(serving, change.after):
-        if change.before is not None and undoes(run.history, change):
+def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
+    """Return the items by the turn in which they were begun: one that was cut off is told of as it was begun."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(_group(run, item.id), []).append(item)
+    return found
+
+
+def _group(run: Run, deployment: str) -> str:
+    environment = run.settings.environment
+    return f"{environment}-{deployment.removeprefix(f'{environment}-').partition('-')[0]}"
+
+
+def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
+    """Have MLflow's aliases follow what is in service; say of each that did not, in the items' order."""
+    problems: dict[str, str] = {}
+
+    def point(item: Item) -> None:
+        serving = _serving(current, item.change)
+        if item.cut_off or serves(serving, item.change.after):
+            # Also to what was there before: the run that was cut off may have come as far as here.
+            problems[item.id] = _point_alias(run, item.change, serving)
+
+    side_by_side(items, point)
+    for item in items:
+        if said := problems.get(item.id):
+            run.say(said)
+
+
+def _serving(current: RouteTable, change: Change) -> Target | None:
+    return target_of(current.route(change.model), change.section)
+
+
+def _judge(run: Run, item: Item, current: RouteTable) -> str:
+    """Put the digest that failed, or was left, into quarantine; return the address of the revert that it takes."""
+    change = item.change
+    if serves(_serving(current, change), change.after):
+        if change.before is not None and undoes(run.of(change.model, change.section), change):
             _quarantine(run, change, change.before, words.was_rolled_back(change))
     elif (item.to_blame or item.lost) and change.after is not None and not run.goes_back(change):
         if item.to_blame:
             _quarantine(run, change, change.after, item.problem)
             item.quarantined = True
-        revert_url = make_git_follow(run, change, lost=item.problem if item.lost else "")
+        return make_git_follow(run, change, lost=item.problem if item.lost else "")
+    return ""
+
+
+def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
+    """Whether it failed as it is recorded to have failed before: then that record is its record."""
     announced = _record(run, item, served, delivered=True)
-    if known := failed_as_before(run.history, announced):
+    known = failed_as_before(run.of(item.change.model, item.change.section), announced)
+    if known:
         run.say(words.failed_as_before(known))
-        return known
+        records[item.id] = known
+    return known is not None
+
+
+def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
+    change, announced = item.change, _record(run, item, served, delivered=True)
     message = words.message(announced, revert_url=revert_url)
-    if run.settings.slack.may:
-        # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
-        digest = change.after.digest if change.after else ""
-        thread = thread_of(change.environment, change.section, change.model, digest)
-        broadcast = announced.outcome in ("put back", "failed", "incomplete")
-        message = replace(message, thread=thread, broadcast=broadcast)
+    if not run.settings.slack.may:
+        return message
+    # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
+    digest = change.after.digest if change.after else ""
+    thread = thread_of(change.environment, change.section, change.model, digest)
+    broadcast = announced.outcome in ("put back", "failed", "incomplete")
+    return replace(message, thread=thread, broadcast=broadcast)
+
+
+def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
+    """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
     try:
         timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
-        item.sees("slack_delivered", f"read back, ts {timestamp}")
+        said, holds = f"read back, ts {timestamp}", True
     except Superseded:
         raise
     except PromobotError as error:
         run.turn.check()
-        run.systems.share.put_in_outbox(item.id, message.to_json())
-        item.sees("slack_delivered", f"in the outbox: {error}", holds=False)
-    record = _record(run, item, served, delivered=False)
-    run.turn.check()
-    run.ledger.add_deployment(record)
-    run.say(words.concluded(record, revert_url=revert_url))
-    return record
+        run.systems.share.put_in_outbox(name, message.to_json())
+        said, holds = f"in the outbox: {error}", False
+    for item in items:
+        item.sees("slack_delivered", said, holds=holds)
+
+
+def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
+    def write(item: Item) -> None:
+        record = records[item.id] = _record(run, item, served, delivered=False)
+        run.turn.check()
+        run.ledger.add_deployment(record)
+
+    side_by_side(items, write)
 
 
 def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
@@ -141,11 +217,11 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         started_at=item.started_at,
         finished_at=datetime.now(UTC),
         outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
-        in_service=served,
+        serving=served.section(item.change.section).get(item.change.model),
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
-        way_back=undoes(run.history, item.change),
+        way_back=undoes(run.of(item.change.model, item.change.section), item.change),
         reason=item.reason,
         quarantined=item.quarantined,
     )
@@ -163,7 +239,8 @@ def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
     )
 
 
-def _point_alias(run: Run, change: Change, serving: Target | None) -> None:
+def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
+    """Point the alias; return what is wrong, or an empty string."""
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
     version = serving.version if serving else None
     run.turn.check()
@@ -171,4 +248,5 @@ def _point_alias(run: Run, change: Change, serving: Target | None) -> None:
         run.registry.set_alias(change.model, alias, version)
     except PromobotError as error:
         # The alias is a projection of Git for people who look at MLflow; it decides nothing.
-        run.say(words.could_not_alias(alias, error))
+        return words.could_not_alias(alias, error)
+    return ""

@@ -71,11 +71,15 @@ class Item:
         except Superseded:
             raise
         except PromobotError as error:
-            self.sees(criterion, str(error), holds=False)
-            self.problem = str(error)
-            self.lost = isinstance(error, OtherBytes)
+            self.fails(criterion, error)
         finally:
             self.did(what, started)
+
+    def fails(self, criterion: CriterionName, error: PromobotError) -> None:
+        """Note an error in a step: it ends this item's way."""
+        self.sees(criterion, str(error), holds=False)
+        self.problem = str(error)
+        self.lost = isinstance(error, OtherBytes)
 
     def did(self, what: str, started: float) -> None:
         """Note a step that began at ``started`` on the monotonic clock."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from functools import partial
 from time import monotonic
+from typing import TypeVar
 
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence
@@ -16,15 +19,21 @@ from bot.domain.routes import RouteTable, Target
 from bot.errors import OtherBytes, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described
-from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
+from bot.systems.triton import ModelState, TritonServer, parse_config, render_config, versions_of
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
-from bot.verbs.inspection import routed, wrong_on_triton
+from bot.verbs.inspection import Routed, routed, wrong_on_triton
 from bot.verbs.observe import at_once
 from bot.verbs.progress import progress
+from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
+
+Answer = TypeVar("Answer")
+
+SMALL_BYTES = 64 * 2**20
+"""Packages up to this size are published side by side."""
 
 
 def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[list[str], list[str]]:
@@ -36,17 +45,27 @@ def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[li
     repaired: list[str] = []
     problems = [words.silent(name, why) for name, why in todo.silent.items()]
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
+    served = {what.target: what for what in routed(table)}
+    wrong: dict[tuple[str, Target], PromobotError] = {}
+
+    def load_again(triton: TritonServer) -> None:
+        missing = todo.load.get(triton.name, ())
+        wrong.update(
+            {(triton.name, target): error for target, error in _load_again(run, missing, triton, look).items()}
+        )
+
+    def look(target: Target) -> tuple[Golden, Evidence | None]:
+        if target not in seen:
+            seen[target] = _served_before(run, served[target])
+        return seen[target]
+
+    side_by_side(run.systems.tritons, load_again)
     for triton in run.systems.tritons:
         for target in todo.load.get(triton.name, ()):
-            run.turn.check()
-            try:
-                if target not in seen:
-                    seen[target] = _served_before(run, table, target)
-                _load_again(run, target, triton, *seen[target])
+            error = wrong.get((triton.name, target))
+            if error is None:
                 repaired.append(words.loaded_again(target, triton.name))
-            except Superseded:
-                raise
-            except PromobotError as error:
+            else:
                 problems.append(str(error))
     for gateway in run.systems.gateways:
         if gateway.name in todo.reload and proven:
@@ -60,30 +79,64 @@ def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[li
     return repaired, problems
 
 
-def _served_before(run: Run, table: RouteTable, target: Target) -> tuple[Golden, Evidence | None]:
+def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
     """Return how a version in service answers, its bytes hashed; raise Rejected where they are not those any more."""
-    share = run.systems.share
+    share, target = run.systems.share, what.target
     described = share.described(target.digest)
     if described is None:
         raise Rejected(words.nothing_kept(target), system="model repository")
     wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
-    what = next(what for what in routed(table) if what.target == target)
     return golden_of(run.ledger, what, described.smoke)
 
 
-def _load_again(run: Run, target: Target, triton: TritonServer, golden: Golden, evidence: Evidence | None) -> None:
-    """Load a version in service on a Triton that lost it, and prove it; what answers wrong is taken off again."""
-    _load_on(run, target, triton)
+def _load_again(
+    run: Run,
+    missing: Sequence[Target],
+    triton: TritonServer,
+    look: Callable[[Target], tuple[Golden, Evidence | None]],
+) -> dict[Target, PromobotError]:
+    """Load versions in service on a Triton that lost them, and prove them; return those that failed, and why.
+
+    What answers wrong is taken off again.
+    """
+    failed: dict[Target, PromobotError] = {}
+
+    def tried(work: Callable[[Target], None]) -> Callable[[Target], None]:
+        def try_one(target: Target) -> None:
+            run.turn.check()
+            try:
+                work(target)
+            except Superseded:
+                raise
+            except PromobotError as error:
+                failed[target] = error
+
+        return try_one
+
+    def load_one(target: Target) -> None:
+        look(target)
+        _ask_to_load(run, target.triton_model, triton)
+
+    def prove_one(target: Target) -> None:
+        golden, evidence = look(target)
+        try:
+            if wrong := wrong_on_triton(target, golden, triton):
+                raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
+        except Rejected:
+            # It had nothing before, and gateways ask another Triton as long as it has nothing.
+            triton.unload(target.triton_model)
+            raise
+
+    side_by_side(missing, tried(load_one))
+    loaded = [target for target in missing if target not in failed]
     try:
-        wrong = wrong_on_triton(target, golden, triton)
-        if wrong:
-            raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
-    except Rejected:
-        # It had nothing before, and gateways ask another Triton as long as it has nothing.
-        triton.unload(target.triton_model)
-        raise
+        failed |= _wait_ready(run, loaded, triton) if loaded else {}
+    except PromobotError as error:
+        failed |= dict.fromkeys(loaded, error)
+    side_by_side([target for target in loaded if target not in failed], tried(prove_one))
+    return failed
 
 
 def see_that_gateways_answer(run: Run, items: list[Item], todo: Plan) -> list[Item]:
@@ -98,18 +151,23 @@ def see_that_gateways_answer(run: Run, items: list[Item], todo: Plan) -> list[It
 
 def publish(run: Run, items: list[Item]) -> list[Item]:
     """Bring each package onto the share, every byte hashed; return the items that can go on."""
+    serving = [(item, item.change.after) for item in items if item.change.after is not None]
     for item in items:
         if item.change.after is None:
             item.sees("registered_in_mlflow", words.NOTHING_TO_SERVE)
             item.sees("ready", words.NOTHING_TO_SERVE)
-            continue
-        run.say(words.publishing(item.change))
+    named = _read_once(lambda: _by_name(run.routes()))
+
+    def publish_one(one: tuple[Item, Entry]) -> None:
+        item, entry = one
         with item.step("publish", "registered_in_mlflow"):
-            _publish(run, item, item.change.after)
+            _publish(run, item, entry, named)
+
+    side_by_side(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
     return [item for item in items if not item.problem]
 
 
-def _publish(run: Run, item: Item, entry: Entry) -> None:
+def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> None:
     share, model = run.systems.share, item.change.model
     described, verified = share.described(entry.digest), run.verified_by(item.change)
 
@@ -120,7 +178,7 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         item.sees("ready", words.verified_before(verified))
         package = described.package
     else:
-        registered = run.registry.version(model, entry.version)
+        registered = run.registered(model, entry.version)
         if registered.status != "READY":
             raise Rejected(words.not_ready(model, registered.version, registered.status), system="MLflow")
         package = run.registry.package(registered)
@@ -134,22 +192,32 @@ def _publish(run: Run, item: Item, entry: Entry) -> None:
         )
     run.turn.check()
     item.described = share.describe(package, read)
-    name = fresh_name(run, item.change, item.described, leaves=item.leaves)
-    run.turn.check()
-    with progress(sum(file.size for file in package.version_files)) as moved:
+    name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
+    large = package.size > SMALL_BYTES
+    # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
+    with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
+        run.turn.check()
         share.publish(package, read, triton_model=name, version=entry.version, moved=moved)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 
-def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target | None) -> str:
+def fresh_name(
+    run: Run,
+    change: Change,
+    described: Described,
+    *,
+    leaves: Target | None,
+    named: Callable[[], Named] | None = None,
+) -> str:
     """Return the name under which Triton serves this version: the first that has its configuration, and room.
 
     All versions under one name share one configuration, and changing it would reload those that answer now: a
     version that brings another configuration gets a name of its own. So does one whose number other bytes hold:
     they are never written over, for a reader on NFS may go on seeing them. What is in service and damaged
     (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
-    version that answers: Triton would read that one again.
+    version that answers: Triton would read that one again. ``named``: what is routed by now.
     """
+    named = named or _read_once(lambda: _by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0
     wanted, passed = parse_config(described.config).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):
@@ -157,7 +225,7 @@ def fresh_name(run: Run, change: Change, described: Described, *, leaves: Target
             wrong = version in share.versions(name) and share.wrong_bytes(
                 described.package, triton_model=name, version=version
             )
-            if not wrong and not _has_damaged(run, name, but=version):
+            if not wrong and not _has_damaged(run, named(), name, but=version):
                 return name
         passed = passed or (leaves is not None and name == leaves.triton_model)
     raise AssertionError("the names never end")
@@ -176,9 +244,9 @@ def _fits(config: str | None, fingerprint: str) -> bool:
         return False  # somebody wrote into it
 
 
-def _has_damaged(run: Run, name: str, *, but: int) -> bool:
+def _has_damaged(run: Run, named: Named, name: str, *, but: int) -> bool:
     """Whether a version in service under this name does not hold on the share what it should."""
-    others = [t for t in targets(run.routes()) if t.triton_model == name and t.version != but]
+    others = [target for target in named.get(name, ()) if target.version != but]
     return any(not _is_whole(run, target) for target in others)
 
 
@@ -196,39 +264,75 @@ def _is_whole(run: Run, target: Target) -> bool:
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     """Load each version beside the one in service, on every Triton; return the items that can go on."""
+    serving = [(item, item.target) for item in items if item.target is not None]
     for item in items:
         if item.target is None:
             item.sees("triton_loaded", words.NOTHING_TO_SERVE)
-            continue
-        run.say(words.loading(item.target, run.systems.tritons))
-        with item.step("load", "triton_loaded"):
+    started: dict[str, float] = {}
+    routes = _read_once(run.routes)
+    named = _read_once(lambda: _by_name(before, routes()))
+
+    def begin(one: tuple[Item, Target]) -> None:
+        started[one[0].id] = monotonic()
+        run.say(words.loading(one[1], run.systems.tritons))
+
+    def load_one(one: tuple[Item, Target]) -> None:
+        item, target = one
+        try:
             run.turn.check()
-            needed = _versions_needed(run, before, item.target.triton_model)
-            _name_versions(run, item, {item.target.version, *needed, *_staying_warm(run, item, item.target)})
-            for _, answer in at_once(run.systems.tritons, partial(_load_on, run, item.target)):
+            needed = {routed.version for routed in named().get(target.triton_model, ())}
+            _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
+            for _, answer in at_once(run.systems.tritons, partial(_ask_to_load, run, target.triton_model)):
                 if isinstance(answer, PromobotError):
-                    item.to_blame = isinstance(answer, Rejected)
                     raise answer
-            item.sees("triton_loaded", words.ready_on(item.target, run.systems.tritons))
+        except Superseded:
+            raise
+        except PromobotError as error:
+            _not_loaded(item, error)
+
+    side_by_side(serving, load_one, first=begin)
+    # Triton's "200" to a load proves nothing: each index must name these very versions READY. One look is for all.
+    asked = [target for item, target in serving if not item.problem]
+    for _, missing in at_once(run.systems.tritons if asked else (), partial(_wait_ready, run, asked)):
+        for item, target in serving:
+            error = missing if isinstance(missing, PromobotError) else missing.get(target)
+            if error is not None and not item.problem:
+                _not_loaded(item, error)
+    for item, target in serving:
+        if not item.problem:
+            item.sees("triton_loaded", words.ready_on(target, run.systems.tritons))
+        item.did("load", started[item.id])
     return _those_that_go_on(run, items, before)
+
+
+def _not_loaded(item: Item, error: PromobotError) -> None:
+    item.fails("triton_loaded", error)
+    item.to_blame = isinstance(error, Rejected)
 
 
 def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     """Send the golden requests to exactly this version on every Triton; return the items that can go on."""
-    for item in items:
-        if item.target is None or item.golden is None:
+    serving = [(item, item.target, item.golden) for item in items]
+    for item, target, golden in serving:
+        if target is None or golden is None:
             item.sees("smoke_passed", words.NOTHING_TO_SERVE)
-            continue
+
+    def prove_one(one: tuple[Item, Target | None, Golden | None]) -> None:
+        item, target, golden = one
+        if target is None or golden is None:
+            return
         with item.step("golden requests", "smoke_passed"):
-            if not item.golden.fits:
+            if not golden.fits:
                 raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
-            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, item.target, item.golden)):
+            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, target, golden)):
                 if isinstance(answer, PromobotError):
                     raise answer
                 if answer:
                     item.to_blame = True
                     raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
-            item.sees("smoke_passed", words.golden_answers(item.golden, item.evidence, run.systems.tritons))
+            item.sees("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
+
+    side_by_side(serving, prove_one)
     return _those_that_go_on(run, items, before)
 
 
@@ -242,11 +346,7 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
         newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
         for triton in newcomers:
             run.say(words.newcomer(triton.name))
-            for target in targets(before):
-                # What is damaged is left off: gateways ask another Triton as long as this one has nothing.
-                if _is_whole(run, target):
-                    run.turn.check()
-                    _load_on(run, target, triton)
+            _load_whole(run, targets(before), triton)
     except Superseded:
         raise
     except PromobotError as error:
@@ -257,6 +357,25 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
             item.sees("triton_loaded", problem, holds=False)
         return _those_that_go_on(run, items, before)
     return prove(run, load(run, items, before), before) if newcomers else items
+
+
+def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
+    """Load on one Triton what is whole on the share, and wait until it is READY; raise what goes wrong first.
+
+    What is damaged is left off: gateways ask another Triton as long as this one has nothing.
+    """
+    loaded: set[Target] = set()
+
+    def load_one(target: Target) -> None:
+        if _is_whole(run, target):
+            run.turn.check()
+            _ask_to_load(run, target.triton_model, triton)
+            loaded.add(target)
+
+    side_by_side(wanted, load_one)
+    asked = [target for target in wanted if target in loaded]
+    for error in _wait_ready(run, asked, triton).values() if asked else ():
+        raise error
 
 
 def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
@@ -338,10 +457,18 @@ def _prove_again(
     Returns what Tritons did not answer; ``unanswered`` is of gateways.
     """
     silent: list[str] = []
-    for item in items:
-        if item.target is None or item.golden is None:
-            continue
-        for triton, wrong in at_once(run.systems.tritons, partial(_wrong_after_switch, item.target, item.golden)):
+    serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
+    states = dict(at_once(run.systems.tritons if serving else (), _states))
+    found: dict[str, list[tuple[TritonServer, list[Disagreement] | PromobotError]]] = {}
+
+    def ask(one: tuple[Item, Target, Golden]) -> None:
+        item, target, golden = one
+        wrong = partial(_wrong_after_switch, target, golden, states)
+        found[item.id] = at_once(run.systems.tritons, wrong)
+
+    side_by_side(serving, ask)
+    for item, _, _ in serving:
+        for triton, wrong in found[item.id]:
             if isinstance(wrong, Unavailable):
                 silent.append(str(wrong))
             elif wrong:
@@ -391,8 +518,8 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
         if astray and item.target is not None:
             # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
             run.say(words.stays_loaded(item.target))
-        else:
-            _withdraw(run, item, before)
+    if not astray:
+        _withdraw(run, items, before)
 
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
@@ -406,18 +533,36 @@ def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
 
 def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
     there = {(state.model, state.version) for state in triton.index() if state.ready}
-    for target in targets(table):
-        if (target.triton_model, target.version) not in there:
-            _load_on(run, target, triton)
+    missing = [target for target in targets(table) if (target.triton_model, target.version) not in there]
+    problems: list[PromobotError] = []
+
+    def load_one(name: str) -> None:
+        try:
+            _ask_to_load(run, name, triton)
+        except Superseded:
+            raise
+        except PromobotError as error:
+            problems.append(error)
+
+    side_by_side(dict.fromkeys(target.triton_model for target in missing), load_one)
+    if missing and not problems:
+        problems += _wait_ready(run, missing, triton).values()
+    if problems:
+        raise problems[0]
 
 
-def _load_on(run: Run, target: Target, triton: TritonServer) -> None:
-    seconds = run.settings.deadlines.load_seconds
-    triton.load(target.triton_model, timeout_seconds=seconds)
-    # Triton's "200" to a load proves nothing: the index must name this very version READY.
-    for state in triton.wait_ready([(target.triton_model, target.version)], timeout_seconds=seconds):
+def _ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
+    triton.load(triton_model, timeout_seconds=run.settings.deadlines.load_seconds)
+
+
+def _wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Target, PromobotError]:
+    """Wait until all are READY in the index; return what is wrong with those that are not at the deadline."""
+    pairs = {(target.triton_model, target.version): target for target in wanted}
+    found: dict[Target, PromobotError] = {}
+    for state in triton.wait_ready(pairs, timeout_seconds=run.settings.deadlines.load_seconds):
         said = f"{state.model} {state.version} is {state.state} after the load {state.reason}".strip()
-        raise Rejected(said, system=f"Triton {triton.name}")
+        found[pairs[(state.model, state.version)]] = Rejected(said, system=f"Triton {triton.name}")
+    return found
 
 
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
@@ -427,15 +572,17 @@ def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
         run.turn.check()
 
 
-def _staying_warm(run: Run, item: Item, target: Target) -> set[int]:
+def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> set[int]:
     """Return the versions before the one in service that this load leaves loaded, where more than one is to stay."""
-    share, model, section = run.systems.share, item.change.model, item.change.section
-    config, routed_now = share.config(target.triton_model), target_of(run.routes().route(model), section)
     more = run.settings.keep.warm - 1  # the first will be the one in service now
-    if more < 1 or config is None or routed_now is None:
+    if more < 1:
         return set()
-    none_of = {target.digest, routed_now.digest, *run.ledger.quarantined()}
-    verified = (entry for _, entry in verified_entries(run.history, model=model, section=section))
+    share, model, section = run.systems.share, item.change.model, item.change.section
+    config, routed_now = share.config(target.triton_model), target_of(routes.route(model), section)
+    if config is None or routed_now is None:
+        return set()
+    none_of = {target.digest, routed_now.digest, *run.quarantined}
+    verified = (entry for _, entry in verified_entries(run.of(model, section), model=model, section=section))
     named = set(versions_of(config)) & set(share.versions(target.triton_model))
     last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
     return {
@@ -446,63 +593,111 @@ def _staying_warm(run: Run, item: Item, target: Target) -> set[int]:
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    for item in items:
-        if item.problem:
-            _withdraw(run, item, before)
+    _withdraw(run, [item for item in items if item.problem], before)
     return [item for item in items if not item.problem]
 
 
-def _withdraw(run: Run, item: Item, before: RouteTable) -> None:
-    """Take a version that does not go into service off every Triton; those in service stay as they are."""
-    if item.target is None:
+def _withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
+    """Take versions that do not go into service off every Triton; those in service stay as they are."""
+    going = [(item, item.target) for item in items if item.target is not None]
+    if not going:
         return
-    name = item.target.triton_model
-    needed = _versions_needed(run, before, name)
-    run.turn.check()
-    if needed:
-        _name_versions(run, item, needed)
+    # Gateways may ask until this deployment has switched them; where one was cut off after its commit, these are not
+    # only those of the last verified routes: a gateway that restarted since serves what was committed.
+    named = _by_name(before, run.routes())
 
-    def withdraw(triton: TritonServer) -> None:
+    def withdraw_one(one: tuple[Item, Target]) -> None:
+        item, name = one[0], one[1].triton_model
+        needed = {target.version for target in named.get(name, ())}
+        run.turn.check()
         if needed:
-            triton.load(name, timeout_seconds=run.settings.deadlines.load_seconds)
-        else:
-            triton.unload(name)
+            _name_versions(run, item, needed)
 
-    for triton, answer in at_once(run.systems.tritons, withdraw):
-        if isinstance(answer, PromobotError):
-            # Nobody is routed to it. Say it; the next load under this name narrows it.
-            run.say(words.could_not_withdraw(name, triton.name, answer))
+        def withdraw(triton: TritonServer) -> None:
+            if needed:
+                _ask_to_load(run, name, triton)
+            else:
+                triton.unload(name)
+
+        answers[item.id] = at_once(run.systems.tritons, withdraw)
+
+    answers: dict[str, list[tuple[TritonServer, PromobotError | None]]] = {}
+    side_by_side(going, withdraw_one)
+    for item, target in going:
+        for triton, answer in answers[item.id]:
+            if isinstance(answer, PromobotError):
+                # Nobody is routed to it. Say it; the next load under this name narrows it.
+                run.say(words.could_not_withdraw(target.triton_model, triton.name, answer))
 
 
-def _versions_needed(run: Run, before: RouteTable, triton_model: str) -> set[int]:
-    """Return the versions that gateways may ask for until this deployment has switched them.
-
-    Where one was cut off after its commit, these are not only those of the last verified routes: a gateway that
-    restarted since serves what was committed.
-    """
-    routed = {*targets(before), *targets(run.routes())}
-    return {target.version for target in routed if target.triton_model == triton_model}
+Named = Mapping[str, AbstractSet[Target]]
+"""What is routed, by the name under which Triton has it."""
 
 
-def _wrong_after_switch(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
+def _by_name(*tables: RouteTable) -> Named:
+    found: dict[str, set[Target]] = {}
+    for table in tables:
+        for target in targets(table):
+            found.setdefault(target.triton_model, set()).add(target)
+    return found
+
+
+def _read_once(read: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Read now, for many items; what goes wrong is told to each of them when it asks."""
+    try:
+        answer = read()
+    except Superseded:
+        raise
+    except PromobotError as error:
+        failed = error
+
+        def fail() -> Answer:
+            raise failed
+
+        return fail
+    return lambda: answer
+
+
+def _states(triton: TritonServer) -> dict[tuple[str, int], ModelState]:
+    return {(state.model, state.version): state for state in triton.index()}
+
+
+def _wrong_after_switch(
+    target: Target,
+    golden: Golden,
+    states: Mapping[TritonServer, Mapping[tuple[str, int], ModelState] | PromobotError],
+    triton: TritonServer,
+) -> list[Disagreement]:
     """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
-    states = {(state.model, state.version): state for state in triton.index()}
-    state = states.get((target.triton_model, target.version))
+    there = states[triton]
+    if isinstance(there, PromobotError):
+        raise there
+    state = there.get((target.triton_model, target.version))
     if state is None or not state.ready:
         raise Rejected(words.lost_since(target, state.state if state else "absent"), system=f"Triton {triton.name}")
     return wrong_on_triton(target, golden, triton)
 
 
 def _wrong_through_gateway(items: list[Item], gateway: Gateway) -> str:
-    """Ask as a user does, whichever Triton the gateway chooses; return what is wrong, or an empty string."""
-    for item in items:
-        if item.target is None or item.golden is None or item.change.section == "shadow":
-            continue
-        for case, staging in item.golden:
+    """Ask as a user does, whichever Triton the gateway chooses; return the first that is wrong, or nothing."""
+    asked = [
+        (item, target, golden)
+        for item in items
+        if (target := item.target) and (golden := item.golden) and item.change.section != "shadow"
+    ]
+    wrong: dict[str, str] = {}
+
+    def ask(one: tuple[Item, Target, Golden]) -> None:
+        item, target, golden = one
+        for case, staging in golden if not wrong else ():
             outputs = [tensor.name for tensor in case.outputs]
             version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
-            if version != str(item.target.version):
-                return f"version {version} answered instead of {item.target.version}"
-            if wrong := item.golden.disagreements(case, staging, answer):
-                return words.answers_differ(wrong, item.evidence)
-    return ""
+            if version != str(target.version):
+                wrong[item.id] = f"version {version} answered instead of {target.version}"
+                return
+            if differs := golden.disagreements(case, staging, answer):
+                wrong[item.id] = words.answers_differ(differs, item.evidence)
+                return
+
+    side_by_side(asked, ask)
+    return next((wrong[item.id] for item, _, _ in asked if item.id in wrong), "")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Change
+from bot.domain.desired import Change, Section
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable
 from bot.settings import Environment
 from bot.systems.share import ReadFile, Turn
 from bot.verbs import Say, connect
 from bot.verbs.connect import Serving
-from bot.verbs.ledger import Ledger
+from bot.verbs.ledger import Ledger, QuarantineEvent
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import RegisteredVersion, Registry
@@ -31,31 +32,54 @@ class Run:
     commit: str
     history: list[DeploymentRecord]
     say: Say
+    alone: Lock = field(default_factory=Lock)
+    """Held by whoever publishes a large package."""
+    _registered: dict[tuple[str, int], RegisteredVersion] = field(default_factory=dict)
 
     @cached_property
     def registry(self) -> Registry:
         """The model registry; opened by the first step that needs it, for its SDK is slow to import."""
         return connect.registry(self.settings)
 
+    @cached_property
+    def quarantined(self) -> Mapping[str, QuarantineEvent]:
+        """What was in quarantine when it was first asked; what this run puts there itself is not among it."""
+        return self.ledger.quarantined()
+
+    def of(self, model: str, section: Section) -> list[DeploymentRecord]:
+        """Return what was done before to this model on this path, oldest first."""
+        return self._by_path.get((model, section), [])
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, Section], list[DeploymentRecord]]:
+        found: dict[tuple[str, Section], list[DeploymentRecord]] = {}
+        for record in self.history:
+            found.setdefault((record.model, record.section), []).append(record)
+        return found
+
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""
         return self.systems.share.routes(self.settings.environment)
 
+    def registered(self, model: str, version: int) -> RegisteredVersion:
+        """Return what the registry says of a version, without its run; it is asked once."""
+        found = self._registered.get((model, version))
+        if found is None:
+            found = self._registered[(model, version)] = self.registry.version(model, version, with_run=False)
+        return found
+
     def reader(self, model: str, version: int) -> ReadFile:
         """Return what reads the files of a version from the registry, which is asked when the first is read."""
 
-        @cache
-        def registered() -> RegisteredVersion:
-            return self.registry.version(model, version)
-
         def read(path: str, start: int = 0) -> Iterator[bytes]:
-            return self.registry.stream(registered(), path, start)
+            return self.registry.stream(self.registered(model, version), path, start)
 
         return read
 
     def verified_by(self, change: Change) -> DeploymentRecord | None:
         """Return the newest record that verified what this change asks for in service, or None."""
-        verified = verified_entries(self.history, model=change.model, section=change.section)
+        of_path = self.of(change.model, change.section)
+        verified = verified_entries(of_path, model=change.model, section=change.section)
         return next(
             (record for record, entry in verified if change.after and entry.digest == change.after.digest), None
         )
