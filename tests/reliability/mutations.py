@@ -213,8 +213,16 @@ MUTATIONS = (
         "fence",
         "who holds the lock is waited for",
         STATE,
-        "while not (locked := try_lock(lock.fileno())) and",
-        "while (locked := False) and",
+        "locked = wait_for_lock(lock, until=deadline)",
+        "locked = True",
+        (T_TURNS,),
+    ),
+    Mutation(
+        "fence",
+        "who overtook is waited for",
+        STATE,
+        "alone = wait_for_lock(overtaking, until=deadline) and locked",
+        "alone = locked",
         (T_TURNS,),
     ),
     Mutation(

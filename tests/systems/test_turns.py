@@ -177,6 +177,46 @@ def test_who_overtakes_waits_for_nobody_and_the_holder_stops_at_its_next_step(st
     rollback.end()
 
 
+def test_who_waits_for_the_lock_does_not_end_a_rollback_that_overtook_its_holder(start: Start) -> None:
+    holder = start()
+    assert holder.number() == 1
+    waiting = start()
+    rollback = start(overtake=True)
+    assert rollback.number() == 2
+    assert "turn 1 is over" in holder.check()
+    holder.end()
+
+    time.sleep(0.3)
+    assert not waiting.has_turn()
+    assert rollback.check() == ""
+    rollback.end()
+    assert waiting.number() == 3
+    waiting.end()
+
+
+def test_of_two_rollbacks_the_later_goes_through_and_is_not_alone(share: ModelRepository, start: Start) -> None:
+    first = start(overtake=True)
+    assert first.number() == 1
+    with share.turn(overtake=True) as second:
+        assert (second.number, second.alone) == (2, False)
+        assert "turn 1 is over" in first.check()
+        first.end()
+    with share.turn(wait_seconds=0) as third:
+        assert third.alone
+
+
+def test_a_rollback_that_hangs_is_not_waited_for_for_ever(start: Start) -> None:
+    rollback = start(overtake=True)
+    assert rollback.number() == 1
+    rollback.signal(signal.SIGSTOP)
+    second = start(wait_seconds=0.2)
+    assert second.number() == 2
+    second.end()
+    rollback.signal(signal.SIGCONT)
+    assert "turn 1 is over" in rollback.check()
+    rollback.end()
+
+
 def test_a_holder_that_hangs_is_not_waited_for_for_ever_and_is_refused_when_it_wakes_up(start: Start) -> None:
     holder = start()
     assert holder.number() == 1

@@ -15,9 +15,10 @@ from bot.errors import Rejected, Superseded, Unavailable
 from bot.folders import ask_anew
 from bot.settings import Share
 from bot.systems.share.files import make_folder, sync_folder, write
-from bot.systems.share.turns import Turn, take_turn, try_lock
+from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50
+_MOMENT_SECONDS = 1.0
 
 
 class State:
@@ -31,27 +32,40 @@ class State:
 
     @contextmanager
     def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
-        """Take the next turn. Waits for whoever holds the lock; who overtakes waits for nobody.
+        """Take the next turn. Waits for whoever holds the lock, and for all who overtook; these wait for nobody.
 
-        The lock is politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
-        late, finds that a higher number exists, whether or not it still has the lock.
+        The locks are politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher number exists, whether or not it still has the lock. But the overtaken one leaves
+        the lock to whoever waited behind it: without a lock of their own for those who overtake, that one would take
+        a later turn in the middle of a rollback, and end it.
         """
         with self._errors("take a turn"):
             self._make_folders()
-            lock = os.open(self.state / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
-        try:
+        with self._lock_file("lock") as lock, self._lock_file("overtaking") as overtaking:
             with self._errors("take a turn"):
                 deadline = time.monotonic() + (0 if overtake else wait_seconds)
-                while not (locked := try_lock(lock)) and time.monotonic() < deadline:
-                    time.sleep(0.05)
+                locked = wait_for_lock(lock, until=deadline)
+                alone = wait_for_lock(overtaking, until=deadline) and locked
+                if overtake:
+                    # Whoever has it for himself only takes a number, and is through at once.
+                    wait_for_lock(overtaking, until=time.monotonic() + _MOMENT_SECONDS, shared=True)
                 folder = self.state / "turns"
-                turn = Turn(take_turn(folder), locked, folder)
+                turn = Turn(take_turn(folder), alone, folder)
+                if not overtake:
+                    unlock(overtaking)
             yield turn
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[int]:
+        with self._errors("take a turn"):
+            descriptor = os.open(self.state / name, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            yield descriptor
         finally:
             # Nothing was written to it, and Linux gives descriptor and lock back whatever close answers: a share that
             # answers with an error here takes nothing back of what is done.
             with suppress(OSError):
-                os.close(lock)
+                os.close(descriptor)
 
     # --- routes ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _KEPT_TURNS = 50
 class Turn:
     """The right to write, until somebody takes a later one.
 
-    ``alone`` says whether it came with the lock: then whoever wrote before is gone, not only refused.
+    ``alone`` says whether it came with all locks: then whoever wrote before is gone, not only refused.
     """
 
     number: int
@@ -68,9 +69,22 @@ def take_turn(folder: Path) -> int:
         return number
 
 
-def try_lock(descriptor: int) -> bool:
+def wait_for_lock(descriptor: int, *, until: float, shared: bool = False) -> bool:
+    """Try to lock until then, on the monotonic clock, and once in any case; say whether it is locked."""
+    while not (locked := _try_lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)):
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.05)
+    return locked
+
+
+def unlock(descriptor: int) -> None:
+    fcntl.lockf(descriptor, fcntl.LOCK_UN)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
