@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 from mlflow.artifacts import download_artifacts
 
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
@@ -250,9 +251,11 @@ def _publish(share: ModelRepository, registry: Registry, version: RegisteredVers
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
+    boto3.DEFAULT_SESSION = None  # MLflow's clients come from it, and it remembers whose credentials it once found
     try:
         yield
     finally:
+        boto3.DEFAULT_SESSION = None
         os.environ.clear()
         os.environ.update(before)
 

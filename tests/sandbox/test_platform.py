@@ -135,9 +135,11 @@ def test_a_directory_that_is_no_sandbox_or_runs_one_is_left_as_it_is(tmp_path: P
 
 
 UP = """
+import signal
 import sys
 from pathlib import Path
 from bot.sandbox.platform import Sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background ignores it
 Sandbox.up(Path(sys.argv[1]), progress=print, seed=print, parts=frozenset({"mlflow", "slack", "triton"}))
 """
 
