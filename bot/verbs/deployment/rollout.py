@@ -412,7 +412,7 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
             if isinstance(answer, Unavailable):
                 unanswered.append(str(answer))
             elif answer:
-                problems.append(f"gateway {gateway.name}: {answer}")
+                problems.append(_named(f"gateway {gateway.name}", answer))
             else:
                 switched.append(gateway)
         if not problems:
@@ -439,6 +439,11 @@ def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
         else:
             item.sees("fastapi_reloaded", words.serves_generation(after.generation, run.systems.gateways))
     return not problems
+
+
+def _named(who: str, said: str | PromobotError) -> str:
+    """Return what is wrong, with whose fault it is; our errors name their system themselves."""
+    return str(said) if isinstance(said, PromobotError) else f"{who}: {said}"
 
 
 def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
@@ -472,14 +477,14 @@ def _prove_again(
             if isinstance(wrong, Unavailable):
                 silent.append(str(wrong))
             elif wrong:
-                said = str(wrong) if isinstance(wrong, PromobotError) else words.answers_differ(wrong, item.evidence)
-                problems.append(f"Triton {triton.name}: {said}")
+                said = wrong if isinstance(wrong, PromobotError) else words.answers_differ(wrong, item.evidence)
+                problems.append(_named(f"Triton {triton.name}", said))
                 item.sees("smoke_passed", problems[-1], holds=False)
     for gateway, answer in at_once(switched, partial(_wrong_through_gateway, items)):
         if isinstance(answer, Unavailable):
             unanswered.append(str(answer))
         elif answer:
-            problems.append(f"gateway {gateway.name}: {answer}")
+            problems.append(_named(f"gateway {gateway.name}", answer))
     return silent
 
 
