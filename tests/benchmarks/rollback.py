@@ -1,4 +1,4 @@
-"""How long users wait for the earlier version after ``promobot rollback --now``, and how much of that is the bot's.
+"""How long users wait for the earlier version after a rollback with ``--now``, and how much of that is the bot's.
 
 On a whole platform of its own: two Tritons that still have the earlier version loaded, two gateways that users ask
 100 times a second each, and the command as a person types it, in a process of its own; and again in a process that
