@@ -304,10 +304,13 @@ class Registry:
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this."""
         with self._errors(f"set the alias {alias} of {model}"):
+            # The public ones first ask whether it is a prompt: a request more, in which whoever looked at his turn
+            # before may be overtaken, and point the alias at what was just rolled back.
+            models: Any = self._client._get_registry_client()  # type: ignore[no-untyped-call]
             if version is None:
-                self._client.delete_registered_model_alias(model, alias)
+                models.delete_registered_model_alias(model, alias)
             else:
-                self._client.set_registered_model_alias(model, alias, str(version))
+                models.set_registered_model_alias(model, alias, str(version))
 
     @patient
     def ping(self) -> str:

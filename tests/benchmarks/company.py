@@ -316,9 +316,6 @@ def _mlflow(registered: Path) -> Starlette:
         data = {"metrics": [{"key": "accuracy", "value": 0.9, "timestamp": 1, "step": 0}]}
         return JSONResponse({"run": {"info": info, "data": data}})
 
-    async def model(request: Request) -> JSONResponse:
-        return JSONResponse({"registered_model": {"name": request.query_params["name"]}})
-
     async def alias(_: Request) -> JSONResponse:
         return JSONResponse({})
 
@@ -327,7 +324,6 @@ def _mlflow(registered: Path) -> Starlette:
         routes=[
             Route(f"{api}/model-versions/get", version),
             Route(f"{api}/runs/get", run),
-            Route(f"{api}/registered-models/get", model),
             Route(f"{api}/registered-models/alias", alias, methods=["POST", "DELETE"]),
         ]
     )

@@ -83,6 +83,7 @@ def test_what_is_asked_for_all_is_asked_once_and_said_in_the_order_of_the_models
     assert asked["Triton ModelInfer"] == 2 * MODELS * TRITONS
     assert asked["MLflow GET /api/*/mlflow/model-versions/get"] == MODELS
     assert asked["MLflow GET /api/*/mlflow/runs/get"] == 0
+    assert asked["MLflow GET /api/*/mlflow/registered-models/get"] == 0
     assert asked["MLflow POST /api/*/mlflow/registered-models/alias"] == MODELS
     assert asked["Slack POST /api/chat.postMessage"] == 1
     assert live(company) == dict.fromkeys(company.names, 1)
