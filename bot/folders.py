@@ -1,4 +1,4 @@
-"""What a client of a network file system believes about names, and how to make it ask."""
+"""Folders: making a client of a network file system ask for their names anew, and a crash keep them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def ask_anew(path: Path) -> None:
             continue
         except (FileNotFoundError, NotADirectoryError):
             return
+
+
+def sync_folder(path: Path) -> None:
+    """Have what was created, renamed and removed in a folder outlive a crash; raise OSError where it cannot."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

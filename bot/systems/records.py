@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
-from bot.folders import ask_anew
+from bot.folders import ask_anew, sync_folder
 
 
 class RecordStore:
@@ -36,7 +36,7 @@ class RecordStore:
             finally:
                 temporary.unlink(missing_ok=True)
             for folder in path.parents:
-                _sync_folder(folder)  # those above may be new, too
+                sync_folder(folder)  # those above may be new, too
                 if folder == above:
                     break
         except FileExistsError as error:
@@ -88,11 +88,3 @@ class RecordStore:
             return self._root.joinpath(*check_record_key(key).split("/"))
         except ValueError as error:
             raise Rejected(str(error), system=self._system) from error
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

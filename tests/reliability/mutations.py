@@ -132,7 +132,7 @@ MUTATIONS = (
         "fsync",
         "of a record's folders",
         RECORDS,
-        "                _sync_folder(folder)  # those above may be new, too\n",
+        "                sync_folder(folder)  # those above may be new, too\n",
         "",
         (RECORD_SYNCED,),
     ),

@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,15 +31,20 @@ def connected(url: str, *, token: str = TOKEN, channel: str = CHANNEL, request_s
     return SlackChannel(Slack(channel=channel, api_url=f"{url}/api"), token=token, request_seconds=request_seconds)
 
 
+@contextmanager
+def workspace(directory: Path, *options: str) -> Iterator[str]:
+    with Ports() as ports:
+        port = ports.take()
+        command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN, *options)
+        with running(directory, Part("slack", (*command, "--dir", str(directory / "data")), port)):
+            yield f"http://127.0.0.1:{port}"
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running workspace."""
-    directory = tmp_path_factory.mktemp("slack")
-    with Ports() as ports:
-        port = ports.take()
-        command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
-        with running(directory, Part("slack", (*command, "--dir", str(directory / "data")), port)):
-            yield f"http://127.0.0.1:{port}"
+    with workspace(tmp_path_factory.mktemp("slack")) as address:
+        yield address
 
 
 CHART_BLOCK = {
@@ -54,13 +61,8 @@ CHART_BLOCK = {
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a workspace to which charts have not come yet."""
-    directory = tmp_path_factory.mktemp("older-slack")
-    with Ports() as ports:
-        port = ports.take()
-        command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
-        command += ("--without-block", CHART)
-        with running(directory, Part("slack", (*command, "--dir", str(directory / "data")), port)):
-            yield f"http://127.0.0.1:{port}"
+    with workspace(tmp_path_factory.mktemp("older-slack"), "--without-block", CHART) as address:
+        yield address
 
 
 @pytest.fixture

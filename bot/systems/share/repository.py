@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
-from bot.folders import ask_anew
+from bot.folders import ask_anew, sync_folder
 from bot.settings import Share
 from bot.systems.share.copying import Job, Moved, ReadFile, copy_all, is_large
 from bot.systems.share.files import (
@@ -23,7 +23,6 @@ from bot.systems.share.files import (
     folders,
     rename_in,
     size_and_sha256,
-    sync_folder,
     sync_folders,
     write,
 )

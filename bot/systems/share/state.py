@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bot.domain.routes import RouteTable, generation_file
 from bot.errors import Rejected, Superseded, Unavailable
-from bot.folders import ask_anew
+from bot.folders import ask_anew, sync_folder
 from bot.settings import Share
-from bot.systems.share.files import make_folder, sync_folder, write
+from bot.systems.share.files import make_folder, write
 from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import Superseded, Unavailable
-from bot.systems.share.files import sync_folder
+from bot.folders import sync_folder
 
 _KEPT_TURNS = 50
 
