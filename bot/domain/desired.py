@@ -63,6 +63,10 @@ class Desired(BaseModel):
         """Return the entries of ``models`` or ``shadow``."""
         return self.models if section == "models" else self.shadow
 
+    def having(self, section: Section, model: str, entry: Entry) -> Desired:
+        """Return the same with this entry set."""
+        return self.model_copy(update={section: {**self.section(section), model: entry}})
+
     def names(self) -> list[str]:
         """Return the names of all models that have an entry of either kind, sorted."""
         return sorted({*self.models, *self.shadow})

@@ -20,7 +20,7 @@ from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import admit_all, is_quarantined
+from bot.verbs.deployment.admission import admit, admit_all, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.rollout import (
@@ -38,6 +38,7 @@ from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_jou
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
 from bot.words import cleanup as cleanup_words
+from bot.words import deployment as words
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,12 @@ def converge(
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
     astray = current.routes.models != before.models
+    desired, overruled = _go_on_back(run, unfinished, desired)
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
     admitted = admit_all(run, todo.changes)
     held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
+    held += [(change, admit(run, change).held) for change in overruled]
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)
@@ -135,6 +138,17 @@ def converge(
         problems=(*problems, *restoration.problems),
         undelivered=len(systems.share.outbox()),
     )
+
+
+def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Desired, list[Change]]:
+    """Let a rollback that was cut off overrule main; return also what main asks for instead, which is held."""
+    overruled = []
+    for back in unfinished.rollbacks(desired):
+        run.say(words.goes_on_back(back))
+        if back.after is not None:
+            overruled.append(replace(back, before=back.after, after=desired.section(back.section)[back.model]))
+            desired = desired.having(back.section, back.model, back.after)
+    return desired, overruled
 
 
 def _clean_up(settings: Environment, systems: Serving, turn: Turn, say: Say) -> None:

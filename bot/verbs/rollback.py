@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
-from bot.errors import Refused, Rejected
+from bot.errors import PromobotError, Refused, Rejected, Superseded
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
@@ -20,6 +20,7 @@ from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
+    from bot.systems.share import Turn
     from bot.verbs.connect import Serving
     from bot.verbs.deploy import Deployed
 
@@ -93,18 +94,14 @@ def rollback(
                 # here was about to bring, may stand in the way of the way back.
                 history = ledger.deployments()
                 verified = verified_routes(systems.share, settings.environment, history)
-                serving = in_service(verified, known_entries(history))
-                wanted = serving.model_copy(update={"models": {**serving.models, model: target}})
+                wanted = in_service(verified, known_entries(history)).having("models", model, target)
+                # Also what was never in service: until Git follows, the next deployment would bring it. And before
+                # the switch: wherever this is cut off, whoever comes next goes on with it instead.
+                leave = _Leaving(ledger, turn, model, current, target, reason=reason, by=by or "a person")
+                is_held = leave.try_to_hold(say)
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
-                if current is not None and current.digest != target.digest:
-                    # Also where it was never in service: until Git follows, the next deployment would bring it.
-                    turn.check()
-                    from bot.words import deployment as deployment_words
-
-                    why = deployment_words.person_went_back(target, reason)
-                    ledger.put_in_quarantine(
-                        model=model, version=current.version, digest=current.digest, reason=why, by=by or "a person"
-                    )
+                if not is_held:
+                    leave.hold()
         from bot.words import proposal as words
 
         change = Change(settings.environment, "models", model, target, current)
@@ -133,6 +130,46 @@ def rollback(
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     return RolledBack(settings.environment, model, current, target, number, url, deployed)
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """What main asks for, kept from coming back until Git follows."""
+
+    ledger: Ledger
+    turn: Turn
+    model: str
+    current: Entry | None
+    target: Entry
+    reason: str
+    by: str
+
+    def hold(self) -> None:
+        """Put it into quarantine, unless it is what this rollback goes to."""
+        from bot.words import deployment as words
+
+        if self.current is not None and self.current.digest != self.target.digest:
+            self.turn.check()
+            self.ledger.put_in_quarantine(
+                model=self.model,
+                version=self.current.version,
+                digest=self.current.digest,
+                reason=words.person_went_back(self.target, self.reason),
+                by=self.by,
+            )
+
+    def try_to_hold(self, say: Say) -> bool:
+        """Do so if the record store lets us: users do not wait for one that is full."""
+        from bot.words import deployment as words
+
+        try:
+            self.hold()
+        except Superseded:
+            raise
+        except PromobotError as error:
+            say(words.held_after_the_switch(self.model, error))
+            return False
+        return True
 
 
 @contextmanager

@@ -314,6 +314,16 @@ def person_went_back(target: Entry, reason: str) -> str:
     return f"rolled back to {target.version}" + (f": {reason}" if reason else "")
 
 
+def held_after_the_switch(model: str, error: Exception) -> str:
+    """What is left could not be put into quarantine before users are served."""
+    return f"{model} goes back first, and what it leaves into quarantine after that: {error}"
+
+
+def goes_on_back(change: Change) -> str:
+    """A rollback that was cut off is gone on with."""
+    return f"{describe(change)}: the rollback that was cut off is gone on with"
+
+
 def was_rolled_back(change: Change) -> str:
     """Why the version before is in quarantine."""
     version = change.after.version if change.after else "nothing"

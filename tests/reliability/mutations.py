@@ -63,6 +63,7 @@ T_SLACK, T_RELOAD, T_TRITON = (
     "tests/systems/test_triton.py",
 )
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
+T_ROLLBACK = "tests/verbs/test_rollback.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
@@ -479,9 +480,23 @@ MUTATIONS = (
         ADMISSION,
         "    if quarantine is not None:\n",
         "    if quarantine is not None and False:\n",
-        (
-            "tests/verbs/test_rollback.py::test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_new_checks",
-        ),
+        (f"{T_ROLLBACK}::test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_new_checks",),
+    ),
+    Mutation(
+        "rollback",
+        "one that was cut off is gone on with",
+        "bot/verbs/deploy.py",
+        "    desired, overruled = _go_on_back(run, unfinished, desired)\n",
+        "    overruled: list[Change] = []\n",
+        (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
+    ),
+    Mutation(
+        "rollback",
+        "what is left is held before the switch",
+        "bot/verbs/rollback.py",
+        "                is_held = leave.try_to_hold(say)\n",
+        "                is_held = False\n",
+        (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
     ),
     # What may be removed.
     Mutation(

@@ -1,7 +1,8 @@
 """What a deployment that was cut off left behind, and the journal that says so.
 
 The journal is written before the first change and closed after the record. Whoever finds one open finishes that
-deployment: forward where main still asks for it, and back where it was going back already.
+deployment: forward where main still asks for it, or where a person rolled back what main still asks for; and back
+where it was going back already.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from bot.domain.desired import Change, Section
+from bot.domain.desired import Change, Desired, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord, Step
@@ -51,6 +52,17 @@ class Unfinished:
             for underway in self._unfinished()
         )
 
+    def rollbacks(self, desired: Desired) -> list[Change]:
+        """Return the rollbacks that were cut off while main still asks for what they left, in quarantine by now."""
+        return [
+            change
+            for underway in self._unfinished()
+            for change in [self._change(underway)]
+            for wanted in [desired.section(change.section).get(change.model)]
+            if change.before and wanted and wanted.digest == change.before.digest
+            if wanted.digest in self._run.quarantined and self._run.goes_back(change)
+        ]
+
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
         return self.journal.verified(current, self._run.history) if self.journal else current
@@ -82,11 +94,14 @@ class Unfinished:
         return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
-        environment = self._run.settings.environment
-        change = Change(environment, underway.section, underway.model, underway.before, underway.after)
-        item = Item(change, underway.id, underway.started_at, problem=problem, switched=switched, to_blame=to_blame)
+        change, began = self._change(underway), underway.started_at
+        item = Item(change, underway.id, began, problem=problem, switched=switched, to_blame=to_blame)
         item.cut_off = True
         return item
+
+    def _change(self, underway: Underway) -> Change:
+        environment = self._run.settings.environment
+        return Change(environment, underway.section, underway.model, underway.before, underway.after)
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
