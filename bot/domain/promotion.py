@@ -12,7 +12,18 @@ from bot.domain.evidence import Evidence
 from bot.domain.record import DeploymentRecord
 
 Stage = Literal[
-    "checking", "green", "red", "merged", "deploying", "served", "put back", "failed", "incomplete", "left", "closed"
+    "checking",
+    "green",
+    "red",
+    "merged",
+    "deploying",
+    "served",
+    "put back",
+    "failed",
+    "incomplete",
+    "left",
+    "overtaken",
+    "closed",
 ]
 """
 checking    open, and nothing is known of its checks yet
@@ -24,6 +35,7 @@ put back    it failed after the switch
 failed      it failed before the switch
 incomplete  a way back is in service wherever gateways answer
 left        it was in service, and something else is by now
+overtaken   main asked for something else before it was deployed, and that is in service now
 closed      closed without being merged
 """
 PullState = Literal["open", "merged", "closed"]
@@ -164,7 +176,10 @@ def progress_of(
         own = before[-1]  # the runtime went back before Git did
     if own is None:
         if promotion.state == "merged":
-            return Progress("merged", found)
+            # What began before the merge has not seen it: its own deployment is still to come.
+            after = (record for record in since if record.started_at.timestamp() >= promotion.merged_at)
+            then = next((record for record in after if record.verified), None)
+            return Progress("overtaken" if then else "merged", found, then=then)
         return Progress("checking" if found is None else "green" if found.passed else "red", found)
     match own.outcome:
         case "put back" | "failed" | "incomplete":

@@ -46,7 +46,7 @@ CASES: dict[int, CaseName] = {
     8: "airflow",
 }
 """The acts of the story that are cases of the proof; the last only where Airflow was asked for."""
-ENDS = tuple(SIGNS[stage] for stage in ("served", "put back", "failed", "incomplete", "left", "closed"))
+ENDS = tuple(SIGNS[stage] for stage in ("served", "put back", "failed", "incomplete", "left", "overtaken", "closed"))
 """How a promotion's message begins once nothing more is to come of it."""
 FOLLOWED_SECONDS = 60.0
 FACTS = "proof.json"

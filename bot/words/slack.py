@@ -342,6 +342,7 @@ SIGNS: Mapping[Stage, str] = {
     "failed": "❌",
     "incomplete": "⚠️",
     "left": "⏮️",
+    "overtaken": "⏭️",
     "closed": "⚪",
 }
 StepState = Literal["done", "now", "wrong", "open"]
@@ -358,6 +359,7 @@ _REACHED: Mapping[Stage, tuple[int, StepState]] = {
     "failed": (3, "wrong"),
     "incomplete": (4, "now"),
     "left": (5, "done"),
+    "overtaken": (3, "wrong"),
     "closed": (1, "wrong"),
 }
 
@@ -411,11 +413,17 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
         case "incomplete":
             return "in service wherever gateways answer"
         case "left":
-            then = progress.then.after.version if progress.then and progress.then.after else "nothing"
+            then = _then(progress)
             back = "rolled back" if progress.then and progress.then.way_back else "replaced"
             return f"{back}: {then} is in service now"
+        case "overtaken":
+            return f"merged, and overtaken before it was deployed: {_then(progress)} is in service now"
         case "closed":
             return "closed without being merged"
+
+
+def _then(progress: Progress) -> str:
+    return str(progress.then.after.version) if progress.then and progress.then.after else "nothing"
 
 
 def steps(progress: Progress) -> str:

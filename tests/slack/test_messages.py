@@ -51,7 +51,15 @@ def evidence(*, passed: bool = True, head: str = HEAD) -> Evidence:
     return Evidence(pull_request=12, base="b", head=head, at=AT, expires=AT, checks=checks, **of)
 
 
-def record(after: int, outcome: Outcome, *, minutes: float, before: int = 1, problem: str = "") -> DeploymentRecord:
+def record(
+    after: int,
+    outcome: Outcome,
+    *,
+    minutes: float,
+    before: int = 1,
+    problem: str = "",
+    began: float | None = None,
+) -> DeploymentRecord:
     at = AT + timedelta(minutes=minutes)
     served = after if outcome in ("succeeded", "unconfirmed", "incomplete") else before
     return DeploymentRecord(
@@ -62,7 +70,7 @@ def record(after: int, outcome: Outcome, *, minutes: float, before: int = 1, pro
         before=entry(before),
         after=entry(after),
         commit="c",
-        started_at=at,
+        started_at=at if began is None else AT + timedelta(minutes=began),
         finished_at=at,
         outcome=outcome,
         serving=entry(served),
@@ -97,6 +105,10 @@ BEFORE = record(1, "succeeded", minutes=-60, before=3)
         ("incomplete", MERGED, [], [record(2, "incomplete", minutes=5)], []),
         ("served", MERGED, [], [record(2, "failed", minutes=5), record(2, "succeeded", minutes=9)], []),
         ("left", MERGED, [], [SERVED, record(1, "succeeded", minutes=9, before=2)], []),
+        ("overtaken", MERGED, [], [BEFORE, record(3, "succeeded", minutes=9)], []),
+        ("merged", MERGED, [], [BEFORE, record(3, "succeeded", minutes=9, began=-1)], []),
+        ("merged", MERGED, [], [BEFORE, record(3, "failed", minutes=9)], []),
+        ("served", MERGED, [], [record(3, "succeeded", minutes=3), SERVED], []),
         ("served", MERGED, [], [SERVED, record(3, "put back", minutes=9, before=2)], []),
         ("served", MERGED, [], [record(2, "succeeded", minutes=-9), record(3, "put back", minutes=-1)], []),
         (
