@@ -1,10 +1,12 @@
-"""How the bot speaks S3, for all that is kept in buckets: a client with deadlines, and boto's errors in our words."""
+"""How the bot speaks S3, for all that is kept in buckets: a client with deadlines, large objects, boto's errors."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +28,7 @@ from botocore.parsers import ResponseParserError
 from bot.errors import Rejected, Unavailable
 from bot.retry import seconds_asked_for
 
-__all__ = ["ClientError", "client", "code_of", "errors", "status_of"]
+__all__ = ["PARTIAL", "ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of", "without"]
 
 _BUSY = ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "InternalError")
 _ON_THE_WAY = (
@@ -34,6 +36,12 @@ _ON_THE_WAY = (
     *(ResponseParserError, CredentialRetrievalError),
 )
 _one_at_a_time = threading.Lock()
+
+LINES = 4
+"""Connections for content at a time: as many as files are copied at once. Decision 27 has the figures."""
+PART_BYTES = 16 * 2**20
+"""As many parts as connections may wait in memory; smaller ones are more to ask for, of a store far away."""
+PARTIAL, _NO_SUCH_PART = 206, 416
 
 
 def client(
@@ -99,6 +107,116 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
         raise Unavailable(f"could not {doing}: {error}", system=system) from error
     except BotoCoreError as error:
         raise Rejected(f"could not {doing}: {error}", system=system) from error
+
+
+class Lines:
+    """How many connections bring content just now, of all that is read with one client."""
+
+    def __init__(self, most: int = LINES) -> None:
+        self._most, self._used, self._lock = most, 0, threading.Lock()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Count one more for as long as this lasts, however many there are already."""
+        with self._lock:
+            self._used += 1
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    def take_spare(self) -> bool:
+        """Take one that nobody uses; say whether there was any."""
+        with self._lock:
+            is_spare = self._used < self._most
+            self._used += is_spare
+        return is_spare
+
+    def give_back(self) -> None:
+        """Give back one that was taken."""
+        with self._lock:
+            self._used -= 1
+
+
+class Reading:
+    """An object that is read in parts of ``PART_BYTES``: the next ones come while the first is consumed.
+
+    Only over connections that are to spare: several files at a time need no more, and one alone gets them all. What
+    came early waits in memory.
+    """
+
+    def __init__(self, client: Any, *, bucket: str, key: str, chunk_bytes: int, lines: Lines) -> None:
+        self._client, self._object, self._chunk_bytes = client, {"Bucket": bucket, "Key": key}, chunk_bytes
+        self._lines, self._stop = lines, threading.Event()
+
+    def stream(self, start: int) -> Iterator[bytes]:
+        """Return the bytes from ``start`` on; raise what can be known before the first at once, as boto does."""
+        return self._in_parts(start, *self._ask(start))
+
+    def _in_parts(self, start: int, chunks: Iterator[bytes], total: int) -> Iterator[bytes]:
+        coming: deque[Future[list[bytes]]] = deque()
+        at = start + PART_BYTES
+        line: AbstractContextManager[None] = self._lines.in_use()
+        try:
+            while True:
+                with line:
+                    while at < total and len(coming) < LINES and self._lines.take_spare():
+                        coming.append(self._ahead(at))
+                        at += PART_BYTES
+                    yield from chunks
+                if coming:
+                    chunks, line = iter(coming.popleft().result()), nullcontext()
+                elif at < total:
+                    chunks, line = self._ask(at)[0], self._lines.in_use()
+                    at += PART_BYTES
+                else:
+                    return
+        finally:
+            self._stop.set()
+
+    def _ahead(self, at: int) -> Future[list[bytes]]:
+        part: Future[list[bytes]] = Future()
+
+        def fetch() -> None:
+            try:
+                found: list[bytes] = []
+                for chunk in self._ask(at)[0]:
+                    if self._stop.is_set():
+                        break  # nobody waits for it any more
+                    found.append(chunk)
+                part.set_result(found)
+            except BaseException as error:  # noqa: BLE001 - raised again where the part is asked for
+                part.set_exception(error)
+            finally:
+                self._lines.give_back()
+
+        # Whoever is interrupted does not wait for what stands still.
+        threading.Thread(target=fetch, daemon=True, name=f"part at {at}").start()
+        return part
+
+    def _ask(self, at: int) -> tuple[Iterator[bytes], int]:
+        """Return the part that begins there, and how many bytes the whole object has."""
+        part = {"Range": f"bytes={at}-{at + PART_BYTES - 1}"}
+        try:
+            answer = self._client.get_object(**self._object, **part)
+        except ClientError as error:
+            if at or status_of(error) != _NO_SUCH_PART:
+                raise
+            answer = self._client.get_object(**self._object)  # an empty object has no first byte to ask for
+        body, length = answer["Body"], int(answer["ContentLength"])
+        if answer["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL:
+            return without(0, body.iter_chunks(self._chunk_bytes), body), int(answer["ContentRange"].split("/")[1])
+        # Who does not know parts sends everything, and there is nothing left to ask for.
+        return without(at, body.iter_chunks(self._chunk_bytes), body), min(length, at)
+
+
+def without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
+    """Yield what is there beyond the first ``count`` bytes, which a server sent though it was asked not to."""
+    with closing(answer):
+        for chunk in chunks:
+            if count < len(chunk):
+                yield chunk[count:] if count else chunk
+            count = max(0, count - len(chunk))
 
 
 def code_of(error: ClientError) -> str:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,6 @@ _A_WHILE_SECONDS = 60.0
 CHUNK_BYTES = 2**18
 """More does not stay in a core's cache between receiving, hashing and writing: measured in decision 27."""
 _CONNECTIONS = 16
-_PARTIAL = 206
 _ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
 _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
@@ -135,32 +134,25 @@ class _ThroughTheServer(_Artifacts):
         except BaseException:
             answer.close()
             raise
-        return _without(start if answer.status_code != _PARTIAL else 0, answer.iter_content(chunk_bytes), answer)
+        unasked = start if answer.status_code != s3.PARTIAL else 0
+        return s3.without(unasked, answer.iter_content(chunk_bytes), answer)
 
 
 class _Bucket(_Artifacts):
     """The files of one version in a bucket."""
 
-    def __init__(self, repository: Any, client: Any, seconds: float) -> None:
+    def __init__(self, repository: Any, client: Any, lines: s3.Lines, seconds: float) -> None:
         super().__init__(repository, seconds)
-        self._client = client
+        self._client, self._lines = client, lines
         self._bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
         self._root = root.rstrip("/")
 
     def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
-        part = {"Range": f"bytes={start}-"} if start else {}
-        answer = self._client.get_object(Bucket=self._bucket, Key=f"{self._root}/{path}", **part)
-        is_part, body = answer["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL, answer["Body"]
-        return _without(start if not is_part else 0, body.iter_chunks(chunk_bytes), body)
-
-
-def _without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
-    """Yield what is there beyond the first ``count`` bytes, which a server sent though it was asked not to."""
-    with closing(answer):
-        for chunk in chunks:
-            if count < len(chunk):
-                yield chunk[count:] if count else chunk
-            count = max(0, count - len(chunk))
+        """Return its bytes; a large file comes in parts, over those connections that no other file needs."""
+        reading = s3.Reading(
+            self._client, bucket=self._bucket, key=f"{self._root}/{path}", chunk_bytes=chunk_bytes, lines=self._lines
+        )
+        return reading.stream(start)
 
 
 class Registry:
@@ -179,6 +171,7 @@ class Registry:
         self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
         self._s3 = settings.s3
         self._s3_client: Any = None
+        self._lines = s3.Lines()
         self._making_a_client = threading.Lock()
         self._known_artifacts: dict[tuple[str, int, str], _Artifacts] = {}
 
@@ -361,9 +354,8 @@ class Registry:
             def _get_s3_client(self) -> Any:
                 return client
 
-        return _Bucket(
-            InABucket(source, tracking_uri=self._uri, registry_uri=self._uri), client, self._download_seconds
-        )
+        repository = InABucket(source, tracking_uri=self._uri, registry_uri=self._uri)
+        return _Bucket(repository, client, self._lines, self._download_seconds)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -131,18 +131,18 @@ def _against_copiers(bench: Bench, bucket: Bucket, stored: Stored) -> Iterator[F
             path.mkdir()
 
     def ours() -> None:
-        _publish(share, registry, stored.version(bucket.storage, 1), stored.package)
+        publish(share, registry, stored.version(bucket.storage, 1), stored.package)
 
     def run(*command: str) -> None:
         subprocess.run(command, check=True, env=bucket.variables(), stdout=subprocess.DEVNULL)
         subprocess.run(["sync", "-f", str(target)], check=True)
 
     def s5cmd() -> None:
-        run(_beside_python("s5cmd"), "--log", "error", "cp", f"{source}/*", f"{target}/")
+        run(beside_python("s5cmd"), "--log", "error", "cp", f"{source}/*", f"{target}/")
 
     def rclone() -> None:
         remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{bucket.storage.endpoint}':"
-        run(_beside_python("rclone"), "copy", source.replace("s3://", remote), str(target))
+        run(beside_python("rclone"), "copy", source.replace("s3://", remote), str(target))
 
     def mlflow() -> None:
         fetched = download_artifacts(source, dst_path=str(bench.folder / "fetched"))  # type: ignore[arg-type]
@@ -178,11 +178,11 @@ def _on_one_share(
         nonlocal share
         share = environments.new("dev")
         if first_is_there:
-            _publish(share, registry, stored.version(bucket.storage, 1), stored.package)
+            publish(share, registry, stored.version(bucket.storage, 1), stored.package)
 
     first_is_there = False
     first = bench.time(
-        lambda: _publish(share, registry, stored.version(bucket.storage, 1), stored.package), before=nothing_there
+        lambda: publish(share, registry, stored.version(bucket.storage, 1), stored.package), before=nothing_there
     )
     first_is_there = True
     second = bench.time(lambda: share.publish(new, read, triton_model="model", version=2), before=nothing_there)
@@ -240,7 +240,9 @@ def _memory(bench: Bench, bucket: Bucket) -> Figure:
     return Figure(what, peaks, "largest resident set", goal=300, unit="MiB")
 
 
-def _publish(share: ModelRepository, registry: Registry, version: RegisteredVersion, package: Package) -> None:
+def publish(share: ModelRepository, registry: Registry, version: RegisteredVersion, package: Package) -> None:
+    """Publish a version as a deployment does."""
+
     def read(path: str, start: int = 0) -> Iterator[bytes]:
         return registry.stream(version, path, start)
 
@@ -264,7 +266,8 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.3g} GiB" if count >= 2**29 else f"{count / MEBIBYTE:.3g} MiB"
 
 
-def _beside_python(program: str) -> str:
+def beside_python(program: str) -> str:
+    """Return where a program lies that was installed with this Python."""
     return str(Path(sys.executable).with_name(program))
 
 
