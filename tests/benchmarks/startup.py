@@ -1,4 +1,7 @@
-"""What a command costs before it does anything."""
+"""What a command costs before it does anything, and what looking at an environment with nothing in it does.
+
+Modules are compiled, as an installation has them; what is compared with is a Python that imports ``argparse``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from tests.benchmarks.company import Company
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
+
+FLOOR = "python -c 'import argparse'"
 
 
 def _run(bench: Bench) -> Iterator[Figure]:
@@ -17,7 +23,12 @@ def _run(bench: Bench) -> Iterator[Figure]:
         subprocess.run([sys.executable, "-c", "import argparse"], check=True)
 
     ours, peer = bench.compare(help_, floor)
-    yield Figure("promobot --help", ours, "python -c 'import argparse'", peer, goal=6)
+    yield Figure("promobot --help", ours, FLOOR, peer, goal=6)
+    with Company(bench.folder, 1) as company:
+        company.merge({})
+        company.start()
+        ours, peer = bench.compare(lambda: company.promobot("status"), floor)
+    yield Figure("promobot status, of an empty environment", ours, FLOOR, peer, goal=6)
 
 
 BENCHMARK = Benchmark("startup", "what a command costs before it does anything", _run)
