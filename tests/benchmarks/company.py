@@ -16,11 +16,9 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from bot import settings
-from bot.domain.desired import Entry
-from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
+from bot.domain.desired import Change, Entry, path_of
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.routes import Route as Routed
 from bot.domain.routes import RouteTable, Target
@@ -48,6 +45,7 @@ from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
 from tests.reliability.servers import CHANNEL, REPOSITORY, TOKENS, _server, _socket
 from tests.stand_ins import triton as stand_in
+from tests.stand_ins.merged import commit, green_evidence
 from tests.stand_ins.triton import StandInTriton
 
 TRITONS, GATEWAYS = 4, 2
@@ -143,10 +141,12 @@ class Company:
 
     def merge(self, versions: Mapping[str, Version], environment: str = "dev", *, evidence: bool = True) -> None:
         """Have main desire these, with the evidence that green checks leave."""
-        self._commit(environment, desired_text(environment, {name: one.entry for name, one in versions.items()}))
+        text = desired_text(environment, {name: one.entry for name, one in versions.items()})
+        commit(self._bare, path_of(environment), text)
         rules, champions = settings.load(self.root, environment), self._merged.get(environment, {})
-        for version in versions.values() if evidence else ():
-            self._evidence(environment, version, rules, champions.get(version.model))
+        for model, version in versions.items() if evidence else ():
+            champion = champions[model].entry if model in champions else None
+            self._evidence(Change(environment, "models", model, champion, version.entry), version.smoke, rules)
         self._merged[environment] = dict(versions)
 
     def serve(self, versions: Mapping[str, Version], environment: str) -> None:
@@ -172,54 +172,10 @@ class Company:
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _commit(self, environment: str, text: str) -> None:
-        content = text.encode()
-        if not self._bare.is_dir():
-            self._bare.parent.mkdir(parents=True)
-            subprocess.run(["git", "init", "--quiet", "--bare", "-b", "main", str(self._bare)], check=True)
-        git = ["git", "-C", str(self._bare)]
-        there = subprocess.run([*git, "rev-parse", "-q", "--verify", "main"], capture_output=True).returncode == 0
-        stream = b"".join(
-            [
-                b"commit refs/heads/main\n",
-                f"committer alex <alex@example.com> {int(time.time())} +0000\n".encode(),
-                b"data 6\nBy me\n\n",
-                b"from refs/heads/main^0\n" if there else b"",
-                f"M 100644 inline promotions/{environment}.yaml\ndata {len(content)}\n".encode() + content + b"\n",
-            ]
-        )
-        subprocess.run([*git, "fast-import", "--quiet"], input=stream, check=True)
-
-    def _evidence(
-        self, environment: str, version: Version, rules: settings.Environment, champion: Version | None
-    ) -> None:
-        now, entry = datetime.now(UTC), version.entry
-        keys: dict[str, Any] = {
-            "environment": environment,
-            "section": "models",
-            "model": version.model,
-            "version": entry.version,
-            "digest": entry.digest,
-        }
-        looked = (Finding(what="looked at", passed=True),)
-        answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in version.smoke.cases)
-        applied = rules_of(rules.gate(version.model), rules.packages)
-        checks = tuple(
-            CheckResult(
-                check=check,
-                findings=looked,
-                at=now,
-                rules=applied,
-                champion=champion.entry if champion and check == "ready" else None,
-                answers=answers if check == "smoke" else (),
-                **keys,
-            )
-            for check in CHECKS
-        )
-        evidence = Evidence(
-            pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
-        )
-        folder = self.home / "records/evidence" / environment / version.model / entry.digest.removeprefix("sha256:")
+    def _evidence(self, change: Change, smoke: SmokeCases, rules: settings.Environment) -> None:
+        evidence = green_evidence(change, smoke, rules)
+        folder = self.home / "records/evidence" / change.environment / change.model
+        folder /= evidence.digest.removeprefix("sha256:")
         folder.mkdir(parents=True)
         (folder / f"{evidence.name}.json").write_text(evidence.model_dump_json())
 

@@ -32,7 +32,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,8 +51,7 @@ import bot.verbs.rollback
 import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
 from bot import cli, settings
 from bot.domain import desired
-from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CHECKS, LIFETIME, Answer, CheckResult, Evidence, Finding, rules_of
+from bot.domain.desired import Change, Entry, Section
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
@@ -68,6 +66,7 @@ from bot.verbs.ledger import Ledger
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
 from tests.stand_ins import triton as stand_in
+from tests.stand_ins.merged import commit, green_evidence
 
 SECONDS = 60.0
 HUNG = 124
@@ -341,7 +340,7 @@ class Scene:
     # --- what people do ----------------------------------------------------------------------------------------
 
     def _first_commit(self) -> None:
-        self._commit(f"environment: {ENVIRONMENT}\nmodels: {{}}\nshadow: {{}}\n")
+        commit(self._bare, PROMOTIONS, f"environment: {ENVIRONMENT}\nmodels: {{}}\nshadow: {{}}\n")
 
     def merge(self, model: str, number: int | None, *, section: Section = "models", evidence: bool = True) -> None:
         """Have main desire a version, or none, with the evidence that green checks leave."""
@@ -349,7 +348,7 @@ class Scene:
         if entry is not None and evidence:
             self._evidence(model, entry, section)
         text = desired.with_entry(self.promotions(), file=PROMOTIONS, section=section, model=model, entry=entry)
-        self._commit(text)
+        commit(self._bare, PROMOTIONS, text)
 
     def promotions(self) -> str:
         """Return the file at the head of main."""
@@ -360,56 +359,26 @@ class Scene:
         """What main asks for."""
         return desired.parse(self.promotions(), file=PROMOTIONS, environment=ENVIRONMENT)
 
-    def _commit(self, text: str) -> None:
-        content = text.encode()
-        first = not self._git("for-each-ref", "refs/heads/main")
-        stream = b"".join(
-            [
-                b"commit refs/heads/main\n",
-                f"committer alex <alex@example.com> {int(time.time())} +0000\n".encode(),
-                b"data 6\nBy me\n\n",
-                b"" if first else b"from refs/heads/main^0\n",
-                f"M 100644 inline {PROMOTIONS}\ndata {len(content)}\n".encode() + content + b"\n",
-            ]
-        )
-        self._git("fast-import", "--quiet", stdin=stream)
+    def _git(self, *arguments: str) -> bytes:
+        return subprocess.run(["git", "-C", self._bare, *arguments], check=True, stdout=subprocess.PIPE).stdout
 
-    def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
-        bare = self.live / "forge/repositories" / f"{REPOSITORY}.git"
-        return subprocess.run(["git", "-C", bare, *arguments], input=stdin, check=True, stdout=subprocess.PIPE).stdout
+    @property
+    def _bare(self) -> Path:
+        return self.live / "forge/repositories" / f"{REPOSITORY}.git"
 
     def _evidence(self, model: str, entry: Entry, section: Section) -> None:
-        now = datetime.now(UTC)
-        keys: dict[str, Any] = {
-            "environment": ENVIRONMENT,
-            "section": section,
-            "model": model,
-            "version": entry.version,
-            "digest": entry.digest,
-        }
-        looked = (Finding(what="looked at", passed=True),)
-        rules = settings.load(self.root, ENVIRONMENT)
-        keys["rules"] = rules_of(rules.gate(model), rules.packages)
         champion = self.desired.models.get(model) if section == "models" else None
+        change = Change(ENVIRONMENT, section, model, champion, entry)
         smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
-        answers = tuple(Answer(case=case.name, outputs=case.outputs) for case in smoke.cases)
-        of = {"ready": {"champion": champion}, "triton": {}, "smoke": {"answers": answers}}
-        checks = tuple(CheckResult(check=name, findings=looked, at=now, **keys, **of[name]) for name in CHECKS)
-        del keys["rules"]
-        self.ledger.add_evidence(
-            Evidence(
-                pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
-            )
-        )
+        self.ledger.add_evidence(green_evidence(change, smoke, settings.load(self.root, ENVIRONMENT)))
 
     # --- states ------------------------------------------------------------------------------------------------
 
     def save(self, name: str) -> None:
         """Keep everything as it is now, under this name."""
-        bare = self.live / "forge/repositories" / f"{REPOSITORY}.git"
-        if bare.is_dir():
+        if self._bare.is_dir():
             self._git("repack", "-adq")  # fewer files to copy, each time that the state is put back
-            shutil.rmtree(bare / "objects/info", ignore_errors=True)
+            shutil.rmtree(self._bare / "objects/info", ignore_errors=True)
         self.tell("save", name=name)
         self._saved.add(name)
 
