@@ -6,7 +6,9 @@ that a deployment does is done: every byte copied, hashed and synced, every inde
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks.company import LOAD_SECONDS, TRITONS, Company
@@ -25,10 +27,12 @@ def _run(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"deploy that changes {few:,} models", deployed, goal=60, note=how)
     published = [FLUX] * len(deployed)
     yield Figure(f"the same, against {DEPLOYED:,} of Flux", deployed, "4 min 15 s, as published", published)
-    if not bench.quick:
-        many = _deployments(bench, MANY, bench.folder / "many")
-        yield Figure(f"deploy that changes {MANY:,} models", many, f"{few:,} models", deployed, goal=12)
     yield from _status(bench)
+    if not bench.quick:
+        # It takes a quarter of an hour with all that must be there before: once.
+        (many,) = _deployments(replace(bench, rounds=1), MANY, bench.folder / "many")
+        what, against = f"deploy that changes {MANY:,} models", f"{few:,} models, the median"
+        yield Figure(what, [many], against, [statistics.median(deployed)], goal=12, note="one round")
 
 
 def _deployments(bench: Bench, models: int, home: Path) -> list[float]:
