@@ -95,7 +95,6 @@ def converge(
     current = observe(settings, systems)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
-    astray = current.routes.models != before.models
     desired, overruled = _go_on_back(run, unfinished, desired)
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
@@ -107,7 +106,7 @@ def converge(
             make_git_follow(run, change)
     restoration = Restoration(run, before, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
-    repaired, problems = repair(run, todo, current.routes, proven=not astray)
+    repaired, problems = repair(run, todo, before, current.routes)
     restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]

@@ -153,6 +153,11 @@ def _another_after_the_switch(scene: Scene) -> None:
     scene.merge("churn", 4)
 
 
+def _triton_restarts_after_the_switch(scene: Scene) -> None:
+    cut_off_at("rename", "/routes.json")(scene)
+    scene.tell("restart_triton", number=2)
+
+
 CHURN = _versions(churn=(1, 2))
 
 SCENARIOS = (
@@ -182,6 +187,7 @@ SCENARIOS = (
     ),
     Scenario("recovery, cut off publishing", cut_off_at("rename", "/2"), CHURN),
     Scenario("recovery, cut off at the switch", cut_off_at("rename", "/routes.json"), CHURN),
+    Scenario("recovery, cut off, then a Triton restarts", _triton_restarts_after_the_switch, CHURN),
     Scenario(
         "recovery, cut off, then one that fails",
         _another_after_the_switch,

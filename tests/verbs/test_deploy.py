@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 from tritonclient.grpc import service_pb2
@@ -228,6 +229,21 @@ def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
     assert said.out == f"repaired: loaded {model} 1 on triton-dev-1 again, which did not have it\n"
     assert world.loaded() == [f"{model} 1"] and world.version(model) == 1
     assert len(world.records(model)) == 1
+
+
+@pytest.mark.slow
+def test_a_triton_that_restarted_empty_after_a_deployment_was_cut_off_is_loaded_again(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merged(world.register(model, "better"))
+    with mock.patch.object(Gateway, "reload", side_effect=KeyboardInterrupt):
+        assert world.words("deploy", "--env", "dev").code == 130, "between its routes and the reload"
+    world.kill("triton-dev-1")
+    world.restart("triton-dev-1")
+    said = world.words("deploy", "--env", "dev")
+    assert f"repaired: loaded {model} 1 on triton-dev-1 again" in said.out
+    assert (said.code, world.version(model)) == (0, 2)
+    assert world.deploy().code == 0
 
 
 def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:

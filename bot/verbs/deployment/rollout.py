@@ -36,16 +36,16 @@ SMALL_BYTES = 64 * 2**20
 """Packages up to this size are published side by side."""
 
 
-def repair(run: Run, todo: Plan, table: RouteTable, *, proven: bool) -> tuple[list[str], list[str]]:
-    """Bring back what the routes in force need: a Triton that restarted empty, a gateway that missed a reload.
+def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> tuple[list[str], list[str]]:
+    """Bring back what the verified routes need: a Triton that restarted empty, a gateway that missed a reload.
 
-    Routes that are not ``proven`` are not spread further: the switch, or going back, reloads every gateway. Returns
-    what was repaired, and what could not be.
+    Where those in force (``table``) are others, a deployment was cut off, and they are not spread further: the
+    switch, or going back, reloads every gateway. Returns what was repaired, and what could not be.
     """
     repaired: list[str] = []
     problems = [words.silent(name, why) for name, why in todo.silent.items()]
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
-    served = {what.target: what for what in routed(table)}
+    served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
     wrong: dict[tuple[str, Target], PromobotError] = {}
 
     def load_again(triton: TritonServer) -> None:
