@@ -1,12 +1,15 @@
-"""Entries, files of desired state in every style that people write, and hostile text."""
+"""Entries, records, files of desired state in every style that people write, and hostile text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from hypothesis import strategies as st
 
 from bot.domain.desired import Desired, Entry, Section
+from bot.domain.record import DeploymentRecord
 
 NAMES = ("a", "abc", "b-2", "churn", "fraud", "m_1", "on", "zeta", "010", "2026-01-01")
 
@@ -43,6 +46,27 @@ HOSTILE_TEXT = (
 def entry(version: int, *, run: str | None = None, reason: str = "") -> Entry:
     """Return an entry whose digest and run follow from its version."""
     return Entry(version=version, digest=f"sha256:{version:064x}", run=run or f"run{version}", reason=reason)
+
+
+def a_record(after: Entry | None, *, number: int = 1, at: datetime, **more: Any) -> DeploymentRecord:
+    """Return the record of a deployment of churn in dev that went well, but for what is given in ``more``."""
+    model = more.get("model", "churn")
+    plain: dict[str, Any] = {
+        "id": f"dev-{number:08d}-{model}",
+        "environment": "dev",
+        "section": "models",
+        "model": model,
+        "before": None,
+        "after": after,
+        "commit": "c" * 40,
+        "started_at": at,
+        "finished_at": at,
+        "outcome": "succeeded",
+        "serving": None,
+        "criteria": (),
+        "steps": (),
+    }
+    return DeploymentRecord(**{**plain, **more})
 
 
 run_ids = st.one_of(

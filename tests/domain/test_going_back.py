@@ -6,33 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.domain.desired import Change, Entry
+from bot.domain.desired import Change
 from bot.domain.record import DeploymentRecord, Outcome, undoes
+from tests.domain.entries import a_record, entry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def entry(version: int) -> Entry:
-    return Entry(version=version, digest=f"sha256:{version:064x}", run=f"run{version}")
-
-
 def deployed(number: int, version: int, outcome: Outcome = "succeeded", model: str = "churn") -> DeploymentRecord:
     at = START + timedelta(minutes=number)
-    return DeploymentRecord(
-        id=f"dev-{number:08d}-{model}",
-        environment="dev",
-        section="models",
-        model=model,
-        before=None,
-        after=entry(version),
-        commit="c" * 40,
-        started_at=at,
-        finished_at=at,
-        outcome=outcome,
-        serving=None,
-        criteria=(),
-        steps=(),
-    )
+    return a_record(entry(version), number=number, at=at, outcome=outcome, model=model)
 
 
 def change(before: int | None, after: int | None) -> Change:

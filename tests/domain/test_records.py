@@ -35,7 +35,7 @@ from bot.domain.record import (
     verified_entries,
 )
 from bot.settings import PackageRules
-from tests.domain.entries import HOSTILE_TEXT, entry
+from tests.domain.entries import HOSTILE_TEXT, a_record, entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -52,20 +52,15 @@ def record(
     section: Section = "models",
     model: str = "churn",
 ) -> DeploymentRecord:
-    return DeploymentRecord(
-        id=f"dev-00000001-{model}",
-        environment="dev",
+    return a_record(
+        entry(after) if after else None,
+        at=NOW,
         section=section,
         model=model,
         before=entry(before) if before else None,
-        after=entry(after) if after else None,
-        commit="c" * 40,
-        started_at=NOW,
-        finished_at=NOW,
         outcome=outcome,
         serving=entry(8, reason="x: y") if section == "shadow" else entry(7),
         criteria=tuple(criteria()),
-        steps=(),
     )
 
 

@@ -25,7 +25,7 @@ from bot.domain.retention import (
     strangers_in,
 )
 from bot.domain.routes import Route, RouteTable, Target
-from tests.domain.entries import entry
+from tests.domain.entries import a_record, entry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LANES = ("", ".1a2b3c4d", ".1a2b3c4d-2")
@@ -40,21 +40,7 @@ def record(
     outcome: Outcome = "succeeded",
 ) -> DeploymentRecord:
     at = START + timedelta(hours=number)
-    return DeploymentRecord(
-        id=f"dev-{number:08d}-{model}",
-        environment="dev",
-        section=section,
-        model=model,
-        before=None,
-        after=entry(version),
-        commit="c" * 40,
-        started_at=at,
-        finished_at=at,
-        outcome=outcome,
-        serving=None,
-        criteria=(),
-        steps=(),
-    )
+    return a_record(entry(version), number=number, at=at, outcome=outcome, model=model, section=section)
 
 
 def live(version: int, triton_model: str = "churn") -> Target:

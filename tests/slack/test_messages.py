@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from slack_sdk.models.blocks import Block
 
-from bot.domain.desired import Entry
 from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
@@ -18,13 +17,10 @@ from bot.slack import blocks
 from bot.slack.charts import charts
 from bot.systems.slack import CHART
 from bot.words import mrkdwn
+from tests.domain.entries import a_record, entry
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HEAD = "c0ffee" + "0" * 34
-
-
-def entry(version: int) -> Entry:
-    return Entry(version=version, digest=f"sha256:{version:064x}", run="r1")
 
 
 OPEN = Promotion(
@@ -62,20 +58,14 @@ def record(
 ) -> DeploymentRecord:
     at = AT + timedelta(minutes=minutes)
     served = after if outcome in ("succeeded", "unconfirmed", "incomplete") else before
-    return DeploymentRecord(
+    return a_record(
+        entry(after),
+        at=at,
         id=f"dev-{minutes}-churn",
-        environment="dev",
-        section="models",
-        model="churn",
         before=entry(before),
-        after=entry(after),
-        commit="c",
         started_at=at if began is None else AT + timedelta(minutes=began),
-        finished_at=at,
         outcome=outcome,
         serving=entry(served),
-        criteria=(),
-        steps=(),
         problem=problem,
         way_back=after < before,
     )

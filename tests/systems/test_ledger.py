@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.domain.desired import Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
 from bot.errors import Refused, Rejected
 from bot.systems.records import RecordStore
 from bot.verbs.ledger import Ledger
+from tests.domain.entries import a_record, entry
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -28,21 +28,13 @@ def ledger(store: RecordStore) -> Ledger:
     return Ledger(store, "dev")
 
 
-def entry(version: int) -> Entry:
-    return Entry(version=version, digest=f"sha256:{version:064x}", run="run")
-
-
 def record(turn: int, *, outcome: Outcome = "succeeded", version: int = 7, model: str = "churn") -> DeploymentRecord:
     missing = {"succeeded": "", "unconfirmed": "slack_delivered"}.get(outcome, "smoke_passed")
-    return DeploymentRecord(
-        id=f"dev-{turn:08d}-{model}",
-        environment="dev",
-        section="models",
+    return a_record(
+        entry(version),
+        number=turn,
+        at=NOW,
         model=model,
-        before=None,
-        after=entry(version),
-        commit="c" * 40,
-        started_at=NOW,
         finished_at=NOW + timedelta(seconds=3),
         outcome=outcome,
         serving=entry(version),

@@ -18,13 +18,10 @@ from bot.settings import Environment, GitHub
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository, PullRequest
 from bot.verbs.proposing import Edit, Proposed, open_proposal, proposal_branch, put_proposal, read_desired
+from tests.domain.entries import entry
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 
 ROOT = Path(__file__).parents[2]
-
-
-def entry(version: int) -> Entry:
-    return Entry(version=version, digest=f"sha256:{version:064x}", run=f"run{version}")
 
 
 class Bot:

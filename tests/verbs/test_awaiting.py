@@ -14,11 +14,12 @@ import pytest
 from bot import settings
 from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
-from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.domain.record import CRITERIA, Criterion, Outcome
 from bot.errors import Refused, Rejected
 from bot.verbs import connect
 from bot.verbs.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 from bot.verbs.ledger import Ledger
+from tests.domain.entries import a_record
 from tests.verbs.world import Registered, World
 
 
@@ -55,20 +56,14 @@ def deployed(
 ) -> str:
     """Write the record of a deployment, as one does that is over."""
     now = datetime.now(UTC)
-    record = DeploymentRecord(
-        id=f"dev-{next(_turns):08d}-{registered.model}",
-        environment="dev",
-        section=section,
+    record = a_record(
+        registered.entry,
+        number=next(_turns),
+        at=now,
         model=registered.model,
-        before=None,
-        after=registered.entry,
-        commit="0" * 40,
-        started_at=now,
-        finished_at=now,
+        section=section,
         outcome=outcome,
-        serving=None,
         criteria=tuple(Criterion(name=name, holds=True, at=now, proof="seen") for name in CRITERIA),
-        steps=(),
         problem=problem,
     )
     ledger(world).add_deployment(record)

@@ -10,7 +10,7 @@ import pytest
 
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.words import deployment, terminal
-from tests.domain.entries import entry
+from tests.domain.entries import a_record, entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOSTILE = "<!channel> <!everyone> <@U123> <#C1|x> <https://evil|x> &lt;!here&gt; *b* ``` \x1b[31m\u202e\x00 & "
@@ -19,22 +19,9 @@ URL = "https://github.example/acme/models/pull/9"
 
 def record(outcome: Outcome = "succeeded", *, failing: tuple[str, ...] = (), **more: Any) -> DeploymentRecord:
     seen = tuple(Criterion(name=n, holds=n not in failing, at=NOW, proof="seen") for n in CRITERIA)
-    plain: dict[str, Any] = {
-        "id": "dev-00000012-churn",
-        "environment": "dev",
-        "section": "models",
-        "model": "churn",
-        "before": entry(7),
-        "after": entry(8),
-        "commit": "c" * 40,
-        "started_at": NOW,
-        "finished_at": NOW,
-        "outcome": outcome,
-        "serving": entry(8 if outcome == "succeeded" else 7),
-        "criteria": seen,
-        "steps": (),
-    }
-    return DeploymentRecord(**{**plain, **more})
+    serving = entry(8 if outcome == "succeeded" else 7)
+    of = {"before": entry(7), "outcome": outcome, "serving": serving, "criteria": seen}
+    return a_record(more.pop("after", entry(8)), number=12, at=NOW, **{**of, **more})
 
 
 def texts(blocks: tuple[dict[str, Any], ...]) -> list[str]:
