@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from bot.domain.desired import SECTIONS
 from bot.domain.journal import Journal
 from bot.domain.plan import in_service, targets
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.systems.triton import versions_of
+from bot.verbs.proposing import revert_branch
 from tests.reliability.scene import Ended, Scene
 from tests.reliability.servers import ENVIRONMENT, Look
 from tests.stand_ins.triton import offsets
@@ -176,12 +178,12 @@ def _of_main(
     serving = in_service(table, known_entries(records))
     quarantined = scene.ledger.quarantined()
     reverts = {branch for branch, _ in look.pulls}
-    for section in ("models", "shadow"):
+    for section in SECTIONS:
         for model in {*wanted.section(section), *serving.section(section)}:
             asked, there = wanted.section(section).get(model), serving.section(section).get(model)
             if (asked and asked.digest) == (there and there.digest):
                 continue
-            if asked and asked.digest in quarantined and f"promobot-revert/{ENVIRONMENT}/{model}" in reverts:
+            if asked and asked.digest in quarantined and revert_branch(ENVIRONMENT, model, section) in reverts:
                 excused.append(model)
             else:
                 problems.append(
