@@ -110,6 +110,15 @@ MUTATIONS = (
         "        fresh = False\n",
         (SYNCED,),
     ),
+    Mutation(
+        "fsync",
+        "of who may write into a version",
+        REPOSITORY,
+        "                # Also what somebody protected who was killed before he synced it.\n"
+        "                sync_folder(folder)\n",
+        "",
+        (SYNCED,),
+    ),
     Mutation("fsync", "of Triton's root", REPOSITORY, "                    sync_folder(self.root)\n", "", (SYNCED,)),
     Mutation(
         "fsync",

@@ -319,6 +319,9 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
     assert f"sync {kept.parent}" in steps[described:published]
     # The model's own folder is new, too: the name of the version in it, and its name in the root.
     assert {f"sync {share.root}/churn", f"sync {share.root}"} <= set(steps[published:configured])
+    # That nobody may write into it any more is known only once it is named.
+    version = f"{share.root}/churn/7"
+    assert {f"sync {version}", f"sync {version}/weights"} <= set(steps[published:configured])
     assert f"sync {share.root}/churn" in steps[configured:prepared]
     assert f"sync {share.state}" in steps[copied:]
 

@@ -158,6 +158,8 @@ class ModelRepository(State):
             for folder in folders(target):
                 if stat.S_IMODE(folder.stat().st_mode) != 0o555:
                     folder.chmod(0o555)
+                # Also what somebody protected who was killed before he synced it.
+                sync_folder(folder)
 
     @contextmanager
     def _put_together(self, package: Package) -> Iterator[tuple[Path, list[Path]]]:

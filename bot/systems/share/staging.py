@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from bot.domain.package import Package
 from bot.errors import Unavailable
@@ -59,7 +60,7 @@ def resumable(staging: Path, package: Package) -> Iterator[tuple[Path, list[Path
     own = staging / f"{name}.{secrets.token_hex(8)}"
     kept = False
     # Before the folder: whoever sees that sees whether somebody works in it.
-    with _lock_of(own).open("w") as lock:
+    with _own_lock(own) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (own / "files").mkdir(parents=True)
@@ -77,7 +78,20 @@ def resumable(staging: Path, package: Package) -> Iterator[tuple[Path, list[Path
                     if path not in fullest and not _is_held(path):
                         _drop(path)
                 if not kept or fullest:
-                    _drop(own)
+                    delete(own)
+
+
+@contextmanager
+def _own_lock(folder: Path) -> Iterator[TextIO]:
+    lock = _lock_of(folder)
+    try:
+        with lock.open("w") as opened:
+            yield opened
+    finally:
+        # Closed first: what is removed while it is open NFS keeps, under another name. Nobody else asks for this one.
+        with suppress(OSError):
+            if not folder.is_dir():
+                lock.unlink(missing_ok=True)
 
 
 def _drop_abandoned(staging: Path) -> None:
