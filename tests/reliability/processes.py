@@ -151,7 +151,7 @@ class Scene:
             found.append(f"version {there} is in service, not {wanted}")
         for triton in world.endpoints.triton["dev"]:
             index = HTTP.post(f"{triton.http}/v2/repository/index", json={"ready": True}).json()
-            if not any((one["name"], one["version"]) == (self.model, str(wanted)) for one in index):
+            if not any((one["name"], one.get("version")) == (self.model, str(wanted)) for one in index):
                 found.append(f"{triton.name} does not have version {wanted}")
         if world.is_under_way() or world.outbox():
             found.append("the journal or the outbox is not empty")
@@ -169,7 +169,7 @@ class Scene:
         except OSError:
             return ""
         found = [
-            e.get("state", "") for e in index if (e["name"], e["version"]) == (self.model, str(self.new.version))
+            e.get("state", "") for e in index if (e["name"], e.get("version")) == (self.model, str(self.new.version))
         ]
         return found[0] if found else ""
 
