@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section
@@ -10,6 +11,8 @@ from bot.domain.routes import Route, RouteTable, Target
 
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
+Named = Mapping[str, AbstractSet[Target]]
+"""What is routed, by the name under which Triton has it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ def targets(table: RouteTable) -> list[Target]:
         for target in (route.live, route.shadow)
         if target is not None
     ]
+
+
+def by_name(*tables: RouteTable) -> Named:
+    """Return what these tables route to, by name."""
+    found: dict[str, set[Target]] = {}
+    for table in tables:
+        for target in targets(table):
+            found.setdefault(target.triton_model, set()).add(target)
+    return found
 
 
 def serves(target: Target | None, entry: Entry | None) -> bool:

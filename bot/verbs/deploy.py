@@ -22,18 +22,12 @@ from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
 from bot.verbs.deployment.admission import admit, admit_all, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
+from bot.verbs.deployment.loading import load, prove, take_in_newcomers
+from bot.verbs.deployment.publishing import publish
+from bot.verbs.deployment.repair import repair
 from bot.verbs.deployment.restoration import Restoration
-from bot.verbs.deployment.rollout import (
-    load,
-    prove,
-    publish,
-    put_back,
-    repair,
-    see_that_gateways_answer,
-    switch,
-    take_in_newcomers,
-)
 from bot.verbs.deployment.run import Run
+from bot.verbs.deployment.switching import put_back, see_that_gateways_answer, switch
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired

@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
+from bot.errors import PromobotError, Superseded
+
 Thing = TypeVar("Thing")
+Answer = TypeVar("Answer")
 
 AT_ONCE = 4
 """How many are under way at the same time.
@@ -64,3 +67,19 @@ def side_by_side(
             raise
     if errors:
         raise errors[min(errors)]
+
+
+def read_once(read: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Read now, for many items; what goes wrong is told to each of them when it asks."""
+    try:
+        answer = read()
+    except Superseded:
+        raise
+    except PromobotError as error:
+        failed = error
+
+        def fail() -> Answer:
+            raise failed
+
+        return fail
+    return lambda: answer

@@ -50,7 +50,8 @@ REPOSITORY, STAGING, STATE, TURNS = (
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 T_PUBLISHING = "tests/systems/test_publishing.py"
-SLACK, TABLE, ROLLOUT = "bot/systems/slack.py", "bot/gateway/table.py", "bot/verbs/deployment/rollout.py"
+SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
+LOADING, PUBLISHING = "bot/verbs/deployment/loading.py", "bot/verbs/deployment/publishing.py"
 ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
 T_SHARE, T_RECORDS, T_TURNS = (
     "tests/systems/test_share.py",
@@ -370,7 +371,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of what MLflow has, against what was merged",
-        ROLLOUT,
+        PUBLISHING,
         "    if package.digest != entry.digest:\n",
         "    if False:\n",
         (f"{T_DEPLOY}::test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted",),
@@ -387,7 +388,7 @@ MUTATIONS = (
     Mutation(
         "proof",
         "that very version is READY in the index",
-        ROLLOUT,
+        LOADING,
         '        found[pairs[(state.model, state.version)]] = Rejected(said, system=f"Triton {triton.name}")\n',
         "        del said\n",
         (f"{T_DEPLOY}::test_a_load_that_triton_says_it_did_and_did_not_is_none",),
@@ -443,7 +444,7 @@ MUTATIONS = (
     Mutation(
         "proof",
         "golden requests before the switch",
-        ROLLOUT,
+        LOADING,
         "                if answer:\n                    item.to_blame = True\n",
         "                if False:\n                    item.to_blame = True\n",
         (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),

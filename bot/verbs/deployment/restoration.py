@@ -19,7 +19,7 @@ from bot.errors import PromobotError, Rejected, Superseded
 from bot.systems.share import Described
 from bot.verbs.deployment.admission import Admission, golden_of, seen_once
 from bot.verbs.deployment.item import Item
-from bot.verbs.deployment.rollout import fresh_name
+from bot.verbs.deployment.publishing import fresh_name
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished
 from bot.verbs.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
