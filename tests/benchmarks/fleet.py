@@ -6,9 +6,7 @@ that a deployment does is done: every byte copied, hashed and synced, every inde
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks.company import LOAD_SECONDS, TRITONS, Company
@@ -16,26 +14,22 @@ from tests.benchmarks.measuring import Bench, Benchmark, Figure
 
 FLUX = 255.0
 """Seconds that Flux's own benchmark gives for 1,000 Kustomizations: 4 min 15 s, a constant from its documentation."""
-DEPLOYED, MANY, STATUS = 1_000, 10_000, 1_000
+DEPLOYED = STATUS = 1_000
 ENVIRONMENTS = ("dev", "stage", "prod")
 
 
 def _run(bench: Bench) -> Iterator[Figure]:
     few = bench.size(DEPLOYED, 4)
-    deployed = _deployments(bench, few, bench.folder / "few")
+    deployed = deployments(bench, few, bench.folder / "few")
     how = f"{TRITONS} Tritons, {LOAD_SECONDS * 1000:.0f} ms a load"
     yield Figure(f"deploy that changes {few:,} models", deployed, goal=60, note=how)
     published = [FLUX] * len(deployed)
     yield Figure(f"the same, against {DEPLOYED:,} of Flux", deployed, "4 min 15 s, as published", published)
     yield from _status(bench)
-    if not bench.quick:
-        # It takes a quarter of an hour with all that must be there before: once.
-        (many,) = _deployments(replace(bench, rounds=1), MANY, bench.folder / "many")
-        what, against = f"deploy that changes {MANY:,} models", f"{few:,} models, the median"
-        yield Figure(what, [many], against, [statistics.median(deployed)], goal=12, note="one round")
 
 
-def _deployments(bench: Bench, models: int, home: Path) -> list[float]:
+def deployments(bench: Bench, models: int, home: Path) -> list[float]:
+    """Return the seconds of deployments that change all of so many models, one a round."""
     with Company(home, models) as company:
         company.merge(company.register(1))
         company.start()
