@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from unittest import mock
 
@@ -172,12 +173,14 @@ def test_who_is_overtaken_in_the_middle_changes_nothing_more(company: Company) -
     begin(company)
     configs = company.share("dev") / "model-repo"
     there: list[set[str]] = []
+    alone = Lock()  # several models look at the turn at the same time
 
     def overtaken(turn: Turn, real: Any = Turn.check) -> None:
-        found = {path.parent.name for path in configs.glob("*/config.pbtxt")}
-        if len(found) >= 5 and not there:
-            (company.share("dev") / f"state/turns/{turn.number + 1:08d}").touch()
-            there.append({path.parent.name for path in configs.glob("*/config.pbtxt")})
+        with alone:
+            found = {path.parent.name for path in configs.glob("*/config.pbtxt")}
+            if len(found) >= 5 and not there:
+                (company.share("dev") / f"state/turns/{turn.number + 1:08d}").touch()
+                there.append({path.parent.name for path in configs.glob("*/config.pbtxt")})
         real(turn)
 
     with mock.patch.object(Turn, "check", overtaken):
