@@ -144,7 +144,7 @@ class Benchmark:
     about: str = ""
     """How it is measured, for the page: what its module says of itself."""
     slow: bool = False
-    """Whether it starts a whole platform, also with ``--quick``: then no test of the default run tries it."""
+    """Whether it takes long also with ``--quick``, as it starts much: then no test of the default run tries it."""
 
 
 def benchmarks() -> list[Benchmark]:

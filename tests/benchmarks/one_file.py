@@ -92,7 +92,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, b
     writer.close()
 
 
-BENCHMARK = Benchmark("one_file", "one large file, near by and far away", _run)
+BENCHMARK = Benchmark("one_file", "one large file, near by and far away", _run, slow=True)
 
 if __name__ == "__main__":
     asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))

@@ -374,7 +374,7 @@ def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn, stopwatch
     assert len(stand_in.seen) == 1, "who took the whole deadline was waited for long enough"
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503, *(pytest.param(n, marks=pytest.mark.slow) for n in (500, 502, 504))])
 def test_a_fault_is_unavailable_from_every_call(stand_in: StandIn, quick: None, status: int) -> None:
     stand_in.answers(status, b"<html>sorry</html>")
     faulty = Registry(MLflow(uri=stand_in.url), request_seconds=1)

@@ -115,6 +115,7 @@ def test_a_key_is_compared_whole_and_found_behind_other_messages(url: str, slack
     assert slack.find("dev") is None
 
 
+@pytest.mark.slow
 def test_a_key_is_found_however_much_was_said_since(url: str, slack: SlackChannel) -> None:
     began = time.time()
     message = Message("dev-4/succeeded", "four", since=began)
