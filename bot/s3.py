@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -40,7 +40,7 @@ _one_at_a_time = threading.Lock()
 LINES = 4
 """Connections for content at a time: as many as files are copied at once. Decision 27 has the figures."""
 PART_BYTES = 16 * 2**20
-"""As many parts as connections may wait in memory; smaller ones are more to ask for, of a store far away."""
+"""Smaller ones are more to ask for, of a store that is far away; larger ones are more to hold in memory."""
 PARTIAL, _NO_SUCH_PART = 206, 416
 
 
@@ -110,7 +110,10 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
 
 
 class Lines:
-    """How many connections bring content just now, of all that is read with one client."""
+    """How many connections bring content just now, of all that is read with one client.
+
+    What came early has its line until it is consumed: so many parts, and no more, wait in memory.
+    """
 
     def __init__(self, most: int = LINES) -> None:
         self._most, self._used, self._lock = most, 0, threading.Lock()
@@ -131,6 +134,14 @@ class Lines:
             is_spare = self._used < self._most
             self._used += is_spare
         return is_spare
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Give back one that was taken, once this is over."""
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def give_back(self) -> None:
         """Give back one that was taken."""
@@ -160,12 +171,12 @@ class Reading:
         try:
             while True:
                 with line:
-                    while at < total and len(coming) < LINES and self._lines.take_spare():
+                    while at < total and self._lines.take_spare():
                         coming.append(self._ahead(at))
                         at += PART_BYTES
                     yield from chunks
                 if coming:
-                    chunks, line = iter(coming.popleft().result()), nullcontext()
+                    chunks, line = _chunks_of(coming.popleft()), self._lines.taken()
                 elif at < total:
                     chunks, line = self._ask(at)[0], self._lines.in_use()
                     at += PART_BYTES
@@ -173,6 +184,8 @@ class Reading:
                     return
         finally:
             self._stop.set()
+            for _ in coming:
+                self._lines.give_back()
 
     def _ahead(self, at: int) -> Future[list[bytes]]:
         part: Future[list[bytes]] = Future()
@@ -187,8 +200,6 @@ class Reading:
                 part.set_result(found)
             except BaseException as error:  # noqa: BLE001 - raised again where the part is asked for
                 part.set_exception(error)
-            finally:
-                self._lines.give_back()
 
         # Whoever is interrupted does not wait for what stands still.
         threading.Thread(target=fetch, daemon=True, name=f"part at {at}").start()
@@ -208,6 +219,10 @@ class Reading:
             return without(0, body.iter_chunks(self._chunk_bytes), body), int(answer["ContentRange"].split("/")[1])
         # Who does not know parts sends everything, and there is nothing left to ask for.
         return without(at, body.iter_chunks(self._chunk_bytes), body), min(length, at)
+
+
+def _chunks_of(part: Future[list[bytes]]) -> Iterator[bytes]:
+    yield from part.result()
 
 
 def without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
