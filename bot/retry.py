@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial, wraps
@@ -23,6 +24,12 @@ PAUSE_SECONDS = 0.5
 """Before the second try; twice that before the third."""
 WORTH_BYTES = 8 * 2**20
 """A download that brought so much since it last broke off is well: what breaks it then is a new fault."""
+
+
+class Closed(Protocol):
+    """What is closed once it was read."""
+
+    def close(self) -> object: ...
 
 
 class Asking(Protocol):
@@ -84,6 +91,15 @@ def going_on(
                 _advise(error)
                 raise
             time.sleep(pause)
+
+
+def without(count: int, chunks: Iterator[bytes], answer: Closed) -> Iterator[bytes]:
+    """Yield what is there beyond the first ``count`` bytes, which a server sent though it was asked not to."""
+    with closing(answer):
+        for chunk in chunks:
+            if count < len(chunk):
+                yield chunk[count:] if count else chunk
+            count = max(0, count - len(chunk))
 
 
 def _is_worth_it(error: BaseException, *, only_when_told: bool) -> bool:

@@ -6,8 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 import boto3
@@ -26,9 +27,9 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from bot.errors import Rejected, Unavailable
-from bot.retry import seconds_asked_for
+from bot.retry import seconds_asked_for, without
 
-__all__ = ["PARTIAL", "ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of", "without"]
+__all__ = ["ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of"]
 
 _BUSY = ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "InternalError")
 _ON_THE_WAY = (
@@ -41,7 +42,6 @@ LINES = 4
 """Connections for content at a time: as many as files are copied at once. Decision 27 has the figures."""
 PART_BYTES = 16 * 2**20
 """Smaller ones are more to ask for, of a store that is far away; larger ones are more to hold in memory."""
-PARTIAL, _NO_SUCH_PART = 206, 416
 
 
 def client(
@@ -115,23 +115,18 @@ class Lines:
     What came early has its line until it is consumed: so many parts, and no more, wait in memory.
     """
 
-    def __init__(self, most: int = LINES) -> None:
-        self._most, self._used, self._lock = most, 0, threading.Lock()
+    def __init__(self) -> None:
+        self._used, self._lock = 0, threading.Lock()
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Count one more for as long as this lasts, however many there are already."""
+    def take(self) -> None:
+        """Take one, however many there are already."""
         with self._lock:
             self._used += 1
-        try:
-            yield
-        finally:
-            self.give_back()
 
     def take_spare(self) -> bool:
         """Take one that nobody uses; say whether there was any."""
         with self._lock:
-            is_spare = self._used < self._most
+            is_spare = self._used < LINES
             self._used += is_spare
         return is_spare
 
@@ -167,19 +162,19 @@ class Reading:
     def _in_parts(self, start: int, chunks: Iterator[bytes], total: int) -> Iterator[bytes]:
         coming: deque[Future[list[bytes]]] = deque()
         at = start + PART_BYTES
-        line: AbstractContextManager[None] = self._lines.in_use()
+        self._lines.take()
         try:
             while True:
-                with line:
+                with self._lines.taken():
                     while at < total and self._lines.take_spare():
                         coming.append(self._ahead(at))
                         at += PART_BYTES
                     yield from chunks
                 if coming:
-                    chunks, line = _chunks_of(coming.popleft()), self._lines.taken()
+                    chunks = _chunks_of(coming.popleft())  # which took its line when it was begun
                 elif at < total:
-                    chunks, line = self._ask(at)[0], self._lines.in_use()
-                    at += PART_BYTES
+                    chunks, at = self._ask(at)[0], at + PART_BYTES
+                    self._lines.take()
                 else:
                     return
         finally:
@@ -206,32 +201,24 @@ class Reading:
         return part
 
     def _ask(self, at: int) -> tuple[Iterator[bytes], int]:
-        """Return the part that begins there, and how many bytes the whole object has."""
+        """Return the part that begins there, and where what can be asked for ends."""
         part = {"Range": f"bytes={at}-{at + PART_BYTES - 1}"}
         try:
             answer = self._client.get_object(**self._object, **part)
         except ClientError as error:
-            if at or status_of(error) != _NO_SUCH_PART:
+            if at or status_of(error) != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             answer = self._client.get_object(**self._object)  # an empty object has no first byte to ask for
-        body, length = answer["Body"], int(answer["ContentLength"])
-        if answer["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL:
-            return without(0, body.iter_chunks(self._chunk_bytes), body), int(answer["ContentRange"].split("/")[1])
+        body = answer["Body"]
+        chunks = body.iter_chunks(self._chunk_bytes)
+        if answer["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
+            return without(0, chunks, body), int(answer["ContentRange"].split("/")[1])
         # Who does not know parts sends everything, and there is nothing left to ask for.
-        return without(at, body.iter_chunks(self._chunk_bytes), body), min(length, at)
+        return without(at, chunks, body), at
 
 
 def _chunks_of(part: Future[list[bytes]]) -> Iterator[bytes]:
     yield from part.result()
-
-
-def without(count: int, chunks: Iterator[bytes], answer: Any) -> Iterator[bytes]:
-    """Yield what is there beyond the first ``count`` bytes, which a server sent though it was asked not to."""
-    with closing(answer):
-        for chunk in chunks:
-            if count < len(chunk):
-                yield chunk[count:] if count else chunk
-            count = max(0, count - len(chunk))
 
 
 def code_of(error: ClientError) -> str:

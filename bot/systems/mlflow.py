@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from bot import s3
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Rejected, Unavailable
-from bot.retry import going_on, patient, seconds_asked_for
+from bot.retry import going_on, patient, seconds_asked_for, without
 from bot.settings import MLflow, secret
 
 # MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
@@ -134,8 +135,8 @@ class _ThroughTheServer(_Artifacts):
         except BaseException:
             answer.close()
             raise
-        unasked = start if answer.status_code != s3.PARTIAL else 0
-        return s3.without(unasked, answer.iter_content(chunk_bytes), answer)
+        unasked = start if answer.status_code != HTTPStatus.PARTIAL_CONTENT else 0
+        return without(unasked, answer.iter_content(chunk_bytes), answer)
 
 
 class _Bucket(_Artifacts):

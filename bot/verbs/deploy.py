@@ -20,7 +20,7 @@ from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import admit, admit_all, is_quarantined
+from bot.verbs.deployment.admission import admit_all, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.loading import load, prove, take_in_newcomers
 from bot.verbs.deployment.publishing import publish
@@ -92,9 +92,8 @@ def converge(
     desired, overruled = _go_on_back(run, unfinished, desired)
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
-    admitted = admit_all(run, todo.changes)
+    admitted = admit_all(run, [*todo.changes, *overruled])
     held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
-    held += [(change, admit(run, change).held) for change in overruled]
     for change, _ in held:
         if is_quarantined(run, change):
             make_git_follow(run, change)

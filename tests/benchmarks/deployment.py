@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from unittest import mock
 
 from bot import settings
@@ -20,7 +21,7 @@ from tests.reliability.servers import TOKENS
 
 def _run(bench: Bench) -> Iterator[Figure]:
     with Company(bench.folder, 1) as company:
-        versions = iter(range(1, 3 * bench.rounds + 4))
+        versions = count(1)
 
         def merge() -> None:
             company.merge(company.register(next(versions)))

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from bot.sandbox import s3
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
-from tests.benchmarks.publish import MEBIBYTE, Bucket, Environments, Stored, beside_python, publish
+from tests.benchmarks.publish import MEBIBYTE, Bucket, Environments, Stored, publish, s5cmd
 
 BYTES_A_SECOND = 64 * MEBIBYTE
 _PIECE = 2**17
@@ -49,13 +49,7 @@ def _compare(bench: Bench, storage: s3.ObjectStorage, stored: Stored) -> tuple[l
     def ours() -> None:
         publish(share, registry, stored.version(storage, 1), stored.package)
 
-    def s5cmd() -> None:
-        source = f"s3://{storage.bucket}/{stored.prefix}/*"
-        command = [beside_python("s5cmd"), "--log", "error", "cp", source, f"{target}/"]
-        subprocess.run(command, check=True, env=bucket.variables(), stdout=subprocess.DEVNULL)
-        subprocess.run(["sync", "-f", str(target)], check=True)
-
-    return bench.compare(ours, s5cmd, before=fresh)
+    return bench.compare(ours, lambda: s5cmd(bucket, stored, target), before=fresh)
 
 
 @contextmanager

@@ -133,16 +133,9 @@ def _against_copiers(bench: Bench, bucket: Bucket, stored: Stored) -> Iterator[F
     def ours() -> None:
         publish(share, registry, stored.version(bucket.storage, 1), stored.package)
 
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, env=bucket.variables(), stdout=subprocess.DEVNULL)
-        subprocess.run(["sync", "-f", str(target)], check=True)
-
-    def s5cmd() -> None:
-        run(beside_python("s5cmd"), "--log", "error", "cp", f"{source}/*", f"{target}/")
-
     def rclone() -> None:
         remote = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{bucket.storage.endpoint}':"
-        run(beside_python("rclone"), "copy", source.replace("s3://", remote), str(target))
+        _run_and_sync(bucket, target, "rclone", "copy", source.replace("s3://", remote), str(target))
 
     def mlflow() -> None:
         fetched = download_artifacts(source, dst_path=str(bench.folder / "fetched"))  # type: ignore[arg-type]
@@ -151,7 +144,7 @@ def _against_copiers(bench: Bench, bucket: Bucket, stored: Stored) -> Iterator[F
 
     what = f"publish {_size(stored.package.size)} in {FILES} files from S3"
     for against, peer, goal in (
-        ("s5cmd, sync -f", s5cmd, 1.15),
+        ("s5cmd, sync -f", lambda: s5cmd(bucket, stored, target), 1.15),
         ("rclone copy, sync -f", rclone, 0.8),
         ("MLflow's download_artifacts, shutil.copytree", mlflow, 0.45),
     ):
@@ -249,6 +242,18 @@ def publish(share: ModelRepository, registry: Registry, version: RegisteredVersi
     share.publish(package, read, triton_model="model", version=version.version)
 
 
+def s5cmd(bucket: Bucket, stored: Stored, target: Path) -> None:
+    """Copy a package as s5cmd does, which verifies nothing, and have it on the disk."""
+    source = f"s3://{bucket.storage.bucket}/{stored.prefix}/*"
+    _run_and_sync(bucket, target, "s5cmd", "--log", "error", "cp", source, f"{target}/")
+
+
+def _run_and_sync(bucket: Bucket, target: Path, program: str, *arguments: str) -> None:
+    command = [str(Path(sys.executable).with_name(program)), *arguments]
+    subprocess.run(command, check=True, env=bucket.variables(), stdout=subprocess.DEVNULL)
+    subprocess.run(["sync", "-f", str(target)], check=True)
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
@@ -264,11 +269,6 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.3g} GiB" if count >= 2**29 else f"{count / MEBIBYTE:.3g} MiB"
-
-
-def beside_python(program: str) -> str:
-    """Return where a program lies that was installed with this Python."""
-    return str(Path(sys.executable).with_name(program))
 
 
 def _file_system(folder: Path) -> str:

@@ -109,6 +109,10 @@ def test_now_puts_users_back_also_where_nothing_can_go_into_quarantine(world: Wo
         said = world.words("rollback", model, "--env", "dev", "--now")
     assert (said.code, world.version(model), world.alias(model, "dev")) == (1, 1, 1)
     assert "full" in said.err
+    assert world.deploy().code == 1, "it tells what was cut off"
+    assert world.version(model) == 2, "main says so, and nothing was quarantined"
+    assert world.alias(model, "dev") == 2
+    assert world.deploy().code == 0
 
 
 @pytest.mark.slow

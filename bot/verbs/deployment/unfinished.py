@@ -67,10 +67,6 @@ class Unfinished:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
         return self.journal.verified(current, self._run.history) if self.journal else current
 
-    def is_astray(self, verified: RouteTable) -> bool:
-        """Whether routes are in force that a deployment wrote and nobody proved."""
-        return self.journal is not None and self._run.routes().models != verified.models
-
     def abandoned(self, items: list[Item]) -> list[Item]:
         """Return what was cut off and is not gone on with, for main asks for something else by now."""
         going_on = {item.id for item in items}
