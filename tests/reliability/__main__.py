@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.reliability.matrix import Matrix, Part, Point, named, parts
+from tests.reliability.matrix import Matrix, Part, Point, lane, named, parts
 from tests.reliability.scene import Scene
 
 SHOWN = 20
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             skip=options.skip,
             sample=options.sample,
             everything=options.everything,
+            lane=options.lane,
             rows=options.rows,
             say=_say,
             open_scene=scene,
@@ -123,6 +124,13 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--sample", action="store_true", help="the few points that the default tests try")
     parser.add_argument("--everything", action="store_true", help="also what is sampled by default (takes hours)")
+    parser.add_argument(
+        "--lane",
+        type=lane,
+        default=(1, 1),
+        metavar="K/N",
+        help="the K-th of N shares of the crash points: N processes, with a TMPDIR each, try all of them",
+    )
     return parser
 
 

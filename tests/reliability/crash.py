@@ -105,7 +105,7 @@ def run(matrix: Matrix) -> Iterator[Point]:
         problems = invariants.converges(scene, scenario.allowed)
         yield Point(rows[0], "no kill", problems)
         for row, found in zip(rows, (at_calls, at_requests), strict=True):
-            for spot in matrix.some(found) if matrix.wants(row) else ():
+            for spot in matrix.mine(matrix.some(found)) if matrix.wants(row) else ():
                 yield Point(row, spot.name, one(scene, scenario, spot))
     if not matrix.sample and matrix.wants(PAIRS):
         yield from pairs(matrix, scene, next(s for s in SCENARIOS if PAIRS.startswith(s.name)))
@@ -135,7 +135,7 @@ def pairs(matrix: Matrix, scene: Scene, scenario: Scenario) -> Iterator[Point]:
     ended = scene.run(*scenario.verb, log=log)
     at_calls, at_requests = spots(scene, ended, calls(log), everywhere=False)
     tried = 0
-    for first in matrix.some([*at_calls, *at_requests], stride=FIRST_STRIDE):
+    for first in matrix.mine(matrix.some([*at_calls, *at_requests], stride=FIRST_STRIDE)):
         killed_at(scene, first, scenario.verb, lambda: scenario.restore(scene))
         scene.save("pair")
 

@@ -37,6 +37,8 @@ class Matrix:
     """How many of the sequences to leave out, from the first on: what a run that was interrupted had tried."""
     sample: bool = False
     everything: bool = False
+    lane: tuple[int, int] = (1, 1)
+    """Which of how many processes this is, where several share the points of the crash matrix."""
     rows: str = ""
     say: Callable[[str], None] = print
     open_scene: Callable[[], Scene] | None = field(default=None, repr=False)
@@ -56,6 +58,11 @@ class Matrix:
         if limit is None or len(chosen) <= limit:
             return chosen
         return [chosen[number * len(chosen) // limit] for number in range(limit)]
+
+    def mine(self, points: Sequence[T]) -> list[T]:
+        """Return those of the points that this lane tries; each lane takes others, all lanes together all."""
+        lane, lanes = self.lane
+        return list(points[lane - 1 :: lanes])
 
     def wants(self, row: str) -> bool:
         """Whether ``--rows`` lets this row pass."""
@@ -81,6 +88,13 @@ def named(known: Collection[str]) -> Callable[[str], list[str]]:
         return chosen
 
     return some
+
+
+def lane(text: str) -> tuple[int, int]:
+    """Read ``--lane``: which of how many, as ``2/3``."""
+    if not (match := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)) or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a lane of so many, as 1/2 is")
+    return int(match[1]), int(match[2])
 
 
 def parts() -> list[Part]:
