@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 import tritonclient.grpc as triton_grpc
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
@@ -29,6 +31,12 @@ _WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED",
 CONTROL_HEADER = "triton-grpc-protocol-promobot-control"
 """What ``--grpc-restricted-protocol=model-repository,…:promobot-control=VALUE`` makes Triton ask for."""
 _RESTRICTED = "This protocol is restricted"
+_CHANNEL = (
+    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_SIZE),
+    # Else a new channel to the same address goes by the old connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 _OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
 
@@ -63,17 +71,21 @@ class TritonServer:
         self._system = f"Triton {triton.name} ({triton.grpc})"
         self._request_seconds = self.patience_seconds = request_seconds
         self._control = {CONTROL_HEADER: control_key} if control_key else {}
-        self._client = triton_grpc.InferenceServerClient(triton.grpc)
+        self._open = partial(triton_grpc.InferenceServerClient, triton.grpc, channel_args=_CHANNEL)
+        self._client = self._open()
+        self._left: list[triton_grpc.InferenceServerClient] = []
+        self._leaving = threading.Lock()
 
     def close(self) -> None:
-        """Close the channel."""
-        self._client.close()
+        """Close every connection that was opened."""
+        for client in (self._client, *self._left):
+            client.close()
 
     @patient
     def version(self) -> str:
         """Return the server's own version."""
-        with self._errors("ask for its version"):
-            return str(self._client.get_server_metadata(client_timeout=self._request_seconds).version)
+        with self._asking("ask for its version") as client:
+            return str(client.get_server_metadata(client_timeout=self._request_seconds).version)
 
     @patient
     def index(self) -> list[ModelState]:
@@ -90,20 +102,20 @@ class TritonServer:
         return {str(entry.name) for entry in self._index()}
 
     def _index(self) -> Any:
-        with self._errors("read the index"):
-            return self._client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
+        with self._asking("read the index") as client:
+            return client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
 
     @patient
     def load(self, model: str, *, timeout_seconds: float) -> None:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
-        with self._errors(f"load {model}"):
-            self._client.load_model(model, self._control, client_timeout=timeout_seconds)
+        with self._asking(f"load {model}") as client:
+            client.load_model(model, self._control, client_timeout=timeout_seconds)
 
     @patient
     def unload(self, model: str) -> None:
         """Unload all versions of the model; Triton finishes what is in flight first."""
-        with self._errors(f"unload {model}"):
-            self._client.unload_model(model, self._control, client_timeout=self._request_seconds)
+        with self._asking(f"unload {model}") as client:
+            client.unload_model(model, self._control, client_timeout=self._request_seconds)
 
     def wait_ready(self, wanted: Iterable[tuple[str, int]], *, timeout_seconds: float) -> list[ModelState]:
         """Wait until each (model, version) is READY in the index; return those that are not at the deadline."""
@@ -137,8 +149,8 @@ class TritonServer:
     @patient
     def signature(self, model: str, version: int) -> Signature:
         """Return the tensors that Triton says this version takes and gives."""
-        with self._errors(f"read the metadata of {model} {version}"):
-            answer = self._client.get_model_metadata(model, str(version), client_timeout=self._request_seconds)
+        with self._asking(f"read the metadata of {model} {version}") as client:
+            answer = client.get_model_metadata(model, str(version), client_timeout=self._request_seconds)
         return Signature(
             inputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.inputs),
             outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
@@ -149,8 +161,8 @@ class TritonServer:
         """Ask exactly this version; return the named outputs."""
         wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs]
         sent = [self._sent(tensor) for tensor in inputs]
-        with self._errors(f"ask {model} {version}"):
-            answer = self._client.infer(
+        with self._asking(f"ask {model} {version}") as client:
+            answer = client.infer(
                 model, sent, model_version=str(version), outputs=wanted, client_timeout=self._request_seconds
             )
         if answer.get_response().model_version != str(version):
@@ -167,11 +179,14 @@ class TritonServer:
             raise Rejected(said, system=self._system) from error
 
     @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
+    def _asking(self, doing: str) -> Iterator[triton_grpc.InferenceServerClient]:
+        client = self._client
         try:
-            yield
+            yield client
         except InferenceServerException as error:
             status = str(error.status() or "").removeprefix("StatusCode.")
+            if status == "DEADLINE_EXCEEDED":
+                self._leave(client)
             message = f"could not {doing}: {_first_lines(error.message())}"
             if _RESTRICTED in message:  # it says UNAVAILABLE
                 step = "Does the variable that control_key_env names hold this Triton's key?"
@@ -181,6 +196,18 @@ class TritonServer:
             raise Rejected(message, system=self._system) from error
         except (grpc.RpcError, ValueError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+    def _leave(self, client: triton_grpc.InferenceServerClient) -> None:
+        """Ask on a new connection from now on; what others still wait for on this one goes on.
+
+        A connection that something in between has forgotten answers nothing for a quarter of an hour, and nobody says
+        so. Keepalive finds it with pings; more than one in five minutes without data, as in the middle of a load, and
+        Triton hangs up by default.
+        """
+        with self._leaving:
+            if client is self._client:
+                self._left.append(client)
+                self._client = self._open()
 
 
 def parse_config(text: str) -> ModelConfig:

@@ -23,7 +23,8 @@ Kind = Literal["refused", "hangs", "hangs after the head", "done, then hangs", "
 POLL_SECONDS = 0.02
 GIVE_UP_SECONDS = 200.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, END_STREAM, END_HEADERS = 0, 1, 0x1, 0x4
+DATA, HEADERS, RST_STREAM = 0, 1, 3
+END_STREAM, END_HEADERS = 0x1, 0x4
 
 
 @dataclass(frozen=True)
@@ -269,49 +270,63 @@ class GrpcLink(Link):
         """Refuse connections from now on."""
         self._refuse()
 
-    def wait_for_client(self, connection: socket.socket) -> None:
-        """Say nothing until the client gives up."""
-        self._wait_for_client(connection)
+    def waited_for(self, connection: socket.socket, seconds: float) -> None:
+        """Note how long a client waited for an answer that hung, unless the fault is over."""
+        with self._lock:
+            if connection in self._open:
+                self.waited.append(seconds)
 
 
 class _Channel:
-    """One gRPC connection: two directions, one fault at a time, by stream."""
+    """One gRPC connection: two directions, one fault at a time, by stream.
+
+    Once a request hangs nothing passes any more, as on a connection that something in between has forgotten.
+    """
 
     def __init__(self, link: GrpcLink, client: socket.socket, server: socket.socket) -> None:
         self.link, self.client, self.server = link, client, server
         self.faults: dict[int, Fault] = {}
-        self.hung = threading.Event()
+        self.hung: dict[int, float] = {}
 
     def run(self) -> None:
         back = threading.Thread(target=self._guarded, args=(self._back,), daemon=True)
         back.start()
         self._guarded(self._forth)
+        self._shut_down()
         back.join()
 
     def _guarded(self, direction: Callable[[], None]) -> None:
-        try:
+        with contextlib.suppress(OSError):
             direction()
-        except OSError:
-            pass
-        finally:
-            if not self.hung.is_set():
-                for end in (self.client, self.server):
-                    with contextlib.suppress(OSError):
-                        end.shutdown(socket.SHUT_RDWR)
+        if not self.hung:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        for end in (self.client, self.server):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def _forth(self) -> None:
         read = _reader(self.client)
         self.server.sendall(read(len(PREFACE)))
         for kind, _, stream, frame in _frames(read):
-            if self.hung.is_set():
-                continue
-            if kind == HEADERS:
+            if kind == RST_STREAM:
+                self._gave_up(stream)
+            if kind == HEADERS and not self.hung:
                 fault = self.link.next_fault()
                 if fault is not None:
                     self.faults[stream] = fault
                     if not self._passes(fault, stream):
                         return
-            self.server.sendall(frame)
+            if not self.hung:
+                self.server.sendall(frame)
+        for stream in list(self.hung):
+            self._gave_up(stream)
+
+    def _gave_up(self, stream: int) -> None:
+        if stream in self.faults and self.hung.get(stream):
+            self.link.waited_for(self.client, time.monotonic() - self.hung[stream])
+            self.hung[stream] = 0.0
 
     def _passes(self, fault: Fault, stream: int) -> bool:
         match fault.kind:
@@ -319,9 +334,7 @@ class _Channel:
                 self.link.refuse()
                 return False
             case "hangs":
-                self.hung.set()
-                self.link.wait_for_client(self.client)
-                return False
+                self.hung[stream] = time.monotonic()
             case "status":
                 self.client.sendall(_http2_status(stream, fault.status))
                 time.sleep(0.1)
@@ -333,7 +346,7 @@ class _Channel:
     def _back(self) -> None:
         read = _reader(self.server)
         for kind, flags, stream, frame in _frames(read):
-            if self.hung.is_set():
+            if self.hung:
                 continue
             fault = self.faults.get(stream)
             spoils = fault is not None and fault.kind in ("reset", "truncated", "hangs after the head")
@@ -347,9 +360,8 @@ class _Channel:
                     self.client.sendall(_frame(DATA, END_STREAM, stream, part))
                     time.sleep(0.1)
                     return
-                self.hung.set()
-                self.link.wait_for_client(self.client)
-                return
+                self.hung[stream] = time.monotonic()
+                continue
             self.client.sendall(frame)
 
 

@@ -19,7 +19,7 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
-from tests.reliability.proxy import Fault, GrpcLink
+from tests.reliability.proxy import Fault, GrpcLink, Kind
 from tests.servers import running
 from tests.stand_ins.between import between
 from tests.systems.conftest import RealTriton, Stopwatch
@@ -352,6 +352,19 @@ def test_no_version_is_to_blame_for_what_the_line_did(real: RealTriton, call: st
         link.works()
         wait_until(lambda: _answers(server))
         CALLS[call](server)
+        server.close()
+
+
+@pytest.mark.parametrize("kind", ["hangs", "hangs after the head"])
+def test_a_connection_on_which_nothing_comes_back_is_not_asked_again(real: RealTriton, kind: Kind) -> None:
+    with GrpcLink(real.grpc) as link:
+        server = TritonServer(Triton(name="far", grpc=link.address), request_seconds=1)
+        server.version()
+        link.fails(Fault(kind, times=1))
+        with pytest.raises(Unavailable, match="Deadline Exceeded"):
+            server.index()
+        server.index()
+        assert (link.spoiled, len(link.waited)) == (1, 1)
         server.close()
 
 
