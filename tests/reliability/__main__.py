@@ -120,7 +120,7 @@ def _parser(known: Sequence[Part]) -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="leave out the first N sequences: go on after an interruption",
+        help="leave out the first N sequences, and first kills of pairs: go on after an interruption",
     )
     parser.add_argument("--sample", action="store_true", help="the few points that the default tests try")
     parser.add_argument("--everything", action="store_true", help="also what is sampled by default (takes hours)")

@@ -34,7 +34,7 @@ class Matrix:
 
     points: int | None = None
     skip: int = 0
-    """How many of the sequences to leave out, from the first on: what a run that was interrupted had tried."""
+    """How many sequences, or first kills of pairs, to leave out: what a run that was interrupted had tried."""
     sample: bool = False
     everything: bool = False
     lane: tuple[int, int] = (1, 1)
@@ -61,8 +61,12 @@ class Matrix:
 
     def mine(self, points: Sequence[T]) -> list[T]:
         """Return those of the points that this lane tries; each lane takes others, all lanes together all."""
+        return [point for number, point in enumerate(points) if self.is_mine(number)]
+
+    def is_mine(self, number: int) -> bool:
+        """Whether this lane tries the point with this number, from 0 on."""
         lane, lanes = self.lane
-        return list(points[lane - 1 :: lanes])
+        return number % lanes == lane - 1
 
     def wants(self, row: str) -> bool:
         """Whether ``--rows`` lets this row pass."""

@@ -374,13 +374,14 @@ class Scene:
 
     # --- states ------------------------------------------------------------------------------------------------
 
-    def save(self, name: str) -> None:
-        """Keep everything as it is now, under this name."""
+    def save(self, name: str) -> str:
+        """Keep everything as it is now, under this name; return what is the same for states that are the same."""
         if self._bare.is_dir():
             self._git("repack", "-adq")  # fewer files to copy, each time that the state is put back
             shutil.rmtree(self._bare / "objects/info", ignore_errors=True)
-        self.tell("save", name=name)
+        found: str = self.tell("save", name=name)
         self._saved.add(name)
+        return found
 
     def restore(self, name: str, *, models: Sequence[str] = ("churn",)) -> None:
         """Put everything back as it was; users ask for ``models`` from then on."""

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -301,13 +303,15 @@ class Servers:
     async def do_ask_for(self, models: tuple[str, ...]) -> None:
         self.asked_for = models
 
-    async def do_save(self, name: str) -> None:
-        """Keep the state of everything under a name."""
+    async def do_save(self, name: str) -> str:
+        """Keep the state of everything under a name; return its :func:`fingerprint`."""
         await self._quiet()
         target = self.home / "states" / name
         for part in PARTS_OF_A_STATE:
             shutil.copytree(self.live / part, target / part, symlinks=True)
-        self._states[name] = ([triton.save() for triton in self.tritons], self._aliases())
+        tritons, aliases = self._states[name] = ([triton.save() for triton in self.tritons], self._aliases())
+        loaded = [{key: (one.offsets, one.config) for key, one in triton.loaded.items()} for triton in tritons]
+        return fingerprint(target, repr((loaded, [triton.said for triton in tritons], aliases)))
 
     async def do_restore(self, name: str, models: tuple[str, ...]) -> None:
         """Put everything back as it was saved; ``models`` are what users ask for then."""
@@ -547,6 +551,26 @@ class _Proxy:
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     await _refuse(send, 503)
+
+
+_VARIES = re.compile(
+    rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?|\d{8}T\d{6}(\.\d+)?Z"
+    rb'|\b\d{10}\.\d{6}\b|"seconds": ?[\d.e-]+|\b(?=[0-9]*[a-f])[0-9a-f]{8,32}\b'
+)
+"""Times, how long a step took, and random names: what differs between two runs that did the same."""
+
+
+def fingerprint(folder: Path, memory: str) -> str:
+    """Return one text for all states that differ in nothing but times and random names."""
+    found = hashlib.sha256(memory.encode())
+    for path in sorted(folder.rglob("*"), key=lambda path: _VARIES.sub(b"*", bytes(path))):
+        status = path.lstat()
+        found.update(b"\0" + _VARIES.sub(b"*", bytes(path.relative_to(folder))) + b"%o" % status.st_mode)
+        if path.is_symlink():
+            found.update(bytes(path.readlink()))
+        elif path.is_file():
+            found.update(hashlib.sha256(_VARIES.sub(b"*", path.read_bytes())).digest())
+    return found.hexdigest()
 
 
 def empty(folder: Path) -> None:
