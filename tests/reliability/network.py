@@ -2,6 +2,7 @@
 
     python -m tests.reliability.network                           all of it
     python -m tests.reliability.network --verb deploy --link mlflow --fault reset
+    python -m tests.reliability.network --first 1                 every fault of each verb and link, from the start
     python -m tests.reliability.network --points 3                three of each verb and link
 
 After each fault: the verb ended in time, with words and not with a bug; whoever it asked was not waited for longer
@@ -491,8 +492,8 @@ def requests_of(case: Case, link: str) -> int:
 def faults_of(case: Case, link: str, options: argparse.Namespace) -> Iterator[Fault]:
     """Yield the faults to try on this link during this verb."""
     yield from (*KINDS, *PASSING)
-    count = requests_of(case, link)
-    for first in range(2, count + 1):
+    last = min(options.first or sys.maxsize, requests_of(case, link))
+    for first in range(2, last + 1):
         # The hangs are the slow ones: at every third request.
         yield from (
             replace(fault, first=first)
@@ -530,6 +531,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--verb", default="", choices=["", *(case.name for case in CASES)])
     parser.add_argument("--link", default="", choices=["", *NAMES])
     parser.add_argument("--fault", default="", help="only faults whose name holds this")
+    parser.add_argument(
+        "--first", type=int, metavar="N", help="only faults that begin at one of the first N requests"
+    )
     return parser
 
 

@@ -35,5 +35,5 @@ def test_a_sample_of_links_that_fail_during_a_deployment(net: Net) -> None:
 
 @pytest.mark.long
 def test_every_link_fails_in_every_way(world: World) -> None:
-    options = argparse.Namespace(verb="", link="", fault="", points=None)
+    options = argparse.Namespace(verb="", link="", fault="", first=None, points=None)
     assert [outcome for outcome in network.run(world, options) if outcome.problems] == []
