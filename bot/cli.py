@@ -28,6 +28,8 @@ Run it in a checkout of the repository that holds promotions/ and manifests/envi
 Secrets come from the environment variables that the environment files name; `promobot doctor` tries them.
 """
 
+COME_BACK = "Run the same command again, it goes on from there; `promobot doctor` says which system does not answer."
+
 
 class Answer(NamedTuple):
     """What a verb came to: its result, the words for a person, the exit code."""
@@ -65,14 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception, *, as_json: bool) -> int:
-    from bot.errors import PromobotError
+    from bot.errors import PromobotError, Unavailable
 
     if not isinstance(error, PromobotError):
         return _bug(error, as_json=as_json)
+    next_step = error.next_step or (COME_BACK if isinstance(error, Unavailable) else "")
     if as_json:
-        _print(_json(Answer({"error": str(error), "state": error.state, "next_step": error.next_step}, "", FAILED)))
+        _print(_json(Answer({"error": str(error), "state": error.state, "next_step": next_step}, "", FAILED)))
     else:
-        lines = [f"promobot: {error}", error.state, f"→ {error.next_step}" if error.next_step else ""]
+        lines = [f"promobot: {error}", error.state, f"→ {next_step}" if next_step else ""]
         print(redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
     return FAILED
 

@@ -241,6 +241,12 @@ def test_what_was_refused_or_failed_is_1(
     assert (json.loads(said.out), said.err) == (expected, "")
 
 
+def test_who_does_not_answer_is_worth_another_try(validating: Doing, capsys: pytest.CaptureFixture[str]) -> None:
+    validating(fail(Unavailable("could not read a record: timed out", system="record store")))
+    assert cli.main(["validate"]) == 1
+    assert "Run the same command again" in capsys.readouterr().err
+
+
 def test_a_bug_is_3_with_a_log_and_no_traceback_on_the_terminal(
     validating: Doing, bug_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
