@@ -1,6 +1,6 @@
 """One deployment that changes ten thousand models, beside one that changes a thousand; as ``fleet``, but once each.
 
-With all that must be registered and served before, it takes half an hour.
+With all that must be registered and served before, it takes twenty minutes.
 """
 
 from __future__ import annotations

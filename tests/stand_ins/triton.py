@@ -18,7 +18,7 @@ import hashlib
 import json
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,8 @@ class StandInTriton:
     def __init__(self, repository: Path) -> None:
         self.repository = repository
         self._loaded: dict[tuple[str, int], Loaded] = {}
+        self._versions: dict[str, set[int]] = {}
+        """What is loaded of each model, so that a load takes as long beside ten thousand models as beside one."""
         self._said: dict[tuple[str, int], str] = {}
 
     def save(self) -> State:
@@ -91,6 +93,9 @@ class StandInTriton:
         loaded = state.loaded if state else {}
         now = time.time_ns()
         self._loaded = {key: Loaded(one.offsets, now, one.config) for key, one in loaded.items()}
+        self._versions = {}
+        for model, version in self._loaded:
+            self._versions.setdefault(model, set()).add(version)
         self._said = dict(state.said) if state else {}
 
     def ready(self, model: str, version: int) -> bool:
@@ -136,25 +141,26 @@ class StandInTriton:
                 continue
             try:
                 self._loaded[key] = Loaded(_read(directory, config.default_model_filename), stamp, kept)
+                self._versions.setdefault(model, set()).add(version)
                 self._said.pop(key, None)
             except LoadFailed as error:
                 self._said[key] = str(error)
                 problems.append(f"version {version} is at UNAVAILABLE state: {error}")
         if problems:
             raise LoadFailed(f"load failed for model '{model}': {'; '.join(problems)}")
-        for key in [key for key in self._loaded if key[0] == model and key[1] not in wanted]:
-            self._drop(key)
+        self._drop(model, self._versions.get(model, set()) - wanted)
 
     def unload(self, model: str) -> None:
-        for key in [key for key in self._loaded if key[0] == model]:
-            self._drop(key)
+        self._drop(model, self._versions.get(model, set()))
 
     def infer(self, model: str, version: int, values: list[float]) -> list[float]:
         return [value + offset for value in values for offset in self._loaded[(model, version)].offsets]
 
-    def _drop(self, key: tuple[str, int]) -> None:
-        del self._loaded[key]
-        self._said[key] = "unloaded"
+    def _drop(self, model: str, versions: Iterable[int]) -> None:
+        for version in sorted(versions):
+            del self._loaded[model, version]
+            self._versions[model].remove(version)
+            self._said[model, version] = "unloaded"
 
 
 def _stamp(directory: Path) -> int:
