@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -562,9 +562,10 @@ class World:
         for environment in self.endpoints.triton:
             self._withdraw(environment)
         for _, triton in self.endpoints.tritons:
-            index = HTTP.post(f"{triton.http}/v2/repository/index", json={"ready": True}).json()
-            for name in {entry["name"] for entry in index}:
+            for name in _loaded(triton.http):
                 HTTP.post(f"{triton.http}/v2/repository/models/{name}/unload", json={})
+            # Triton lets go of them later; the next test's cleanup would find, and name, what is on its way out.
+            wait_until(partial(_is_empty, triton.http))
 
     def _withdraw(self, environment: str) -> None:
         state = self.endpoints.state(environment)
@@ -632,6 +633,15 @@ def _smoke_text(recipe: str) -> str:
 def config_of(registered: Registered) -> str:
     """Return the configuration of a registered version."""
     return (registered.artifacts / CONFIG_FILE).read_text()
+
+
+def _loaded(triton: str) -> set[str]:
+    index = HTTP.post(f"{triton}/v2/repository/index", json={}).json()
+    return {entry["name"] for entry in index if entry.get("state") in ("READY", "LOADING", "UNLOADING")}
+
+
+def _is_empty(triton: str) -> bool:
+    return not _loaded(triton)
 
 
 def _nothing(environment: str) -> str:
