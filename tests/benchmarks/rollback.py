@@ -28,6 +28,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from bot.domain.routes import Route, RouteTable, Target, generation_file
 from bot.sandbox.platform import BOT, Shape
 from tests.benchmarks.asking import Asking, Heard, Load
+from tests.benchmarks.imports import IMPORTS, TO_SWITCH, importing
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.reliability.outcomes import LENIENT, world_of_its_own
 from tests.reliability.users import question
@@ -76,6 +77,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
             floor = _Floor(world, model, earlier, opened)
             works = {"command": command, "inside": inside, "floor": floor.run}
             found = bench.alternate({name: lambda work=work: timed(work) for name, work in works.items()})
+    imports = bench.time(importing(*TO_SWITCH))
     ours = found["command"]
     seconds, warm, bare = ([one.last_gateway for one in found[name]] for name in works)
     note = (
@@ -87,6 +89,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
     for name, took in (("as a new process", seconds), ("in a process that runs, as in Slack", warm)):
         own = [(one - other) * 1e3 for one, other in zip(took, bare, strict=True)]
         yield Figure(f"rollback --now, the bot's own part, {name}", own, goal=250, unit="ms", note=note)
+    yield Figure("rollback --now, command to the last gateway", seconds, f"{IMPORTS}, with no users", imports)
     failed = [float(one.failures) for one in ours]
     asked = sum(one.requests for one in ours)
     yield Figure("rollback --now, requests that failed", failed, goal=0, unit="requests", note=f"of {asked}")

@@ -1,6 +1,7 @@
 """What a command costs before it does anything, and what looking at an environment with nothing in it does.
 
-Modules are compiled, as an installation has them; what is compared with is a Python that imports ``argparse``.
+Modules are compiled, as an installation has them; what is compared with is a Python that imports ``argparse``, and
+one that imports the libraries which the command uses, and does nothing with them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 from tests.benchmarks.company import Company
+from tests.benchmarks.imports import IMPORTS, TO_LOOK, importing
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 
 FLOOR = "python -c 'import argparse'"
@@ -28,7 +30,9 @@ def _run(bench: Bench) -> Iterator[Figure]:
         company.merge({})
         company.start()
         ours, peer = bench.compare(lambda: company.promobot("status"), floor)
-    yield Figure("promobot status, of an empty environment", ours, FLOOR, peer, goal=6)
+        yield Figure("promobot status, of an empty environment", ours, FLOOR, peer, goal=6)
+        ours, peer = bench.compare(lambda: company.promobot("status"), importing(*TO_LOOK))
+        yield Figure("promobot status, of an empty environment", ours, IMPORTS, peer)
 
 
 BENCHMARK = Benchmark("startup", "what a command costs before it does anything", _run)
