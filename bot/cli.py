@@ -408,7 +408,7 @@ def _root(arguments: argparse.Namespace) -> Any:
     from pathlib import Path
 
     # Not resolved: whoever keeps a checkout up to date may do so by flipping a link, under a service that runs.
-    return Path(arguments.root).absolute()
+    return _from_here(Path(arguments.root).absolute)
 
 
 def _directory(arguments: argparse.Namespace) -> Any:
@@ -418,7 +418,20 @@ def _directory(arguments: argparse.Namespace) -> Any:
 def _path(text: str) -> Any:
     from pathlib import Path
 
-    return Path(text).resolve()
+    return _from_here(Path(text).resolve)
+
+
+def _from_here(path: Callable[[], Any]) -> Any:
+    try:
+        return path()
+    except FileNotFoundError as error:
+        from bot.errors import Refused
+
+        raise Refused(
+            "the folder that this was started in is gone",
+            state="Nothing was changed.",
+            next_step="Go to a folder that exists, such as a checkout, and run the same command there.",
+        ) from error
 
 
 def _settings(arguments: argparse.Namespace) -> Any:

@@ -221,6 +221,18 @@ def test_outside_a_checkout_it_says_where_to_run(tmp_path: Path, capsys: pytest.
     assert "→ Run promobot in a checkout" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["validate"], ["proof", "--out", "there"]])
+def test_in_a_folder_that_is_gone_it_says_so(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    assert cli.main(arguments) == 1
+    assert "the folder that this was started in is gone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "error",
     [
