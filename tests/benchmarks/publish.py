@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -173,19 +174,24 @@ def _on_one_share(
     def nothing_there() -> None:
         nonlocal share
         share = environments.new("dev")
-        if first_is_there:
-            publish(share, registry, stored.version(bucket.storage, 1), stored.package)
 
-    first_is_there = False
-    first = bench.time(
-        lambda: publish(share, registry, stored.version(bucket.storage, 1), stored.package), before=nothing_there
-    )
-    first_is_there = True
-    second, hashing = bench.compare(
-        lambda: share.publish(new, read, triton_model="model", version=2),
-        lambda: _hash(share, stored.package),
-        before=nothing_there,
-    )
+    def publish_first() -> None:
+        publish(share, registry, stored.version(bucket.storage, 1), stored.package)
+
+    def first_time() -> float:
+        nothing_there()
+        return _seconds(publish_first)
+
+    def second_time() -> float:
+        nothing_there()
+        publish_first()
+        return _seconds(lambda: share.publish(new, read, triton_model="model", version=2))
+
+    def hashing_alone() -> float:
+        return _seconds(lambda: _hash(share, stored.package))
+
+    works = {"first": first_time, "second": second_time, "hashing": hashing_alone}
+    first, second, hashing = bench.alternate(works).values()
     yield Figure(f"publish what shares 95 % ({kind})", second, "the first publish", first, goal=0.15, note=kind)
     yield Figure(f"publish what shares 95 % ({kind})", second, HASHING, hashing, note=kind)
     yield Figure(f"hashing alone ({kind})", hashing, "the first publish", first, note=kind)
@@ -211,6 +217,14 @@ def _on_one_share(
         ours, peer = bench.compare(carry, copy, before=nothing_in_prod)
         yield Figure(f"carry a digest on ({kind})", ours, "cp -r --reflink=auto, sync -f", peer, goal=1.2, note=kind)
         yield Figure(f"carry a digest on ({kind})", ours, HASHING, hashing, note=kind)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """Time it; what was left to be written before is not paid for by this."""
+    os.sync()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _hash(share: ModelRepository, package: Package) -> None:
