@@ -101,6 +101,8 @@ class Environments:
 
     def new(self, name: str, *neighbours: str) -> ModelRepository:
         shutil.rmtree(self.folder / name, ignore_errors=True)
+        # A disk that is told what is free takes its time for that, after the next sync: before what is measured.
+        os.sync()
         (self.folder / name / "model-repo").mkdir(parents=True)
         return ModelRepository(self._share(name), [self._share(other) for other in neighbours])
 
