@@ -178,8 +178,6 @@ class Worker:
                 blocks=answer.blocks,
                 url=url,
                 channel=asked.channel,
-                # Never of a button: its message belongs to everybody.
-                instead=asked.kind == "command",
             )
         except Rejected as error:
             log.error("%s could not be answered: %s", asked.id, error)

@@ -147,17 +147,16 @@ class SlackChannel:
         blocks: Sequence[Mapping[str, Any]] = (),
         url: str = "",
         channel: str = "",
-        instead: bool = False,
     ) -> None:
         """Answer one person: at the address that came with the question, else where they asked, else directly.
 
-        The address is good for half an hour. Nobody else sees it, and it cannot be read back. With ``instead`` it
-        takes the place of what was said at that address before: of the acknowledgement of a command.
+        The address is good for half an hour. Nobody else sees it, and it cannot be read back. It replaces nothing:
+        a button's message belongs to everybody, and Slack lets nobody replace what a command was told before.
         """
         listed = [dict(block) for block in blocks] or None
         if url:
             try:
-                return self._respond(url, text, listed, instead=instead)
+                return self._respond(url, text, listed)
             except Rejected:
                 pass  # too old, or used too often
         if channel:
@@ -168,11 +167,11 @@ class SlackChannel:
         return self._write_to(user, text, listed)
 
     @patient_when_told
-    def _respond(self, url: str, text: str, blocks: list[dict[str, Any]] | None, *, instead: bool) -> None:
+    def _respond(self, url: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
         client = WebhookClient(url, timeout=max(1, round(self.patience_seconds)), retry_handlers=[])
         with self._errors("answer"):
             answer = client.send(
-                text=text, blocks=blocks, response_type="ephemeral", replace_original=instead, unfurl_links=False
+                text=text, blocks=blocks, response_type="ephemeral", replace_original=False, unfurl_links=False
             )
         if answer.status_code == 429 or answer.status_code >= 500:
             seconds = seconds_asked_for(answer.headers.get("Retry-After"))

@@ -57,7 +57,7 @@ def help_with(name: str) -> str:
     return "\n".join(lines)
 
 
-TAKEN = "⏳ On it; the answer comes here."
+TAKEN = "⏳ On it; the answer follows."
 NOT_TAKEN = "❌ This could not be taken, and nothing was done. Type it again in a minute."
 
 

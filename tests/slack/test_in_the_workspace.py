@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from bot.sandbox.platform import BOT
 from bot.slack import SlackService
 from bot.slack.manifest import FILE, manifest, text
+from bot.words import slack as words
 from tests.gateway.gateways import running_application
 from tests.slack.people import CHANNEL, SECRET
 from tests.verbs.world import World, wait_until
@@ -63,11 +64,12 @@ class Workspace:
         return [shown["text"] for shown in channels[CHANNEL]["ephemerals"]]
 
     def asks(self, who: str, line: str) -> str:
-        """Type a command and wait for the answer, which takes the place of the acknowledgement."""
+        """Type a command and wait for the one answer, which follows the acknowledgement where there is one."""
         before = self.types(who, line)
-        wait_until(lambda: len(self.told(who)) > len(before) and "On it" not in self.told(who)[-1])
-        assert len(self.told(who)) == len(before) + 1
-        return self.told(who)[-1]
+        wait_until(lambda: len(self.told(who)) > len(before) and self.told(who)[-1] != words.TAKEN)
+        *acknowledged, answer = self.told(who)[len(before) :]
+        assert acknowledged in ([], [words.TAKEN])
+        return answer
 
     def form(self, who: str) -> dict[str, Any]:
         """Wait for a form that is filled; return it."""

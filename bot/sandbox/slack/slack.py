@@ -24,8 +24,8 @@ USABLE_SECONDS = 30 * 60.0
 class ResponseAddress:
     """A ``response_url``: 5 answers within 30 minutes to whoever typed or pressed something.
 
-    ``source`` is the timestamp of the message that replacing and deleting means: the one with the button, or the
-    last that was said here; ``alone`` says whether only ``user`` sees that.
+    ``source`` is the timestamp of the message that it is about: the one with the button, which can be replaced, or
+    the last that was said here, which can only be deleted; ``alone`` says whether only ``user`` sees that.
     """
 
     channel: Channel
@@ -130,6 +130,8 @@ class Slack:
         return None if address.alone else self.workspace.message(address.channel, address.source)
 
     def _replace(self, address: ResponseAddress, text: str, blocks: tuple[Json, ...]) -> bool:
+        if address.kind == "commands":
+            return False  # no message came with it: what is said there is always a new one
         if address.alone:
             return self.workspace.replace_ephemeral(address.source, text=text, blocks=blocks)
         message = self._original(address)

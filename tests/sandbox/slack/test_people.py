@@ -305,8 +305,8 @@ def test_a_response_url_works_five_times(slack: Slack, served: Served) -> None:
     hook = WebhookClient(urls[0])
     assert hook.send(text="working").status_code == 200
     assert hook.send(text="done", replace_original=True).body == "ok"
-    texts = [shown["text"] for shown in slack.alone("alex")]
-    assert texts[-1] == "done" and "working" not in texts
+    # As in Slack (github.com/slackapi/bolt-python/issues/1268): no message came with a command, so none is replaced.
+    assert [shown["text"] for shown in slack.alone("alex")][-2:] == ["working", "done"]
     refused = hook.send(blocks=[{"type": "headline"}])
     assert refused.status_code == 400 and "invalid_blocks" in refused.body
     for _ in range(3):
