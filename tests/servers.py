@@ -99,7 +99,7 @@ def world(sandbox: Sandbox, clone: Path, tmp_path: Path) -> Iterator[World]:
     try:
         yield running
     finally:
-        running.tidy()
+        running.put_back()
 
 
 class running:  # noqa: N801 - reads as a verb where it is used

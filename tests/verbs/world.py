@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -56,6 +56,8 @@ MANIFEST = "manifests/environments/{}.yaml"
 # No connection stays open: a Triton that is told to stop would wait for it.
 HTTP = httpx.Client(timeout=30, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 _numbers = itertools.count(1)
+_LEAVING: dict[str, set[str]] = {}
+"""What each Triton was asked to unload when a test was over."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class World:
         self, *arguments: str | int, json_too: bool = True, login: str = OWNER, env: Mapping[str, str] | None = None
     ) -> Said:
         """Run ``promobot`` in the checkout; with ``--json`` unless the words are wanted."""
+        self.settle()
         command = [*map(str, arguments), "--root", str(self.root), *(["--json"] if json_too else [])]
         variables = {**self.endpoints.variables(login=login), **(env or {})}
         out, err = io.StringIO(), io.StringIO()
@@ -549,6 +552,11 @@ class World:
 
     def tidy(self) -> None:
         """Put everything back as the sandbox was at its start, whatever the bot did; records and Slack stay."""
+        self.put_back()
+        self.settle()
+
+    def put_back(self) -> None:
+        """Tidy, but for what Triton is asked to unload: it lets go of that by and by."""
         living = {process.part.name for process in self.sandbox.processes.living()}
         for part, env in self._disturbed.items():
             if env or part not in living:
@@ -564,8 +572,13 @@ class World:
         for _, triton in self.endpoints.tritons:
             for name in _loaded(triton.http):
                 HTTP.post(f"{triton.http}/v2/repository/models/{name}/unload", json={})
-            # Triton lets go of them later; the next test's cleanup would find, and name, what is on its way out.
-            wait_until(partial(_is_empty, triton.http))
+                _LEAVING.setdefault(triton.http, set()).add(name)
+
+    def settle(self) -> None:
+        """Wait for what an earlier test left on Triton: a cleanup would find, and name, what is on its way out."""
+        for _, triton in self.endpoints.tritons:
+            if leaving := _LEAVING.pop(triton.http, set()):
+                wait_until(lambda url=triton.http, names=leaving: not names & _loaded(url))  # type: ignore[misc]
 
     def _withdraw(self, environment: str) -> None:
         state = self.endpoints.state(environment)
@@ -638,10 +651,6 @@ def config_of(registered: Registered) -> str:
 def _loaded(triton: str) -> set[str]:
     index = HTTP.post(f"{triton}/v2/repository/index", json={}).json()
     return {entry["name"] for entry in index if entry.get("state") in ("READY", "LOADING", "UNLOADING")}
-
-
-def _is_empty(triton: str) -> bool:
-    return not _loaded(triton)
 
 
 def _nothing(environment: str) -> str:
