@@ -29,6 +29,7 @@ from bot.sandbox import environments
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, clone, seed
 from bot.words import terminal
+from bot.words.slack import TAKEN
 
 Say = Callable[[str], None]
 Titled = tuple[str, Callable[["Story"], None]]
@@ -237,7 +238,7 @@ class Story:
         before = self._told(who)
         self._in_slack(who, "types", channel=self.endpoints.slack_channel, text=line)
         return _wait(
-            lambda: "".join(self._told(who)[len(before) :]), lambda text: bool(text) and "⏳" not in text, seconds=60
+            lambda: "".join(said for said in self._told(who)[len(before) :] if said != TAKEN), bool, seconds=60
         )
 
     def press(self, who: str, button: str, pull: dict[str, Any]) -> None:
