@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,16 +12,13 @@ from bot.errors import PromobotError, Refused, Rejected, Superseded
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
+from bot.verbs.meanwhile import meanwhile
 from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
 
 if TYPE_CHECKING:
-    from bot.systems.git import Repository
     from bot.systems.share import Turn
     from bot.verbs.connect import Serving
     from bot.verbs.deploy import Deployed
-
-
-_GIVEN_UP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ def rollback(
     # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
     with (
         connect.repository(settings) as repository,
-        _fetched(repository) as head,
+        meanwhile(repository.head) as head,
         connect.serving(settings) as systems,
     ):
         from bot.verbs.deploy import converge
@@ -170,26 +163,6 @@ class _Leaving:
             say(words.held_after_the_switch(self.model, error))
             return False
         return True
-
-
-@contextmanager
-def _fetched(repository: Repository) -> Iterator[Future[str]]:
-    """Begin to fetch the head of main beside what follows; give where its commit id, or its error, will be."""
-    head: Future[str] = Future()
-
-    def fetch() -> None:
-        try:
-            head.set_result(repository.head())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-            head.set_exception(error)
-
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    try:
-        yield head
-    finally:
-        # Nearly always it is done. Where something else failed first, a Git that hangs does not keep that error back.
-        thread.join(_GIVEN_UP_SECONDS)
 
 
 def _target(

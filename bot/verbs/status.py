@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import SECTIONS, Change, Section, changes
@@ -13,6 +15,7 @@ from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
 from bot.verbs.inspection import routed
+from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
 from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
 from bot.words import differences as words
@@ -20,6 +23,7 @@ from bot.words.deployment import silent
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
+    from bot.systems.github import PullRequest
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,18 @@ def statuses(environments: Sequence[Environment]) -> list[Status]:
 def status(settings: Environment) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
     ledger = connect.ledger(settings)
-    with connect.serving(settings) as systems, connect.repository(settings) as repository:
-        commit = repository.head()
-        desired = read_desired(repository, settings.environment, commit)
+    with (
+        connect.serving(settings) as systems,
+        connect.repository(settings) as repository,
+        # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
+        meanwhile(repository.head) as head,
+        meanwhile(partial(_open_pull_requests, settings)) as opened,
+    ):
         live = observe(settings, systems)
         outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
-        pending, problems = _pending(settings, repository)
+        commit = head.result()
+        desired = read_desired(repository, settings.environment, commit)
+        pending, problems = _pending(settings, repository, opened)
     quarantined = ledger.quarantined()
     # What it says of what is live is its version, which the routes know: the records, which are many, are not read.
     todo = plan(desired, live, known={})
@@ -152,12 +162,18 @@ def status(settings: Environment) -> Status:
     )
 
 
-def _pending(settings: Environment, repository: Repository) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
+def _open_pull_requests(settings: Environment) -> list[PullRequest]:
+    return connect.github(settings).open_pull_requests(prefix="promobot")
+
+
+def _pending(
+    settings: Environment, repository: Repository, opened: Future[list[PullRequest]]
+) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
     """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
     pending: dict[tuple[str, Section], list[str]] = {}
     prefixes = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
     try:
-        for pull in connect.github(settings).open_pull_requests(prefix="promobot"):
+        for pull in opened.result():
             for prefix in prefixes:
                 if pull.branch.startswith(prefix):
                     model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
