@@ -80,34 +80,32 @@ class StandInTriton:
 
     def __init__(self, repository: Path) -> None:
         self.repository = repository
-        self._loaded: dict[tuple[str, int], Loaded] = {}
-        self._versions: dict[str, set[int]] = {}
-        """What is loaded of each model, so that a load takes as long beside ten thousand models as beside one."""
+        self._loaded: dict[str, dict[int, Loaded]] = {}
+        """By model and version, so that a load takes as long beside ten thousand models as beside one."""
         self._said: dict[tuple[str, int], str] = {}
 
     def save(self) -> State:
-        return State(dict(self._loaded), dict(self._said))
+        loaded = {(model, version): one for model, of_it in self._loaded.items() for version, one in of_it.items()}
+        return State(loaded, dict(self._said))
 
     def restart(self, state: State | None = None) -> None:
         """Forget everything, or remember what ``state`` says as if the files had been read just now."""
-        loaded = state.loaded if state else {}
         now = time.time_ns()
-        self._loaded = {key: Loaded(one.offsets, now, one.config) for key, one in loaded.items()}
-        self._versions = {}
-        for model, version in self._loaded:
-            self._versions.setdefault(model, set()).add(version)
+        self._loaded = {}
+        for (model, version), one in (state.loaded if state else {}).items():
+            self._loaded.setdefault(model, {})[version] = Loaded(one.offsets, now, one.config)
         self._said = dict(state.said) if state else {}
 
     def ready(self, model: str, version: int) -> bool:
-        return (model, version) in self._loaded
+        return version in self._loaded.get(model, {})
 
     def index(self) -> list[tuple[str, str, str, str]]:
         """Return name, version, state and reason of each version that was ever asked for, and of models besides."""
-        rows = [(model, str(version), "READY", "") for model, version in self._loaded]
+        rows = [(model, str(version), "READY", "") for model, of_it in self._loaded.items() for version in of_it]
         rows += [
             (model, str(version), "UNAVAILABLE", reason)
             for (model, version), reason in self._said.items()
-            if (model, version) not in self._loaded
+            if not self.ready(model, version)
         ]
         known = {row[0] for row in rows}
         folders = (path.name for path in self.repository.iterdir() if path.is_dir())
@@ -133,33 +131,31 @@ class StandInTriton:
         config.ClearField("version_policy")
         config.ClearField("instance_group")
         kept = config.SerializeToString(deterministic=True)
-        problems = []
+        problems, loaded = [], self._loaded.setdefault(model, {})
         for version in sorted(wanted):
-            key, directory = (model, version), folder / str(version)
-            stamp, before = _stamp(directory), self._loaded.get(key)
+            directory = folder / str(version)
+            stamp, before = _stamp(directory), loaded.get(version)
             if before is not None and stamp <= before.stamp and kept == before.config:
                 continue
             try:
-                self._loaded[key] = Loaded(_read(directory, config.default_model_filename), stamp, kept)
-                self._versions.setdefault(model, set()).add(version)
-                self._said.pop(key, None)
+                loaded[version] = Loaded(_read(directory, config.default_model_filename), stamp, kept)
+                self._said.pop((model, version), None)
             except LoadFailed as error:
-                self._said[key] = str(error)
+                self._said[model, version] = str(error)
                 problems.append(f"version {version} is at UNAVAILABLE state: {error}")
         if problems:
             raise LoadFailed(f"load failed for model '{model}': {'; '.join(problems)}")
-        self._drop(model, self._versions.get(model, set()) - wanted)
+        self._drop(model, loaded.keys() - wanted)
 
     def unload(self, model: str) -> None:
-        self._drop(model, self._versions.get(model, set()))
+        self._drop(model, self._loaded.get(model, {}))
 
     def infer(self, model: str, version: int, values: list[float]) -> list[float]:
-        return [value + offset for value in values for offset in self._loaded[(model, version)].offsets]
+        return [value + offset for value in values for offset in self._loaded[model][version].offsets]
 
     def _drop(self, model: str, versions: Iterable[int]) -> None:
         for version in sorted(versions):
-            del self._loaded[model, version]
-            self._versions[model].remove(version)
+            del self._loaded[model][version]
             self._said[model, version] = "unloaded"
 
 
