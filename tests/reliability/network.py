@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import time
@@ -443,6 +444,7 @@ NAMES = {
     "slack": ("Slack", "slack"),
     "records": ("record store",),
 }
+_LATENCY_FAILED = re.compile(r'"what": "latency",\s+"passed": false')
 
 
 def attempt(case: Case, link: str, fault: Fault) -> tuple[list[str], list[str]]:
@@ -463,13 +465,14 @@ def attempt(case: Case, link: str, fault: Fault) -> tuple[list[str], list[str]]:
     if waited and max(waited) > allowed:
         problems.append(f"waited {max(waited):.1f} s for one answer, at most {allowed:.1f} s are due")
     # A model on a line that is only slow is too slow: that is what a check says of it, and not whose fault it is.
-    named = (*NAMES[link], "budget") if fault.kind == "slow" else NAMES[link]
+    too_slow = fault.kind == "slow" and _LATENCY_FAILED.search(said.out)
     if said.code not in (0, 1, 4) or "this is a bug" in said.err + said.out or "Traceback" in said.err + said.out:
         problems.append(f"exit code {said.code}: {said.err[-600:]} {said.out[-300:]}")
     elif (
         said.code == 1
         and not (case.fails_anyway and (fault.times or fault.seconds or fault.kind == "slow"))
-        and not any(name in said.out + said.err for name in named)
+        and not too_slow
+        and not any(name in said.out + said.err for name in NAMES[link])
     ):
         problems.append(f"does not say who failed: {said.err[-300:]} {said.out[-600:]}")
     if not spoiled and fault.first == 1:
