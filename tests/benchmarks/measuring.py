@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,18 +98,33 @@ class Bench:
 
         ``before`` runs before each of them, and ``around`` is entered around each, both outside of what is timed.
         """
-        seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-        for number in range(self.rounds):
-            pair = [("ours", ours), ("peer", peer)]
-            for name, work in pair if number % 2 else reversed(pair):
-                before()
-                # What an earlier one left to be written must not be paid for by this one.
-                os.sync()
-                with around():
-                    started = time.perf_counter()
-                    work()
-                    seconds[name].append(time.perf_counter() - started)
-        return seconds["ours"], seconds["peer"]
+        works = {"peer": peer, "ours": ours}
+        found = self.in_turns(works, before=dict.fromkeys(works, before), around=around)
+        return found["ours"], found["peer"]
+
+    def in_turns(
+        self,
+        works: Mapping[str, Callable[[], object]],
+        *,
+        before: Mapping[str, Callable[[], object]] | None = None,
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> dict[str, list[float]]:
+        """Time all in every round, beginning with another each time; return the seconds of each.
+
+        What ``before`` has for a work runs before it, outside of what is timed; ``around`` as in ``compare``.
+        """
+
+        def timed(name: str) -> float:
+            if before and name in before:
+                before[name]()
+            # What an earlier one left to be written must not be paid for by this one.
+            os.sync()
+            with around():
+                started = time.perf_counter()
+                works[name]()
+                return time.perf_counter() - started
+
+        return self.alternate({name: partial(timed, name) for name in works})
 
     def alternate(self, works: Mapping[str, Callable[[], Found]]) -> dict[str, list[Found]]:
         """Run all in every round, beginning with another each time; return what each returned, round by round.

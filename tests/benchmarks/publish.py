@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -180,20 +179,20 @@ def _on_one_share(
     def publish_first() -> None:
         publish(share, registry, stored.version(bucket.storage, 1), stored.package)
 
-    def first_time() -> float:
-        nothing_there()
-        return _seconds(publish_first)
-
-    def second_time() -> float:
+    def first_is_there() -> None:
         nothing_there()
         publish_first()
-        return _seconds(lambda: share.publish(new, read, triton_model="model", version=2))
 
-    def hashing_alone() -> float:
-        return _seconds(lambda: _hash(share, stored.package))
+    def publish_second() -> None:
+        share.publish(new, read, triton_model="model", version=2)
 
-    works = {"first": first_time, "second": second_time, "hashing": hashing_alone}
-    first, second, hashing = bench.alternate(works).values()
+    def hashing_alone() -> None:
+        _hash(share, stored.package)
+
+    first, second, hashing = bench.in_turns(
+        {"first": publish_first, "second": publish_second, "hashing": hashing_alone},
+        before={"first": nothing_there, "second": first_is_there},
+    ).values()
     yield Figure(f"publish what shares 95 % ({kind})", second, "the first publish", first, goal=0.15, note=kind)
     yield Figure(f"publish what shares 95 % ({kind})", second, HASHING, hashing, note=kind)
     yield Figure(f"hashing alone ({kind})", hashing, "the first publish", first, note=kind)
@@ -216,17 +215,12 @@ def _on_one_share(
         subprocess.run(["sync", "-f", str(target)], check=True)
 
     if not bench.quick:
-        ours, peer = bench.compare(carry, copy, before=nothing_in_prod)
+        ours, peer, hashing = bench.in_turns(
+            {"carry": carry, "copy": copy, "hashing": hashing_alone},
+            before={"carry": nothing_in_prod, "copy": nothing_in_prod},
+        ).values()
         yield Figure(f"carry a digest on ({kind})", ours, "cp -r --reflink=auto, sync -f", peer, goal=1.2, note=kind)
         yield Figure(f"carry a digest on ({kind})", ours, HASHING, hashing, note=kind)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    """Time it; what was left to be written before is not paid for by this."""
-    os.sync()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _hash(share: ModelRepository, package: Package) -> None:

@@ -29,10 +29,11 @@ def _run(bench: Bench) -> Iterator[Figure]:
     with Company(bench.folder, 1) as company:
         company.merge({})
         company.start()
-        ours, peer = bench.compare(lambda: company.promobot("status"), floor)
-        yield Figure("promobot status, of an empty environment", ours, FLOOR, peer, goal=6)
-        ours, peer = bench.compare(lambda: company.promobot("status"), importing(*TO_LOOK))
-        yield Figure("promobot status, of an empty environment", ours, IMPORTS, peer)
+        works = {"status": lambda: company.promobot("status"), "floor": floor, "imports": importing(*TO_LOOK)}
+        ours, peer, imports = bench.in_turns(works).values()
+    what = "promobot status, of an empty environment"
+    yield Figure(what, ours, FLOOR, peer, goal=6)
+    yield Figure(what, ours, IMPORTS, imports)
 
 
 BENCHMARK = Benchmark("startup", "what a command costs before it does anything", _run)
