@@ -13,7 +13,7 @@ import httpx
 
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor, tensor_from_json
-from bot.errors import Rejected, Unavailable
+from bot.errors import Refused, Rejected, Unavailable
 from bot.retry import asked_again, patient, seconds_asked_for
 from bot.settings import GatewayEndpoint
 
@@ -22,9 +22,12 @@ class Gateway:
     """One gateway. Errors are Unavailable or Rejected and name it."""
 
     def __init__(
-        self, endpoint: GatewayEndpoint, *, token: str, request_seconds: float, known_as: str | None = None
+        self, endpoint: GatewayEndpoint, *, token: str | None, request_seconds: float, known_as: str | None = None
     ) -> None:
-        """``known_as`` is the address by which users know it, where ``endpoint`` has that of one of several."""
+        """``token`` is the reload token; a gateway without one can be read and asked, and refuses to reload.
+
+        ``known_as`` is the address by which users know it, where ``endpoint`` has that of one of several.
+        """
         self.name = endpoint.name
         self._system = f"gateway {endpoint.name} ({endpoint.url})"
         self._token = token
@@ -56,13 +59,14 @@ class Gateway:
     def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
         """Tell the gateway to serve ``generation``, again until the deadline; return the routes in force then."""
         deadline = time.monotonic() + timeout_seconds
+        authorization = self._authorization()
 
         def reload() -> None:
             with self._errors(f"reload to generation {generation}"):
                 answer = self._client.post(
                     "/reload",
                     json={"generation": generation},
-                    headers={"Authorization": f"Bearer {self._token}"},
+                    headers=authorization,
                     timeout=max(deadline - time.monotonic(), 0.1),
                 )
                 answer.raise_for_status()
@@ -73,9 +77,10 @@ class Gateway:
     @patient
     def try_token(self) -> None:
         """See that the gateway takes the reload token, and change nothing; raise Rejected where it does not."""
+        authorization = self._authorization()
         with self._errors("try the reload token"):
             # The token is looked at before the request, and this request asks for nothing.
-            answer = self._client.post("/reload", json={}, headers={"Authorization": f"Bearer {self._token}"})
+            answer = self._client.post("/reload", json={}, headers=authorization)
             if answer.status_code != 422:
                 answer.raise_for_status()
 
@@ -103,6 +108,11 @@ class Gateway:
             answer.raise_for_status()
             document = answer.json()
             return str(document["model_version"]), [tensor_from_json(tensor) for tensor in document["outputs"]]
+
+    def _authorization(self) -> dict[str, str]:
+        if self._token is None:
+            raise Refused(f"{self._system} was opened to be read; it is not reloaded without the reload token")
+        return {"Authorization": f"Bearer {self._token}"}
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

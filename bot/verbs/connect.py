@@ -45,12 +45,17 @@ class Serving:
 
 
 @contextmanager
-def serving(settings: Environment) -> Iterator[Serving]:
-    """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name."""
+def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serving]:
+    """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name.
+
+    With ``reads_only`` the reload token is not read, so nobody who only looks needs it; the gateways then refuse to
+    reload. Raises Refused where the token is needed and not set.
+    """
     from bot.systems.share import ModelRepository
 
     seconds = settings.deadlines.request_seconds
-    secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)  # before anything is opened
+    # Before anything is opened.
+    token = None if reads_only else secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
     with ExitStack() as opened:
         known: set[tuple[str, str]] = set()
 
@@ -65,7 +70,7 @@ def serving(settings: Environment) -> Iterator[Serving]:
                 for one in each(several):
                     if ("gateway", one.name) not in known:
                         known.add(("gateway", one.name))
-                        gateways.append(gateway(settings, one, of=several))
+                        gateways.append(_gateway(settings, one, of=several, token=token))
                         opened.callback(gateways[-1].close)
             return tuple(tritons), tuple(gateways)
 
@@ -93,9 +98,13 @@ def triton(named: Triton, *, request_seconds: float) -> TritonServer:
 
 def gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint) -> Gateway:
     """Open one gateway of the entry ``of``; one of several addresses is asked by the name of all of them."""
+    token = secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
+    return _gateway(settings, named, of=of, token=token)
+
+
+def _gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint, token: str | None) -> Gateway:
     from bot.systems.gateway import Gateway
 
-    token = secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
     known_as = of.url if of.every_address else None
     return Gateway(named, token=token, request_seconds=settings.deadlines.request_seconds, known_as=known_as)
 

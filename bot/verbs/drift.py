@@ -24,7 +24,7 @@ def drift(settings: Environment) -> Status:
     """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
     found = status(settings)
     ledger = connect.ledger(settings)
-    with connect.serving(settings) as systems, connect.repository(settings) as repository:
+    with connect.serving(settings, reads_only=True) as systems, connect.repository(settings) as repository:
         desired = read_desired(repository, settings.environment, repository.head())
         live = observe(settings, systems)
         share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())

@@ -84,7 +84,7 @@ def status(settings: Environment) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
     ledger = connect.ledger(settings)
     with (
-        connect.serving(settings) as systems,
+        connect.serving(settings, reads_only=True) as systems,
         connect.repository(settings) as repository,
         # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
         meanwhile(repository.head) as head,

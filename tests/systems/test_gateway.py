@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.smoke import Tensor
-from bot.errors import Rejected, Unavailable
+from bot.errors import Refused, Rejected, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
@@ -111,6 +111,16 @@ def test_a_wrong_token_is_rejected_at_once_and_shown_nowhere(process: GatewayPro
         other.reload(1, timeout_seconds=30)
     assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
     other.close()
+
+
+def test_a_gateway_that_was_opened_to_be_read_is_read_and_never_reloaded(process: GatewayProcess) -> None:
+    reader = Gateway(GatewayEndpoint(name="gw-0", url=process.url), token=None, request_seconds=5)
+    before = reader.routes()
+    for call in (lambda: reader.reload(before.generation + 1, timeout_seconds=5), reader.try_token):
+        with pytest.raises(Refused, match="opened to be read"):
+            call()
+    assert reader.routes() == before
+    reader.close()
 
 
 def test_a_gateway_that_is_down_is_unavailable(closed_port: int, stopwatch: Callable[[], Stopwatch]) -> None:

@@ -354,6 +354,19 @@ def test_reconcile_works_on_every_environment_that_it_can(world: World) -> None:
     assert world.ask(case.model) == case.answer
 
 
+def test_whoever_only_looks_needs_no_reload_token(world: World) -> None:
+    """The workflow drift has no secret, so no branch can read one by it."""
+    model = world.model()
+    world.served(world.register(model))
+    for verb in ("drift", "status"):
+        said = world.promobot(verb, "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""})
+        assert said.code == 0, said
+        assert said.document["environments"][0]["differences"] == []
+    assert "PROMOBOT_RELOAD_TOKEN is not set" in world.words(
+        "deploy", "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""}
+    ).err
+
+
 # --- a gateway that lies --------------------------------------------------------------------------------------------
 
 
