@@ -30,6 +30,7 @@ jobs:
       pull-requests: write # to write the one comment
     uses: PROMOBOT/.github/workflows/checks.yml@REF
     with:
+      runner: promobot-checks # has the staging Triton and the records, nothing that serves
       promobot-repository: PROMOBOT
       promobot-ref: REF
 """
@@ -58,6 +59,7 @@ jobs:
       pull-requests: write # and its pull request
     uses: PROMOBOT/.github/workflows/deploy.yml@REF
     with:
+      runner: promobot-deploy
       environments: '["dev", "prod"]'
       promobot-repository: PROMOBOT
       promobot-ref: REF
@@ -119,6 +121,7 @@ jobs:
       pull-requests: write # the proposal
     uses: PROMOBOT/.github/workflows/dispatch.yml@REF
     with:
+      runner: promobot-deploy
       verb: ${{ inputs.verb }}
       model: ${{ inputs.model }}
       environment: ${{ inputs.environment }}
@@ -156,10 +159,9 @@ jobs:
       pull-requests: read # to name what is open
     uses: PROMOBOT/.github/workflows/drift.yml@REF
     with:
+      runner: promobot-deploy
       promobot-repository: PROMOBOT
       promobot-ref: REF
-    secrets:
-      PROMOBOT_RELOAD_TOKEN: ${{ secrets.PROMOBOT_RELOAD_TOKEN }}
 """
 
 _PROMOTIONS = """\

@@ -338,7 +338,7 @@ def secrets(cluster: Cluster) -> Iterator[str]:
         for workflow, without in (
             ("deploy", set()),
             ("checks", {"slack.token_env", "reload_token_env"}),
-            ("drift", {"slack.token_env"}),
+            ("drift", {"slack.token_env", "reload_token_env"}),
         ):
             needs = {variable for key, variable in named.items() if key not in without}
             if lacking := needs - given["mlops/runner"] - _of_workflow(workflow):

@@ -74,7 +74,37 @@ STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from
 OVERWRITTEN = "tests/systems/test_record_stores.py::test_a_record_is_never_overwritten"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
+CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
+FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
+
 MUTATIONS = (
+    # Who reaches what.
+    Mutation("isolation", "a fork's verdict is red", CHECKS, "          exit 1\n", "          exit 0\n", (FORKS,)),
+    Mutation(
+        "isolation",
+        "a fork's verdict runs at GitHub",
+        CHECKS,
+        "|| 'ubuntu-latest' }} # zizmor",
+        "|| 'self-hosted' }} # zizmor",
+        (FORKS,),
+    ),
+    Mutation(
+        "isolation",
+        "whoever only looks needs no reload token",
+        "bot/verbs/drift.py",
+        "connect.serving(settings, reads_only=True)",
+        "connect.serving(settings)",
+        ("tests/verbs/test_drift.py::test_whoever_only_looks_needs_no_reload_token",),
+    ),
+    Mutation(
+        "isolation",
+        "a check needs nothing that serves",
+        "bot/verbs/connect.py",
+        "    server = triton(settings.staging.triton, request_seconds",
+        "    triton(settings.tritons[0], request_seconds=1)\n"
+        "    server = triton(settings.staging.triton, request_seconds",
+        ("tests/verbs/test_check_with_little.py",),
+    ),
     # What a crash may lose.
     Mutation(
         "fsync",

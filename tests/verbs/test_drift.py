@@ -362,9 +362,10 @@ def test_whoever_only_looks_needs_no_reload_token(world: World) -> None:
         said = world.promobot(verb, "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""})
         assert said.code == 0, said
         assert said.document["environments"][0]["differences"] == []
-    assert "PROMOBOT_RELOAD_TOKEN is not set" in world.words(
-        "deploy", "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""}
-    ).err
+    assert (
+        "PROMOBOT_RELOAD_TOKEN is not set"
+        in world.words("deploy", "--env", "dev", env={"PROMOBOT_RELOAD_TOKEN": ""}).err
+    )
 
 
 # --- a gateway that lies --------------------------------------------------------------------------------------------

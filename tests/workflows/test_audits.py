@@ -144,7 +144,8 @@ def test_no_skipped_job_fools_the_verdict() -> None:
     verdict = jobs["verdict"]
     assert verdict["if"] == "${{ always() }}"
     assert sorted(verdict["needs"]) == sorted(set(jobs) - {"verdict"})
-    asking = [step for step in verdict["steps"] if "run" in step]
+    refusing, *asking = [step for step in verdict["steps"] if "run" in step]
+    assert refusing["run"].endswith("exit 1\n"), "tests/workflows/test_isolation.py has more of it"
     # One of the two always runs: what is asked of a merge group is asked of nothing else, and the other way round.
     assert [step["if"] for step in asking] == [
         "${{ github.event_name != 'merge_group' }}",

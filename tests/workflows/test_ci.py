@@ -78,6 +78,13 @@ def test_it_runs_what_is_proposed_queued_and_merged(server: Server, forge_folder
                 api.patch("/pulls/1", json={"state": state}).raise_for_status()
 
         assert "checked pull_request at" in seen("pull_request", reopen)
+
+        def propose() -> None:
+            clone.branch("proposal", {"promotions/dev.yaml": "models: {}\n"})
+            api.post("/pulls", json={**body, "head": "proposal"}).raise_for_status()
+
+        proposed = seen("pull_request", propose)
+        assert "Only promotions/ changes" in proposed and "checked" not in proposed, "it reports, and runs nothing"
         turn_on(server).raise_for_status()
         rules = {"required_status_checks": {"strict": False, "contexts": ["CI"]}, "enforce_admins": True}
         rules |= {"required_pull_request_reviews": None, "restrictions": None}  # type: ignore[dict-item]

@@ -19,6 +19,9 @@ TRACKING_VARIABLE = "FORGE_TRACKING_ID"
 """Marks every process of a run, to find those that are left behind. (GitHub's runner does the same with
 RUNNER_TRACKING_ID, which act empties.)"""
 
+RUNNERS = ("ubuntu-latest", "self-hosted", "promobot-checks", "promobot-deploy")
+"""The labels that jobs ask for; all of them are this machine. act takes the first label of a job that it knows."""
+
 GRACE_SECONDS = 5.0
 
 
@@ -71,7 +74,7 @@ def command(invocation: Invocation) -> list[str]:
         *("--input-file", os.devnull),
         *("--action-cache-path", str(folder / "work")),
         *("--actor", invocation.actor),
-        *("--platform", "ubuntu-latest=-self-hosted", "--platform", "self-hosted=-self-hosted"),
+        *(flag for label in RUNNERS for flag in ("--platform", f"{label}=-self-hosted")),
         *("--concurrent-jobs", "16"),
         "--json",
         "--rm",

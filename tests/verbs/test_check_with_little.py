@@ -1,0 +1,155 @@
+"""``promobot check`` with what a runner for checks has, and nothing more.
+
+It has MLflow, the staging Triton, staging's part of the share, GitHub's token, and the records, in which it may write
+below two folders only. Whatever serves is closed to it: the share, the Tritons and their key, the gateways and their
+token, Slack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.domain.evidence import CHECKS
+from bot.sandbox.platform import BOT
+from tests.verbs.world import World
+
+PROJECT = Path(__file__).resolve().parents[2]
+WRITTEN = ("checks", "evidence")
+"""What the checks write of the records. manifests/kubernetes mounts these, docs/storage.md has them in a policy."""
+
+PROGRAM = """
+import sys
+from bot.systems.share import copying, notes
+# However small the package is, it is looked for on every share that the settings name.
+copying.SMALL_BYTES = notes.WORTH_BYTES = 0
+from bot import cli
+for name in ("ready", "triton", "smoke", "verdict"):
+    code = cli.main(["check", name, *sys.argv[1:]])
+    print(name, code, flush=True)
+"""
+
+
+def _as_anybody() -> None:
+    """Lose root's right to pass over modes, where the tests run as root; the program that is started has it not."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; refused to whoever is not root, and has them not
+
+
+@contextlib.contextmanager
+def read_only(folders: Iterator[Path]) -> Iterator[None]:
+    """Take the right to write in these folders, and give it back."""
+    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in folders}
+    try:
+        for folder in modes:
+            folder.chmod(0o555)
+        yield
+    finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
+
+
+def files(records: Path) -> set[str]:
+    return {path.relative_to(records).as_posix() for path in records.rglob("*.json")}
+
+
+def records_folders(records: Path) -> Iterator[Path]:
+    """All folders of the record store, but those that the checks write in, and the inbox of the Slack app."""
+    for folder in [records, *(path for path in records.rglob("*") if path.is_dir())]:
+        if not {*WRITTEN, "slack"} & set(folder.relative_to(records).parts):
+            yield folder
+
+
+@pytest.mark.parametrize("share", ["not to be read", pytest.param("not there", marks=pytest.mark.slow)])
+def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, share: str) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    new = world.register(model, "better")
+    pull = world.proposed(new)
+    closed = tmp_path / "closed"
+    for environment in world.endpoints.triton:
+        below = closed / environment
+        if share == "not to be read":
+            (below / "model-repo").mkdir(parents=True)
+            (below / "state").mkdir()
+        world.configure(
+            environment,
+            share={"model_repository": str(below / "model-repo"), "state": str(below / "state")},
+            tritons=[{"name": "serving", "grpc": "127.0.0.1:1", "control_key_env": "KEY_OF_WHAT_SERVES"}],
+            gateways=[{"name": "serving", "url": "http://127.0.0.1:1"}],
+        )
+    if share == "not to be read":
+        closed.chmod(0)
+    records = world.endpoints.records
+    for name in WRITTEN:
+        (records / name).mkdir(exist_ok=True)
+    before = files(records)
+    variables = {
+        **world.endpoints.plain_variables(),
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(PROJECT),
+        "GITHUB_TOKEN": world.endpoints.secrets.people[BOT],
+    }
+    needs = json.dumps({name: {"result": "success"} for name in CHECKS})
+    where = ["--pull-request", str(pull["number"]), "--head", pull["head"]["sha"], "--run-id", "1"]
+    try:
+        with read_only(records_folders(records)):
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM, "--root", str(world.root), *where, "--needs", needs],
+                env=variables,
+                capture_output=True,
+                text=True,
+                check=False,
+                preexec_fn=_as_anybody,
+            )
+    finally:
+        if closed.exists():
+            closed.chmod(0o755)
+    codes = [line for line in done.stdout.splitlines() if line.split(" ")[0] in (*CHECKS, "verdict")]
+    assert [line for line in codes if line.endswith(" 0")] == ["ready 0", "triton 0", "smoke 0", "verdict 0"], done
+    written = files(records) - before
+    assert {path.split("/")[0] for path in written} == set(WRITTEN)
+    evidence = world.ledger().evidence(model, new.digest, "models")
+    assert evidence is not None and evidence.passed
+    (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
+    assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"
+
+
+def test_what_is_closed_here_is_closed(tmp_path: Path) -> None:
+    """The folders of the test above: none can be read, none of the records can be written."""
+    closed, records = tmp_path / "closed", tmp_path / "records"
+    for folder in (closed / "state", records / "deployments", records / "checks", records / "slack"):
+        folder.mkdir(parents=True)
+    closed.chmod(0)
+    program = (
+        "import os, sys\n"
+        "for name in ('closed/state', 'records/new', 'records/deployments/new', 'records/checks/new'):\n"
+        "    try:\n"
+        "        os.listdir(name) if name.startswith('closed') else os.mkdir(name)\n"
+        "    except PermissionError:\n"
+        "        print(name)\n"
+    )
+    try:
+        with read_only(records_folders(records)):
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=True,
+                preexec_fn=_as_anybody,
+            )
+    finally:
+        closed.chmod(0o755)
+    assert done.stdout.split() == ["closed/state", "records/new", "records/deployments/new"]
