@@ -189,14 +189,32 @@ class MLflow(_Part):
     """The model registry."""
 
     uri: Url = Field(description="MLflow tracking and registry server")
+    artifacts: Url | None = Field(
+        default=None,
+        description="another server of the same MLflow that hands on artifacts; it is sent the same credentials",
+    )
     token_env: EnvironmentVariable | None = Field(
         default=None, description="variable that holds a bearer token, where the server wants one"
+    )
+    username_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the user's name, where the server wants a password"
+    )
+    password_env: EnvironmentVariable | None = Field(
+        default=None, description="variable that holds the password, where the server wants one"
     )
     s3: S3 | None = Field(
         default=None,
         description="how the bot reaches the bucket of artifacts that do not go through the server (s3://…); "
         "default: as every AWS SDK finds out",
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.username_env is None) != (self.password_env is None):
+            raise ValueError("username_env and password_env belong together")
+        if self.token_env and self.username_env:
+            raise ValueError("token_env and username_env are two ways to say who asks: name one")
+        return self
 
 
 class Triton(_Part):

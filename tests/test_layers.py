@@ -69,6 +69,8 @@ LAYERS = {
     "bot.folders": layer(),
     # What two systems are made of: records and artifacts may both lie in buckets.
     "bot.s3": layer("errors retry", "boto3 botocore"),
+    # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
+    "bot.web": layer("", "httpx requests"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors", "pydantic"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
@@ -79,7 +81,7 @@ LAYERS = {
     "bot.systems.gateway": layer("domain errors retry settings", "httpx"),
     "bot.systems.git": layer("domain errors retry settings", "git"),
     "bot.systems.github": layer("domain errors retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors retry s3 settings", "mlflow requests yaml"),
+    "bot.systems.mlflow": layer("domain errors retry s3 settings web", "httpx mlflow yaml"),
     "bot.systems.object_store": layer("domain errors retry s3 settings", "botocore"),
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders settings systems.share"),

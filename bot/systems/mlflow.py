@@ -1,56 +1,52 @@
-"""MLflow's tracking server and model registry."""
+"""MLflow's tracking server and model registry, through its public REST API.
+
+Each client has credentials of its own, which it sends to its own server only. MLflow's SDK knows credentials of the
+process alone; it is used only for artifacts in stores that MLflow's server does not hand on (Google's, Azure's).
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
 
-# Read before mlflow is imported, which happens below: neither telemetry nor progress bars belong in a bot.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import requests
+import httpx
 import yaml
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
-from mlflow.utils.request_utils import augmented_raise_for_status
-from mlflow.utils.rest_utils import http_request
 
-from bot import s3
+from bot import s3, web
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature, TensorSpec
-from bot.errors import Rejected, Unavailable
+from bot.errors import Refused, Rejected, Unavailable
 from bot.retry import going_on, patient, seconds_asked_for, without
 from bot.settings import MLflow, secret
 
-# MLflow takes these from the environment only, and by default waits 120 s seven times over, or as long as the server
-# asks for. Here bot/retry.py asks again. They hold for our own requests, not for the training job that calls us.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    # Else a server in front of an object store sends us there, where a runner may have no way and no timeout holds.
-    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
-}
-_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _A_WHILE_SECONDS = 60.0
+"""For a server that is asked too often and does not say for how long it wants to be left alone."""
 CHUNK_BYTES = 2**18
 """More does not stay in a core's cache between receiving, hashing and writing: measured in decision 27."""
+_API = "/api/2.0/mlflow"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _CONNECTIONS = 16
+_HOPS = 5
+"""How often a version may name another model as its source before it is taken for a circle."""
+_OF_THE_SERVER = ("http", "https", "dbfs", "databricks", "models", "runs")
+"""Schemes for which MLflow's SDK would send the credentials of the process to whatever host the source names."""
 _ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
 _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
     "(IRSA, an instance profile)."
 )
+_WHO = "Name mlflow.token_env, or mlflow.username_env and mlflow.password_env, in the environment file."
 
 _NUMPY_TO_TRITON = {
     "bool": "BOOL",
@@ -84,30 +80,215 @@ class RegisteredVersion:
         return self.tags.get("promobot.commit") or self.tags.get("mlflow.source.git.commit", "")
 
 
-class _Artifacts:
-    """The files of one version, by way of MLflow's own client, which only knows whole files.
+class _Artifacts(Protocol):
+    """The files of one version."""
 
-    A download may stand still for ``seconds``.
-    """
-
-    def __init__(self, repository: Any, seconds: float) -> None:
-        self.repository, self.seconds = repository, seconds
-
-    def list(self, folder: str | None) -> list[Any]:
-        """Return what MLflow lists of a folder."""
-        found: list[Any] = self.repository.list_artifacts(folder)
-        return found
+    def files(self) -> Iterator[str]:
+        """Yield the path of every file."""
 
     def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
         """Return the bytes of a file from ``start`` on; raise what can be known before the first byte."""
+
+
+class _Unfit(Exception):
+    """The source of a version leads to no files that the bot can read."""
+
+
+class _Refusal(Exception):
+    """MLflow's server did not do what was asked."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.status = answer.status_code
+        self.retry_after_seconds = seconds_asked_for(answer.headers.get("Retry-After"))
+        self.redirected_to = web.without_query(answer.headers.get("Location", "")) if answer.is_redirect else ""
+        said = " ".join(answer.text.split())
+        with suppress(ValueError, LookupError, TypeError):
+            document = answer.json()
+            said = f"{document['error_code']}: {document['message']}"
+        super().__init__(f"HTTP {self.status} {self.redirected_to or said}".strip()[:400])
+
+
+class _Server:
+    """MLflow's server, asked with the credentials of one environment. Raises _Refusal and what httpx raises."""
+
+    def __init__(self, settings: MLflow, *, request_seconds: float, download_seconds: float) -> None:
+        self.uri, self._artifacts = settings.uri, settings.artifacts or settings.uri
+        self._waits = httpx.Timeout(request_seconds)
+        self._downloads = httpx.Timeout(request_seconds, read=download_seconds, pool=download_seconds)
+        self._client = web.client(
+            settings.uri,
+            headers={"User-Agent": "promobot", **_credentials(settings)},
+            timeout=self._waits,
+            authorities=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", ""),
+            certificate=os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH", ""),
+            unverified=os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"),
+        )
+
+    def get(self, what: str, **parameters: str | int) -> Any:
+        """Return the JSON object that the server answers."""
+        return self._document(self._client.get(f"{self.uri}{_API}/{what}", params=parameters))
+
+    def send(self, method: str, what: str, **body: str) -> None:
+        """Have the server change something."""
+        self._document(self._client.request(method, f"{self.uri}{_API}/{what}", json=body))
+
+    def listed(self, folder: str) -> Any:
+        """Return what the server lists of a folder of its artifacts."""
+        address = f"{self._artifacts}{_ARTIFACTS}"
+        answer = self._client.get(address, params={"path": folder}, timeout=self._downloads)
+        return self._document(answer).get("files", [])
+
+    def opened(self, path: str, start: int) -> httpx.Response:
+        """Return the answer with the bytes of an artifact from ``start`` on, to be read and closed."""
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        address = f"{self._artifacts}{_ARTIFACTS}/{quote(path)}"
+        request = self._client.build_request("GET", address, headers=headers, timeout=self._downloads)
+        answer = self._client.send(request, stream=True)
+        if not answer.is_success:
+            try:
+                answer.read()
+                raise _Refusal(answer)
+            finally:
+                answer.close()
+        return answer
+
+    def folder(self, source: str) -> str | None:
+        """Return the folder that an address names on this server; None where it is another server's."""
+        parts = urlsplit(source)
+        if parts.scheme == "mlflow-artifacts":
+            # An address without a host is this server's own.
+            scheme = urlsplit(self._artifacts).scheme
+            is_ours = not parts.netloc or web.origin(f"{scheme}://{parts.netloc}") == web.origin(self._artifacts)
+            return parts.path.strip("/") if is_ours else None
+        for ours in (self._artifacts, self.uri):
+            if source.startswith(f"{ours}{_ARTIFACTS}/"):
+                return source.removeprefix(f"{ours}{_ARTIFACTS}/").strip("/")
+        return None
+
+    def _document(self, answer: httpx.Response) -> Any:
+        if not answer.is_success:
+            raise _Refusal(answer)
+        document = answer.json()
+        if not isinstance(document, dict):
+            raise TypeError("no JSON object")
+        return document
+
+
+def _credentials(settings: MLflow) -> dict[str, str]:
+    """Return the header by which the server knows this environment.
+
+    An environment that names no variables of its own has those that MLflow's clients know. They are for the server
+    that MLFLOW_TRACKING_URI names, where it names one.
+    """
+    user = password = token = ""
+    if settings.token_env:
+        token = secret(settings.token_env, purpose="MLflow's bearer token")
+    elif settings.username_env and settings.password_env:
+        user = secret(settings.username_env, purpose="the user's name for MLflow")
+        password = secret(settings.password_env, purpose="the password for MLflow")
+    else:
+        theirs = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if theirs and web.origin(theirs) != web.origin(settings.uri):
+            return {}
+        user, password, token = (
+            secret(name, purpose="MLflow's credentials") if os.environ.get(name) else ""
+            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+        )
+        for name in ("MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_AUTH"):
+            if os.environ.get(name) and not (token or user):
+                raise Refused(
+                    f"{name} is set, which the bot does not know", state="Nothing was asked.", next_step=_WHO
+                )
+    if user and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+class _ThroughTheServer:
+    """The files of one version, as MLflow's server hands them on."""
+
+    def __init__(self, server: _Server, root: str) -> None:
+        self._server, self._root = server, root
+
+    def files(self) -> Iterator[str]:
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            for listed in self._server.listed(f"{self._root}/{folder}".strip("/")):
+                name = str(listed["path"])
+                if PurePosixPath(name).name != name or name in ("", ".."):
+                    raise _Unfit(f"{name!r:.200} is not the name of a file")
+                path = f"{folder}/{name}".lstrip("/")
+                if listed["is_dir"]:
+                    folders.append(path)
+                else:
+                    yield path
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+        answer = self._server.opened(f"{self._root}/{path}".lstrip("/"), start)
+        unasked = start if answer.status_code != HTTPStatus.PARTIAL_CONTENT else 0
+        return without(unasked, answer.iter_bytes(chunk_bytes), answer)
+
+
+class _Bucket:
+    """The files of one version in a bucket."""
+
+    def __init__(self, source: str, client: Any, lines: s3.Lines) -> None:
+        self._client, self._lines = client, lines
+        parts = urlsplit(source, allow_fragments=False)
+        self._bucket, self._root = parts.netloc, parts.path.strip("/")
+
+    def files(self) -> Iterator[str]:
+        folder = f"{self._root}/" if self._root else ""
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder):
+            for found in page.get("Contents", []):
+                # Consoles make an object for an empty folder.
+                if not found["Key"].endswith("/"):
+                    yield found["Key"].removeprefix(folder)
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+        """Return its bytes; a large file comes in parts, over those connections that no other file needs."""
+        key = f"{self._root}/{path}".lstrip("/")
+        reading = s3.Reading(self._client, bucket=self._bucket, key=key, chunk_bytes=chunk_bytes, lines=self._lines)
+        return reading.stream(start)
+
+
+class _Elsewhere:
+    """The files of one version in a store that only MLflow's SDK knows, and only as whole files.
+
+    The SDK finds the credentials of these stores by itself; MLflow's own are not among them.
+    """
+
+    def __init__(self, source: str) -> None:
+        # Set before it is imported: neither telemetry nor progress bars belong in a bot.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        self._failure = MlflowException
+        with self._errors():
+            self._repository: Any = get_artifact_repository(source)
+
+    def files(self) -> Iterator[str]:
+        folders: list[str | None] = [None]
+        with self._errors():
+            while folders:
+                for info in self._repository.list_artifacts(folders.pop()):
+                    if info.is_dir:
+                        folders.append(info.path)
+                    else:
+                        yield info.path
+
+    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
         temporary = tempfile.TemporaryDirectory(prefix="promobot-")
         try:
             local = Path(temporary.name, "artifact")
-            # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
-            with _environment({_TIMEOUT: _whole_seconds(self.seconds)}):
-                self.repository._download_file(path, str(local))
+            with self._errors():
+                # The public download_artifacts first lists the folder to see what the path is; we know it is a file.
+                self._repository._download_file(path, str(local))
             if not local.is_file():
-                raise MlflowException(f"{path} is not there")
+                raise _Unfit(f"{path} is not there")
         except BaseException:
             temporary.cleanup()
             raise
@@ -120,40 +301,12 @@ class _Artifacts:
 
         return chunks()
 
-
-class _ThroughTheServer(_Artifacts):
-    """The files of one version, as MLflow's server hands them on."""
-
-    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-        repository = self.repository
-        answer = http_request(  # type: ignore[no-untyped-call]
-            repository._host_creds, f"/{path}", "GET", stream=True, timeout=self.seconds, extra_headers=headers
-        )
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            augmented_raise_for_status(answer)  # type: ignore[no-untyped-call]
-        except BaseException:
-            answer.close()
-            raise
-        unasked = start if answer.status_code != HTTPStatus.PARTIAL_CONTENT else 0
-        return without(unasked, answer.iter_content(chunk_bytes), answer)
-
-
-class _Bucket(_Artifacts):
-    """The files of one version in a bucket."""
-
-    def __init__(self, repository: Any, client: Any, lines: s3.Lines, seconds: float) -> None:
-        super().__init__(repository, seconds)
-        self._client, self._lines = client, lines
-        self._bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
-        self._root = root.rstrip("/")
-
-    def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
-        """Return its bytes; a large file comes in parts, over those connections that no other file needs."""
-        reading = s3.Reading(
-            self._client, bucket=self._bucket, key=f"{self._root}/{path}", chunk_bytes=chunk_bytes, lines=self._lines
-        )
-        return reading.stream(start)
+            yield
+        except (self._failure, ImportError) as error:
+            raise _Unfit(str(error)[:400]) from error
 
 
 class Registry:
@@ -167,9 +320,7 @@ class Registry:
         self._uri, self.patience_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
-        if settings.token_env:
-            os.environ["MLFLOW_TRACKING_TOKEN"] = secret(settings.token_env, purpose="MLflow's bearer token")
-        self._client = MlflowClient(tracking_uri=settings.uri, registry_uri=settings.uri)
+        self._server = _Server(settings, request_seconds=request_seconds, download_seconds=download_seconds)
         self._s3 = settings.s3
         self._s3_client: Any = None
         self._lines = s3.Lines()
@@ -183,20 +334,20 @@ class Registry:
         Without its run, which is a question of its own, it has no metrics, no parameters and no tags of the run.
         """
         with self._errors(f"read {model} {version}"):
-            found = self._client.get_model_version(model, str(version))
-            run = self._client.get_run(found.run_id) if found.run_id and with_run else None
-        return RegisteredVersion(
-            model=model,
-            version=int(found.version),
-            status=found.status,
-            status_message=found.status_message or "",
-            run=found.run_id or "",
-            source=found.source or "",
-            metrics=dict(run.data.metrics) if run else {},
-            params=dict(run.data.params) if run else {},
-            tags={**(run.data.tags if run else {}), **found.tags},
-            url=f"{self._uri}/#/models/{model}/versions/{found.version}",
-        )
+            found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
+            run = self._run(found["run_id"])["data"] if found.get("run_id") and with_run else {}
+            return RegisteredVersion(
+                model=model,
+                version=int(found["version"]),
+                status=str(found["status"]),
+                status_message=str(found.get("status_message", "")),
+                run=str(found.get("run_id", "")),
+                source=str(found.get("source", "")),
+                metrics={name: float(value) for name, value in _pairs(run, "metrics").items()},
+                params=_pairs(run, "params"),
+                tags={**_pairs(run, "tags"), **_pairs(found, "tags")},
+                url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
+            )
 
     def wait_ready(self, model: str, version: int, *, timeout_seconds: float) -> RegisteredVersion:
         """Return the version once it is no longer pending, or as it is at the deadline.
@@ -226,17 +377,8 @@ class Registry:
     @patient
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
-        found: list[str] = []
-        folders: list[str | None] = [None]
         with self._errors(f"list the artifacts of {version.model} {version.version}"):
-            repository = self._artifacts(version)
-            while folders:
-                for info in repository.list(folders.pop()):
-                    if info.is_dir:
-                        folders.append(info.path)
-                    elif info.path not in MLFLOW_FILES:
-                        found.append(info.path)
-        return sorted(found)
+            return sorted(path for path in self._artifacts(version).files() if path not in MLFLOW_FILES)
 
     def read(self, version: RegisteredVersion, path: str) -> bytes:
         """Return the bytes of one small artifact."""
@@ -255,9 +397,7 @@ class Registry:
         def read_from(at: int) -> Iterator[bytes]:
             with self._errors(doing):
                 artifacts = self._artifacts(version)
-                chunks = artifacts.read(path, at, chunk_bytes)
-            with self._translated(doing):
-                yield from chunks
+                yield from artifacts.read(path, at, chunk_bytes)
 
         return going_on(read_from, start=start, seconds=self.patience_seconds)
 
@@ -277,41 +417,47 @@ class Registry:
     def versions(self, model: str, *, limit: int = 25) -> list[int]:
         """Return the numbers of the newest versions, newest first; none of a model that is not registered."""
         with self._errors(f"list the versions of {model}"):
-            found = self._client.search_model_versions(
-                f"name = '{model}'", max_results=limit, order_by=["version_number DESC"]
+            found = self._server.get(
+                "model-versions/search",
+                filter=f"name = '{model}'",
+                max_results=limit,
+                order_by="version_number DESC",
             )
-            return [int(version.version) for version in found]
+            return [int(version["version"]) for version in found.get("model_versions", [])]
 
     @patient
     def alias(self, model: str, alias: str) -> int | None:
         """Return the version that the alias points to, or None."""
         with self._errors(f"read the alias {alias} of {model}"):
             try:
-                found = self._client.get_model_version_by_alias(model, alias)
-            except MlflowException as error:
-                if _status(error) in (400, 404):
+                found = self._server.get("registered-models/alias", name=model, alias=alias)
+            except _Refusal as refusal:
+                if refusal.status in (400, 404):
                     return None
                 raise
-        return int(found.version)
+            return int(found["model_version"]["version"])
 
     @patient
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
-        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this."""
+        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this.
+
+        It is one request: with a look before it, a run that was overtaken would point at what was rolled back.
+        """
         with self._errors(f"set the alias {alias} of {model}"):
-            # The public ones first ask whether it is a prompt: a request more, in which whoever looked at his turn
-            # before may be overtaken, and point the alias at what was just rolled back.
-            models: Any = self._client._get_registry_client()  # type: ignore[no-untyped-call]
             if version is None:
-                models.delete_registered_model_alias(model, alias)
+                self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
             else:
-                models.set_registered_model_alias(model, alias, str(version))
+                self._server.send("POST", "registered-models/alias", name=model, alias=alias, version=str(version))
 
     @patient
     def ping(self) -> str:
         """Return what the server answers to the smallest question that needs its store."""
         with self._errors("search registered models"):
-            self._client.search_registered_models(max_results=1)
+            self._server.get("registered-models/search", max_results=1)
         return "answers"
+
+    def _run(self, run: str) -> Any:
+        return self._server.get("runs/get", run_id=run)["run"]
 
     def _artifacts(self, version: RegisteredVersion) -> _Artifacts:
         """Return where the artifacts of a version are; it never changes, so MLflow is asked once."""
@@ -322,22 +468,43 @@ class Registry:
         return self._known_artifacts[key]
 
     def _find_artifacts(self, version: RegisteredVersion) -> _Artifacts:
-        source = version.source
-        if source.startswith("models:/"):
-            source = self._client.get_model_version_download_uri(version.model, str(version.version))
-        if source.startswith("runs:/"):
-            run, _, path = source.removeprefix("runs:/").partition("/")
-            source = f"{self._client.get_run(run).info.artifact_uri}/{path}"
+        source = self._place(version.model, version.version, version.source)
         if source.startswith("s3://"):
-            return self._in_a_bucket(source)
-        repository = get_artifact_repository(source, tracking_uri=self._uri, registry_uri=self._uri)
-        through_the_server = isinstance(repository, HttpArtifactRepository)
-        return (_ThroughTheServer if through_the_server else _Artifacts)(repository, self._download_seconds)
+            return _Bucket(source, self._client_of_the_bucket(), self._lines)
+        folder = self._server.folder(source)
+        if folder is not None:
+            return _ThroughTheServer(self._server, folder)
+        if urlsplit(source).scheme in (*_OF_THE_SERVER, "mlflow-artifacts"):
+            # Whoever may register a version chooses this address. Nothing is asked and no credentials are sent there.
+            raise Rejected(
+                f"the artifacts of {version.model} {version.version} are at {web.without_query(source)[:200]}, "
+                f"which is not this MLflow server",
+                system=self._system,
+                next_step="Register the version again with artifacts of this server. If this MLflow has a server of "
+                "its own for artifacts, name it in the environment file: mlflow.artifacts.",
+            )
+        return _Elsewhere(source)
 
-    def _in_a_bucket(self, source: str) -> _Artifacts:
-        """Return MLflow's own way to artifacts on S3, with a client for which our deadlines hold."""
-        from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+    def _place(self, model: str, version: int, source: str) -> str:
+        """Return where a source leads that names a run or another model."""
+        for _ in range(_HOPS):
+            if source.startswith("models:/m-"):
+                found = self._server.get(f"logged-models/{quote(source.removeprefix('models:/'), safe='')}")
+                source = str(found["model"]["info"]["artifact_uri"])
+            elif source.startswith("models:/"):
+                found = self._server.get("model-versions/get-download-uri", name=model, version=version)
+                source = str(found["artifact_uri"])
+                if source.startswith("models:/") and not source.startswith("models:/m-"):
+                    model, _, number = source.removeprefix("models:/").partition("/")
+                    version = int(number)
+            elif source.startswith("runs:/"):
+                run, _, path = source.removeprefix("runs:/").partition("/")
+                source = f"{self._run(run)['info']['artifact_uri']}/{path}"
+            else:
+                return source
+        raise _Unfit(f"{source!r:.200} leads nowhere")
 
+    def _client_of_the_bucket(self) -> Any:
         with self._making_a_client:
             if self._s3_client is None:
                 self._s3_client = s3.client(
@@ -349,87 +516,40 @@ class Registry:
                     read_seconds=self._download_seconds,
                     connections=_CONNECTIONS,
                 )
-        client = self._s3_client
-
-        class InABucket(S3ArtifactRepository):  # type: ignore[misc, unused-ignore]
-            def _get_s3_client(self) -> Any:
-                return client
-
-        repository = InABucket(source, tracking_uri=self._uri, registry_uri=self._uri)
-        return _Bucket(repository, client, self._lines, self._download_seconds)
+            return self._s3_client
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """Ask MLflow with our patience, and raise its errors as ours."""
-        with (
-            self._translated(doing),
-            _environment({**_PATIENCE, _TIMEOUT: _whole_seconds(self._request_seconds)}),
-        ):
-            yield
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
+        """Raise what the server, the bucket and the network do as our errors."""
         with s3.errors(doing, system=self._system, advice=_ADVICE, no_key=_NO_KEY):
             try:
                 yield
-            except MlflowException as error:
-                if isinstance(error.__context__, s3.ClientError):
-                    raise error.__context__ from error
-                status = _status(error)
-                message = f"could not {doing}: {error.message[:400]}"
-                if status in (429, 500, 502, 503, 504) and "API request to" in error.message:
-                    # Its client keeps to itself what the server asked for. Who says 429 asks for something.
-                    seconds = _A_WHILE_SECONDS if status == 429 or "too many 429" in error.message else None
-                    raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
-                raise Rejected(message, system=self._system) from error
-            except requests.HTTPError as error:
-                answer = error.response
-                status = answer.status_code if answer is not None else 0
-                message = f"could not {doing}: HTTP {status}"
-                if status < 500 and status != 429:
-                    raise Rejected(message, system=self._system) from error
-                after = seconds_asked_for(answer.headers.get("Retry-After")) if answer is not None else None
-                raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
-            except requests.RequestException as error:
-                raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+            except _Refusal as error:
+                raise self._outside(f"could not {doing}: {error}", error) from error
+            except httpx.HTTPError as error:
+                why = str(error) or type(error).__name__
+                raise Unavailable(f"could not {doing}: {why}", system=self._system) from error
+            except _Unfit as error:
+                raise Rejected(f"could not {doing}: {error}", system=self._system) from error
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                message = f"could not {doing}: MLflow does not answer like this: {error!r:.200}"
+                raise Rejected(message, system=self._system, next_step="Check mlflow.uri.") from error
+
+    def _outside(self, message: str, refusal: _Refusal) -> Unavailable | Rejected:
+        if refusal.status >= 500 or refusal.status in (408, 429):
+            seconds = refusal.retry_after_seconds
+            if seconds is None and refusal.status == 429:
+                seconds = _A_WHILE_SECONDS
+            return Unavailable(message, system=self._system, retry_after_seconds=seconds)
+        step = _WHO if refusal.status in (401, 403) else ""
+        if refusal.redirected_to:
+            step = "The bot sends its credentials to mlflow.uri only: set it to the address that answers."
+        return Rejected(message, system=self._system, next_step=step)
 
 
-def _whole_seconds(seconds: float) -> str:
-    return str(max(1, round(seconds)))
-
-
-_environment_lock = threading.Lock()
-_set_by_us: dict[str, list[str]] = {}
-_before_us: dict[str, str | None] = {}
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the length of a block, of which several threads may be in at once.
-
-    What was there before comes back when the last of them leaves; until then the newest block's values hold.
-    """
-    with _environment_lock:
-        for name, value in variables.items():
-            if not _set_by_us.get(name):
-                _before_us[name] = os.environ.get(name)
-            _set_by_us.setdefault(name, []).append(value)
-            os.environ[name] = value
-    try:
-        yield
-    finally:
-        with _environment_lock:
-            for name, value in variables.items():
-                _set_by_us[name].remove(value)
-                left = _set_by_us[name][-1] if _set_by_us[name] else _before_us.pop(name)
-                if left is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = left
-
-
-def _status(error: MlflowException) -> int:
-    return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+def _pairs(document: Any, name: str) -> dict[str, Any]:
+    """Return a list of MLflow's keys and values as a mapping; what has no value is empty."""
+    return {str(pair["key"]): pair.get("value", "") for pair in document.get(name, [])}
 
 
 def _tensors(schema: str | None) -> tuple[TensorSpec, ...]:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,6 @@ from bot.errors import Rejected, Unavailable
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports
 from bot.settings import MLflow
-from bot.systems import mlflow as adapter
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.servers import running
 from tests.systems.conftest import Stopwatch
@@ -353,8 +353,7 @@ def at_once(registry: Registry, *calls: str) -> list[BaseException | None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between tries, for tests that are about what is said in the end."""
-    monkeypatch.setitem(adapter._PATIENCE, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    monkeypatch.setattr("bot.retry.PAUSE_SECONDS", 0)
 
 
 def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, downloads: Path) -> None:
@@ -500,24 +499,154 @@ def test_the_patience_of_who_calls_us_stays_as_it_was(registry: Registry, churn:
     assert dict(os.environ) == before
 
 
-def test_threads_that_ask_at_once_leave_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMOBOT_TEST_A", "mine")
-    inside, leave_first, left_first = threading.Barrier(2), threading.Event(), threading.Event()
+# --- who receives what ---------------------------------------------------------------------------------------------
 
-    def first() -> None:
-        with adapter._environment({"PROMOBOT_TEST_A": "1", "PROMOBOT_TEST_B": "1"}):
-            inside.wait(10)
-            leave_first.wait(10)
-        left_first.set()
+VERSION = {
+    "name": "churn",
+    "version": "1",
+    "status": "READY",
+    "run_id": "1" * 32,
+    "source": "mlflow-artifacts:/1/run/artifacts/model",
+}
 
-    thread = threading.Thread(target=first)
-    thread.start()
-    inside.wait(10)
-    with adapter._environment({"PROMOBOT_TEST_A": "2", "PROMOBOT_TEST_B": "2"}):
-        leave_first.set()
-        assert left_first.wait(10)
-        # Whoever is still inside keeps what it set, though another one left.
-        assert (os.environ["PROMOBOT_TEST_A"], os.environ["PROMOBOT_TEST_B"]) == ("2", "2")
-    thread.join()
-    assert os.environ["PROMOBOT_TEST_A"] == "mine"
-    assert "PROMOBOT_TEST_B" not in os.environ
+
+def as_mlflow(seen: Seen) -> bytes:
+    """Answer as far as a version, its run and its alias are asked for."""
+    run = {"info": {"artifact_uri": "mlflow-artifacts:/1/run/artifacts"}, "data": {}}
+    return answer(200, {"model_version": VERSION, "run": run, "files": [], "model_versions": [VERSION]})
+
+
+@pytest.fixture
+def other() -> Iterator[StandIn]:
+    with StandIn() as running:
+        yield running
+
+
+def everything(registry: Registry) -> None:
+    """Ask every kind of question."""
+    for call in CALLS.values():
+        with suppress(Rejected):
+            call(registry)
+
+
+def sent(server: StandIn) -> set[str]:
+    return {seen.headers.get("authorization", "") for seen in server.seen}
+
+
+@pytest.mark.parametrize("dev_first", [True, False])
+def test_each_environment_sends_its_own_credentials(
+    stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch, dev_first: bool
+) -> None:
+    """Also where both are open in one process, in either order, and the other one has none at all."""
+    for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DEV_TOKEN", "canary-of-dev")
+    stand_in.behaviour = other.behaviour = as_mlflow
+    makes = [
+        lambda: Registry(MLflow(uri=stand_in.url, token_env="DEV_TOKEN")),
+        lambda: Registry(MLflow(uri=other.url)),
+    ]
+    before = dict(os.environ)
+    for registry in [make() for make in (makes if dev_first else makes[::-1])]:
+        everything(registry)
+    assert sent(stand_in) == {"Bearer canary-of-dev"} and len(stand_in.seen) > len(CALLS)
+    assert sent(other) == {""} and len(other.seen) > len(CALLS)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "header"),
+    [
+        ({"token_env": "OURS"}, "Bearer ours"),
+        ({"username_env": "NAME", "password_env": "OURS"}, "Basic bmFtZTpvdXJz"),
+        ({}, "Basic dGhlaXJzOnRoZWlycw=="),
+    ],
+)
+def test_what_the_environment_file_names_wins(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], header: str
+) -> None:
+    for name, value in {"OURS": "ours", "NAME": "name", "MLFLOW_TRACKING_TOKEN": "theirs"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    stand_in.behaviour = as_mlflow
+    Registry(MLflow(uri=stand_in.url, **settings)).ping()
+    assert sent(stand_in) == {header}
+
+
+def test_the_credentials_of_the_training_job_are_for_its_own_server(
+    stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{stand_in.url}/")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "theirs")
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    stand_in.behaviour = other.behaviour = as_mlflow
+    Registry(MLflow(uri=stand_in.url)).ping()
+    Registry(MLflow(uri=other.url)).ping()
+    assert (sent(stand_in), sent(other)) == ({"Bearer theirs"}, {""})
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nothing_follows_a_redirect(
+    stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("OURS", "canary")
+    other.behaviour = as_mlflow
+    stand_in.answers(status, headers={"Location": f"{other.url}/elsewhere?ticket=canary"})
+    registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
+    for call in CALLS.values():
+        with pytest.raises(Rejected, match=f"HTTP {status} {other.url}/elsewhere") as failure:
+            call(registry)
+        assert "canary" not in str(failure.value)
+    assert "mlflow.uri" in failure.value.next_step or "bot.training" in failure.value.next_step
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("source", ["mlflow-artifacts://{host}/1/a", "http://{host}/a", "{url}/api/2.0/x", "dbfs:/a"])
+def test_a_version_cannot_send_the_bot_to_another_host(
+    stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Who may register a version chooses its source, and MLflow's own client would send its token there."""
+    monkeypatch.setenv("OURS", "canary")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "canary")
+    elsewhere = source.format(host=f"127.0.0.1:{other.port}", url=other.url)
+    version = replace(OF_A_STAND_IN, source=elsewhere)
+    registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
+    for act in (lambda: registry.files(version), lambda: registry.read(version, "a.txt")):
+        with pytest.raises(Rejected, match="is not this MLflow server") as failure:
+            act()
+    assert "mlflow.artifacts" in failure.value.next_step
+    assert other.seen == stand_in.seen == []
+
+
+def test_another_server_of_artifacts_is_named_in_the_settings(
+    stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "ours")
+    other.answers(200, b"content")
+    registry = Registry(MLflow(uri=stand_in.url, artifacts=other.url, token_env="OURS"))
+    for source in (f"mlflow-artifacts://127.0.0.1:{other.port}/1/model", "mlflow-artifacts:/1/model"):
+        assert registry.read(replace(OF_A_STAND_IN, source=source), "a.txt") == b"content"
+    assert sent(other) == {"Bearer ours"} and stand_in.seen == []
+
+
+def test_a_name_with_signs_of_addresses_is_asked_for_as_it_is(stand_in: StandIn) -> None:
+    stand_in.answers(200, b"content")
+    Registry(MLflow(uri=stand_in.url)).read(OF_A_STAND_IN, "a#b?c%20d.txt")
+    assert stand_in.seen[0].path.endswith("/artifacts/model/a%23b%3Fc%2520d.txt")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "", "..", "a/b"])
+def test_a_folder_lists_names_only(stand_in: StandIn, name: str) -> None:
+    stand_in.answers(200, {"files": [{"path": name, "is_dir": True}]})
+    with pytest.raises(Rejected, match="is not the name of a file"):
+        Registry(MLflow(uri=stand_in.url)).files(OF_A_STAND_IN)
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", [], {}, {"model_version": {"version": "x"}}])
+def test_another_server_than_mlflow_is_rejected(stand_in: StandIn, body: object) -> None:
+    stand_in.answers(200, body)
+    with pytest.raises(Rejected, match="MLflow does not answer like this") as failure:
+        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+    assert failure.value.next_step == "Check mlflow.uri."
