@@ -5,15 +5,36 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import uvicorn
 
 from bot.gateway.app import create_app
-from bot.gateway.settings import GatewaySettings
+from bot.gateway.protocol import protocol_with
+from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings
 
 RELOAD_TOKEN_VARIABLE = "PROMOBOT_RELOAD_TOKEN"  # noqa: S105  the name of a variable, not a secret
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and load balancers keep idle connections, so that they close first and no request meets a
+connection that is just being closed.
+"""
+
+_SETTINGS = {field.name: field.default for field in fields(GatewaySettings)}
+_LIMITS: tuple[tuple[str, object, type, str], ...] = (
+    ("--max-request-bytes", _SETTINGS["max_request_bytes"], int, "largest body of a request"),
+    ("--max-bytes-in-flight", _SETTINGS["max_bytes_in_flight"], int, "bodies of all requests and answers together"),
+    ("--max-connections", CLIENT_LIMITS.max_connections, int, "connections of clients"),
+    ("--max-headers", CLIENT_LIMITS.max_headers, int, "headers of a request"),
+    ("--max-head-bytes", CLIENT_LIMITS.max_head_bytes, int, "request line and headers together"),
+    ("--head-seconds", CLIENT_LIMITS.head_seconds, float, "for the head of a request to arrive"),
+    ("--request-seconds", CLIENT_LIMITS.request_seconds, float, "for a whole request to arrive"),
+    ("--answer-seconds", CLIENT_LIMITS.answer_seconds, float, "for a client to read a large answer"),
+    ("--keep-alive-seconds", KEEP_ALIVE_SECONDS, int, "for an idle connection"),
+    ("--shadow-bytes-in-flight", SHADOW_SETTINGS.max_bytes_in_flight, int, "copies for shadows, and their answers"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--reload-timeout-seconds", type=float, default=5.0, help="to wait for a generation (default: %(default)s)"
     )
+    for flag, default, kind, what in _LIMITS:
+        made.add_argument(flag, type=kind, default=default, metavar="N", help=f"{what} (default: %(default)s)")
     made.add_argument("--access-log", action="store_true", help="log every request")
     return made
 
@@ -52,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
             reload_token=os.environ.get(RELOAD_TOKEN_VARIABLE, ""),
             timeout_seconds=options.timeout_seconds,
             reload_timeout_seconds=options.reload_timeout_seconds,
+            max_request_bytes=options.max_request_bytes,
+            max_bytes_in_flight=options.max_bytes_in_flight,
+            clients=ClientLimits(**{field.name: getattr(options, field.name) for field in fields(ClientLimits)}),
+            shadow=replace(SHADOW_SETTINGS, max_bytes_in_flight=options.shadow_bytes_in_flight),
         )
         app = create_app(settings)
     except ValueError as error:
@@ -60,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not settings.reload_token:
         logging.getLogger("bot.gateway").warning("%s is empty: every reload is refused", RELOAD_TOKEN_VARIABLE)
+    _allow_files(settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -70,19 +98,30 @@ def main(arguments: list[str] | None = None) -> int:
             # the bot reloads each by its own address.
             workers=1,
             loop="uvloop",
-            http="httptools",
+            http=protocol_with(settings.clients),
             ws="none",
             access_log=options.access_log,
             log_config=None,
             server_header=False,
-            # Longer than clients and load balancers keep idle connections, so that it is they who close first and no
-            # request meets a connection that is just being closed.
-            timeout_keep_alive=75,
+            timeout_keep_alive=options.keep_alive_seconds,
             timeout_graceful_shutdown=int(settings.timeout_seconds) + 5,
         )
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _allow_files(settings: GatewaySettings) -> None:
+    """Raise the soft limit of open files to what the connections need; say so where the hard limit is lower."""
+    needed = settings.clients.max_connections + len(settings.tritons) * settings.limits.max_in_flight + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < possible:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < needed:
+        logging.getLogger("bot.gateway").warning(
+            "%d files may be open, %d are needed for every connection: raise `ulimit -n`", possible, needed
+        )
 
 
 if __name__ == "__main__":

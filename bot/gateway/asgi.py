@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from bot.gateway.budget import Full, Held
 from bot.gateway.connection import BrokenOff, ExchangeFailed, Headers, NotSent, Reply, TimedOut
 
 log = logging.getLogger("bot.gateway")
@@ -26,16 +29,26 @@ NOT_PASSED_ON = frozenset(
 UNWATCHED_SECONDS = 0.05
 """How long an answer may take before the gateway looks whether its client is still there."""
 
+WATCHED_BYTES = 64 * 1024
+"""An answer that is larger counts as in flight until its client has read all but a buffer of it."""
+
+RETRY_AFTER_SECONDS = 1
+
 STATUS_OF: dict[type[ExchangeFailed], int] = {NotSent: 503, BrokenOff: 502, TimedOut: 504}
+FULL = "this gateway holds as many bytes of requests and answers as it may; ask again"
+
+_TRACEBACK = re.compile(rb'(?:\\n)+At:\\n(?:[^"\\]|\\.)*')
+"""Where a Python backend was, inside a JSON string: paths and lines of Triton's own machine."""
 
 
 class Refusal(Exception):
-    """Ends the handling of a request with an error in Triton's own shape."""
+    """Ends the handling of a request with an error in Triton's own shape. ``close`` ends the connection, too."""
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(self, status: int, error: str, *, close: bool = False) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
+        self.close = close
 
 
 class ClientGone(Exception):
@@ -51,30 +64,60 @@ def passed_on(headers: Headers, *, renamed: bool) -> Headers:
     return [(name, value) for name, value in headers if name not in dropped]
 
 
-async def read_body(headers: Headers, receive: Receive, *, max_bytes: int) -> bytes:
-    """Return the whole body. Raise Refusal if it is too large, ClientGone if it ends too early."""
-    too_large = Refusal(413, f"the request is larger than {max_bytes} bytes")
-    if any(name == b"content-length" and int(value) > max_bytes for name, value in headers):
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
+async def read_body(
+    headers: Headers, receive: Receive, *, max_bytes: int, held: Held, seconds: float
+) -> bytes | bytearray:
+    """Return the whole body, which ``held`` then holds.
+
+    Raise Refusal if it is too large, late or not all there, Full if the budget has no room for it, ClientGone if the
+    client leaves.
+    """
+    said = next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), None)
+    if said is not None:
+        if said > max_bytes:
+            raise _too_large(max_bytes)
+        held.expect(said)
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _whole_body(receive, max_bytes=max_bytes, held=held)
+    except TimeoutError:
+        raise Refusal(408, "the request did not arrive whole in time", close=True) from None
+    if said is not None and len(body) != said:
+        lost = f"{len(body)} of {said} bytes of the body arrived"
+        if any(name == b"upgrade" for name, _ in headers):
+            lost += "; the server of this application drops bodies of requests with Upgrade, see docs/gateway.md"
+        raise Refusal(400, lost, close=True)
+    return body
+
+
+async def _whole_body(receive: Receive, *, max_bytes: int, held: Held) -> bytes | bytearray:
+    whole: bytes | bytearray = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
+        chunk: bytes = message.get("body", b"")
+        if len(whole) + len(chunk) > max_bytes:
+            raise _too_large(max_bytes)
+        held.take(len(chunk))
+        if not whole:
+            whole = chunk
+        elif chunk:
+            if isinstance(whole, bytes):
+                whole = bytearray(whole)
+            whole += chunk  # grows in place: joining the chunks at the end would take the memory twice
         if not message.get("more_body", False):
-            return b"".join(chunks) if len(chunks) > 1 else chunk
+            return whole
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(413, f"the request is larger than {max_bytes} bytes")
 
 
 async def unless_gone(receive: Receive, sending: Coroutine[Any, Any, Reply]) -> Reply:
     """Return the reply; give up the exchange and raise ClientGone soon after the client disconnects.
 
-    Watching takes a task, which costs as much as a third of all else: so only who waits long is watched.
+    Watching takes a task, which costs as much as a third of all else. So it starts only when an answer takes long.
     """
     task = asyncio.current_task()
     if task is None:
@@ -110,21 +153,45 @@ async def unless_gone(receive: Receive, sending: Coroutine[Any, Any, Reply]) -> 
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
-    """Send a reply of Triton as it is, but for what is between it and the gateway."""
+    """Send a reply of Triton as it is, but for what is between it and the gateway.
+
+    Return when all but a buffer of it is on its way.
+    """
+    if reply.status >= 400:
+        reply = _without_traceback(reply)
     headers = [(name, value) for name, value in reply.headers if name not in NOT_PASSED_ON]
     headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    if len(reply.body) <= WATCHED_BYTES:
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})  # waits for the client to read, as a server does
 
 
-async def answer_error(error: Refusal | ExchangeFailed, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what went wrong, in Triton's own shape."""
+def _without_traceback(reply: Reply) -> Reply:
+    body = _TRACEBACK.sub(b"", reply.body)
+    if len(body) != len(reply.body):
+        log.warning("Triton answers %d: %s", reply.status, reply.body.decode(errors="replace"))
+    return replace(reply, body=body)
+
+
+async def answer_error(error: Refusal | ExchangeFailed | Full, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what went wrong, in Triton's own shape. Addresses stand in the log only."""
     if isinstance(error, BrokenOff | TimedOut):  # NotSent is logged once, when it begins
         log.warning("%s: %s", scope["path"], error)
-    status = error.status if isinstance(error, Refusal) else STATUS_OF[type(error)]
-    await error_answer(status, str(error))(scope, receive, send)
+    if isinstance(error, Full):
+        answer = error_answer(503, FULL)
+    elif isinstance(error, Refusal):
+        answer = error_answer(error.status, error.error)
+        if error.close:
+            answer.headers["connection"] = "close"
+    else:
+        answer = error_answer(STATUS_OF[type(error)], error.for_clients)
+    await answer(scope, receive, send)
 
 
 def error_answer(status: int, error: str) -> JSONResponse:
-    """Return an error in Triton's own shape."""
-    return JSONResponse({"error": error}, status_code=status)
+    """Return an error in Triton's own shape; what may be gone soon says when to ask again."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    return JSONResponse({"error": error}, status_code=status, headers=headers)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from bot.gateway.budget import Full
 
 log = logging.getLogger("bot.gateway")
 
@@ -26,29 +28,41 @@ GREETING_PATH = b"/v2/health/live"
 
 
 class ExchangeFailed(Exception):
-    """No answer came. The message names the server."""
+    """No answer came. The message names the server, and is for logs only; ``for_clients`` names no address."""
+
+    for_clients = "Triton did not answer"
 
 
 class NotSent(ExchangeFailed):
     """The server never saw the request, so another may be asked."""
 
+    for_clients = "no Triton can take this request now; nothing was done with it, so it may be sent again"
+
 
 class TimedOut(ExchangeFailed):
     """The request was sent; no whole answer came in time."""
+
+    for_clients = "Triton did not answer in time; it may have processed the request"
 
 
 class BrokenOff(ExchangeFailed):
     """The request was sent; the connection ended, or what came is no HTTP, before the answer was whole."""
 
+    for_clients = "Triton broke off before its answer was whole; it may have processed the request"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection."""
+    """What is sent; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection.
+
+    ``admit`` is told the size of each part of the answer's body, and may raise Full.
+    """
 
     method: bytes
     path: bytes
     headers: Headers = ()
-    body: bytes = b""
+    body: bytes | bytearray = b""
+    admit: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +76,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much one server is borne.
+    """Timeouts and limits for one server.
 
     ``connection_seconds`` is the age at which a connection is given up. A Triton that is told to end goes on serving
     the connections that it has, for 30 s, and then breaks them off; it ends in peace only if they are given up.
+    ``max_head_bytes`` is what an answer may have besides its body.
     """
 
     connect_seconds: float = 1.0
@@ -73,6 +88,7 @@ class Limits:
     pause_seconds: float = 1.0
     connection_seconds: float = 10.0
     max_in_flight: int = 512
+    max_head_bytes: int = 256 * 1024
 
 
 class Server:
@@ -90,6 +106,7 @@ class Server:
         self._host, self._port, self._host_header = parts.hostname, parts.port or 80, parts.netloc.encode()
         self._limits = limits
         self._in_flight = 0
+        self._busy = False
         self._idle: list[_Connection] = []
         self._failing = False
         self._paused_until = float("-inf")
@@ -102,7 +119,12 @@ class Server:
     async def send(self, request: Request, *, timeout_seconds: float) -> Reply:
         """Return the answer. Raise NotSent, TimedOut or BrokenOff. Cancelling closes the connection."""
         if self._in_flight >= self._limits.max_in_flight:
-            raise NotSent(f"{self.url} has {self._limits.max_in_flight} requests of this gateway already")
+            problem = f"{self.url} has {self._limits.max_in_flight} requests of this gateway already"
+            if not self._busy:
+                log.warning("refusing what is more: %s", problem)
+            self._busy = True
+            raise NotSent(problem)
+        self._busy = False
         self._in_flight += 1
         try:
             connection = self._take_idle() or await self._connect()
@@ -131,7 +153,7 @@ class Server:
             self._paused_until = loop.time() + limits.connect_seconds + limits.greeting_seconds
         try:
             async with asyncio.timeout(limits.connect_seconds):
-                _, connection = await loop.create_connection(_Connection, self._host, self._port)
+                _, connection = await loop.create_connection(self._new_connection, self._host, self._port)
             await self._exchange(connection, Request(b"GET", GREETING_PATH), timeout_seconds=limits.greeting_seconds)
         except TimeoutError:
             problem = f"{self.url}: no connection within {limits.connect_seconds:g} s"
@@ -151,8 +173,10 @@ class Server:
 
     async def _exchange(self, connection: _Connection, request: Request, *, timeout_seconds: float) -> Reply:
         try:
-            return await connection.exchange(self._encode(request), request.body, timeout_seconds=timeout_seconds)
-        except asyncio.CancelledError:
+            return await connection.exchange(
+                self._encode(request), request.body, timeout_seconds=timeout_seconds, admit=request.admit
+            )
+        except (asyncio.CancelledError, Full):
             connection.abort()
             raise
         except TimeoutError:
@@ -161,6 +185,9 @@ class Server:
         except ConnectionError as error:
             connection.abort()
             raise BrokenOff(f"{self.url} broke off before its answer was whole: {error}") from error
+
+    def _new_connection(self) -> _Connection:
+        return _Connection(self._limits.max_head_bytes)
 
     def _encode(self, request: Request) -> bytes:
         lines = [request.method + b" " + request.path + b" HTTP/1.1", b"host: " + self._host_header]
@@ -173,10 +200,13 @@ class Server:
 class _Connection(asyncio.Protocol):
     """One TCP connection, and the exchange that is under way on it, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_head_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._max_head_bytes = max_head_bytes
+        self._unparsed_bytes = 0  # since the parser last had a part of a body, or the end of a head or an answer
+        self._admit: Callable[[int], None] | None = None
         self._answer: asyncio.Future[Reply] | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
@@ -186,19 +216,26 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._keep and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, *, timeout_seconds: float) -> Reply:
-        """Send, and return the answer. Raise TimeoutError or ConnectionError; the connection is then spent."""
+    async def exchange(
+        self,
+        head: bytes,
+        body: bytes | bytearray,
+        *,
+        timeout_seconds: float,
+        admit: Callable[[int], None] | None = None,
+    ) -> Reply:
+        """Send, and return the answer. Raise TimeoutError, ConnectionError or Full; the connection is then spent."""
         if self._transport is None or self._answer is not None:
             raise RuntimeError("a connection carries one exchange at a time")
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        self._answer = answer
+        self._answer, self._admit = answer, admit
         timer = self._loop.call_later(timeout_seconds, self._fail, TimeoutError())
         try:
             self._transport.writelines((head, body) if body else (head,))
             return await answer
         finally:
             timer.cancel()
-            self._answer = None
+            self._answer = self._admit = None
             if not self._keep:
                 self.abort()
 
@@ -220,13 +257,27 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None:  # nobody asked: never let such bytes become the next request's answer
+        self._unparsed_bytes += len(data)
+        try:
+            # The last byte by itself: an answer that is whole before it has something left over behind it.
+            view = memoryview(data)
+            self._feed(view[:-1])
+            self._feed(view[-1:])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(ConnectionError(f"not HTTP: {error}"))
+            self.abort()
+        if self._unparsed_bytes > self._max_head_bytes:
+            self._fail(ConnectionError(f"more than {self._max_head_bytes} bytes besides the answer's body"))
+            self.abort()
+
+    def _feed(self, data: memoryview) -> None:
+        if not data:
+            return
+        if self._answer is None or self._answer.done():
+            # Nobody asked for these bytes: never let them become the next request's answer.
             self.abort()
             return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"not HTTP: {error}"))
+        self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep = False
@@ -243,9 +294,18 @@ class _Connection(asyncio.Protocol):
         self._headers.append((name.lower(), value))
 
     def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        if self._admit is not None:
+            try:
+                self._admit(len(body))
+            except Full as full:
+                self._fail(full)
+                self.abort()
+                return
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._unparsed_bytes = 0
         status = self._parser.get_status_code()
         if status < 200:  # "100 Continue" and the like announce the answer, they are not it
             return

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from bot.domain.routes import RouteTable, Target
 from bot.gateway.asgi import (
+    FULL,
     ClientGone,
     Refusal,
     answer_error,
@@ -31,6 +32,7 @@ from bot.gateway.asgi import (
     send_reply,
     unless_gone,
 )
+from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
@@ -39,6 +41,9 @@ from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
 from bot.gateway.tritons import Tritons, request_to
 
 log = logging.getLogger("bot.gateway")
+
+RELOAD_BYTES = 4096
+"""The body of a reload is one number."""
 
 NOT_STARTED = "the gateway has not started: its router must be included in the application that is run"
 
@@ -73,6 +78,7 @@ class Gateway:
             probe_timeout_seconds=settings.probe_timeout_seconds,
             limits=settings.limits,
         )
+        self._bodies = Budget(settings.max_bytes_in_flight)
         self._shadows = Shadows(settings.tritons, settings.shadow)
         self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
         self._older: list[Service] = []
@@ -126,7 +132,7 @@ class Gateway:
                 return Service(empty)
             check_successor(table, empty)
         except (Broken, NotTaken) as error:
-            log.error("serving nothing: %s", error)
+            log.error("%s: serving nothing: %s", self._routes_file.path, error)
             return Service(empty, problem=str(error))
         return Service(table)
 
@@ -141,12 +147,26 @@ class Gateway:
         if not self._may_reload(request.headers.get("authorization", "")):
             return error_answer(401, "a reload needs the gateway's bearer token")
         try:
-            generation = _expected_generation(await request.body())
+            with Held(self._bodies) as held:
+                body = await read_body(
+                    request.headers.raw,
+                    request.receive,
+                    max_bytes=RELOAD_BYTES,
+                    held=held,
+                    seconds=self.settings.clients.request_seconds,
+                )
+            generation = _expected_generation(body)
             async with self._reloading:
                 await self._take_over(generation)
         except (NotTaken, Broken, ValueError) as error:
-            log.warning("reload refused: %s", error)
+            log.warning("%s: reload refused: %s", self._routes_file.path, error)
             return error_answer(409 if isinstance(error, NotTaken) else 422, str(error))
+        except ClientGone:
+            return Response(status_code=400)  # which nobody reads
+        except Full:
+            return error_answer(503, FULL)
+        except Refusal as error:
+            return error_answer(error.status, error.error)
         return JSONResponse(self._state())
 
     async def _take_over(self, generation: int) -> None:
@@ -191,6 +211,7 @@ class Gateway:
             "problem": service.problem or None,
             # Requests that still run under an older table: at 0, what only that table named may be unloaded.
             "draining": sum(older.in_flight for older in self._older),
+            "bodies": self._bodies.to_json(),
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
         }
 
@@ -213,7 +234,7 @@ class Gateway:
         Not Triton's own readiness: with --strict-readiness that is false whenever any version is being loaded, which
         would take every gateway out of service at each deployment. Of one model, ``/v2/models/{model}/ready`` speaks.
         """
-        problem = self._service.problem or await self._tritons.any_live()
+        problem = self._service.problem or ("" if await self._tritons.any_live() else "no Triton is live")
         return error_answer(503, problem) if problem else Response()
 
     # What is passed on.
@@ -234,19 +255,30 @@ class Gateway:
         return service, model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with Held(self._bodies) as held:
+            await self._infer(scope, receive, send, held)
+
+    async def _infer(self, scope: Scope, receive: Receive, send: Send, held: Held) -> None:
         headers: Headers = scope["headers"]
+        settings = self.settings
         try:
-            body = await read_body(headers, receive, max_bytes=self.settings.max_request_bytes)
+            body = await read_body(
+                headers,
+                receive,
+                max_bytes=settings.max_request_bytes,
+                held=held,
+                seconds=settings.clients.request_seconds,
+            )
             service, model, live = self._serving(scope)
             with service:
                 headers = passed_on(headers, renamed=live.triton_model != model)
-                request = request_to(live, b"POST", b"/infer", headers, body)
+                request = request_to(live, b"POST", b"/infer", headers, body, admit=held.take)
                 reply = await unless_gone(receive, self._tritons.send(live, request))
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="model_name", triton_model=live.triton_model, model=model)
         except ClientGone:
             return
-        except (Refusal, ExchangeFailed) as error:
+        except (Refusal, ExchangeFailed, Full) as error:
             await answer_error(error, scope, receive, send)
             return
         await send_reply(reply, send)
@@ -254,13 +286,18 @@ class Gateway:
             self._shadows.copy(model, headers, body)
 
     async def ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+        with Held(self._bodies) as held:
+            await self._ask(what, scope, receive, send, held)
+
+    async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send, held: Held) -> None:
         try:
             service, model, live = self._serving(scope)
             with service:
-                reply = await self._tritons.send(live, request_to(live, b"GET", what.encode()))
+                request = request_to(live, b"GET", what.encode(), admit=held.take)
+                reply = await self._tritons.send(live, request)
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)
-        except (Refusal, ExchangeFailed) as error:
+        except (Refusal, ExchangeFailed, Full) as error:
             await answer_error(error, scope, receive, send)
             return
         await send_reply(reply, send)
@@ -287,7 +324,7 @@ class _Ask:
         await self.gateway.ask(self.what, scope, receive, send)
 
 
-def _expected_generation(body: bytes) -> int:
+def _expected_generation(body: bytes | bytearray) -> int:
     try:
         document = json.loads(body)
     except ValueError as error:

@@ -9,7 +9,7 @@ import json
 import re
 from functools import lru_cache
 
-from bot.gateway.connection import Reply
+from bot.gateway.connection import BrokenOff, Reply
 
 HEADER_LENGTH = b"inference-header-content-length"
 
@@ -19,8 +19,11 @@ def with_public_name(reply: Reply, *, key: str, triton_model: str, model: str) -
 
     ``key`` is ``model_name`` in answers to infer and ``name`` elsewhere. Of a binary answer only the JSON before the
     tensors is touched, and its length is corrected. A compressed answer must not come here.
+    Raise BrokenOff where the answer says a length that its body does not have.
     """
-    length = next((int(value) for name, value in reply.headers if name == HEADER_LENGTH), len(reply.body))
+    said = next((value for name, value in reply.headers if name == HEADER_LENGTH), b"%d" % len(reply.body))
+    if not said.isdigit() or (length := int(said)) > len(reply.body):
+        raise BrokenOff(f"the answer of {triton_model} says {HEADER_LENGTH.decode()}: {said!r:.40}")
     text = _pattern(key, triton_model).sub(
         lambda match: match[1] + json.dumps(model).encode(), reply.body[:length], count=1
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from bot.gateway.connection import Limits
@@ -14,11 +14,41 @@ SHADOW_LIMITS = Limits(connect_seconds=0.5, greeting_seconds=1.0, max_in_flight=
 
 
 @dataclass(frozen=True)
+class ClientLimits:
+    """How much one client may send, and how long it may take.
+
+    ``max_head_bytes`` is for the request line and the headers together. ``head_seconds`` is for a request's head,
+    ``request_seconds`` for the whole request, each from its first byte. ``answer_seconds`` is for a client to read an
+    answer that is waiting for it. Only the server that owns the socket can hold them: see `bot.gateway.protocol`. The
+    router itself holds ``request_seconds`` for bodies, under any server.
+    """
+
+    max_connections: int = 1000
+    max_headers: int = 100
+    max_head_bytes: int = 64 * 1024
+    head_seconds: float = 10.0
+    request_seconds: float = 60.0
+    answer_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if not getattr(self, limit.name) > 0:
+                raise ValueError(f"{limit.name} must be more than 0")
+
+
+CLIENT_LIMITS = ClientLimits()
+
+
+@dataclass(frozen=True)
 class ShadowSettings:
-    """The hard budget of the copies that go to shadows. What exceeds it is dropped and counted, never queued."""
+    """The hard budget of the copies that go to shadows. What exceeds it is dropped and counted, never queued.
+
+    ``max_bytes_in_flight`` is for all copies that are under way and what their shadows answer.
+    """
 
     timeout_seconds: float = 2.0
     max_request_bytes: int = MEBIBYTE
+    max_bytes_in_flight: int = 16 * MEBIBYTE
     limits: Limits = SHADOW_LIMITS
 
 
@@ -32,6 +62,7 @@ class GatewaySettings:
     ``tritons`` are base URLs (``http://host:port``), all of one environment: each has every version loaded.
     ``timeout_seconds`` is for one answer, ``probe_timeout_seconds`` for what a Triton says of its health and its
     versions, ``reload_timeout_seconds`` for the file system to show the generation that a reload expects.
+    ``max_bytes_in_flight`` is for the bodies of all requests and of all answers that the process holds at one time.
     ``environment`` may stay empty: the first route table then fixes it.
     Without a ``reload_token`` every reload is refused.
     """
@@ -45,9 +76,16 @@ class GatewaySettings:
     probe_timeout_seconds: float = 3.0
     reload_timeout_seconds: float = 5.0
     max_request_bytes: int = 256 * MEBIBYTE
+    max_bytes_in_flight: int = 512 * MEBIBYTE
+    clients: ClientLimits = CLIENT_LIMITS
     limits: Limits = LIMITS
     shadow: ShadowSettings = SHADOW_SETTINGS
 
     def __post_init__(self) -> None:
         if not self.tritons:
             raise ValueError("a gateway needs the URL of at least one Triton")
+        if not 0 < self.max_request_bytes <= self.max_bytes_in_flight:
+            raise ValueError(
+                f"max_request_bytes ({self.max_request_bytes}) must be more than 0 and at most max_bytes_in_flight"
+                f" ({self.max_bytes_in_flight}): a larger request would never fit"
+            )

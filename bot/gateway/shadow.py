@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.domain.routes import RouteTable, Target
+from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.settings import ShadowSettings
 from bot.gateway.tritons import Tritons, request_to
@@ -52,6 +53,7 @@ class Shadows:
             limits=settings.limits,
         )
         self._counts: dict[str, ShadowCounts] = {}
+        self._bodies = Budget(settings.max_bytes_in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
 
     @property
@@ -68,18 +70,23 @@ class Shadows:
             for model, target in targets.items()
         }
 
-    def copy(self, model: str, headers: Headers, body: bytes) -> None:
+    def copy(self, model: str, headers: Headers, body: bytes | bytearray) -> None:
         """Send a copy in the background, if the budget allows; never waits, never raises for what the shadow does."""
         counts = self._counts.get(model)
         if counts is None:
             return
         spent = len(self._under_way) >= self._settings.limits.max_in_flight
-        if spent or len(body) > self._settings.max_request_bytes:
+        held = Held(self._bodies)
+        try:
+            if spent or len(body) > self._settings.max_request_bytes:
+                raise Full
+            held.take(len(body))
+        except Full:
             counts.dropped += 1
             return
         counts.sent += 1
         headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
-        task = asyncio.create_task(self._send(counts, headers, body))
+        task = asyncio.create_task(self._send(counts, headers, body, held))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -90,14 +97,14 @@ class Shadows:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         self._tritons.close()
 
-    async def _send(self, counts: ShadowCounts, headers: Headers, body: bytes) -> None:
+    async def _send(self, counts: ShadowCounts, headers: Headers, body: bytes | bytearray, held: Held) -> None:
         started = time.perf_counter()
+        request = request_to(counts.target, b"POST", b"/infer", headers, body, admit=held.take)
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                reply = await self._tritons.send(
-                    counts.target, request_to(counts.target, b"POST", b"/infer", headers, body)
-                )
-        except (ExchangeFailed, TimeoutError):
+            with held:
+                async with asyncio.timeout(self._settings.timeout_seconds):
+                    reply = await self._tritons.send(counts.target, request)
+        except (ExchangeFailed, Full, TimeoutError):
             counts.failed += 1
             return
         if reply.status != 200:

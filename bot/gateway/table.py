@@ -37,14 +37,15 @@ class RoutesFile:
 
         Raise NotTaken with what was seen if it is not in time, Broken if the file is no route table.
         """
-        seen = f"{self.path} could not be read within {timeout_seconds:g} s"
+        file = self.path.name  # where it lies is nobody's business but the log's
+        seen = f"{file} could not be read within {timeout_seconds:g} s"
         try:
             async with asyncio.timeout(timeout_seconds):
                 while True:
                     table = await self.read()
                     if table is not None and table.generation >= generation:
                         return table
-                    seen = f"{self.path} has generation {table.generation}" if table else f"{self.path} is missing"
+                    seen = f"{file} has generation {table.generation}" if table else f"{file} is missing"
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NotTaken(f"generation {generation} is expected, {seen} after {timeout_seconds:g} s") from None
@@ -69,11 +70,11 @@ def _table(path: Path) -> RouteTable | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Broken(f"{path}: {error.strerror or error}") from error
+        raise Broken(f"{path.name}: {error.strerror or type(error).__name__}") from error
     try:
         return RouteTable.from_json(text)
     except ValueError as error:
-        raise Broken(f"{path} is no route table: {error}") from error
+        raise Broken(f"{path.name} is no route table: {error}") from error
 
 
 def check_successor(new: RouteTable, old: RouteTable) -> None:

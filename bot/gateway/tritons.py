@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
 from bot.domain.routes import Target
 from bot.gateway.connection import GREETING_PATH, ExchangeFailed, Headers, Limits, NotSent, Reply, Request, Server
+
+log = logging.getLogger("bot.gateway")
 
 MAY_LACK_THE_VERSION = frozenset({400, 404, 503})
 """How a Triton answers for a version that it has not loaded, and for other things that are wrong, too."""
@@ -36,6 +39,7 @@ class Tritons:
         self._probe_timeout_seconds = probe_timeout_seconds
         self._servers = [Server(url, limits) for url in urls]
         self._turn = 0
+        self._wrong = ""
 
     async def send(self, target: Target, request: Request) -> Reply:
         """Return the answer of the first Triton in turn that has ``target``.
@@ -71,10 +75,14 @@ class Tritons:
         """Return what each Triton says of ``target``, in the order of the settings."""
         return list(await asyncio.gather(*(self._readiness(server, target) for server in self._servers)))
 
-    async def any_live(self) -> str:
-        """Return an empty string if at least one Triton is live, and otherwise what is wrong with each."""
+    async def any_live(self) -> bool:
+        """Say whether at least one Triton is live. What is wrong with the others is logged as it changes."""
         problems = await asyncio.gather(*(self._liveness(server) for server in self._servers))
-        return "" if "" in problems else "; ".join(problems)
+        wrong = "; ".join(problem for problem in problems if problem)
+        if wrong != self._wrong:
+            log.warning("not live: %s", wrong or "none, all are again")
+            self._wrong = wrong
+        return "" in problems
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -108,9 +116,17 @@ class Tritons:
         return await server.send(request, timeout_seconds=self._probe_timeout_seconds)
 
 
-def request_to(target: Target, method: bytes, what: bytes, headers: Headers = (), body: bytes = b"") -> Request:
+def request_to(
+    target: Target,
+    method: bytes,
+    what: bytes,
+    headers: Headers = (),
+    body: bytes | bytearray = b"",
+    *,
+    admit: Callable[[int], None] | None = None,
+) -> Request:
     """Return a request that names the version: Triton answers one that does not with its highest number."""
-    return Request(method, _path(target.triton_model, target.version) + what, headers, body)
+    return Request(method, _path(target.triton_model, target.version) + what, headers, body, admit)
 
 
 @lru_cache(maxsize=4096)

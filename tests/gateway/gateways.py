@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 
 from bot.domain.routes import Route, RouteTable, Target
 from bot.gateway import GatewaySettings, create_app
+from bot.gateway.protocol import protocol_with
 from bot.sandbox.processes import Ports
 
 TOKEN = "the-reload-token"
@@ -91,12 +93,16 @@ def write_routes(routes_file: Path, text: RouteTable | str) -> None:
 
 
 @contextmanager
-def running_application(app: FastAPI, *, lifespan: str = "on") -> Iterator[str]:
+def running_application(
+    app: FastAPI, *, lifespan: str = "on", http: str | type[asyncio.Protocol] = "httptools"
+) -> Iterator[str]:
     """Serve ``app`` from a thread until the block ends; yield its URL."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
-            uvicorn.Config(app, loop="uvloop", http="httptools", lifespan=lifespan, access_log=False, log_config=None)
+            uvicorn.Config(
+                app, loop="uvloop", http=http, ws="none", lifespan=lifespan, access_log=False, log_config=None
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -113,7 +119,7 @@ def running_application(app: FastAPI, *, lifespan: str = "on") -> Iterator[str]:
 @contextmanager
 def running_gateway(settings: GatewaySettings) -> Iterator[RunningGateway]:
     """Run the reference application from a thread until the block ends."""
-    with running_application(create_app(settings)) as url:
+    with running_application(create_app(settings), http=protocol_with(settings.clients)) as url:
         yield RunningGateway(url, settings.routes_file)
 
 

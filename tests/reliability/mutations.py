@@ -65,6 +65,8 @@ T_SLACK, T_RELOAD, T_TRITON = (
 )
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
+GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
+T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
@@ -537,6 +539,138 @@ MUTATIONS = (
         "                is_held = leave.try_to_hold(say)\n",
         "                is_held = False\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
+    ),
+    # What clients may do to a gateway.
+    Mutation(
+        "clients",
+        "an offer of another protocol is ignored and the body kept",
+        GATEWAY_PROTOCOL,
+        "            again = self._head_without_upgrade() + data[upgrade.args[0] :]\n",
+        "            again = self._head_without_upgrade()\n",
+        (f"{T_UPGRADE}::test_an_offer_of_another_protocol_is_ignored_and_the_body_kept",),
+    ),
+    Mutation(
+        "clients",
+        "a body that a server lost is no body",
+        GATEWAY_ASGI,
+        "    if said is not None and len(body) != said:\n",
+        "    if said is not None and len(body) != said and False:\n",
+        (f"{T_UPGRADE}::test_uvicorns_own_protocol_loses_the_body_and_the_router_says_so",),
+    ),
+    Mutation(
+        "clients",
+        "all bodies share a budget",
+        "bot/gateway/budget.py",
+        "        if self.held_bytes + size > self.max_bytes:\n",
+        "        if size > self.max_bytes:\n",
+        (
+            f"{T_LIMITS}::test_bodies_beyond_the_budget_are_refused_until_there_is_room",
+            f"{T_LIMITS}::test_many_clients_with_unfinished_bodies_do_not_take_the_memory",
+        ),
+    ),
+    Mutation(
+        "clients",
+        "answers count too",
+        "bot/gateway/connection.py",
+        "                self._admit(len(body))\n",
+        "                pass\n",
+        (f"{T_LIMITS}::test_answers_count_too_until_their_clients_have_read_them",),
+    ),
+    Mutation(
+        "clients",
+        "who does not read is left",
+        GATEWAY_PROTOCOL,
+        "            self._sending = self.loop.call_later(self.limits.answer_seconds, self.transport.abort)\n",
+        "            pass\n",
+        (f"{T_LIMITS}::test_answers_count_too_until_their_clients_have_read_them",),
+    ),
+    Mutation(
+        "clients",
+        "copies for shadows have a budget",
+        "bot/gateway/shadow.py",
+        "            held.take(len(body))\n",
+        "            pass\n",
+        (f"{T_LIMITS}::test_copies_for_shadows_have_a_budget_of_their_own",),
+    ),
+    Mutation(
+        "clients",
+        "headers are counted",
+        GATEWAY_PROTOCOL,
+        "        if self._header_count > self.limits.max_headers:\n",
+        "        if self._header_count > self.limits.max_headers and False:\n",
+        (f"{T_LIMITS}::test_a_head_that_is_too_large_is_refused",),
+    ),
+    Mutation(
+        "clients",
+        "bytes of headers are counted",
+        GATEWAY_PROTOCOL,
+        "        if self._head_bytes > self.limits.max_head_bytes:\n",
+        "        if self._head_bytes > self.limits.max_head_bytes and False:\n",
+        (f"{T_LIMITS}::test_a_head_that_is_too_large_is_refused",),
+    ),
+    Mutation(
+        "clients",
+        "bytes that are no header yet are counted",
+        GATEWAY_PROTOCOL,
+        "        if self._unparsed_bytes > self.limits.max_head_bytes:\n",
+        "        if self._unparsed_bytes > self.limits.max_head_bytes and False:\n",
+        (f"{T_LIMITS}::test_a_head_that_is_too_large_is_refused",),
+    ),
+    Mutation(
+        "clients",
+        "a request has a deadline",
+        GATEWAY_PROTOCOL,
+        '        self._refuse(408, "the request did not arrive whole in time")\n',
+        "        return\n",
+        (f"{T_LIMITS}::test_a_request_that_drips_is_ended",),
+    ),
+    Mutation(
+        "clients",
+        "a mounted router has a deadline for bodies",
+        GATEWAY_ASGI,
+        "        async with asyncio.timeout(seconds):\n",
+        "        async with asyncio.timeout(seconds * 1000):\n",
+        (f"{T_LIMITS}::test_a_mounted_router_ends_slow_bodies_under_any_server",),
+    ),
+    Mutation(
+        "clients",
+        "connections are counted",
+        GATEWAY_PROTOCOL,
+        "        if len(self.connections) > self.limits.max_connections:\n",
+        "        if len(self.connections) > self.limits.max_connections and False:\n",
+        (f"{T_LIMITS}::test_more_connections_than_allowed_are_refused",),
+    ),
+    Mutation(
+        "clients",
+        "a refusal answers no other request",
+        GATEWAY_PROTOCOL,
+        "            may_answer = self.cycle is None or self.cycle.response_complete\n",
+        "            may_answer = True\n",
+        (f"{T_LIMITS}::test_a_refusal_is_never_taken_for_the_answer_to_an_earlier_request",),
+    ),
+    Mutation(
+        "clients",
+        "errors name no address",
+        GATEWAY_ASGI,
+        "        answer = error_answer(STATUS_OF[type(error)], error.for_clients)\n",
+        "        answer = error_answer(STATUS_OF[type(error)], str(error))\n",
+        (f"{T_ADDRESSES}::test_no_error_names_what_is_behind_the_gateway",),
+    ),
+    Mutation(
+        "clients",
+        "a traceback stays behind the gateway",
+        GATEWAY_ASGI,
+        "    return replace(reply, body=body)\n",
+        "    return reply\n",
+        (f"{T_ADDRESSES}::test_a_traceback_of_a_python_backend_ends_at_the_gateway",),
+    ),
+    Mutation(
+        "clients",
+        "what is left over behind an answer ends the connection",
+        "bot/gateway/connection.py",
+        "        if self._answer is None or self._answer.done():\n            # Nobody asked",
+        "        if self._answer is None:\n            # Nobody asked",
+        (f"{T_ADDRESSES}::test_a_connection_with_bytes_left_over_is_not_used_again",),
     ),
     # What may be removed.
     Mutation(
