@@ -38,7 +38,9 @@ FAULTS: dict[str, Behaviour] = {
     "breaks off": break_off,
     "no HTTP": lambda _: b"SSH-2.0-OpenSSH\r\n\r\n",
     "two lengths": lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-    "length and chunks": lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunks": lambda _: (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
     "another protocol": lambda _: b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nh2",
     "large head": lambda _: b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20),
     "not live": lambda _: http(503, b""),
@@ -122,7 +124,9 @@ def test_a_connection_with_bytes_left_over_is_not_used_again(
     start_gateway: StartGateway, start_stand_in: StartStandIn, rest: bytes, chunked: bool
 ) -> None:
     triton = start_stand_in()
-    whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" if chunked else http(200, b"{}")
+    whole = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" if chunked else http(200, b"{}")
+    )
     triton.behaviour = for_infer(lambda _: whole + rest)
     gateway = start_gateway(triton.url, routes=table(1, target(7)))
     for _ in range(3):
@@ -154,7 +158,9 @@ def test_a_header_length_that_lies_is_no_answer(
 
 def test_an_answer_to_head_has_no_body(start_gateway: StartGateway, start_stand_in: StartStandIn) -> None:
     triton = start_stand_in()
-    triton.behaviour = lambda seen: answer_well(seen) if seen.path.endswith("/live") else http(200, b'{"name":"adder"}')
+    triton.behaviour = lambda seen: (
+        answer_well(seen) if seen.path.endswith("/live") else http(200, b'{"name":"adder"}')
+    )
     gateway = start_gateway(triton.url, routes=table(1, target(7)))
     with client_of(gateway.url) as client:
         client.send(head("Connection: close", method="HEAD", path="/v2/models/adder", length=None))

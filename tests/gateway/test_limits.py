@@ -319,9 +319,7 @@ def test_a_request_behind_one_that_is_being_answered_is_not_late(
 
 
 def test_a_mounted_router_ends_slow_bodies_under_any_server(tmp_path: Path, start_stand_in: StartStandIn) -> None:
-    settings = GatewaySettings(
-        routes_file=tmp_path / "routes.json", tritons=(start_stand_in().url,), clients=HURRIED
-    )
+    settings = GatewaySettings(routes_file=tmp_path / "routes.json", tritons=(start_stand_in().url,), clients=HURRIED)
     write_routes(settings.routes_file, table(1, target(7)))
     app = FastAPI()
     app.include_router(Gateway(settings).router)
@@ -337,9 +335,7 @@ def test_a_mounted_router_ends_slow_bodies_under_any_server(tmp_path: Path, star
 
 
 def test_more_connections_than_allowed_are_refused(start_gateway: StartGateway, start_stand_in: StartStandIn) -> None:
-    gateway = start_gateway(
-        start_stand_in().url, routes=table(1, target(7)), clients=ClientLimits(max_connections=2)
-    )
+    gateway = start_gateway(start_stand_in().url, routes=table(1, target(7)), clients=ClientLimits(max_connections=2))
     with client_of(gateway.url) as first, client_of(gateway.url) as second:
         for client in (first, second):
             client.send(head() + BODY)

@@ -48,7 +48,12 @@ def mounted(settings: GatewaySettings) -> FastAPI:
 OFFERS = {
     "h2c": H2C,
     "foo": ("Upgrade: foo/1", "connection: keep-alive, UPGRADE"),
-    "websocket": ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="),
+    "websocket": (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: eA==",
+    ),
     "without connection": ("Upgrade: h2c",),
     "two": ("Connection: upgrade", "Upgrade: h2c", "Upgrade: foo"),
 }
