@@ -124,24 +124,18 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
 
     Raises Refused when the bot does not run from a clone, Unavailable when a download failed.
     """
-    project, lock = PROJECT / "pyproject.toml", PROJECT / "requirements.lock"
-    if not project.is_file() or not lock.is_file():
+    project, lock, uv = (PROJECT / name for name in ("pyproject.toml", "requirements.lock", "requirements-uv.lock"))
+    if not all(file.is_file() for file in (project, lock, uv)):
         raise Refused(
-            f"the sandbox needs {project.name} and {lock.name}, and {PROJECT} does not have both",
+            f"the sandbox needs {project.name}, {lock.name} and {uv.name}, and {PROJECT} does not have all three",
             next_step="run it from a clone of the repository, installed with pip install -e",
         )
 
     def install(environment: Environment) -> None:
         # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
         _uv(
-            "pip",
-            "install",
-            "--compile-bytecode",
-            "-c",
-            str(lock),
-            "-r",
-            str(project),
-            "uv",
+            *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
+            *("-c", str(lock), "-r", str(project), "-r", str(uv)),
             into=environment,
             cancelled=cancelled,
         )

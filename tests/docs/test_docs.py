@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 INSTALL = (
-    "python3 -m venv .venv && .venv/bin/pip install --quiet uv && .venv/bin/uv pip install --quiet "
-    "--python .venv/bin/python --constraint requirements.lock --editable '.[{extra}]'"
+    "python3 -m venv .venv && .venv/bin/pip install --quiet --require-hashes --requirement requirements-uv.lock && "
+    ".venv/bin/uv pip install --quiet --python .venv/bin/python --constraint requirements.lock "
+    "--build-constraint requirements.lock --editable '.[{extra}]'"
 )
 DEMO = INSTALL.format(extra="sandbox") + " && .venv/bin/promobot demo"
 TESTS = INSTALL.format(extra="test") + " && .venv/bin/python -m pytest"

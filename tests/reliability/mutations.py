@@ -100,6 +100,22 @@ MUTATIONS = (
     ),
     Mutation(
         "isolation",
+        "a runner installs nothing without a hash",
+        ".github/actions/promobot/action.yml",
+        "locked=(--require-hashes ",
+        "locked=(",
+        ("tests/workflows/test_installs.py",),
+    ),
+    Mutation(
+        "isolation",
+        "uv itself has a hash",
+        ".github/actions/promobot/action.yml",
+        "--require-hashes --only-binary :all: --requirement requirements-uv.lock",
+        "uv",
+        ("tests/workflows/test_installs.py",),
+    ),
+    Mutation(
+        "isolation",
         "a check needs nothing that serves",
         "bot/verbs/connect.py",
         "    server = triton(settings.staging.triton, request_seconds",
