@@ -167,7 +167,7 @@ def _once(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace], An
     from bot.verbs.requests import begin, finish
     from bot.words import terminal
 
-    settings = _settings(arguments)
+    settings = _settings_of_the_way_back(arguments) if verb is _rollback else _settings(arguments)
     asked = {name: str(getattr(arguments, name) or "") for name in ("model", *named)}
     done = begin(settings, arguments.request, {"verb": verb.__name__.strip("_"), **asked})
     if done is not None:
@@ -229,7 +229,7 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.deploy import deploy
     from bot.words import terminal
 
-    done = deploy(_settings(arguments), say=_say)
+    done = deploy(_settings_of_the_way_back(arguments), say=_say)
     return Answer(done, terminal.deployed(done), done.exit_code)
 
 
@@ -253,7 +253,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.rollback import rollback
 
     done = rollback(
-        _settings(arguments),
+        _settings_of_the_way_back(arguments),
         model=arguments.model,
         to_version=arguments.to,
         now=arguments.now,
@@ -438,6 +438,12 @@ def _settings(arguments: argparse.Namespace) -> Any:
     from bot import settings
 
     return settings.load(_root(arguments), arguments.env)
+
+
+def _settings_of_the_way_back(arguments: argparse.Namespace) -> Any:
+    from bot import settings
+
+    return settings.load_for_the_way_back(_root(arguments), arguments.env)
 
 
 def _all_settings(arguments: argparse.Namespace) -> list[Any]:

@@ -9,7 +9,7 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     Tag,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -28,6 +29,7 @@ from pydantic import (
 from bot.domain import yamltext
 from bot.domain.gate import Gate
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
+from bot.domain.yamltext import Node
 from bot.errors import InvalidInput, Refused
 
 ENVIRONMENTS = "manifests/environments"
@@ -431,6 +433,18 @@ class Environment(_Part):
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
     _checkout: Path | None = PrivateAttr(default=None)
+    _mistakes: tuple[InvalidInput, ...] = PrivateAttr(default=())
+    _unusable: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def mistakes(self) -> tuple[InvalidInput, ...]:
+        """What is wrong with parts that the way back does not need; empty but for :func:`load_for_the_way_back`."""
+        return self._mistakes
+
+    def see_that_it_can_be_used(self, part: str) -> None:
+        """Raise InvalidInput where the file has a mistake in this part, so that its values are not the file's."""
+        if part in self._unusable:
+            raise next(mistake for mistake in self._mistakes if mistake.key.split(".")[0] == part)
 
     @model_validator(mode="after")
     def _told_apart(self) -> Environment:
@@ -483,14 +497,110 @@ def parse(text: str, *, file: str, environment: str) -> Environment:
 
 def load(root: Path, environment: str) -> Environment:
     """Read the settings of ``environment`` from the checkout at ``root``."""
-    try:
-        check_environment_name(environment)
-    except ValueError as error:
-        raise InvalidInput(str(error), key="--env") from error
-    path = root / path_of(environment)
-    settings = parse(_text(path, root), file=path_of(environment), environment=environment)
+    settings = parse(_text_of(root, environment), file=path_of(environment), environment=environment)
     settings._checkout = root
     return settings
+
+
+THE_WAY_BACK_NEEDS = frozenset(
+    {"environment", "github", "share", "tritons", "gateways", "reload_token_env", "records"}
+)
+"""Without these nothing can be put back: where models lie, what serves them, what was verified, where Git is."""
+
+_STAND_INS: dict[str, object] = {
+    "mlflow": {"uri": "http://unusable.invalid"},
+    "staging": {
+        "triton": {"name": "unusable", "grpc": "unusable.invalid:1"},
+        "share": {"model_repository": "/nonexistent/models", "state": "/nonexistent/state"},
+    },
+    "slack": {"channel": "C00"},
+    "gates": {"unusable": {"metrics": {"unusable": {"minimum": 0}}}},
+}
+"""For required parts that have a mistake. Whoever asks for one of them gets the mistake, never these."""
+
+
+def load_for_the_way_back(root: Path, environment: str) -> Environment:
+    """Read the settings as :func:`load` does, but go on where the way back does not need what is wrong.
+
+    What is wrong is left out, part by part, and listed in ``mistakes``: a gate, a freeze, a deadline (its default
+    holds), a role of Slack (nobody has it), an unknown key. Raises InvalidInput where a needed part is wrong, or the
+    file cannot be read at all.
+    """
+    text, file = _text_of(root, environment), path_of(environment)
+    try:
+        return load(root, environment)
+    except InvalidInput as error:
+        first = error
+    try:
+        node = yamltext.read(text, file=file)
+        if not isinstance(node.value, dict):
+            raise first
+        document, mistakes, unusable = _without_what_is_wrong(node, file)
+        settings = Environment.model_validate(document)
+        if settings.environment != environment:
+            raise first
+    except InvalidInput as error:
+        raise InvalidInput(
+            error.problem,
+            file=error.file,
+            line=error.line,
+            key=error.key,
+            next_step=error.next_step
+            or "Take the last commit whose file is right: `git worktree add ../before COMMIT`, then the same command "
+            "with `--root ../before`.",
+        ) from error
+    if "gates" in unusable:
+        settings = settings.model_copy(update={"gates": {}})
+    settings._checkout, settings._mistakes, settings._unusable = root, tuple(mistakes), frozenset(unusable)
+    return settings
+
+
+def _without_what_is_wrong(node: Node, file: str) -> tuple[dict[str, Any], list[InvalidInput], set[str]]:
+    """Return the document without its mistakes, the mistakes, and the parts for which something else stands in.
+
+    Raises InvalidInput for a mistake that cannot be left out.
+    """
+    document = node.plain()
+    mistakes: list[InvalidInput] = []
+    unusable: set[str] = set()
+    while True:
+        try:
+            Environment.model_validate(document)
+            return document, mistakes, unusable
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        left_out: set[tuple[Any, ...]] = set()
+        for detail in details:
+            mistake = yamltext.mistake(node, detail, file)
+            # A rule between parts names none of them; the one part in it that is not needed is promotes_from.
+            smallest = _smallest_part(document, detail["loc"] or ("promotes_from",))
+            part = smallest[0]
+            if part in THE_WAY_BACK_NEEDS or not (part in document or part in _STAND_INS or smallest in left_out):
+                raise mistake
+            mistakes.append(mistake)
+            left_out.add(smallest)
+        for part, *inner in sorted(left_out, key=len, reverse=True):
+            holder = document[part] if inner else document
+            holder.pop(inner[0] if inner else part, None)
+        for part in {part for part, *_ in left_out} & _STAND_INS.keys():
+            if not document.get(part):
+                document[part] = _STAND_INS[part]
+                unusable.add(part)
+
+
+def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the smallest thing around a mistake without which the file still says the rest.
+
+    Of ``gates`` that is one model's gate, of ``deadlines``, ``keep`` and ``slack`` one key that has a default, and of
+    everything else the whole part.
+    """
+    part = where[0]
+    inner = document.get(part)
+    in_pieces = part in _IN_PIECES and isinstance(inner, dict) and len(where) > 1 and where[1] in inner
+    return where[:2] if in_pieces and where[:2] != ("slack", "channel") else where[:1]
+
+
+_IN_PIECES = frozenset({"gates", "deadlines", "keep", "slack"})
 
 
 def share_before(settings: Environment) -> Share | None:
@@ -529,7 +639,12 @@ def secret(variable: str, *, purpose: str) -> str:
     return value
 
 
-def _text(path: Path, root: Path) -> str:
+def _text_of(root: Path, environment: str) -> str:
+    try:
+        check_environment_name(environment)
+    except ValueError as error:
+        raise InvalidInput(str(error), key="--env") from error
+    path = root / path_of(environment)
     try:
         return path.read_bytes().decode()
     except FileNotFoundError as error:

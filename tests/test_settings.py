@@ -12,6 +12,7 @@ from bot import settings
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
+from bot.verbs import connect
 
 PROJECT = Path(__file__).parents[1]
 FILE = "manifests/environments/dev.yaml"
@@ -376,3 +377,85 @@ def test_credentials_come_from_the_variables_that_are_named(monkeypatch: pytest.
     monkeypatch.delenv("SESSION_TOKEN")
     with pytest.raises(Refused, match="SESSION_TOKEN is not set; it holds the session token of a test"):
         bucket.credentials(of="a test")
+
+
+# --- the way back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("on_miss: shadow", "on_miss: reject", ["gates.churn.on_miss: Input should be 'shadow' or 'stop'"]),
+        ("on_miss: shadow", "on_miss: 1\n    hit: 2", ["gates.churn.on_miss", "gates.churn.hit: unknown key"]),
+        ("gates:\n", "freeze: Christmas\ngates:\n", ["freeze: unknown key"]),
+        ("gates:\n", "freezes: Christmas\ngates:\n", ["freezes: Input should be a valid list"]),
+        ("gates:\n", "deadlines: {load_seconds: 0}\ngates:\n", ["deadlines.load_seconds: Input should be greater"]),
+        ("gates:\n", "keep: {versions: 0}\ngates:\n", ["keep.versions: Input should be greater"]),
+        ("gates:\n", "packages: {max_bytes: -1}\ngates:\n", ["packages.max_bytes"]),
+        ("gates:\n", "promotes_from: dev\ngates:\n", ["promotes_from names the environment itself"]),
+        ("uri: http", "uri: ftp", ["mlflow.uri: "]),
+        ("  channel: C0MLRELEASES", "  chanel: C0", ["slack.channel: is missing", "slack.chanel: unknown key"]),
+        ("  channel: C0MLRELEASES", "  channel: C0MLRELEASES\n  may: {approve: [sam]}", ["slack.may.approve.0"]),
+        ("grpc: triton-staging.mlops.svc:8001", "grpc: staging", ["staging.triton.grpc"]),
+    ],
+)
+def test_the_way_back_goes_on_without_a_part_that_it_does_not_need(
+    old: str, new: str, says: list[str], write: Write
+) -> None:
+    root = write(changed(old, new))
+    with pytest.raises(InvalidInput):
+        settings.load(root, "dev")
+    loaded = settings.load_for_the_way_back(root, "dev")
+    assert len(loaded.mistakes) == len(says)
+    for said in says:
+        (mistake,) = [one for one in loaded.mistakes if said in str(one)]
+        assert mistake.file == FILE and mistake.line
+    good = settings.load(write(GOOD), "dev")
+    for part in settings.THE_WAY_BACK_NEEDS:
+        assert getattr(loaded, part) == getattr(good, part)
+
+
+def test_a_part_that_is_wrong_gives_its_mistake_to_whoever_asks_for_it(write: Write) -> None:
+    text = changed("uri: http", "uri: ftp").replace("channel: C0MLRELEASES", "channel: '#ml'")
+    loaded = settings.load_for_the_way_back(write(text), "dev")
+    loaded.see_that_it_can_be_used("staging")
+    for part, open_it in (("mlflow", connect.registry), ("slack", connect.slack)):
+        with pytest.raises(InvalidInput, match=f": {part}\\."):
+            open_it(loaded)
+    assert not loaded.slack.may, "nobody has a role that cannot be read"
+    with pytest.raises(Refused, match="has no gate for churn"):
+        settings.load_for_the_way_back(write(changed("on_miss: shadow", "on_miss: reject")), "dev").gate("churn")
+
+
+def test_one_wrong_gate_or_role_leaves_the_others(write: Write) -> None:
+    gates = "on_miss: reject\n    metrics: {a: {minimum: 0}}\n  fraud:\n    on_miss: shadow"
+    slack = "  channel: C0MLRELEASES\n  may: {approve: [sam]}\n  github_logins: {U0SAM: sam}"
+    text = changed("on_miss: shadow\n    latency_budget_milliseconds: 50", gates)
+    loaded = settings.load_for_the_way_back(write(text.replace("  channel: C0MLRELEASES", slack)), "dev")
+    assert set(loaded.gates) == {"fraud"}
+    assert (loaded.slack.channel, loaded.slack.github_logins) == ("C0MLRELEASES", {"U0SAM": "sam"})
+    assert not loaded.slack.may
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("grpc: triton-0.triton.ml-dev.svc:8001", "grpc: triton-0", "tritons.0.grpc"),
+        ("name: gateway-1", "name: gateway-0", ""),
+        ("url: http://gateway-0", "url: gateway-0", "gateways.0.url"),
+        (RECORDS, "records: mnt", "records"),
+        ("model-repo/dev", "../dev", "share.model_repository"),
+        ("repository: acme/models", "repository: acme", "github.repository"),
+        ("environment: dev", "environment: prod", "environment"),
+        ("gates:\n", "gates: {}\ngates:\n", "gates"),
+        ("gates:\n", "gates: [\n", ""),
+    ],
+)
+def test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on(
+    old: str, new: str, key: str, write: Write
+) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        settings.load_for_the_way_back(write(changed(old, new)), "dev")
+    assert (failure.value.file, failure.value.key) == (FILE, key)
+    assert failure.value.line
+    assert "git worktree add ../before COMMIT" in failure.value.next_step

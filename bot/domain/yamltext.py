@@ -195,17 +195,18 @@ def validate(node: Node, model: type[Model], *, file: str) -> Model:
     try:
         return model.model_validate(node.plain())
     except ValidationError as error:
-        mistakes = [_mistake(node, detail, file) for detail in error.errors(include_url=False)]
+        mistakes = [mistake(node, detail, file) for detail in error.errors(include_url=False)]
         first = mistakes[0]
         if len(mistakes) == 1:
             raise first from error
-        listing = "\n  ".join(str(mistake) for mistake in mistakes[:MAX_MISTAKES])
+        listing = "\n  ".join(map(str, mistakes[:MAX_MISTAKES]))
         if len(mistakes) > MAX_MISTAKES:
             listing += f"\n  and {len(mistakes) - MAX_MISTAKES} more"
         raise InvalidInput(f"{len(mistakes)} mistakes:\n  {listing}", file=file) from error
 
 
-def _mistake(node: Node, detail: Any, file: str) -> InvalidInput:
+def mistake(node: Node, detail: Any, file: str) -> InvalidInput:
+    """Return one of Pydantic's error details as a mistake with file, line and key."""
     path = tuple(step for step in detail["loc"] if step not in _NOT_IN_THE_FILE)
     match detail["type"]:
         case "extra_forbidden":

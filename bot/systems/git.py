@@ -17,7 +17,7 @@ from typing import Any
 
 import git
 
-from bot.errors import Rejected, Unavailable
+from bot.errors import InvalidInput, Rejected, Unavailable
 from bot.retry import patient
 
 # Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
@@ -37,6 +37,11 @@ _SET_FOR_HOOKS = re.compile(
     "GIT_(DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES"
     "|NAMESPACE|SHALLOW_FILE|GRAFT_FILE|PREFIX|CONFIG_PARAMETERS)"
 )
+
+
+MAX_BYTES = 16 * 2**20
+"""The largest file that is read: four bytes for each character that a file of YAML may have."""
+_KINDS = {"040000": "folder", "120000": "symbolic link", "160000": "submodule"}
 
 
 class Moved(Exception):
@@ -122,19 +127,34 @@ class Repository:
             return str(self._repo.git.merge_base(one, other))
 
     def read(self, commit: str, path: str) -> str | None:
-        """Return the text of a file at a fetched commit, or None where there is none. A link is no file."""
+        """Return the text of a file at a fetched commit, or None where there is nothing of that name.
+
+        Raises InvalidInput for a link, a folder, a file above :data:`MAX_BYTES` and what is not UTF-8: whoever
+        commits one of these must not have it read as an absence.
+        """
         with self._errors(f"read {path} at {commit[:12]}"):
-            listed = str(self._repo.git.ls_tree(commit, "--", path))
-            mode = listed.split(" ", 1)[0]
-            if mode not in ("100644", "100755"):
+            listed = str(self._repo.git.ls_tree("--long", commit, "--", path))
+            if not listed:
                 return None
+            mode, _, _, size = listed.split("\t")[0].split()
+            if mode not in ("100644", "100755"):
+                raise InvalidInput(f"is a {_KINDS.get(mode, 'link')}, not a file, at {commit[:12]}", file=path)
+            if int(size) > MAX_BYTES:
+                raise InvalidInput(f"has {size} bytes at {commit[:12]}; the limit is {MAX_BYTES}", file=path)
             blob: bytes = self._repo.git.cat_file(
                 "blob", f"{commit}:{path}", stdout_as_string=False, strip_newline_in_stdout=False
             )
         try:
             return blob.decode()
         except UnicodeDecodeError as error:
-            raise Rejected(f"{path} at {commit[:12]} is not UTF-8", system=self._system) from error
+            said = f"is not UTF-8 at {commit[:12]}: {error.reason} at byte {error.start}"
+            raise InvalidInput(said, file=path) from error
+
+    def names(self, commit: str, folder: str) -> list[str]:
+        """Return the names of what lies directly in a folder at a fetched commit, sorted."""
+        with self._errors(f"list {folder} at {commit[:12]}"):
+            listed = str(self._repo.git.ls_tree("-z", "--name-only", commit, "--", f"{folder}/"))
+        return sorted(path.removeprefix(f"{folder}/") for path in listed.split("\0") if path)
 
     def changed_paths(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two fetched commits."""

@@ -1,14 +1,15 @@
 """``promobot check``: what the jobs on a pull request run, each alone, and the one that sums them up.
 
 The pull request is data. Code, settings and gates are those of the checkout this runs in (the base branch); from the
-proposal's head only ``promotions/*.yaml`` is read, through Git, and never written to disk.
+proposal's head only ``promotions/*.yaml`` and ``manifests/environments/*.yaml`` are read, through Git, and never
+written to disk. The settings that are proposed are looked at, and decide nothing.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
 from bot.verbs.ledger import Ledger
+from bot.verbs.proposed_settings import ProposedSettings, is_settings, read_proposed
 from bot.verbs.proposing import read_desired
 from bot.words import checks as words
 
@@ -39,11 +41,12 @@ class Subject:
     head: str
     changes: tuple[Change, ...]
     other_paths: tuple[str, ...]
+    settings: ProposedSettings = field(default_factory=ProposedSettings)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found. ``subject.changes`` may be empty: then there was nothing to check, and it says so."""
+    """What a check found. ``subject.changes`` may be empty: then no version is proposed, and it says so."""
 
     check: str
     subject: Subject
@@ -65,7 +68,9 @@ class Checked:
 def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say) -> Checked:
     """Run one check for everything that the pull request proposes, and keep what it found."""
     environments = _environments(root)
-    subject = _subject(environments, pull_request=pull_request, head=head)
+    subject, unreadable = _subject(environments, pull_request=pull_request, head=head)
+    if unreadable is not None:
+        raise unreadable
     results: list[CheckResult] = []
     for change in subject.changes:
         settings = environments[change.environment]
@@ -89,12 +94,10 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     environments = _environments(root)
     say(f"summing up #{pull_request}")
     problems = [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
-    try:
-        subject = _subject(environments, pull_request=pull_request, head=head)
-    except InvalidInput as error:
-        # A file of desired state that cannot be read is the first thing a reviewer must see.
-        subject = Subject(pull_request, "", head or "", (), ())
-        problems.append(str(error))
+    subject, unreadable = _subject(environments, pull_request=pull_request, head=head)
+    # A file that cannot be read is the first thing a reviewer must see after the jobs that failed for it.
+    problems += [str(unreadable)] if unreadable is not None else []
+    problems += subject.settings.mistakes
     expected = [change for change in subject.changes if change.after is not None]
     concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
@@ -115,10 +118,16 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
             concerned[change.environment].add_evidence(evidence)
     checked = Checked("verdict", subject, tuple(results), tuple(problems))
     body = words.comment(
-        subject.changes, results, problems, head=subject.head, other_paths=subject.other_paths, logs=_logs()
+        subject.changes,
+        results,
+        problems,
+        head=subject.head,
+        other_paths=subject.other_paths,
+        settings=subject.settings.changes,
+        logs=_logs(),
     )
     _write_summary(body)
-    github = connect.github(next(iter(environments.values())))
+    github = connect.github(environments.any_of_them)
     return replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
 
 
@@ -143,7 +152,7 @@ def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
     Nothing is loaded: the digests are those that were checked. Deploy looks again, and at more.
     """
     environments = _environments(root)
-    settings = next(iter(environments.values()))
+    settings = environments.any_of_them
     say(f"looking for the evidence of {base[:12]}..{head[:12]}")
     with connect.repository(settings) as repository:
         for commit in (base, head):
@@ -190,15 +199,43 @@ def _seen(result: CheckResult) -> tuple[object, ...]:
 # --- what is proposed ---------------------------------------------------------------------------------------------
 
 
-def _environments(root: Path) -> dict[str, Environment]:
-    found = {name: settings_module.load(root, name) for name in settings_module.environments(root)}
-    if not found:
-        raise InvalidInput("there is no environment file", file=settings_module.ENVIRONMENTS)
-    return found
+class _Environments(dict[str, Environment]):
+    """The settings of the base branch. One whose file has a mistake can be neither checked nor forgotten."""
+
+    def __init__(self, root: Path) -> None:
+        """Read all of them; raise InvalidInput where there is none."""
+        super().__init__()
+        self.broken: dict[str, InvalidInput] = {}
+        self._root = root
+        for name in settings_module.environments(root):
+            try:
+                self[name] = settings_module.load(root, name)
+            except InvalidInput as error:
+                self.broken[name] = error
+        if not self and not self.broken:
+            raise InvalidInput("there is no environment file", file=settings_module.ENVIRONMENTS)
+
+    @property
+    def any_of_them(self) -> Environment:
+        """One that says where GitHub is: a pull request that mends the only file must reach a verdict."""
+        if self:
+            return next(iter(self.values()))
+        return settings_module.load_for_the_way_back(self._root, next(iter(self.broken)))
+
+    def __missing__(self, name: str) -> Environment:
+        """Say what is wrong with the file of an environment that is asked for all the same."""
+        raise self.broken.get(name) or KeyError(name)
 
 
-def _subject(environments: dict[str, Environment], *, pull_request: int, head: str | None) -> Subject:
-    settings = next(iter(environments.values()))
+def _environments(root: Path) -> _Environments:
+    return _Environments(root)
+
+
+def _subject(
+    environments: _Environments, *, pull_request: int, head: str | None
+) -> tuple[Subject, InvalidInput | None]:
+    """Return what is proposed, and why its changes are not known where a file of desired state has a mistake."""
+    settings = environments.any_of_them
     pull = connect.github(settings).pull_request(pull_request)
     if head is not None and pull.head != head:
         raise Refused(
@@ -207,15 +244,22 @@ def _subject(environments: dict[str, Environment], *, pull_request: int, head: s
             next_step="The run for the new commit is what counts.",
         )
     with connect.repository(settings) as repository:
-        base = repository.merge_base(repository.head(), repository.fetch(pull.head))
+        main = repository.head()
+        base = repository.merge_base(main, repository.fetch(pull.head))
         paths = repository.changed_paths(base, pull.head)
-        changes = _all_changes(repository, environments, paths, base, pull.head)
-    others = tuple(path for path in paths if not path.startswith("promotions/"))
-    return Subject(pull_request, base, pull.head, tuple(changes), others)
+        changes: list[Change] = []
+        unreadable = None
+        try:
+            changes = _all_changes(repository, environments, paths, base, pull.head)
+        except InvalidInput as error:
+            unreadable = error
+        proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
+    others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
+    return Subject(pull_request, base, pull.head, tuple(changes), others, proposed), unreadable
 
 
 def _all_changes(
-    repository: Repository, environments: dict[str, Environment], paths: Iterable[str], base: str, head: str
+    repository: Repository, environments: _Environments, paths: Iterable[str], base: str, head: str
 ) -> list[Change]:
     return [
         change
@@ -225,15 +269,31 @@ def _all_changes(
     ]
 
 
-def _changes(
-    repository: Repository, environments: dict[str, Environment], path: str, base: str, head: str
-) -> list[Change]:
+def _changes(repository: Repository, environments: _Environments, path: str, base: str, head: str) -> list[Change]:
     environment = path.removeprefix("promotions/").removesuffix(".yaml")
+    if environment in environments.broken:
+        raise environments.broken[environment]
+    if environment not in environments and path == desired.path_of(environment) and _is_new(repository, path, head):
+        return []
     if environment not in environments or path != desired.path_of(environment):
         known = ", ".join(desired.path_of(name) for name in environments)
         raise InvalidInput(f"is not the desired state of an environment; those are {known}", file=path)
     before, after = (read_desired(repository, environment, commit) for commit in (base, head))
     return desired.changes(before, after)
+
+
+def _is_new(repository: Repository, path: str, head: str) -> bool:
+    """Say whether a pull request adds the environment of this file, too; raise InvalidInput where it has entries."""
+    environment = path.removeprefix("promotions/").removesuffix(".yaml")
+    if repository.read(head, settings_module.path_of(environment)) is None:
+        return False
+    if read_desired(repository, environment, head).names():
+        raise InvalidInput(
+            f"the settings of {environment} are proposed here, too, so nothing can check its models yet",
+            file=path,
+            next_step="Merge the environment without models first, then propose them.",
+        )
+    return True
 
 
 def _folder(pull_request: int, head: str) -> str:

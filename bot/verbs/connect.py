@@ -114,6 +114,7 @@ def staging(settings: Environment) -> Iterator[Serving]:
     """Open the Triton on which proposals are checked, and its part of the share."""
     from bot.systems.share import ModelRepository
 
+    settings.see_that_it_can_be_used("staging")
     server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
         share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)])
@@ -163,6 +164,7 @@ def registry(settings: Environment) -> Registry:
     """Open the model registry."""
     from bot.systems.mlflow import Registry
 
+    settings.see_that_it_can_be_used("mlflow")
     deadlines = settings.deadlines
     return Registry(
         settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
@@ -191,5 +193,6 @@ def slack(settings: Environment) -> SlackChannel:
     """Open the channel where releases are announced."""
     from bot.systems.slack import SlackChannel
 
+    settings.see_that_it_can_be_used("slack")
     token = secret(settings.slack.token_env, purpose="Slack's bot token")
     return SlackChannel(settings.slack, token=token, request_seconds=settings.deadlines.request_seconds)

@@ -56,7 +56,12 @@ class Deployed:
 
 
 def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
-    """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases."""
+    """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
+
+    Where the settings have mistakes that the way back does not need, only ways back go on, and nothing is removed.
+    """
+    for mistake in settings.mistakes:
+        say(words.goes_on_without(mistake))
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
@@ -66,8 +71,11 @@ def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep)
-        _clean_up(settings, systems, turn, say)
-        return done
+        if settings.mistakes:
+            say(words.not_cleaned_up(settings.mistakes[0]))
+        else:
+            _clean_up(settings, systems, turn, say)
+        return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
 def converge(

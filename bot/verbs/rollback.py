@@ -32,6 +32,8 @@ class RolledBack:
     pull_request: int | None
     url: str
     deployed: Deployed | None = None
+    mistakes: tuple[str, ...] = ()
+    """What is wrong with the environment file, and was not needed."""
 
     @property
     def exit_code(self) -> int:
@@ -60,6 +62,11 @@ def rollback(
     it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
     request's text: who asked for it.
     """
+    if settings.mistakes:
+        from bot.words.deployment import goes_on_without
+
+        for mistake in settings.mistakes:
+            say(goes_on_without(mistake))
     # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
     with (
         connect.repository(settings) as repository,
@@ -122,7 +129,8 @@ def rollback(
         say(identity_words.no_checks(proposed.pull_request.number))
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
-    return RolledBack(settings.environment, model, current, target, number, url, deployed)
+    mistakes = tuple(map(str, settings.mistakes))
+    return RolledBack(settings.environment, model, current, target, number, url, deployed, mistakes)
 
 
 @dataclass(frozen=True)

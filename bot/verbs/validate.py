@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot import settings as settings_module
-from bot.domain import desired
-from bot.errors import InvalidInput, PromobotError
+from bot.errors import InvalidInput
+from bot.verbs.consistency import Files, mistakes_in
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,26 @@ class Validated:
 
 
 def validate(root: Path) -> Validated:
-    """Read all; nothing outside the checkout is asked."""
-    files: list[str] = []
-    mistakes: list[str] = []
-    known = settings_module.environments(root)
-    for name in known:
-        files.append(settings_module.path_of(name))
-        try:
-            settings_module.load(root, name)
-        except PromobotError as error:
-            mistakes.append(str(error))
-    for path in sorted((root / "promotions").glob("*")):
-        file = path.relative_to(root).as_posix()
-        files.append(file)
-        try:
-            if path.suffix != ".yaml" or path.stem not in known:
-                raise InvalidInput("is not the desired state of a known environment", file=file)
-            desired.parse(path.read_bytes().decode(), file=file, environment=path.stem)
-        except OSError as error:
-            mistakes.append(f"{file}: cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            mistakes.append(f"{file}: is not UTF-8: {error.reason} at byte {error.start}")
-        except PromobotError as error:
-            mistakes.append(str(error))
-    return Validated(tuple(files), tuple(mistakes))
+    """Read all files, each alone and beside the others; nothing outside the checkout is asked."""
+    settings = [root / settings_module.path_of(name) for name in settings_module.environments(root)]
+    promotions = sorted((root / "promotions").glob("*"))
+    found = [
+        InvalidInput("is not the desired state of a known environment", file=path.relative_to(root).as_posix())
+        for path in promotions
+        if path.suffix != ".yaml"
+    ]
+    read = [path for path in promotions if path.suffix == ".yaml"]
+    files = Files(*({path.stem: _text(path, root) for path in paths} for paths in (settings, read)))
+    found += mistakes_in(files)
+    names = [path.relative_to(root).as_posix() for path in (*settings, *promotions)]
+    return Validated(tuple(names), tuple(map(str, found)))
+
+
+def _text(path: Path, root: Path) -> str | InvalidInput:
+    file = path.relative_to(root).as_posix()
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        return InvalidInput(f"cannot be read: {error.strerror}", file=file)
+    except UnicodeDecodeError as error:
+        return InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start}", file=file)

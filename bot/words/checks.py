@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Latency
@@ -13,9 +14,13 @@ from bot.domain.smoke import Tensor
 from bot.words.deployment import describe
 from bot.words.markdown import code, details, escape, fit, table, tick
 
+if TYPE_CHECKING:
+    from bot.verbs.proposed_settings import SettingsChange
+
 MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50
 MAX_ENTRIES = 20
+MAX_SETTINGS = 100
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
 _VALUES_SHOWN = 4
 
@@ -136,21 +141,24 @@ def comment(
     *,
     head: str,
     other_paths: Sequence[str],
+    settings: Sequence[SettingsChange] = (),
     logs: str = "",
 ) -> str:
     """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
 
-    ``logs`` is where the run shows what each job said.
+    ``settings`` is what would become of environment files, ``other_paths`` is what no check looked at. ``logs`` is
+    where the run shows what each job said.
     """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
     parts = [MARKER]
     if not problems and not proposed:
-        parts.append(nothing_to_check(changes))
+        parts.append(_only_settings(settings, changes) if settings else nothing_to_check(changes))
     elif not problems and not failed:
         what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
         what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
-        parts.append(f"✅ **Every check passed for {what}.** Next: review and merge.")
+        also = "".join(f" {said}" for said in _besides(settings, other_paths))
+        parts.append(f"✅ **Every check passed for {what}.**{also} Next: review and merge.")
     else:
         parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
         told = {job_did_not_succeed(result.check, "failure") for result in failed}
@@ -170,6 +178,7 @@ def comment(
         parts.append(
             f"… and {len(own) - MAX_ENTRIES} more entries, none worse than these; the jobs' summaries have them."
         )
+    parts += [_settings(change) for change in settings]
     if other_paths:
         listed = ", ".join(code(path) for path in other_paths[:20])
         more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
@@ -179,6 +188,72 @@ def comment(
         )
     parts += [_findings_in_full(change, found) for change, found in own[:MAX_ENTRIES]]
     return fit(parts)
+
+
+def _besides(settings: Sequence[SettingsChange], other_paths: Sequence[str]) -> list[str]:
+    """Say what else a pull request changes that has passed its checks: they say nothing of it."""
+    said = []
+    if settings:
+        said.append(f"⚠️ It also changes the settings of {_environments(settings)}.")
+    if other_paths:
+        files = "one other file" if len(other_paths) == 1 else f"{len(other_paths)} other files"
+        said.append(f"⚠️ It also changes {files}, which no check looked at.")
+    return said
+
+
+def _only_settings(settings: Sequence[SettingsChange], changes: Sequence[Change]) -> str:
+    taken = "; ".join(escape(describe(change)) for change in changes)
+    also = f" It also takes models out of service ({taken})." if taken else " It proposes no version."
+    return f"🔧 **Merging this changes the settings of {_environments(settings)}.**{also} Next: review what is below."
+
+
+def _environments(settings: Sequence[SettingsChange]) -> str:
+    return ", ".join(escape(change.environment) for change in settings)
+
+
+_MEANS = {
+    "records": "evidence, quarantine and history that were written elsewhere are not read any more",
+    "share": "what was published elsewhere is published again; its routes and its journal are not read any more",
+    "tritons": "a server that is left out is neither loaded nor proven any more, and may go on serving",
+    "gateways": "a gateway that is left out is not switched any more, and may go on answering with what it has",
+    "slack.may": "who may propose, approve and roll back from Slack",
+    "slack.github_logins": "who counts as whom on GitHub, so that nobody approves their own proposal",
+    "packages": "what a package may contain, code among it",
+}
+"""What a change of these keys means, where it is more than it seems."""
+
+
+def _settings(change: SettingsChange) -> str:
+    """Return what becomes of one environment's settings: each value before and after."""
+    title = f"### Settings of {escape(change.environment)}"
+    if change.kind == "removed":
+        return (
+            f"{title}\n\n⚠️ **The environment file is deleted.** Nothing deploys, proves or rolls back "
+            f"{escape(change.environment)} any more; what it serves goes on serving."
+        )
+    if not change.differences:
+        return f"{title}\n\nOnly comments and layout change; every value stays as it is."
+    said = {
+        "added": "The environment is new.",
+        "changed": "The file has a mistake before this change, so every value is shown as new."
+        if change.unreadable_before
+        else "",
+    }[change.kind]
+    shown = change.differences[:MAX_SETTINGS]
+    rows = [(code(one.key), _value(one.before), _value(one.after)) for one in shown]
+    more = len(change.differences) - len(shown)
+    keys = [f"{one.key}." for one in change.differences]
+    means = [
+        f"⚠️ {code(key)}: {meaning}."
+        for key, meaning in _MEANS.items()
+        if change.kind == "changed" and any(one.startswith((f"{key}.", f"{key}[")) for one in keys)
+    ]
+    parts = [title, said, *means, table(("setting", "before", "after"), rows), f"… and {more} more." if more else ""]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _value(value: str | None) -> str:
+    return "–" if value is None else code(value, limit=400)
 
 
 def _link(logs: str) -> str:

@@ -64,6 +64,21 @@ def held_by_quarantine(reason: str, at: datetime) -> str:
     return f"its digest is in quarantine here since {at:%Y-%m-%d %H:%M} UTC: {reason or 'no reason was given'}"
 
 
+def held_by_settings(mistake: object) -> str:
+    """The environment file has a mistake, so its rules are not known."""
+    return f"nothing new goes out while its settings have a mistake ({mistake}); the way back stays open"
+
+
+def goes_on_without(mistake: object) -> str:
+    """A part of the environment file that the way back does not need is wrong."""
+    return f"⚠️ {mistake}. This part is left out; until the file is right, only ways back go on."
+
+
+def not_cleaned_up(mistake: object) -> str:
+    """What is kept is said in a file that has a mistake."""
+    return f"nothing is cleaned up while the settings have a mistake ({mistake})"
+
+
 def held_by_freeze(reason: str, end: datetime) -> str:
     """Nothing new goes out now."""
     return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"

@@ -157,6 +157,7 @@ def rolled_back(done: RolledBack) -> str:
         lines.append(f"Merge this to go back to {done.model} {done.after.version} in {done.environment}: {done.url}")
     else:
         lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")
+    lines += [f"Mend the settings: {mistake}" for mistake in done.mistakes]
     return "\n".join(lines)
 
 
@@ -175,7 +176,9 @@ def done_before(request: str, done: RequestDone) -> str:
 def checked(done: Checked) -> str:
     """Return what a check found."""
     if not done.results and not done.problems:
-        return "Nothing to check: the pull request proposes no version."
+        changed = ", ".join(change.environment for change in done.subject.settings.changes)
+        said = f"The pull request changes the settings of {changed}, and" if changed else "Nothing to check:"
+        return f"{said} {'it' if changed else 'the pull request'} proposes no version."
     lines = _results(done.results)
     lines += [f"✗ {problem}" for problem in done.problems]
     if done.comment_url:

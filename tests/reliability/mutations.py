@@ -67,6 +67,8 @@ T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
+CHECK, T_SETTINGS = "bot/verbs/check.py", "tests/test_settings.py"
+T_CHECK_SETTINGS, T_CONSISTENCY = "tests/verbs/test_check_settings.py", "tests/verbs/test_consistency.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
@@ -720,6 +722,71 @@ MUTATIONS = (
         "            latest = max(self._journals(), default=None)\n",
         "            latest = min(self._journals(), default=None)\n",
         (f"{T_SHARE}::test_the_journal_of_the_latest_turn_is_the_one_that_counts",),
+    ),
+    # What a pull request may bring into the settings, and what a broken file must not keep from going back.
+    Mutation(
+        "proposed settings",
+        "a mistake in them makes the verdict red",
+        CHECK,
+        "    problems += subject.settings.mistakes\n",
+        "",
+        (f"{T_CHECK_SETTINGS}::test_a_mistake_in_proposed_settings_is_red_with_file_line_and_key",),
+    ),
+    Mutation(
+        "proposed settings",
+        "a model needs its gate",
+        "bot/verbs/consistency.py",
+        "                if model not in settings.gates:\n",
+        "                if False:\n",
+        (f"{T_CONSISTENCY}::test_a_model_without_a_gate_is_a_mistake_on_either_path",),
+    ),
+    Mutation(
+        "proposed settings",
+        "one environment's folders are not another's",
+        "bot/verbs/consistency.py",
+        "            if touching and not shared and not of_one_share:\n",
+        "            if False:\n",
+        (f"{T_CONSISTENCY}::test_what_two_environments_must_not_share_is_a_mistake_of_the_second",),
+    ),
+    Mutation(
+        "proposed settings",
+        "a file from a pull request has a limit",
+        "bot/systems/git.py",
+        "            if int(size) > MAX_BYTES:\n",
+        "            if False:\n",
+        ("tests/systems/test_git.py::test_a_file_that_is_too_large_is_refused_before_it_is_read",),
+    ),
+    Mutation(
+        "broken settings",
+        "the way back leaves out what it does not need",
+        "bot/settings.py",
+        "            left_out.add(smallest)\n",
+        "            raise mistake\n",
+        (f"{T_SETTINGS}::test_the_way_back_goes_on_without_a_part_that_it_does_not_need",),
+    ),
+    Mutation(
+        "broken settings",
+        "the way back stops at what it needs",
+        "bot/settings.py",
+        "            if part in THE_WAY_BACK_NEEDS or not (",
+        "            if not (",
+        (f"{T_SETTINGS}::test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on",),
+    ),
+    Mutation(
+        "broken settings",
+        "a stand-in is never used as what the file says",
+        "bot/settings.py",
+        "        if part in self._unusable:\n",
+        "        if False:\n",
+        (f"{T_SETTINGS}::test_a_part_that_is_wrong_gives_its_mistake_to_whoever_asks_for_it",),
+    ),
+    Mutation(
+        "broken settings",
+        "nothing new goes out by rules that could not be read",
+        ADMISSION,
+        "    if run.settings.mistakes:\n",
+        "    if False:\n",
+        (f"{T_ROLLBACK}::test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken",),
     ),
 )
 

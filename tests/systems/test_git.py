@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import OutsideError, Rejected, Unavailable
+from bot.errors import InvalidInput, OutsideError, Rejected, Unavailable
+from bot.systems import git as git_module
 from bot.systems.git import Moved, Repository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
 from tests.systems.conftest import Stopwatch
@@ -49,7 +50,10 @@ def test_head_and_read(repository: Repository, person: Clone) -> None:
     assert commit == person.git("rev-parse", "HEAD")
     assert repository.read(commit, FILE) == "environment: dev\nmodels: {}\n"
     assert repository.read(commit, "promotions/prod.yaml") is None
-    assert repository.read(commit, "promotions") is None
+    with pytest.raises(InvalidInput, match=r"^promotions: is a folder, not a file"):
+        repository.read(commit, "promotions")
+    assert repository.names(commit, "promotions") == ["dev.yaml"]
+    assert repository.names(commit, "nowhere") == []
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a", "a\n\n\n", "\r\n a: 1\r\n", "  grün 🚀 \n", "--- \x00 \t"])
@@ -66,10 +70,23 @@ def test_read_follows_no_link_and_refuses_what_is_no_text(repository: Repository
     person.git("push", "--quiet", "origin", "main")
 
     assert repository.head() == commit
-    assert repository.read(commit, "link.yaml") is None
+    with pytest.raises(InvalidInput, match=r"^link\.yaml: is a symbolic link, not a file"):
+        repository.read(commit, "link.yaml")
     assert repository.read(commit, "folder/dev.yaml") is None
-    with pytest.raises(Rejected, match=r"binary\.yaml at .* is not UTF-8"):
+    with pytest.raises(InvalidInput, match=r"^binary\.yaml: is not UTF-8 at .*: invalid start byte at byte 0"):
         repository.read(commit, "binary.yaml")
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(
+    repository: Repository, person: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_module, "MAX_BYTES", 10)
+    commit = person.commit("Large", {"exact.yaml": "0123456789", "large.yaml": "0123456789a"})
+    person.git("push", "--quiet", "origin", "main")
+    assert repository.head() == commit
+    assert repository.read(commit, "exact.yaml") == "0123456789"
+    with pytest.raises(InvalidInput, match=r"^large\.yaml: has 11 bytes at .*; the limit is 10$"):
+        repository.read(commit, "large.yaml")
 
 
 def test_a_commit_changes_its_files_and_nothing_else(repository: Repository, person: Clone) -> None:

@@ -135,6 +135,50 @@ def test_now_works_while_mlflow_is_away(world: World) -> None:
     assert said.code == 0, said
 
 
+def _break_settings(world: World, model: str) -> str:
+    """Give the environment file mistakes that no way back needs; return the first of them."""
+    gate = {"on_miss": "reject", "metrics": {"accuracy": {"minimum": 0}}}
+    world.configure("dev", gates={model: gate}, freeze="Christmas", freezes="Christmas", keep={"versions": 0})
+    return f"gates.{model}.on_miss: Input should be 'shadow' or 'stop', not 'reject'"
+
+
+def test_now_goes_on_where_unrelated_settings_are_broken_and_names_them(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    mistake = _break_settings(world, model)
+    assert world.words("quarantine", "list", "--env", "dev").code == 1, "whatever is not a way back stops"
+    said = world.words("rollback", model, "--env", "dev", "--now", "--request", f"incident-{model}")
+    assert (said.code, world.version(model)) == (0, 1), said
+    assert len(world.reverts(model)) == 1
+    told = [line for line in said.err.splitlines() if line.startswith("⚠️ manifests/environments/dev.yaml:")]
+    assert len(told) == 4 and mistake in told[0]
+    assert "Mend the settings: manifests/environments/dev.yaml:" in said.out and mistake in said.out
+
+
+@pytest.mark.slow
+def test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken(world: World) -> None:
+    model, first, _ = _two_versions(world)
+    other = world.model()
+    new = world.register(other)
+    world.evidence(new)
+    mistake = _break_settings(world, model)
+    world.desire(other, new.entry)
+    world.desire(model, first.entry)
+    said = world.words("deploy", "--env", "dev")
+    assert (said.code, world.version(model), world.version(other)) == (1, 1, None), said
+    assert f"held: {other} 1 in dev: nothing new goes out while its settings have a mistake" in said.out
+    assert "problem: manifests/environments/dev.yaml:" in said.out and mistake in said.out
+    assert "nothing is cleaned up while the settings have a mistake" in said.err
+
+
+@pytest.mark.slow
+def test_a_needed_part_that_is_broken_stops_it_and_says_how_to_take_the_last_right_file(world: World) -> None:
+    model, _, _ = _two_versions(world)
+    world.configure("dev", gateways=[])
+    said = world.words("rollback", model, "--env", "dev", "--now")
+    assert (said.code, world.version(model)) == (1, 2)
+    assert "gateways: " in said.err and "git worktree add ../before COMMIT" in said.err
+
+
 def test_nothing_to_go_back_to_is_refused_with_what_there_is(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

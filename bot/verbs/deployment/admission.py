@@ -46,6 +46,9 @@ def admit(run: Run, change: Change) -> Admission:
         return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
     if run.goes_back(change):
         return Admission(evidence=seen_once(run.ledger, change.model, entry.digest, change.section))
+    if run.settings.mistakes:
+        # A freeze, a gate or a rule may be among what could not be read.
+        return Admission(words.held_by_settings(run.settings.mistakes[0]))
     now = datetime.now(UTC)
     for freeze in run.settings.freezes:
         if freeze.start <= now < freeze.end:

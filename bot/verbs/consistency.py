@@ -1,0 +1,161 @@
+"""The mistakes in files of settings and desired state: in each alone, and between them. No system is asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from bot import settings as settings_module
+from bot.domain import desired, yamltext
+from bot.domain.desired import SECTIONS, Desired
+from bot.domain.names import check_environment_name
+from bot.errors import InvalidInput
+from bot.settings import Environment
+
+
+@dataclass(frozen=True)
+class Files:
+    """The texts of one state of the repository, by environment. An InvalidInput stands for a file without a text."""
+
+    settings: Mapping[str, str | InvalidInput]
+    promotions: Mapping[str, str | InvalidInput]
+
+
+def mistakes_in(files: Files) -> list[InvalidInput]:
+    """Return every mistake, with file, line and key: first those within a file, then those between files."""
+    found: list[InvalidInput] = []
+    environments: dict[str, Environment] = {}
+    for name, text in files.settings.items():
+        try:
+            environments[name] = parse_settings(name, text)
+        except InvalidInput as error:
+            found.append(error)
+    wanted: dict[str, Desired] = {}
+    for name, text in files.promotions.items():
+        file = desired.path_of(name)
+        try:
+            if name not in files.settings:
+                raise InvalidInput("is not the desired state of a known environment", file=file)
+            if isinstance(text, InvalidInput):
+                raise text
+            wanted[name] = desired.parse(text, file=file, environment=name)
+        except InvalidInput as error:
+            found.append(error)
+    places = _Places(files)
+    found += _models_without_a_gate(environments, wanted, places)
+    found += _unknown_sources(environments, frozenset(files.settings), places)
+    found += _in_each_others_way(environments, places)
+    return found
+
+
+def parse_settings(name: str, text: str | InvalidInput) -> Environment:
+    """Read one environment file; raise InvalidInput with file, line and key."""
+    file = settings_module.path_of(name)
+    if isinstance(text, InvalidInput):
+        raise text
+    try:
+        check_environment_name(name)
+    except ValueError as error:
+        raise InvalidInput(f"the file's name is not an environment's: {error}", file=file) from error
+    return settings_module.parse(text, file=file, environment=name)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Finds the line of a key in files that were parsed before."""
+
+    files: Files
+
+    def in_settings(self, name: str, problem: str, *path: Any, next_step: str = "") -> InvalidInput:
+        """Return the mistake at a key of an environment file."""
+        return self._at(settings_module.path_of(name), self.files.settings[name], path, problem, next_step)
+
+    def in_promotions(self, name: str, problem: str, *path: Any, next_step: str = "") -> InvalidInput:
+        """Return the mistake at a key of a promotions file."""
+        return self._at(desired.path_of(name), self.files.promotions[name], path, problem, next_step)
+
+    def _at(
+        self, file: str, text: str | InvalidInput, path: tuple[Any, ...], problem: str, next_step: str
+    ) -> InvalidInput:
+        line = yamltext.read(text, file=file).line_at(path) if isinstance(text, str) else None
+        key = ".".join(yamltext.shown(str(step)) for step in path)
+        return InvalidInput(problem, file=file, line=line, key=key, next_step=next_step)
+
+
+def _models_without_a_gate(
+    environments: Mapping[str, Environment], wanted: Mapping[str, Desired], places: _Places
+) -> Iterator[InvalidInput]:
+    for name, state in wanted.items():
+        settings = environments.get(name)
+        if settings is None:
+            continue  # its own mistake is named already
+        for section in SECTIONS:
+            for model in state.section(section):
+                if model not in settings.gates:
+                    said = f"{settings_module.path_of(name)} has no gate for it"
+                    step = f"Add gates.{model} there, or take the entry out."
+                    yield places.in_promotions(name, said, section, model, next_step=step)
+
+
+def _unknown_sources(
+    environments: Mapping[str, Environment], known: frozenset[str], places: _Places
+) -> Iterator[InvalidInput]:
+    for name, settings in environments.items():
+        source = settings.promotes_from
+        if source is not None and source not in known:
+            said = f"there is no environment {source}; there are {', '.join(sorted(known))}"
+            yield places.in_settings(name, said, "promotes_from")
+
+
+def _in_each_others_way(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield what two environments share and must not.
+
+    A folder of one within a folder of the other counts too: Triton lists everything that it finds. Environments may
+    share one staging Triton, one record store and one Slack channel.
+    """
+    used: dict[tuple[str, str], list[tuple[str, tuple[Any, ...]]]] = defaultdict(list)
+    folders: list[tuple[PurePosixPath, str, tuple[Any, ...], str]] = []
+    repository: tuple[str, str] | None = None
+    for name, settings in environments.items():
+        if repository is None:
+            repository = name, settings.github.repository
+        elif settings.github.repository != repository[1]:
+            said = f"is not {repository[1]}, which {repository[0]} names; all environments here have one repository"
+            yield places.in_settings(name, said, "github", "repository")
+        for number, triton in enumerate(settings.tritons):
+            used["Triton", triton.grpc].append((name, ("tritons", number)))
+        for number, gateway in enumerate(settings.gateways):
+            used["gateway", gateway.url].append((name, ("gateways", number)))
+        for part in ("model_repository", "state"):
+            folders.append((PurePosixPath(getattr(settings.share, part)), name, ("share", part), "serving"))
+            staged = PurePosixPath(getattr(settings.staging.share, part))
+            folders.append((staged, name, ("staging", "share", part), "staging"))
+    for (kind, address), uses in used.items():
+        for name, path in uses[1:]:
+            others = sorted({other for other, _ in uses if other != name}) or [name]
+            said = f"the {kind} at {address} serves {', '.join(others)} already"
+            yield places.in_settings(name, said, *path)
+    for name, settings in environments.items():
+        serving = [other for other, _ in used.get(("Triton", settings.staging.triton.grpc), [])]
+        if serving:
+            said = f"serves {', '.join(sorted(set(serving)))}; proposals are checked beside nothing that serves"
+            yield places.in_settings(name, said, "staging", "triton", "grpc")
+    yield from _folders_within_each_other(folders, places)
+
+
+def _folders_within_each_other(
+    folders: list[tuple[PurePosixPath, str, tuple[Any, ...], str]], places: _Places
+) -> Iterator[InvalidInput]:
+    for index, (folder, name, path, kind) in enumerate(folders):
+        for other, whose, where, other_kind in folders[:index]:
+            shared = {kind, other_kind} == {"staging"} and folder == other and path == where
+            of_one_share = name == whose and path[:-1] == where[:-1]  # the settings themselves see to these
+            touching = folder == other or folder in other.parents or other in folder.parents
+            if touching and not shared and not of_one_share:
+                named = f"{other} ({'.'.join(where)} of {whose})"
+                said = f"{folder} and {named} must not be one folder, or one in the other"
+                yield places.in_settings(name, said, *path)
+                break
