@@ -15,11 +15,18 @@ Each message says what happened; ``state`` says what state things are in, ``next
 
 from __future__ import annotations
 
+from bot.redaction import redact
+
 
 class PromobotError(Exception):
-    """What happened, in what state things are, and what to do next."""
+    """What happened, in what state things are, and what to do next.
+
+    Secrets are blanked out of the message at once: what a system answered may quote the request with its headers, and
+    the message goes to terminals, records, comments and Slack.
+    """
 
     def __init__(self, message: str, *, state: str = "", next_step: str = "") -> None:
+        message = redact(message)
         super().__init__(message)
         self.message = message
         self.state = state

@@ -27,6 +27,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from bot.errors import Rejected, Unavailable
+from bot.redaction import excerpt
 from bot.retry import seconds_asked_for, without
 
 __all__ = ["ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of"]
@@ -91,9 +92,8 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
         yield
     except ClientError as error:
         code, status = code_of(error), status_of(error)
-        message = (
-            f"could not {doing}: the object store says {code}: {error.response['Error'].get('Message', '')[:300]}"
-        )
+        said = excerpt(error.response["Error"].get("Message", ""), 300)
+        message = f"could not {doing}: the object store says {code}: {said}"
         # 409: two wrote at the same moment, and this one lost or is to try again; then 412 says which.
         if status >= 500 or status in (408, 409, 429) or code in _BUSY:
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})

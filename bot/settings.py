@@ -26,9 +26,11 @@ from pydantic import (
     model_validator,
 )
 
+from bot import redaction
 from bot.domain import yamltext
 from bot.domain.gate import Gate
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
+from bot.domain.secret_text import Kind, cleaned
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput, Refused
 
@@ -627,16 +629,43 @@ def environments(root: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def secret(variable: str, *, purpose: str) -> str:
-    """Return the environment variable's value; raise Refused where it is unset or empty."""
-    value = os.environ.get(variable, "")
-    if not value:
+def secret(variable: str, *, purpose: str, kind: Kind = "token") -> str:
+    """Return the secret that the environment variable holds, without white space around it.
+
+    From then on its value is blanked out of everything that the bot says or writes. Raises Refused where the variable
+    is not set or holds what cannot be such a secret; the error never shows a part of it.
+    """
+    try:
+        value = cleaned(os.environ.get(variable, ""), kind)
+        return value if kind == "name" else redaction.keep(value)
+    except ValueError as error:
         raise Refused(
-            f"the environment variable {variable} is not set; it holds {purpose}",
+            f"the environment variable {variable} {error}; it holds {purpose}",
             state="Nothing was changed.",
             next_step=f"Set {variable}; `promobot doctor` tells what works.",
-        )
-    return value
+        ) from None
+
+
+def plain_secrets(settings: Environment) -> list[str]:
+    """Return the variables whose secrets are too plain to be blanked out of texts, sorted."""
+    held = {name: os.environ.get(name, "").strip() for name in secret_variables(settings)}
+    return sorted(name for name, value in held.items() if value and redaction.is_too_plain(value))
+
+
+def secret_variables(settings: Environment) -> set[str]:
+    """Return the variables that the environment's settings name for secrets."""
+    found: set[str] = set()
+    parts: list[object] = [settings]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, BaseModel):
+            for name, value in part:
+                if name.endswith("_env") and name != "username_env" and isinstance(value, str):
+                    found.add(value)
+                parts.append(value)
+        elif isinstance(part, list | tuple):
+            parts += part
+    return found
 
 
 def _text_of(root: Path, environment: str) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
+from bot import redaction
+from bot.domain.secret_text import cleaned
 from bot.gateway.app import create_app
 from bot.gateway.protocol import protocol_with
 from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings
@@ -62,6 +64,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _reload_token() -> str:
+    text = os.environ.get(RELOAD_TOKEN_VARIABLE, "")
+    try:
+        return cleaned(text) if text else ""
+    except ValueError as error:
+        raise ValueError(f"the environment variable {RELOAD_TOKEN_VARIABLE} {error}") from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; requests in flight are then finished."""
     understands = parser()
@@ -72,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             tritons=tuple(options.triton),
             name=options.name,
             environment=options.environment,
-            reload_token=os.environ.get(RELOAD_TOKEN_VARIABLE, ""),
+            reload_token=_reload_token(),
             timeout_seconds=options.timeout_seconds,
             reload_timeout_seconds=options.reload_timeout_seconds,
             max_request_bytes=options.max_request_bytes,
@@ -84,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         understands.error(str(error))
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(redaction.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not settings.reload_token:
         logging.getLogger("bot.gateway").warning("%s is empty: every reload is refused", RELOAD_TOKEN_VARIABLE)
     _allow_files(settings)

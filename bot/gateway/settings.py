@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from bot import redaction
+from bot.domain.secret_text import cleaned
 from bot.gateway.connection import Limits
 
 MEBIBYTE = 2**20
@@ -64,7 +66,8 @@ class GatewaySettings:
     versions, ``reload_timeout_seconds`` for the file system to show the generation that a reload expects.
     ``max_bytes_in_flight`` is for the bodies of all requests and of all answers that the process holds at one time.
     ``environment`` may stay empty: the first route table then fixes it.
-    Without a ``reload_token`` every reload is refused.
+    Without a ``reload_token`` every reload is refused. White space around it does not count; ValueError, without the
+    token, says what is wrong with one that cannot be right.
     """
 
     routes_file: Path
@@ -89,3 +92,9 @@ class GatewaySettings:
                 f"max_request_bytes ({self.max_request_bytes}) must be more than 0 and at most max_bytes_in_flight"
                 f" ({self.max_bytes_in_flight}): a larger request would never fit"
             )
+        if self.reload_token:
+            try:
+                token = cleaned(self.reload_token)
+            except ValueError as error:
+                raise ValueError(f"the reload token {error}") from None
+            object.__setattr__(self, "reload_token", redaction.keep(token))

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bot.domain.names import check_request_id
 from bot.errors import Refused
+from bot.redaction import redact
 from bot.systems.records import RecordStore
 
 KEEP_SECONDS = 7 * 86_400
@@ -98,7 +99,7 @@ class Inbox:
 
     def decide(self, entry: str, answer: Answer) -> None:
         """Keep what came of an entry."""
-        self._create(f"answers/{entry}.json", answer.model_dump_json())
+        self._create(f"answers/{entry}.json", redact(answer.model_dump_json()))
 
     def begin_to_tell(self, entry: str) -> bool:
         """Say that it is being told now; return False where somebody began that before, and may have done it."""

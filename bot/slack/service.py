@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from bot import redaction
 from bot import settings as files
 from bot.errors import InvalidInput
-from bot.redaction import redact
 from bot.settings import Environment
 from bot.slack import app as bolt
 from bot.slack.doing import Doing
@@ -182,16 +182,11 @@ class _Endpoint:
 def log_to_stderr() -> None:
     """Log what happens, without secrets."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(redaction.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("PROMOBOT_LOG_LEVEL", "INFO"), handlers=[handler], force=True)
     # At this level Slack's SDK logs whole requests.
     for name in ("slack_sdk", "slack_bolt"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-class _Redacted(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
 
 
 def _one_app(listed: list[Environment]) -> Environment:

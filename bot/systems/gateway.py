@@ -14,6 +14,7 @@ import httpx
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor, tensor_from_json
 from bot.errors import Refused, Rejected, Unavailable
+from bot.redaction import excerpt
 from bot.retry import asked_again, patient, seconds_asked_for
 from bot.settings import GatewayEndpoint
 
@@ -119,7 +120,7 @@ class Gateway:
         try:
             yield
         except httpx.HTTPStatusError as error:
-            said = " ".join(error.response.text.split())[:300]
+            said = excerpt(" ".join(error.response.text.split()), 300)
             message = f"could not {doing}: HTTP {error.response.status_code} {said}"
             if error.response.status_code in (429, 502, 503, 504):
                 after = seconds_asked_for(error.response.headers.get("Retry-After"))

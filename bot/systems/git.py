@@ -18,10 +18,12 @@ from typing import Any
 import git
 
 from bot.errors import InvalidInput, Rejected, Unavailable
+from bot.redaction import redact
 from bot.retry import patient
 
 # Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
-_REFUSED = re.compile(r"returned error: 4(?!29)\d\d|certificate", re.IGNORECASE)
+_REFUSED = re.compile(r"returned error: (?:3|4(?!29))\d\d|certificate", re.IGNORECASE)
+_REDIRECTED = re.compile(r"returned error: 3\d\d")
 _TRY_AGAIN = re.compile(
     r"unable to access|could not resolve|failed to connect|connection (refused|reset|timed out)|timed out"
     r"|did not complete in|early eof|hung up|rpc failed|cannot lock ref",
@@ -33,10 +35,11 @@ _MOVED = re.compile(
     r"|cannot lock ref|failed to update ref|reference already exists|incorrect old value",
     re.IGNORECASE,
 )
-_SET_FOR_HOOKS = re.compile(
-    "GIT_(DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES"
-    "|NAMESPACE|SHALLOW_FILE|GRAFT_FILE|PREFIX|CONFIG_PARAMETERS)"
+_NEEDED = re.compile(
+    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|LD_.*|SYSTEMROOT|(?i:(?:https?|all|no)_proxy)"
+    "|SSL_CERT_(?:FILE|DIR)|CURL_CA_BUNDLE|GIT_(?:SSL|PROXY|HTTP|TRACE|CURL)_?.*|GIT_EXEC_PATH"
 )
+"""The variables that Git gets of ours: what it takes to start, to find its way and to know whom to trust."""
 
 
 MAX_BYTES = 16 * 2**20
@@ -46,6 +49,28 @@ _KINDS = {"040000": "folder", "120000": "symbolic link", "160000": "submodule"}
 
 class Moved(Exception):
     """The branch is not where it was looked at; read it again and decide again."""
+
+
+class _Git(git.Git):
+    """Runs Git without our secrets, and without what a hook sets, which leads to the repository of that hook."""
+
+    def execute(self, command: Any, *arguments: Any, **named: Any) -> Any:
+        # GitPython hands on the whole environment of this process. Names may stand on a command line; values may not.
+        ours = self.environment()
+        hidden = sorted(name for name in os.environ if name not in ours and not _NEEDED.fullmatch(name))
+        return super().execute(["env", *(f"--unset={name}" for name in hidden), *command], *arguments, **named)
+
+
+class _Repo:
+    """A new bare repository in a folder. GitPython's own class follows the variables of a hook."""
+
+    def __init__(self, folder: str) -> None:
+        self.git = _Git(folder)
+        self.git.init("--quiet", "--bare", "--initial-branch=main")
+
+    def close(self) -> None:
+        """End what was started for it."""
+        self.git.clear_cache()
 
 
 class Repository:
@@ -59,25 +84,25 @@ class Repository:
         self.url, self.base, self.patience_seconds = url, base, stall_seconds
         self._limit: dict[str, Any] = {"kill_after_timeout": 6 * stall_seconds}
         self._system = f"Git ({url})"
-        for name in filter(_SET_FOR_HOOKS.fullmatch, list(os.environ)):
-            # With these, everything below would happen in the repository whose hook we run in.
-            del os.environ[name]
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
         with self._errors("make a repository to work in"):
-            self._repo = git.Repo.init(self._folder.name, bare=True, initial_branch="main")
+            self._repo = _Repo(self._folder.name)
         basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
         # By the environment: neither the command line nor a file of configuration ever shows the token.
         self._repo.git.update_environment(
             GIT_TERMINAL_PROMPT="0",
             GIT_CONFIG_NOSYSTEM="1",
             GIT_CONFIG_GLOBAL="/dev/null",
-            GIT_CONFIG_COUNT="3",
+            GIT_CONFIG_COUNT="4",
             GIT_CONFIG_KEY_0="http.extraHeader",
             GIT_CONFIG_VALUE_0=f"Authorization: Basic {basic}",
             GIT_CONFIG_KEY_1="http.lowSpeedLimit",
             GIT_CONFIG_VALUE_1="100",
             GIT_CONFIG_KEY_2="http.lowSpeedTime",
             GIT_CONFIG_VALUE_2=str(max(1, round(stall_seconds))),
+            # The header is sent wherever Git goes.
+            GIT_CONFIG_KEY_3="http.followRedirects",
+            GIT_CONFIG_VALUE_3="false",
         )
 
     def __enter__(self) -> Repository:
@@ -178,7 +203,7 @@ class Repository:
                 blob = str(self._repo.git.hash_object("-w", "--no-filters", str(staged)))
                 self._repo.git.update_index("--add", "--cacheinfo", f"100644,{blob},{path}")
             tree = str(self._repo.git.write_tree())
-            return str(self._repo.git.commit_tree(tree, "-p", parent, "-m", message))
+            return str(self._repo.git.commit_tree(tree, "-p", parent, "-m", redact(message)))
 
     def push(self, commit: str, branch: str, *, expected: str | None) -> None:
         """Set the server's ``branch`` to ``commit`` if it still is at ``expected`` (None: is not there).
@@ -194,12 +219,13 @@ class Repository:
         try:
             yield
         except git.GitCommandError as error:
-            said = " ".join(str(error.stderr).replace("stderr:", "").strip(" '\n").split())[-400:]
+            said = redact(" ".join(str(error.stderr).replace("stderr:", "").strip(" '\n").split()))[-400:]
             if doing.startswith("push") and _MOVED.search(said):
                 raise Moved(said) from error
             message = f"could not {doing}: {said or error.status}"
             if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
                 raise Unavailable(message, system=self._system) from error
-            raise Rejected(
-                message, system=self._system, next_step="`promobot doctor` tries the credentials."
-            ) from error
+            step = "`promobot doctor` tries the credentials."
+            if _REDIRECTED.search(said):
+                step = "The repository has another address now: set github.server_url and github.repository to that."
+            raise Rejected(message, system=self._system, next_step=step) from error

@@ -17,6 +17,7 @@ from github.PullRequest import PullRequest as _PullRequest
 from github.Repository import Repository as _Repository
 
 from bot.errors import Rejected, Unavailable
+from bot.redaction import excerpt, keep, redact
 from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import GitHub
 
@@ -115,7 +116,7 @@ class GitHubRepository:
         """Return the password with which Git is the same as this; an App's is valid for an hour."""
         with self._errors("get a token for Git"):
             auth = self._github.requester.auth
-            return auth.token if auth is not None else self._token
+            return keep(auth.token) if auth is not None else self._token
 
     @patient
     def login(self) -> str:
@@ -165,6 +166,7 @@ class GitHubRepository:
     def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:
         """Open a pull request from ``branch``."""
         with self._errors(f"open a pull request from {branch}"):
+            title, body = redact(title), redact(body)
             return _pull_request(
                 self._repository.create_pull(base=self._settings.base, head=branch, title=title, body=body)
             )
@@ -174,7 +176,7 @@ class GitHubRepository:
         """Set title and body."""
         with self._errors(f"update pull request #{number}"):
             pull = self._repository.get_pull(number)
-            pull.edit(title=title, body=body)
+            pull.edit(title=redact(title), body=redact(body))
             return _pull_request(pull)
 
     @patient_when_told
@@ -186,7 +188,9 @@ class GitHubRepository:
         """
         with self._errors(f"merge pull request #{number}"):
             try:
-                answer = self._repository.get_pull(number).merge(sha=head, commit_title=title, merge_method="squash")
+                answer = self._repository.get_pull(number).merge(
+                    sha=head, commit_title=redact(title), merge_method="squash"
+                )
             except GithubException as error:
                 if error.status not in (405, 409):
                     raise
@@ -215,14 +219,14 @@ class GitHubRepository:
             for review in pull.get_reviews():
                 if (review.user.login, review.commit_id, review.state) == (me, head, "APPROVED"):
                     return True
-            pull.create_review(self._repository.get_commit(head), body, "APPROVE")
+            pull.create_review(self._repository.get_commit(head), redact(body), "APPROVE")
             return True
 
     @patient_when_told
     def comment(self, number: int, body: str) -> str:
         """Add a comment; return its address."""
         with self._errors(f"comment on #{number}"):
-            return self._repository.get_issue(number).create_comment(body).html_url
+            return self._repository.get_issue(number).create_comment(redact(body)).html_url
 
     @patient  # it looks first
     def put_comment(self, number: int, body: str, *, marker: str) -> str:
@@ -230,7 +234,7 @@ class GitHubRepository:
 
         What somebody else began with the marker is left alone: it is not ours to speak in.
         """
-        me = self.login()
+        me, body = self.login(), redact(body)
         with self._errors(f"write the comment on #{number}"):
             issue = self._repository.get_issue(number)
             for comment in issue.get_comments():
@@ -340,6 +344,6 @@ def _rest(error: GithubException) -> float | None:
 def _words(error: GithubException) -> str:
     data: Any = error.data
     if not isinstance(data, dict):
-        return str(data or "")[:300]
+        return excerpt(str(data or ""), 300)
     details = [str(d.get("message", d)) if isinstance(d, dict) else str(d) for d in data.get("errors") or []]
-    return "; ".join([str(data.get("message", "")), *details])[:300]
+    return excerpt("; ".join([str(data.get("message", "")), *details]), 300)

@@ -25,8 +25,10 @@ import yaml
 
 from bot import s3, web
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import Refused, Rejected, Unavailable
+from bot.redaction import excerpt, redact, redact_all
 from bot.retry import going_on, patient, seconds_asked_for, without
 from bot.settings import MLflow, secret
 
@@ -41,6 +43,11 @@ _HOPS = 5
 """How often a version may name another model as its source before it is taken for a circle."""
 _OF_THE_SERVER = ("http", "https", "dbfs", "databricks", "models", "runs")
 """Schemes for which MLflow's SDK would send the credentials of the process to whatever host the source names."""
+_OF_MLFLOWS_CLIENTS: tuple[tuple[str, Kind], ...] = (
+    ("MLFLOW_TRACKING_USERNAME", "name"),
+    ("MLFLOW_TRACKING_PASSWORD", "password"),
+    ("MLFLOW_TRACKING_TOKEN", "token"),
+)
 _ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
 _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
@@ -105,7 +112,7 @@ class _Refusal(Exception):
         with suppress(ValueError, LookupError, TypeError):
             document = answer.json()
             said = f"{document['error_code']}: {document['message']}"
-        super().__init__(f"HTTP {self.status} {self.redirected_to or said}".strip()[:400])
+        super().__init__(excerpt(f"HTTP {self.status} {self.redirected_to or said}".strip(), 400))
 
 
 class _Server:
@@ -184,15 +191,15 @@ def _credentials(settings: MLflow) -> dict[str, str]:
     if settings.token_env:
         token = secret(settings.token_env, purpose="MLflow's bearer token")
     elif settings.username_env and settings.password_env:
-        user = secret(settings.username_env, purpose="the user's name for MLflow")
-        password = secret(settings.password_env, purpose="the password for MLflow")
+        user = secret(settings.username_env, purpose="the user's name for MLflow", kind="name")
+        password = secret(settings.password_env, purpose="the password for MLflow", kind="password")
     else:
         theirs = os.environ.get("MLFLOW_TRACKING_URI", "")
         if theirs and web.origin(theirs) != web.origin(settings.uri):
             return {}
         user, password, token = (
-            secret(name, purpose="MLflow's credentials") if os.environ.get(name) else ""
-            for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+            secret(name, purpose="MLflow's credentials", kind=kind) if os.environ.get(name) else ""
+            for name, kind in _OF_MLFLOWS_CLIENTS
         )
         for name in ("MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_AUTH"):
             if os.environ.get(name) and not (token or user):
@@ -217,7 +224,7 @@ class _ThroughTheServer:
             for listed in self._server.listed(f"{self._root}/{folder}".strip("/")):
                 name = str(listed["path"])
                 if PurePosixPath(name).name != name or name in ("", ".."):
-                    raise _Unfit(f"{name!r:.200} is not the name of a file")
+                    raise _Unfit(f"{excerpt(repr(name), 200)} is not the name of a file")
                 path = f"{folder}/{name}".lstrip("/")
                 if listed["is_dir"]:
                     folders.append(path)
@@ -306,7 +313,7 @@ class _Elsewhere:
         try:
             yield
         except (self._failure, ImportError) as error:
-            raise _Unfit(str(error)[:400]) from error
+            raise _Unfit(excerpt(str(error), 400)) from error
 
 
 class Registry:
@@ -340,7 +347,7 @@ class Registry:
                 model=model,
                 version=int(found["version"]),
                 status=str(found["status"]),
-                status_message=str(found.get("status_message", "")),
+                status_message=redact(str(found.get("status_message", ""))),
                 run=str(found.get("run_id", "")),
                 source=str(found.get("source", "")),
                 metrics={name: float(value) for name, value in _pairs(run, "metrics").items()},
@@ -476,9 +483,9 @@ class Registry:
             return _ThroughTheServer(self._server, folder)
         if urlsplit(source).scheme in (*_OF_THE_SERVER, "mlflow-artifacts"):
             # Whoever may register a version chooses this address. Nothing is asked and no credentials are sent there.
+            where = excerpt(web.without_query(source), 200)
             raise Rejected(
-                f"the artifacts of {version.model} {version.version} are at {web.without_query(source)[:200]}, "
-                f"which is not this MLflow server",
+                f"the artifacts of {version.model} {version.version} are at {where}, which is not this MLflow server",
                 system=self._system,
                 next_step="Register the version again with artifacts of this server. If this MLflow has a server of "
                 "its own for artifacts, name it in the environment file: mlflow.artifacts.",
@@ -502,7 +509,7 @@ class Registry:
                 source = f"{self._run(run)['info']['artifact_uri']}/{path}"
             else:
                 return source
-        raise _Unfit(f"{source!r:.200} leads nowhere")
+        raise _Unfit(f"{excerpt(repr(source), 200)} leads nowhere")
 
     def _client_of_the_bucket(self) -> Any:
         with self._making_a_client:
@@ -532,7 +539,7 @@ class Registry:
             except _Unfit as error:
                 raise Rejected(f"could not {doing}: {error}", system=self._system) from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                message = f"could not {doing}: MLflow does not answer like this: {error!r:.200}"
+                message = f"could not {doing}: MLflow does not answer like this: {excerpt(repr(error), 200)}"
                 raise Rejected(message, system=self._system, next_step="Check mlflow.uri.") from error
 
     def _outside(self, message: str, refusal: _Refusal) -> Unavailable | Rejected:
@@ -549,7 +556,7 @@ class Registry:
 
 def _pairs(document: Any, name: str) -> dict[str, Any]:
     """Return a list of MLflow's keys and values as a mapping; what has no value is empty."""
-    return {str(pair["key"]): pair.get("value", "") for pair in document.get(name, [])}
+    return {str(pair["key"]): redact_all(pair.get("value", "")) for pair in document.get(name, [])}
 
 
 def _tensors(schema: str | None) -> tuple[TensorSpec, ...]:

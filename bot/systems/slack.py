@@ -18,6 +18,7 @@ from slack_sdk.webhook import WebhookClient
 
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
+from bot.redaction import redact, redact_all
 from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import Slack
 
@@ -130,14 +131,14 @@ class SlackChannel:
     def open_form(self, trigger: str, form: Mapping[str, Any]) -> str:
         """Open a modal for whoever pulled the trigger, within 3 s of that; return its id."""
         with self._errors("open the form"):
-            answer = self._client.views_open(trigger_id=trigger, view=dict(form))
+            answer = self._client.views_open(trigger_id=trigger, view=redact_all(dict(form)))
             return str(answer["view"]["id"])
 
     @patient
     def change_form(self, form_id: str, form: Mapping[str, Any]) -> None:
         """Have an open modal show something else."""
         with self._errors("fill the form"):
-            self._client.views_update(view_id=form_id, view=dict(form))
+            self._client.views_update(view_id=form_id, view=redact_all(dict(form)))
 
     def tell(
         self,
@@ -153,7 +154,7 @@ class SlackChannel:
         The address is good for half an hour. Nobody else sees it, and it cannot be read back. It replaces nothing:
         a button's message belongs to everybody, and Slack lets nobody replace what a command was told before.
         """
-        listed = [dict(block) for block in blocks] or None
+        text, listed = redact(text), redact_all([dict(block) for block in blocks]) or None
         if url:
             try:
                 return self._respond(url, text, listed)
@@ -196,7 +197,7 @@ class SlackChannel:
 
         What goes along unseen stays the same, so that it counts as said.
         """
-        blocks = list(message.blocks)
+        blocks = redact_all(message.blocks)
         try:
             return say(blocks)
         except _BlocksRefused:
@@ -210,7 +211,7 @@ class SlackChannel:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
                 channel=self._channel,
-                text=message.text,
+                text=redact(message.text),
                 blocks=blocks or None,
                 metadata=_metadata(message),
                 unfurl_links=False,
@@ -225,7 +226,7 @@ class SlackChannel:
             answer = self._client.chat_update(
                 channel=self._channel,
                 ts=timestamp,
-                text=message.text,
+                text=redact(message.text),
                 blocks=blocks,
                 metadata=_metadata(message),
             )

@@ -22,6 +22,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Rejected, Unavailable
+from bot.redaction import excerpt
 from bot.retry import patient
 from bot.settings import Triton
 
@@ -287,4 +288,4 @@ def _from_wire(name: str, answer: triton_grpc.InferResult) -> Tensor:
 
 def _first_lines(message: str | None) -> str:
     # Triton quotes whole tracebacks of a backend; the first lines say what went wrong.
-    return " ".join((message or "no message").split("\n\nAt:")[0].split())[:600]
+    return excerpt(" ".join((message or "no message").split("\n\nAt:")[0].split()), 600)

@@ -20,6 +20,7 @@ from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_entries
 from bot.errors import InvalidInput, Refused
+from bot.redaction import redact
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
@@ -311,4 +312,4 @@ def _write_summary(text: str) -> None:
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if path:
         with Path(path).open("a", encoding="utf-8") as summary:
-            summary.write(text + "\n")
+            summary.write(redact(text) + "\n")

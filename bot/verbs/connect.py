@@ -150,7 +150,9 @@ def github(settings: Environment) -> GitHubRepository:
 
 def _app_key(settings: Environment) -> str | None:
     app = settings.github.app
-    return os.environ.get(app.private_key_env) if app is not None else None
+    if app is None or not os.environ.get(app.private_key_env):
+        return None
+    return secret(app.private_key_env, purpose=f"the private key of the GitHub App {app.id}", kind="PEM")
 
 
 def _github_token(settings: Environment) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot.errors import PromobotError, Refused
-from bot.settings import Environment, GatewayEndpoint, Triton
+from bot.settings import Environment, GatewayEndpoint, Triton, plain_secrets
 from bot.systems.share import ModelRepository
 from bot.verbs import connect
 from bot.verbs.proposing import read_desired
@@ -57,12 +57,17 @@ def doctor(settings: Environment) -> Diagnosis:
         ("staging Triton", lambda: _triton(settings, staging.triton, ModelRepository(staging.share))),
         ("share", serving.check),
     ]
-    found = [_examine(name, attempt) for name, attempt in tries]
+    found = [*_plain_secrets(settings), *(_examine(name, attempt) for name, attempt in tries)]
     for several in settings.tritons:
         found += _each("Triton", several, lambda one: _triton(settings, one, serving))
     for gateways in settings.gateways:
         found += _each("gateway", gateways, partial(_gateway, settings, gateways))
     return Diagnosis(settings.environment, tuple(found))
+
+
+def _plain_secrets(settings: Environment) -> Iterator[Examined]:
+    if names := plain_secrets(settings):
+        yield Examined("secrets", False, words.plain_secrets(names), words.plain_secrets_step())
 
 
 def _each(kind: str, several: connect.Server, examine: Callable[[connect.Server], str]) -> Iterator[Examined]:

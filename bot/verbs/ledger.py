@@ -14,6 +14,7 @@ from bot.domain.evidence import CheckResult, Evidence, Revocation
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
+from bot.redaction import redact
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -273,4 +274,4 @@ def _id_of(key: str) -> str:
 
 
 def _text(model: BaseModel) -> str:
-    return model.model_dump_json(indent=1) + "\n"
+    return redact(model.model_dump_json(indent=1)) + "\n"

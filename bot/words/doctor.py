@@ -14,3 +14,16 @@ def another_repository(triton: str, environment: str, unseen: Sequence[str]) -> 
 def another_repository_step() -> str:
     """What to look at."""
     return "Compare its --model-repository, and what is mounted there, with the environment file."
+
+
+def plain_secrets(variables: Sequence[str]) -> str:
+    """Some secrets look like ordinary words."""
+    return (
+        f"{', '.join(variables)}: shorter than 8 characters, or a plain word. Such a value is easy to guess, and the "
+        f"bot cannot blank it out of what it says without blanking other words"
+    )
+
+
+def plain_secrets_step() -> str:
+    """What to do about them."""
+    return "Set longer ones, made at random, as `openssl rand -hex 32` prints them."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import socket
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from bot.systems import git as git_module
 from bot.systems.git import Moved, Repository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
 from tests.systems.conftest import Stopwatch
-from tests.systems.stand_in import StandIn, answer
+from tests.systems.stand_in import Seen, StandIn, answer
 
 AUTHOR = {"author": "promobot", "email": "promobot@example.com"}
 FILE = "promotions/dev.yaml"
@@ -378,3 +379,41 @@ def test_a_connection_that_nobody_takes_ends_in_time(stopwatch: Callable[[], Sto
         with Repository(url, token="t", stall_seconds=0.5) as repository, pytest.raises(Unavailable):
             repository.head()
         assert took.seconds < 30
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_the_token_follows_no_redirect(stand_in: StandIn, status: int) -> None:
+    with StandIn() as other:
+        other.answers(404)
+        stand_in.answers(status, headers={"Location": f"{other.url}/elsewhere.git/info/refs?service=git-upload-pack"})
+        with (
+            Repository(f"{stand_in.url}/{REPOSITORY}.git", token="canary-4711") as repository,
+            pytest.raises(Rejected, match=str(status)) as failure,
+        ):
+            repository.head()
+        assert "another address" in failure.value.next_step
+        assert other.seen == [] and len(stand_in.seen) == 1
+
+
+def test_git_gets_none_of_our_secrets(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git starts programs of its own, which hand on what they were given."""
+    for name in ("SLACK_BOT_TOKEN", "PROMOBOT_APP_KEY", "AN_UNKNOWN_VARIABLE", "GITHUB_TOKEN", "GIT_DIR"):
+        monkeypatch.setenv(name, "canary-of-another")
+    seen: list[bytes] = []
+
+    def look(_: Seen) -> bytes:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if stand_in.url.encode() in (process / "cmdline").read_bytes():
+                    seen.append((process / "environ").read_bytes())
+            except OSError:  # it has just ended
+                continue
+        return answer(404)
+
+    stand_in.behaviour = look
+    with Repository(f"{stand_in.url}/{REPOSITORY}.git", token="t") as repository, pytest.raises(Rejected):
+        repository.head()
+    assert len(seen) >= 2, "git and git-remote-http"
+    assert all(b"PATH=" in environment for environment in seen)
+    assert not [environment for environment in seen if b"canary-of-another" in environment]
+    assert os.environ["GIT_DIR"] == "canary-of-another", "what others of this process read stays"

@@ -29,7 +29,6 @@ from unittest import mock
 import httpx
 import yaml
 
-import bot.systems.mlflow  # noqa: F401 - here, for it sets how often MLflow's client tries, once for this process
 from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section

@@ -13,6 +13,7 @@ from pathlib import Path
 from bot.domain.routes import RouteTable, generation_file
 from bot.errors import Rejected, Superseded, Unavailable
 from bot.folders import ask_anew, sync_folder
+from bot.redaction import redact
 from bot.settings import Share
 from bot.systems.share.files import make_folder, write
 from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
@@ -187,7 +188,7 @@ class State:
         """Keep a message that could not be delivered."""
         with self._errors("write the outbox"):
             self._make_folders()
-            self._replace(self.state / "outbox" / f"{name}.json", text)
+            self._replace(self.state / "outbox" / f"{name}.json", redact(text))
 
     def outbox(self) -> dict[str, str]:
         """Return the undelivered messages by name, oldest name first."""
