@@ -132,14 +132,14 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("    name: staging", "    name: ../staging", "staging.triton.name", "String should match pattern"),
         ("grpc: triton-staging.mlops.svc:8001", "grpc: http://triton:8001", "staging.triton.grpc", "pattern"),
         ("grpc: triton-staging.mlops.svc:8001", "grpc: triton", "staging.triton.grpc", "String should match pattern"),
-        ("/triton/promobot/staging", "/triton/model-repo/staging", "staging.share", "must not lie within each other"),
+        ("/staging/promobot", "/staging/model-repo", "staging.share", "must not lie within each other"),
         (
-            "/triton/promobot/staging",
-            "/triton/model-repo/staging/x",
+            "/staging/promobot",
+            "/staging/model-repo/x",
             "staging.share",
             "must not lie within each other",
         ),
-        ("/triton/promobot/staging", "/triton", "staging.share", "must not lie within each other"),
+        ("/staging/promobot", "/staging", "staging.share", "must not lie within each other"),
         # lists
         (TRITON, "  []\n", "tritons", "at least 1 item"),
         ("  - name: gateway-1", "  - name: gateway-0", "", "two gateways are named gateway-0"),

@@ -179,11 +179,11 @@ github:
   repository: REPOSITORY
 mlflow:
   uri: http://mlflow.example:5000
-staging: # the Triton on which pull requests are checked, and its part of the share
+staging: # the Triton on which pull requests are checked; its part of the share is all that checks need of it
   triton: {name: triton-staging, grpc: triton-staging.example:8001}
   share:
-    model_repository: /mnt/nfs_share/mlops/triton/model-repo/staging
-    state: /mnt/nfs_share/mlops/triton/promobot/staging
+    model_repository: /mnt/nfs_share/mlops/staging/model-repo
+    state: /mnt/nfs_share/mlops/staging/promobot
 share: # where ENVIRONMENT's models lie; the state is beside the model repository, never in it
   model_repository: /mnt/nfs_share/mlops/triton/model-repo/ENVIRONMENT
   state: /mnt/nfs_share/mlops/triton/promobot/ENVIRONMENT

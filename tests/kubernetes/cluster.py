@@ -19,6 +19,7 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 MANIFESTS = PROJECT / "manifests" / "kubernetes"
 OVERLAYS = tuple(sorted(path.name for path in (MANIFESTS / "overlays").iterdir()))
+RUNNERS = ("checks", "deploy")
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
 Object = dict[str, Any]
@@ -57,21 +58,30 @@ def _kustomize(folder: Path) -> str:
 
 
 def objects(share: str = "share-nfs") -> list[Object]:
-    """Return every object of every overlay, and a runner's pod as GitHub's chart makes it of our values."""
+    """Return every object of every overlay, and both runners' pods as GitHub's chart makes them of our values."""
     return copy.deepcopy(_objects(share))
 
 
 @cache
 def _objects(share: str) -> list[Object]:
     found = [each for overlay in OVERLAYS for each in yaml.safe_load_all(rendered(overlay, share))]
-    values = yaml.safe_load((MANIFESTS / "runner-values.yaml").read_text())
-    runner = {
+    return [*found, *(_runner(kind) for kind in RUNNERS)]
+
+
+def runner_values(kind: str) -> Object:
+    """Return the values for GitHub's chart that make the runners for ``checks`` or ``deploy``."""
+    found: Object = yaml.safe_load((MANIFESTS / f"runner-values-{kind}.yaml").read_text())
+    return found
+
+
+def _runner(kind: str) -> Object:
+    made = runner_values(kind)["template"]
+    return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "runner", "namespace": "mlops", **values["template"]["metadata"]},
-        "spec": {**values["template"]["spec"], "restartPolicy": "Never"},
+        "metadata": {"name": f"runner-{kind}", "namespace": "mlops", **made["metadata"]},
+        "spec": {**made["spec"], "restartPolicy": "Never"},
     }
-    return [*found, runner]
 
 
 @dataclass(frozen=True)
@@ -216,6 +226,8 @@ class End:
 
 
 OUTSIDE = End({}, {}, {}, address="192.0.2.1")
+INSIDE = End({}, {}, {}, address="10.20.30.40")
+"""A machine of the company's own, outside the cluster."""
 
 
 def stranger(labels: Mapping[str, str] | None = None, *, namespace: Mapping[str, str]) -> End:
@@ -240,6 +252,11 @@ def reaches(cluster: Cluster, source: End, target: End, port: int, protocol: str
 def lets_in(cluster: Cluster, source: End, target: End, port: int, protocol: str = "TCP") -> bool:
     """Whether the policies for ``target`` alone let ``source`` in, whatever those for ``source`` say."""
     return _lets(cluster, "Ingress", target, source, target, port, protocol)
+
+
+def lets_out(cluster: Cluster, source: End, target: End, port: int, protocol: str = "TCP") -> bool:
+    """Whether the policies for ``source`` alone let it out to ``target``, whatever those for ``target`` say."""
+    return _lets(cluster, "Egress", source, target, target, port, protocol)
 
 
 def _lets(cluster: Cluster, direction: str, here: End, there: End, target: End, port: int, protocol: str) -> bool:
@@ -267,8 +284,11 @@ def _lets(cluster: Cluster, direction: str, here: End, there: End, target: End, 
 
 def _means(peer: Object, there: End, own_namespace: str) -> bool:
     if "ipBlock" in peer:
-        network = ipaddress.ip_network(peer["ipBlock"]["cidr"])
-        return ipaddress.ip_address(there.address or "10.0.0.1") in network
+        address = ipaddress.ip_address(there.address or "10.0.0.1")
+        network, *without = (
+            ipaddress.ip_network(each) for each in (peer["ipBlock"]["cidr"], *peer["ipBlock"].get("except", []))
+        )
+        return address in network and not any(address in each for each in without)
     if there.address:
         return False
     if "namespaceSelector" in peer:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import PurePosixPath
 
 import kubernetes_validate
 import yaml
@@ -14,6 +15,7 @@ from bot import cli, settings
 from bot.gateway.__main__ import parser as gateway_parser
 from bot.settings import Environment
 from tests.kubernetes.cluster import (
+    INSIDE,
     OUTSIDE,
     PROJECT,
     Cluster,
@@ -22,6 +24,7 @@ from tests.kubernetes.cluster import (
     Pods,
     end,
     lets_in,
+    lets_out,
     matches,
     reaches,
     stranger,
@@ -34,7 +37,11 @@ MOUNT_OPTIONS: list[str] = yaml.safe_load(
 )["mountOptions"]
 DOCUMENT = PROJECT / "docs" / "kubernetes.md"
 # Runners write their own configuration into their home.
-WRITABLE_ROOT = {"mlops/runner"}
+CHECKS, DEPLOY = "mlops/runner-checks", "mlops/runner-deploy"
+WRITABLE_ROOT = {CHECKS, DEPLOY}
+DEPLOYERS = ("mlops/slack", DEPLOY)
+WRITTEN_BY_CHECKS = ("checks", "evidence")
+"""Folders of the record store. tests/verbs/test_check_with_little.py sees that the checks write there only."""
 
 Rule = Callable[[Cluster], Iterator[str]]
 
@@ -121,11 +128,22 @@ def hardened(cluster: Cluster) -> Iterator[str]:
             resources = container.get("resources", {})
             if not {"cpu", "memory"} <= set(resources.get("requests", {})) or "memory" not in resources["limits"]:
                 yield f"{where}: no resources"
-            if not re.search(r"@sha256:[0-9a-f]{64}$|:(?!latest$)[A-Za-z0-9_][\w.-]*$", container["image"]):
+            tagged = re.fullmatch(
+                r"([^@]+:(?!latest\b)[A-Za-z0-9_][\w.-]*)(@sha256:[0-9a-f]{64})?", container["image"]
+            )
+            if tagged is None:
+                yield f"{where}: image {container['image']} has no tag"
+            elif tagged[2] is None and tagged[1] not in to_be_pinned():
                 yield f"{where}: image {container['image']} moves"
         for volume in pods.spec.get("volumes", []):
             if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
                 yield f"{pods}: volume {volume['name']} may fill the node"
+
+
+def to_be_pinned() -> dict[str, str]:
+    """Return the images whose digest the page leaves to whoever runs them, each with the command that says it."""
+    rows = re.findall(r"^\| `([^`]+)` \| (?:yours)[^|]*\| `([^`]+)` \|$", DOCUMENT.read_text(), re.MULTILINE)
+    return dict(rows)
 
 
 # --- what refers to what ------------------------------------------------------------------------------------------
@@ -206,20 +224,23 @@ def _ports(pods: Pods) -> set[str]:
 
 
 def share(cluster: Cluster) -> Iterator[str]:
-    """Whoever serves sees its environment's folders alone and cannot write; whoever writes sees all in one mount."""
+    """Whoever serves sees its environment's folders alone and cannot write; whoever deploys sees all in one mount."""
     writers = [pods for pods in cluster.pods if pods.labels.get("promobot/role") == "bot"]
-    users = {pods.spec["securityContext"].get("runAsUser") for pods in writers}
+    checks = cluster.pod(CHECKS)
+    users = {pods.spec["securityContext"].get("runAsUser") for pods in (*writers, checks)}
     if len(users) != 1 or None in users:
         yield f"those who write are {users} to NFS"
     for pods in cluster.pods:
         if pods.spec["securityContext"].get("fsGroup") is not None:
             yield f"{pods}: fsGroup changes every file of the share"
-        for container in pods.containers:
+        own = {shares.partition("/mlops/")[2] for shares in _served_by(pods)}
+        for container in pods.containers if str(pods) != CHECKS else ():
             for path, (folder, may_write) in cluster.on_the_share(pods, container).items():
                 if may_write and (pods not in writers or folder):
                     yield f"{pods} writes to {folder or 'the share'} at {path}"
-                if not may_write and folder.count("/") < 2:
+                if not may_write and folder not in own:
                     yield f"{pods} sees more than its own: {folder or 'all'}"
+    yield from _seen_by_checks(cluster, checks)
     for writer in writers:
         seen = cluster.on_the_share(writer, writer.main)
         for environment in ENVIRONMENTS.values():
@@ -238,6 +259,31 @@ def share(cluster: Cluster) -> Iterator[str]:
     for claim in cluster.of("PersistentVolumeClaim"):
         if claim["spec"]["accessModes"] != ["ReadWriteMany"]:
             yield f"{name_of(claim)} is not for several nodes"
+
+
+def _served_by(pods: Pods) -> list[str]:
+    share_of = {f"ml-{name}": each.share for name, each in ENVIRONMENTS.items()}
+    share_of["mlops"] = next(iter(ENVIRONMENTS.values())).staging.share
+    return [share_of[pods.namespace].model_repository, share_of[pods.namespace].state]
+
+
+def _seen_by_checks(cluster: Cluster, checks: Pods) -> Iterator[str]:
+    """A runner for checks sees staging's folder and the records, and of these writes to two folders only."""
+    seen = cluster.on_the_share(checks, checks.main)
+    for environment in ENVIRONMENTS.values():
+        staging, records = environment.staging.share, str(environment.records)
+        above = str(PurePosixPath(staging.model_repository).parent)
+        wanted = {above: True, records: False, **{f"{records}/{name}": True for name in WRITTEN_BY_CHECKS}}
+        if not staging.state.startswith(f"{above}/"):
+            yield f"staging's folders need two mounts: {staging.model_repository}, {staging.state}"
+        for other in (environment.share.model_repository, environment.share.state):
+            if any(other == path or other.startswith(f"{path}/") for path in wanted):
+                yield f"{other} lies in what the checks see"
+        if {path: may_write for path, (_, may_write) in seen.items()} != wanted:
+            yield f"{checks} sees {sorted(seen.items())}"
+        for path, (folder, _) in seen.items():
+            if not folder or not path.endswith(f"/{folder}"):
+                yield f"{checks} sees {folder or 'all'} at {path}"
 
 
 def _paths(environment: Environment) -> list[str]:
@@ -284,7 +330,7 @@ def _behind(cluster: Cluster, address: str, *, every: bool, named: dict[str, set
 
 def folders(cluster: Cluster) -> Iterator[str]:
     """Triton and gateway read the very folders to which the environment file has the bot write."""
-    (root,) = {path for pods in cluster.pods for path, (f, w) in cluster.on_the_share(pods, pods.main).items() if w}
+    (root,) = {path for pods in map(cluster.pod, DEPLOYERS) for path in cluster.on_the_share(pods, pods.main)}
     wanted = {f"ml-{name}": each.share for name, each in ENVIRONMENTS.items()}
     wanted["mlops"] = next(iter(ENVIRONMENTS.values())).staging.share
     for pods in cluster.pods:
@@ -335,14 +381,19 @@ def secrets(cluster: Cluster) -> Iterator[str]:
             yield f"mlops/slack lacks {sorted(lacking)}"
         del named["slack.signing_secret_env"]
         # What GitHub gives to a job, the workflow's step says; the rest must be the runner's own.
-        for workflow, without in (
-            ("deploy", set()),
-            ("checks", {"slack.token_env", "reload_token_env"}),
-            ("drift", {"slack.token_env", "reload_token_env"}),
+        serving = {key for key in named if key.startswith("tritons.")}
+        for workflow, runner, without in (
+            ("deploy", DEPLOY, set()),
+            ("dispatch", DEPLOY, set()),
+            ("checks", CHECKS, {"slack.token_env", "reload_token_env", *serving}),
+            ("drift", DEPLOY, {"slack.token_env", "reload_token_env"}),
         ):
             needs = {variable for key, variable in named.items() if key not in without}
-            if lacking := needs - given["mlops/runner"] - _of_workflow(workflow):
-                yield f"a runner lacks {sorted(lacking)} for {workflow}"
+            if lacking := needs - given[runner] - _of_workflow(workflow):
+                yield f"{runner} lacks {sorted(lacking)} for {workflow}"
+        closed_to_checks = {named[key] for key in ("slack.token_env", "reload_token_env", *serving)}
+        if more := closed_to_checks & (given[CHECKS] | _of_workflow("checks")):
+            yield f"checks have {sorted(more)}"
         name = f"ml-{environment.environment}"
         if environment.reload_token_env not in given[f"{name}/gateway"]:
             yield f"{name}/gateway lacks the reload token"
@@ -351,8 +402,8 @@ def secrets(cluster: Cluster) -> Iterator[str]:
             pods = cluster.pod(path)
             closed = [w for w in cluster.words(pods, pods.main) if w.startswith(("--grpc-restr", "--http-restr"))]
             variable = triton.control_key_env or ""
-            right = f":promobot-control={cluster.variables(pods, pods.main).get(variable, '?')}"
-            if len(closed) != 2 or not all("model-repository" in w and w.endswith(right) for w in closed):
+            key = re.compile(rf".*model-repository.*:promobot-control=secret:[\w-]+/{re.escape(variable or '?')}")
+            if len(closed) != 2 or not all(key.fullmatch(w) for w in closed):
                 yield f"{path}: control is open, or has another key than {variable}"
     page = DOCUMENT.read_text() if DOCUMENT.is_file() else ""
     for pods in cluster.pods:
@@ -381,6 +432,19 @@ def _variables(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 def _of_workflow(name: str) -> set[str]:
     text = yaml.safe_load((PROJECT / f".github/workflows/{name}.yml").read_text())
     return {key for job in text["jobs"].values() for step in job["steps"] for key in step.get("env", {})}
+
+
+def identities(cluster: Cluster) -> Iterator[str]:
+    """Checks and deployments are somebody else to the cloud, to GitHub and to each other."""
+    accounts = [pods.spec["serviceAccountName"] for pods in cluster.pods if pods.namespace == "mlops"]
+    if doubled := sorted({account for account in accounts if accounts.count(account) > 1}):
+        yield f"several are {doubled}"
+    if cluster.pod(CHECKS).labels["promobot/role"] == cluster.pod(DEPLOY).labels["promobot/role"]:
+        yield "the network takes one for the other"
+    for name in ("promobot-checks", "promobot-deploy"):
+        for each in cluster.of("ServiceAccount"):
+            if each["metadata"]["name"] == name and "imagePullSecrets" in each:
+                yield f"{name} has more than a name"
 
 
 # --- commands and times -------------------------------------------------------------------------------------------
@@ -455,6 +519,7 @@ def network(cluster: Cluster) -> Iterator[str]:
         "stranger": stranger({"promobot/role": "bot"}, namespace={"kubernetes.io/metadata.name": "elsewhere"}),
         "DNS": stranger({"k8s-app": "kube-dns"}, namespace={"kubernetes.io/metadata.name": "kube-system"}),
         "outside": OUTSIDE,
+        "inside": INSIDE,
     }
     everybody: dict[str, End] = {**ours, **others}
     may = set(_may())
@@ -470,6 +535,8 @@ def network(cluster: Cluster) -> Iterator[str]:
                     yield f"{source} {'reaches' if can else 'does not reach'} {target}:{port}"
                 elif target in ours and lets_in(cluster, one, other, port, protocol) != can:
                     yield f"{target}:{port} is closed to {source} only by what {source} may not do"
+                elif source in ours and lets_out(cluster, one, other, port, protocol) != can:
+                    yield f"{target}:{port} is closed to {source} only by whom {target} lets in"
 
 
 def _may() -> Iterator[tuple[str, str, int]]:
@@ -478,10 +545,12 @@ def _may() -> Iterator[tuple[str, str, int]]:
         yield gateway, triton, 8000
         yield gateway, "DNS", 53
         yield "users", gateway, 8080
-        for bot in ("mlops/slack", "mlops/runner"):
+        for bot in DEPLOYERS:
             yield bot, triton, 8001
             yield bot, gateway, 8080
-    for bot in ("mlops/slack", "mlops/runner"):
+    for bot in DEPLOYERS:
+        yield bot, "inside", 443
+    for bot in (*DEPLOYERS, CHECKS):
         yield bot, "mlops/triton-staging", 8001
         yield bot, "mlflow", 5000
         yield bot, "DNS", 53
@@ -528,6 +597,7 @@ RULES: tuple[Rule, ...] = (
     folders,
     tritons_of_gateways,
     secrets,
+    identities,
     commands,
     endings,
     replicas,

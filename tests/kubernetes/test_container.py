@@ -71,6 +71,14 @@ def stages(text: str) -> dict[str, Stage]:
 STAGES = stages(FILE.read_text())
 
 
+BASE = STAGES["bot"].base
+
+
+def test_every_stage_is_built_on_a_digest() -> None:
+    for stage in STAGES.values():
+        assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", stage.base)
+
+
 def lint(text: str) -> str:
     done = subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout + done.stderr
@@ -83,8 +91,8 @@ def test_the_linter_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
-        ("python:3.11.14-slim-bookworm", "python:latest", "DL3007"),
-        ("python:3.11.14-slim-bookworm", "python", "DL3006"),
+        (BASE, "docker.io/library/python:latest", "DL3007"),
+        (BASE, "docker.io/library/python", "DL3006"),
         ("--no-install-recommends ", "", "DL3015"),
         ("ENTRYPOINT [", "ENTRYPOINT [ 'x', ", "DL3025"),
         ("# hadolint ignore=DL3008\n", "", "DL3008"),

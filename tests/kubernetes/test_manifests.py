@@ -15,8 +15,19 @@ import yaml
 
 from bot import cli, settings
 from tests.kubernetes import rules
-from tests.kubernetes.cluster import KUBECTL, MANIFESTS, OVERLAYS, PROJECT, Cluster, Object, objects
+from tests.kubernetes.cluster import (
+    KUBECTL,
+    MANIFESTS,
+    OVERLAYS,
+    PROJECT,
+    RUNNERS,
+    Cluster,
+    Object,
+    objects,
+    runner_values,
+)
 from tests.kubernetes.rules import ENVIRONMENTS, RULES, Rule
+from tests.kubernetes.test_container import STAGES
 
 FORMS = ("share-nfs", "share-dynamic")
 Break = Callable[[Cluster], Any]
@@ -56,13 +67,55 @@ def test_the_server_and_the_path_of_the_share_are_parameters(tmp_path: Path) -> 
     assert volume["spec"]["claimRef"]["namespace"] == "ml-dev"
 
 
-def test_an_image_can_be_pinned_by_its_digest(tmp_path: Path) -> None:
+def test_every_image_is_pinned_in_one_file(tmp_path: Path) -> None:
+    """What the page leaves to fill in is filled in; then whatever is rendered has a digest."""
     shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
-    file = tmp_path / "kubernetes/overlays/dev/kustomization.yaml"
-    file.write_text(re.sub(r"newTag: \S+", f"digest: sha256:{'a' * 64}", file.read_text()))
+    file = tmp_path / "kubernetes/components/images/kustomization.yaml"
+    filled, count = re.subn(r"(newTag: \S+\n)(?!    digest)", rf"\1    digest: sha256:{'a' * 64}\n", file.read_text())
+    assert count == len(rules.to_be_pinned()) == 3
+    file.write_text(filled)
+    for overlay in OVERLAYS:
+        folder = tmp_path / "kubernetes/overlays" / overlay
+        assert "images:" not in (folder / "kustomization.yaml").read_text()
+        done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=True).stdout
+        images = re.findall(r"image: (\S+)", done)
+        assert images and all(re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image) for image in images)
+
+
+def test_the_page_lists_the_digests_that_are_missing_and_those_that_are_there() -> None:
+    images = {each["image"] for pods in Cluster(objects()).pods for each in pods.containers}
+    images |= {STAGES["build"].base.removeprefix("docker.io/library/")}
+    assert set(rules.to_be_pinned()) == {image for image in images if "@" not in image}
+    assert all(re.search(r"--digestfile|inspect --format", how) for how in rules.to_be_pinned().values())
+    page = rules.DOCUMENT.read_text()
+    for image in images - set(rules.to_be_pinned()):
+        name, _, digest = image.partition("@")
+        assert re.search(rf"^\| `[\w./-]*{re.escape(name)}` \| `{digest[:19]}…` \|", page, re.MULTILINE), image
+
+
+def test_both_runners_have_the_image_that_the_page_names_and_the_label_that_the_workflows_ask_for() -> None:
+    for kind in RUNNERS:
+        values = runner_values(kind)
+        assert values["runnerScaleSetName"] == values["runnerGroup"] == f"promobot-{kind}"
+    checks, deploy = (runner_values(kind)["template"]["spec"]["containers"][0]["image"] for kind in RUNNERS)
+    assert checks == deploy
+
+
+def test_with_cilium_the_runners_for_checks_reach_names_alone(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    file = tmp_path / "kubernetes/overlays/mlops/kustomization.yaml"
+    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/egress-by-name\n"))
     done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
-    images = re.findall(r"image: (\S+)", done)
-    assert len(images) == 2 and all(image.endswith(f"@sha256:{'a' * 64}") for image in images)
+    cluster = Cluster(list(yaml.safe_load_all(done)))
+    (plain,) = (each for each in cluster.of("NetworkPolicy") if each["metadata"]["name"] == "checks")
+    (by_name,) = cluster.of("CiliumNetworkPolicy")
+    assert by_name["metadata"]["namespace"] == "mlops"
+    assert by_name["spec"]["endpointSelector"] == plain["spec"]["podSelector"]
+    # A rule for the same port that does not look into it would have Cilium read no answers of DNS.
+    ports = {port["port"] for rule in plain["spec"]["egress"] for port in rule["ports"]}
+    assert ports == {8001, 5000} and "ipBlock" not in str(plain)
+    names = [next(iter(name.values())) for rule in by_name["spec"]["egress"] for name in rule.get("toFQDNs", [])]
+    assert names and all(name.endswith(("github.com", "githubusercontent.com", ".windows.net")) for name in names)
 
 
 # --- each rule can be broken --------------------------------------------------------------------------------------
@@ -95,13 +148,20 @@ def drop_words(words: list[str], old: str) -> None:
     words[:] = [word for word in words if old not in word]
 
 
+def swap_image(cluster: Cluster, path: str, old: str, new: str) -> None:
+    container = main(cluster, path)
+    before, container["image"] = container["image"], re.sub(old, new, container["image"])
+    assert container["image"] != before
+
+
 def without(entries: list[Object], name: str) -> None:
     assert any(each["name"] == name for each in entries)
     entries[:] = [each for each in entries if each["name"] != name]
 
 
 TRITON, GATEWAY = "StatefulSet ml-prod/triton", "StatefulSet ml-prod/gateway"
-STAGING, SLACK, RUNNER = "StatefulSet mlops/triton-staging", "Deployment mlops/slack", "Pod mlops/runner"
+STAGING, SLACK, RUNNER = "StatefulSet mlops/triton-staging", "Deployment mlops/slack", "Pod mlops/runner-deploy"
+CHECKS = "Pod mlops/runner-checks"
 
 BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.schema, "unknown key", lambda c: main(c, GATEWAY).update(imagePullPolice="Always")),
@@ -122,11 +182,16 @@ BREAKS: list[tuple[Rule, str, Break]] = [
         {"name": "host", "hostPath": {"path": "/"}})),
     (rules.restricted, "host network", lambda c: pod(c, GATEWAY).update(hostNetwork=True)),
     (rules.hardened, "latest", lambda c: main(c, GATEWAY).update(image="ghcr.io/acme/promobot-gateway:latest")),
+    (rules.hardened, "a tag alone", lambda c: swap_image(c, RUNNER, r"@sha256:.*", "")),
+    (rules.hardened, "half a digest", lambda c: swap_image(c, CHECKS, "@sha256:.*", "@sha256:4ffadc00")),
+    (rules.hardened, "a digest alone", lambda c: swap_image(c, RUNNER, ":[^/@]*@", "@")),
+    (rules.hardened, "sidecar's tag", lambda c: pod(c, SLACK)["initContainers"][0].update(
+        image="registry.k8s.io/git-sync/git-sync:v4.4.0")),
     (rules.hardened, "no tag", lambda c: main(c, RUNNER).update(image="ghcr.io/actions/actions-runner")),
     (rules.hardened, "port of a registry is no tag", lambda c: main(c, RUNNER).update(image="registry:5000/runner")),
     (rules.hardened, "writable root", lambda c: main(c, SLACK)["securityContext"].pop("readOnlyRootFilesystem")),
     (rules.hardened, "token", lambda c: pod(c, RUNNER).pop("automountServiceAccountToken")),
-    (rules.hardened, "account", lambda c: at(c, "ServiceAccount mlops/promobot-runner").pop(
+    (rules.hardened, "account", lambda c: at(c, "ServiceAccount mlops/promobot-checks").pop(
         "automountServiceAccountToken")),
     (rules.hardened, "limits", lambda c: main(c, TRITON)["resources"]["limits"].pop("memory")),
     (rules.hardened, "requests", lambda c: main(c, TRITON)["resources"]["requests"].pop("cpu")),
@@ -156,6 +221,15 @@ BREAKS: list[tuple[Rule, str, Break]] = [
         pod(c, TRITON)["volumes"][0]["persistentVolumeClaim"].pop("readOnly"),
         main(c, TRITON)["volumeMounts"][0].pop("readOnly")]),
     (rules.share, "gateway sees all", lambda c: main(c, GATEWAY)["volumeMounts"][0].pop("subPathExpr")),
+    (rules.share, "checks see all", lambda c: main(c, CHECKS)["volumeMounts"].append(
+        {"name": "share", "mountPath": "/mnt/nfs_share/mlops"})),
+    (rules.share, "checks see what serves", lambda c: main(c, CHECKS)["volumeMounts"][1].update(
+        subPath="triton/model-repo/prod")),
+    (rules.share, "checks lift a quarantine", lambda c: main(c, CHECKS)["volumeMounts"][2].pop("readOnly")),
+    (rules.share, "checks invent deployments", lambda c: main(c, CHECKS)["volumeMounts"].append(
+        {"name": "share", "mountPath": "/mnt/nfs_share/mlops/promobot-records/deployments",
+         "subPath": "promobot-records/deployments"})),
+    (rules.share, "checks cannot write", lambda c: main(c, CHECKS)["volumeMounts"].pop()),
     (rules.share, "two mounts", lambda c: main(c, RUNNER)["volumeMounts"][1].update(subPath="triton/model-repo/dev")),
     (rules.share, "another user", lambda c: pod(c, RUNNER)["securityContext"].update(runAsUser=1002)),
     (rules.share, "fsGroup", lambda c: pod(c, SLACK)["securityContext"].update(fsGroup=1001)),
@@ -183,6 +257,17 @@ BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.tritons_of_gateways, "typo", lambda c: swap(main(c, GATEWAY)["args"], "triton-1", "triton-2")),
     (rules.secrets, "slack", lambda c: without(main(c, SLACK)["env"], "SLACK_SIGNING_SECRET")),
     (rules.secrets, "runner", lambda c: without(main(c, RUNNER)["env"], "PROMOBOT_TRITON_KEY")),
+    (rules.secrets, "runner for checks", lambda c: without(main(c, CHECKS)["env"], "PROMOBOT_STAGING_TRITON_KEY")),
+    (rules.secrets, "checks with the key of what serves", lambda c: main(c, CHECKS)["env"].append(
+        *[each for each in main(c, RUNNER)["env"] if each["name"] == "PROMOBOT_TRITON_KEY"])),
+    (rules.secrets, "checks with the reload token", lambda c: main(c, CHECKS)["env"].append(
+        *[each for each in main(c, SLACK)["env"] if each["name"] == "PROMOBOT_RELOAD_TOKEN"])),
+    (rules.secrets, "one key for staging and what serves", lambda c: main(c, STAGING)["env"][0].update(
+        valueFrom={"secretKeyRef": {"name": "triton-control", "key": "PROMOBOT_TRITON_KEY"}})),
+    (rules.identities, "one account", lambda c: pod(c, CHECKS).update(serviceAccountName="promobot-deploy")),
+    (rules.identities, "one role", lambda c: at(c, CHECKS)["metadata"]["labels"].update({"promobot/role": "bot"})),
+    (rules.identities, "more than a name", lambda c: at(c, "ServiceAccount mlops/promobot-checks").update(
+        imagePullSecrets=[{"name": "x"}])),
     (rules.secrets, "gateway", lambda c: without(main(c, GATEWAY)["env"], "PROMOBOT_RELOAD_TOKEN")),
     (rules.secrets, "in clear", lambda c: main(c, GATEWAY)["env"].append({"name": "API_KEY", "value": "1"})),
     (rules.secrets, "gRPC open", lambda c: drop_words(main(c, TRITON)["args"], "--grpc-restricted-protocol")),
@@ -212,6 +297,14 @@ BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.network, "no DNS", lambda c: at(c, "NetworkPolicy mlops/bot")["spec"]["egress"].pop()),
     (rules.network, "bot's label", lambda c: at(c, RUNNER)["metadata"]["labels"].pop("promobot/role")),
     (rules.network, "no gateway", lambda c: at(c, "NetworkPolicy ml-dev/gateway")["spec"]["egress"].pop(0)),
+    (rules.network, "checks reach what serves", lambda c: at(c, CHECKS)["metadata"]["labels"].update(
+        {"promobot/role": "bot"})),
+    (rules.network, "checks reach gateways", lambda c: at(c, "NetworkPolicy mlops/checks")["spec"]["egress"].append(
+        at(c, "NetworkPolicy mlops/bot")["spec"]["egress"][1])),
+    (rules.network, "checks reach the company", lambda c: at(c, "NetworkPolicy mlops/checks")["spec"]["egress"][3][
+        "to"][0]["ipBlock"].pop("except")),
+    (rules.network, "checks reach no staging", lambda c: at(c, "NetworkPolicy mlops/checks")["spec"][
+        "egress"].pop(0)),
     (rules.network, "namespace's label", lambda c: at(c, "Namespace /ml-dev")["metadata"]["labels"].pop(
         "promobot/serves-models")),
     (rules.policies, "for nobody", lambda c: at(c, "NetworkPolicy ml-dev/gateway")["spec"]["podSelector"].update(
@@ -262,7 +355,8 @@ def test_the_page_applies_every_overlay_and_names_what_is_there() -> None:
     assert applied == [f"manifests/kubernetes/overlays/{name}" for name in ("mlops", "dev", "prod")]
     assert set(OVERLAYS) == {Path(path).name for path in applied}
     values = [line.rpartition("--values ")[2] for line in lines() if "--values" in line]
-    assert values and all((PROJECT / path).is_file() for path in values)
+    assert values == [f"manifests/kubernetes/runner-values-{kind}.yaml" for kind in RUNNERS]
+    assert all((PROJECT / path).is_file() for path in values)
 
 
 def test_the_page_makes_the_folders_and_asks_in_a_container_that_is_there() -> None:
@@ -272,7 +366,9 @@ def test_the_page_makes_the_folders_and_asks_in_a_container_that_is_there() -> N
     assert cluster.pod("mlops/slack").main["name"] == "slack"
     made = {path for _, _, command in inside if command.startswith("mkdir") for path in command.split()[2:]}
     shares = [share for each in ENVIRONMENTS.values() for share in (each.share, each.staging.share)]
-    assert made == {share.model_repository for share in shares}
+    # A folder that is mounted must be there before, and be the bot's own: what the node makes is root's.
+    mounted = {f"{each.records}/{name}" for each in ENVIRONMENTS.values() for name in rules.WRITTEN_BY_CHECKS}
+    assert made == {share.model_repository for share in shares} | mounted
     (asked,) = (shlex.split(command) for _, _, command in inside if not command.startswith("mkdir"))
     arguments = cli.parse(asked[1:])
     assert f"--root={arguments.root}" in cluster.words(cluster.pod("mlops/slack"), cluster.pod("mlops/slack").main)
@@ -306,5 +402,8 @@ def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
     # Whatever secret an environment file names, the manifests must give.
     assert list(rules.secrets(Cluster(objects()))) == [
         f"mlops/slack lacks {named}",
-        *(f"a runner lacks {named} for {workflow}" for workflow in ("deploy", "checks", "drift")),
+        f"mlops/runner-deploy lacks {named} for deploy",
+        f"mlops/runner-deploy lacks {named} for dispatch",
+        f"mlops/runner-checks lacks {named} for checks",
+        f"mlops/runner-deploy lacks {named} for drift",
     ]

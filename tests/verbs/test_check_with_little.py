@@ -11,22 +11,22 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from bot.domain.evidence import CHECKS
 from bot.sandbox.platform import BOT
+from tests.kubernetes.rules import WRITTEN_BY_CHECKS as WRITTEN
 from tests.verbs.world import World
 
 PROJECT = Path(__file__).resolve().parents[2]
-WRITTEN = ("checks", "evidence")
-"""What the checks write of the records. manifests/kubernetes mounts these, docs/storage.md has them in a policy."""
-
 PROGRAM = """
 import sys
 from bot.systems.share import copying, notes
@@ -68,6 +68,19 @@ def records_folders(records: Path) -> Iterator[Path]:
     for folder in [records, *(path for path in records.rglob("*") if path.is_dir())]:
         if not {*WRITTEN, "slack"} & set(folder.relative_to(records).parts):
             yield folder
+
+
+def may_create(key: str) -> bool:
+    """Whether the policy in docs/storage.md lets the runners for checks create this record of dev."""
+    blocks = re.findall(r"^```json\n(.*?)^```$", (PROJECT / "docs/storage.md").read_text(), re.MULTILINE | re.DOTALL)
+    (policy,) = (json.loads(block) for block in blocks if "CreateWhatChecksFound" in block)
+    resources = [
+        resource
+        for statement in policy["Statement"]
+        if "s3:PutObject" in statement["Action"]
+        for resource in statement["Resource"]
+    ]
+    return any(fnmatch(f"arn:aws:s3:::mlops/dev/promobot/{key}", resource) for resource in resources)
 
 
 @pytest.mark.parametrize("share", ["not to be read", pytest.param("not there", marks=pytest.mark.slow)])
@@ -120,10 +133,17 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     assert [line for line in codes if line.endswith(" 0")] == ["ready 0", "triton 0", "smoke 0", "verdict 0"], done
     written = files(records) - before
     assert {path.split("/")[0] for path in written} == set(WRITTEN)
+    assert all(may_create(path) for path in written), "docs/storage.md"
     evidence = world.ledger().evidence(model, new.digest, "models")
     assert evidence is not None and evidence.passed
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"
+
+
+def test_the_policy_of_the_bucket_lets_checks_create_what_they_found_and_nothing_else() -> None:
+    assert all(may_create(f"{folder}/dev/x.json") for folder in WRITTEN)
+    for folder in ("deployments", "confirmations", "revocations", "quarantine", "requests", "doctor"):
+        assert not may_create(f"{folder}/dev/x.json"), folder
 
 
 def test_what_is_closed_here_is_closed(tmp_path: Path) -> None:
