@@ -267,6 +267,14 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
     return Answer(done, terminal.rolled_back(done), done.exit_code)
 
 
+def _retire(arguments: argparse.Namespace) -> Answer:
+    from bot.verbs.retire import retire
+    from bot.words import terminal
+
+    done = retire(_settings(arguments), model=arguments.model, reason=arguments.reason, by=arguments.by, say=_say)
+    return Answer(done, terminal.retired(done), done.exit_code)
+
+
 def _status(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.status import statuses
     from bot.words import terminal
@@ -620,6 +628,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
     request(added, "to", "now")
     added.add_argument("--reason", default="", help="why; the pull request says it")
+    added.add_argument("--by", default=by, help=argparse.SUPPRESS)
+
+    added = verb("retire", _retire, "open the pull request that takes a model out of service")
+    added.add_argument("model", type=_model)
+    environment(added)
+    added.add_argument("--reason", required=True, help="why; the file and the pull request say it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 
     added = verb("status", _status, "show what is desired and what is live everywhere, and what to type next")

@@ -457,6 +457,11 @@ class Environment(_Part):
         return self
 
     @property
+    def neighbours(self) -> list[str]:
+        """The names of all environments that this one's checkout has settings for; its own name at least."""
+        return environments(self._checkout) if self._checkout is not None else [self.environment]
+
+    @property
     def records_bucket(self) -> Bucket | None:
         """The bucket of the records with its prefix, or None where they lie in a directory."""
         if isinstance(self.records, str):
@@ -626,7 +631,23 @@ def environments(root: Path) -> list[str]:
             f"there is no {ENVIRONMENTS}/ in {root}",
             next_step="Run promobot in a checkout of the repository that holds your promotions, or say --root DIR.",
         )
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    found = sorted(path.stem for path in folder.glob("*.yaml"))
+    if not found:
+        raise InvalidInput(
+            f"there is no environment file in {folder}",
+            next_step=f"Add {ENVIRONMENTS}/<env>.yaml (`promobot init` writes two), or say --root DIR.",
+        )
+    return found
+
+
+def repository_above(root: Path) -> Path | None:
+    """Return the root of the checkout that ``root`` lies in; None where it is that root, or in no checkout.
+
+    Git has ``promotions/`` at its root only, so files below another folder of that name are never read there.
+    """
+    root = root.resolve()
+    above = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
+    return None if above == root else above
 
 
 def secret(variable: str, *, purpose: str, kind: Kind = "token") -> str:
@@ -677,7 +698,7 @@ def _text_of(root: Path, environment: str) -> str:
     try:
         return path.read_bytes().decode()
     except FileNotFoundError as error:
-        known = ", ".join(environments(root)) or "none"
+        known = ", ".join(environments(root))
         raise InvalidInput("there is no such file", file=str(path), next_step=f"Environments: {known}.") from error
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error

@@ -392,7 +392,7 @@ def test_a_bad_checkout_names_every_mistake(checkout: Path, capsys: pytest.Captu
     assert cli.main(["validate", "--root", str(checkout), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     said = "\n".join(document["mistakes"])
-    assert len(document["mistakes"]) == 7
+    assert len(document["mistakes"]) == 8
     for part in (
         "'Bad Name' is no environment name",
         "manifests/environments/dev.yaml:2: record: unknown key",
@@ -401,10 +401,59 @@ def test_a_bad_checkout_names_every_mistake(checkout: Path, capsys: pytest.Captu
         "promotions/other.yaml: is not the desired state of a known environment",
         "promotions/README.md: is not the desired state",
         "promotions/folder.yaml: is not the desired state",
+        "promotions/Bad Name.yaml: is missing beside",
     ):
         assert part in said
     assert cli.main(["validate", "--root", str(checkout)]) == 1
-    assert capsys.readouterr().out.count("✗ ") == 7
+    assert capsys.readouterr().out.count("✗ ") == 8
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("promotions/dev.yaml", "promotions/dev.yaml: is missing beside manifests/environments/dev.yaml"),
+        ("promotions", "commit it with the one line `environment: prod`"),
+    ],
+)
+def test_an_environment_without_desired_state_is_a_mistake(
+    checkout: Path, capsys: pytest.CaptureFixture[str], folder: str, said: str
+) -> None:
+    (checkout / folder).rename(checkout / "elsewhere")
+    assert cli.main(["validate", "--root", str(checkout)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_folder_below_the_root_of_the_repository_is_not_what_git_has(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / ".git").mkdir()
+    assert cli.main(["validate", "--root", str(checkout)]) == 0
+    capsys.readouterr()
+    (checkout / ".git").rename(tmp_path / ".git")
+    assert cli.main(["validate", "--root", str(checkout)]) == 1
+    assert f"{checkout} is not the root of the repository, which is {tmp_path}" in capsys.readouterr().out
+    assert cli.main(["validate", "--root", str(tmp_path)]) == 1
+    assert f"there is no manifests/environments/ in {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["validate", "status", "drift", "reconcile", "doctor"])
+def test_no_environment_at_all_is_an_error_and_no_empty_success(
+    checkout: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    for name in ("dev", "prod"):
+        (checkout / f"manifests/environments/{name}.yaml").rename(checkout / f"manifests/environments/{name}.yml")
+    assert cli.main([verb, "--root", str(checkout)]) == 1
+    assert "there is no environment file in" in capsys.readouterr().err
+
+
+def test_an_environment_file_that_nobody_reads_is_a_mistake(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(checkout / "manifests/environments/dev.yaml", checkout / "manifests/environments/test.yml")
+    assert cli.main(["validate", "--root", str(checkout)]) == 1
+    assert "manifests/environments/test.yml: is not read; an environment file ends with .yaml" in (
+        capsys.readouterr().out
+    )
 
 
 def test_an_environment_whose_desired_state_is_a_folder(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

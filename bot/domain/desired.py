@@ -23,6 +23,7 @@ from bot.errors import InvalidInput
 
 Section = Literal["models", "shadow"]
 SECTIONS: tuple[Section, ...] = ("models", "shadow")
+Part = Literal["models", "shadow", "retired"]
 
 
 class Entry(BaseModel):
@@ -48,6 +49,20 @@ Entries = Annotated[
 ]
 
 
+class Retirement(BaseModel):
+    """A model that is to leave service, and why: without it, an entry that is gone takes nothing out of service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: str = Field(min_length=1, max_length=500, description="why the model is taken out of service")
+
+
+Retirements = Annotated[
+    dict[ModelName, Retirement],
+    BeforeValidator(_nothing_is_empty, json_schema_input_type=dict[ModelName, Retirement] | None),
+]
+
+
 class Desired(BaseModel):
     """What one environment shall serve: ``promotions/<env>.yaml`` at the head of main."""
 
@@ -58,14 +73,25 @@ class Desired(BaseModel):
     shadow: Entries = Field(
         default_factory=dict, description="what receives copies of requests and answers nobody, by model name"
     )
+    retired: Retirements = Field(
+        default_factory=dict, description="what is taken out of service, by model name; has no entry in models"
+    )
 
     def section(self, section: Section) -> Mapping[str, Entry]:
         """Return the entries of ``models`` or ``shadow``."""
         return self.models if section == "models" else self.shadow
 
     def having(self, section: Section, model: str, entry: Entry) -> Desired:
-        """Return the same with this entry set."""
-        return self.model_copy(update={section: {**self.section(section), model: entry}})
+        """Return the same with this entry set; what answers is not retired."""
+        update: dict[str, object] = {section: {**self.section(section), model: entry}}
+        if section == "models":
+            update["retired"] = {name: one for name, one in self.retired.items() if name != model}
+        return self.model_copy(update=update)
+
+    def why_retired(self, section: Section, model: str) -> str:
+        """Return why the file takes a model out of service; empty where it does not."""
+        retirement = self.retired.get(model) if section == "models" else None
+        return retirement.reason if retirement else ""
 
     def names(self) -> list[str]:
         """Return the names of all models that have an entry of either kind, sorted."""
@@ -74,13 +100,17 @@ class Desired(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """One entry that differs between two desired states; None where there is none."""
+    """One entry that differs between two desired states; None where there is none.
+
+    ``retired`` is why the model is to leave service, as the file says; empty where the file does not say that.
+    """
 
     environment: str
     section: Section
     model: str
     before: Entry | None
     after: Entry | None
+    retired: str = ""
 
     @property
     def published_name(self) -> str:
@@ -114,46 +144,70 @@ def _parse(text: str, *, file: str, environment: str | None = None) -> tuple[Nod
         if entry.reason:
             line = node.line_at(("models", model, "reason"))
             raise InvalidInput("only a shadow has one", file=file, line=line, key=f"models.{model}.reason")
+        if model in desired.retired:
+            raise InvalidInput(
+                "also has an entry in models; a model either answers or is retired",
+                file=file,
+                line=node.line_at(("retired", model)),
+                key=f"retired.{model}",
+                next_step=f"Remove retired.{model} to serve the model, or models.{model} to take it out of service.",
+            )
     return node, desired
 
 
 def changes(before: Desired, after: Desired) -> list[Change]:
-    """Return the entries that differ, by section and name."""
+    """Return the entries that differ, by section and name; also where only the mark of retirement does."""
     return [
-        Change(after.environment, section, model, old.get(model), new.get(model))
+        Change(after.environment, section, model, old.get(model), new.get(model), after.why_retired(section, model))
         for section in SECTIONS
         for old, new in [(before.section(section), after.section(section))]
-        for model in sorted({*old, *new})
+        for model in sorted({*old, *new, *before.retired, *after.retired})
         if old.get(model) != new.get(model)
+        or (model not in new and before.why_retired(section, model) != after.why_retired(section, model))
     ]
 
 
 def with_entry(text: str, *, file: str, section: Section, model: str, entry: Entry | None) -> str:
     """Return ``text`` with this entry set, or removed where ``entry`` is None; nothing else changes.
 
-    Raises InvalidInput where the file is wrong, or is written in a way that cannot be edited line by line.
+    What is put into ``models`` loses its mark of retirement. Removing an entry does not set one:
+    :func:`with_retirement` does both. Raises InvalidInput where the file is wrong, or is written in a way that cannot
+    be edited line by line.
     """
+    if section == "models" and entry is not None:
+        text = _with(text, file, "retired", model, None)
+    return _with(text, file, section, model, entry)
+
+
+def with_retirement(text: str, *, file: str, model: str, reason: str) -> str:
+    """Return ``text`` with the model taken out of ``models`` and marked as retired; raises as :func:`with_entry`."""
+    text = _with(text, file, "models", model, None)
+    return _with(text, file, "retired", model, Retirement(reason=reason))
+
+
+def _with(text: str, file: str, part: Part, model: str, wanted: Entry | Retirement | None) -> str:
     node, desired = _parse(text, file=file)
-    if desired.section(section).get(model) == entry:
+    there: Mapping[str, Entry | Retirement] = getattr(desired, part)
+    if there.get(model) == wanted:
         return text
     edit = _Edit(text, file)
-    holder = node.value.get(section)
-    if entry is None:
+    holder = node.value.get(part)
+    if wanted is None:
         edited = edit.remove(holder, model)
     elif holder is not None and isinstance(holder.value, dict) and model in holder.value:
-        edited = edit.replace(holder, model, entry)
+        edited = edit.replace(holder, model, wanted)
     else:
-        edited = edit.insert(node, section, model, entry)
-    expected = dict(desired.section(section))
+        edited = edit.insert(node, part, model, wanted)
+    expected = dict(there)
     expected.pop(model, None)
-    if entry is not None:
-        expected[model] = entry
-    if not _reads(edited, desired.model_copy(update={section: expected}), file):
+    if wanted is not None:
+        expected[model] = wanted
+    if not _reads(edited, desired.model_copy(update={part: expected}), file):
         raise InvalidInput(
             "cannot be edited safely",
             file=file,
-            line=node.line_at((section, model)),
-            key=f"{section}.{yamltext.shown(model)}",
+            line=node.line_at((part, model)),
+            key=f"{part}.{yamltext.shown(model)}",
             next_step="Write the entry in block style, one key a line, and try again.",
         )
     return edited
@@ -166,7 +220,9 @@ def _reads(text: str, expected: Desired, file: str) -> bool:
         return False
 
 
-def _values(entry: Entry) -> dict[str, str]:
+def _values(entry: Entry | Retirement) -> dict[str, str]:
+    if isinstance(entry, Retirement):
+        return {"reason": _token(entry.reason)}
     values = {"version": str(entry.version), "digest": entry.digest, "run": _token(entry.run)}
     if entry.reason:
         values["reason"] = _token(entry.reason)
@@ -188,7 +244,7 @@ class _Edit:
         self.text, self.file = text, file
         self.newline = "\r\n" if "\r\n" in text else "\n"
 
-    def replace(self, holder: Node, model: str, entry: Entry) -> str:
+    def replace(self, holder: Node, model: str, entry: Entry | Retirement) -> str:
         node, values = holder.value[model], _values(entry)
         pieces: list[tuple[int, int, str]] = []
         for key, child in node.value.items():
@@ -211,7 +267,7 @@ class _Edit:
                 pieces.append((end_of_entry, end_of_entry, self._opening(end_of_entry) + added))
         return self._apply(pieces)
 
-    def insert(self, root: Node, section: Section, model: str, entry: Entry) -> str:
+    def insert(self, root: Node, section: Part, model: str, entry: Entry | Retirement) -> str:
         holder = root.value.get(section)
         if holder is None:
             at = len(self.text)
@@ -270,7 +326,7 @@ class _Edit:
         # Somebody's comment would go, too.
         return (0, 0, "") if "#" in self.text[start : holder.keys[key].start] else (start, end, "")
 
-    def _block(self, model: str, entry: Entry, indent: str = "  ") -> str:
+    def _block(self, model: str, entry: Entry | Retirement, indent: str = "  ") -> str:
         lines = [f"{indent}{_token(model)}:"]
         lines += [f"{indent}{indent}{key}: {value}" for key, value in _values(entry).items()]
         return "".join(line + self.newline for line in lines)

@@ -79,7 +79,7 @@ def serves(target: Target | None, entry: Entry | None) -> bool:
 def plan(desired: Desired, live: Live, *, known: Mapping[str, Entry]) -> Plan:
     """Compare. ``known`` gives the entry of a digest in service, for what a route does not say (its run)."""
     changes = [
-        Change(desired.environment, section, model, _entry(target, known), entry)
+        Change(desired.environment, section, model, _entry(target, known), entry, desired.why_retired(section, model))
         for section in SECTIONS
         for model in sorted({*desired.section(section), *live.routes.models})
         for target in [target_of(live.routes.route(model), section)]

@@ -84,7 +84,9 @@ class DeploymentRecord(BaseModel):
     way_back: bool = Field(
         default=False, description="whether it went back to what was in service before what it replaced ever was"
     )
-    reason: str = Field(default="", description="why what was in service already was published again")
+    reason: str = Field(
+        default="", description="why what was in service already was published again, or why the model left service"
+    )
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
 
     @model_validator(mode="before")

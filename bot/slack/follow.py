@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import changes
+from bot.domain.desired import Desired, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.names import SHADOW_SUFFIX
@@ -22,7 +22,7 @@ from bot.slack import blocks
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
-from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
+from bot.verbs.proposing import desired_at, proposal_branch, revert_branch
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
 
@@ -108,7 +108,11 @@ def _described(settings: Environment, pulls: list[PullRequest], say: Say) -> lis
             branch = revert_branch if way_back else proposal_branch
             name = pull.branch.removeprefix(branch(settings.environment, ""))
             base = repository.merge_base(repository.head(), repository.fetch(pull.head))
-            before, after = (read_desired(repository, settings.environment, commit) for commit in (base, pull.head))
+            before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
+            after = desired_at(repository, settings.environment, pull.head)
+            if after is None:
+                say(words.desired_state_gone(pull.number, settings.environment))
+                continue
             of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
             # What takes over from a shadow takes the shadow out, too; it is about what answers.
             change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))

@@ -13,6 +13,7 @@ import httpx
 
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor, tensor_from_json
+from bot.domain.usage import Usage, usage_from
 from bot.errors import Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import asked_again, patient, seconds_asked_for
@@ -114,6 +115,13 @@ class Gateway:
         if self._token is None:
             raise Refused(f"{self._system} was opened to be read; it is not reloaded without the reload token")
         return {"Authorization": f"Bearer {self._token}"}
+
+    def usage(self, model: str) -> Usage:
+        """Return how much the version in service is asked, by the statistics of the Triton that this gateway asks."""
+        with self._errors(f"read the statistics of {model}"):
+            answer = self._client.get(f"/v2/models/{model}/stats")
+            answer.raise_for_status()
+            return usage_from(answer.json(), where=f"gateway {self.name}")
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

@@ -24,10 +24,12 @@ from bot.redaction import redact
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
+from bot.verbs.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposed_settings import ProposedSettings, is_settings, read_proposed
 from bot.verbs.proposing import read_desired
 from bot.words import checks as words
+from bot.words import leaving as leaving_words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
@@ -54,6 +56,8 @@ class Checked:
     results: tuple[CheckResult, ...]
     problems: tuple[str, ...] = ()
     comment_url: str = ""
+    leaving: tuple[Leaving, ...] = ()
+    """What merging would take out of service; the verdict looks, and nothing else does."""
 
     @property
     def passed(self) -> bool:
@@ -99,6 +103,8 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     # A file that cannot be read is the first thing a reviewer must see after the jobs that failed for it.
     problems += [str(unreadable)] if unreadable is not None else []
     problems += subject.settings.mistakes
+    leaving = tuple(what_leaves(environments, subject.changes))
+    problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
     expected = [change for change in subject.changes if change.after is not None]
     concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
@@ -117,7 +123,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
                 head=subject.head,
             )
             concerned[change.environment].add_evidence(evidence)
-    checked = Checked("verdict", subject, tuple(results), tuple(problems))
+    checked = Checked("verdict", subject, tuple(results), tuple(problems), leaving=leaving)
     body = words.comment(
         subject.changes,
         results,
@@ -126,6 +132,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
         other_paths=subject.other_paths,
         settings=subject.settings.changes,
         logs=_logs(),
+        leaving=leaving,
     )
     _write_summary(body)
     github = connect.github(environments.any_of_them)
@@ -159,7 +166,11 @@ def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
         for commit in (base, head):
             repository.fetch(commit)
         changes = _all_changes(repository, environments, repository.changed_paths(base, head), base, head)
-    problems = []
+    problems = [
+        problem
+        for one in what_leaves(environments, changes, with_usage=False)
+        if (problem := leaving_words.problem(one))
+    ]
     for change in changes:
         problem = _uncovered(connect.ledger(environments[change.environment]), change)
         problems += [problem] if problem else []
@@ -213,8 +224,6 @@ class _Environments(dict[str, Environment]):
                 self[name] = settings_module.load(root, name)
             except InvalidInput as error:
                 self.broken[name] = error
-        if not self and not self.broken:
-            raise InvalidInput("there is no environment file", file=settings_module.ENVIRONMENTS)
 
     @property
     def any_of_them(self) -> Environment:
@@ -276,11 +285,7 @@ def _changes(repository: Repository, environments: _Environments, path: str, bas
         raise environments.broken[environment]
     if environment not in environments and path == desired.path_of(environment) and _is_new(repository, path, head):
         return []
-    if environment not in environments or path != desired.path_of(environment):
-        known = ", ".join(desired.path_of(name) for name in environments)
-        raise InvalidInput(f"is not the desired state of an environment; those are {known}", file=path)
-    before, after = (read_desired(repository, environment, commit) for commit in (base, head))
-    return desired.changes(before, after)
+    return desired.changes(*desired_before_and_after(repository, environments, path, base, head))
 
 
 def _is_new(repository: Repository, path: str, head: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons, secret, share_before
 
 if TYPE_CHECKING:
+    from bot.domain.usage import Usage
     from bot.systems.gateway import Gateway
     from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository
@@ -107,6 +108,15 @@ def _gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoi
 
     known_as = of.url if of.every_address else None
     return Gateway(named, token=token, request_seconds=settings.deadlines.request_seconds, known_as=known_as)
+
+
+def usage(settings: Environment, several: GatewayEndpoint, model: str) -> Usage:
+    """Ask a gateway how much the version in service is used; it needs no token, and no gateway is tried twice."""
+    asked = _gateway(settings, each(several)[0], of=several, token=None)
+    try:
+        return asked.usage(model)
+    finally:
+        asked.close()
 
 
 @contextmanager

@@ -44,11 +44,20 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
             wanted[name] = desired.parse(text, file=file, environment=name)
         except InvalidInput as error:
             found.append(error)
+    found += [_without_desired_state(name) for name in files.settings if name not in files.promotions]
     places = _Places(files)
     found += _models_without_a_gate(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
     found += _in_each_others_way(environments, places)
     return found
+
+
+def _without_desired_state(name: str) -> InvalidInput:
+    # Not an empty one: every verb for this environment fails until the file is there.
+    return InvalidInput(
+        f"is missing beside {settings_module.path_of(name)}; commit it with the one line `environment: {name}`",
+        file=desired.path_of(name),
+    )
 
 
 def parse_settings(name: str, text: str | InvalidInput) -> Environment:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from bot.domain import desired as desired_module
 from bot.errors import PromobotError, Refused
 from bot.settings import Environment, GatewayEndpoint, Triton, plain_secrets
 from bot.systems.share import ModelRepository
@@ -92,6 +93,9 @@ def _git(settings: Environment) -> str:
     with connect.repository(settings) as repository:
         head = repository.head()
         desired = read_desired(repository, settings.environment, head)
+        known = {desired_module.path_of(name).rpartition("/")[2] for name in settings.neighbours}
+        if stray := sorted(set(repository.names(head, "promotions")) - known):
+            raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
         return f"head of {settings.github.base} is {head[:12]}, {len(desired.models)} models desired"
 
 

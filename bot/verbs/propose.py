@@ -13,7 +13,7 @@ from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
-from bot.verbs.proposing import Edit, open_proposal, proposal_branch, put_proposal, read_desired
+from bot.verbs.proposing import Edit, desired_at, open_proposal, proposal_branch, put_proposal, read_desired
 from bot.words import identity as identity_words
 from bot.words import proposal as words
 
@@ -192,7 +192,9 @@ def _gives_way(number: int, there: Section, old: Entry, section: Section, new: E
 
 def _proposed_there(repository: Repository, environment: str, model: str, head: str) -> tuple[Section, Entry] | None:
     """Return what the open proposal's head adds for this model over main."""
-    there = read_desired(repository, environment, repository.fetch(head))
+    there = desired_at(repository, environment, repository.fetch(head))
+    if there is None:
+        return None  # somebody moved the file there; what is proposed now puts it back
     main = read_desired(repository, environment, repository.head())
     sections: tuple[Section, ...] = ("models", "shadow")
     for section in sections:

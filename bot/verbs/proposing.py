@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from bot.domain import desired
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.names import SHADOW_SUFFIX
-from bot.errors import Rejected, Unavailable
+from bot.errors import InvalidInput, Rejected, Unavailable
 from bot.settings import Environment
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class Edit:
-    """One entry of one environment, as it shall be; ``entry`` None removes it."""
+    """One entry of one environment, as it shall be; ``entry`` None removes it.
+
+    ``why`` must say why what answers leaves service: without it no deployment would take it out.
+    """
 
     section: Section
     model: str
     entry: Entry | None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,40 @@ def revert_branch(environment: str, model: str, section: Section = "models") -> 
     return f"promobot-revert/{environment}/{model}{SHADOW_SUFFIX if section == 'shadow' else ''}"
 
 
+def retire_branch(environment: str, model: str) -> str:
+    """Return the branch of the one open pull request that takes a model out of service in an environment."""
+    return f"promobot-retire/{environment}/{model}"
+
+
 def read_desired(repository: Repository, environment: str, commit: str) -> Desired:
-    """Return desired state at a fetched commit; an environment without the file desires nothing yet."""
+    """Return desired state at a fetched commit; raise InvalidInput where the file is missing.
+
+    A missing file is not an empty one: read as one, it would take every model out of service.
+    """
+    found = desired_at(repository, environment, commit)
+    if found is None:
+        raise _missing(repository, environment, commit)
+    return found
+
+
+def desired_at(repository: Repository, environment: str, commit: str) -> Desired | None:
+    """Return desired state at a fetched commit, or None where the file is missing.
+
+    For comparing two commits. What converges something uses :func:`read_desired`.
+    """
     path = desired.path_of(environment)
     text = repository.read(commit, path)
-    if text is None:
-        return Desired(environment=environment)
-    return desired.parse(text, file=path, environment=environment)
+    return None if text is None else desired.parse(text, file=path, environment=environment)
+
+
+def _missing(repository: Repository, environment: str, commit: str) -> InvalidInput:
+    path = desired.path_of(environment)
+    return InvalidInput(
+        f"is missing at {commit[:12]} in {repository.url}, so it is not known what {environment} shall serve",
+        file=path,
+        next_step=f"Put the file back at the root of the repository: `git log --all -- {path}` shows where it went. "
+        f"For a new environment commit it with the one line `environment: {environment}`.",
+    )
 
 
 def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
@@ -85,7 +116,9 @@ def put_proposal(
     for _ in range(_TRIES):
         head = repository.head()
         before = repository.read(head, path)
-        after = _edited(before or f"environment: {settings.environment}\n", path, edits)
+        if before is None:
+            raise _missing(repository, settings.environment, head)
+        after = _edited(before, path, edits)
         if after == before:
             return None
         there = repository.branch(branch)
@@ -121,5 +154,8 @@ def put_proposal(
 
 def _edited(text: str, path: str, edits: list[Edit]) -> str:
     for edit in edits:
-        text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
+        if edit.section == "models" and edit.entry is None:
+            text = desired.with_retirement(text, file=path, model=edit.model, reason=edit.why)
+        else:
+            text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
     return text

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import SECTIONS, Change, Section, changes
+from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import plan, serves, target_of
+from bot.domain.retirement import is_removal, spent_by
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
 from bot.verbs.inspection import routed
+from bot.verbs.ledger import Ledger
 from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
-from bot.verbs.proposing import proposal_branch, read_desired, revert_branch
+from bot.verbs.proposing import desired_at, proposal_branch, read_desired, retire_branch, revert_branch
 from bot.words import differences as words
-from bot.words.deployment import silent
+from bot.words.deployment import retired_before, silent
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
@@ -102,6 +104,12 @@ def status(settings: Environment) -> Status:
     if cut_off:
         differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))
     for change in todo.changes:
+        if is_removal(change):
+            why = why_not_out(change, ledger)
+            kind = "retired" if why else "desired"
+            step = words.retire(change) if why else words.deploy(settings.environment)
+            differences.append(Difference(kind, words.leaves(change, why), step))
+            continue
         held = quarantined.get(change.after.digest) if change.after else None
         kind, step = (
             ("quarantine", words.merge_revert(change)) if held else ("desired", words.deploy(settings.environment))
@@ -171,21 +179,35 @@ def _pending(
 ) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
     """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
     pending: dict[tuple[str, Section], list[str]] = {}
-    prefixes = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
+    prefixes = tuple(branch(settings.environment, "") for branch in (proposal_branch, revert_branch, retire_branch))
+    problems: list[str] = []
     try:
-        for pull in opened.result():
-            for prefix in prefixes:
-                if pull.branch.startswith(prefix):
-                    model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
-                    for section in _concerned(settings, repository, pull.head, model):
-                        pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
+        pulls = opened.result()
     except PromobotError as error:
         return pending, [str(error)]
-    return pending, []
+    for pull in pulls:
+        for prefix in prefixes:
+            if pull.branch.startswith(prefix):
+                model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
+                try:
+                    for section in _concerned(settings, repository, pull.head, model):
+                        pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
+                except PromobotError as error:
+                    problems.append(f"#{pull.number}: {error}")
+    return pending, problems
 
 
 def _concerned(settings: Environment, repository: Repository, head: str, model: str) -> list[Section]:
     """Return the paths on which a pull request changes what the model's entry says."""
     base = repository.merge_base(repository.head(), repository.fetch(head))
-    before, after = (read_desired(repository, settings.environment, commit) for commit in (base, head))
+    before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
+    after = read_desired(repository, settings.environment, head)
     return [change.section for change in changes(before, after) if change.model == model]
+
+
+def why_not_out(change: Change, ledger: Ledger) -> str:
+    """Say why no deployment takes a model out of service that main has no entry for; empty where one does."""
+    if not change.retired:
+        return words.NOT_RETIRED
+    spent = spent_by(ledger.deployments(), change)
+    return retired_before(change, spent) if spent else ""

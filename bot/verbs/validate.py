@@ -27,7 +27,13 @@ def validate(root: Path) -> Validated:
     """Read all files, each alone and beside the others; nothing outside the checkout is asked."""
     settings = [root / settings_module.path_of(name) for name in settings_module.environments(root)]
     promotions = sorted((root / "promotions").glob("*"))
-    found = [
+    found = [InvalidInput(_not_the_root(root, above))] if (above := settings_module.repository_above(root)) else []
+    found += [
+        InvalidInput("is not read; an environment file ends with .yaml", file=path.relative_to(root).as_posix())
+        for path in sorted((root / settings_module.ENVIRONMENTS).iterdir())
+        if path.suffix != ".yaml"
+    ]
+    found += [
         InvalidInput("is not the desired state of a known environment", file=path.relative_to(root).as_posix())
         for path in promotions
         if path.suffix != ".yaml"
@@ -37,6 +43,13 @@ def validate(root: Path) -> Validated:
     found += mistakes_in(files)
     names = [path.relative_to(root).as_posix() for path in (*settings, *promotions)]
     return Validated(tuple(names), tuple(map(str, found)))
+
+
+def _not_the_root(root: Path, repository: Path) -> str:
+    return (
+        f"{root} is not the root of the repository, which is {repository}: Git has promotions/ at its root only, so "
+        f"nothing of these files is read there; move them, or say --root {repository}"
+    )
 
 
 def _text(path: Path, root: Path) -> str | InvalidInput:

@@ -10,8 +10,11 @@ from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
+from bot.domain.retirement import is_removal
 from bot.domain.smoke import Tensor
+from bot.words import leaving as leaving_words
 from bot.words.deployment import describe
+from bot.words.leaving import Leaving
 from bot.words.markdown import code, details, escape, fit, table, tick
 
 if TYPE_CHECKING:
@@ -91,10 +94,10 @@ def champion_has_other_bytes(digest: str) -> str:
 
 
 def nothing_to_check(changes: Sequence[Change]) -> str:
-    """A pull request that proposes no version."""
+    """A pull request that proposes no version; what leaves service is the verdict's to say."""
     if changes:
         taken = "; ".join(escape(describe(change)) for change in changes)
-        return f"**Nothing to check:** this pull request only takes models out of service ({taken})."
+        return f"**No version to check:** this pull request only takes entries away ({taken})."
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
 
 
@@ -143,17 +146,22 @@ def comment(
     other_paths: Sequence[str],
     settings: Sequence[SettingsChange] = (),
     logs: str = "",
+    leaving: Sequence[Leaving] = (),
 ) -> str:
     """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
 
-    ``settings`` is what would become of environment files, ``other_paths`` is what no check looked at. ``logs`` is
-    where the run shows what each job said.
+    ``settings`` is what would become of environment files, ``other_paths`` is what no check looked at. ``leaving`` is
+    what merging takes out of service. ``logs`` is where the run shows what each job said.
     """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
     parts = [MARKER]
     if not problems and not proposed:
-        parts.append(_only_settings(settings, changes) if settings else nothing_to_check(changes))
+        gone = {(one.stop.change.environment, one.stop.change.model) for one in leaving}
+        idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
+        said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
+        first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
+        parts.append(first + "".join(f" {line}." for line in said[:MAX_ENTRIES]))
     elif not problems and not failed:
         what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
         what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
@@ -168,6 +176,9 @@ def comment(
             rest.append(f"- and {len(untold) - 20} more")
         if rest:
             parts.append("\n".join(rest))
+    parts += [leaving_words.paragraph(one) for one in leaving[:MAX_ENTRIES]]
+    if len(leaving) > MAX_ENTRIES:
+        parts.append(f"… and {len(leaving) - MAX_ENTRIES} more models leave service.")
     parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run{_link(logs)}.</sub>")
     own = [
         (change, [r for r in results if (r.environment, r.section, r.model) == _key(change)]) for change in proposed
@@ -203,7 +214,7 @@ def _besides(settings: Sequence[SettingsChange], other_paths: Sequence[str]) -> 
 
 def _only_settings(settings: Sequence[SettingsChange], changes: Sequence[Change]) -> str:
     taken = "; ".join(escape(describe(change)) for change in changes)
-    also = f" It also takes models out of service ({taken})." if taken else " It proposes no version."
+    also = f" It also takes entries away ({taken})." if taken else " It proposes no version."
     return f"🔧 **Merging this changes the settings of {_environments(settings)}.**{also} Next: review what is below."
 
 

@@ -84,6 +84,33 @@ def held_by_freeze(reason: str, end: datetime) -> str:
     return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"
 
 
+def retirement(model: str, environment: str) -> str:
+    """What a person types, or writes, to take a model out of service."""
+    return (
+        f"`promobot retire {model} --env {environment} --reason '…'` opens the pull request that takes it out of "
+        f"service; by hand, write its name and a reason under `retired:` in promotions/{environment}.yaml"
+    )
+
+
+def not_retired(change: Change) -> str:
+    """An entry is gone, and nothing says that this is meant."""
+    version = f"version {change.before.version}" if change.before else "it"
+    return (
+        f"its entry is gone from promotions/{change.environment}.yaml, and nothing there says that it is to leave "
+        f"service; {version} goes on answering. Put the entry back, or: "
+        f"{retirement(change.model, change.environment)}"
+    )
+
+
+def retired_before(change: Change, spent: DeploymentRecord) -> str:
+    """The mark was carried out, and a person brought the model back."""
+    return (
+        f"{spent.id} took it out of service for this reason already ({change.retired}), and it came back since. "
+        f"Merge the pull request that brings it back; to take it out once more, write another reason under "
+        f"retired.{change.model} in promotions/{change.environment}.yaml"
+    )
+
+
 def no_evidence(change: Change) -> str:
     """Nobody checked it."""
     digest = short(change.after.digest) if change.after else ""
@@ -402,7 +429,8 @@ def verdict(record: DeploymentRecord) -> str:
     before = f"version {record.before.version}" if record.before else "nothing"
     match record.outcome:
         case "succeeded" if record.after is None:
-            return f"{describe(change)}: it is out of service."
+            why = f" ({record.reason})" if record.reason else ""
+            return f"{describe(change)}: it is out of service{why}."
         case "succeeded" if record.before == record.after:
             path = " on the shadow path" if record.section == "shadow" else ""
             return f"{record.model} {version} was published again{path} in {record.environment}: {record.reason}."

@@ -17,6 +17,10 @@ KINDS = {
     "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
     "unfinished": ("a journal is open: a deployment is under way, or was cut off", _DEPLOY),
     "desired": ("main asks for something else than the routes name", _DEPLOY),
+    "retired": (
+        "main has no entry for a model in service, and does not say that it is to leave",
+        "put the entry back, or `promobot retire churn --env dev --reason …`",
+    ),
     "quarantine": ("main asks for a digest that is in quarantine", _REVERT),
     "triton": ("a Triton does not have READY what the routes name", _DEPLOY),
     "gateway": ("a gateway serves another generation, or other routes", _DEPLOY),
@@ -36,7 +40,7 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first seven, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first eight, drift all of them."""
 
 
 def deploy(environment: str) -> str:
@@ -52,6 +56,25 @@ def reconcile(environment: str) -> str:
 def restart(server: str) -> str:
     """A server that does what nobody told it."""
     return f"restart {server}: it starts from routes.json; then: {DOCTOR}"
+
+
+NOT_RETIRED = "main does not say that it is to leave"
+
+
+def retire(change: Change) -> str:
+    """A model answers that main does not ask for, and nothing says that this is meant."""
+    return (
+        f"put its entry back, or merge the pull request that does; to take it out of service: "
+        f"promobot retire {change.model} --env {change.environment} --reason '…'"
+    )
+
+
+def leaves(change: Change, why_not: str) -> str:
+    """Main has no entry for what is live; ``why_not`` says why it goes on answering."""
+    version = change.before.version if change.before else "something"
+    if not why_not:
+        return f"{describe(change)} is desired ({change.retired}), {version} is live"
+    return f"{change.model} {version} is live in {change.environment} without an entry, and stays: {why_not}"
 
 
 def merge_revert(change: Change) -> str:

@@ -27,3 +27,13 @@ def plain_secrets(variables: Sequence[str]) -> str:
 def plain_secrets_step() -> str:
     """What to do about them."""
     return "Set longer ones, made at random, as `openssl rand -hex 32` prints them."
+
+
+def nobodys_desired_state(paths: Sequence[str]) -> str:
+    """Files in ``promotions/`` that no environment reads."""
+    return f"{', '.join(paths[:5])} in promotions/ belongs to no environment that this checkout has settings for"
+
+
+def nobodys_desired_state_step() -> str:
+    """What to do about them."""
+    return "Bring this checkout up to date. Else add manifests/environments/<env>.yaml, or remove the file."

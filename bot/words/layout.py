@@ -170,6 +170,9 @@ environment: ENVIRONMENT
 models: {}
 
 shadow: {}
+
+# What leaves service, and why: an entry that is only gone takes nothing out. `promobot retire` writes here.
+retired: {}
 """
 
 _MANIFEST = """\

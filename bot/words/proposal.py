@@ -12,6 +12,7 @@ from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.package import Package
+from bot.domain.record import DeploymentRecord
 from bot.domain.signature import Signature
 from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
 from bot.words.sizes import size
@@ -195,6 +196,12 @@ def _way_back(facts: Facts) -> str:
     back = (
         f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
     )
+    if change.before is None and change.section == "models":
+        command = f"promobot retire {change.model} --env {change.environment} --reason '…'"
+        return (
+            f"### Way back\n\nReaches {reach} of {change.environment}. Nothing is in service yet, so the way back is "
+            f"to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
+        )
     command = f"promobot rollback {change.model} --env {change.environment}"
     return (
         f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: press **Revert** below "
@@ -236,6 +243,35 @@ def shadow_waits(number: int, version: int, reason: str) -> str:
 
 
 # --- reverts -----------------------------------------------------------------------------------------------------
+
+
+def why_back_to_nothing(change: Change, left: DeploymentRecord | None) -> str:
+    """Return what the file says of a model that goes back to nothing; ``left`` is when it left service before."""
+    version = f"version {change.after.version}" if change.after else "it"
+    if left is not None:
+        return left.reason or f"out of service since {left.id}; {version} was tried since and is not in service"
+    return f"{version} is not in service, and nothing was before it"
+
+
+def retire_title(model: str, environment: str, entry: Entry | None) -> str:
+    """Return the title of the pull request that takes a model out of service."""
+    return f"Retire {model}{f' {entry.version}' if entry else ''} in {environment}"
+
+
+def retire_body(model: str, environment: str, served: Entry | None, *, reason: str, by: str) -> str:
+    """Return the text of the pull request that takes a model out of service; ``served`` is what answers now."""
+    now = (
+        f"Version {served.version} ({code(short(served.digest))}) answers now." if served else "Nothing answers now."
+    )
+    back = f"promobot rollback {model} --env {environment}"
+    lines = [
+        f"⏹️ **{escape(model)} leaves service in {escape(environment)}.** {now}",
+        f"Asked for by {escape(by)}." if by else "",
+        f"**Why:** {escape(reason)}",
+        "Next: see in the verdict whether anybody still asks for it, then merge. Users get 404 after that.",
+        f"The way back: press **Revert** below after the merge, or run\n\n{fenced(back, 'sh')}",
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"
 
 
 def revert_title(change: Change, back: Entry | None) -> str:

@@ -248,6 +248,11 @@ def unknown_button() -> str:
     return "🤔 I do not know this button any more. Nothing was done."
 
 
+def desired_state_gone(number: int, environment: str) -> str:
+    """A pull request of the bot's branch has the environment's file no more."""
+    return f"#{number} removes promotions/{environment}.yaml, so it has no message; its verdict says what to do"
+
+
 def link_back(url: str) -> str:
     """The comment on a pull request that leads to its thread."""
     return f"💬 [In Slack]({url}): how far it is, and what happened."

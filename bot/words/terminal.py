@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord
-from bot.words.deployment import CRITERION_NAMES, checked_in, describe
+from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bot.verbs.propose import Proposal
     from bot.verbs.quarantine import Quarantine
     from bot.verbs.recheck import Rechecked
+    from bot.verbs.retire import Retired
     from bot.verbs.rollback import RolledBack
     from bot.verbs.status import Status
     from bot.verbs.validate import Validated
@@ -105,6 +106,9 @@ def criteria(records: Sequence[DeploymentRecord]) -> str:
     rows = []
     for record in records:
         held = {criterion.name: criterion.holds for criterion in record.criteria}
+        if record.after is None:
+            # Nothing was registered, loaded or asked: a ✓ would say that it was.
+            held = {c.name: c.holds for c in record.criteria if not c.holds or c.proof != NOTHING_TO_SERVE}
         marks = ["✓" if held.get(name) else "✗" if name in held else "–" for name in CRITERIA]
         rows.append([record.id, _versions(record), record.outcome, *marks])
     return grid(["deployment", "version", "outcome", *(CRITERION_NAMES[name] for name in CRITERIA)], rows)
@@ -150,6 +154,15 @@ def proposed(done: Proposal) -> str:
             return f"{name} is not proposed to {done.environment}{reason}."
 
 
+def retired(done: Retired) -> str:
+    """Return what became of taking a model out of service."""
+    what = f"{done.model} in {done.environment}"
+    now = f"version {done.serving.version} answers until then" if done.serving else "nothing answers now"
+    if done.action == "already desired":
+        return f"main retires {what} already: {done.reason}."
+    return f"{done.action}: {done.url}\nMerge it to take {what} out of service; {now}."
+
+
 def rolled_back(done: RolledBack) -> str:
     """Return what a rollback did."""
     lines = [deployed(done.deployed)] if done.deployed else []
@@ -175,11 +188,16 @@ def done_before(request: str, done: RequestDone) -> str:
 
 def checked(done: Checked) -> str:
     """Return what a check found."""
-    if not done.results and not done.problems:
+    stopping = [
+        f"Merging stops {s.change.model} in {s.change.environment}: version {s.answers.version} answers now."
+        for s in (one.stop for one in done.leaving)
+        if s.is_meant
+    ]
+    if not (done.results or done.problems or stopping):
         changed = ", ".join(change.environment for change in done.subject.settings.changes)
         said = f"The pull request changes the settings of {changed}, and" if changed else "Nothing to check:"
         return f"{said} {'it' if changed else 'the pull request'} proposes no version."
-    lines = _results(done.results)
+    lines = [*stopping, *_results(done.results)]
     lines += [f"✗ {problem}" for problem in done.problems]
     if done.comment_url:
         lines.append(done.comment_url)

@@ -76,6 +76,7 @@ SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_ren
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
 OVERWRITTEN = "tests/systems/test_record_stores.py::test_a_record_is_never_overwritten"
+LEAVES_BY_MISTAKE = "tests/verbs/test_check.py::test_what_would_leave_service_by_mistake_is_red"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
 CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
@@ -714,6 +715,55 @@ MUTATIONS = (
         "        if pair in self._routed or self._is_journaled(pair) or path is None",
         "        if pair in self._routed or path is None",
         (T_RETENTION,),
+    ),
+    # What is absent.
+    Mutation(
+        "absence",
+        "a missing file of desired state is an error",
+        "bot/verbs/proposing.py",
+        "    if found is None:\n        raise _missing(repository, environment, commit)\n",
+        "    if found is None:\n        return Desired(environment=environment)\n",
+        (LEAVES_BY_MISTAKE,),
+    ),
+    Mutation(
+        "absence",
+        "a pull request that moves desired state is red",
+        "bot/verbs/leaving.py",
+        "        raise InvalidInput(words.file_is_gone(environment, before, elsewhere), file=path)\n",
+        "        after = Desired(environment=environment)\n",
+        (LEAVES_BY_MISTAKE,),
+    ),
+    Mutation(
+        "absence",
+        "what leaves service without a mark is red",
+        "bot/verbs/check.py",
+        "    problems += [problem for one in leaving if (problem := leaving_words.problem(one))]\n",
+        "",
+        (LEAVES_BY_MISTAKE,),
+    ),
+    Mutation(
+        "absence",
+        "what leaves service without a mark is held",
+        ADMISSION,
+        "    if not change.retired:\n",
+        "    if False:\n",
+        (f"{T_DEPLOY}::test_only_a_model_that_the_file_retires_leaves_service",),
+    ),
+    Mutation(
+        "absence",
+        "a mark counts once",
+        "bot/domain/retirement.py",
+        "    if carried_out is None or not came_back or carried_out.reason != change.retired:\n",
+        "    if carried_out is not None:\n",
+        ("tests/domain/test_retirement.py::test_a_mark_counts_once_and_another_reason_is_another_mark",),
+    ),
+    Mutation(
+        "absence",
+        "no environment is no success",
+        "bot/settings.py",
+        "    if not found:\n        raise InvalidInput(\n",
+        "    if False:\n        raise InvalidInput(\n",
+        ("tests/test_cli.py::test_no_environment_at_all_is_an_error_and_no_empty_success",),
     ),
     Mutation(
         "fence",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain import desired
 from bot.domain.desired import Entry
 from bot.domain.evidence import CHECKS
 from bot.sandbox.platform import BOT
@@ -315,13 +316,70 @@ def test_nothing_to_check_is_said_as_such(world: World, tmp_path: Path) -> None:
     assert "0 of 0" not in comment and "✅" not in comment
 
 
-def test_taking_a_model_out_of_service_needs_no_check(world: World) -> None:
+def test_what_would_leave_service_by_mistake_is_red(world: World) -> None:
+    model = world.model()
+    entry = world.served(world.register(model)).entry
+    gone = world.propose_by_hand(world.edited(model, None))
+    said = world.check(gone, "ready")
+    assert [run.code for run in said] == [0, 1]
+    assert [one["stop"]["answers"]["version"] for one in said[-1].document["leaving"]] == [1]
+    comment = world.sticky(gone).replace("\\", "")
+    assert f"❌ **Do not merge: {model} in dev: its entry is gone from promotions/dev.yaml" in comment
+    assert f"⛔ **This would stop {model} in dev.** Version 1 answers now" in comment
+    queued = world.words(
+        "check", "queued", "--base", world.pull(gone)["base"]["sha"], "--head", world.pull(gone)["head"]["sha"]
+    )
+    assert queued.code == 1 and "its entry is gone" in queued.out
+
+    path = "promotions/dev.yaml"
+    moved = {f"ml/{path}": world.promotions()}
+    number = world.propose_by_hand(moved, remove=[path])
+    ready, verdict = world.check(number, "ready")
+    assert (ready.code, verdict.code) == (1, 1)
+    comment = world.sticky(number).replace("\\", "")
+    assert f"{path}: would be gone after the merge (it would be ml/{path}, where nobody reads it)" in comment
+    assert f"{model} 1" in comment and "Nothing to check" not in comment
+
+    # What was merged all the same stops nothing: main says nothing about dev, so nobody acts.
+    world.commit(moved, remove=[path])
+    newer = world.register(model, "better")
+    verbs = [
+        ("deploy",),
+        ("status",),
+        ("drift",),
+        ("recheck", model),
+        ("propose", model, newer.version),
+        ("retire", model, "--reason", "x"),
+        ("rollback", model, "--now"),
+        ("reconcile",),
+    ]
+    for verb, *more in verbs:
+        said = world.words(verb, *more, "--env", "dev")
+        assert said.code == 1, verb
+        assert f"{path}: is missing at " in said.out + said.err, verb
+    (git,) = [
+        one
+        for one in world.promobot("doctor", "--env", "dev").document["environments"][0]["systems"]
+        if one["system"] == "Git"
+    ]
+    assert not git["works"] and "is missing at" in git["seen"] and "environment: dev" in git["next_step"]
+    assert world.version(model) == 1 and len(world.records(model)) == 1 and not world.open_pulls("promobot")
+    world.commit(
+        {path: desired.with_entry("environment: dev\n", file=path, section="models", model=model, entry=entry)},
+        remove=[f"ml/{path}"],
+    )
+    assert world.deploy().code == 0 and world.version(model) == 1
+
+
+def test_an_entry_that_never_went_into_service_may_go(world: World) -> None:
     model = world.model()
     world.desire(model, world.register(model).entry)
     number = world.propose_by_hand(world.edited(model, None))
     said = world.check(number, "ready")
     assert [run.code for run in said] == [0, 0]
-    assert f"only takes models out of service ({model} out of dev)" in world.sticky(number).replace("\\", "")
+    assert f"({model} out of dev). {model} is not in service in dev, so nothing stops." in world.sticky(
+        number
+    ).replace("\\", "")
 
 
 @pytest.mark.parametrize("result", ["skipped", "cancelled", "failure"])

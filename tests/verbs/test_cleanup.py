@@ -118,7 +118,7 @@ def test_a_model_out_of_service_and_an_old_lane_leave_the_triton(world: World) -
     lane = world.routes()["models"][model]["live"]["triton_model"]
     assert lane != model and world.loaded() == sorted([f"{gone} 1", f"{lane} 2"])
     assert not (world.endpoints.model_repository("dev") / model).exists(), "no version is left in it"
-    world.desire(gone, None)
+    world.retire(gone)
     assert world.deploy().code == 0
     assert world.loaded() == [f"{lane} 2"]
     assert _published(world, gone) == [f"{gone}/1"], "it is a way back"

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 from tritonclient.grpc import service_pb2
 
+from bot.domain import desired
 from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA, served_after
 from bot.domain.routes import RouteTable
@@ -145,17 +146,59 @@ def test_green_as_a_shadow_is_not_green_for_answering(world: World) -> None:
     assert world.version(model) is None
 
 
-def test_an_entry_that_is_removed_goes_out_of_service(world: World) -> None:
+def test_only_a_model_that_the_file_retires_leaves_service(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
     world.desire(model, None)
     said = world.words("deploy", "--env", "dev")
-    assert (said.code, said.out.splitlines()[0]) == (0, f"{model} out of dev: it is out of service.")
+    assert said.code == 1 and "✓" not in said.out
+    assert said.out.splitlines()[0].startswith(
+        f"held: {model} out of dev: its entry is gone from promotions/dev.yaml, and nothing there says that it is to "
+        f"leave service; version 1 goes on answering. Put the entry back, or: `promobot retire {model} --env dev"
+    )
+    assert world.version(model) == 1 and len(world.records(model)) == 1
+    (shown,) = world.promobot("status", "--env", "dev").document["environments"][0]["differences"]
+    assert shown["kind"] == "retired" and f"promobot retire {model} --env dev" in shown["next_step"]
+
+    opened = world.promobot("retire", model, "--env", "dev", "--reason", "nobody asks for it").document
+    assert (opened["action"], opened["serving"]["version"]) == ("opened", 1)
+    number = opened["pull_request"]
+    assert world.words("retire", model, "--env", "dev", "--reason", " ").code == 1
+    world.check(number, "ready")
+    stops = world.sticky(number).replace("\\", "")
+    assert f"⚠️ **Merging stops {model} in dev.** Version 1 answers now since " in stops
+    assert "One Triton behind gateway gateway-dev-1 counted " in stops and "the last was at 20" in stops
+    assert f"promobot rollback {model} --env dev" in stops
+    world.merge(number)
+    said = world.words("deploy", "--env", "dev")
+    assert (said.code, said.out.splitlines()[0]) == (
+        0,
+        f"{model} out of dev: it is out of service (nobody asks for it).",
+    )
+    assert said.out.splitlines()[3].count("✓") == 2, "what was not looked at has no mark"
     assert world.version(model) is None
     assert world.alias(model, "dev") is None
     record = world.records(model)[-1]
-    assert (record.outcome, record.after) == ("succeeded", None) and record.serving is None
+    assert (record.outcome, record.after, record.reason) == ("succeeded", None, "nobody asks for it")
+    assert record.serving is None
     assert world.deploy().document["records"] == []
+
+
+@pytest.mark.slow
+def test_a_retired_model_comes_back_at_once_and_the_mark_does_not_take_it_out_again(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.retire(model)
+    assert world.deploy().code == 0 and world.version(model) is None
+    said = world.promobot("rollback", model, "--env", "dev", "--now", "--reason", "somebody does")
+    assert said.code == 0 and world.version(model) == 1
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1 and "took it out of service for this reason already" in held.out
+    assert world.version(model) == 1
+    world.merge(said.document["pull_request"])
+    main = desired.parse(world.promotions(), file="promotions/dev.yaml")
+    assert main.retired == {} and main.models[model].version == 1
+    assert world.deploy().code == 0 and world.version(model) == 1
 
 
 # --- held ---------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Case:
         if step.startswith("restart "):
             self.by_hand()
         self.world.promobot(*shlex.split(command)[1:])
-        for pull in self.world.reverts(self.model):
+        for pull in [*self.world.reverts(self.model), *self.world.open_pulls("promobot-retire/")]:
             self.world.merge(pull["number"])
             self.world.deploy()
 
@@ -171,6 +171,10 @@ def _merge(case: Case) -> None:
     case.world.merged(case.world.register(case.model, "best"))
 
 
+def _lose_entry(case: Case) -> None:
+    case.world.desire(case.model, None)
+
+
 def _quarantine(case: Case) -> None:
     case.world.ledger().put_in_quarantine(
         model=case.model, version=2, digest=case.second.digest, reason="nonsense", by="alex"
@@ -198,6 +202,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "silent": [_kill],
     "unfinished": [_journal],
     "desired": [_merge],
+    "retired": [_lose_entry],
     "quarantine": [_quarantine],
     "triton": [_restart_triton],
     "gateway": [_write_routes],
@@ -212,7 +217,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
 }
 ELSEWHERE = {"gateway answer"}
 QUICK, SLOW = {"desired", "triton", "gateway", "bytes", "unfinished"}, [pytest.mark.slow]
-CHANGE_THE_ANSWER = (_merge, _quarantine, _leave_a_message, _load_other_bytes)
+CHANGE_THE_ANSWER = (_merge, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 
 
 def test_every_kind_is_provoked() -> None:

@@ -307,18 +307,22 @@ class World:
         self.git("revert", "--no-edit", "HEAD")
         self.git("push", "--quiet", "origin", "HEAD:main")
 
-    def propose_by_hand(self, files: Mapping[str, str], *, title: str = "By hand") -> int:
+    def propose_by_hand(self, files: Mapping[str, str], *, title: str = "By hand", remove: Sequence[str] = ()) -> int:
         """Open a pull request with these files' new texts, as a person does; return its number."""
         branch = f"by-hand-{next(_numbers)}"
-        self.commit(files, branch=branch)
+        self.commit(files, branch=branch, remove=remove)
         return int(self.api("POST", "/pulls", {"base": "main", "head": branch, "title": title})["number"])
 
-    def commit(self, files: Mapping[str, str], *, branch: str = "main", message: str = "By hand") -> str:
+    def commit(
+        self, files: Mapping[str, str], *, branch: str = "main", message: str = "By hand", remove: Sequence[str] = ()
+    ) -> str:
         """Push a commit on top of main; return its id."""
         self._on_main()
         for path, text in files.items():
             (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
             (self.clone / path).write_text(text)
+        for path in remove:
+            (self.clone / path).unlink()
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         self.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
@@ -364,6 +368,16 @@ class World:
     ) -> str:
         """Make main desire this entry, as a merge does."""
         return self.commit(self.edited(model, entry, environment=environment, section=section))
+
+    def retire(self, model: str, reason: str = "nobody asks for it", *, environment: str = "dev") -> str:
+        """Make main take a model out of service, as a merge does."""
+        return self.commit(self.retired(model, reason, environment=environment))
+
+    def retired(self, model: str, reason: str, *, environment: str = "dev") -> dict[str, str]:
+        """Return desired state as on main, with this model taken out of service."""
+        path = PROMOTIONS.format(environment)
+        text = self.promotions(environment)
+        return {path: desired.with_retirement(text, file=path, model=model, reason=reason)}
 
     # --- a version on its way ----------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ def test_the_first_version_has_nothing_to_compare_with() -> None:
     new = candidate(8)
     text = proposal.body(facts(change=change(before=None), champion=None, gate=judge(GATE, new.metrics, None)))
     assert "nothing is in service yet" in text.split("\n")[0]
-    assert "go back to nothing in service" in text
+    assert "promobot retire churn --env dev --reason" in text
     assert 'backend: "onnxruntime"' in text
     assert_only_our_markup(text, links=LINKS)
 
@@ -310,7 +310,7 @@ def test_nothing_to_check_is_said_as_such() -> None:
     assert comment([], []).startswith("**Nothing to check:** this pull request changes no model in `promotions/`.")
     removal = comment([change(after=None)], [])
     assert removal.startswith(
-        "**Nothing to check:** this pull request only takes models out of service (churn out of dev)"
+        "**No version to check:** this pull request only takes entries away (churn out of dev). churn is"
     )
     for name in CHECKS:
         assert checks.check_summary(name, [], []).startswith("**Nothing to check:**")

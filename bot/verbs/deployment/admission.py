@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.evidence import Evidence, rules_of
 from bot.domain.golden import Golden
+from bot.domain.retirement import is_removal, spent_by
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
 from bot.verbs.checking import champion_of, judge_again
@@ -40,7 +41,7 @@ def admit(run: Run, change: Change) -> Admission:
     """Decide on one change. A quarantine holds it whatever else is true, and the way back asks for nothing more."""
     entry = change.after
     if entry is None:
-        return Admission()
+        return _out_of_service(run, change)
     quarantine = run.quarantined.get(entry.digest)
     if quarantine is not None:
         return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
@@ -67,6 +68,16 @@ def admit(run: Run, change: Change) -> Admission:
             return Admission(words.nothing_to_compare(change, evidence))
         case "green":
             return _on_its_base(run, change, entry, evidence)
+
+
+def _out_of_service(run: Run, change: Change) -> Admission:
+    """Let a model leave service only where the file says so: an entry may be gone by mistake."""
+    if not is_removal(change):
+        return Admission()
+    if not change.retired:
+        return Admission(words.not_retired(change))
+    spent = spent_by(run.of(change.model, change.section), change)
+    return Admission(words.retired_before(change, spent) if spent else "")
 
 
 def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, Evidence | None]:

@@ -19,6 +19,7 @@ from bot.domain.record import (
     undoes,
     verified_entries,
 )
+from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
@@ -70,15 +71,18 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
     ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
     """
     run.turn.check()
-    verified = verified_entries(run.of(change.model, change.section), model=change.model, section=change.section)
-    back = change.before or next((entry for _, entry in verified), None)
+    history = run.of(change.model, change.section)
+    verified = verified_entries(history, model=change.model, section=change.section)
+    back, left = change.before, None
+    if back is None and (left := last_left(history)) is None:
+        back = next((entry for _, entry in verified), None)
     try:
         with connect.repository(run.settings) as repository:
             proposed = put_proposal(
                 run.settings,
                 repository,
                 connect.github(run.settings),
-                edits=[Edit(change.section, change.model, back)],
+                edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
                 branch=revert_branch(run.settings.environment, change.model, change.section),
                 title=proposal_words.revert_title(change, back),
                 body=proposal_words.revert_body(change, back, reason=lost or _reason(run, change), lost=bool(lost)),

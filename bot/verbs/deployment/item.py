@@ -27,7 +27,7 @@ class Item:
     leaves: Target | None = None
     """What it replaces by the same bytes under another name; None for a change."""
     reason: str = ""
-    """Why what is in service is published again."""
+    """Why what is in service is published again, or why the model leaves service."""
     evidence: Evidence | None = None
     """What the checks saw of it, and staging answered; None on the way back to what no check ever saw."""
     target: Target | None = None

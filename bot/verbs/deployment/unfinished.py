@@ -37,7 +37,7 @@ class Unfinished:
         for underway in self._unfinished():
             if underway.is_of(change):
                 name, began = underway.id, underway.started_at
-        item = Item(change, name, began, evidence=admission.evidence)
+        item = Item(change, name, began, evidence=admission.evidence, reason=change.retired)
         if admission.judged_again:
             self._run.say(f"{words.describe(change)}: {admission.judged_again}")
             item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
