@@ -218,8 +218,9 @@ _README = """\
 
 1. Edit `manifests/environments/*.yaml`: addresses, paths, gates. `promobot validate` names mistakes.
 2. Make the GitHub Environments `dev`, `prod`, `dev-operations` and `prod-operations`, with the secrets there.
-3. Protect `main`: a review, code owners, and the check **Promobot / Verdict**.
-4. `promobot propose churn 1 --env dev` opens the first pull request.
+3. Make two sets of runners: `promobot-checks`, which reach nothing that serves, and `promobot-deploy`.
+4. Protect `main`: a review, code owners, and the check **Promobot / Verdict**.
+5. `promobot propose churn 1 --env dev` opens the first pull request.
 
 The bot is PROMOBOT at REF; its `docs/github.md` says the rest.
 """

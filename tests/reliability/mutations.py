@@ -80,6 +80,7 @@ LEAVES_BY_MISTAKE = "tests/verbs/test_check.py::test_what_would_leave_service_by
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
 CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
+T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
@@ -116,6 +117,22 @@ MUTATIONS = (
         "--require-hashes --only-binary :all: --requirement requirements-uv.lock",
         "uv",
         ("tests/workflows/test_installs.py",),
+    ),
+    Mutation(
+        "isolation",
+        "a check cannot write deployments and quarantine",
+        "manifests/kubernetes/runner-values-checks.yaml",
+        "            readOnly: true\n",
+        "",
+        (f"{T_MANIFESTS}::test_it_holds",),
+    ),
+    Mutation(
+        "isolation",
+        "images go by digest",
+        "manifests/kubernetes/components/images/kustomization.yaml",
+        "    digest: sha256:0330739a707a2969d617e859f096659ab6d149212658ac0ad7e550b59482ebf0\n",
+        "",
+        (f"{T_MANIFESTS}::test_it_holds",),
     ),
     Mutation(
         "isolation",
