@@ -8,7 +8,7 @@ takes at most two of its deadlines, whatever goes wrong. SDKs that try again by 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -68,7 +68,7 @@ def asked_again(
 
 def going_on(
     read_from: Callable[[int], Iterator[bytes]], *, start: int, seconds: float, worth_bytes: int = WORTH_BYTES
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """Yield the bytes from ``start`` that ``read_from`` yields; after Unavailable go on from where it broke off.
 
     Whoever sent ``worth_bytes`` since it was last asked is asked as if it were the first time: a long download

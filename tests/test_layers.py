@@ -198,6 +198,58 @@ def test_each_module_imports_what_its_layer_may(module: str, path: Path, package
     assert not violations(path.read_text(), module, package=package)
 
 
+UNVERIFIED = {"unverified_chunks", "reader"}
+"""What gives bytes of MLflow that nobody has compared with a package's list yet."""
+
+
+def reads_unverified(source: str) -> list[int]:
+    """Return the lines where unverified bytes go elsewhere than to the share, which compares what it writes."""
+    tree = ast.parse(source)
+    for_the_share = {
+        id(inside)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and _called(node) in ("publish", "describe"))
+        or (isinstance(node, ast.FunctionDef) and node.name == "reader")
+        for inside in ast.walk(node)
+    }
+    named = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in (node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else node.targets)
+        if isinstance(target, ast.Name) and target.id == "read"
+    }
+    by_name = {id(inside) for value in named.values() for inside in ast.walk(value)}
+    elsewhere = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == "read" and isinstance(node.ctx, ast.Load)
+        if named and id(node) not in for_the_share
+    ]
+    return elsewhere + [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in UNVERIFIED and id(node) not in for_the_share | by_name
+    ]
+
+
+def test_only_the_share_gets_bytes_that_were_not_compared_with_the_package() -> None:
+    used = 0
+    for module, path, _ in modules():
+        if module != "bot.systems.mlflow":
+            source = path.read_text()
+            used += sum(source.count(name) for name in ("unverified_chunks", ".reader("))
+            assert not reads_unverified(source), module
+    assert used >= 4
+    for bad in (
+        "text = registry.unverified_chunks(version, 'config.pbtxt')",
+        "x = b''.join(run.reader('churn', 1)('smoke.json'))",
+        "read = run.reader('churn', 1)\nconfig = read('config.pbtxt')",
+    ):
+        assert reads_unverified(bad), bad
+    assert not reads_unverified("read = run.reader('churn', 1)\nshare.publish(package, read)")
+
+
 def test_every_system_is_listed_by_itself() -> None:
     systems = {".".join(module.split(".")[:3]) for module, _, _ in modules() if module.startswith("bot.systems.")}
     assert systems == {name for name in LAYERS if name.startswith("bot.systems.")}

@@ -182,9 +182,17 @@ class Evidence(BaseModel):
         return "expired" if self.expires <= now else "green"
 
 
+RULES_OF_THE_BOT = 2
+"""Raised when the bot itself judges packages by other rules: then evidence of before is judged again."""
+
+
 def rules_of(gate: Gate, packages: BaseModel) -> str:
     """Return the fingerprint of what decides the findings: the model's gate and what packages may contain."""
-    rules = {"gate": gate.model_dump(mode="json"), "packages": packages.model_dump(mode="json")}
+    rules = {
+        "gate": gate.model_dump(mode="json"),
+        "packages": packages.model_dump(mode="json"),
+        "bot": RULES_OF_THE_BOT,
+    }
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 

@@ -43,6 +43,21 @@ MLFLOW_FILES = frozenset(
 MAX_FILES = 10_000
 MAX_PATH = 200
 
+MAX_PACKAGE_FILE_BYTES = 4 * 2**20
+"""Of ``package.json``: more than the longest list of files takes."""
+MAX_CONFIG_BYTES = 2**20
+MAX_SMOKE_BYTES = 256 * 2**20
+"""Of ``smoke.json``: it is read whole, and as values it takes several times as much memory."""
+MAX_MLMODEL_BYTES = 2**20
+"""Of MLflow's ``MLmodel``, which holds the signature."""
+MAX_BYTES = {
+    PACKAGE_FILE: MAX_PACKAGE_FILE_BYTES,
+    CONFIG_FILE: MAX_CONFIG_BYTES,
+    SMOKE_FILE: MAX_SMOKE_BYTES,
+    "MLmodel": MAX_MLMODEL_BYTES,
+}
+"""How large a document may be that is read whole, in bytes."""
+
 
 @dataclass(frozen=True, order=True)
 class PackageFile:
@@ -85,6 +100,13 @@ class Package:
     def size(self) -> int:
         """The bytes of all files together."""
         return sum(file.size for file in self.files)
+
+    def too_large(self, max_bytes: int) -> str:
+        """Say what is larger than it may be, by the list alone; an empty string where nothing is."""
+        if self.size > max_bytes:
+            return f"{self.size} bytes, more than {max_bytes}"
+        documents = [file for file in self.files if file.size > MAX_BYTES.get(file.path, file.size)]
+        return "; ".join(f"{file.path} has {file.size} bytes, more than {MAX_BYTES[file.path]}" for file in documents)
 
     def file(self, path: str) -> PackageFile | None:
         """Return the file at ``path``, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -41,8 +41,8 @@ class ModelConfig:
     max_batch_size: int
     signature: Signature
     fingerprint: str
-    parameters: tuple[str, ...]
-    repository_agents: tuple[str, ...]
+    values: Mapping[str, object]
+    """All that it says, as plain values: see :mod:`bot.domain.model_config`."""
     text: str
 
 

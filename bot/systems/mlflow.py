@@ -7,14 +7,16 @@ process alone; it is used only for artifacts in stores that MLflow's server does
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -24,10 +26,10 @@ import httpx
 import yaml
 
 from bot import s3, web
-from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
-from bot.errors import Refused, Rejected, Unavailable
+from bot.errors import OtherBytes, Refused, Rejected, Unavailable
 from bot.redaction import excerpt, redact, redact_all
 from bot.retry import going_on, patient, seconds_asked_for, without
 from bot.settings import MLflow, secret
@@ -316,6 +318,51 @@ class _Elsewhere:
             raise _Unfit(excerpt(str(error), 400)) from error
 
 
+class PackageContents:
+    """The package of one version and its bytes. All that this returns was compared with the package's list."""
+
+    def __init__(self, package: Package, stream: Callable[..., Generator[bytes]], system: str) -> None:
+        self.package = package
+        self._stream, self._system = stream, system
+
+    def read(self, path: str) -> bytes:
+        """Return a document that the package lists.
+
+        Raises Rejected where it is larger than its kind may be, and OtherBytes where MLflow has other bytes.
+        """
+        file = self.package.file(path)
+        limit = MAX_BYTES[path]
+        if file is None or file.size > limit:
+            said = f"has {file.size} bytes, more than {limit}" if file else "is not listed"
+            raise Rejected(f"{path} {said}", system=self._system)
+        content = bytearray()
+        with closing(self._stream(path)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > file.size:
+                    break
+        if (len(content), hashlib.sha256(content).hexdigest()) != (file.size, file.sha256):
+            raise OtherBytes(
+                f"{path} is not what the package says",
+                system=self._system,
+                state="It was not used.",
+                next_step="Somebody changed the artifact after it was registered: register and propose anew.",
+            )
+        return bytes(content)
+
+    def is_whole(self, file: PackageFile, feed: Callable[[bytes], object]) -> bool:
+        """Hash a file of the package, and hand what arrives to ``feed``; say whether it is what the package lists."""
+        digest, size = hashlib.sha256(), 0
+        with closing(self._stream(file.path)) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                if size > file.size:
+                    return False
+                feed(chunk)
+        return (size, digest.hexdigest()) == (file.size, file.sha256)
+
+
 class Registry:
     """The model registry. Errors are Unavailable or Rejected.
 
@@ -373,7 +420,7 @@ class Registry:
         """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
         next_step = "Register the model again with bot.training.register, which writes a package."
         try:
-            return Package.from_json(self.read(version, PACKAGE_FILE))
+            return Package.from_json(self._document(version, PACKAGE_FILE))
         except ValueError as error:
             message = f"{PACKAGE_FILE} of {version.model} {version.version} {error}"
             raise Rejected(message, system=self._system, next_step=next_step) from error
@@ -381,23 +428,35 @@ class Registry:
             error.next_step = next_step
             raise
 
+    def contents(self, version: RegisteredVersion) -> PackageContents:
+        """Return the version's package and what reads its files; raise Rejected where it has no package."""
+        return PackageContents(self.package(version), partial(self.unverified_chunks, version), self._system)
+
     @patient
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
         with self._errors(f"list the artifacts of {version.model} {version.version}"):
             return sorted(path for path in self._artifacts(version).files() if path not in MLFLOW_FILES)
 
-    def read(self, version: RegisteredVersion, path: str) -> bytes:
-        """Return the bytes of one small artifact."""
-        return b"".join(self.stream(version, path))
+    def _document(self, version: RegisteredVersion, path: str) -> bytes:
+        """Return one artifact that no package lists; raise Rejected where it is larger than its kind may be."""
+        content, limit = bytearray(), MAX_BYTES[path]
+        with closing(self.unverified_chunks(version, path)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > limit:
+                    message = f"{path} of {version.model} {version.version} has more than {limit} bytes"
+                    raise Rejected(message, system=self._system, next_step="See what wrote it, and register again.")
+        return bytes(content)
 
-    def stream(
+    def unverified_chunks(
         self, version: RegisteredVersion, path: str, start: int = 0, *, chunk_bytes: int = CHUNK_BYTES
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """Yield the bytes of one artifact from ``start`` on, in chunks, as they arrive.
 
-        Where they break off, the rest is asked for; nothing says here whether they are the right ones. May be called
-        by several threads at once. Where MLflow has no way to stream from a store, a temporary file is in between.
+        They are for the share alone, which compares what it writes with the package's list: everybody else reads
+        :meth:`contents`. Where they break off, the rest is asked for. Several threads may ask at once. Where MLflow
+        has no way to stream from a store, a temporary file is in between.
         """
         doing = f"download {path} of {version.model} {version.version}"
 
@@ -409,8 +468,11 @@ class Registry:
         return going_on(read_from, start=start, seconds=self.patience_seconds)
 
     def signature(self, version: RegisteredVersion) -> Signature | None:
-        """Return the tensors of MLflow's signature; None where it has none, or one of columns."""
-        text = self.read(version, "MLmodel")
+        """Return the tensors of MLflow's signature; None where it has none, or one of columns.
+
+        No package lists ``MLmodel``: what it says is only compared with what Triton says, and decides nothing else.
+        """
+        text = self._document(version, "MLmodel")
         try:
             # Read as documented in MLflow's model format; its own parser needs pandas, which a runner lacks.
             signature = (yaml.safe_load(text) or {}).get("signature") or {}

@@ -15,10 +15,11 @@ from typing import Any
 import grpc
 import numpy as np
 import tritonclient.grpc as triton_grpc
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from bot.domain.model_config import backend_of
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Rejected, Unavailable
@@ -218,15 +219,14 @@ def parse_config(text: str) -> ModelConfig:
     message.ClearField("version_policy")
     canonical = message.SerializeToString(deterministic=True)
     return ModelConfig(
-        backend=message.backend or message.platform,
+        backend=backend_of(message.backend, message.platform),
         max_batch_size=message.max_batch_size,
         signature=Signature(
             inputs=tuple(_spec(t, message.max_batch_size) for t in message.input),
             outputs=tuple(_spec(t, message.max_batch_size) for t in message.output),
         ),
         fingerprint=hashlib.sha256(canonical).hexdigest(),
-        parameters=tuple(sorted(message.parameters)),
-        repository_agents=tuple(agent.name for agent in message.model_repository_agents.agents),
+        values=json_format.MessageToDict(message, preserving_proto_field_name=True),
         text=text_format.MessageToString(message),
     )
 
@@ -237,6 +237,21 @@ def render_config(text: str, *, versions: Iterable[int]) -> str:
     message.ClearField("name")
     message.version_policy.Clear()
     message.version_policy.specific.versions.extend(sorted(set(versions)))
+    return str(text_format.MessageToString(message))
+
+
+def placed_config(text: str, version: int) -> str:
+    """Return the configuration of a package as it stands beside the version that it is published with.
+
+    Triton looks for files of labels beside config.pbtxt, and the package's files lie in the version's folder. So two
+    versions with labels never have the same configuration, and get names of their own.
+    """
+    message = _message(text)
+    if not any(output.label_filename for output in message.output):
+        return text
+    for output in message.output:
+        if output.label_filename:
+            output.label_filename = f"{version}/{output.label_filename}"
     return str(text_format.MessageToString(message))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.domain.behaviour import compare
+from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import (
     LIFETIME,
@@ -27,20 +27,21 @@ from bot.domain.evidence import (
     rules_of,
 )
 from bot.domain.gate import Gate, judge
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.model_config import LOADED_BY_NAME, config_problems
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
 from bot.domain.record import verified_entries
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
 from bot.errors import OutsideError, Refused, Rejected
 from bot.settings import Environment
 from bot.systems.share import ModelRepository
-from bot.systems.triton import TritonServer, parse_config, render_config
+from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
 from bot.verbs import connect
 from bot.verbs.progress import progress
 from bot.words import checks as words
 
 if TYPE_CHECKING:
-    from bot.systems.mlflow import RegisteredVersion, Registry
+    from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 
 LATENCY_REQUESTS = 50
 HASHED_AT_ONCE = 4
@@ -93,14 +94,13 @@ def judge_again(
     """
     gate = settings.gate(change.model)
     registered = registry.version(change.model, entry.version)
-    package = registry.package(registered)
+    contents = registry.contents(registered)
     champion = champion_of(change)
     metrics = registry.version(change.model, champion.version).metrics if champion else None
     findings = [
-        _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"),
+        _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, registered, metrics),
-        _size(settings, package),
-        *_allowed(settings, registry, registered, package),
+        *_allowed(settings, contents),
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
@@ -157,18 +157,21 @@ def _look(
         seen.findings += _ready(settings, registry, registered, change, entry)
         return
     registered = registry.version(change.model, entry.version)
-    package = registry.package(registered)
+    contents = registry.contents(registered)
+    package = contents.package
     seen.findings.append(_finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"))
-    # What may not run anywhere must not be loaded here either, whatever the job READY says at the same time.
-    seen.findings += _allowed(settings, registry, registered, package)
+    if package.digest != entry.digest:
+        return
+    # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
+    seen.findings += _allowed(settings, contents)
     if not all(finding.passed for finding in seen.findings):
         return
-    with _on_staging(settings, registry, registered, package, on_staging) as triton:
+    with _on_staging(settings, registry, registered, contents, on_staging) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
-            seen.findings += _agreement(registry, registered, triton, on_staging)
+            seen.findings += _agreement(registry, registered, contents, triton, on_staging)
             return
-        smoke = _smoke_cases(registry, registered)
+        smoke = _smoke_cases(contents, registered)
         for finding, answer in _smoke(triton, on_staging, registered.version, smoke):
             seen.findings.append(finding)
             seen.answers.append(answer)
@@ -197,13 +200,14 @@ def _beside(
     cases = len(smoke.cases)
     try:
         registered = registry.version(model, champion.version)
-        package = registry.package(registered)
-        if package.digest != champion.digest:
-            return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(package.digest))
-        refused = [f for f in _allowed(settings, registry, registered, package) if not f.passed]
+        contents = registry.contents(registered)
+        digest = contents.package.digest
+        if digest != champion.digest:
+            return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(digest))
+        refused = [f for f in _allowed(settings, contents) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
-        with _on_staging(settings, registry, registered, package, on_staging) as triton:
+        with _on_staging(settings, registry, registered, contents, on_staging) as triton:
             before = [answer for _, answer in _smoke(triton, on_staging, registered.version, smoke)]
             latency = _latency(triton, on_staging, registered.version, smoke, None)
     except OutsideError as error:
@@ -227,13 +231,17 @@ def _ready(
         yield _finding("gate", True, words.gate_skipped(verified[0].id))
     else:
         yield _judged(settings.gate(change.model), change, registered, _champion_metrics(registry, change))
-    package = registry.package(registered)
+    contents = registry.contents(registered)
+    package = contents.package
     yield _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow")
+    if package.digest != entry.digest:
+        return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
     yield _finding("file list", listed == there, words.file_list(listed, there))
-    yield _size(settings, package)
-    yield from _bytes(registry, registered, package)
-    yield from _allowed(settings, registry, registered, package)
+    allowed = list(_allowed(settings, contents))
+    yield from allowed
+    if not package.too_large(settings.packages.max_bytes):
+        yield from _bytes(contents)
 
 
 def _judged(
@@ -248,49 +256,62 @@ def _judged(
     return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
 
 
-def _size(settings: Environment, package: Package) -> Finding:
-    return _finding("size", package.size <= settings.packages.max_bytes, f"{package.size} bytes")
+def _bytes(contents: PackageContents) -> Iterator[Finding]:
+    """Hash every file of the package and look at what it is, in one reading."""
+    package = contents.package
+    look = look_at(package)
 
+    def problem_of(file: PackageFile) -> tuple[bool, str]:
+        seen = look(file)
 
-def _bytes(registry: Registry, registered: RegisteredVersion, package: Package) -> Iterator[Finding]:
-    def is_wrong(file: PackageFile) -> bool:
-        digest, size = hashlib.sha256(), 0
-        for chunk in registry.stream(registered, file.path):
-            digest.update(chunk)
-            size += len(chunk)
+        def feed(chunk: bytes) -> None:
+            seen.feed(chunk)
             moved(len(chunk))
-        return (size, digest.hexdigest()) != (file.size, file.sha256)
+
+        whole = contents.is_whole(file, feed)
+        return whole, seen.problem() if whole and file in package.version_files else ""
 
     with progress(package.size) as moved, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        found = zip(package.files, pool.map(is_wrong, package.files), strict=True)
-        wrong = [file.path for file, other in found if other]
+        found = list(zip(package.files, pool.map(problem_of, package.files), strict=True))
+    wrong = [file.path for file, (whole, _) in found if not whole]
     total = f"{package.size} bytes in {len(package.files)} files hashed"
     yield _finding("every byte", not wrong, f"other bytes than listed: {', '.join(wrong)}" if wrong else total)
+    strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
+    yield _finding("no code", not strange, "; ".join(strange) or words.NO_CODE)
 
 
-def _allowed(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, package: Package
-) -> Iterator[Finding]:
-    allowed_types = tuple(settings.packages.file_types)
-    strange = [file.path for file in package.version_files if not file.path.endswith(allowed_types)]
-    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(allowed_types)}")
+def _allowed(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
+    """Judge a package by its list and its configuration: before any other byte is downloaded or copied."""
+    package, rules = contents.package, settings.packages
+    said = package.too_large(rules.max_bytes)
+    yield _finding("size", not said, said or f"{package.size} bytes")
+    names = [file.path for file in package.version_files]
+    strange = [path for path in names if not path.endswith(tuple(rules.file_types)) or LOADED_BY_NAME.fullmatch(path)]
+    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(rules.file_types)}")
+    if said:
+        return
     try:
-        config = parse_config(registry.read(registered, CONFIG_FILE).decode())
+        config = parse_config(contents.read(CONFIG_FILE).decode())
     except ValueError as error:
         yield _finding("configuration", False, str(error))
         return
-    allowed = settings.packages.backends
-    yield _finding("backend", config.backend in allowed, f"{config.backend or 'none'}; allowed: {', '.join(allowed)}")
-    code = [*config.repository_agents, *(p for p in config.parameters if p == "EXECUTION_ENV_PATH")]
     yield _finding(
-        "no code", not code, f"runs code: {', '.join(code)}" if code else "no agent, no execution environment"
+        "backend",
+        config.backend in rules.backends,
+        f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
     )
+    wrong = config_problems(config.values, files=names)
+    yield _finding("configuration", not wrong, "; ".join(wrong) or words.CONFIGURATION_ALLOWED)
 
 
 def _agreement(
-    registry: Registry, registered: RegisteredVersion, triton: TritonServer, on_staging: str
+    registry: Registry,
+    registered: RegisteredVersion,
+    contents: PackageContents,
+    triton: TritonServer,
+    on_staging: str,
 ) -> Iterator[Finding]:
-    config = parse_config(registry.read(registered, CONFIG_FILE).decode())
+    config = parse_config(contents.read(CONFIG_FILE).decode())
     served = triton.signature(on_staging, registered.version)
     wrong = signature_differences(config.signature, served, one_is="config.pbtxt", other_is="Triton")
     yield _finding("configuration agrees", not wrong, "; ".join(wrong) or str(served))
@@ -325,10 +346,11 @@ def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCa
 
 @contextmanager
 def _on_staging(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, package: Package, name: str
+    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents, name: str
 ) -> Iterator[TritonServer]:
     """Load the version on the staging Triton under a name of its own; leave staging as it was found."""
-    seconds = settings.deadlines.load_seconds
+    seconds, package = settings.deadlines.load_seconds, contents.package
+    config = placed_config(contents.read(CONFIG_FILE).decode(), registered.version)
     with connect.staging(settings) as systems:
         share, triton = systems.share, systems.tritons[0]
         # A check of this pull request that was killed may have left its own name behind.
@@ -337,12 +359,12 @@ def _on_staging(
             with progress(sum(file.size for file in package.version_files)) as moved:
                 share.publish(
                     package,
-                    partial(registry.stream, registered),
+                    partial(registry.unverified_chunks, registered),
                     triton_model=name,
                     version=registered.version,
                     moved=moved,
+                    look=look_at(package),
                 )
-            config = registry.read(registered, CONFIG_FILE).decode()
             share.write_config(name, render_config(config, versions=[registered.version]))
             triton.load(name, timeout_seconds=seconds)
             for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
@@ -365,9 +387,9 @@ def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: floa
     share.remove(name)
 
 
-def _smoke_cases(registry: Registry, registered: RegisteredVersion) -> SmokeCases:
+def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> SmokeCases:
     try:
-        return SmokeCases.from_json(registry.read(registered, SMOKE_FILE))
+        return SmokeCases.from_json(contents.read(SMOKE_FILE))
     except ValueError as error:
         raise Rejected(f"{SMOKE_FILE} of {registered.model} {registered.version} {error}", system="MLflow") from error
 

@@ -16,7 +16,7 @@ from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.share import Described, ModelRepository
-from bot.systems.triton import TritonServer, parse_config, versions_of
+from bot.systems.triton import TritonServer, parse_config, placed_config, versions_of
 from bot.verbs.connect import Serving
 from bot.verbs.observe import at_once
 from bot.words import differences as words
@@ -153,7 +153,8 @@ def _wrong_config(share: ModelRepository, target: Target, described: Described) 
         text = share.config(target.triton_model)
         if text is None:
             return words.no_config(target.triton_model)
-        if parse_config(text).fingerprint != parse_config(described.config).fingerprint:
+        placed = placed_config(described.config, target.version)
+        if parse_config(text).fingerprint != parse_config(placed).fingerprint:
             return words.other_config(target.triton_model)
         return "" if target.version in versions_of(text) else words.config_without(target)
     except (PromobotError, ValueError) as error:

@@ -247,8 +247,9 @@ def _champion(registry: Registry, model: str, entry: Entry | None) -> tuple[word
 
 
 def _candidate(registry: Registry, registered: RegisteredVersion) -> words.Candidate:
-    package = registry.package(registered)
-    config = registry.read(registered, CONFIG_FILE).decode(errors="replace")
+    contents = registry.contents(registered)
+    package = contents.package
+    config = contents.read(CONFIG_FILE).decode(errors="replace")
     try:
         parsed = parse_config(config)
     except ValueError as error:

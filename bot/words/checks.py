@@ -25,6 +25,8 @@ MAX_FINDINGS = 50
 MAX_ENTRIES = 20
 MAX_SETTINGS = 100
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
+CONFIGURATION_ALLOWED = "every field and parameter is allowed, and every file that it names is listed"
+NO_CODE = "no program, library, script, archive or pickle under another name; every file that a model names is listed"
 _VALUES_SHOWN = 4
 
 CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}

@@ -29,7 +29,7 @@ def main() -> None:
     version = RegisteredVersion("model", 1, "READY", "", "", source, {}, {}, {}, "")
     share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
     package = Package.from_json(told["package"])
-    share.publish(package, partial(registry.stream, version), triton_model="model", version=1)
+    share.publish(package, partial(registry.unverified_chunks, version), triton_model="model", version=1)
     # Of this program alone: getrusage also counts what its parent held when it was started.
     (held,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(held) * 1024)

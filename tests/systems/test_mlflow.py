@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from bot.domain.package import PACKAGE_FILE
+from bot.domain.package import MAX_BYTES, PACKAGE_FILE
 from bot.domain.signature import Signature, TensorSpec
-from bot.errors import Rejected, Unavailable
+from bot.errors import OtherBytes, Rejected, Unavailable
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports
 from bot.settings import MLflow
-from bot.systems.mlflow import RegisteredVersion, Registry
+from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 from tests.servers import running
 from tests.systems.conftest import Stopwatch
 from tests.systems.packages import Contents, flat
@@ -34,6 +34,11 @@ signature:
   inputs: '[{"name": "X", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 30]}}]'
   outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]'
 """
+
+
+def whole(registry: Registry, version: RegisteredVersion, path: str) -> bytes:
+    """All bytes of an artifact, whatever they are."""
+    return flat(registry.unverified_chunks(version, path))
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,9 @@ def test_the_package_and_its_files(registry: Registry, churn: RegisteredVersion)
 
 def test_every_file_in_chunks_and_whole(registry: Registry, churn: RegisteredVersion, downloads: Path) -> None:
     for path, content in MODEL.files.items():
-        assert flat(registry.stream(churn, path)) == content
-        assert registry.read(churn, path) == content
-    sizes = [len(chunk) for chunk in registry.stream(churn, "weights/part.data", chunk_bytes=2**20)]
+        assert flat(registry.unverified_chunks(churn, path)) == content
+        assert whole(registry, churn, path) == content
+    sizes = [len(chunk) for chunk in registry.unverified_chunks(churn, "weights/part.data", chunk_bytes=2**20)]
     assert sizes == [2**20, 2**20, 3_000_000 - 2 * 2**20]
     assert list(downloads.iterdir()) == []
 
@@ -143,9 +148,9 @@ def test_every_file_in_chunks_and_whole(registry: Registry, churn: RegisteredVer
 def test_a_reader_that_stops_early_leaves_nothing(
     registry: Registry, churn: RegisteredVersion, downloads: Path
 ) -> None:
-    chunks = registry.stream(churn, "weights/part.data", chunk_bytes=10)
+    chunks = registry.unverified_chunks(churn, "weights/part.data", chunk_bytes=10)
     assert next(iter(chunks)) == b"0123456789"
-    chunks.close()  # type: ignore[attr-defined]
+    chunks.close()
     assert list(downloads.iterdir()) == []
 
 
@@ -159,7 +164,7 @@ def test_the_ways_in_which_a_version_names_its_source(
     copied = registry.version("sources-copy", int(copy.version))
     for one in (version, copied, replace(version, source=f"models:/sources/{version.version}")):
         assert registry.files(one) == ["a.txt", "b/c.txt"]
-        assert registry.read(one, "b/c.txt") == b"c"
+        assert whole(registry, one, "b/c.txt") == b"c"
 
 
 def test_the_signature(server: Server, registry: Registry, churn: RegisteredVersion, tmp_path: Path) -> None:
@@ -221,6 +226,74 @@ def test_aliases(server: Server, registry: Registry, tmp_path: Path) -> None:
         registry.set_alias("aliased", "dev", 99)
 
 
+# --- what is read is what the package lists -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["config.pbtxt", "smoke.json"])
+def test_a_document_that_is_not_what_the_package_lists_is_never_returned(
+    server: Server, registry: Registry, tmp_path: Path, path: str
+) -> None:
+    files = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode()}
+    good = registry.contents(server.register(files, tmp_path / "good", model="verified"))
+    assert good.package == MODEL.package and good.read(path) == MODEL.files[path]
+    for number, other in enumerate(
+        (MODEL.files[path] + b" ", MODEL.files[path][:-1], b"", MODEL.files[path].swapcase(), bytes(2**21))
+    ):
+        changed = server.register({**files, path: other}, tmp_path / str(number), model="verified")
+        with pytest.raises(OtherBytes, match=f"{path} is not what the package says"):
+            registry.contents(changed).read(path)
+
+
+def test_each_file_is_compared_while_it_passes(server: Server, registry: Registry, tmp_path: Path) -> None:
+    large = "weights/part.data"
+    files = {
+        **MODEL.files,
+        PACKAGE_FILE: MODEL.package.to_json().encode(),
+        large: b"0123456789" * 299_999 + b"012345678!",
+    }
+    contents = registry.contents(server.register(files, tmp_path, model="verified"))
+    for file in MODEL.package.files:
+        passed: list[bytes] = []
+        assert contents.is_whole(file, passed.append) is (file.path != large)
+        assert flat(passed) == files[file.path]
+
+
+def test_what_is_read_whole_has_a_limit(
+    server: Server, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode()}
+    version = server.register({**listed, "MLmodel": b"#" * 5000}, tmp_path, model="limited")
+    for path, limit in {PACKAGE_FILE: 100, "MLmodel": 4999, "config.pbtxt": 10, "smoke.json": 20}.items():
+        monkeypatch.setitem(MAX_BYTES, path, limit)
+    with pytest.raises(Rejected, match=r"package\.json of limited 1 has more than 100 bytes"):
+        registry.package(version)
+    with pytest.raises(Rejected, match="MLmodel of limited 1 has more than 4999 bytes"):
+        registry.signature(version)
+    monkeypatch.setitem(MAX_BYTES, PACKAGE_FILE, 2**20)
+    contents = registry.contents(version)
+    with pytest.raises(Rejected, match=r"config.pbtxt has 41 bytes, more than 10"):
+        contents.read("config.pbtxt")
+    with pytest.raises(Rejected, match=r"smoke.json has [0-9]+ bytes, more than 20"):
+        contents.read("smoke.json")
+
+
+def test_a_server_that_sends_more_than_is_listed_is_not_listened_to() -> None:
+    taken = 0
+
+    def endless(_: str) -> Generator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(2**18)
+
+    contents = PackageContents(MODEL.package, endless, "MLflow")
+    with pytest.raises(OtherBytes):
+        contents.read("config.pbtxt")
+    assert taken == 1
+    assert not contents.is_whole(MODEL.package.version_files[-1], len)
+    assert taken <= 14, "3,000,000 bytes are twelve chunks"
+
+
 # --- waiting ------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +339,7 @@ def test_what_is_not_there_is_rejected(registry: Registry, churn: RegisteredVers
     with pytest.raises(Rejected, match="could not read nobody 1"):
         registry.wait_ready("nobody", 1, timeout_seconds=30)
     with pytest.raises(Rejected, match=r"nothing\.txt of churn 1"):
-        registry.read(churn, "nothing.txt")
+        whole(registry, churn, "nothing.txt")
 
 
 def test_a_version_without_a_package_is_rejected(server: Server, registry: Registry, tmp_path: Path) -> None:
@@ -288,7 +361,7 @@ def test_a_package_that_cannot_be_read_is_rejected(
 def test_a_version_whose_run_is_gone_from_the_store(server: Server, registry: Registry, tmp_path: Path) -> None:
     version = server.register({"a.txt": b"a"}, tmp_path, model="orphan")
     orphan = replace(version, source=f"runs:/{'0' * 32}/model")
-    for act in (lambda: registry.files(orphan), lambda: registry.read(orphan, "a.txt")):
+    for act in (lambda: registry.files(orphan), lambda: whole(registry, orphan, "a.txt")):
         with pytest.raises(Rejected, match="of orphan 1"):
             act()
 
@@ -296,7 +369,7 @@ def test_a_version_whose_run_is_gone_from_the_store(server: Server, registry: Re
 @pytest.mark.parametrize("source", ["nonsense://x/y", "models:/nobody/1", "models:/orphan/4711"])
 def test_a_source_that_leads_nowhere_is_rejected(registry: Registry, source: str) -> None:
     version = RegisteredVersion("nobody", 1, "READY", "", "", source, {}, {}, {}, "")
-    for act in (lambda: registry.files(version), lambda: registry.read(version, "a.txt")):
+    for act in (lambda: registry.files(version), lambda: whole(registry, version, "a.txt")):
         with pytest.raises(Rejected, match="of nobody 1"):
             act()
 
@@ -315,7 +388,12 @@ def test_an_artifact_that_was_changed_after_it_was_registered_is_not_published(
 
     share = share_at(tmp_path / "share")
     with pytest.raises(Rejected, match=r"model\.onnx is not what the package says") as failure:
-        share.publish(registry.package(version), partial(registry.stream, version), triton_model="changed", version=1)
+        share.publish(
+            registry.package(version),
+            partial(registry.unverified_chunks, version),
+            triton_model="changed",
+            version=1,
+        )
     assert "changed the artifact after it was registered" in failure.value.next_step
     assert share.versions("changed") == []
 
@@ -330,7 +408,7 @@ CALLS: dict[str, Callable[[Registry], object]] = {
     "wait_ready": lambda registry: registry.wait_ready("churn", 1, timeout_seconds=1),
     "package": lambda registry: registry.package(OF_A_STAND_IN),
     "files": lambda registry: registry.files(OF_A_STAND_IN),
-    "read": lambda registry: registry.read(OF_A_STAND_IN, "a.txt"),
+    "read": lambda registry: whole(registry, OF_A_STAND_IN, "a.txt"),
     "signature": lambda registry: registry.signature(OF_A_STAND_IN),
     "alias": lambda registry: registry.alias("churn", "dev"),
     "set_alias": lambda registry: registry.set_alias("churn", "dev", 1),
@@ -402,7 +480,7 @@ def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, status: in
     with pytest.raises(Rejected, match=str(status)):
         Registry(MLflow(uri=stand_in.url)).version("churn", 1)
     with pytest.raises(Rejected, match=str(status)):
-        Registry(MLflow(uri=stand_in.url)).read(OF_A_STAND_IN, "a.txt")
+        whole(Registry(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a.txt")
     assert len(stand_in.seen) == 2
 
 
@@ -414,14 +492,14 @@ def test_a_download_that_breaks_off_for_good_is_unavailable_and_nothing_is_publi
     broken = Registry(MLflow(uri=stand_in.url), request_seconds=1)
     got = bytearray()
     with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1"):
-        for chunk in broken.stream(OF_A_STAND_IN, "weights/part.data"):
+        for chunk in broken.unverified_chunks(OF_A_STAND_IN, "weights/part.data"):
             got += chunk
     assert got == content[: len(got)], "what was given is what is there, from its beginning"
     assert list(downloads.iterdir()) == []
 
     share, only = share_at(tmp_path / "share"), Contents({"weights/part.data": content})
     with pytest.raises(Unavailable):
-        share.publish(only.package, partial(broken.stream, OF_A_STAND_IN), triton_model="churn", version=1)
+        share.publish(only.package, partial(broken.unverified_chunks, OF_A_STAND_IN), triton_model="churn", version=1)
     assert share.versions("churn") == []
     assert list((share.state / "staging").iterdir()) == []
 
@@ -439,7 +517,7 @@ def test_what_breaks_off_goes_on_from_there(stand_in: StandIn, honours: bool) ->
         return answer(206, content[start:]) if honours else answer(200, content)
 
     stand_in.behaviour = behave
-    got = b"".join(Registry(MLflow(uri=stand_in.url)).stream(OF_A_STAND_IN, "weights/part.data"))
+    got = b"".join(Registry(MLflow(uri=stand_in.url)).unverified_chunks(OF_A_STAND_IN, "weights/part.data"))
 
     assert got == content
     first, second = stand_in.seen
@@ -457,7 +535,7 @@ def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> Non
 
     stand_in.behaviour = behave
     patient = Registry(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=20)
-    assert patient.read(OF_A_STAND_IN, "a.txt") == b"content"
+    assert whole(patient, OF_A_STAND_IN, "a.txt") == b"content"
     assert [seen.path for seen in stand_in.seen] == [
         "/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model/a.txt"
     ], "and nobody is sent elsewhere for it"
@@ -469,16 +547,16 @@ def test_a_store_that_mlflow_cannot_stream_from_goes_through_a_file(
     content = MODEL.files["weights/part.data"]
     (tmp_path / "part.data").write_bytes(content)
     local = replace(churn, source=tmp_path.as_uri())
-    assert b"".join(registry.stream(local, "part.data", 1_000_000)) == content[1_000_000:]
+    assert b"".join(registry.unverified_chunks(local, "part.data", 1_000_000)) == content[1_000_000:]
     with pytest.raises(Rejected, match=r"download nothing of churn 1"):
-        registry.read(local, "nothing")
+        whole(registry, local, "nothing")
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     with pytest.raises(Unavailable, match=r"download part\.data of churn 1: .*No space left on device"):
-        registry.read(local, "part.data")
+        whole(registry, local, "part.data")
     assert list(small_disk.iterdir()) == []
     monkeypatch.setattr("tempfile.tempdir", str(small_disk / "nowhere"))
     with pytest.raises(Unavailable, match=r"download part\.data of churn 1"):
-        registry.read(local, "part.data")
+        whole(registry, local, "part.data")
 
 
 def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,7 +573,7 @@ def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytes
 def test_the_patience_of_who_calls_us_stays_as_it_was(registry: Registry, churn: RegisteredVersion) -> None:
     before = dict(os.environ)
     registry.version("churn", 1)
-    hashlib.sha256(registry.read(churn, "model.onnx"))
+    hashlib.sha256(whole(registry, churn, "model.onnx"))
     assert dict(os.environ) == before
 
 
@@ -613,7 +691,7 @@ def test_a_version_cannot_send_the_bot_to_another_host(
     elsewhere = source.format(host=f"127.0.0.1:{other.port}", url=other.url)
     version = replace(OF_A_STAND_IN, source=elsewhere)
     registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
-    for act in (lambda: registry.files(version), lambda: registry.read(version, "a.txt")):
+    for act in (lambda: registry.files(version), lambda: whole(registry, version, "a.txt")):
         with pytest.raises(Rejected, match="is not this MLflow server") as failure:
             act()
     assert "mlflow.artifacts" in failure.value.next_step
@@ -627,13 +705,13 @@ def test_another_server_of_artifacts_is_named_in_the_settings(
     other.answers(200, b"content")
     registry = Registry(MLflow(uri=stand_in.url, artifacts=other.url, token_env="OURS"))
     for source in (f"mlflow-artifacts://127.0.0.1:{other.port}/1/model", "mlflow-artifacts:/1/model"):
-        assert registry.read(replace(OF_A_STAND_IN, source=source), "a.txt") == b"content"
+        assert whole(registry, replace(OF_A_STAND_IN, source=source), "a.txt") == b"content"
     assert sent(other) == {"Bearer ours"} and stand_in.seen == []
 
 
 def test_a_name_with_signs_of_addresses_is_asked_for_as_it_is(stand_in: StandIn) -> None:
     stand_in.answers(200, b"content")
-    Registry(MLflow(uri=stand_in.url)).read(OF_A_STAND_IN, "a#b?c%20d.txt")
+    whole(Registry(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a#b?c%20d.txt")
     assert stand_in.seen[0].path.endswith("/artifacts/model/a%23b%3Fc%2520d.txt")
 
 

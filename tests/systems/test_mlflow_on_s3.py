@@ -21,7 +21,7 @@ from bot.settings import S3, MLflow
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.reliability.proxy import Fault, HttpLink
 from tests.servers import running
-from tests.systems.test_mlflow import MODEL, Server
+from tests.systems.test_mlflow import MODEL, Server, whole
 from tests.systems.test_share import share_at
 
 FILES = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode()}
@@ -83,7 +83,7 @@ def test_a_package_and_its_files_come_from_the_bucket(
     assert registry.files(churn) == sorted(FILES)
     assert registry.package(churn) == MODEL.package
     for path, content in FILES.items():
-        assert b"".join(registry.stream(churn, path, chunk_bytes=1000)) == content
+        assert b"".join(registry.unverified_chunks(churn, path, chunk_bytes=1000)) == content
     assert link.requests >= len(FILES), "each was asked of the bucket"
 
 
@@ -127,7 +127,7 @@ def test_half_a_package_and_one_that_was_changed_are_never_published(
         with pytest.raises(Rejected, match=r"model\.onnx is not what the package says|NoSuchKey"):
             share.publish(
                 registry.package(version),
-                partial(registry.stream, version),
+                partial(registry.unverified_chunks, version),
                 triton_model="spoilt",
                 version=1,
             )
@@ -148,7 +148,7 @@ def test_a_short_fault_of_the_bucket_is_outlived(
     fault: Fault, registry: Registry, churn: RegisteredVersion, link: HttpLink
 ) -> None:
     link.fails(fault)
-    assert registry.read(churn, "weights/part.data") == FILES["weights/part.data"]
+    assert whole(registry, churn, "weights/part.data") == FILES["weights/part.data"]
     assert link.spoiled
     link.fails(fault)
     assert registry.files(churn) == sorted(FILES)
@@ -156,7 +156,8 @@ def test_a_short_fault_of_the_bucket_is_outlived(
 
 
 def test_the_rest_of_a_file_is_asked_for_alone(registry: Registry, churn: RegisteredVersion) -> None:
-    assert b"".join(registry.stream(churn, "weights/part.data", 2_000_000)) == FILES["weights/part.data"][2_000_000:]
+    rest = b"".join(registry.unverified_chunks(churn, "weights/part.data", 2_000_000))
+    assert rest == FILES["weights/part.data"][2_000_000:]
 
 
 @pytest.mark.parametrize(
@@ -174,14 +175,14 @@ def test_the_rest_of_a_file_is_asked_for_alone(registry: Registry, churn: Regist
 def test_a_lasting_fault_of_the_bucket_ends_in_time(
     fault: Fault, registry: Registry, churn: RegisteredVersion, link: HttpLink, tmp_path: Path
 ) -> None:
-    for act in (lambda: registry.read(churn, "model.onnx"), lambda: registry.files(churn)):
+    for act in (lambda: whole(registry, churn, "model.onnx"), lambda: registry.files(churn)):
         link.fails(fault)
         begun = time.monotonic()
         with pytest.raises(Unavailable, match="of churn 1"):
             act()
         assert time.monotonic() - begun < 12
     link.works()
-    assert registry.read(churn, "model.onnx") == FILES["model.onnx"]
+    assert whole(registry, churn, "model.onnx") == FILES["model.onnx"]
 
 
 def test_who_may_not_is_told_what_to_do(
@@ -193,22 +194,22 @@ def test_who_may_not_is_told_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     elsewhere = replace(churn, source="s3://another/mlflow/x")
-    for act in (lambda: registry.files(elsewhere), lambda: registry.read(elsewhere, "model.onnx")):
+    for act in (lambda: registry.files(elsewhere), lambda: whole(registry, elsewhere, "model.onnx")):
         with pytest.raises(Rejected) as failure:
             act()
         assert "mlflow.s3" in failure.value.next_step
     monkeypatch.setenv("ARTIFACTS_KEY", "0" * 40)
     named = S3(endpoint=link.url, access_key_id_env="ARTIFACTS_KEY_ID", secret_access_key_env="ARTIFACTS_KEY")
     with pytest.raises(Rejected, match="SignatureDoesNotMatch"):
-        Registry(MLflow(uri=server.uri, s3=named)).read(churn, "model.onnx")
+        whole(Registry(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
     monkeypatch.delenv("ARTIFACTS_KEY")
     with pytest.raises(Refused, match="ARTIFACTS_KEY is not set"):
-        Registry(MLflow(uri=server.uri, s3=named)).read(churn, "model.onnx")
+        whole(Registry(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
     for name in object_storage.variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(Rejected) as failure:
-        Registry(MLflow(uri=server.uri, s3=S3(endpoint=link.url))).read(churn, "model.onnx")
+        whole(Registry(MLflow(uri=server.uri, s3=S3(endpoint=link.url))), churn, "model.onnx")
     assert "give this machine an identity" in failure.value.next_step
 
 
@@ -217,4 +218,4 @@ def test_without_settings_of_its_own_the_bot_goes_where_the_training_job_went(
 ) -> None:
     for name, value in object_storage.variables().items():
         monkeypatch.setenv(name, value)
-    assert Registry(MLflow(uri=server.uri)).read(churn, "model.onnx") == FILES["model.onnx"]
+    assert whole(Registry(MLflow(uri=server.uri)), churn, "model.onnx") == FILES["model.onnx"]

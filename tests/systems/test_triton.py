@@ -18,7 +18,7 @@ from bot.errors import Rejected, Unavailable
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
-from bot.systems.triton import TritonServer, parse_config, render_config, versions_of
+from bot.systems.triton import TritonServer, parse_config, placed_config, render_config, versions_of
 from tests.reliability.proxy import Fault, GrpcLink, Kind
 from tests.servers import running
 from tests.stand_ins.between import between
@@ -429,14 +429,16 @@ def test_what_matters_of_a_configuration() -> None:
     assert config.signature == Signature(
         (TensorSpec("X", "FP32", (-1, 30)), TensorSpec("text", "BYTES", (-1, 1))), (TensorSpec("p", "FP64", (-1, 1)),)
     )
-    assert (config.parameters, config.repository_agents) == (("a", "b"), ("checksum",))
+    assert config.values["parameters"] == {"a": {"string_value": "2"}, "b": {"string_value": "1"}}
+    assert config.values["model_repository_agents"] == {"agents": [{"name": "checksum"}]}
+    assert "name" not in config.values and "version_policy" not in config.values
     assert "churn" not in config.text and "version_policy" not in config.text
 
 
 def test_without_batching_the_dimensions_are_the_whole_shape() -> None:
     config = parse_config('platform: "onnxruntime_onnx" input [{ name: "X" data_type: TYPE_INT8 dims: [-1, 3] }]')
     assert config.signature.inputs == (TensorSpec("X", "INT8", (-1, 3)),)
-    assert config.backend == "onnxruntime_onnx"
+    assert config.backend == "onnxruntime", "the old spelling"
 
 
 @pytest.mark.parametrize(
@@ -499,3 +501,12 @@ def test_what_is_no_configuration_is_a_value_error(text: str) -> None:
     for read in (parse_config, versions_of, lambda text: render_config(text, versions=[1])):
         with pytest.raises(ValueError, match=r"config\.pbtxt"):
             read(text)
+
+
+def test_labels_are_looked_for_in_the_folder_of_the_version() -> None:
+    text = CONFIG.replace("reshape { shape: [ ] }", 'label_filename: "labels.txt"')
+    assert text != CONFIG
+    placed = placed_config(text, 7)
+    assert 'label_filename: "7/labels.txt"' in placed
+    assert parse_config(placed).fingerprint != parse_config(placed_config(text, 8)).fingerprint
+    assert placed_config(CONFIG, 7) == CONFIG, "without labels versions share what is written"

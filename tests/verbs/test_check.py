@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from bot.domain import desired
 from bot.domain.desired import Entry
 from bot.domain.evidence import CHECKS
+from bot.domain.package import Package, PackageFile
 from bot.sandbox.platform import BOT
 from tests.verbs.world import World, rows_of, wait_until
 
@@ -156,28 +159,80 @@ def test_a_package_that_brings_code_is_red_and_never_loaded(world: World, tmp_pa
     assert f"{model}.check" not in log, "Triton was never asked to load it"
 
 
+LIBRARY = """
+#include <stdio.h>
+__attribute__((constructor)) static void loaded(void) {
+    FILE *canary = fopen("CANARY", "w");
+    if (canary) fclose(canary);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A shared library, and the file that it writes as soon as anything loads it."""
+    folder = tmp_path_factory.mktemp("library")
+    canary, source, built = folder / "canary", folder / "payload.c", folder / "payload.data"
+    source.write_text(LIBRARY.replace("CANARY", str(canary)))
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(built), str(source)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", f"import ctypes; ctypes.CDLL({str(built)!r})"], check=True, timeout=60)
+    assert canary.exists(), "else its absence would prove nothing"
+    canary.unlink()
+    return built, canary
+
+
 @pytest.mark.parametrize(
-    ("more", "what"),
+    ("more", "says"),
     [
-        ('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/tmp/env.tar.gz" } }', "EXECUTION_ENV_PATH"),
-        ('model_repository_agents { agents [ { name: "checksum" } ] }', "checksum"),
+        ('runtime: "payload.data"', "runtime: refused; Triton loads the library that it names into the server"),
+        pytest.param(
+            'parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "LIBRARY" } }',
+            "parameters.TRITON_BATCH_STRATEGY_PATH: refused; Triton loads the library that it names into the server",
+            marks=pytest.mark.slow,
+        ),
+        ("", ""),
     ],
 )
-def test_a_configuration_that_runs_code_is_red(world: World, more: str, what: str) -> None:
+def test_a_library_in_a_package_is_never_copied_and_never_loaded(
+    world: World, library: tuple[Path, Path], more: str, says: str
+) -> None:
+    """Each of the three checks refuses it alone, and what only the bytes tell is never renamed in."""
+    built, canary = library
     model = world.model()
     registered = world.register(model)
+    shutil.copy(built, registered.artifacts / "payload.data")
     config = registered.artifacts / "config.pbtxt"
-    config.write_text(config.read_text() + more + "\n")
+    config.write_text(f"{config.read_text()}{more.replace('LIBRARY', str(built))}\n")
     number = world.proposed(registered.relist())["number"]
-    assert [said.code for said in world.check(number, "ready", "triton")] == [1, 1, 1]
-    assert _findings(world, model, "ready") == {"no code": f"runs code: {what}"}
-    assert "loads" not in _findings(world, model, "triton")
+    triton = world.endpoints.directory / "logs/triton-staging.log"
+    roots = [
+        world.endpoints.model_repository("staging"),
+        *([world.endpoints.state("staging") / "staging"] * bool(more)),
+    ]
+    untouched = [root.stat().st_mtime_ns for root in roots if root.is_dir()]
+    assert [said.code for said in world.check(number)] == [1, 1, 1, 1]
+    library_said = "payload.data is an ELF library or program, whatever it is called"
+    if more:
+        assert _findings(world, model, "ready") == {"configuration": says, "no code": library_said}
+        for check in ("triton", "smoke"):
+            assert _findings(world, model, check) == {"configuration": says}
+    else:
+        assert _findings(world, model, "ready") == {"no code": library_said}
+        for check, what in (("triton", "loads"), ("smoke", "answers")):
+            assert library_said in _findings(world, model, check)[what]
+    assert not canary.exists()
+    assert [root.stat().st_mtime_ns for root in roots if root.is_dir()] == untouched, (
+        "nothing was copied or renamed in"
+    )
+    assert f"{model}.check" not in triton.read_text(), "Triton was never asked to load it"
 
 
 def test_a_model_that_does_not_load_is_red_with_tritons_words(world: World) -> None:
     model = world.model()
     registered = world.register(model)
-    (registered.artifacts / "model.onnx").write_bytes(b"no model at all")
+    graph = onnx.load(registered.artifacts / "model.onnx")
+    graph.graph.node[0].op_type = "NobodysOperator"
+    onnx.save(graph, registered.artifacts / "model.onnx")
     number = world.proposed(registered.relist())["number"]
     ready, triton, verdict = world.check(number, "ready", "triton")
     assert (ready.code, triton.code, verdict.code) == (0, 1, 1)
@@ -228,6 +283,38 @@ def test_bytes_that_changed_after_the_registration_are_red(world: World) -> None
     assert (ready.code, triton.code, smoke.code) == (1, 1, 1)
     assert _findings(world, model, "ready") == {"every byte": "other bytes than listed: model.onnx"}
     assert "model.onnx is not what the package says" in _findings(world, model, "triton")["loads"]
+
+
+def test_documents_that_changed_after_ready_are_not_used(world: World) -> None:
+    """Triton and Smoke read config.pbtxt and smoke.json again, in jobs of their own, maybe much later."""
+    model = world.model()
+    registered = world.register(model)
+    number = world.proposed(registered)["number"]
+    assert world.check(number, "ready")[0].code == 0
+    smoke = registered.artifacts / "smoke.json"
+    cases = json.loads(smoke.read_text())
+    smoke.write_text(json.dumps({**cases, "cases": cases["cases"][:1]}))
+    assert world.check(number, "smoke")[0].code == 1
+    assert "smoke.json is not what the package says" in _findings(world, model, "smoke")["answers"]
+    config = registered.artifacts / "config.pbtxt"
+    config.write_text(config.read_text() + "dynamic_batching { }\n")
+    assert world.check(number, "triton")[0].code == 1
+    assert "config.pbtxt is not what the package says" in _findings(world, model, "triton")["loads"]
+
+
+@pytest.mark.slow
+def test_a_package_that_is_too_large_is_not_downloaded_and_not_copied(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    listed = json.loads((registered.artifacts / "package.json").read_text())
+    (onnx_file,) = (file for file in listed["files"] if file["path"] == "model.onnx")
+    onnx_file["size"] = 17 * 2**30
+    package = Package.of(PackageFile(**file) for file in listed["files"])
+    (registered.artifacts / "package.json").write_text(package.to_json())
+    number = world.proposed(replace(registered, digest=package.digest))["number"]
+    assert [said.code for said in world.check(number)] == [1, 1, 1, 1]
+    for check in CHECKS:
+        assert _findings(world, model, check) == {"size": f"{package.size} bytes, more than {16 * 2**30}"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from bot.domain.contents import Look
 from bot.domain.package import PackageFile
 from bot.errors import OtherBytes, Rejected
 
@@ -57,17 +58,22 @@ def is_large(files: Iterable[PackageFile]) -> bool:
     return sum(file.size for file in files) > SMALL_BYTES
 
 
-def copy_all(jobs: Sequence[Job], read: ReadFile, *, system: str, moved: Moved = lambda _: None) -> None:
-    """Write all files, each synced; raise what the first of them that failed raised, when all others have stopped."""
+def copy_all(
+    jobs: Sequence[Job], read: ReadFile, *, system: str, moved: Moved = lambda _: None, look: Look | None = None
+) -> None:
+    """Write all files, each synced; raise what the first of them that failed raised, when all others have stopped.
+
+    ``look`` gives what judges the contents of each file; without it any will do.
+    """
     if not is_large(job.file for job in jobs):
         for job in jobs:
-            _Copy(job, read, system, moved).run()
+            _Copy(job, read, system, moved, look).run()
         return
     stop = threading.Event()
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="copy") as pool:
         # The largest begin, so that none is left alone at the end.
         in_order = sorted(jobs, key=lambda job: -job.file.size)
-        running = [pool.submit(_Copy(job, read, system, moved, stop).run) for job in in_order]
+        running = [pool.submit(_Copy(job, read, system, moved, look, stop).run) for job in in_order]
         try:
             wait(running, return_when=FIRST_EXCEPTION)
         finally:
@@ -86,11 +92,21 @@ class _Copy:
     """One file on its way to the share. What is written is counted and hashed; only all of it together is judged."""
 
     def __init__(
-        self, job: Job, read: ReadFile, system: str, moved: Moved, stop: threading.Event | None = None
+        self,
+        job: Job,
+        read: ReadFile,
+        system: str,
+        moved: Moved,
+        look: Look | None,
+        stop: threading.Event | None = None,
     ) -> None:
         self._job, self._file, self._read, self._system = job, job.file, read, system
-        self._moved, self._stop = moved, stop
+        self._moved, self._look, self._stop = moved, look, stop
+        self._begin()
+
+    def _begin(self) -> None:
         self._digest, self._size, self._written_back = hashlib.sha256(), 0, 0
+        self._contents = self._look(self._file) if self._look is not None else None
 
     def run(self) -> None:
         file = self._file
@@ -108,6 +124,13 @@ class _Copy:
                 system=self._system,
                 state="What was staged is dropped; nothing was published.",
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
+            )
+        if self._contents is not None and (problem := self._contents.problem()):
+            raise Rejected(
+                f"{file.path} {problem}",
+                system=self._system,
+                state="What was staged is dropped; nothing was published.",
+                next_step="docs/training.md says what a package may contain.",
             )
 
     def _is_right(self) -> bool:
@@ -137,8 +160,7 @@ class _Copy:
         with closing(chunks) if isinstance(chunks, Generator) else nullcontext():
             for chunk in chunks:
                 self._go_on()
-                self._digest.update(chunk)
-                self._size += len(chunk)
+                self._hash(chunk)
                 if self._size > self._file.size:
                     break
                 out.write(chunk)
@@ -163,7 +185,7 @@ class _Copy:
                 count = _copy_range(source, out.fileno(), self._size, about.st_size - self._size)
                 if not count:
                     break
-                self._hash(copy, count)
+                self._hash_part(copy, count)
                 self._write_back(out.fileno())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -175,22 +197,27 @@ class _Copy:
             out.seek(self._size)
         return about.st_size == self._file.size
 
-    def _hash(self, copy: int, count: int) -> None:
+    def _hash(self, chunk: bytes | memoryview) -> None:
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        if self._contents is not None:
+            self._contents.feed(bytes(chunk))
+
+    def _hash_part(self, copy: int, count: int) -> None:
         buffer, end = memoryview(bytearray(min(_HASHED_BYTES, count))), self._size + count
         while self._size < end:
             self._go_on()
             there = os.preadv(copy, [buffer[: end - self._size]], self._size)
             if not there:
                 raise OSError(errno.EIO, "shorter than what was copied", str(self._job.target))
-            self._digest.update(buffer[:there])
-            self._size += there
+            self._hash(buffer[:there])
             self._moved(there)
 
     def _forget(self, out: BinaryIO) -> None:
         self._moved(-self._size)
         out.seek(0)
         out.truncate()
-        self._digest, self._size, self._written_back = hashlib.sha256(), 0, 0
+        self._begin()
 
     def _write_back(self, descriptor: int) -> None:
         """Have the kernel begin to write what it was given, so that there is little left to wait for at the end."""

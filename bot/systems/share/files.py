@@ -23,6 +23,12 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def read_up_to(path: Path, size: int) -> bytes:
+    """Return a file's first ``size`` bytes."""
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def size_and_sha256(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()

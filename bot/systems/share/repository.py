@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.contents import Look
+from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
 from bot.folders import ask_anew, sync_folder
@@ -21,6 +22,7 @@ from bot.systems.share.files import (
     age_seconds,
     delete,
     folders,
+    read_up_to,
     rename_in,
     size_and_sha256,
     sync_folders,
@@ -83,8 +85,8 @@ class ModelRepository(State):
         with self._errors(f"read {folder}"):
             ask_anew(folder / PACKAGE_FILE)
             try:
-                package = Package.from_json((folder / PACKAGE_FILE).read_bytes())
-                config, smoke = (folder / CONFIG_FILE).read_bytes(), (folder / SMOKE_FILE).read_bytes()
+                package = Package.from_json(read_up_to(folder / PACKAGE_FILE, MAX_PACKAGE_FILE_BYTES))
+                config, smoke = (_kept(folder, package, name) for name in (CONFIG_FILE, SMOKE_FILE))
             except FileNotFoundError:
                 return None
             except ValueError as error:
@@ -123,12 +125,14 @@ class ModelRepository(State):
         triton_model: str,
         version: int,
         moved: Moved = lambda _: None,
+        look: Look | None = None,
     ) -> None:
         """Make ``<triton_model>/<version>`` hold exactly the package's files.
 
         Copies into staging and hashes every byte on the way, syncs, and renames in. What is there already is hashed
         and adopted; other bytes under the same number are never overwritten: Rejected. ``moved`` is told, by several
-        threads, how many more bytes are in place. What is cut off is gone on with by the next one.
+        threads, how many more bytes are in place. ``look`` gives what judges each file's contents while it is copied:
+        what may not be there is Rejected before anything is renamed in. The next publish resumes what is cut off.
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
@@ -136,7 +140,7 @@ class ModelRepository(State):
             fresh = not target.is_dir()
             if fresh:
                 with self._put_together(package) as (staging, left):
-                    self._copy(package.version_files, read, staging, left, moved)
+                    self._copy(package.version_files, read, staging, left, moved, look)
                     sync_folders(staging)
                     if not target.parent.is_dir():
                         target.parent.mkdir(exist_ok=True)
@@ -185,6 +189,7 @@ class ModelRepository(State):
         folder: Path,
         left: Sequence[Path] = (),
         moved: Moved = lambda _: None,
+        look: Look | None = None,
     ) -> None:
         """Write the files into the folder; what lies on the share already is copied from there."""
         jobs, files = [], tuple(files)
@@ -195,7 +200,7 @@ class ModelRepository(State):
             path.parent.mkdir(parents=True, exist_ok=True)
             there = [*self._notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
             jobs.append(Job(file, path, there))
-        copy_all(jobs, read, system=self._system, moved=moved)
+        copy_all(jobs, read, system=self._system, moved=moved, look=look)
 
     def wrong_bytes(self, package: Package, *, triton_model: str, version: int) -> list[str]:
         """Hash a published version; return what differs from the package, in a sentence each."""
@@ -364,6 +369,12 @@ class ModelRepository(State):
                 next_step="See who made it, and remove it.",
             )
         return folder
+
+
+def _kept(folder: Path, package: Package, name: str) -> bytes:
+    """Return a document that is kept of a package; no more of it than the package lists, and one byte."""
+    listed = package.file(name)
+    return read_up_to(folder / name, listed.size + 1 if listed else 0)
 
 
 def _paths(package: Package) -> set[str]:

@@ -11,7 +11,7 @@ from bot.domain.plan import by_name, target_of, targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Superseded
-from bot.systems.triton import TritonServer, render_config, versions_of
+from bot.systems.triton import TritonServer, placed_config, render_config, versions_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.publishing import is_whole
 from bot.verbs.deployment.run import Run
@@ -154,7 +154,8 @@ def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Tar
 
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.described is not None and item.target is not None:
-        config = render_config(item.described.config, versions=versions)
+        placed = placed_config(item.described.config, item.target.version)
+        config = render_config(placed, versions=versions)
         run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
         run.turn.check()
 

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
+from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import Named, by_name
 from bot.domain.routes import Target
 from bot.errors import OtherBytes, Rejected
 from bot.systems.share import Described
-from bot.systems.triton import parse_config
+from bot.systems.triton import parse_config, placed_config
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
 from bot.verbs.progress import progress
@@ -44,7 +45,7 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
     share, model = run.systems.share, item.change.model
     described, verified = share.described(entry.digest), run.verified_by(item.change)
 
-    read = run.reader(model, entry.version)
+    read, look = run.reader(model, entry.version), None
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
         item.sees("registered_in_mlflow", words.verified_before(verified))
@@ -63,6 +64,11 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             system="MLflow",
             next_step="The artifacts changed after the proposal: register the model again and propose that.",
         )
+    if verified is None:
+        # What was in service here before was judged by the rules of its time, and the way back stays open.
+        look = look_at(package)
+        if said := package.too_large(run.settings.packages.max_bytes):
+            raise Rejected(f"{model} {entry.version} is too large: {said}", system="MLflow")
     run.turn.check()
     item.described = share.describe(package, read)
     name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
@@ -70,7 +76,7 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
     # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
     with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
         run.turn.check()
-        share.publish(package, read, triton_model=name, version=entry.version, moved=moved)
+        share.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 
@@ -92,7 +98,7 @@ def fresh_name(
     """
     named = named or read_once(lambda: by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0
-    wanted, passed = parse_config(described.config).fingerprint, leaves is None
+    wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):
         if passed and _fits(share.config(name), wanted):
             wrong = version in share.versions(name) and share.wrong_bytes(
