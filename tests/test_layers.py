@@ -97,7 +97,7 @@ LAYERS = {
         for_types="systems.github",
     ),
     "bot.training": layer(
-        "domain errors settings training verbs.propose",
+        "domain errors settings systems.triton training verbs.propose",
         "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
@@ -212,19 +212,24 @@ def reads_unverified(source: str) -> list[int]:
         or (isinstance(node, ast.FunctionDef) and node.name == "reader")
         for inside in ast.walk(node)
     }
-    named = {
-        target.id: node.value
+    assigned = [
+        node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign)
         for target in (node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else node.targets)
         if isinstance(target, ast.Name) and target.id == "read"
+    ]
+    by_name = {
+        id(inside)
+        for value in assigned
+        for inside in ast.walk(value)
+        if isinstance(inside, ast.Attribute) and inside.attr in UNVERIFIED
     }
-    by_name = {id(inside) for value in named.values() for inside in ast.walk(value)}
     elsewhere = [
         node.lineno
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and node.id == "read" and isinstance(node.ctx, ast.Load)
-        if named and id(node) not in for_the_share
+        if by_name and id(node) not in for_the_share
     ]
     return elsewhere + [
         node.lineno

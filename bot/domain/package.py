@@ -101,9 +101,12 @@ class Package:
         """The bytes of all files together."""
         return sum(file.size for file in self.files)
 
-    def too_large(self, max_bytes: int) -> str:
-        """Say what is larger than it may be, by the list alone; an empty string where nothing is."""
-        if self.size > max_bytes:
+    def too_large(self, max_bytes: int | None = None) -> str:
+        """Say what is larger than it may be, by the list alone: all of it, or a document that is read whole.
+
+        An empty string where nothing is.
+        """
+        if max_bytes is not None and self.size > max_bytes:
             return f"{self.size} bytes, more than {max_bytes}"
         documents = [file for file in self.files if file.size > MAX_BYTES.get(file.path, file.size)]
         return "; ".join(f"{file.path} has {file.size} bytes, more than {MAX_BYTES[file.path]}" for file in documents)

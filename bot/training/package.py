@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.contents import look_at
+from bot.domain.model_config import config_problems
+from bot.domain.package import CONFIG_FILE, MAX_SMOKE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import FLOATS, Scalar, SmokeCase, SmokeCases, Tensor, Tolerance
 from bot.errors import InvalidInput
 
@@ -37,6 +39,7 @@ DEFAULT_TOLERANCE = Tolerance()
 
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_./:-]{1,200}")
 _READ_BYTES = 1 << 20
+_RULES = "docs/training.md says what a package may contain."
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,18 @@ def build_package(
         cases=tuple(_cases(interface, inputs=inputs, answers=answers, max_batch_size=max_batch_size)),
         tolerance=tolerance,
     )
+    smoke = cases.to_json()
+    if len(smoke) > MAX_SMOKE_BYTES:
+        raise InvalidInput(
+            f"make a {SMOKE_FILE} of {len(smoke)} bytes, more than {MAX_SMOKE_BYTES}",
+            key="inputs and answers",
+            next_step="Give fewer rows, or smaller ones.",
+        )
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
     directory.joinpath(CONFIG_FILE).write_text(config)
-    directory.joinpath(SMOKE_FILE).write_text(cases.to_json())
+    directory.joinpath(SMOKE_FILE).write_text(smoke)
     directory.joinpath(MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
     package = Package.of(hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE))
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
@@ -112,7 +122,11 @@ def build_package(
 
 
 def read_package(directory: Path) -> Package:
-    """Return the package that lies in ``directory``; raise InvalidInput where its files are not those it lists."""
+    """Return the package that lies in ``directory``.
+
+    Raises InvalidInput where its files are not those it lists, or where no environment would take them: a
+    configuration that says what it may not, or a file that is not what it is called.
+    """
     path = directory / PACKAGE_FILE
     try:
         package = Package.from_json(path.read_bytes())
@@ -124,19 +138,38 @@ def read_package(directory: Path) -> Package:
     listed = {file.path for file in package.files}
     if found != listed:
         raise InvalidInput(f"lists other files than there are: {', '.join(sorted(found ^ listed))}", file=str(path))
+    look = look_at(package)
     for file in package.files:
-        if hash_file(directory, file.path) != file:
-            raise InvalidInput("is not what package.json lists", file=str(directory / file.path))
+        seen, where = look(file), str(directory / file.path)
+        if hash_file(directory, file.path, feed=seen.feed) != file:
+            raise InvalidInput("is not what package.json lists", file=where)
+        if file in package.version_files and (problem := seen.problem()):
+            raise InvalidInput(problem, file=where, next_step=_RULES)
+    if said := package.too_large():
+        raise InvalidInput(said, file=str(path), next_step=_RULES)
+    _check_config(directory / CONFIG_FILE, package)
     return package
 
 
-def hash_file(directory: Path, path: str) -> PackageFile:
-    """Return the entry of ``directory/path``: its size and sha256."""
+def _check_config(path: Path, package: Package) -> None:
+    from bot.systems.triton import parse_config
+
+    try:
+        config = parse_config(path.read_text())
+    except ValueError as error:
+        raise InvalidInput(str(error), file=str(path)) from error
+    if problems := config_problems(config.values, files=[file.path for file in package.version_files]):
+        raise InvalidInput("; ".join(problems), file=str(path), next_step=_RULES)
+
+
+def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = lambda _: None) -> PackageFile:
+    """Return the entry of ``directory/path``: its size and sha256. ``feed`` is given the bytes as they pass."""
     sha256, size = hashlib.sha256(), 0
     with directory.joinpath(path).open("rb") as stream:
         while block := stream.read(_READ_BYTES):
             sha256.update(block)
             size += len(block)
+            feed(block)
     return PackageFile(path=path, size=size, sha256=sha256.hexdigest())
 
 

@@ -63,6 +63,8 @@ T_SLACK, T_RELOAD, T_TRITON = (
     "tests/gateway/test_reload.py",
     "tests/systems/test_triton.py",
 )
+CHECKING = "bot/verbs/checking.py"
+LIBRARY = "tests/verbs/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
@@ -854,6 +856,103 @@ MUTATIONS = (
         "    if run.settings.mistakes:\n",
         "    if False:\n",
         (f"{T_ROLLBACK}::test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken",),
+    ),
+    # What a package may hold, and which bytes count.
+    Mutation(
+        "allow-list",
+        "of the fields of a configuration: one that has no decision",
+        "bot/domain/model_config.py",
+        '        if decision is None:\n            yield f"{said}: is not known here, so it is refused"\n',
+        "        if decision is None:\n",
+        ("tests/domain/test_model_config.py::test_a_field_without_a_decision_is_refused",),
+    ),
+    Mutation(
+        "allow-list",
+        "of parameters, for each backend",
+        "bot/domain/model_config.py",
+        "                if key not in known and not OWN_PARAMETER.fullmatch(str(key)):\n",
+        "                if key in REASONS:\n",
+        ("tests/domain/test_model_config.py::test_what_a_configuration_may_not_say_is_named_with_the_reason",),
+    ),
+    Mutation(
+        "allow-list",
+        "of files: what a configuration names is listed",
+        "bot/domain/model_config.py",
+        "                if problem := _file_problem(str(name), path, backend, files):\n",
+        '                if problem := "":\n',
+        ("tests/domain/test_model_config.py::test_what_a_configuration_may_not_say_is_named_with_the_reason",),
+    ),
+    Mutation(
+        "allow-list",
+        "of the configuration, before the checks copy anything",
+        CHECKING,
+        "    wrong = config_problems(config.values, files=names)\n",
+        "    wrong: list[str] = []\n",
+        (LIBRARY,),
+    ),
+    Mutation(
+        "contents",
+        "of a file, whatever it is called",
+        "bot/domain/contents.py",
+        "            if self._ending not in OWN_ENDINGS[kind]:\n",
+        "            if not self._ending:\n",
+        ("tests/domain/test_contents.py::test_what_is_code_is_found_under_any_name",),
+    ),
+    Mutation(
+        "contents",
+        "of what is copied to staging, before Triton is told to load it",
+        COPYING,
+        "        if self._contents is not None and (problem := self._contents.problem()):\n",
+        '        if self._contents is not None and (problem := ""):\n',
+        (LIBRARY,),
+    ),
+    Mutation(
+        "contents",
+        "of what READY hashes",
+        CHECKING,
+        'return whole, seen.problem() if whole and file in package.version_files else ""',
+        'return whole, ""',
+        (LIBRARY,),
+    ),
+    Mutation(
+        "contents",
+        "of an ONNX model: the files that keep its values are listed",
+        "bot/domain/onnx_wire.py",
+        "            if not self._is_listed(location):\n",
+        "            if not location:\n",
+        ("tests/domain/test_contents.py::test_every_file_that_a_model_names_is_listed",),
+    ),
+    Mutation(
+        "digest",
+        "of a document, before anybody uses it",
+        "bot/systems/mlflow.py",
+        "        if (len(content), hashlib.sha256(content).hexdigest()) != (file.size, file.sha256):\n",
+        "        if not content:\n",
+        ("tests/systems/test_mlflow.py::test_a_document_that_is_not_what_the_package_lists_is_never_returned",),
+    ),
+    Mutation(
+        "size",
+        "of a document that is read whole",
+        "bot/systems/mlflow.py",
+        "                if len(content) > limit:\n",
+        "                if limit < 0:\n",
+        ("tests/systems/test_mlflow.py::test_what_is_read_whole_has_a_limit",),
+    ),
+    Mutation(
+        "size",
+        "of what a server sends beyond the list",
+        "bot/systems/mlflow.py",
+        "                if size > file.size:\n                    return False\n",
+        "                if size > 100 * file.size + 2**24:\n                    return False\n",
+        ("tests/systems/test_mlflow.py::test_a_server_that_sends_more_than_is_listed_is_not_listened_to",),
+    ),
+    Mutation(
+        "size",
+        "of a package, before anything is downloaded",
+        CHECKING,
+        "    if not package.too_large(settings.packages.max_bytes):\n        yield from _bytes(contents)\n",
+        "    yield from _bytes(contents)\n",
+        ("tests/verbs/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
     ),
 )
 

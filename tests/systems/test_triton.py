@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+import tritonclient.grpc as triton_grpc
 from onnx import TensorProto, helper
 
 from bot.domain.signature import Signature, TensorSpec
@@ -510,3 +512,39 @@ def test_labels_are_looked_for_in_the_folder_of_the_version() -> None:
     assert 'label_filename: "7/labels.txt"' in placed
     assert parse_config(placed).fingerprint != parse_config(placed_config(text, 8)).fingerprint
     assert placed_config(CONFIG, 7) == CONFIG, "without labels versions share what is written"
+
+
+def test_each_version_answers_with_its_own_labels(real: RealTriton, server: TritonServer) -> None:
+    """As a client of the classification extension asks: the best of each row, with its label."""
+    labels = {7: "cat\ndog\n", 8: "Katze\nHund\n"}
+    for version, text in labels.items():
+        name = f"labelled-{version}"
+        config = ADDER.replace('"Y" data_type: TYPE_FP32 dims: [2]', '"Y" data_type: TYPE_FP32 dims: [2] {labels}')
+        config = config.replace("{labels}", 'label_filename: "labels.txt"')
+        model = put_adder(real, name, version)
+        (model / str(version) / "labels.txt").write_text(text)
+        placed = placed_config(config.replace("{versions}", ""), version)
+        (model / "config.pbtxt").write_text(render_config(placed, versions=[version]))
+        server.load(name, timeout_seconds=60)
+        with triton_grpc.InferenceServerClient(real.grpc) as client:
+            given = triton_grpc.InferInput("X", [1, 2], "FP32")
+            given.set_data_from_numpy(np.array([[0.5, 2.0]], np.float32))
+            wanted = triton_grpc.InferRequestedOutput("Y", class_count=1)
+            answer = client.infer(name, [given], outputs=[wanted]).as_numpy("Y")
+        assert answer.ravel()[0].decode().split(":")[1:] == ["1", text.split()[1]]
+        server.unload(name)
+
+
+def test_an_old_platform_name_and_weights_beside_the_model_are_served(real: RealTriton, server: TritonServer) -> None:
+    model = put_adder(real, "old-spelling", 1)
+    config = ADDER.replace('backend: "onnxruntime"', 'platform: "onnxruntime_onnx"').replace("{versions}", "")
+    graph = onnx.load(model / "1/model.onnx")
+    graph.graph.initializer[0].raw_data = np.array([3.0], np.float32).tobytes()
+    graph.graph.initializer[0].ClearField("float_data")
+    onnx.save(graph, model / "1/model.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+    assert b"w.data" in (model / "1/model.onnx").read_bytes()
+    (model / "config.pbtxt").write_text(render_config(config, versions=[1]))
+    server.load("old-spelling", timeout_seconds=60)
+    assert parse_config(config).backend == "onnxruntime"
+    assert server.infer("old-spelling", 1, [rows(1.0, 2.0)], outputs=["Y"])[0].data == (4.0, 5.0)
+    server.unload("old-spelling")

@@ -17,10 +17,11 @@ from onnx import TensorProto, helper
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from tritonclient.grpc import model_config_pb2
 
+from bot.domain.package import Package
 from bot.domain.smoke import SmokeCases, Tensor, Tolerance
 from bot.errors import InvalidInput
 from bot.training import build_package, to_onnx
-from bot.training.package import read_package
+from bot.training.package import hash_file, read_package
 
 ROWS = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 0.5], [3.0, 1.0, 0.0], [4.0, 2.0, 1.0]], dtype=np.float32)
 LABELS = np.array([0, 0, 1, 1])
@@ -231,6 +232,40 @@ def test_a_package_that_was_touched_is_no_package(tmp_path: Path, spoil: Callabl
     with pytest.raises(InvalidInput) as refused:
         read_package(tmp_path)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("config.pbtxt", b'backend: "onnxruntime" runtime: "payload.data"', "config.pbtxt: runtime: refused; Triton"),
+        ("config.pbtxt", b'backend: "onnxruntime" default_model_filename: "../x"', "is not a file that package.json"),
+        ("config.pbtxt", b"backend {", "config.pbtxt"),
+        ("payload.data", b"\x7fELF\2\1\1", "payload.data: is an ELF library or program, whatever it is called"),
+        ("labels.txt", b"\xff\xfe", "labels.txt: is not text in UTF-8"),
+        ("model.onnx", b"no model", "model.onnx: is not an ONNX model"),
+        ("config.pbtxt", b"#" * (2**20 + 1), "config.pbtxt has 1048577 bytes, more than 1048576"),
+    ],
+)
+def test_what_no_environment_would_take_is_said_before_it_is_registered(
+    tmp_path: Path, file: str, content: bytes, says: str
+) -> None:
+    build_package(identity(FLOATS), tmp_path, inputs=ROWS, answers=ROWS)
+    tmp_path.joinpath(file).write_bytes(content)
+    names = {path.name for path in tmp_path.iterdir()} - {"package.json"}
+    tmp_path.joinpath("package.json").write_text(Package.of(hash_file(tmp_path, name) for name in names).to_json())
+    with pytest.raises(InvalidInput) as refused:
+        read_package(tmp_path)
+    assert says in str(refused.value)
+
+
+def test_samples_that_make_too_long_a_file_of_cases_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.training.package.MAX_SMOKE_BYTES", 100)
+    with pytest.raises(InvalidInput, match=r"make a smoke\.json of [0-9]+ bytes, more than 100") as refused:
+        build_package(identity(FLOATS), tmp_path / "p", inputs=ROWS, answers=ROWS)
+    assert refused.value.next_step == "Give fewer rows, or smaller ones."
+    assert not tmp_path.joinpath("p").exists()
 
 
 def test_importing_the_interface_loads_nothing_heavy() -> None:
