@@ -83,16 +83,11 @@ def may_create(key: str) -> bool:
     return any(fnmatch(f"arn:aws:s3:::mlops/dev/promobot/{key}", resource) for resource in resources)
 
 
-@pytest.mark.parametrize("share", ["not to be read", pytest.param("not there", marks=pytest.mark.slow)])
-def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, share: str) -> None:
-    model = world.model()
-    world.served(world.register(model))
-    new = world.register(model, "better")
-    pull = world.proposed(new)
-    closed = tmp_path / "closed"
+def check_with_little(world: World, closed: Path, number: int, *, is_there: bool) -> dict[str, int]:
+    """Run all checks of a pull request like that; return their exit codes. What serves lies in ``closed``."""
     for environment in world.endpoints.triton:
         below = closed / environment
-        if share == "not to be read":
+        if is_there:
             (below / "model-repo").mkdir(parents=True)
             (below / "state").mkdir()
         world.configure(
@@ -101,23 +96,19 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
             tritons=[{"name": "serving", "grpc": "127.0.0.1:1", "control_key_env": "KEY_OF_WHAT_SERVES"}],
             gateways=[{"name": "serving", "url": "http://127.0.0.1:1"}],
         )
-    if share == "not to be read":
+    if is_there:
         closed.chmod(0)
-    records = world.endpoints.records
-    for name in WRITTEN:
-        (records / name).mkdir(exist_ok=True)
-    before = files(records)
     variables = {
         **world.endpoints.plain_variables(),
         "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
+        "HOME": str(closed.parent),
         "PYTHONPATH": str(PROJECT),
         "GITHUB_TOKEN": world.endpoints.secrets.people[BOT],
     }
     needs = json.dumps({name: {"result": "success"} for name in CHECKS})
-    where = ["--pull-request", str(pull["number"]), "--head", pull["head"]["sha"], "--run-id", "1"]
+    where = ["--pull-request", str(number), "--head", world.pull(number)["head"]["sha"], "--run-id", "1"]
     try:
-        with read_only(records_folders(records)):
+        with read_only(records_folders(world.endpoints.records)):
             done = subprocess.run(
                 [sys.executable, "-c", PROGRAM, "--root", str(world.root), *where, "--needs", needs],
                 env=variables,
@@ -127,10 +118,25 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
                 preexec_fn=_as_anybody,
             )
     finally:
-        if closed.exists():
+        if is_there:
             closed.chmod(0o755)
-    codes = [line for line in done.stdout.splitlines() if line.split(" ")[0] in (*CHECKS, "verdict")]
-    assert [line for line in codes if line.endswith(" 0")] == ["ready 0", "triton 0", "smoke 0", "verdict 0"], done
+    codes = [line.split(" ") for line in done.stdout.splitlines() if re.fullmatch(r"[a-z]+ \d+", line)]
+    assert len(codes) == 4, done
+    return {name: int(code) for name, code in codes}
+
+
+@pytest.mark.parametrize("share", ["not to be read", pytest.param("not there", marks=pytest.mark.slow)])
+def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, share: str) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    new = world.register(model, "better")
+    number = world.proposed(new)["number"]
+    records = world.endpoints.records
+    for name in WRITTEN:
+        (records / name).mkdir(exist_ok=True)
+    before = files(records)
+    codes = check_with_little(world, tmp_path / "closed", number, is_there=share == "not to be read")
+    assert codes == {"ready": 0, "triton": 0, "smoke": 0, "verdict": 0}, world.sticky(number)
     written = files(records) - before
     assert {path.split("/")[0] for path in written} == set(WRITTEN)
     assert all(may_create(path) for path in written), "docs/storage.md"
@@ -138,6 +144,18 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     assert evidence is not None and evidence.passed
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"
+
+
+@pytest.mark.slow
+def test_the_verdict_on_a_model_that_leaves_service_says_what_it_does_not_know(world: World, tmp_path: Path) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    number = world.propose_by_hand(world.edited(model, None))
+    codes = check_with_little(world, tmp_path / "closed", number, is_there=True)
+    assert codes["verdict"] == 1
+    comment = world.sticky(number).replace("\\", "")
+    assert f"**This would stop {model} in dev.** Version 1 answers now" in comment, "the records say so"
+    assert "How many requests it gets is not known" in comment
 
 
 def test_the_policy_of_the_bucket_lets_checks_create_what_they_found_and_nothing_else() -> None:
