@@ -327,19 +327,22 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
 
 
 def _quarantine(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.quarantine import lift, list_quarantine
+    from bot.verbs.quarantine import lift, list_quarantine, take_back
     from bot.words import terminal
 
     settings = _settings(arguments)
-    if arguments.action == "lift":
-        if not arguments.digest:
-            from bot.errors import InvalidInput
+    named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
+    if arguments.action == "list":
+        found = list_quarantine(settings)
+    elif len(named) != 1:
+        from bot.errors import InvalidInput
 
-            raise InvalidInput("name the digest to lift", key="DIGEST")
+        raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
+    elif arguments.digest:
         found = lift(settings, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
     else:
-        found = list_quarantine(settings)
-    return Answer(found, terminal.quarantine(found))
+        found = take_back(settings, of=named[0], reason=arguments.reason, by=arguments.by)
+    return Answer(found, terminal.quarantine(found), found.exit_code)
 
 
 def _evidence(arguments: argparse.Namespace) -> Answer:
@@ -656,6 +659,16 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("quarantine", _quarantine, "list the digests that failed here, or allow one again")
     added.add_argument("action", choices=["list", "lift"])
     added.add_argument("digest", nargs="?", metavar="DIGEST", help="lift: the digest, or its beginning")
+    added.add_argument(
+        "--run",
+        dest="of_run",
+        default="",
+        metavar="RUN",
+        help="lift: all that a run blamed, as dev-00000012; closes its reverts",
+    )
+    added.add_argument(
+        "--deployment", default="", metavar="ID", help="lift: what one deployment blamed, as dev-00000012-churn"
+    )
     environment(added)
     added.add_argument("--reason", default="", help="why it is lifted")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)

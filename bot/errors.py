@@ -7,7 +7,9 @@
     └── OutsideError         a system around us did not do what was asked
         ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
-            └── OtherBytes   what is there is not what the digest names
+            ├── OtherBytes   what is there is not what the digest names
+            ├── Denied       our credentials are not accepted
+            └── NotReady     a gateway refuses routes to models that are not ready for it
 
 Each message says what happened; ``state`` says what state things are in, ``next_step`` what to do about it.
 "The gate says no" and "not yet" are values of the domain, never exceptions.
@@ -86,3 +88,15 @@ class Rejected(OutsideError):
 
 class OtherBytes(Rejected):
     """What is there is not what the digest names: somebody changed it, and the digest is not to blame for that."""
+
+
+class Denied(Rejected):
+    """Our credentials are not accepted; no model is to blame for that."""
+
+
+class NotReady(Rejected):
+    """A gateway refuses routes because some ``models`` are not ready for it; the others may be routed."""
+
+    def __init__(self, message: str, *, system: str, models: tuple[str, ...]) -> None:
+        super().__init__(message, system=system)
+        self.models = models

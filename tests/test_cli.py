@@ -204,6 +204,7 @@ def test_a_wrong_file_is_1_with_file_line_and_key(checkout: Path, capsys: pytest
         (["deploy", "--env", "staging"], "there is no such file"),
         (["promote", "churn", "--to", "dev"], "no promotes_from"),
         (["quarantine", "lift", "--env", "dev"], "name the digest to lift"),
+        (["quarantine", "lift", "feed", "--run", "dev-00000001", "--env", "dev"], "name the digest to lift, or one"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_do(

@@ -2,7 +2,7 @@
 
 It is written before the first change and closed after the record. Whoever finds one open finishes that deployment:
 forward where main still asks for it, or where a person rolled back what main still asks for; and back where it was
-going back already.
+going back already. One run may go back with some models and forward with the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.domain.blame import GoesBack
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.plan import target_of, with_target
 from bot.domain.record import DeploymentRecord
@@ -29,6 +30,9 @@ class Underway(BaseModel):
     before: Entry | None
     after: Entry | None
     started_at: datetime
+    goes_back: GoesBack | None = Field(
+        default=None, description="why it is being put back; None while it goes forward"
+    )
 
     def is_of(self, change: Change) -> bool:
         """Whether it is this change."""
@@ -44,7 +48,19 @@ class Journal(BaseModel):
     turn: int
     before: str = Field(description="routes.json as it was")
     underway: tuple[Underway, ...]
-    going_back: str = Field(default="", description="why it is being put back; empty while it goes forward")
+    going_back: str = Field(
+        default="", description="why all of it is being put back; only in journals written before each change said so"
+    )
+
+    def why_back(self, item: Underway) -> GoesBack | None:
+        """Return why a change is being put back, or None while it goes forward.
+
+        A journal that speaks of all at once does not say which digests are to blame. Then all are, as they were when
+        such journals were written.
+        """
+        if item.goes_back is None and self.going_back:
+            return GoesBack(self.going_back, to_blame=True, retry=False)
+        return item.goes_back
 
     def verified(self, current: RouteTable, records: list[DeploymentRecord]) -> RouteTable:
         """Return the routes that are known to be good: those before, and those whose record says so since."""

@@ -104,6 +104,11 @@ class DeploymentRecord(BaseModel):
         return self.outcome in ("succeeded", "unconfirmed")
 
 
+def run_of(deployment: str, environment: str) -> str:
+    """Return the run of a deployment: ``dev-00000012`` of ``dev-00000012-churn``."""
+    return f"{environment}-{deployment.removeprefix(f'{environment}-').partition('-')[0]}"
+
+
 def outcome_of(criteria: Iterable[Criterion], *, switched: bool) -> Outcome:
     """Decide the outcome from what was seen: ``switched`` says whether users ever got the new version."""
     held = {criterion.name for criterion in criteria if criterion.holds}
@@ -158,6 +163,13 @@ def failed_as_before(records: Iterable[DeploymentRecord], record: DeploymentReco
         return one.outcome, one.before, one.after, one.reason, one.problem, one.serving
 
     return last if record.outcome == "failed" and last is not None and facts(last) == facts(record) else None
+
+
+def last_try(records: Iterable[DeploymentRecord], change: Change) -> DeploymentRecord | None:
+    """Return the newest record of one model and path if it tells that this very change failed, else None."""
+    last = next(reversed(list(records)), None)
+    failed = last is not None and last.outcome in ("put back", "failed") and last.after is not None
+    return last if failed and last and change.after and last.after == change.after else None
 
 
 def served_after(environment: str, records: Iterable[DeploymentRecord]) -> Desired:

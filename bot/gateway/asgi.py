@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -191,7 +191,11 @@ async def answer_error(error: Refusal | ExchangeFailed | Full, scope: Scope, rec
     await answer(scope, receive, send)
 
 
-def error_answer(status: int, error: str) -> JSONResponse:
-    """Return an error in Triton's own shape; what may be gone soon says when to ask again."""
+def error_answer(status: int, error: str, *, models: Sequence[str] = ()) -> JSONResponse:
+    """Return an error in Triton's own shape; what may be gone soon says when to ask again.
+
+    ``models`` names those that it is about, where only some are.
+    """
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+    about = {"models": list(models)} if models else {}
+    return JSONResponse({"error": error, **about}, status_code=status, headers=headers)

@@ -160,7 +160,9 @@ class Gateway:
                 await self._take_over(generation)
         except (NotTaken, Broken, ValueError) as error:
             log.warning("%s: reload refused: %s", self._routes_file.path, error)
-            return error_answer(409 if isinstance(error, NotTaken) else 422, str(error))
+            if isinstance(error, NotTaken):
+                return error_answer(409, str(error), models=error.models)
+            return error_answer(422, str(error))
         except ClientGone:
             return Response(status_code=400)  # which nobody reads
         except Full:
@@ -179,11 +181,12 @@ class Gateway:
         self._switch(Service(new))
 
     async def _check_ready(self, new: RouteTable, old: RouteTable) -> None:
-        """Raise NotTaken if a Triton says that a version, which is to answer from now on, is not ready on it.
+        """Raise NotTaken, which names all such models, if a Triton says that a version to answer is not ready on it.
 
         A Triton that cannot be asked does not count unless none can: while one of several is down, a rollback must
         still be possible. Shadows are not asked about: they must never be in the way of what answers.
         """
+        problems: dict[str, str] = {}
         for model, route in new.models.items():
             if route.live is None or route.live == old.route(model).live:
                 continue
@@ -191,9 +194,12 @@ class Gateway:
             name = f"{route.live.triton_model} version {route.live.version}"
             for one in said:
                 if one.ready is False:
-                    raise NotTaken(f"{name} (for {model}) is not ready on {one.url}: {one.problem}")
+                    problems.setdefault(model, f"{name} (for {model}) is not ready on {one.url}: {one.problem}")
             if all(one.ready is None for one in said):
                 raise NotTaken(f"no Triton can say whether {name} (for {model}) is ready: {said[0].problem}")
+        if problems:
+            # Whoever reloads can leave these out, and route to the others.
+            raise NotTaken("; ".join(problems.values()), models=tuple(problems))
 
     def _may_reload(self, authorization: str) -> bool:
         token = self.settings.reload_token

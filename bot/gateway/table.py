@@ -17,7 +17,14 @@ class Broken(Exception):
 
 
 class NotTaken(Exception):
-    """The table contradicts what the gateway has or was told; it keeps the old one."""
+    """The table contradicts what the gateway has or was told; it keeps the old one.
+
+    ``models`` names those whose versions are not ready; it is empty where the whole table is refused.
+    """
+
+    def __init__(self, said: str, *, models: tuple[str, ...] = ()) -> None:
+        super().__init__(said)
+        self.models = models
 
 
 class RoutesFile:

@@ -432,7 +432,7 @@ def refused_reload(story: Story) -> None:
     expect(len(story.slack_messages(record)), 1, "messages in Slack")
     story.see(f"{record.id} was put back, and Slack was told once")
     quarantined = story.promobot("quarantine", "list", "--env", "dev")["events"]
-    expect([event["version"] for event in quarantined], [version], "what is in quarantine")
+    expect(quarantined, [], "what is in quarantine: the gateway is to blame, not the model")
     reverts = [pull for pull in story.forge.open_pulls() if pull["head"]["ref"].startswith("promobot-revert/")]
     expect([pull["user"]["login"] for pull in reverts], ["promobot[bot]"], "open reverts by the bot")
     story.see(f"#{reverts[0]['number']} opened by the bot: {reverts[0]['title']}")

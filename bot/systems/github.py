@@ -179,6 +179,12 @@ class GitHubRepository:
             pull.edit(title=redact(title), body=redact(body))
             return _pull_request(pull)
 
+    @patient
+    def close(self, number: int) -> None:
+        """Close a pull request without merging it."""
+        with self._errors(f"close pull request #{number}"):
+            self._repository.get_pull(number).edit(state="closed")
+
     @patient_when_told
     def merge(self, number: int, *, head: str, title: str) -> str:
         """Squash exactly the commit ``head`` onto the base; return the new commit.

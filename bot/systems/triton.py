@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 from bot.domain.model_config import backend_of
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
-from bot.errors import Rejected, Unavailable
+from bot.errors import Denied, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import patient
 from bot.settings import Triton
@@ -192,7 +192,7 @@ class TritonServer:
             message = f"could not {doing}: {_first_lines(error.message())}"
             if _RESTRICTED in message:  # it says UNAVAILABLE
                 step = "Does the variable that control_key_env names hold this Triton's key?"
-                raise Rejected(message, system=self._system, next_step=step) from error
+                raise Denied(message, system=self._system, next_step=step) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
                 raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
             raise Rejected(message, system=self._system) from error

@@ -3,8 +3,9 @@
     observe → plan → publish → load on every Triton → golden requests → switch the routes → reload every gateway
             → golden requests through every gateway → alias → Slack → record → clean up
 
-Before the switch nothing that users see has changed. After it, any failure puts the last verified routes back at
-once; then a revert pull request makes Git follow, and the digest goes into quarantine.
+Before the switch nothing that users see has changed. After it, a failure that names its model puts that model back at
+once, and any other failure all of them; then a revert pull request makes Git follow. The digest goes into quarantine
+where the failure points at it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bot.verbs.deployment.publishing import publish
 from bot.verbs.deployment.repair import repair
 from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.run import Run
-from bot.verbs.deployment.switching import put_back, see_that_gateways_answer, switch
+from bot.verbs.deployment.switching import put_back, see_that_gateways_follow, switch
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
@@ -107,21 +108,20 @@ def converge(
             make_git_follow(run, change)
     restoration = Restoration(run, before, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
-    repaired, problems = repair(run, todo, before, current.routes)
+    repaired, problems, behind = repair(run, todo, before, current.routes)
     restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
     items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
-    moving = see_that_gateways_answer(run, items, todo)
+    moving = see_that_gateways_follow(run, items, todo, behind)
     moving = publish(run, moving)
     moving = load(run, moving, before)
     moving = prove(run, moving, before)
     moving = take_in_newcomers(run, moving, before)
     if moving:
-        if not switch(run, moving, before):
-            put_back(run, moving, before)
+        switch(run, moving, before, underway=[*items, *abandoned])
     elif unfinished.journal is not None:
         # Also where what is routed is right already: whoever wrote that journal may stand still just before its
         # commit, and a generation that is taken is what refuses it.
@@ -161,12 +161,17 @@ def _clean_up(settings: Environment, systems: Serving, turn: Turn, say: Say) -> 
 
 
 def _finish_going_back(run: Run) -> list[DeploymentRecord]:
-    """Finish a deployment that was cut off while it was being put back; return its records."""
+    """Finish what was cut off while it was being put back; return its records. What goes forward stays to be done."""
     unfinished = Unfinished(run)
     items = unfinished.going_back
     if not items:
         return []
-    put_back(run, items, unfinished.last_verified(run.routes()))
+    before, going_on = unfinished.last_verified(run.routes()), unfinished.going_on
+    put_back(run, items, before, underway=[*items, *going_on])
     records = conclude(run, items)
-    close_journal(run)
+    if going_on:
+        # All are back now; these go forward again, as their own deployments.
+        write_journal(run, going_on, before)
+    else:
+        close_journal(run)
     return records

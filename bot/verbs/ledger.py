@@ -51,6 +51,8 @@ class QuarantineEvent(BaseModel):
     reason: str
     by: str
     at: datetime
+    deployment: str = ""
+    """The deployment that put it there; empty where a person did, and in events of before."""
 
 
 class CheckRun(BaseModel):
@@ -229,27 +231,34 @@ class Ledger:
             latest[event.digest] = event
         return {digest: event for digest, event in latest.items() if not event.lifted}
 
-    def put_in_quarantine(self, *, model: str, version: int, digest: str, reason: str, by: str) -> None:
-        """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already."""
+    def put_in_quarantine(
+        self, *, model: str, version: int, digest: str, reason: str, by: str, deployment: str = ""
+    ) -> None:
+        """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already.
+
+        ``deployment``: the id of the deployment that blames it.
+        """
         if digest not in self.quarantined():
-            self._add_event(model, version, digest, lifted=False, reason=reason, by=by)
+            event = QuarantineEvent(
+                environment=self._environment,
+                model=model,
+                version=version,
+                digest=digest,
+                lifted=False,
+                reason=reason,
+                by=by,
+                at=datetime.now(UTC),
+                deployment=deployment,
+            )
+            self._add_event(event)
 
     def lift_quarantine(self, event: QuarantineEvent, *, reason: str, by: str) -> None:
         """Allow a digest again."""
-        self._add_event(event.model, event.version, event.digest, lifted=True, reason=reason, by=by)
+        now = {"lifted": True, "reason": reason, "by": by, "at": datetime.now(UTC)}
+        self._add_event(event.model_copy(update=now))
 
-    def _add_event(self, model: str, version: int, digest: str, *, lifted: bool, reason: str, by: str) -> None:
-        event = QuarantineEvent(
-            environment=self._environment,
-            model=model,
-            version=version,
-            digest=digest,
-            lifted=lifted,
-            reason=reason,
-            by=by,
-            at=datetime.now(UTC),
-        )
-        name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(digest)}"
+    def _add_event(self, event: QuarantineEvent) -> None:
+        name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(event.digest)}"
         self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
 
     def _read_all(self, folder: str, model: type[Model], *, after: str = "") -> dict[str, Model]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain import desired
-from bot.domain.desired import Desired, Entry, Section
+from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.names import SHADOW_SUFFIX
-from bot.errors import InvalidInput, Rejected, Unavailable
+from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.settings import Environment
 
 if TYPE_CHECKING:
@@ -150,6 +150,44 @@ def put_proposal(
         system=f"Git ({settings.github.repository})",
         next_step="Somebody else writes to this branch; run the command again when they are done.",
     )
+
+
+def withdraw_revert(
+    settings: Environment, repository: Repository, github: GitHubRepository, change: Change, *, why: str
+) -> str | None:
+    """Close the revert of this change that the bot opened by itself; return its address, or None where none is open.
+
+    Raises Refused where a person changed it since: then it is theirs. One that a person asked for is left alone, too.
+    """
+    from bot.words import proposal as words
+
+    pull = open_proposal(github, revert_branch(settings.environment, change.model, change.section))
+    if pull is None or words.BY_THE_BOT not in pull.body:
+        return None
+    if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):
+        return None  # it goes back from another version
+    if not _is_as_opened(settings, repository, pull.head, change):
+        raise Refused(
+            f"{pull.url} was changed by somebody since the bot opened it",
+            state="It stays open.",
+            next_step="Close it yourself if nobody wants it any more.",
+        )
+    github.close(pull.number)
+    github.comment(pull.number, why)
+    return pull.url
+
+
+def _is_as_opened(settings: Environment, repository: Repository, head: str, change: Change) -> bool:
+    """Whether this commit edits the one entry, and nothing else."""
+    path = desired.path_of(settings.environment)
+    tip = repository.fetch(head)
+    parent = repository.parent(tip)
+    before, after = repository.read(parent, path), repository.read(tip, path)
+    if before is None or after is None or repository.changed_paths(parent, tip) != [path]:
+        return False
+    wanted = desired.parse(after, file=path)
+    entry, why = wanted.section(change.section).get(change.model), wanted.why_retired(change.section, change.model)
+    return after == _edited(before, path, [Edit(change.section, change.model, entry, why)])
 
 
 def _edited(text: str, path: str, edits: list[Edit]) -> str:

@@ -15,6 +15,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
 from bot.domain.routes import Target
 from bot.words.mrkdwn import escape
+from bot.words.proposal import take_blame_back
 
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
 UNREADABLE_JOURNAL_STATE = "Nothing was changed; gateways serve what they have."
@@ -286,6 +287,17 @@ def putting_back(environment: str, generation: int) -> str:
     return f"{environment}: putting the last verified routes back, as generation {generation}"
 
 
+def some_go_back(changes: Sequence[Change], *, staying: int) -> str:
+    """Some models fail, the others stay."""
+    listed = ", ".join(describe(change) for change in changes)
+    return f"{listed}: failed after the switch and goes back; the other {staying} stay and are proven again"
+
+
+def does_not_follow(gateway: str, why: str) -> str:
+    """A gateway does not take the routes in force, so it would not take new ones."""
+    return f"{gateway} does not take the routes in force, so nothing new goes out: {why}"
+
+
 def unreadable_journal(why: str) -> str:
     """Somebody wrote into the journal."""
     return f"the journal is not readable: {why}"
@@ -334,6 +346,21 @@ def could_not_withdraw(model: str, triton: str, error: Exception) -> str:
 def could_not_revert(change: Change, error: Exception) -> str:
     """Git still says what is not in service."""
     return f"the revert of {describe(change)} could not be proposed, the next run tries again: {error}"
+
+
+def in_service_after_all(change: Change) -> str:
+    """Why the bot closes the revert that it opened."""
+    return f"{describe(change)}: it is in service now, so nothing goes back."
+
+
+def withdrawn(url: str) -> str:
+    """A revert is not wanted any more."""
+    return f"closed the revert {url}"
+
+
+def could_not_withdraw_revert(change: Change, error: Exception) -> str:
+    """A revert stays open that nobody wants."""
+    return f"the revert of {describe(change)} could not be closed; close it, do not merge it: {error}"
 
 
 def could_not_alias(alias: str, error: Exception) -> str:
@@ -458,9 +485,28 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
     lines = [verdict(record)]
     if record.problem:
         lines.append(f"  what happened: {record.problem}")
-    if revert_url:
+    if is_unblamed(record):
+        lines.append(f"  what to do: {fix_and_deploy(record)}" + (f"; or merge {revert_url}" if revert_url else ""))
+    elif revert_url:
         lines.append(f"  what to do: merge {revert_url}")
+    if may_be_wrong(record):
+        lines.append(f"  if the model is not at fault: {take_blame_back(record.id, record.environment)}")
     return "\n".join(lines)
+
+
+def is_unblamed(record: DeploymentRecord) -> bool:
+    """Whether it was put back for a fault that is not the model's own."""
+    return record.outcome == "put back" and not record.quarantined
+
+
+def may_be_wrong(record: DeploymentRecord) -> bool:
+    """Whether its digest is blamed although every Triton had answered rightly before the switch."""
+    return record.outcome == "put back" and record.quarantined
+
+
+def fix_and_deploy(record: DeploymentRecord) -> str:
+    """Return what to do where no digest is to blame."""
+    return f"no digest is blamed; fix the cause, then promobot deploy --env {record.environment}"
 
 
 def failed_as_before(record: DeploymentRecord) -> str:
@@ -481,9 +527,7 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
     if record.problem:
         blocks.append(_section(f"*What happened:* {escape(record.problem)}"))
-        state = f"*State:* {escape(_state(record))}"
-        step = f"\n*What to do:* <{revert_url}|merge the revert>" if revert_url else ""
-        blocks.append(_section(state + step))
+        blocks.append(_section(f"*State:* {escape(_state(record))}{_step(record, revert_url)}"))
     held = {criterion.name for criterion in record.criteria if criterion.holds}
     criteria = "   ".join(f"{'✅' if name in held else '❌'} {CRITERION_NAMES[name]}" for name in CRITERIA)
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": criteria}]})
@@ -509,8 +553,11 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
     wrong = [record for outcome, of in ended.items() if outcome != "succeeded" for record in of]
     for record in wrong[:_NAMED]:
         url = revert_urls.get(record.id, "")
-        step = f"\n*What to do:* <{url}|merge the revert>" if url else ""
-        blocks.append(_section(f"*{escape(verdict(record))}*\n{escape(record.problem[:500])}{step}"))
+        said = f"*{escape(verdict(record))}*\n{escape(record.problem[:500])}"
+        blocks.append(_section(said + _step(record, url, alone=False)))
+    if any(map(may_be_wrong, wrong)):
+        command = take_blame_back(group, records[0].environment)
+        blocks.append(_section(f"*If no model is at fault:* `{escape(command)}`"))
     named = [f"{record.model} {record.after.version if record.after else 'out'}" for record in ended["succeeded"]]
     lines = [*([f"{', '.join(named[:_NAMED])}" + (", …" if len(named) > _NAMED else "")] if named else [])]
     lines.append(f"`promobot history --env {records[0].environment} --limit {len(records)}` tells of each")
@@ -525,6 +572,19 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
         since=min(record.started_at for record in records).timestamp(),
         deployments=tuple(record.id for record in records),
     )
+
+
+def _step(record: DeploymentRecord, revert_url: str, *, alone: bool = True) -> str:
+    """Return what to do, as a line of Slack's; ``alone``: the command that takes the blame back is named here."""
+    merge = f"<{revert_url}|merge the revert>" if revert_url else ""
+    if is_unblamed(record):
+        step = f"\n*What to do:* {escape(fix_and_deploy(record))}" + (f"; or {merge}" if merge else "")
+    else:
+        step = f"\n*What to do:* {merge}" if merge else ""
+    if alone and may_be_wrong(record):
+        command = escape(take_blame_back(record.id, record.environment))
+        step += f"\n*If the model is not at fault:* `{command}`"
+    return step
 
 
 _NAMED = 10

@@ -12,7 +12,7 @@ from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.package import Package
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, run_of
 from bot.domain.signature import Signature
 from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
 from bot.words.sizes import size
@@ -274,6 +274,21 @@ def retire_body(model: str, environment: str, served: Entry | None, *, reason: s
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
+BY_THE_BOT = "Opened by the bot"
+"""How the text of a revert says that nobody asked for it."""
+
+
+def take_blame_back(of: str, environment: str) -> str:
+    """Return the command that undoes what a deployment, or a whole run, blamed."""
+    which = "--run" if of == run_of(of, environment) else "--deployment"
+    return f"promobot quarantine lift {which} {of} --env {environment} --reason '…'"
+
+
+def blame_taken_back(of: str, reason: str, by: str) -> str:
+    """Why the bot closes a revert: a person says that the model was not at fault."""
+    return f"{escape(by)} took back what {escape(of)} blamed: {escape(reason)}"
+
+
 def revert_title(change: Change, back: Entry | None) -> str:
     """Return the title of the pull request that goes back."""
     target = f"back to {back.version}" if back else "back to nothing"
@@ -291,18 +306,20 @@ def revert_body(
     lost: bool = False,
     served: bool = True,
     note: str = "",
+    to_blame: bool = True,
+    deployment: str = "",
 ) -> str:
     """Return the text of the pull request that goes back.
 
     ``lost`` says that the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it
-    does not go into quarantine.
+    does not go into quarantine. Without ``to_blame`` the fault lies elsewhere. ``deployment`` is the one that blames.
     """
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
     where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
     now = f"version {change.after.version}" if change.after else "no version"
-    asked = f"Asked for by {escape(by)}." if by else "Opened by the bot, which has put the runtime back already."
+    asked = f"Asked for by {escape(by)}." if by else f"{BY_THE_BOT}, which has put the runtime back already."
     if lost:
-        asked = "Opened by the bot: users get what they got before, and what was merged cannot be deployed."
+        asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
     lines = [
         f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
         note or asked,
@@ -314,12 +331,23 @@ def revert_body(
             f"{code(short(change.after.digest))} itself is not in quarantine: its bytes are not to be had any more. "
             f"If they come back before this is merged, deploy again and close this; else register the model again."
         )
+    elif change.after is not None and not to_blame:
+        lines.append(
+            f"{code(short(change.after.digest))} is not in quarantine: the fault lies elsewhere. Fix that and run "
+            f"`promobot deploy --env {change.environment}`, which closes this when version {change.after.version} is "
+            f"in service. Or merge this, and propose the version again later."
+        )
     elif change.after is not None and served:
         lines.append(
             f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
             f"proposes or deploys it there until a person lifts that with\n\n"
             + fenced(f"promobot quarantine lift {change.after.digest} --env {change.environment} --reason '…'", "sh")
         )
+        if deployment:
+            lines.append(
+                "If the model is not at fault, this takes the blame back and closes this pull request:\n\n"
+                + fenced(take_blame_back(deployment, change.environment), "sh")
+            )
     return "\n\n".join(line for line in lines if line) + "\n"
 
 

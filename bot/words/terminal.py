@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bot.verbs.init import LaidOut
     from bot.verbs.ledger import RequestDone
     from bot.verbs.propose import Proposal
-    from bot.verbs.quarantine import Quarantine
+    from bot.verbs.quarantine import Quarantine, Undone
     from bot.verbs.recheck import Rechecked
     from bot.verbs.retire import Retired
     from bot.verbs.rollback import RolledBack
@@ -288,14 +288,25 @@ def validated(found: Validated) -> str:
     return f"✓ {len(found.files)} files are right: {', '.join(found.files)}"
 
 
+def _undone(undone: Undone, environment: str) -> list[str]:
+    lines = [f"{event.model} {event.version} is out of quarantine in {environment}" for event in undone.lifted]
+    lines += [f"closed the revert {url}" for url in undone.closed]
+    lines += [f"problem: {problem}" for problem in undone.problems]
+    if not lines:
+        return [f"Nothing that {undone.of} blamed is in quarantine in {environment}, and no revert of it is open."]
+    return [*lines, f"What main asks for of it goes into service with: promobot deploy --env {environment}"]
+
+
 def quarantine(found: Quarantine) -> str:
     """Return what is in quarantine."""
     lines = []
     if found.lifted is not None:
         lines.append(
             f"{found.lifted.model} {found.lifted.version} may be proposed to {found.environment} again. If main asks "
-            f"for it already: close the revert that is open for it, then promobot deploy --env {found.environment}"
+            f"for it already: promobot deploy --env {found.environment}, which closes the revert that the bot opened"
         )
+    if found.undone is not None:
+        lines += _undone(found.undone, found.environment)
     if not found.events:
         return "\n".join([*lines, f"Nothing is in quarantine in {found.environment}."])
     rows = [

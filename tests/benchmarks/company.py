@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from tests.stand_ins.triton import StandInTriton
 
 TRITONS, GATEWAYS = 4, 2
 LOAD_SECONDS = 0.05
+REFUSED = "refused-over-http"
 _START_SECONDS = 30.0
 
 
@@ -121,6 +123,17 @@ class Company:
         self._servers.stdin.write(b"asked\n")
         self._servers.stdin.flush()
         return Counter(json.loads(self._servers.stdout.readline()))
+
+    def refuse_over_http(self, *models: str) -> None:
+        """Have Tritons refuse these models to whoever asks over HTTP, as gateways do; over gRPC they answer."""
+        (self.home / REFUSED).write_text(" ".join(models))
+
+    def pulls(self) -> list[dict[str, Any]]:
+        """Return the open pull requests."""
+        url = f"http://127.0.0.1:{self._ports['forge']}/api/v3/repos/{REPOSITORY}/pulls?state=open&per_page=100"
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {TOKENS['GITHUB_TOKEN']}"}, trust_env=False)
+        found: list[dict[str, Any]] = answer.raise_for_status().json()
+        return found
 
     def told(self) -> list[tuple[str, str]]:
         """Return what the channel holds, oldest first: each text, and all that its blocks say."""
@@ -315,7 +328,7 @@ async def _serve(home: Path) -> None:
             triton = StandInTriton(share / "model-repo")
             triton.restart(_loaded_by_routes(share / "state/routes.json"))
             grpc_servers.append(stand_in.grpc_server(triton, port=grpc_port, around=around))
-            apps.append((http_port, stand_in.http_app(triton)))
+            apps.append((http_port, stand_in.http_app(triton, refuses=partial(_is_refused, home))))
         for number, port in enumerate(own["gateways"], 1):
             app = create_app(
                 GatewaySettings(
@@ -349,6 +362,11 @@ async def _serve(home: Path) -> None:
             asked.clear()
     for task in tasks:
         task.cancel()
+
+
+def _is_refused(home: Path, model: str) -> bool:
+    file = home / REFUSED
+    return file.exists() and model in file.read_text().split()
 
 
 def _loaded_by_routes(file: Path) -> stand_in.State | None:

@@ -77,6 +77,11 @@ def _two_models(scene: Scene) -> None:
     scene.merge("wine", 1)
 
 
+def _three_models(scene: Scene) -> None:
+    _two_models(scene)
+    scene.merge("iris", 1)
+
+
 def _wrong(scene: Scene) -> None:
     served(scene, "churn", 1)
     scene.merge("churn", 3)
@@ -110,6 +115,10 @@ def _outbox(scene: Scene) -> None:
 
 def _refuse_two(scene: Scene) -> None:
     scene.tell("refuse_reload", gateway=2, model="churn", version=2)
+
+
+def _refuse_wine(scene: Scene) -> None:
+    scene.tell("refuse_answer", gateway=2, model="wine")
 
 
 def cut_off(scene: Scene, prepare: Act, *, where: Callable[[Call], bool], faults: Act = _nothing) -> None:
@@ -167,6 +176,13 @@ SCENARIOS = (
     Scenario("deploy, answers wrong", _wrong, _versions(churn=(1,)), codes=frozenset({1})),
     Scenario("deploy, does not load", _broken, _versions(churn=(1,)), codes=frozenset({1})),
     Scenario("deploy, put back", _update, CHURN, faults=_refuse_two, codes=frozenset({1})),
+    Scenario(
+        "deploy, one of three put back",
+        _three_models,
+        _versions(churn=(1, 2), wine=(None, 1), iris=(None, 1)),
+        faults=_refuse_wine,
+        codes=frozenset({1}),
+    ),
     Scenario("deploy, shadow", _shadow, _versions(churn=(1,))),
     Scenario("deploy, removal", _removal, _versions(churn=(None, 1))),
     Scenario(

@@ -271,6 +271,7 @@ class Scene:
             "gates": {
                 "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
+                "iris": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
             "deadlines": {
                 "request_seconds": 10,
@@ -288,7 +289,10 @@ class Scene:
     # --- versions ----------------------------------------------------------------------------------------------
 
     def _register(self, uri: str) -> None:
-        """Register every version there is, once: churn 1 to 4, of which 3 answers wrong and 4 does not load; wine."""
+        """Register every version there is, once.
+
+        Of churn, 3 answers wrong and 4 does not load; of wine and iris there is one.
+        """
         made = [
             _package("churn", 1),
             _package("churn", 2),
@@ -296,6 +300,7 @@ class Scene:
             _package("churn", 4, magic=b"BROKEN\n"),
             *(_package("churn", number) for number in range(5, 5 + self._more)),
             _package("wine", 1),
+            _package("iris", 1),
         ]
         folder = self.home / "packages"
         place = self.home / "registered"

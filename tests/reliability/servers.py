@@ -364,6 +364,10 @@ class Servers:
 
         self.trap.faults[f"gateway-{gateway} POST /reload"] = refuses
 
+    async def do_refuse_answer(self, gateway: int, model: str) -> None:
+        """Have one gateway refuse the bot's requests for a model; users are answered."""
+        self.trap.faults[f"gateway-{gateway} POST /v2/models/{model}/infer"] = lambda: True
+
     async def do_accept_reload(self, gateway: int) -> None:
         self.trap.faults.pop(f"gateway-{gateway} POST /reload", None)
 

@@ -269,8 +269,8 @@ def grpc_server(
 # --- HTTP ---------------------------------------------------------------------------------------------------------
 
 
-def http_app(triton: StandInTriton) -> Starlette:
-    """Return the part of Triton's HTTP that a gateway asks."""
+def http_app(triton: StandInTriton, *, refuses: Callable[[str], bool] = lambda _: False) -> Starlette:
+    """Return the part of Triton's HTTP that a gateway asks; it answers no request for a model that it ``refuses``."""
 
     async def live(_: Request) -> Response:
         return Response()
@@ -286,6 +286,8 @@ def http_app(triton: StandInTriton) -> Starlette:
         if not triton.ready(model, version):
             said = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return JSONResponse({"error": said}, status_code=400)
+        if refuses(model):
+            return JSONResponse({"error": f"'{model}' cannot be asked in this form"}, status_code=400)
         (tensor,) = json.loads(await request.body())["inputs"]
         answer = triton.infer(model, version, [float(value) for value in tensor["data"]])
         output = {"name": "Y", "datatype": "FP64", "shape": [len(tensor["data"]), _NAMES], "data": answer}

@@ -41,19 +41,31 @@ def test_a_success() -> None:
 
 
 def test_a_failure_says_what_happened_the_state_and_what_to_do() -> None:
-    failed = record("put back", failing=("smoke_passed", "fastapi_reloaded"), problem="g1: 0.9 instead of 0.1")
+    failing = ("smoke_passed", "fastapi_reloaded")
+    failed = record("put back", failing=failing, problem="g1: 0.9 instead of 0.1", quarantined=True)
+    lift = "promobot quarantine lift --deployment dev-00000012-churn --env dev --reason '…'"
     message = deployment.message(failed, revert_url=URL)
     said = texts(message.blocks)
     assert said[0] == "*↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers.*"
     assert said[1] == "*What happened:* g1: 0.9 instead of 0.1"
     assert said[2].startswith("*State:* version 7 (000000000000) answers in dev")
-    assert said[2].endswith(f"*What to do:* <{URL}|merge the revert>")
+    assert said[2].endswith(f"*What to do:* <{URL}|merge the revert>\n*If the model is not at fault:* `{lift}`")
     assert "❌ smoke passed   ❌ FastAPI reloaded" in said[3]
     assert deployment.concluded(failed, revert_url=URL).split("\n") == [
         message.text.removeprefix("↩️ "),
         "  what happened: g1: 0.9 instead of 0.1",
         f"  what to do: merge {URL}",
+        f"  if the model is not at fault: {lift}",
     ]
+
+
+def test_where_no_digest_is_blamed_the_cause_is_to_be_fixed() -> None:
+    failed = record("put back", failing=("fastapi_reloaded",), problem="gateway g1: HTTP 401")
+    step = "no digest is blamed; fix the cause, then promobot deploy --env dev"
+    said = texts(deployment.message(failed, revert_url=URL).blocks)
+    assert said[2].endswith(f"*What to do:* {step}; or <{URL}|merge the revert>")
+    assert texts(deployment.message(failed, revert_url="").blocks)[2].endswith(f"*What to do:* {step}")
+    assert deployment.concluded(failed, revert_url=URL).endswith(f"  what to do: {step}; or merge {URL}")
 
 
 @pytest.mark.parametrize("outcome", get_args(Outcome))

@@ -15,7 +15,9 @@ from bot.domain.record import (
     DeploymentRecord,
     failed_as_before,
     known_entries,
+    last_try,
     outcome_of,
+    run_of,
     undoes,
     verified_entries,
 )
@@ -25,7 +27,7 @@ from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
-from bot.verbs.proposing import Edit, put_proposal, revert_branch
+from bot.verbs.proposing import Edit, put_proposal, revert_branch, withdraw_revert
 from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
 from bot.words import identity as identity_words
@@ -47,7 +49,7 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     served = in_service(current, known)
     records: dict[str, DeploymentRecord] = {}
     for group, of_group in _groups(run, items).items():
-        before = [record for record in run.history if _group(run, record.id) == group]
+        before = [record for record in run.history if run_of(record.id, record.environment) == group]
         together = len(of_group) + len(before) > TOLD_APART
         for batch in [of_group] if together else [[item] for item in of_group]:
             _point_aliases(run, batch, current)
@@ -65,10 +67,10 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     return [records[item.id] for item in items]
 
 
-def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
+def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool = False) -> str:
     """Open the revert pull request for a change that is not in service, or find it; return its address.
 
-    ``lost`` says how the bytes that were merged are not to be had any more, where that is why.
+    ``unblamed`` says why, where the digest is not to blame; ``lost`` that the bytes that were merged are gone.
     """
     run.turn.check()
     history = run.of(change.model, change.section)
@@ -85,7 +87,7 @@ def make_git_follow(run: Run, change: Change, *, lost: str = "") -> str:
                 edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
                 branch=revert_branch(run.settings.environment, change.model, change.section),
                 title=proposal_words.revert_title(change, back),
-                body=proposal_words.revert_body(change, back, reason=lost or _reason(run, change), lost=bool(lost)),
+                body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
             )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
@@ -116,13 +118,8 @@ def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
     """Return the items by the turn in which they were begun: one that was cut off is told of as it was begun."""
     found: dict[str, list[Item]] = {}
     for item in items:
-        found.setdefault(_group(run, item.id), []).append(item)
+        found.setdefault(run_of(item.id, run.settings.environment), []).append(item)
     return found
-
-
-def _group(run: Run, deployment: str) -> str:
-    environment = run.settings.environment
-    return f"{environment}-{deployment.removeprefix(f'{environment}-').partition('-')[0]}"
 
 
 def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
@@ -150,13 +147,31 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
     change = item.change
     if serves(_serving(current, change), change.after):
         if change.before is not None and undoes(run.of(change.model, change.section), change):
-            _quarantine(run, change, change.before, words.was_rolled_back(change))
-    elif (item.to_blame or item.lost) and change.after is not None and not run.goes_back(change):
+            _quarantine(run, item, change.before, words.was_rolled_back(change))
+        _withdraw_the_revert_of(run, change)
+    elif item.git_follows and change.after is not None and not run.goes_back(change):
         if item.to_blame:
-            _quarantine(run, change, change.after, item.problem)
+            _quarantine(run, item, change.after, item.problem)
             item.quarantined = True
-        return make_git_follow(run, change, lost=item.problem if item.lost else "")
+        return make_git_follow(run, change, unblamed="" if item.to_blame else item.problem, lost=item.lost)
     return ""
+
+
+def _withdraw_the_revert_of(run: Run, change: Change) -> None:
+    """Close the revert that the bot opened when this change did not go into service: now it is."""
+    if last_try(run.of(change.model, change.section), change) is None:
+        return
+    run.turn.check()
+    try:
+        with connect.repository(run.settings) as repository:
+            done = withdraw_revert(
+                run.settings, repository, connect.github(run.settings), change, why=words.in_service_after_all(change)
+            )
+    except PromobotError as error:
+        run.say(words.could_not_withdraw_revert(change, error))
+        return
+    if done is not None:
+        run.say(words.withdrawn(done))
 
 
 def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
@@ -231,15 +246,27 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
     )
 
 
-def _reason(run: Run, change: Change) -> str:
+def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str, lost: bool) -> str:
     event = run.ledger.quarantined().get(change.after.digest) if change.after else None
-    return event.reason if event else ""
+    return proposal_words.revert_body(
+        change,
+        back,
+        reason=unblamed or (event.reason if event else ""),
+        lost=lost,
+        to_blame=not unblamed,
+        deployment=event.deployment if event else "",
+    )
 
 
-def _quarantine(run: Run, change: Change, entry: Entry, reason: str) -> None:
+def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
     run.turn.check()
     run.ledger.put_in_quarantine(
-        model=change.model, version=entry.version, digest=entry.digest, reason=reason, by="promobot deploy"
+        model=item.change.model,
+        version=entry.version,
+        digest=entry.digest,
+        reason=reason,
+        by="promobot deploy",
+        deployment=item.id,
     )
 
 

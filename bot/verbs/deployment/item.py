@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
+from bot.domain.blame import GoesBack
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
@@ -41,6 +42,8 @@ class Item:
     quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
+    goes_back: GoesBack | None = None
+    """Why it is put back after its switch."""
     lost: bool = False
     """Whether the bytes that were merged are not to be had any more; the digest is not to blame for that."""
     cut_off: bool = False
@@ -80,6 +83,16 @@ class Item:
         self.sees(criterion, str(error), holds=False)
         self.problem = str(error)
         self.lost = isinstance(error, OtherBytes)
+
+    def fails_after_the_switch(self, why: GoesBack) -> None:
+        """Note that it was routed to, failed, and goes back."""
+        self.goes_back, self.problem, self.to_blame = why, why.problem, why.to_blame
+        self.sees("fastapi_reloaded", self.problem, holds=False)
+
+    @property
+    def git_follows(self) -> bool:
+        """Whether Git must follow by a revert: what failed does not go into service by trying again."""
+        return self.to_blame or self.lost or (self.goes_back is not None and not self.goes_back.retry)
 
     def did(self, what: str, started: float) -> None:
         """Note a step that began at ``started`` on the monotonic clock."""

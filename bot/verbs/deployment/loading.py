@@ -6,11 +6,12 @@ import itertools
 from functools import partial
 from time import monotonic
 
+from bot.domain.blame import load_failed
 from bot.domain.golden import Golden
 from bot.domain.plan import by_name, target_of, targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
-from bot.errors import PromobotError, Rejected, Superseded
+from bot.errors import Denied, PromobotError, Rejected, Superseded, Unavailable
 from bot.systems.triton import TritonServer, placed_config, render_config, versions_of
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.publishing import is_whole
@@ -66,7 +67,7 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
 
 def _not_loaded(item: Item, error: PromobotError) -> None:
     item.fails("triton_loaded", error)
-    item.to_blame = isinstance(error, Rejected)
+    item.to_blame = isinstance(error, Rejected) and not isinstance(error, Denied)
 
 
 def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
@@ -143,12 +144,17 @@ def ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
 
 
 def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Target, PromobotError]:
-    """Wait until all are READY in the index; return what is wrong with those that are not at the deadline."""
+    """Wait until all are READY in the index; return what is wrong with those that are not at the deadline.
+
+    Rejected where Triton says that the load failed. Else Unavailable: a Triton that crashed in another model's load,
+    and was restarted, has forgotten this one.
+    """
     pairs = {(target.triton_model, target.version): target for target in wanted}
     found: dict[Target, PromobotError] = {}
     for state in triton.wait_ready(pairs, timeout_seconds=run.settings.deadlines.load_seconds):
         said = f"{state.model} {state.version} is {state.state} after the load {state.reason}".strip()
-        found[pairs[(state.model, state.version)]] = Rejected(said, system=f"Triton {triton.name}")
+        kind = Rejected if load_failed(state.state, state.reason) else Unavailable
+        found[pairs[(state.model, state.version)]] = kind(said, system=f"Triton {triton.name}")
     return found
 
 

@@ -18,11 +18,14 @@ from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
 
 
-def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> tuple[list[str], list[str]]:
+def repair(
+    run: Run, todo: Plan, verified: RouteTable, table: RouteTable
+) -> tuple[list[str], list[str], dict[str, str]]:
     """Bring back what the verified routes need: a Triton that restarted empty, a gateway that missed a reload.
 
     Where those in force (``table``) are others, a deployment was cut off, and they are not spread further: the
-    switch, or going back, reloads every gateway. Returns what was repaired, and what could not be.
+    switch, or going back, reloads every gateway. Returns what was repaired, what could not be, and by gateway why it
+    does not take the routes in force.
     """
     repaired: list[str] = []
     problems = [words.silent(name, why) for name, why in todo.silent.items()]
@@ -49,16 +52,18 @@ def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> tup
                 repaired.append(words.loaded_again(target, triton.name))
             else:
                 problems.append(str(error))
+    behind: dict[str, str] = {}
     for gateway in run.systems.gateways:
         if gateway.name in todo.reload and proven:
             try:
                 gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
                 repaired.append(words.reloaded_again(gateway.name, table.generation))
             except PromobotError as error:
+                behind[gateway.name] = str(error)
                 problems.append(str(error))
     for line in (*repaired, *problems):
         run.say(line)
-    return repaired, problems
+    return repaired, problems, behind
 
 
 def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:

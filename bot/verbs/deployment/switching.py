@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from time import monotonic
 
-from bot.domain.golden import Disagreement, Golden
-from bot.domain.plan import Plan, targets, with_target
+from bot.domain.blame import Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain.golden import Golden
+from bot.domain.journal import Underway
+from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
-from bot.errors import PromobotError, Rejected, Superseded, Unavailable
+from bot.errors import Denied, NotReady, PromobotError, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.triton import ModelState, TritonServer
 from bot.verbs.deployment.item import Item
@@ -18,86 +20,151 @@ from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
 from bot.verbs.inspection import wrong_on_triton
 from bot.verbs.observe import at_once
-from bot.verbs.side_by_side import side_by_side
+from bot.verbs.side_by_side import AT_ONCE, side_by_side
 from bot.words import deployment as words
 
+Index = Mapping[tuple[str, int], ModelState]
+"""What one Triton's repository index says, by model and version."""
 
-def see_that_gateways_answer(run: Run, items: list[Item], todo: Plan) -> list[Item]:
-    """Return the items that can go on: nothing new goes out past a gateway that does not answer."""
-    away = {gateway.name: why for gateway in run.systems.gateways if (why := todo.silent.get(gateway.name))}
+
+def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Mapping[str, str]) -> list[Item]:
+    """Return the items that can go on: nothing new goes out past a gateway that would not follow.
+
+    That is one that does not answer, or does not take the routes in force (``behind``): it would not take new ones,
+    and users would be switched over and back again by each run.
+    """
+    away = [
+        words.silent(gateway.name, todo.silent[gateway.name])
+        if gateway.name in todo.silent
+        else words.does_not_follow(gateway.name, behind[gateway.name])
+        for gateway in run.systems.gateways
+        if gateway.name in todo.silent or gateway.name in behind
+    ]
     for item in items if away else ():
         if not run.goes_back(item.change):
-            item.problem = "; ".join(words.silent(name, why) for name, why in away.items())
+            item.problem = "; ".join(away)
             item.sees("fastapi_reloaded", item.problem, holds=False)
     return [item for item in items if not item.problem]
 
 
-def switch(run: Run, items: list[Item], before: RouteTable) -> bool:
-    """Write the routes, reload every gateway, ask every Triton again and through every gateway; say if all held.
+def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[Item]) -> None:
+    """Switch users to these items, prove what they get, and put back what fails.
+
+    A failure that names its model takes that model back: the others stay, and all of them are proven again, until
+    nothing more is named. Each round takes back one at least. A failure that names no model takes all back.
+    ``underway``: every item of the run, for the journal.
+    """
+    staying, gone, began = items, list[Item](), dict[str, float]()
+    while True:
+        table = _with(run, staying, before)
+        decision = decide([_switched(run, item) for item in staying], _switch(run, table, staying, before))
+        leaving = [item for item in staying if item.id in decision.back]
+        for item in leaving:
+            item.fails_after_the_switch(decision.back[item.id])
+        staying, gone = [item for item in staying if item.id not in decision.back], [*gone, *leaving]
+        if not leaving:
+            break
+        if not staying:
+            put_back(run, gone, before, underway=underway)
+            return
+        run.say(words.some_go_back([item.change for item in leaving], staying=len(staying)))
+        _journal_what_goes_back(run, underway, before)
+        began.update({item.id: monotonic() for item in leaving})
+    for item in staying:
+        if item.id in decision.incomplete:
+            # The way back is not kept closed by a server that is away: what a gateway serves when it comes up is in
+            # routes.json. But nobody calls this done.
+            item.incomplete, item.problem = True, decision.incomplete[item.id]
+            item.sees("fastapi_reloaded", item.problem, holds=False)
+            continue
+        if item.golden is not None:
+            proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
+            item.sees("smoke_passed", proof)
+        item.sees("fastapi_reloaded", words.serves_generation(table.generation, run.systems.gateways))
+    for item in gone:
+        item.did(f"put back by generation {table.generation}", began[item.id])
+        if decision.incomplete and item.target is not None:
+            run.say(words.stays_loaded(item.target))
+    if gone and not decision.incomplete:
+        _wait_drained(run)
+        withdraw(run, gone, before)
+
+
+def _switched(run: Run, item: Item) -> Switched:
+    change = item.change
+    return Switched(item.id, change.section, change.model, way_back=run.goes_back(change))
+
+
+def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:
+    """Return the next routes: those of ``before``, with these items' targets."""
+    changes = [(item.change.model, item.change.section, item.target) for item in items]
+    return run.routes().following(routes_with(before, changes))
+
+
+def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
+    """Write the routes, reload every gateway, ask every Triton again and through every gateway; return what failed.
 
     A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
     Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
     """
-    models = dict(before.models)
-    for item in items:
-        route = models.get(item.change.model, before.route(item.change.model))
-        models[item.change.model] = with_target(route, item.change.section, item.target)
-    after = run.routes().following(models)
     run.turn.check()
     started = monotonic()
-    run.say(words.switching(run.settings.environment, after.generation))
-    unanswered: list[str] = []
-    problems: list[str] = []
-    to_blame = True
+    run.say(words.switching(run.settings.environment, table.generation))
+    try:
+        return _take_over(run, table, items, before)
+    finally:
+        for item in items:
+            item.switched = True
+            item.did(f"switch to generation {table.generation}", started)
+
+
+def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
-        run.systems.share.prepare_routes(after.following(before.models))
+        run.systems.share.prepare_routes(table.following(before.models))
         run.turn.check()
-        run.systems.share.write_routes(after)
+        run.systems.share.write_routes(table)
     except Superseded:
         raise
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
-        problems.append(str(error))
-        to_blame = False
-    else:
-        switched: list[Gateway] = []
-        for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, after)):
-            if isinstance(answer, Unavailable):
-                unanswered.append(str(answer))
-            elif answer:
-                problems.append(_named(f"gateway {gateway.name}", answer))
-            else:
-                switched.append(gateway)
-        if not problems:
-            silent = _prove_again(run, items, switched, problems, unanswered)
-            # No version is to blame for what the line to a Triton did.
-            to_blame = bool(problems or unanswered)
-            unanswered += silent
-    if not all(run.goes_back(item.change) for item in items):
-        problems, unanswered = problems + unanswered, []
-    for item in items:
-        item.switched = True
-        if not problems and not unanswered and item.golden is not None:
-            proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
-            item.sees("smoke_passed", proof)
-        item.did(f"switch to generation {after.generation}", started)
-        if problems:
-            item.to_blame, item.problem = to_blame, "; ".join(problems)
-            item.sees("fastapi_reloaded", item.problem, holds=False)
-        elif unanswered:
-            # The way back is not kept closed by a gateway that is away: what it serves when it comes up is in
-            # routes.json. But nobody calls this done.
-            item.incomplete, item.problem = True, "; ".join(unanswered)
-            item.sees("fastapi_reloaded", item.problem, holds=False)
+        return Seen((Failure("write", "", str(error)),))
+    failures: list[Failure] = []
+    refusals: list[Failure] = []
+    asked: dict[str, set[str]] = {}
+    followed: list[Gateway] = []
+    by_model = {item.change.model: item for item in items if item.change.section == "models"}
+    for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, table)):
+        if not answer:
+            followed.append(gateway)
+        elif isinstance(answer, NotReady) and set(answer.models) <= by_model.keys():
+            asked[_key(gateway)] = {item.id for item in by_model.values()}
+            refusals += [_named("not ready", gateway, answer, by_model[model]) for model in answer.models]
         else:
-            item.sees("fastapi_reloaded", words.serves_generation(after.generation, run.systems.gateways))
-    return not problems
+            kind: Kind = "silent" if isinstance(answer, Unavailable) else "refused"
+            failures.append(_named(kind, gateway, answer))
+    if any(failure.kind == "refused" for failure in failures):
+        return Seen(tuple(failures))
+    _ask_tritons(run, items, [before, table], failures, asked)
+    through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in followed}
+    at_once(followed, lambda gateway: _ask_through(items, gateway, through[_key(gateway)]))
+    for name, found in through.items():
+        asked[name] = set(found)
+        failures += [failure for item in items if (failure := found.get(item.id))]
+    return Seen((*failures, *refusals), asked)
 
 
-def _named(who: str, said: str | PromobotError) -> str:
-    """Return what is wrong, with whose fault it is; our errors name their system themselves."""
-    return str(said) if isinstance(said, PromobotError) else f"{who}: {said}"
+def _named(
+    kind: Kind, server: Gateway | TritonServer, said: str | PromobotError, item: Item | None = None
+) -> Failure:
+    """Return a failure of this server; our errors name their system themselves."""
+    text = str(said) if isinstance(said, PromobotError) else f"{_key(server)}: {said}"
+    return Failure(kind, _key(server), text, item.id if item else "")
+
+
+def _key(server: Gateway | TritonServer) -> str:
+    """Return what the server is called in texts; a Triton and a gateway may have the same name."""
+    return f"{'Triton' if isinstance(server, TritonServer) else 'gateway'} {server.name}"
 
 
 def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
@@ -108,50 +175,103 @@ def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
     return ""
 
 
-def _prove_again(
-    run: Run, items: list[Item], switched: list[Gateway], problems: list[str], unanswered: list[str]
-) -> list[str]:
-    """Ask for what users get by now, on every Triton and then through every gateway; add what is wrong.
-
-    Returns what Tritons did not answer; ``unanswered`` is of gateways.
-    """
-    silent: list[str] = []
+def _ask_tritons(
+    run: Run, items: list[Item], tables: list[RouteTable], failures: list[Failure], asked: dict[str, set[str]]
+) -> None:
+    """Ask every Triton for what users get by now; add what fails, and for what each was asked."""
     serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
-    states = dict(at_once(run.systems.tritons if serving else (), _states))
-    found: dict[str, list[tuple[TritonServer, list[Disagreement] | PromobotError]]] = {}
+    index: dict[TritonServer, Index] = {}
+    for triton, answer in at_once(run.systems.tritons if serving else (), _index):
+        if isinstance(answer, PromobotError):
+            failures.append(_named("silent" if isinstance(answer, Unavailable) else "refused", triton, answer))
+        elif is_empty({pair for pair, state in answer.items() if state.ready}, *tables):
+            item, target, _ = serving[0]
+            failures.append(_named("empty", triton, _lost(target, answer)))
+            item.sees("smoke_passed", failures[-1].said, holds=False)
+        else:
+            index[triton] = answer
+    asked.update({_key(triton): {item.id for item, _, _ in serving} for triton in index})
+    found: dict[str, list[tuple[TritonServer, Failure | PromobotError | None]]] = {}
 
     def ask(one: tuple[Item, Target, Golden]) -> None:
-        item, target, golden = one
-        wrong = partial(_wrong_after_switch, target, golden, states)
-        found[item.id] = at_once(run.systems.tritons, wrong)
+        found[one[0].id] = at_once(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
 
     side_by_side(serving, ask)
     for item, _, _ in serving:
-        for triton, wrong in found[item.id]:
-            if isinstance(wrong, Unavailable):
-                silent.append(str(wrong))
-            elif wrong:
-                said = wrong if isinstance(wrong, PromobotError) else words.answers_differ(wrong, item.evidence)
-                problems.append(_named(f"Triton {triton.name}", said))
-                item.sees("smoke_passed", problems[-1], holds=False)
-    for gateway, answer in at_once(switched, partial(_wrong_through_gateway, items)):
-        if isinstance(answer, Unavailable):
-            unanswered.append(str(answer))
-        elif answer:
-            problems.append(_named(f"gateway {gateway.name}", answer))
-    return silent
+        for _, failure in found[item.id]:
+            if isinstance(failure, Failure):
+                failures.append(failure)
+                if failure.kind != "silent":
+                    item.sees("smoke_passed", failure.said, holds=False)
 
 
-def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
-    """Route to what was in service before, on every gateway, and take the new versions off again."""
-    if items:
+def _fails_on_triton(
+    item: Item, target: Target, golden: Golden, index: Index, triton: TritonServer
+) -> Failure | None:
+    """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
+    state = index.get((target.triton_model, target.version))
+    if state is None or not state.ready:
+        return _named("lost", triton, _lost(target, index), item)
+    try:
+        wrong = wrong_on_triton(target, golden, triton)
+    except PromobotError as error:
+        return _no_answer(error, triton, item)
+    return _named("answer", triton, words.answers_differ(wrong, item.evidence), item) if wrong else None
+
+
+def _lost(target: Target, index: Index) -> str:
+    state = index.get((target.triton_model, target.version))
+    return words.lost_since(target, state.state if state else "absent")
+
+
+def _ask_through(items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
+    """Ask one gateway as a user does, whichever Triton it chooses; note what was asked for, and what failed."""
+    serving = [
+        (item, target, golden)
+        for item in items
+        if (target := item.target) and (golden := item.golden) and item.change.section != "shadow"
+    ]
+
+    def ask(one: tuple[Item, Target, Golden]) -> None:
+        met = list(found.values())
+        if len(met) >= AT_ONCE and all(failure and failure.kind == "silent" for failure in met):
+            return  # it is away, and each further question would take its whole deadline
+        found[one[0].id] = _fails_through(*one, gateway)
+
+    side_by_side(serving, ask)
+
+
+def _fails_through(item: Item, target: Target, golden: Golden, gateway: Gateway) -> Failure | None:
+    for case, staging in golden:
+        outputs = [tensor.name for tensor in case.outputs]
         try:
-            write_journal(run, items, before, going_back=items[0].problem)
-        except Superseded:
-            raise
+            version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
         except PromobotError as error:
-            # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
-            run.say(str(error))
+            return _no_answer(error, gateway, item)
+        if version != str(target.version):
+            said = f"version {version} answered instead of {target.version}"
+            return _named("other version", gateway, said, item)
+        if differs := golden.disagreements(case, staging, answer):
+            return _named("answer", gateway, words.answers_differ(differs, item.evidence), item)
+    return None
+
+
+def _no_answer(error: PromobotError, server: Gateway | TritonServer, item: Item) -> Failure:
+    if isinstance(error, Denied):
+        return _named("refused", server, error)
+    return _named("silent" if isinstance(error, Unavailable) else "answer", server, error, item)
+
+
+def _index(triton: TritonServer) -> Index:
+    return {(state.model, state.version): state for state in triton.index()}
+
+
+def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Iterable[Item | Underway] = ()) -> None:
+    """Route to what was in service before, on every gateway, and take the versions of these items off again.
+
+    ``underway``: everything that the run does, for the journal.
+    """
+    _journal_what_goes_back(run, underway, before)
     run.turn.check()
     started = monotonic()
     table = run.routes()
@@ -168,9 +288,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable) -> None:
     astray = [
         words.not_known_to_be_back(gateway.name, str(answer)) for gateway, answer in at_once(away, back) if answer
     ]
-    # What still runs under the routes that were put back may finish before its version is taken off.
-    seconds = run.settings.deadlines.request_seconds
-    at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
+    _wait_drained(run)
     for item in items:
         item.did(f"put back by generation {table.generation}", started)
         item.problem = "; ".join([item.problem, *astray])
@@ -210,46 +328,17 @@ def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
         raise problems[0]
 
 
-def _states(triton: TritonServer) -> dict[tuple[str, int], ModelState]:
-    return {(state.model, state.version): state for state in triton.index()}
+def _journal_what_goes_back(run: Run, underway: Iterable[Item | Underway], before: RouteTable) -> None:
+    try:
+        write_journal(run, underway, before)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
+        run.say(str(error))
 
 
-def _wrong_after_switch(
-    target: Target,
-    golden: Golden,
-    states: Mapping[TritonServer, Mapping[tuple[str, int], ModelState] | PromobotError],
-    triton: TritonServer,
-) -> list[Disagreement]:
-    """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
-    there = states[triton]
-    if isinstance(there, PromobotError):
-        raise there
-    state = there.get((target.triton_model, target.version))
-    if state is None or not state.ready:
-        raise Rejected(words.lost_since(target, state.state if state else "absent"), system=f"Triton {triton.name}")
-    return wrong_on_triton(target, golden, triton)
-
-
-def _wrong_through_gateway(items: list[Item], gateway: Gateway) -> str:
-    """Ask as a user does, whichever Triton the gateway chooses; return the first that is wrong, or nothing."""
-    asked = [
-        (item, target, golden)
-        for item in items
-        if (target := item.target) and (golden := item.golden) and item.change.section != "shadow"
-    ]
-    wrong: dict[str, str] = {}
-
-    def ask(one: tuple[Item, Target, Golden]) -> None:
-        item, target, golden = one
-        for case, staging in golden if not wrong else ():
-            outputs = [tensor.name for tensor in case.outputs]
-            version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
-            if version != str(target.version):
-                wrong[item.id] = f"version {version} answered instead of {target.version}"
-                return
-            if differs := golden.disagreements(case, staging, answer):
-                wrong[item.id] = words.answers_differ(differs, item.evidence)
-                return
-
-    side_by_side(asked, ask)
-    return next((wrong[item.id] for item, _, _ in asked if item.id in wrong), "")
+def _wait_drained(run: Run) -> None:
+    """Let what runs under the older routes finish before its version is taken off."""
+    seconds = run.settings.deadlines.request_seconds
+    at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))

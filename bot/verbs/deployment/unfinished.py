@@ -7,10 +7,12 @@ where it was going back already.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from bot.domain.blame import GoesBack
 from bot.domain.desired import Change, Desired, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves, target_of
@@ -79,9 +81,14 @@ class Unfinished:
     @property
     def going_back(self) -> list[Item]:
         """What was cut off while it was being put back."""
-        if self.journal is None or not self.journal.going_back:
-            return []
-        return [self._cut_off(u, self.journal.going_back, switched=True, to_blame=True) for u in self._unfinished()]
+        journal = self.journal
+        found = [(u, journal.why_back(u)) for u in self._unfinished()] if journal else []
+        return [self._cut_off(u, why.problem, switched=True, why=why) for u, why in found if why is not None]
+
+    @property
+    def going_on(self) -> list[Underway]:
+        """What was cut off on its way forward, beside what goes back."""
+        return [u for u in self._unfinished() if self.journal and self.journal.why_back(u) is None]
 
     def _was_switched(self, underway: Underway) -> bool:
         there = target_of(self._in_force.route(underway.model), underway.section)
@@ -89,10 +96,9 @@ class Unfinished:
         # A repair is of the same version: the name under which it is served tells.
         return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
 
-    def _cut_off(self, underway: Underway, problem: str, *, switched: bool, to_blame: bool = False) -> Item:
-        change, began = self._change(underway), underway.started_at
-        item = Item(change, underway.id, began, problem=problem, switched=switched, to_blame=to_blame)
-        item.cut_off = True
+    def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
+        item = Item(self._change(underway), underway.id, underway.started_at, problem=problem, switched=switched)
+        item.goes_back, item.to_blame, item.cut_off = why, why is not None and why.to_blame, True
         return item
 
     def _change(self, underway: Underway) -> Change:
@@ -124,24 +130,26 @@ def read_journal(share: ModelRepository) -> Journal | None:
         ) from error
 
 
-def write_journal(run: Run, items: list[Item], before: RouteTable, *, going_back: str = "") -> None:
-    """Write what is about to be done, before any of it is done; ``going_back`` says why it is being undone."""
-    if not items:
+def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable) -> None:
+    """Write what is about to be done, or undone, before any of it is."""
+    underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
+    if not underway:
         return
-    underway = tuple(
-        Underway(
-            id=item.id,
-            section=item.change.section,
-            model=item.change.model,
-            before=item.change.before,
-            after=item.change.after,
-            started_at=item.started_at,
-        )
-        for item in items
-    )
-    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, going_back=going_back)
+    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway)
     run.turn.check()
     run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
+
+
+def _underway(item: Item) -> Underway:
+    return Underway(
+        id=item.id,
+        section=item.change.section,
+        model=item.change.model,
+        before=item.change.before,
+        after=item.change.after,
+        started_at=item.started_at,
+        goes_back=item.goes_back,
+    )
 
 
 def close_journal(run: Run) -> None:

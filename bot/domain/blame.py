@@ -1,0 +1,135 @@
+"""Whose fault a failed switch is: which models go back, which digests are to blame, and which routes come next.
+
+What a server does wrong after a switch is a :class:`Failure`. One that names a model concerns that model alone: the
+others stay. One that names no model puts all back, and blames no digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bot.domain.desired import Section
+from bot.domain.plan import targets, with_target
+from bot.domain.routes import Route, RouteTable, Target
+
+Kind = Literal["write", "refused", "silent", "empty", "not ready", "other version", "lost", "answer"]
+"""
+write          the routes could not be written
+refused        a gateway refuses the new routes, or a server our credentials, and names no model
+silent         a server does not answer; where it names a model, it answers for others
+empty          a Triton has lost all that the routes name: it restarted
+not ready      a gateway refuses the new routes, because this model is not ready for it
+other version  a gateway answers this model with another version
+lost           a Triton had this version READY before the switch, and has it no more
+answer         a Triton or a gateway answers this model otherwise than before, or not at all
+"""
+_BLAMES: Collection[Kind] = ("lost", "answer")
+"""What points at the bytes of a model, and not at a server around it."""
+_PASSES: Collection[Kind] = ("write", "silent", "empty")
+"""What is worth trying again as it is."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What one server did wrong after a switch; ``item`` is the id of the change that it names, or empty."""
+
+    kind: Kind
+    server: str
+    said: str
+    item: str = ""
+
+
+@dataclass(frozen=True)
+class Switched:
+    """One change of the run that is being proven. ``way_back``: it returns to what was verified before."""
+
+    id: str
+    section: Section
+    model: str
+    way_back: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen after one switch: the failures, and for which changes each server was asked."""
+
+    failures: tuple[Failure, ...] = ()
+    asked: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GoesBack:
+    """Why a change goes back.
+
+    ``to_blame``: its digest failed, and goes into quarantine. ``retry``: it is worth trying again as it is, so Git
+    goes on asking for it.
+    """
+
+    problem: str
+    to_blame: bool
+    retry: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of each change, by id. Who is in neither stays in service, proven."""
+
+    back: Mapping[str, GoesBack]
+    incomplete: Mapping[str, str]
+    """The ways back that stay although a server does not answer, and what is said of it."""
+
+
+def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
+    """Decide for each change of a switch: it stays, it goes back and is to blame, or it goes back and is not.
+
+    A server that fails every one of several models that it was asked for fails by itself: that names none of them.
+    A server that does not answer never keeps the way back closed. What goes back because of others is not to blame.
+    """
+    failing = {f.server for f in seen.failures if f.item and _fails_all(f.server, seen)}
+    of_none = [f for f in seen.failures if not f.item or f.server in failing]
+    back: dict[str, GoesBack] = {}
+    incomplete: dict[str, str] = {}
+    for change in changes:
+        own = [f for f in seen.failures if f.item == change.id]
+        named = [f for f in own if f.server not in failing]
+        around = [f for f in of_none if f.item in ("", change.id)] or of_none[:1]
+        met = [*named, *around]
+        if not met:
+            continue
+        problem = "; ".join(dict.fromkeys(f.said for f in met))
+        if change.way_back and all(f.kind == "silent" for f in met):
+            incomplete[change.id] = problem
+        else:
+            to_blame = not change.way_back and any(f.kind in _BLAMES for f in named)
+            retry = not to_blame and all(f.kind in _PASSES for f in met)
+            back[change.id] = GoesBack(problem, to_blame, retry)
+    return Decision(back, incomplete)
+
+
+def _fails_all(server: str, seen: Seen) -> bool:
+    asked = set(seen.asked.get(server, ()))
+    return len(asked) > 1 and asked <= {f.item for f in seen.failures if f.server == server}
+
+
+def routes_with(before: RouteTable, changes: Iterable[tuple[str, Section, Target | None]]) -> dict[str, Route]:
+    """Return the routes of ``before`` in which only these changes are made: model, path and target of each."""
+    models = dict(before.models)
+    for model, section, target in changes:
+        models[model] = with_target(models.get(model, Route()), section, target)
+    return models
+
+
+def is_empty(ready: Collection[tuple[str, int]], *tables: RouteTable) -> bool:
+    """Whether a Triton has nothing READY of all that these tables name, although they name something."""
+    named = {(target.triton_model, target.version) for table in tables for target in targets(table)}
+    return bool(named) and named.isdisjoint(ready)
+
+
+def load_failed(state: str, reason: str) -> bool:
+    """Whether Triton's index says of a version that is not READY that its own load failed.
+
+    One that is absent, loading or unloaded was forgotten, is slow, or was taken away: that is not its fault.
+    """
+    return state == "UNAVAILABLE" and reason not in ("", "unloaded")
