@@ -124,6 +124,7 @@ def test_a_table_that_contradicts_is_refused(
     answer = stubborn.reload(generation)
     assert answer.status_code == status
     assert words in answer.json()["error"]
+    assert answer.json().get("models") == (["adder"] if "not ready" in words else None)
     assert_unchanged(stubborn)
 
 

@@ -66,6 +66,9 @@ T_SLACK, T_RELOAD, T_TRITON = (
 CHECKING = "bot/verbs/checking.py"
 LIBRARY = "tests/verbs/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
+BLAME, SWITCHING = "bot/domain/blame.py", "bot/verbs/deployment/switching.py"
+T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/verbs/test_blame.py"
+ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
@@ -459,8 +462,8 @@ MUTATIONS = (
         "proof",
         "that very version is READY in the index",
         LOADING,
-        '        found[pairs[(state.model, state.version)]] = Rejected(said, system=f"Triton {triton.name}")\n',
-        "        del said\n",
+        '        found[pairs[(state.model, state.version)]] = kind(said, system=f"Triton {triton.name}")\n',
+        "        del said, kind\n",
         (f"{T_DEPLOY}::test_a_load_that_triton_says_it_did_and_did_not_is_none",),
     ),
     Mutation(
@@ -953,6 +956,105 @@ MUTATIONS = (
         "    if not package.too_large(settings.packages.max_bytes):\n        yield from _bytes(contents)\n",
         "    yield from _bytes(contents)\n",
         ("tests/verbs/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
+    ),
+    Mutation(
+        "one model's fault",
+        "a failure that names its model takes all back",
+        BLAME,
+        '        around = [f for f in of_none if f.item in ("", change.id)] or of_none[:1]\n',
+        "        around = list(seen.failures)\n",
+        (f"{T_BLAME}::test_what_names_its_model_takes_that_one_back_and_what_names_none_takes_all",),
+    ),
+    Mutation(
+        "one model's fault",
+        "a gateway that fails every model is every model's fault",
+        BLAME,
+        "    return len(asked) > 1 and asked <=",
+        "    return len(asked) > 99 and asked <=",
+        (f"{T_BLAME}::test_what_names_its_model_takes_that_one_back_and_what_names_none_takes_all",),
+    ),
+    Mutation(
+        "one model's fault",
+        "whatever goes back is to blame",
+        BLAME,
+        "any(f.kind in _BLAMES for f in named)",
+        "bool(met)",
+        (
+            f"{T_BLAME}::test_a_single_model_is_named_by_its_own_proof",
+            f"{T_DEPLOY}::test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest_is_blamed",
+        ),
+    ),
+    Mutation(
+        "one model's fault",
+        "a silent server takes the way back out of a mixed run",
+        BLAME,
+        '        if change.way_back and all(f.kind == "silent" for f in met):\n',
+        "        if change.way_back and False:\n",
+        (f"{T_BLAME}::test_the_way_back_is_never_blamed_nor_kept_closed_by_a_server_that_is_silent",),
+    ),
+    Mutation(
+        "one model's fault",
+        "the others are not switched again without the one that fails",
+        SWITCHING,
+        "        if not staying:\n            put_back(run, gone, before, underway=underway)\n",
+        "        if leaving:\n            put_back(run, [*gone, *staying], before, underway=underway)\n",
+        (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
+    ),
+    Mutation(
+        "one model's fault",
+        "a gateway is asked for the first models only",
+        SWITCHING,
+        '        if len(met) >= AT_ONCE and all(failure and failure.kind == "silent" for failure in met):\n',
+        "        if met:\n",
+        (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
+    ),
+    Mutation(
+        "one model's fault",
+        "a gateway that refuses routes does not name the models",
+        "bot/gateway/core.py",
+        'raise NotTaken("; ".join(problems.values()), models=tuple(problems))',
+        'raise NotTaken("; ".join(problems.values()))',
+        (f"{T_RELOAD}::test_a_table_that_contradicts_is_refused",),
+    ),
+    Mutation(
+        "one model's fault",
+        "what a Triton forgot when it crashed in another's load is blamed",
+        BLAME,
+        '    return state == "UNAVAILABLE" and reason not in',
+        '    return state != "READY" and reason not in',
+        (f"{T_BLAME}::test_a_load_failed_only_where_triton_says_so",),
+    ),
+    Mutation(
+        "one model's fault",
+        "new versions go out past a gateway that does not take the routes in force",
+        SWITCHING,
+        "        if gateway.name in todo.silent or gateway.name in behind\n",
+        "        if gateway.name in todo.silent\n",
+        (f"{T_DEPLOY}::test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest_is_blamed",),
+    ),
+    Mutation(
+        "one model's fault",
+        "journals of before are read as if they went forward",
+        "bot/domain/journal.py",
+        "        if item.goes_back is None and self.going_back:\n",
+        "        if False:\n",
+        ("tests/domain/test_journal.py::test_a_journal_of_before_takes_all_back_and_blames_all",),
+    ),
+    Mutation(
+        "a wrong blame",
+        "lifting a run leaves its reverts open",
+        "bot/verbs/proposing.py",
+        "    github.close(pull.number)\n",
+        "",
+        (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
+    ),
+    Mutation(
+        "a wrong blame",
+        "a revert that somebody changed is closed",
+        "bot/verbs/proposing.py",
+        "    if not _is_as_opened(settings, repository, pull.head, change):\n",
+        "    if False:\n",
+        (f"{T_ONE_OF_MANY}::test_a_revert_that_somebody_changed_stays_open_and_an_unknown_run_is_refused",),
     ),
 )
 

@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.smoke import Tensor
-from bot.errors import Refused, Rejected, Unavailable
+from bot.errors import Denied, NotReady, Refused, Rejected, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
@@ -99,15 +99,17 @@ def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
     for written, generation, said in refused:
         write_routes(process.routes_file, written)
         took = stopwatch()
-        with pytest.raises(Rejected, match=said):
+        with pytest.raises(Rejected, match=said) as failure:
             gateway.reload(generation, timeout_seconds=30)
+        named = failure.value.models if isinstance(failure.value, NotReady) else ()
+        assert named == (("adder",) if "not ready" in said else ()), "what is not ready is named, all else names none"
         assert took.seconds < 5
         assert gateway.routes() == in_force
 
 
 def test_a_wrong_token_is_rejected_at_once_and_shown_nowhere(process: GatewayProcess) -> None:
     other = connected(process.url, token="canary-4711")
-    with pytest.raises(Rejected, match="HTTP 401") as failure:
+    with pytest.raises(Denied, match="HTTP 401") as failure:
         other.reload(1, timeout_seconds=30)
     assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
     other.close()

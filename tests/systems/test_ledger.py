@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -207,6 +208,19 @@ def test_quarantine_is_put_lifted_and_put_again(ledger: Ledger, store: RecordSto
     put(ledger, 7, "again")
     assert ledger.quarantined()[entry(7).digest].reason == "again"
     assert len(store.keys("quarantine/dev")) == 4, "what happened is all there"
+
+
+def test_an_event_names_its_deployment_and_those_of_before_name_none(ledger: Ledger, store: RecordStore) -> None:
+    put(ledger, 7)
+    (key,) = store.keys("quarantine/dev")
+    old = json.loads(store.get(key) or "")
+    assert old.pop("deployment") == ""
+    store.put("quarantine/dev/20250101T000000.000000Z-old.json", json.dumps({**old, "digest": entry(6).digest}))
+    ledger.put_in_quarantine(
+        model="churn", version=8, digest=entry(8).digest, reason="wrong", by="bot", deployment="dev-00000012-churn"
+    )
+    found = {event.digest: event.deployment for event in ledger.quarantined().values()}
+    assert found == {entry(6).digest: "", entry(7).digest: "", entry(8).digest: "dev-00000012-churn"}
 
 
 # --- what somebody broke ------------------------------------------------------------------------------------------
