@@ -248,7 +248,7 @@ def desired_text(environment: str, entries: Mapping[str, Entry]) -> str:
 
 def _registered(home: Path, model: str, number: int, *, loads: bool = True) -> Version:
     noise = hashlib.sha256(f"{model} {number}".encode()).digest()
-    files = {stand_in.MODEL_FILE: (stand_in.MAGIC if loads else b"BROKEN\n") + noise * 40}
+    files = {stand_in.MODEL_FILE: stand_in.model_file(noise * 40, loads=loads)}
     expected = tuple(0.25 + offset for offset in stand_in.offsets(files))
     case = SmokeCase("one", (Tensor("X", "FP32", (1, 1), (0.25,)),), (Tensor("Y", "FP64", (1, 4), expected),))
     smoke = SmokeCases((case,))

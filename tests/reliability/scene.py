@@ -297,7 +297,7 @@ class Scene:
             _package("churn", 1),
             _package("churn", 2),
             _package("churn", 3, wrong=True),
-            _package("churn", 4, magic=b"BROKEN\n"),
+            _package("churn", 4, loads=False),
             *(_package("churn", number) for number in range(5, 5 + self._more)),
             _package("wine", 1),
             _package("iris", 1),
@@ -539,11 +539,11 @@ class Scene:
 
 
 def _package(
-    model: str, number: int, *, wrong: bool = False, magic: bytes = stand_in.MAGIC
+    model: str, number: int, *, wrong: bool = False, loads: bool = True
 ) -> tuple[str, int, dict[str, bytes], Package]:
     """Make a small package of two files, one of them in a folder. ``wrong``: its golden answer is another's."""
     noise = hashlib.sha256(f"{model} {number}".encode()).digest()
-    files = {stand_in.MODEL_FILE: magic + noise * 40, "weights/part.data": noise[::-1] * 20}
+    files = {stand_in.MODEL_FILE: stand_in.model_file(noise * 40, loads=loads), "weights/part.data": noise[::-1] * 20}
     expected = [0.25 + offset for offset in stand_in.offsets({"other": b""} if wrong else files)]
     case = SmokeCase("one", (Tensor("X", "FP32", (1, 1), (0.25,)),), (Tensor("Y", "FP64", (1, 4), tuple(expected)),))
     contents = {**files, CONFIG_FILE: stand_in.CONFIG.encode(), SMOKE_FILE: SmokeCases((case,)).to_json().encode()}

@@ -31,7 +31,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-MAGIC = b"MODEL\n"
+MAGIC = b"\x08\x08\x3a\x00"
+"""How an ONNX file begins here: version 8 of the format, and an empty graph."""
 MODEL_FILE = "model.onnx"
 CONFIG = f"""\
 backend: "onnxruntime"
@@ -41,6 +42,16 @@ input [{{name: "X" data_type: TYPE_FP32 dims: [1]}}]
 output [{{name: "Y" data_type: TYPE_FP64 dims: [4]}}]
 """
 _NAMES = 4
+
+
+def model_file(noise: bytes, *, loads: bool = True) -> bytes:
+    """Return what is an ONNX file by its form, with ``noise`` of up to 16 KiB in its producer's name.
+
+    One that does not load has the same fields in another order.
+    """
+    producer = b"\x12" + bytes((len(noise) & 127 | 128, len(noise) >> 7)) + noise
+    return MAGIC + producer if loads else producer + MAGIC
+
 
 Around = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Called with each gRPC request's name and what handles it; gives the answer."""
