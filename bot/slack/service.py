@@ -113,11 +113,12 @@ class SlackService:
     def socket(self) -> Iterator[None]:
         """Be connected by Socket Mode, and work, until the block ends."""
         from slack_bolt.adapter.socket_mode import SocketModeHandler
-        from slack_sdk import WebClient
+
+        from bot.systems.slack import Client
 
         slack = self._first.slack
         token = files.secret(slack.app_token_env, purpose="the app-level token for Socket Mode")
-        client = WebClient(base_url=slack.api_url + "/")
+        client = Client(base_url=slack.api_url + "/")
         handler = SocketModeHandler(self._bolt(""), app_token=token, web_client=client)
         handler.connect()  # type: ignore[no-untyped-call]
         self.start()

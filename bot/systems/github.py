@@ -273,6 +273,15 @@ class GitHubRepository:
             raise Rejected(message, system=self._system, next_step=step) from error
         except requests.RequestException as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+        except RuntimeError as error:
+            # PyGithub says so of a redirect to another host, which it does not follow.
+            if "redirected" not in str(error):
+                raise
+            raise Rejected(
+                f"could not {doing}: {error}",
+                system=self._system,
+                next_step="Set github.api_url to the address that answers.",
+            ) from error
         except jwt.PyJWTError:
             # Not what it says: it may quote the key.
             raise Rejected(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from typing import Any
+from urllib.request import Request
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -57,6 +58,16 @@ class Posted:
         return self.facts.get("key", "")
 
 
+class Client(WebClient):
+    """Slack's client, with a token that is for Slack's API alone."""
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        # What is in ``headers`` urllib sends to whatever host it is redirected to.
+        if authorization := req.headers.pop("Authorization", ""):
+            req.add_unredirected_header("Authorization", authorization)
+        return super()._perform_urllib_http_request_internal(url, req)
+
+
 class SlackChannel:
     """One channel. Errors are Unavailable or Rejected."""
 
@@ -64,7 +75,7 @@ class SlackChannel:
         self._channel = settings.channel
         self._system = f"Slack ({settings.channel})"
         self.patience_seconds = request_seconds
-        self._client = WebClient(
+        self._client = Client(
             token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)), retry_handlers=[]
         )
 

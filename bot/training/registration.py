@@ -9,6 +9,7 @@ every MLflow since 1.0 understands, and that ``mlflow.onnx`` and ``mlflow.pyfunc
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.domain.names import check_model_name, check_run_id, short
+from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
 from bot.training.package import MODEL_FILE, TensorSpec, interface_of, numpy_dtype, read_package
 
@@ -84,6 +86,7 @@ def register(
     if contents.file(MODEL_FILE) is None:
         raise InvalidInput(f"has no {MODEL_FILE}", file=str(package))
 
+    _check_credentials()
     from mlflow import MlflowClient
 
     with _mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
@@ -129,6 +132,7 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
     a new one once a version was registered from it, because a run stands for one package. :func:`register` takes it
     as ``run``, and :func:`end_run` ends it. Raises Unavailable and Rejected for what MLflow did not do.
     """
+    _check_credentials()
     from mlflow import MlflowClient
     from mlflow.tracking.context.registry import resolve_tags
 
@@ -150,10 +154,26 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
 
 def end_run(run: str, *, tracking_uri: str | None = None) -> None:
     """End a run of :func:`start_run` as FINISHED; it may have ended already."""
+    _check_credentials()
     from mlflow import MlflowClient
 
     with _mlflow_errors():
         MlflowClient(tracking_uri=tracking_uri).set_terminated(run, "FINISHED")
+
+
+def _check_credentials() -> None:
+    """Raise InvalidInput for a secret that MLflow's client would send with the line break behind it."""
+    kinds: dict[str, Kind] = {"MLFLOW_TRACKING_TOKEN": "token", "MLFLOW_TRACKING_PASSWORD": "password"}
+    for name, kind in kinds.items():
+        if text := os.environ.get(name):
+            try:
+                problem = (
+                    "" if cleaned(text, kind) == text else "has white space around it, which would be sent along"
+                )
+            except ValueError as error:
+                problem = str(error)
+            if problem:
+                raise InvalidInput(problem, key=name, next_step=f"Set {name} again.")
 
 
 def _finite(name: str, value: object) -> float:

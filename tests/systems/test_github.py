@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -262,3 +263,16 @@ def test_a_pull_request_of_a_fork_is_not_ours_whatever_its_branch_is_called(
     found = opened(stand_in.url, TOKEN, api="").open_pull_requests(prefix="promobot/dev/churn")
 
     assert [pull.number for pull in found] == [ours["number"]]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_the_token_follows_no_redirect_to_another_host(
+    broken: GitHubRepository, stand_in: StandIn, status: int
+) -> None:
+    with StandIn() as other:
+        other.answers(200, {})
+        # The same machine by another name is another host.
+        stand_in.answers(status, headers={"Location": f"http://localhost:{other.port}/repos/acme/models/pulls/1"})
+        with pytest.raises(Rejected) if status == 301 else contextlib.suppress(Exception):
+            broken.pull_request(1)
+        assert stand_in.seen and other.seen == []

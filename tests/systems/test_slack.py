@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -322,3 +323,14 @@ def test_other_blocks_that_are_refused_stay_refused(older: str) -> None:
         with pytest.raises(Rejected, match="invalid_blocks"):
             slack.deliver(Message("dev-22", "never", blocks))
     assert times(older, "never") == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_token_follows_no_redirect(status: int) -> None:
+    with StandIn() as slack, StandIn() as other:
+        other.answers(200, {"ok": True, "user": "u", "team": "t"})
+        slack.answers(status, headers={"Location": f"{other.url}/api/auth.test"})
+        with contextlib.suppress(Rejected, Unavailable):
+            connected(slack.url).identity()
+        assert [seen.headers["authorization"] for seen in slack.seen] == [f"Bearer {TOKEN}"]
+        assert not [seen for seen in other.seen if TOKEN in str(seen)]
