@@ -353,6 +353,7 @@ EVERY = (
             ("evidence", "list", "churn"),
             ("evidence", "revoke", "churn", "1", "--reason", "by mistake"),
             ("recheck", "churn"),
+            ("retire", "churn", "--reason", "nobody asks it"),
             ("cleanup",),
         )
     ),

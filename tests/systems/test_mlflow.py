@@ -688,6 +688,7 @@ def test_a_version_cannot_send_the_bot_to_another_host(
     """Who may register a version chooses its source, and MLflow's own client would send its token there."""
     monkeypatch.setenv("OURS", "canary")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "canary")
+    other.answers(404)
     elsewhere = source.format(host=f"127.0.0.1:{other.port}", url=other.url)
     version = replace(OF_A_STAND_IN, source=elsewhere)
     registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
