@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import os
 import re
+import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,7 @@ _REFUSED = re.compile(r"returned error: (?:3|4(?!29))\d\d|certificate", re.IGNOR
 _REDIRECTED = re.compile(r"returned error: 3\d\d")
 _TRY_AGAIN = re.compile(
     r"unable to access|could not resolve|failed to connect|connection (refused|reset|timed out)|timed out"
-    r"|did not complete in|early eof|hung up|rpc failed|cannot lock ref",
+    r"|early eof|hung up|rpc failed|cannot lock ref|died of signal",
     re.IGNORECASE,
 )
 # Not every "[remote rejected]": a rule of the server forbids a push however often it is tried.
@@ -82,7 +84,8 @@ class Repository:
         Git has no deadline of its own for a connection that nobody takes, and the system's is two minutes.
         """
         self.url, self.base, self.patience_seconds = url, base, stall_seconds
-        self._limit: dict[str, Any] = {"kill_after_timeout": 6 * stall_seconds}
+        self._limit_seconds = 6 * stall_seconds
+        self._limit: dict[str, Any] = {"kill_after_timeout": self._limit_seconds}
         self._system = f"Git ({url})"
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
         with self._errors("make a repository to work in"):
@@ -216,9 +219,15 @@ class Repository:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
         except git.GitCommandError as error:
+            if isinstance(error.status, int) and error.status < 0:
+                # Nobody refused anything: Git did not come to an end by itself, whatever it wrote until then.
+                raise Unavailable(
+                    f"could not {doing}: {self._ended(-error.status, began)}", system=self._system
+                ) from error
             said = redact(" ".join(str(error.stderr).replace("stderr:", "").strip(" '\n").split()))[-400:]
             if doing.startswith("push") and _MOVED.search(said):
                 raise Moved(said) from error
@@ -229,3 +238,10 @@ class Repository:
             if _REDIRECTED.search(said):
                 step = "The repository has another address now: set github.server_url and github.repository to that."
             raise Rejected(message, system=self._system, next_step=step) from error
+
+    def _ended(self, number: int, began: float) -> str:
+        """Say what ended a Git that a signal ended: our own deadline, or somebody else."""
+        if number == signal.SIGKILL and time.monotonic() - began >= self._limit_seconds:
+            return f"it did not answer in {self._limit_seconds:g} s"
+        names = {known.value: known.name for known in signal.Signals}
+        return f"Git was ended by {names.get(number, f'signal {number}')}; a machine without memory left does that"
