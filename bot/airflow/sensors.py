@@ -40,8 +40,8 @@ def handed_over(proposal: Proposal) -> dict[str, Any]:
     """
     if proposal.action == "stopped":
         raise PromobotRefused(words.stopped(proposal.model, proposal.version, proposal.environment, proposal.reason))
-    names = ("environment", "model", "version", "digest", "section", "action", "pull_request", "url", "newest_record")
-    return {name: getattr(proposal, name) for name in names}
+    names = ("environment", "model", "version", "digest", "run", "section", "action", "pull_request", "url")
+    return {name: getattr(proposal, name) for name in (*names, "newest_record")}
 
 
 class _Sensor(BaseSensorOperator):
@@ -109,8 +109,9 @@ class PromobotReadySensor(_Sensor):
 class PromobotDeploymentSensor(_Sensor):
     """Waits for the deployment record of a proposal, and ends as the deployment did.
 
-    ``proposal`` is a mapping with ``model``, ``version``, ``digest``, ``section``, ``pull_request`` (None where main
-    asked for it already) and ``newest_record``: what ``handed_over`` makes of what ``bot.training.propose`` returned.
+    ``proposal`` is what ``handed_over`` makes of what ``bot.training.propose`` returned: a mapping with ``model``,
+    ``version``, ``digest``, ``run``, ``section``, ``pull_request`` (None where main asked for it already) and
+    ``newest_record``.
     ``root`` is a checkout of the repository of promotions, on workers and triggerers.
 
     Succeeds with the record's id and outcome. Otherwise it pushes the same under the key ``ended`` and raises
@@ -142,6 +143,7 @@ class PromobotDeploymentSensor(_Sensor):
             section=self.proposal["section"],
             pull_request=self.proposal["pull_request"],
             newest_record=self.proposal["newest_record"],
+            run=self.proposal.get("run", ""),  # not in what an earlier version handed over
             deadline=deadline,
             interval_seconds=self.poke_interval,
         )

@@ -116,11 +116,12 @@ class DeploymentTrigger(_Trigger):
         section: Section,
         pull_request: int | None,
         newest_record: str,
+        run: str = "",
         **when: float,
     ) -> None:
         super().__init__(**when)
         self.root, self.environment = root, environment
-        self.awaited = Awaited(model, version, digest, section, pull_request, newest_record)
+        self.awaited = Awaited(model, version, digest, section, pull_request, newest_record, run)
 
     def arguments(self) -> dict[str, Any]:
         """Return what it takes to make this trigger again."""

@@ -38,6 +38,14 @@ class Entry(BaseModel):
         default="", max_length=500, description="why a model is on the shadow path; in shadow entries only"
     )
 
+    def names_the_same_as(self, other: Entry) -> bool:
+        """Whether both name the same version, digest and run. A shadow's reason says nothing about the release."""
+        return (self.version, self.digest, self.run) == (other.version, other.digest, other.run)
+
+
+KnownEntries = Mapping[tuple[str, int, str], Entry]
+"""Entries by model, version and digest: two models may have the same bytes, from two runs."""
+
 
 def _nothing_is_empty(value: object) -> object:
     return {} if value is None else value

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
-from bot.domain.desired import Entry, Section
+from bot.domain.desired import Change, Entry, Section
 from bot.domain.gate import Gate
 from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
 CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
 LIFETIME = timedelta(days=30)
+_PROPOSED_RUN = re.compile(r" in MLflow, (\S+) proposed")
 
 
 class Finding(BaseModel):
@@ -92,6 +94,7 @@ class CheckResult(BaseModel):
     model: str
     version: int
     digest: str
+    run: str = Field(default="", description="of the entry; empty in results of earlier versions of promobot")
     findings: tuple[Finding, ...]
     at: datetime
     latency: Latency | None = None
@@ -109,6 +112,19 @@ class CheckResult(BaseModel):
     def problems(self) -> list[Finding]:
         """The findings that do not hold."""
         return [finding for finding in self.findings if not finding.passed]
+
+    def is_about(self, change: Change) -> bool:
+        """Whether this is about the entry that a change proposes, on this path of this environment.
+
+        Results are kept under the commit that proposes the entry, so one without a run is about that commit's run.
+        """
+        entry, of = change.after, (self.environment, self.section, self.model)
+        return (
+            entry is not None
+            and of == (change.environment, change.section, change.model)
+            and (self.version, self.digest) == (entry.version, entry.digest)
+            and self.run in ("", entry.run)
+        )
 
 
 class Revocation(BaseModel):
@@ -137,6 +153,9 @@ class Evidence(BaseModel):
     model: str
     version: int
     digest: str
+    run: str = Field(
+        default="", description="MLflow run of the entry; empty in a record of earlier versions that does not tell it"
+    )
     pull_request: int | None = Field(description="None where main itself was checked again")
     base: str = Field(description="commit of main that the checks compared with")
     head: str = Field(description="commit of the proposal")
@@ -145,6 +164,14 @@ class Evidence(BaseModel):
     checks: tuple[CheckResult, ...]
     problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
     revoked: Revocation | None = Field(default=None, description="set when it is read, where somebody revoked it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_run(cls, given: Any) -> Any:
+        """Earlier versions of promobot wrote the proposed run into a finding of READY only."""
+        if not isinstance(given, Mapping) or given.get("run"):
+            return given
+        return {**given, "run": _run_in_findings(given.get("checks", ()))}
 
     @property
     def name(self) -> str:
@@ -156,6 +183,15 @@ class Evidence(BaseModel):
         """Whether all three checks are there and passed, and nothing else was wrong."""
         found = {result.check for result in self.checks}
         return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether this counts for the entry, and not only for the same bytes in another proposal.
+
+        Where the run is not known, failed checks count for every run, and passed ones for none.
+        """
+        if (self.version, self.digest) != (entry.version, entry.digest):
+            return False
+        return self.run == entry.run if self.run else not self.passed
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -197,19 +233,52 @@ def rules_of(gate: Gate, packages: BaseModel) -> str:
 
 
 def latest(results: Iterable[CheckResult]) -> list[CheckResult]:
-    """Return the newest result of each check of each entry: a job that was run again replaces what it found."""
+    """Return the newest result of each check of each entry: a job that was run again replaces what it found.
+
+    ``results`` are those of one commit, which proposes one entry of a model on a path.
+    """
     newest: dict[tuple[str, Section, str, CheckName], CheckResult] = {}
     for result in sorted(results, key=lambda result: result.at):
         newest[(result.environment, result.section, result.model, result.check)] = result
     return list(newest.values())
 
 
-def missing(results: Iterable[CheckResult], expected: Iterable[tuple[str, Section, str]]) -> list[str]:
-    """Return ``check of environment/model`` for each expected result that is not there."""
-    there = {(result.environment, result.section, result.model, result.check) for result in results}
+def missing(results: Iterable[CheckResult], expected: Iterable[Change]) -> list[str]:
+    """Return ``check of environment/model`` for each check of a proposed entry that has no result."""
+    found = list(results)
     return [
-        f"{check} of {environment}/{model}"
-        for environment, section, model in expected
+        f"{check} of {change.environment}/{change.model}"
+        for change in expected
         for check in CHECKS
-        if (environment, section, model, check) not in there
+        if not any(result.check == check and result.is_about(change) for result in found)
     ]
+
+
+def newest_for(evidence: Iterable[Evidence], entry: Entry) -> Evidence | None:
+    """Return the first of ``evidence``, which comes newest first, that counts for the entry; None without one."""
+    return next((one for one in evidence if one.covers(entry)), None)
+
+
+def newest_of_each(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """Return the newest evidence of each entry on each path; ``evidence`` comes newest first."""
+    newest: dict[tuple[object, ...], Evidence] = {}
+    for one in evidence:
+        of = (one.environment, one.section, one.model, one.version, one.digest, one.run)
+        newest.setdefault(of, one)
+    return list(newest.values())
+
+
+def is_green_at(evidence: Iterable[Evidence], head: str, now: datetime) -> bool:
+    """Whether everything that was found about a commit is green; ``evidence`` comes newest first."""
+    found = newest_of_each(one for one in evidence if one.head == head)
+    return bool(found) and all(one.state(now) == "green" for one in found)
+
+
+def _run_in_findings(checks: Any) -> str:
+    """Return the run that a READY of earlier versions was asked about; empty where it does not tell."""
+    for check in checks:
+        result = check if isinstance(check, CheckResult) else CheckResult.model_validate(check)
+        if result.check == "ready":
+            said = (_PROPOSED_RUN.search(finding.detail) for finding in result.findings if finding.what == "run")
+            return next((found[1] for found in said if found), "")
+    return ""

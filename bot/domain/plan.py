@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 from bot.domain.routes import Route, RouteTable, Target
 
 Loaded = frozenset[tuple[str, int]]
@@ -76,10 +76,17 @@ def serves(target: Target | None, entry: Entry | None) -> bool:
     return (target.version, target.digest) == (entry.version, entry.digest)
 
 
-def plan(desired: Desired, live: Live, *, known: Mapping[str, Entry]) -> Plan:
-    """Compare. ``known`` gives the entry of a digest in service, for what a route does not say (its run)."""
+def plan(desired: Desired, live: Live, *, known: KnownEntries) -> Plan:
+    """Compare. ``known`` gives the entries in service, for what a route does not say (the run)."""
     changes = [
-        Change(desired.environment, section, model, _entry(target, known), entry, desired.why_retired(section, model))
+        Change(
+            desired.environment,
+            section,
+            model,
+            _entry(model, target, known),
+            entry,
+            desired.why_retired(section, model),
+        )
         for section in SECTIONS
         for model in sorted({*desired.section(section), *live.routes.models})
         for target in [target_of(live.routes.route(model), section)]
@@ -103,19 +110,19 @@ def plan(desired: Desired, live: Live, *, known: Mapping[str, Entry]) -> Plan:
     )
 
 
-def in_service(table: RouteTable, known: Mapping[str, Entry]) -> Desired:
+def in_service(table: RouteTable, known: KnownEntries) -> Desired:
     """Return what the table serves, in the terms of desired state."""
     found: dict[Section, dict[str, Entry]] = {"models": {}, "shadow": {}}
     for model, route in table.models.items():
         for section in SECTIONS:
-            entry = _entry(target_of(route, section), known)
+            entry = _entry(model, target_of(route, section), known)
             if entry is not None:
                 found[section][model] = entry
     return Desired(environment=table.environment, models=found["models"], shadow=found["shadow"])
 
 
-def _entry(target: Target | None, known: Mapping[str, Entry]) -> Entry | None:
+def _entry(model: str, target: Target | None, known: KnownEntries) -> Entry | None:
     if target is None:
         return None
-    entry = known.get(target.digest)
+    entry = known.get((model, target.version, target.digest))
     return Entry(version=target.version, digest=target.digest, run=entry.run if entry else "unknown")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 
 Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
 """
@@ -135,6 +135,21 @@ def verified_entries(
     return found
 
 
+def verified_by(
+    records: Iterable[DeploymentRecord], *, model: str, section: Section, entry: Entry
+) -> DeploymentRecord | None:
+    """Return the newest record that verified this very entry: its version, digest and run. ``records`` oldest first.
+
+    The same bytes under another version or run are another release, which has to pass the checks itself.
+    """
+
+    def is_same(known: Entry | None) -> bool:
+        return known is not None and known.names_the_same_as(entry)
+
+    of_path = (record for record in reversed(list(records)) if (record.model, record.section) == (model, section))
+    return next((record for record in of_path if record.verified and is_same(record.after)), None)
+
+
 def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
     """Say whether a change goes back: what it asks for was verified in service before what it replaces first was.
 
@@ -185,6 +200,11 @@ def served_after(environment: str, records: Iterable[DeploymentRecord]) -> Desir
     return Desired(environment=environment, models=found["models"], shadow=found["shadow"])
 
 
-def known_entries(records: Iterable[DeploymentRecord]) -> dict[str, Entry]:
-    """Return every entry that a record tells of, by digest."""
-    return {entry.digest: entry for record in records for entry in (record.before, record.after) if entry}
+def known_entries(records: Iterable[DeploymentRecord]) -> KnownEntries:
+    """Return every entry that a record tells of, by model, version and digest; a newer record counts."""
+    return {
+        (record.model, entry.version, entry.digest): entry
+        for record in records
+        for entry in (record.before, record.after)
+        if entry
+    }

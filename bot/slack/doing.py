@@ -11,10 +11,12 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, assert_never
 
 from bot import settings as files
+from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.errors import PromobotError, Unavailable
@@ -299,8 +301,7 @@ class Doing:
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
             begin(settings, asked.id, what)
         else:
-            ledger = connect.ledger(settings)
-            if not any(one.head == shown.head and one.passed and not one.revoked for one in ledger.all_evidence()):
+            if not is_green_at(connect.ledger(settings).all_evidence(), shown.head, datetime.now(UTC)):
                 raise _No(words.not_green(pull.number, pull.url))
             begin(settings, asked.id, what)
             title = words.merge_title(pull.title, pull.number)

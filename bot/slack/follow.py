@@ -176,7 +176,7 @@ def _number(value: float | None) -> str:
 def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
     if not promotion.digest:
         return []
-    return list(ledger.evidence_of(promotion.model, promotion.digest, promotion.section))
+    return list(ledger.evidence_of(promotion.model, promotion.section, promotion.digest))
 
 
 def _underway(settings: Environment) -> list[str]:

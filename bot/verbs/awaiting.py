@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bot import settings as settings_of
-from bot.domain.desired import Section
+from bot.domain.desired import Entry, Section
+from bot.domain.evidence import Evidence, newest_for
 from bot.domain.record import DeploymentRecord
 from bot.settings import Environment
 from bot.verbs import connect
@@ -70,6 +71,8 @@ class Awaited:
     section: Section = "models"
     pull_request: int | None = None
     newest_record: str = ""
+    run: str = ""
+    """Empty where an earlier version of promobot proposed it."""
 
 
 def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | NotYet:
@@ -96,10 +99,10 @@ def look_for_end(root: Path, environment: str, awaited: Awaited) -> Ended | NotY
     if own is not None:
         return _ended(settings, own)
     pull = connect.github(settings).pull_request(awaited.pull_request) if awaited.pull_request else None
-    evidence = ledger.evidence(awaited.model, awaited.digest, awaited.section)
     if pull is not None and not pull.merged:
         if pull.state == "open":
-            return NotYet(words.is_open(pull.number, evidence if evidence and evidence.head == pull.head else None))
+            found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+            return NotYet(words.is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
         return Ended("refused", *words.closed(pull.number))
     return _merged(settings, ledger, awaited, pull, others)
 
@@ -124,10 +127,20 @@ def _merged(
         return Ended("refused", *words.replaced(model, version, others[-1]), record=others[-1].id)
     if event := ledger.quarantined().get(awaited.digest):
         return Ended("refused", *words.quarantined(model, version, awaited.digest, environment, event.reason))
-    evidence = ledger.evidence(model, awaited.digest, awaited.section)
-    if pull is not None and evidence is not None and (evidence.revoked is not None or not evidence.passed):
+    evidence = _evidence(ledger, awaited, pull) if pull is not None else None
+    if evidence is not None and (evidence.revoked is not None or not evidence.passed):
         return Ended("refused", *words.unchecked(model, version, environment, evidence))
     return NotYet(words.no_record_yet(model, version, environment))
+
+
+def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence | None:
+    """Return the newest evidence that counts for what is awaited; None without one."""
+    found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+    if awaited.run:
+        entry = Entry(version=awaited.version, digest=awaited.digest, run=awaited.run)
+        return newest_for(found, entry)
+    # The commit pins the entry, and so does main, which was checked again.
+    return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
 
 
 def _ended(settings: Environment, record: DeploymentRecord) -> Ended:

@@ -18,7 +18,7 @@ from bot import settings as settings_module
 from bot.domain import desired
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
-from bot.domain.record import verified_entries
+from bot.domain.record import verified_by
 from bot.errors import InvalidInput, Refused
 from bot.redaction import redact
 from bot.settings import Environment
@@ -110,7 +110,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
-    problems += words.missing_results(missing(results, [(c.environment, c.section, c.model) for c in expected]))
+    problems += words.missing_results(missing(results, expected))
     for change in expected:
         if change.after is not None:
             evidence = evidence_of(
@@ -186,10 +186,9 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
         return ""
     if entry.digest in ledger.quarantined():
         return words.uncovered(change, "quarantine")
-    verified = verified_entries(ledger.deployments(), model=change.model, section=change.section)
-    if entry.digest in {known.digest for _, known in verified}:
+    if verified_by(ledger.deployments(), model=change.model, section=change.section, entry=entry):
         return ""
-    evidence = ledger.evidence(change.model, entry.digest, change.section)
+    evidence = ledger.evidence(change.model, change.section, entry)
     if evidence is None:
         return words.uncovered(change, "missing")
     state = evidence.state(datetime.now(UTC))
@@ -199,8 +198,8 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
 def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
     """Yield the results that a revocation took back: summing them up again makes no new evidence of them."""
     if change.after is not None:
-        for evidence in ledger.evidence_of(change.model, change.after.digest, change.section):
-            if evidence.revoked is not None:
+        for evidence in ledger.evidence_of(change.model, change.section, change.after.digest):
+            if evidence.revoked is not None and evidence.covers(change.after):
                 yield from (_seen(result) for result in evidence.checks)
 
 

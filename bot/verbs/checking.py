@@ -29,7 +29,7 @@ from bot.domain.evidence import (
 from bot.domain.gate import Gate, judge
 from bot.domain.model_config import LOADED_BY_NAME, config_problems
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
-from bot.domain.record import verified_entries
+from bot.domain.record import verified_by
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
 from bot.errors import OutsideError, Refused, Rejected
@@ -69,6 +69,7 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
         model=change.model,
         version=entry.version,
         digest=entry.digest,
+        run=entry.run,
         findings=tuple(seen.findings),
         at=datetime.now(UTC),
         latency=seen.latency,
@@ -119,19 +120,20 @@ def evidence_of(
     head: str,
 ) -> Evidence:
     """Return the evidence that the results of a change's own entry make."""
-    now, key = datetime.now(UTC), (change.environment, change.section, change.model, entry.digest)
+    now = datetime.now(UTC)
     return Evidence(
         environment=change.environment,
         section=change.section,
         model=change.model,
         version=entry.version,
         digest=entry.digest,
+        run=entry.run,
         pull_request=pull_request,
         base=base,
         head=head,
         at=now,
         expires=now + LIFETIME,
-        checks=tuple(r for r in results if (r.environment, r.section, r.model, r.digest) == key),
+        checks=tuple(result for result in results if result.is_about(change)),
         problems=tuple(problems),
     )
 
@@ -226,9 +228,10 @@ def _ready(
     ledger = connect.ledger(settings)
     quarantine = ledger.quarantined().get(entry.digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
-    verified = [r for r, e in verified_entries(ledger.deployments(), model=change.model) if e.digest == entry.digest]
-    if verified:
-        yield _finding("gate", True, words.gate_skipped(verified[0].id))
+    # What answered here before may answer again, and may listen.
+    verified = verified_by(ledger.deployments(), model=change.model, section="models", entry=entry)
+    if verified is not None:
+        yield _finding("gate", True, words.gate_skipped(verified.id))
     else:
         yield _judged(settings.gate(change.model), change, registered, _champion_metrics(registry, change))
     contents = registry.contents(registered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.domain.evidence import Evidence
+from bot.domain.evidence import Evidence, newest_of_each
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.verbs import connect
@@ -27,18 +27,16 @@ def list_evidence(settings: Environment, *, model: str | None) -> Found:
 
 
 def show(settings: Environment, *, model: str, which: str) -> Found:
-    """Return the newest evidence of one version, on each path; raise Refused where there is none."""
-    newest: dict[str, Evidence] = {}
-    for evidence in _of(settings, model, which):
-        newest.setdefault(evidence.section, evidence)
-    return Found(settings.environment, datetime.now(UTC), tuple(newest.values()))
+    """Return the newest evidence of each entry of one version, on each path; raise Refused where there is none."""
+    newest = newest_of_each(_of(settings, model, which))
+    return Found(settings.environment, datetime.now(UTC), tuple(newest))
 
 
 def revoke(settings: Environment, *, model: str, which: str, reason: str, by: str) -> Found:
     """Take back all evidence of one version; what is checked afterwards is new. What is in service stays there."""
     if not reason.strip():
         raise InvalidInput("say why: whoever is held by it reads this", key="--reason")
-    standing = [evidence for evidence in _of(settings, model, which) if evidence.revoked is None]
+    standing = [evidence for evidence in _of(settings, model, which, passed=True) if evidence.revoked is None]
     if not standing:
         raise Refused(
             f"all evidence of {model} {which} in {settings.environment} was revoked before",
@@ -46,15 +44,22 @@ def revoke(settings: Environment, *, model: str, which: str, reason: str, by: st
             next_step=f"`promobot evidence show {model} {which} --env {settings.environment}` says by whom and why.",
         )
     connect.ledger(settings).revoke(standing, reason=reason, by=by)
-    return Found(settings.environment, datetime.now(UTC), tuple(_of(settings, model, which)), len(standing))
+    left = _of(settings, model, which, passed=True)
+    return Found(settings.environment, datetime.now(UTC), tuple(left), len(standing))
 
 
-def _of(settings: Environment, model: str, which: str) -> list[Evidence]:
-    """Return the evidence of a version, or of the one digest that begins so."""
+def _of(settings: Environment, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
+    """Return the evidence of a version, or of the one digest that begins so.
+
+    With ``passed``, only passed checks decide which digest that is. Anyone with a branch can propose another digest
+    under the same version, which never passes.
+    """
     found = connect.ledger(settings).all_evidence(model)
     beginning = which.removeprefix("sha256:")
     of = [evidence for evidence in found if which.isdecimal() and evidence.version == int(which)]
     of = of or [evidence for evidence in found if evidence.digest.removeprefix("sha256:").startswith(beginning)]
+    if passed and len({evidence.digest for evidence in of}) > 1:
+        of = [evidence for evidence in of if evidence.passed]
     if not beginning or len({evidence.digest for evidence in of}) != 1:
         what = "evidence of several digests" if beginning and of else "no evidence"
         raise Refused(

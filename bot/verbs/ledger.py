@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.domain.desired import Entry, Section
-from bot.domain.evidence import CheckResult, Evidence, Revocation
+from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
@@ -138,14 +138,19 @@ class Ledger:
         folder = self._evidence_folder(evidence.model, evidence.digest)
         self._store.put(f"{folder}/{evidence.name}.json", _text(evidence))
 
-    def evidence(self, model: str, digest: str, section: Section) -> Evidence | None:
-        """Return the newest evidence for the digest on this path: who may listen may not answer for that."""
-        return next(self.evidence_of(model, digest, section), None)
+    def evidence(self, model: str, section: Section, entry: Entry) -> Evidence | None:
+        """Return the newest evidence that counts for this entry on this path.
 
-    def evidence_of(self, model: str, digest: str, section: Section) -> Iterator[Evidence]:
-        """Yield all evidence for the digest on this path, newest first."""
+        Anyone with a branch may propose the same digest with another version or run. What was found about that counts
+        for that only.
+        """
+        return newest_for(self.evidence_of(model, section, entry.digest), entry)
+
+    def evidence_of(self, model: str, section: Section, digest: str) -> Iterator[Evidence]:
+        """Yield all evidence of the digest on this path, newest first, whatever version and run were proposed."""
+        of = (self._environment, model, section, digest)
         found = self._evidence_below(self._evidence_folder(model, digest))
-        return (evidence for evidence in found if evidence.section == section)
+        return (one for one in found if (one.environment, one.model, one.section, one.digest) == of)
 
     def all_evidence(self, model: str | None = None) -> list[Evidence]:
         """Return all evidence of one model or of every one, newest first."""

@@ -38,6 +38,7 @@ class Proposal:
     reason: str = ""
     gate: GateResult | None = None
     digest: str = ""
+    run: str = ""
     newest_record: str = ""
     """The environment's newest deployment before this was proposed; empty where it was desired already."""
 
@@ -103,6 +104,7 @@ def propose(
                 reason=result.reason,
                 gate=result,
                 digest=candidate.digest,
+                run=registered.run,
             )
         facts = words.Facts(
             change=Change(settings.environment, section, model, desired.section(section).get(model), entry),
@@ -117,9 +119,8 @@ def propose(
             note=note,
         )
         done = _put(settings, repository, facts, desired, say)
-        return replace(
-            done, digest=candidate.digest, newest_record="" if done.action == "already desired" else newest
-        )
+        newest = "" if done.action == "already desired" else newest
+        return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
 
 
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:

@@ -230,6 +230,7 @@ def evidence(found: Found) -> str:
             one.model + (" (shadow)" if one.section == "shadow" else ""),
             str(one.version),
             short(one.digest),
+            one.run[:8] or "–",
             f"{one.at:%Y-%m-%d %H:%M}",
             checked_in(one),
             one.state(found.at),
@@ -237,7 +238,7 @@ def evidence(found: Found) -> str:
         ]
         for one in found.evidence
     ]
-    return grid(["model", "version", "digest", "when (UTC)", "checked", "worth", "revoked"], rows)
+    return grid(["model", "version", "digest", "run", "when (UTC)", "checked", "worth", "revoked"], rows)
 
 
 def evidence_in_full(found: Found) -> str:

@@ -30,7 +30,7 @@ from bot.errors import Refused, Unavailable
 from bot.verbs.propose import Proposal
 
 PROPOSAL = Proposal(
-    "dev", "churn", 7, "opened", pull_request=12, url="u", digest="sha256:" + "0" * 64, newest_record="r"
+    "dev", "churn", 7, "opened", pull_request=12, url="u", digest="sha256:" + "0" * 64, run="r7", newest_record="r"
 )
 
 
@@ -55,6 +55,7 @@ def a_trigger_comes_back_from_what_is_kept_of_it() -> None:
         section="models",
         pull_request=12,
         newest_record="dev-00000001-churn",
+        run="r7",
         deadline=123.5,
         interval_seconds=2.0,
     )

@@ -30,7 +30,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
     loaded = frozenset((route.live.triton_model, route.live.version) for route in routes.values() if route.live)
     tritons = {"triton-1": loaded, "triton-2": loaded, "triton-3": loaded, "triton-4": frozenset[tuple[str, int]]()}
     live = Live(RouteTable("dev", 1, routes), tritons, {}, {})
-    known = {entry.digest: entry for entry in entries.values()}
+    known = {(name, entry.version, entry.digest): entry for name, entry in entries.items()}
 
     def ours() -> None:
         todo = plan(desired.parse(text, file="promotions/dev.yaml", environment="dev"), live, known=known)

@@ -21,7 +21,7 @@ def live(table: RouteTable, **more: object) -> Live:
     return Live(routes=table, **{**everywhere, **more})  # type: ignore[arg-type]
 
 
-KNOWN = {entry(n).digest: entry(n) for n in range(1, 20)}
+KNOWN = {(model, n, entry(n).digest): entry(n) for model in ("churn", "fraud", *"abc") for n in range(1, 20)}
 TABLE = RouteTable(
     "dev", 4, {"churn": Route(target(7), target(8, "churn-shadow")), "fraud": Route(target(1, "fraud"))}
 )

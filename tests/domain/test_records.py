@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
 
-from bot.domain.desired import Desired, Entry, Section
+from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.evidence import (
     CHECKS,
     CheckName,
@@ -17,8 +18,11 @@ from bot.domain.evidence import (
     Evidence,
     Finding,
     Revocation,
+    is_green_at,
     latest,
     missing,
+    newest_for,
+    newest_of_each,
     rules_of,
 )
 from bot.domain.gate import Gate
@@ -32,6 +36,7 @@ from bot.domain.record import (
     known_entries,
     outcome_of,
     served_after,
+    verified_by,
     verified_entries,
 )
 from bot.settings import PackageRules
@@ -103,9 +108,32 @@ def test_verified_versions_newest_first_each_digest_once() -> None:
     assert verified_entries([], model="churn") == []
 
 
-def test_entries_are_known_by_their_digest() -> None:
-    known = known_entries([record(2, before=1), record(None, before=2)])
-    assert known == {entry(1).digest: entry(1), entry(2).digest: entry(2)}
+def test_entries_are_known_by_model_version_and_digest() -> None:
+    same_bytes = record(2, model="fraud").model_copy(update={"after": entry(2, run="of-fraud")})
+    known = known_entries([record(2, before=1), record(None, before=2), same_bytes])
+    assert known == {
+        ("churn", 1, entry(1).digest): entry(1),
+        ("churn", 2, entry(2).digest): entry(2),
+        ("fraud", 2, entry(2).digest): entry(2, run="of-fraud"),
+    }
+
+
+def test_only_the_very_entry_that_was_verified_needs_no_checks() -> None:
+    records = [record(5), record(2, outcome="failed"), record(6, section="shadow"), record(7)]
+    same = {"digest": entry(5).digest, "run": entry(5).run}
+
+    def verified(wanted: Entry, model: str = "churn", section: Section = "models") -> DeploymentRecord | None:
+        return verified_by(records, model=model, section=section, entry=wanted)
+
+    assert verified(entry(5)) is records[0]
+    assert verified(entry(5, reason="accuracy 0.8 < 0.9")) is records[0], "a reason names no other release"
+    assert verified(entry(6), section="shadow") is records[2]
+    others = [entry(5, run="deadbeef"), Entry(version=9, **same), entry(2), entry(6)]
+    assert [verified(other) for other in others] == [None] * 4
+    assert verified(entry(5), model="fraud") is None and verified(entry(5), section="shadow") is None
+    # The same bytes were put into service again as another version: both were verified.
+    again = record(7).model_copy(update={"after": Entry(version=9, **same)})
+    assert verified_by([*records, again], model="churn", section="models", entry=entry(5)) is records[0]
 
 
 def test_a_record_survives_its_file() -> None:
@@ -154,14 +182,14 @@ def result(
     at = NOW + timedelta(minutes=minutes)
     return CheckResult(
         check=check, environment="dev", section=section, model=model, version=7, digest=entry(7).digest,
-        findings=findings, at=at,
+        run=entry(7).run, findings=findings, at=at,
     )  # fmt: skip
 
 
 def evidence(*checks: CheckResult, problems: tuple[str, ...] = ()) -> Evidence:
     return Evidence(
-        environment="dev", section="models", model="churn", version=7, digest=entry(7).digest, pull_request=3,
-        base="b" * 40, head="h" * 40, at=NOW, expires=NOW, checks=checks, problems=problems,
+        environment="dev", section="models", model="churn", version=7, digest=entry(7).digest, run=entry(7).run,
+        pull_request=3, base="b" * 40, head="h" * 40, at=NOW, expires=NOW, checks=checks, problems=problems,
     )  # fmt: skip
 
 
@@ -236,11 +264,70 @@ def test_a_job_that_ran_again_replaces_what_it_found() -> None:
 
 def test_a_check_that_never_said_anything_is_missed() -> None:
     found = [result("ready", GOOD), result("smoke", GOOD), result("triton", GOOD, section="shadow")]
-    assert missing(found, [("dev", "models", "churn"), ("prod", "models", "churn")]) == [
+    wanted = Change("dev", "models", "churn", None, entry(7))
+    assert missing(found, [wanted, replace(wanted, environment="prod")]) == [
         "triton of dev/churn",
         *(f"{check} of prod/churn" for check in CHECKS),
     ]
     assert missing([], []) == []
+    for other in (entry(8), entry(7, run="deadbeef"), Entry(version=8, digest=entry(7).digest, run=entry(7).run)):
+        assert missing(found, [replace(wanted, after=other)]) == [f"{check} of dev/churn" for check in CHECKS]
+    # An earlier version of promobot kept its results without the run.
+    earlier = [one.model_copy(update={"run": ""}) for one in found]
+    assert missing(earlier, [wanted]) == ["triton of dev/churn"]
+
+
+def green(head: str = "h" * 40, **more: object) -> Evidence:
+    found = evidence(*(result(check, GOOD) for check in CHECKS))
+    return found.model_copy(update={"expires": NOW + timedelta(1), "head": head, **more})
+
+
+def test_evidence_counts_for_its_own_entry_and_for_no_other_of_the_same_digest() -> None:
+    assert green().covers(entry(7))
+    assert green().covers(entry(7, reason="accuracy 0.8 < 0.9")), "a reason names no other release"
+    others = [entry(8), entry(7, run="deadbeef"), Entry(version=8, digest=entry(7).digest, run=entry(7).run)]
+    assert not any(green().covers(other) for other in others)
+    theirs = green(run="deadbeef", problems=("the run is wrong",))
+    assert newest_for([theirs, green()], entry(7)) == green()
+    assert newest_for([theirs, green()], entry(7, run="deadbeef")) == theirs
+    assert newest_for([theirs], entry(7)) is None
+
+
+def test_evidence_of_earlier_versions_tells_the_run_in_what_ready_found() -> None:
+    def written(said: str, *, passed: bool = True) -> Evidence:
+        ready = result("ready", Finding(what="run", passed=passed, detail=said))
+        document = json.loads(evidence(ready, *(result(check, GOOD) for check in CHECKS[1:])).model_dump_json())
+        del document["run"]
+        for check in document["checks"]:
+            del check["run"]
+        return Evidence.model_validate_json(json.dumps(document))
+
+    ours = written("run7 in MLflow, run7 proposed")
+    assert (ours.run, ours.passed, ours.covers(entry(7))) == ("run7", True, True)
+    theirs = written("run7 in MLflow, deadbeef proposed", passed=False)
+    assert (theirs.run, theirs.covers(entry(7)), theirs.covers(entry(7, run="deadbeef"))) == ("deadbeef", False, True)
+    unknown = written("something else")
+    assert (unknown.run, unknown.passed, unknown.covers(entry(7))) == ("", True, False), "who knows for which run"
+    failed = written("something else", passed=False)
+    assert failed.covers(entry(7)) and failed.covers(entry(7, run="deadbeef"))
+
+
+def test_a_commit_is_green_where_the_newest_of_every_entry_is() -> None:
+    head, other = "h" * 40, "o" * 40
+    red = green(problems=("red",))
+    fraud = green(model="fraud")
+    assert is_green_at([green(), red], head, NOW) and not is_green_at([red, green()], head, NOW)
+    assert is_green_at([fraud, green()], head, NOW)
+    assert not is_green_at([fraud, red], head, NOW), "one of two entries is red"
+    assert not is_green_at([green()], other, NOW) and not is_green_at([], head, NOW)
+    assert is_green_at([green(other, problems=("red",)), green()], head, NOW)
+    assert not is_green_at([green(expires=NOW)], head, NOW)
+
+
+def test_of_each_entry_the_newest_evidence_is_shown() -> None:
+    newest, older = green(at=NOW + timedelta(1)), green()
+    theirs, shadow = green(run="deadbeef"), green(section="shadow")
+    assert newest_of_each([newest, theirs, shadow, older]) == [newest, theirs, shadow]
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXT)

@@ -95,7 +95,7 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
                 problems.append(f"{name} routes {model} to {live.version}")
             elif live.digest != scene.version(model, live.version).entry.digest:
                 problems.append(f"{name} routes {model} {live.version} to a foreign digest")
-            elif scene.ledger.evidence(model, live.digest, "models") is None:
+            elif scene.ledger.evidence(model, "models", scene.version(model, live.version).entry) is None:
                 problems.append(f"{name} routes {model} to {live.version}, for which there is no evidence")
     return problems
 

@@ -113,7 +113,7 @@ def _open_revert(scene: Scene) -> None:
     assert ended.code == 0, ended.said
     entry = scene.version("churn", 1).entry
     scene._evidence("churn", entry, "models")
-    newest = scene.ledger.evidence("churn", entry.digest, "models")
+    newest = scene.ledger.evidence("churn", "models", entry)
     assert newest is not None
     head = _head(scene)
     scene.ledger.add_evidence(newest.model_copy(update={"head": head, "at": datetime.now(UTC)}))

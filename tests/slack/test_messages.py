@@ -41,7 +41,14 @@ MERGED = OPEN.became("merged", merged_at=AT.timestamp())
 
 
 def evidence(*, passed: bool = True, head: str = HEAD) -> Evidence:
-    of = {"environment": "dev", "section": "models", "model": "churn", "version": 2, "digest": OPEN.digest}
+    of = {
+        "environment": "dev",
+        "section": "models",
+        "model": "churn",
+        "version": 2,
+        "digest": OPEN.digest,
+        "run": "run2",
+    }
     found = (Finding(what="case row-0", passed=passed, detail="1 instead of 0"),)
     checks = tuple(CheckResult(check=name, findings=found, at=AT, **of) for name in CHECKS)
     return Evidence(pull_request=12, base="b", head=head, at=AT, expires=AT, checks=checks, **of)

@@ -43,6 +43,7 @@ def green_evidence(change: Change, smoke: SmokeCases, settings: Environment) -> 
         "model": change.model,
         "version": change.after.version,
         "digest": change.after.digest,
+        "run": change.after.run,
     }
     looked = (Finding(what="looked at", passed=True),)
     rules = rules_of(settings.gate(change.model), settings.packages)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.desired import Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
 from bot.errors import Refused, Rejected
@@ -54,6 +55,7 @@ def result(check: str = "ready", *, passed: bool = True) -> CheckResult:
             "model": "churn",
             "version": 7,
             "digest": entry(7).digest,
+            "run": "run7",
             "findings": (Finding(what="status", passed=passed, detail="READY"),),
             "at": NOW,
             "latency": Latency(requests=50, p50=1.5, p95=2.5, p99=3.5, budget=None),
@@ -61,13 +63,14 @@ def result(check: str = "ready", *, passed: bool = True) -> CheckResult:
     )
 
 
-def evidence(at: datetime, *, problems: tuple[str, ...] = ()) -> Evidence:
+def evidence(at: datetime, *, problems: tuple[str, ...] = (), run: str = "run7") -> Evidence:
     return Evidence(
         environment="dev",
         section="models",
         model="churn",
         version=7,
         digest=entry(7).digest,
+        run=run,
         pull_request=3,
         base="b" * 40,
         head="h" * 40,
@@ -138,26 +141,48 @@ def test_many_that_confirm_at_once_all_succeed(ledger: Ledger) -> None:
 
 
 def test_the_newest_evidence_for_its_own_path_counts(ledger: Ledger, store: RecordStore) -> None:
-    digest = entry(7).digest
-    assert ledger.evidence("churn", digest, "models") is None
+    assert ledger.evidence("churn", "models", entry(7)) is None
     later = evidence(NOW + timedelta(seconds=1), problems=("head moved",))
     for_shadow = evidence(NOW + timedelta(seconds=2)).model_copy(update={"section": "shadow"})
     for one in (later, evidence(NOW), evidence(NOW - timedelta(days=400)), for_shadow):
         ledger.add_evidence(one)
-    assert ledger.evidence("churn", digest, "models") == later
-    assert ledger.evidence("churn", digest, "shadow") == for_shadow
-    assert ledger.evidence("churn", entry(8).digest, "models") is None
-    assert ledger.evidence("fraud", digest, "models") is None
-    assert Ledger(store, "prod").evidence("churn", digest, "models") is None
+    assert ledger.evidence("churn", "models", entry(7)) == later
+    assert ledger.evidence("churn", "shadow", entry(7)) == for_shadow
+    assert ledger.evidence("churn", "models", entry(8)) is None
+    assert ledger.evidence("fraud", "models", entry(7)) is None
+    assert Ledger(store, "prod").evidence("churn", "models", entry(7)) is None
+
+
+def test_evidence_of_the_same_digest_in_another_proposal_changes_nothing(ledger: Ledger) -> None:
+    ours = evidence(NOW)
+    ledger.add_evidence(ours)
+    theirs = evidence(NOW + timedelta(days=1), problems=("deadbeef is not its run",), run="deadbeef")
+    ledger.add_evidence(theirs)
+    assert ledger.evidence("churn", "models", entry(7)) == ours
+    assert ledger.evidence("churn", "models", entry(7, run="deadbeef")) == theirs
+    same_bytes = Entry(version=8, digest=entry(7).digest, run="run7")
+    assert ledger.evidence("churn", "models", same_bytes) is None
+
+
+def test_evidence_that_lies_under_the_key_of_another_environment_is_not_taken(
+    ledger: Ledger, store: RecordStore
+) -> None:
+    ledger.add_evidence(evidence(NOW))
+    (key,) = store.keys("evidence/dev")
+    text = store.get(key)
+    assert text is not None
+    for elsewhere in (key.replace("/dev/", "/prod/"), key.replace("/churn/", "/fraud/")):
+        store.put(elsewhere, text)
+    assert Ledger(store, "prod").evidence("churn", "models", entry(7)) is None
+    assert ledger.evidence("fraud", "models", entry(7)) is None
 
 
 def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledger, store: RecordStore) -> None:
-    digest = entry(7).digest
     old, new = evidence(NOW), evidence(NOW + timedelta(seconds=1))
     for one in (old, new):
         ledger.add_evidence(one)
     ledger.revoke([old, new], reason="staging was wrong", by="sam")
-    found = list(ledger.evidence_of("churn", digest, "models"))
+    found = list(ledger.evidence_of("churn", "models", entry(7).digest))
     assert [one.name for one in found] == [new.name, old.name]
     assert [one.revoked and (one.revoked.by, one.revoked.reason) for one in found] == [
         ("sam", "staging was wrong")
@@ -167,7 +192,7 @@ def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledg
     ledger.add_evidence(between)
     latest = evidence(NOW + timedelta(seconds=2))
     ledger.add_evidence(latest)
-    assert ledger.evidence("churn", digest, "models") == latest
+    assert ledger.evidence("churn", "models", entry(7)) == latest
     assert [one.revoked is None for one in ledger.all_evidence("churn")] == [True, False, True, False]
     assert ledger.all_evidence() == ledger.all_evidence("churn")
     assert ledger.all_evidence("fraud") == Ledger(store, "prod").all_evidence() == []
@@ -233,7 +258,7 @@ def test_a_record_that_cannot_be_read_is_rejected_by_its_key(store: RecordStore,
         ("deployments/dev/1.json", ledger.deployments),
         ("quarantine/dev/1.json", ledger.quarantined),
         ("checks/dev/pr-1/abc/1.json", lambda: ledger.check_runs("pr-1/abc")),
-        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", entry(7).digest, "models")),
+        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", "models", entry(7))),
     ):
         store.put(key, text)
         with pytest.raises(Rejected, match=key):

@@ -29,7 +29,7 @@ def ready(world: World, registered: Registered) -> Ready | NotYet:
 
 
 def end(world: World, registered: Registered, **awaited: Any) -> Ended | NotYet:
-    waited = Awaited(registered.model, registered.version, registered.digest, **awaited)
+    waited = Awaited(registered.model, registered.version, registered.digest, **{"run": registered.run, **awaited})
     with mock.patch.dict("os.environ", world.endpoints.variables()):
         return look_for_end(world.root, "dev", waited)
 
@@ -78,6 +78,7 @@ def red_evidence(registered: Registered, head: str) -> Evidence:
         model=registered.model,
         version=registered.version,
         digest=registered.digest,
+        run=registered.run,
         pull_request=1,
         base="0" * 40,
         head=head,

@@ -142,7 +142,7 @@ def test_what_nobody_checked_is_checked_where_it_is_and_goes_out(world: World) -
     assert said.out.splitlines()[-1] == (
         f"Every check passed for {model} in dev, as main says at {commit[:12]}. Next: promobot deploy --env dev"
     )
-    evidence = world.ledger().evidence(model, first.digest, "models")
+    evidence = world.ledger().evidence(model, "models", first.entry)
     assert evidence is not None and (evidence.pull_request, evidence.base, evidence.head) == (None, commit, commit)
     assert world.loaded("staging") == [] and world.published("staging") == []
     assert world.deploy().code == 0
@@ -177,7 +177,7 @@ def test_a_shadow_is_checked_again_as_a_shadow(world: World) -> None:
     weak = world.register(model, accuracy=0.5)
     world.desire(model, weak.entry, section="shadow")
     assert world.promobot("recheck", model, "--env", "dev").code == 0
-    assert world.ledger().evidence(model, weak.digest, "models") is None
+    assert world.ledger().evidence(model, "models", weak.entry) is None
     assert world.deploy().code == 0
     assert world.routes()["models"][model]["shadow"]["version"] == 1
 
@@ -206,6 +206,47 @@ def test_newer_checks_that_are_red_win_over_green_ones(world: World) -> None:
     assert f"`promobot recheck {model} --env dev`" in held
     assert world.promobot("recheck", model, "--env", "dev").code == 0
     assert world.deploy().code == 0 and world.version(model) == 1
+
+
+# --- the same digest in another proposal --------------------------------------------------------------------------
+
+
+def test_a_second_proposal_of_the_same_digest_with_a_wrong_run_changes_nothing_for_the_first(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    world.evidence(first)
+    wrong = first.entry.model_copy(update={"run": "deadbeef"})
+    number = world.propose_by_hand(world.edited(model, wrong))
+    assert [said.code for said in world.check(number, "ready")] == [1, 1]
+    red = world.ledger().evidence(model, "models", wrong)
+    assert red is not None and (red.pull_request, red.run, red.passed) == (number, "deadbeef", False)
+
+    world.merge(number)
+    assert f"its checks in #{number} did not pass; " in _dead_end(world, model), "its own evidence counts for it"
+    world.desire(model, first.entry)
+    assert world.deploy().code == 0
+    assert world.version(model) == 1
+
+    world.desire(model, wrong)
+    assert world.deploy().code == 0, "the same bytes are in service: nothing is to be done"
+    better = world.served(world.register(model, "better"))
+    world.desire(model, wrong)
+    assert f"its checks in #{number} did not pass; " in _dead_end(world, model), "only what was verified goes back"
+    assert world.version(model) == better.version
+
+
+def test_another_digest_under_the_same_version_does_not_keep_evidence_from_being_revoked(world: World) -> None:
+    model = world.model()
+    first = world.register(model)
+    world.evidence(first)
+    other = first.entry.model_copy(update={"digest": "sha256:" + "0" * 64})
+    number = world.propose_by_hand(world.edited(model, other))
+    assert world.check(number, "ready")[-1].code == 1
+    shown = world.words("evidence", "show", model, 1, "--env", "dev")
+    assert shown.code == 1 and f"there is evidence of several digests of {model} 1 in dev" in shown.err
+    assert world.promobot("evidence", "revoke", model, 1, "--env", "dev", "--reason", "staging was wrong").code == 0
+    (green, _) = sorted(world.ledger().all_evidence(model), key=lambda one: one.at)
+    assert green.digest == first.digest and green.revoked is not None
 
 
 # --- revoked ------------------------------------------------------------------------------------------------------

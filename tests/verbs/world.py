@@ -408,6 +408,7 @@ class World:
             "model": registered.model,
             "version": registered.version,
             "digest": registered.digest,
+            "run": registered.run,
         }
         looked = (Finding(what="looked at", passed=True),)
         if answers is None:

@@ -46,7 +46,7 @@ def admit(run: Run, change: Change) -> Admission:
     if quarantine is not None:
         return Admission(words.held_by_quarantine(quarantine.reason, quarantine.at))
     if run.goes_back(change):
-        return Admission(evidence=seen_once(run.ledger, change.model, entry.digest, change.section))
+        return Admission(evidence=_seen(run.ledger, change.model, change.section, entry.version, entry.digest))
     if run.settings.mistakes:
         # A freeze, a gate or a rule may be among what could not be read.
         return Admission(words.held_by_settings(run.settings.mistakes[0]))
@@ -54,7 +54,7 @@ def admit(run: Run, change: Change) -> Admission:
     for freeze in run.settings.freezes:
         if freeze.start <= now < freeze.end:
             return Admission(words.held_by_freeze(freeze.reason, freeze.end))
-    evidence = run.ledger.evidence(change.model, entry.digest, change.section)
+    evidence = run.ledger.evidence(change.model, change.section, entry)
     if evidence is None:
         return Admission(words.no_evidence(change))
     match evidence.state(now):
@@ -82,15 +82,21 @@ def _out_of_service(run: Run, change: Change) -> Admission:
 
 def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, Evidence | None]:
     """Return how a version in service must answer, and what the checks saw of it, where they asked the same."""
-    evidence = seen_once(ledger, what.model, what.target.digest, what.section)
+    evidence = seen_once(ledger, what)
     golden = Golden(smoke, evidence.answers if evidence else ())
     return (golden, evidence) if golden.fits else (Golden(smoke), None)
 
 
-def seen_once(ledger: Ledger, model: str, digest: str, section: Section) -> Evidence | None:
-    """Return what the checks saw of a version that was in service: what staging answered once holds for good."""
-    found = ledger.evidence_of(model, digest, section)
-    return next((evidence for evidence in found if evidence.passed and evidence.revoked is None), None)
+def seen_once(ledger: Ledger, what: Routed) -> Evidence | None:
+    """Return what the checks saw of a version in service: what staging answered once holds for good."""
+    return _seen(ledger, what.model, what.section, what.target.version, what.target.digest)
+
+
+def _seen(ledger: Ledger, model: str, section: Section, version: int, digest: str) -> Evidence | None:
+    # Routes name no run. Checks that passed compared the run and every byte with MLflow's, so there is one of each
+    # version, and what another version of the same bytes was answered is left aside.
+    found = (one for one in ledger.evidence_of(model, section, digest) if one.version == version)
+    return next((one for one in found if one.passed and one.revoked is None), None)
 
 
 def is_quarantined(run: Run, change: Change) -> bool:

@@ -44,7 +44,8 @@ thousand messages. What went wrong is named in that one, too.
 def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     """Alias, quarantine, the revert, Slack and the record, in this order: the record tells of all of them."""
     changes = [item.change for item in items]
-    known = known_entries(run.history) | {e.digest: e for c in changes for e in (c.before, c.after) if e}
+    own = {(c.model, e.version, e.digest): e for c in changes for e in (c.before, c.after) if e}
+    known = {**known_entries(run.history), **own}
     current = run.routes()
     served = in_service(current, known)
     records: dict[str, DeploymentRecord] = {}

@@ -73,12 +73,13 @@ class Restoration:
             if (what.section, what.model) in replaced:
                 continue
             wanted, digest = desired.section(what.section).get(what.model), what.target.digest
-            entry = wanted if wanted and wanted.digest == digest else known.get(digest)
+            served = known.get((what.model, what.target.version, digest))
+            entry = wanted if wanted and wanted.digest == digest else served
             if entry is None:
                 entry = Entry(version=what.target.version, digest=digest, run="unknown")
             entry = entry.model_copy(update={"version": what.target.version})
             change = Change(self._run.settings.environment, what.section, what.model, entry, entry)
-            evidence = seen_once(self._run.ledger, what.model, digest, what.section)
+            evidence = seen_once(self._run.ledger, what)
             item = self._unfinished.item(change, Admission(evidence=evidence))
             item.leaves, item.reason = what.target, reason
             found.append(item)

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Section
-from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.record import DeploymentRecord, verified_by
 from bot.domain.routes import RouteTable
 from bot.settings import Environment
 from bot.systems.share import ReadFile, Turn
@@ -78,11 +78,10 @@ class Run:
 
     def verified_by(self, change: Change) -> DeploymentRecord | None:
         """Return the newest record that verified what this change asks for in service, or None."""
+        if change.after is None:
+            return None
         of_path = self.of(change.model, change.section)
-        verified = verified_entries(of_path, model=change.model, section=change.section)
-        return next(
-            (record for record, entry in verified if change.after and entry.digest == change.after.digest), None
-        )
+        return verified_by(of_path, model=change.model, section=change.section, entry=change.after)
 
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""
