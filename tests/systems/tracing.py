@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,8 +19,7 @@ import pytest
 
 from bot.errors import PromobotError
 
-SECONDS = 30.0
-READY = "ready"
+SECONDS = 60.0
 
 # Never a fork of this process: gRPC does not support one while it has threads.
 clean = multiprocessing.get_context("forkserver")
@@ -79,28 +80,31 @@ def looked_blindly(work: Callable[[], object], log: Path, *, below: Path) -> lis
 def _strace(work: Callable[[], object], *options: str) -> Ended:
     """Run ``work`` under strace.
 
-    The process is forked from a clean one, so it starts at once and with everything imported. Errors of ours come
-    back; any other ends the test.
+    The process is forked from a clean one, so it starts at once and with everything imported. It stops itself before
+    the work, and a stopped process that strace attaches to runs no further before strace lets it: nothing of the work
+    is missed, however late that is. Errors of ours come back; any other ends the test.
     """
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    released, release = clean.Pipe(duplex=False)
     received, send = clean.Pipe(duplex=False)
-    child = clean.Process(target=_run, args=(cloudpickle.dumps(work), released, send))
+    child = clean.Process(target=_run, args=(cloudpickle.dumps(work), send))
     child.start()
-    # Attached while it still imports, its own start would count as calls of the work.
-    assert received.poll(SECONDS), "it does not start"
-    assert received.recv() == READY
-    command = ["strace", "-qq", *options, "-p", str(child.pid)]
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert child.pid is not None
+    tracer = None
     try:
-        deadline = time.monotonic() + SECONDS
-        while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():
-            if tracer.poll() is not None:
-                pytest.skip(f"strace cannot attach here: {tracer.stderr.read() if tracer.stderr else ''}")
-            assert time.monotonic() < deadline, "strace does not attach"
-            time.sleep(0.002)
-        release.send("go")
+        # Attached while it still imports, its own start would count as calls of the work.
+        _wait_until(lambda: "State:\tT" in _status_of(child.pid), "it does not start")
+        command = ["strace", "-qq", *options, "-p", str(child.pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        attached = tracer
+
+        def is_traced() -> bool:
+            if attached.poll() is not None:
+                pytest.skip(f"strace cannot attach here: {attached.stderr.read() if attached.stderr else ''}")
+            return "TracerPid:\t0\n" not in _status_of(child.pid)
+
+        _wait_until(is_traced, "strace does not attach")
+        os.kill(child.pid, signal.SIGCONT)
         child.join(SECONDS)
         assert child.exitcode is not None, "it hangs"
         error, said = received.recv() if received.poll() else (None, "")
@@ -108,17 +112,28 @@ def _strace(work: Callable[[], object], *options: str) -> Ended:
         if child.exitcode is None:
             child.kill()
             child.join()
-        tracer.wait(SECONDS)
-        if tracer.stderr:
-            tracer.stderr.close()
+        if tracer is not None:
+            tracer.wait(SECONDS)
+            if tracer.stderr:
+                tracer.stderr.close()
     assert error is None or issubclass(error, PromobotError), f"{error.__name__}: {said}"
     return Ended(killed=child.exitcode < 0, error=error, said=said)
 
 
-def _run(work: bytes, released: Connection, send: Connection) -> None:
+def _status_of(pid: int | None) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+def _wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.002)
+
+
+def _run(work: bytes, send: Connection) -> None:
     todo: Callable[[], object] = cloudpickle.loads(work)
-    send.send(READY)
-    released.recv()
+    os.kill(os.getpid(), signal.SIGSTOP)
     try:
         todo()
     except PromobotError as error:

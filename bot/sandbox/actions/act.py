@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,17 @@ RUNNERS = ("ubuntu-latest", "self-hosted", "promobot-checks", "promobot-deploy")
 """The labels that jobs ask for; all of them are this machine. act takes the first label of a job that it knows."""
 
 GRACE_SECONDS = 5.0
+
+_SHELL = """#!{bash}
+{bash} "$@"
+status=$?
+if [ $status != 0 ] && [ -t 1 ] && read -r parent 2> /dev/null < "/proc/$PPID/comm" && [ "$parent" = act ]; then
+  printf '%{drained_bytes}s'
+fi
+exit $status
+"""
+_DRAINED_BYTES = 2**16
+"""Several times what the kernel keeps of a terminal's output."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,22 @@ def write_files(invocation: Invocation) -> None:
         file = invocation.folder / name
         file.touch(mode=0o600)
         file.write_text(json.dumps(dict(content)))
+
+
+def write_shell(folder: Path, path: str) -> None:
+    """Write the ``bash`` that a run's steps find first: it makes act read the last of what a failing step wrote.
+
+    act gives steps a terminal. When a command fails, act closes the terminal at once, and what it has not read by
+    then is lost. So a command that failed writes more than a terminal holds: when that is done, act has read all
+    that came before. It ends no line, so no log shows it. Where a step runs bash itself, nothing is added.
+    """
+    bash = shutil.which("bash", path=path)
+    if bash is None:
+        return
+    file = folder / "bash"
+    folder.mkdir()
+    file.write_text(_SHELL.format(bash=bash, drained_bytes=_DRAINED_BYTES))
+    file.chmod(0o755)
 
 
 def command(invocation: Invocation) -> list[str]:
@@ -88,8 +116,11 @@ def command(invocation: Invocation) -> list[str]:
 
 def start(invocation: Invocation) -> subprocess.Popen[str]:
     """Start act in a process group of its own, with an environment that holds nothing of the person's."""
+    path = os.pathsep.join([*invocation.path, os.environ.get("PATH", os.defpath)])
+    shell = invocation.folder / "shell"
+    write_shell(shell, path)
     environment = {
-        "PATH": os.pathsep.join([*invocation.path, os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(shell), path]),
         "HOME": str(invocation.home),
         "XDG_CACHE_HOME": str(invocation.home / ".cache"),
         "XDG_CONFIG_HOME": str(invocation.home / ".config"),
