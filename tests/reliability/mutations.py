@@ -79,6 +79,10 @@ RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
+LEDGER, T_LEDGER = "bot/verbs/ledger.py", "tests/systems/test_ledger.py"
+GIT, T_GIT = "bot/systems/git.py", "tests/systems/test_git.py"
+T_DOMAIN_RECORDS = "tests/domain/test_records.py"
+COVERS = f"{T_DOMAIN_RECORDS}::test_evidence_counts_for_its_own_entry_and_for_no_other_of_the_same_digest"
 STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
 OVERWRITTEN = "tests/systems/test_record_stores.py::test_a_record_is_never_overwritten"
 LEAVES_BY_MISTAKE = "tests/verbs/test_check.py::test_what_would_leave_service_by_mistake_is_red"
@@ -540,6 +544,84 @@ MUTATIONS = (
         '        return "expired" if self.expires <= now else "green"\n',
         '        return "green"\n',
         (STATES,),
+    ),
+    Mutation(
+        "proof",
+        "evidence is of this version",
+        EVIDENCE,
+        "        if (self.version, self.digest) != (entry.version, entry.digest):\n",
+        "        if self.digest != entry.digest:\n",
+        (COVERS,),
+    ),
+    Mutation(
+        "proof",
+        "evidence is of this run",
+        EVIDENCE,
+        "        return self.run == entry.run if self.run else not self.passed\n",
+        "        return True\n",
+        (COVERS, f"{T_LEDGER}::test_evidence_of_the_same_digest_in_another_proposal_changes_nothing"),
+    ),
+    Mutation(
+        "proof",
+        "evidence without a run passes for none",
+        EVIDENCE,
+        " if self.run else not self.passed\n",
+        " if self.run else True\n",
+        (f"{T_DOMAIN_RECORDS}::test_evidence_of_earlier_versions_tells_the_run_in_what_ready_found",),
+    ),
+    Mutation(
+        "proof",
+        "evidence is of this environment, model and path",
+        LEDGER,
+        "if (one.environment, one.model, one.section, one.digest) == of)",
+        "if one.digest == digest)",
+        (
+            f"{T_LEDGER}::test_the_newest_evidence_for_its_own_path_counts",
+            f"{T_LEDGER}::test_evidence_that_lies_under_the_key_of_another_environment_is_not_taken",
+        ),
+    ),
+    Mutation(
+        "proof",
+        "what goes back without checks was verified as this version and run",
+        "bot/domain/desired.py",
+        "        return (self.version, self.digest, self.run) == (other.version, other.digest, other.run)\n",
+        "        return self.digest == other.digest\n",
+        (f"{T_DOMAIN_RECORDS}::test_only_the_very_entry_that_was_verified_needs_no_checks",),
+    ),
+    Mutation(
+        "proof",
+        "every entry of a commit is green",
+        EVIDENCE,
+        '    return bool(found) and all(one.state(now) == "green" for one in found)\n',
+        '    return any(one.state(now) == "green" for one in found)\n',
+        (f"{T_DOMAIN_RECORDS}::test_a_commit_is_green_where_the_newest_of_every_entry_is",),
+    ),
+    Mutation(
+        "proof",
+        "what proposes other bytes under a version keeps no evidence of it from being revoked",
+        "bot/verbs/evidence.py",
+        "    if passed and len({evidence.digest for evidence in of}) > 1:\n",
+        "    if False:\n",
+        (f"{T_EVIDENCE}::test_another_digest_under_the_same_version_does_not_keep_evidence_from_being_revoked",),
+    ),
+    Mutation(
+        "proof",
+        "a Git that the deadline killed was refused nothing",
+        GIT,
+        "            if isinstance(error.status, int) and error.status < 0:\n",
+        "            if False:\n",
+        (
+            f"{T_GIT}::test_a_git_that_the_deadline_killed_did_not_answer_also_where_nobody_says_so",
+            f"{T_GIT}::test_a_git_that_a_signal_ended_was_refused_nothing",
+        ),
+    ),
+    Mutation(
+        "proof",
+        "a helper of Git that a signal ended was refused nothing",
+        GIT,
+        "|died of signal",
+        "",
+        (f"{T_GIT}::test_a_helper_of_git_that_a_signal_ended_was_refused_nothing",),
     ),
     Mutation(
         "proof",
