@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.gate import Gate
+from bot.domain.metrics import Origin
 from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
@@ -82,6 +83,18 @@ class Behaviour(BaseModel):
     problem: str = Field(default="", description="why nothing could be compared; no reason to refuse the new one")
 
 
+class JudgedMetric(BaseModel):
+    """One number that the gate judged, and where it came from; likewise of the version in service."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    metric: str
+    value: float | None
+    origin: Origin | None
+    champion: float | None
+    champion_origin: Origin | None
+
+
 class CheckResult(BaseModel):
     """What one check found about one entry."""
 
@@ -102,6 +115,7 @@ class CheckResult(BaseModel):
     behaviour: Behaviour | None = Field(default=None, description="of smoke: compared with the version in service")
     champion: Entry | None = Field(default=None, description="of ready: the version that the gate compared with")
     rules: str = Field(default="", description="fingerprint of the rules that were applied")
+    judged: tuple[JudgedMetric, ...] = Field(default=(), description="of ready: the numbers that the gate judged")
 
     @property
     def passed(self) -> bool:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bot.domain.metrics import Measured, Origin
+
+REASON_CHARACTERS = 500
+"""How long the reason of a shadow may be in the file of desired state."""
 
 
 class MetricRule(BaseModel):
@@ -71,6 +75,8 @@ class GateRow:
     margin: float
     why: str = ""
     limit: float | None = None
+    origin: Origin | None = None
+    champion_origin: Origin | None = None
 
     @property
     def change(self) -> float | None:
@@ -92,16 +98,37 @@ class GateResult:
     @property
     def reason(self) -> str:
         """The misses in a few words, worst first; an empty string where there are none."""
-        return "; ".join(row.why for row in self.rows if not row.passed)
+        said = "; ".join(row.why for row in self.rows if not row.passed)
+        return said if len(said) <= REASON_CHARACTERS else said[: REASON_CHARACTERS - 1] + "…"
 
 
-def judge(gate: Gate, metrics: Mapping[str, float], champion: Mapping[str, float] | None) -> GateResult:
-    """Judge a version's metrics by the gate, against the champion's where there is a champion."""
+def judge(gate: Gate, metrics: Measured, champion: Measured | None) -> GateResult:
+    """Judge a version's metrics by the gate, against the champion's where there is a champion.
+
+    A metric misses where it cannot be told which number of it counts, the version's or one to compare with.
+    """
     rows = [
-        _row(name, rule, metrics.get(name), champion.get(name) if champion else None)
+        replace(
+            _judged(name, rule, metrics, champion or Measured()),
+            origin=metrics.origins.get(name),
+            champion_origin=champion.origins.get(name) if champion else None,
+        )
         for name, rule in gate.metrics.items()
     ]
     return GateResult(tuple(sorted(rows, key=lambda row: (row.passed, row.margin, row.metric))))
+
+
+def _judged(name: str, rule: MetricRule, metrics: Measured, champion: Measured) -> GateRow:
+    own, other = metrics.why_unknown(name), champion.why_unknown(name)
+    row = _row(name, rule, None if own else metrics.values.get(name), None if other else champion.values.get(name))
+    if own:
+        return replace(row, why=f"{name} is ambiguous: {own}")
+    if row.value is None and metrics.only:
+        return replace(row, why=f"{row.why}: {metrics.only}")
+    if other and rule.max_regression is not None:
+        why = f"{name} of the version in service is ambiguous: {other}"
+        return replace(row, passed=False, margin=-math.inf, why=f"{row.why}; {why}" if row.why else why)
+    return row
 
 
 def _row(name: str, rule: MetricRule, value: float | None, champion: float | None) -> GateRow:

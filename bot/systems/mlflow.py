@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 import threading
 import time
@@ -20,12 +22,13 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 import yaml
 
 from bot import s3, web
+from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
@@ -50,6 +53,10 @@ _OF_MLFLOWS_CLIENTS: tuple[tuple[str, Kind], ...] = (
     ("MLFLOW_TRACKING_PASSWORD", "password"),
     ("MLFLOW_TRACKING_TOKEN", "token"),
 )
+_COPIED = re.compile(r"models:/([^/@]+)/(\d+)")
+"""The source of a version that was copied from another one."""
+_LOGGED_MODEL = re.compile(r"^models:/(m-[^/]+)$|/models/(m-[0-9a-f]{32})/artifacts(?:/|$)")
+_RUN = re.compile(r"^runs:/([^/]+)/|/([0-9a-f]{32})/artifacts(?:/|$)")
 _ADVICE = {"NoSuchKey": "", "404": "", "": "Artifacts are read from the bucket: see mlflow.s3."}
 _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
@@ -70,7 +77,7 @@ _NUMPY_TO_TRITON = {
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A model version as the registry has it, with what its run logged."""
+    """A model version as the registry has it, with its metrics and what its run logged."""
 
     model: str
     version: int
@@ -78,7 +85,7 @@ class RegisteredVersion:
     status_message: str
     run: str
     source: str
-    metrics: Mapping[str, float]
+    metrics: Measured
     params: Mapping[str, str]
     tags: Mapping[str, str]
     url: str
@@ -385,11 +392,13 @@ class Registry:
     def version(self, model: str, version: int, *, with_run: bool = True) -> RegisteredVersion:
         """Return the version; raise Rejected where the registry does not have it.
 
-        Without its run, which is a question of its own, it has no metrics, no parameters and no tags of the run.
+        Without its run it has no metrics, no parameters and no tags of the run, and nothing more is asked. Whoever
+        wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
         """
         with self._errors(f"read {model} {version}"):
             found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
             run = self._run(found["run_id"])["data"] if found.get("run_id") and with_run else {}
+            metrics = self._measured(found, run) if with_run else Measured()
             return RegisteredVersion(
                 model=model,
                 version=int(found["version"]),
@@ -397,7 +406,7 @@ class Registry:
                 status_message=redact(str(found.get("status_message", ""))),
                 run=str(found.get("run_id", "")),
                 source=str(found.get("source", "")),
-                metrics={name: float(value) for name, value in _pairs(run, "metrics").items()},
+                metrics=metrics,
                 params=_pairs(run, "params"),
                 tags={**_pairs(run, "tags"), **_pairs(found, "tags")},
                 url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
@@ -525,6 +534,78 @@ class Registry:
             self._server.get("registered-models/search", max_results=1)
         return "answers"
 
+    def _measured(self, version: Any, run: Any) -> Measured:
+        """Return a version's metrics: what ``register`` was told, and below it those of where its bytes come from.
+
+        A copy has the metrics of the version that it was made of. ``run`` is what the version's own run logged.
+        """
+        told: dict[str, tuple[float, Origin]] = {}
+        measured = Measured(doubt=f"its source {version.get('source', '')!r:.200} leads nowhere")
+        for _ in range(_HOPS):
+            try:
+                here = told_in(_pairs(version, "tags"))
+            except ValueError as error:
+                return Measured(doubt=f"{error}; set it right or delete it")
+            origin = Origin(
+                kind="register",
+                name=f"{version['name']} {version['version']}",
+                at=moment(int(version.get("creation_timestamp", 0))),
+            )
+            # The nearest counts: a copy may have been told something else than what it was made of.
+            told = {**{name: (value, origin) for name, value in here.items()}, **told}
+            copied = _COPIED.fullmatch(str(version.get("source", "")))
+            if copied is None:
+                measured = self._measured_where_it_lies(version, run)
+                break
+            model, number_ = unquote(copied[1]), copied[2]
+            before = version.get("run_id")
+            try:
+                version = self._server.get("model-versions/get", name=model, version=number_)["model_version"]
+            except _Refusal as refusal:
+                if refusal.status != HTTPStatus.NOT_FOUND:
+                    raise
+                measured = Measured(doubt=f"it is a copy of {model} {number_}, which is gone")
+                break
+            if version.get("run_id") != before:
+                run = self._run(version["run_id"])["data"] if version.get("run_id") else {}
+        for name, (value, origin) in told.items():
+            measured = measured.under({name: value}, origin)
+        return measured
+
+    def _measured_where_it_lies(self, version: Any, run: Any) -> Measured:
+        """Return the metrics that belong to a version's bytes: those of a LoggedModel, or of the run they lie in."""
+        source, run_id = str(version.get("source", "")), str(version.get("run_id", ""))
+        found, named = _LOGGED_MODEL.search(source), str(version.get("model_id", ""))
+        model = found[found.lastindex or 0] if found else named
+        if source.startswith("models:/") and not found:
+            return Measured(doubt=f"its source {source!r:.200} names neither a version nor a LoggedModel")
+        if model and named not in ("", model):
+            return Measured(doubt=f"its files are those of {model}, and it is registered for {named}")
+        if model:
+            return self._measured_for(model)
+        other = _RUN.search(source)
+        owner = other[other.lastindex or 0] if other else run_id
+        if owner != run_id:
+            return Measured(doubt=f"its files are of run {owner}, and it is registered for run {run_id or 'none'}")
+        return of_run(run_id, _logged(run))
+
+    def _measured_for(self, model: str) -> Measured:
+        document = self._server.get(f"logged-models/{quote(model, safe='')}")["model"].get("data", {})
+        measured = of_model(model, _logged(document))
+        # MLflow's database has no NaN for a LoggedModel. It keeps 0, the best of all losses; the run has the NaN.
+        for name in [name for name, value in measured.values.items() if value == 0]:
+            origin = measured.origins[name]
+            for run in {
+                str(one["run_id"]) for one in document["metrics"] if one["key"] == name and one.get("run_id")
+            }:
+                history = self._server.get("metrics/get-history", run_id=run, metric_key=name)
+                if any(
+                    math.isnan(one.value) and (one.step, moment(one.milliseconds)) == (origin.step, origin.at)
+                    for one in _logged(history)
+                ):
+                    measured = measured.under({name: math.nan}, origin)
+        return measured
+
     def _run(self, run: str) -> Any:
         return self._server.get("runs/get", run_id=run)["run"]
 
@@ -557,15 +638,14 @@ class Registry:
     def _place(self, model: str, version: int, source: str) -> str:
         """Return where a source leads that names a run or another model."""
         for _ in range(_HOPS):
-            if source.startswith("models:/m-"):
+            if re.fullmatch("models:/m-[^/]+", source):
                 found = self._server.get(f"logged-models/{quote(source.removeprefix('models:/'), safe='')}")
                 source = str(found["model"]["info"]["artifact_uri"])
             elif source.startswith("models:/"):
                 found = self._server.get("model-versions/get-download-uri", name=model, version=version)
                 source = str(found["artifact_uri"])
-                if source.startswith("models:/") and not source.startswith("models:/m-"):
-                    model, _, number = source.removeprefix("models:/").partition("/")
-                    version = int(number)
+                if again := _COPIED.fullmatch(source):
+                    model, version = unquote(again[1]), int(again[2])
             elif source.startswith("runs:/"):
                 run, _, path = source.removeprefix("runs:/").partition("/")
                 source = f"{self._run(run)['info']['artifact_uri']}/{path}"
@@ -619,6 +699,14 @@ class Registry:
 def _pairs(document: Any, name: str) -> dict[str, Any]:
     """Return a list of MLflow's keys and values as a mapping; what has no value is empty."""
     return {str(pair["key"]): redact_all(pair.get("value", "")) for pair in document.get(name, [])}
+
+
+def _logged(document: Any) -> Iterator[Logged]:
+    """Yield the metrics of a run, of a LoggedModel, or of a metric's history."""
+    for one in document.get("metrics", []):
+        dataset = " ".join(str(one[part]) for part in ("dataset_name", "dataset_digest") if one.get(part))
+        value = number(one.get("value", 0))
+        yield Logged(str(one["key"]), value, int(one.get("step", 0)), int(one.get("timestamp", 0)), redact(dataset))
 
 
 def _tensors(schema: str | None) -> tuple[TensorSpec, ...]:

@@ -20,6 +20,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.domain.metrics import as_tags
 from bot.domain.names import check_model_name, check_run_id, short
 from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
@@ -63,8 +64,9 @@ def register(
     """Register the package in directory ``package`` as the next version of ``model`` and return it.
 
     Uses the MLflow run ``run``, or starts and ends one in ``experiment`` (by default named like the model), and
-    logs ``params`` and ``metrics`` to it. Registered model and experiment are created where they are missing.
-    ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of the
+    logs ``params`` and ``metrics`` to it. The version keeps ``metrics``: the gate judges these numbers, whatever the
+    run logged under the same names before or logs later. Registered model and experiment are created where they are
+    missing. ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of the
     training code; without it, the one that MLflow finds for the running script.
 
     ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
@@ -114,7 +116,8 @@ def register(
                 model,
                 source=f"{used.info.artifact_uri}/{place}",
                 run_id=run_id,
-                tags=tags,
+                # Bound to the version: a run goes on logging, and the gate judges what was said of this package.
+                tags={**tags, **as_tags(measured)},
                 await_creation_for=0,  # proposing waits for READY, and a training job need not
             )
         number = int(registered.version)

@@ -81,7 +81,7 @@ def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | N
     Raises Refused where its registration failed, Rejected where there is no such version or its package is not whole:
     READY alone says little, since MLflow's own store says it at once, also of a source without files.
     """
-    registered = registry.version(model, version)
+    registered = registry.version(model, version, with_run=False)
     if registered.status == "PENDING_REGISTRATION":
         return NotYet(words.not_ready_yet(model, version, registered.status))
     if registered.status != "READY":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +23,12 @@ from bot.domain.evidence import (
     CheckResult,
     Evidence,
     Finding,
+    JudgedMetric,
     Latency,
     rules_of,
 )
-from bot.domain.gate import Gate, judge
+from bot.domain.gate import Gate, GateResult, judge
+from bot.domain.metrics import Measured
 from bot.domain.model_config import LOADED_BY_NAME, config_problems
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
 from bot.domain.record import verified_by
@@ -77,6 +79,7 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
         behaviour=seen.behaviour,
         champion=champion_of(change) if name == "ready" else None,
         rules=rules_of(gate, settings.packages) if gate else "",
+        judged=tuple(seen.judged),
     )
 
 
@@ -100,7 +103,7 @@ def judge_again(
     metrics = registry.version(change.model, champion.version).metrics if champion else None
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
-        _judged(gate, change, registered, metrics),
+        _judged(gate, change, judge(gate, registered.metrics, metrics)),
         *_allowed(settings, contents),
     ]
     if latency is not None:
@@ -146,6 +149,7 @@ class _Seen:
     answers: list[Answer] = field(default_factory=list)
     latency: Latency | None = None
     behaviour: Behaviour | None = None
+    judged: list[JudgedMetric] = field(default_factory=list)
 
 
 def _look(
@@ -156,9 +160,9 @@ def _look(
         registered = registry.wait_ready(
             change.model, entry.version, timeout_seconds=settings.deadlines.ready_seconds
         )
-        seen.findings += _ready(settings, registry, registered, change, entry)
+        seen.findings += _ready(settings, registry, registered, change, entry, seen)
         return
-    registered = registry.version(change.model, entry.version)
+    registered = registry.version(change.model, entry.version, with_run=False)
     contents = registry.contents(registered)
     package = contents.package
     seen.findings.append(_finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"))
@@ -201,7 +205,7 @@ def _beside(
     """
     cases = len(smoke.cases)
     try:
-        registered = registry.version(model, champion.version)
+        registered = registry.version(model, champion.version, with_run=False)
         contents = registry.contents(registered)
         digest = contents.package.digest
         if digest != champion.digest:
@@ -219,7 +223,12 @@ def _beside(
 
 
 def _ready(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, change: Change, entry: Entry
+    settings: Environment,
+    registry: Registry,
+    registered: RegisteredVersion,
+    change: Change,
+    entry: Entry,
+    seen: _Seen,
 ) -> Iterator[Finding]:
     yield _finding("status", registered.status == "READY", f"{registered.status} {registered.status_message}".strip())
     if registered.status != "READY":
@@ -233,7 +242,18 @@ def _ready(
     if verified is not None:
         yield _finding("gate", True, words.gate_skipped(verified.id))
     else:
-        yield _judged(settings.gate(change.model), change, registered, _champion_metrics(registry, change))
+        result = judge(settings.gate(change.model), registered.metrics, _champion_metrics(registry, change))
+        seen.judged += [
+            JudgedMetric(
+                metric=row.metric,
+                value=row.value,
+                origin=row.origin,
+                champion=row.champion,
+                champion_origin=row.champion_origin,
+            )
+            for row in result.rows
+        ]
+        yield _judged(settings.gate(change.model), change, result)
     contents = registry.contents(registered)
     package = contents.package
     yield _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow")
@@ -247,10 +267,7 @@ def _ready(
         yield from _bytes(contents)
 
 
-def _judged(
-    gate: Gate, change: Change, registered: RegisteredVersion, champion: Mapping[str, float] | None
-) -> Finding:
-    result = judge(gate, registered.metrics, champion)
+def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
     if result.passed:
         return _finding("gate", True, words.gate_passed(result))
     if change.section == "models":
@@ -397,12 +414,12 @@ def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> Sm
         raise Rejected(f"{SMOKE_FILE} of {registered.model} {registered.version} {error}", system="MLflow") from error
 
 
-def _champion_metrics(registry: Registry, change: Change) -> dict[str, float] | None:
+def _champion_metrics(registry: Registry, change: Change) -> Measured | None:
     champion = champion_of(change)
     if champion is None:
         return None
     try:
-        return dict(registry.version(change.model, champion.version).metrics)
+        return registry.version(change.model, champion.version).metrics
     except Rejected:
         # The registry lost the version in service; the proposal says so to the reviewer.
         return None

@@ -216,7 +216,7 @@ def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: st
     # Not on the share any more: the registry may still have them.
     registry = connect.registry(settings)
     try:
-        there = registry.package(registry.version(model, entry.version)).digest
+        there = registry.package(registry.version(model, entry.version, with_run=False)).digest
     except Rejected:
         there = ""
     if there != entry.digest:

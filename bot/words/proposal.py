@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
+from bot.domain.metrics import Measured
 from bot.domain.names import short
 from bot.domain.package import Package
 from bot.domain.record import DeploymentRecord, run_of
 from bot.domain.signature import Signature
+from bot.words import metrics as metric_words
 from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
 from bot.words.sizes import size
 
@@ -27,7 +29,7 @@ class Candidate:
     run: str
     url: str
     commit: str
-    metrics: Mapping[str, float]
+    metrics: Measured
     params: Mapping[str, str]
     package: Package
     config: str
@@ -103,6 +105,7 @@ def body(facts: Facts) -> str:
         _gate(facts),
         _behaviour(facts),
         _way_back(facts),
+        details("Where each number comes from", _origins(facts)),
         details("Files of the package", _files(facts.candidate.package)),
     ]
     sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
@@ -151,21 +154,36 @@ def _gate(facts: Facts) -> str:
         for row in facts.gate.rows
     ]
     text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
-    champion = facts.champion.metrics if facts.champion else {}
+    measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
     shown = [row for row in facts.gate.rows if row.value is not None and 0 <= row.value <= 1][:12]
     if shown:
         series = [[row.value or 0.0 for row in shown]]
         caption = "proposed"
-        if champion and all(row.champion is not None and math.isfinite(row.champion) for row in shown):
+        if champion.values and all(row.champion is not None and math.isfinite(row.champion) for row in shown):
             series.append([row.champion or 0.0 for row in shown])
             caption = "proposed (first) and in service"
         text += "\n\n" + bar_chart(caption, [row.metric for row in shown], series)
-    others = sorted(set(facts.candidate.metrics) - {row.metric for row in facts.gate.rows})
+    others = sorted(set(measured.values) - {row.metric for row in facts.gate.rows})
+    more = f"\n\n… and {len(others) - 50} more." if len(others) > 50 else ""
     if others:
-        rest = [(code(n), _number(facts.candidate.metrics[n]), _number(champion.get(n))) for n in others[:50]]
-        more = f"\n\n… and {len(others) - 50} more." if len(others) > 50 else ""
+        rest = [(code(n), _number(measured.values[n]), _number(champion.values.get(n))) for n in others[:50]]
         text += "\n\n" + details("Other metrics", table(("metric", "proposed", "in service"), rest) + more)
     return text
+
+
+def _origins(facts: Facts) -> str:
+    measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
+    judged = [row.metric for row in facts.gate.rows]
+    names = [*judged, *sorted(set(measured.values) - set(judged))[:50]]
+    rows = [(code(n), _from(measured, n), _from(champion, n) if facts.champion else "–") for n in names]
+    return table(("metric", "proposed", "in service"), rows)
+
+
+def _from(measured: Measured, name: str) -> str:
+    if why := measured.why_unknown(name):
+        return f"⚠️ {escape(why)}"
+    origin = measured.origins.get(name)
+    return escape(metric_words.origin(origin)) if origin else "–"
 
 
 def _behaviour(facts: Facts) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord
+from bot.words import metrics as metric_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
@@ -250,6 +251,7 @@ def evidence_in_full(found: Found) -> str:
             f"{one.model} {one.version} ({one.section}), checked {checked_in(one)}; compared with {champion}; "
             f"expires {one.expires:%Y-%m-%d}",
             *_results(one.checks),
+            *(f"{judged.metric}: {metric_words.judged(judged)}" for check in one.checks for judged in check.judged),
             *(f"✗ {problem}" for problem in one.problems),
         ]
         parts.append("\n".join(lines))

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from bot.domain.metrics import Measured
 from bot.domain.package import Package
 from bot.settings import S3, MLflow, Share
 from bot.systems.mlflow import RegisteredVersion, Registry
@@ -26,7 +27,7 @@ def main() -> None:
     )
     registry = Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
     source = f"s3://{told['bucket']}/{told['prefix']}"
-    version = RegisteredVersion("model", 1, "READY", "", "", source, {}, {}, {}, "")
+    version = RegisteredVersion("model", 1, "READY", "", "", source, Measured(), {}, {}, "")
     share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
     package = Package.from_json(told["package"])
     share.publish(package, partial(registry.unverified_chunks, version), triton_model="model", version=1)

@@ -19,6 +19,7 @@ from pathlib import Path
 import boto3
 from mlflow.artifacts import download_artifacts
 
+from bot.domain.metrics import Measured
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
 from bot.sandbox import s3
 from bot.settings import S3, MLflow, Share
@@ -43,7 +44,7 @@ class Stored:
 
     def version(self, storage: s3.ObjectStorage, number: int) -> RegisteredVersion:
         source = f"s3://{storage.bucket}/{self.prefix}"
-        return RegisteredVersion("model", number, "READY", "", "", source, {}, {}, {}, "")
+        return RegisteredVersion("model", number, "READY", "", "", source, Measured(), {}, {}, "")
 
 
 class Bucket:

@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bot.domain.gate import Gate, GateResult, MetricRule, judge
+from bot.domain.desired import Entry
+from bot.domain.gate import REASON_CHARACTERS, Gate, GateResult, MetricRule, judge
+from bot.domain.metrics import Measured, Origin
 
 
 def one(value: float | None, champion: float | None = None, **rule: Any) -> GateResult:
     gate = Gate(metrics={"m": MetricRule(**rule)})
-    return judge(gate, {} if value is None else {"m": value}, None if champion is None else {"m": champion})
+    measured = Measured() if value is None else Measured({"m": value})
+    return judge(gate, measured, None if champion is None else Measured({"m": champion}))
 
 
 @pytest.mark.parametrize(
@@ -84,13 +87,56 @@ def test_the_reason_says_what_was_missed_worst_first() -> None:
             "fine": MetricRule(minimum=0.1),
         }
     )
-    result = judge(gate, {"accuracy": 0.871, "auc": 0.8, "loss": 0.9, "fine": 1.0}, {"auc": 0.9})
+    result = judge(gate, Measured({"accuracy": 0.871, "auc": 0.8, "loss": 0.9, "fine": 1.0}), Measured({"auc": 0.9}))
     assert (
         result.reason == "gone is missing; loss 0.9 > 0.4; auc 0.1 worse than in service (0.9); accuracy 0.871 < 0.9"
     )
     assert [row.metric for row in result.rows] == ["gone", "loss", "auc", "accuracy", "fine"]
     assert [row.change for row in result.rows if row.metric == "auc"] == [pytest.approx(-0.1)]
     assert [row.rule for row in result.rows if row.metric == "auc"] == ["≥ 0.5, at most 0.01 worse"]
+
+
+def test_a_metric_of_which_nobody_knows_which_number_counts_misses() -> None:
+    gate = Gate(metrics={"m": MetricRule(minimum=0.5, max_regression=0.01), "n": MetricRule(minimum=0.5)})
+    own = Measured({"n": 0.9}, unclear={"m": "logged for 2 datasets (test, train)"})
+    result = judge(gate, own, None)
+    assert not result.passed and result.reason == "m is ambiguous: logged for 2 datasets (test, train)"
+    assert [(row.metric, row.value) for row in result.rows] == [("m", None), ("n", 0.9)]
+    doubtful = judge(gate, Measured(doubt="its files are of another run"), None)
+    assert doubtful.reason == (
+        "m is ambiguous: its files are of another run; n is ambiguous: its files are of another run"
+    )
+
+
+def test_what_is_in_service_is_no_excuse_where_nobody_knows_its_number() -> None:
+    gate = Gate(metrics={"m": MetricRule(minimum=0.5, max_regression=0.01), "n": MetricRule(minimum=0.5)})
+    new = Measured({"m": 0.9, "n": 0.9})
+    result = judge(gate, new, Measured({"n": 0.95}, unclear={"m": "2 values at step 3 at the same time"}))
+    assert result.reason == "m of the version in service is ambiguous: 2 values at step 3 at the same time"
+    assert [(row.metric, row.passed) for row in result.rows] == [("m", False), ("n", True)], "n compares with nothing"
+    low = judge(gate, Measured({"m": 0.4, "n": 0.9}), Measured(doubt="it is a copy of a version that is gone"))
+    assert low.reason.startswith("m 0.4 < 0.5; m of the version in service is ambiguous: it is a copy")
+    assert judge(gate, new, Measured({"n": 0.95})).passed, "it never had m: there is nothing to compare with"
+
+
+def test_a_metric_that_only_the_run_has_says_whose_metrics_count() -> None:
+    gate = Gate(metrics={"m": MetricRule(minimum=0.5)})
+    result = judge(gate, Measured(only="only what was logged for m-1 itself counts"), None)
+    assert result.reason == "m is missing: only what was logged for m-1 itself counts"
+
+
+def test_each_row_says_where_its_numbers_come_from() -> None:
+    gate = Gate(metrics={"m": MetricRule(minimum=0.5)})
+    own, other = Origin(kind="model", name="m-1", step=2), Origin(kind="run", name="run7")
+    (row,) = judge(gate, Measured({"m": 0.9}, {"m": own}), Measured({"m": 0.8}, {"m": other})).rows
+    assert (row.origin, row.champion_origin) == (own, other)
+
+
+def test_a_reason_fits_into_the_file_of_desired_state() -> None:
+    gate = Gate(metrics={f"metric_{number}": MetricRule(minimum=0.5) for number in range(50)})
+    reason = judge(gate, Measured(), None).reason
+    assert len(reason) == REASON_CHARACTERS and reason.endswith("…")
+    Entry(version=1, digest="sha256:" + "0" * 64, run="r", reason=reason)
 
 
 def test_nothing_judged_is_nothing_passed() -> None:

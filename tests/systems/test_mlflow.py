@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from bot.domain.metrics import Measured
 from bot.domain.package import MAX_BYTES, PACKAGE_FILE
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import OtherBytes, Rejected, Unavailable
@@ -124,11 +126,148 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_version_with_what_its_run_logged(server: Server, registry: Registry, churn: RegisteredVersion) -> None:
     found = registry.version("churn", churn.version)
     assert (found.model, found.version, found.status) == ("churn", 1, "READY")
-    assert (dict(found.metrics), dict(found.params)) == ({"accuracy": 0.947}, {"depth": "7"})
+    assert (dict(found.metrics.values), dict(found.params)) == ({"accuracy": 0.947}, {"depth": "7"})
+    origin = found.metrics.origins["accuracy"]
+    assert (origin.kind, origin.name, origin.step) == ("run", found.run, 0) and origin.at is not None
+    bare = registry.version("churn", churn.version, with_run=False)
+    assert bare.metrics == Measured() and bare.run == found.run
     assert found.commit == "c0ffee" and found.tags["promobot.digest"] == "sha256:1"
     assert found.source.endswith("/model") and found.run in found.source
     assert found.url == f"{server.uri}/#/models/churn/versions/1"
     assert registry.ping() == "answers"
+
+
+@dataclass
+class Registered:
+    """Registers versions of what a run logged, as training code with MLflow's own client does."""
+
+    server: Server
+    registry: Registry
+    model: str
+
+    def __post_init__(self) -> None:
+        self.client = self.server.client()
+        self.client.create_registered_model(self.model)
+        self.run = self.client.create_run("0").info.run_id
+
+    def logged(self, **metrics: float) -> str:
+        """Return the id of a new LoggedModel of the run, with these metrics."""
+        made = str(self.client.create_logged_model("0", name=self.model, source_run_id=self.run).model_id)
+        for name, value in metrics.items():
+            self.client.log_metric(self.run, name, value, model_id=made)
+        return made
+
+    def version(self, source: str, run: str | None = None, **tags: str) -> Measured:
+        """Return the metrics of a new version with this source, and these tags."""
+        named = {f"promobot.{name}": value for name, value in tags.items()}
+        model = source.removeprefix("models:/") if source.startswith("models:/m-") else None
+        made = self.client.create_model_version(self.model, source, run, tags=named, model_id=model)
+        return self.registry.version(self.model, int(made.version)).metrics
+
+    def says(self, *, source: str, run: str | None) -> Measured:
+        """Return the metrics of a version that says this: a new server refuses it, older ones took anything."""
+        version = self.client.create_model_version(self.model, f"models:/{(made := self.logged())}", model_id=made)
+        with sqlite3.connect(self.server.database, timeout=20) as connection:
+            connection.execute(
+                "UPDATE model_versions SET source = ?, run_id = ? WHERE name = ? AND version = ?",
+                (source, run, self.model, version.version),
+            )
+        connection.close()
+        return self.registry.version(self.model, int(version.version)).metrics
+
+
+def test_a_version_of_a_logged_model_is_judged_by_that_models_metrics(server: Server, registry: Registry) -> None:
+    ours = Registered(server, registry, "checkpoints")
+    weak, good = ours.logged(accuracy=0.41), ours.logged(accuracy=0.95)
+    ours.client.log_metric(ours.run, "auc", 0.99)
+    for model, accuracy in ((weak, 0.41), (good, 0.95)):
+        found = ours.version(f"models:/{model}")
+        assert dict(found.values) == {"accuracy": accuracy}
+        assert (found.origins["accuracy"].kind, found.origins["accuracy"].name) == ("model", model)
+        assert found.only == f"only what was logged for {model} itself counts"
+    # Registered by where the model's files are, and for a run whose own metrics are the other model's.
+    place = ours.client.get_logged_model(weak).artifact_location
+    assert dict(ours.says(source=place, run=ours.run).values) == {"accuracy": 0.41}
+
+
+def test_of_a_logged_models_metrics_the_highest_step_counts_and_two_datasets_are_unclear(
+    server: Server, registry: Registry
+) -> None:
+    ours = Registered(server, registry, "steps")
+    model = ours.logged()
+    for step, value in enumerate((0.6, 0.8, 0.7)):
+        ours.client.log_metric(ours.run, "accuracy", value, step=step, model_id=model)
+    for dataset, value in (("train", 0.99), ("test", 0.41)):
+        ours.client.log_metric(ours.run, "f1", value, dataset_name=dataset, dataset_digest="d1", model_id=model)
+    found = ours.version(f"models:/{model}")
+    assert (dict(found.values), found.origins["accuracy"].step) == ({"accuracy": 0.7}, 2)
+    assert dict(found.unclear) == {"f1": "logged for 2 datasets (test d1, train d1)"}
+
+
+def test_a_number_that_is_none_is_not_taken_for_zero_or_the_largest_there_is(
+    server: Server, registry: Registry
+) -> None:
+    """MLflow's database has neither NaN of a LoggedModel nor infinity: 0 would be the best of all losses."""
+    ours = Registered(server, registry, "nan")
+    found = ours.version(f"models:/{ours.logged(loss=math.nan, accuracy=math.inf, errors=0.0)}")
+    assert math.isnan(found.values["loss"])
+    assert (found.values["accuracy"], found.values["errors"]) == (math.inf, 0.0)
+
+
+def test_a_copy_is_judged_by_what_it_was_made_of(server: Server, registry: Registry) -> None:
+    ours = Registered(server, registry, "origin")
+    weak = ours.logged(accuracy=0.41)
+    ours.logged(accuracy=0.95)
+    ours.version(f"models:/{weak}")
+    client = server.client()
+    copies = [client.copy_model_version("models:/origin/1", "m-copy")]
+    copies.append(client.copy_model_version("models:/m-copy/1", "copy-of-copy"))
+    for copy in copies:
+        found = registry.version(copy.name, int(copy.version)).metrics
+        assert dict(found.values) == {"accuracy": 0.41} and found.origins["accuracy"].name == weak
+    # A copy that another run is claimed for.
+    other = client.create_run("0").info.run_id
+    client.log_metric(other, "accuracy", 0.99)
+    assert dict(ours.says(source="models:/origin/1", run=other).values) == {"accuracy": 0.41}
+    client.delete_model_version("origin", "1")
+    gone = registry.version("m-copy", 1).metrics
+    assert (dict(gone.values), gone.doubt) == ({}, "it is a copy of origin 1, which is gone")
+
+
+def test_whose_metrics_count_is_not_guessed_where_a_version_contradicts_itself(
+    server: Server, registry: Registry
+) -> None:
+    ours = Registered(server, registry, "contradictions")
+    good = server.client().create_run("0").info
+    server.client().log_metric(good.run_id, "accuracy", 0.95)
+    place = f"{good.artifact_uri}/model"
+    assert dict(ours.version(place, good.run_id).values) == {"accuracy": 0.95}
+    for source in (place, f"runs:/{good.run_id}/model"):
+        found = ours.says(source=source, run=ours.run)
+        assert found.doubt == f"its files are of run {good.run_id}, and it is registered for run {ours.run}"
+        assert dict(found.values) == {}
+    alias = ours.says(source="models:/contradictions@best", run=good.run_id)
+    assert alias.doubt == "its source 'models:/contradictions@best' names neither a version nor a LoggedModel"
+
+
+def test_what_register_was_told_is_judged_and_nothing_logged_later_overtakes_it(
+    server: Server, registry: Registry
+) -> None:
+    ours = Registered(server, registry, "told")
+    place = f"{ours.client.get_run(ours.run).info.artifact_uri}/model"
+    found = ours.version(place, ours.run, metrics='{"accuracy": 0.41}')
+    version = registry.versions("told")[0]
+    for step in range(3):
+        ours.client.log_metric(ours.run, "accuracy", 0.95, step=step)
+        ours.client.log_metric(ours.run, "auc", 0.9, step=step)
+    again = registry.version("told", version).metrics
+    assert dict(found.values) == {"accuracy": 0.41} and dict(again.values) == {"accuracy": 0.41, "auc": 0.9}
+    assert (again.origins["accuracy"].kind, again.origins["accuracy"].name) == ("register", f"told {version}")
+    assert (again.origins["auc"].kind, again.origins["auc"].step) == ("run", 2)
+    copy = server.client().copy_model_version(f"models:/told/{version}", "told-copy")
+    assert dict(registry.version("told-copy", int(copy.version)).metrics.values) == dict(again.values)
+    broken = ours.version(place, ours.run, metrics="0.41")
+    assert broken.doubt == "its tag promobot.metrics is not a JSON object; set it right or delete it"
 
 
 def test_the_package_and_its_files(registry: Registry, churn: RegisteredVersion) -> None:
@@ -368,7 +507,7 @@ def test_a_version_whose_run_is_gone_from_the_store(server: Server, registry: Re
 
 @pytest.mark.parametrize("source", ["nonsense://x/y", "models:/nobody/1", "models:/orphan/4711"])
 def test_a_source_that_leads_nowhere_is_rejected(registry: Registry, source: str) -> None:
-    version = RegisteredVersion("nobody", 1, "READY", "", "", source, {}, {}, {}, "")
+    version = RegisteredVersion("nobody", 1, "READY", "", "", source, Measured(), {}, {}, "")
     for act in (lambda: registry.files(version), lambda: whole(registry, version, "a.txt")):
         with pytest.raises(Rejected, match="of nobody 1"):
             act()
@@ -401,7 +540,7 @@ def test_an_artifact_that_was_changed_after_it_was_registered_is_not_published(
 # --- a server that is not well -------------------------------------------------------------------------------------
 
 OF_A_STAND_IN = RegisteredVersion(
-    "churn", 1, "READY", "", "", "mlflow-artifacts:/1/run/artifacts/model", {}, {}, {}, ""
+    "churn", 1, "READY", "", "", "mlflow-artifacts:/1/run/artifacts/model", Measured(), {}, {}, ""
 )
 CALLS: dict[str, Callable[[Registry], object]] = {
     "version": lambda registry: registry.version("churn", 1),

@@ -16,6 +16,8 @@ from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.processes import Ports
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
+from bot.settings import MLflow
+from bot.systems.mlflow import Registry
 from bot.training import Registration, end_run, register, start_run
 from bot.training.package import hash_file
 
@@ -75,7 +77,11 @@ def test_what_was_registered_is_what_was_packaged(
     assert registration == Registration(model, 1, registration.run, local.digest, created=True)
     version = client.get_model_version(model, "1")
     assert (version.status, version.run_id) == ("READY", registration.run)
-    assert version.tags == {"promobot.digest": local.digest, "mlflow.source.git.commit": "c0ffee"}
+    assert version.tags == {
+        "promobot.digest": local.digest,
+        "promobot.metrics": '{"accuracy": 0.97}',
+        "mlflow.source.git.commit": "c0ffee",
+    }
     run = client.get_run(registration.run)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"accuracy": 0.97})
     assert run.data.params == {"depth": "3", "features": "all"}
@@ -163,6 +169,34 @@ def test_a_run_of_the_caller_stays_open(client: Any, mlflow: Any, model: str, pa
     assert registration.run == run.info.run_id
     assert client.get_run(run.info.run_id).data.metrics == {"epochs": 3, "accuracy": 0.9}
     assert len(runs(client, model)) == 1
+
+
+def test_what_it_was_told_is_judged_whatever_the_run_logged_before_or_logs_later(
+    client: Any, mlflow_uri: str, mlflow: Any, model: str, package: Path
+) -> None:
+    mlflow.set_experiment(model)
+    with mlflow.start_run() as run:
+        for step, accuracy in enumerate((0.6, 0.8, 0.95)):
+            mlflow.log_metric("accuracy", accuracy, step=step)
+        mlflow.log_metric("f1", 0.7, step=2)
+        run_id = run.info.run_id
+        told = {"package": package, "model": model, "run": run_id, "tracking_uri": mlflow_uri, "key": "today"}
+        registration = register(metrics={"accuracy": 0.41}, **told)
+        mlflow.log_metric("accuracy", 0.99, step=9)
+        assert register(metrics={"accuracy": 0.97}, **told) == replace(registration, created=False)
+    assert client.get_run(run_id).data.metrics["accuracy"] == 0.99
+
+    found = Registry(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
+    assert dict(found.values) == {"accuracy": 0.41, "f1": 0.7}
+    assert (found.origins["accuracy"].kind, found.origins["f1"].kind, found.origins["f1"].step) == (
+        "register",
+        "run",
+        2,
+    )
+    # A version of an earlier promobot was told the same and has no such tag.
+    client.delete_model_version_tag(model, str(registration.version), "promobot.metrics")
+    earlier = Registry(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
+    assert dict(earlier.values) == {"accuracy": 0.99, "f1": 0.7}
 
 
 def test_a_run_stands_for_one_package(

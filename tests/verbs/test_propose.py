@@ -8,6 +8,7 @@ import shutil
 import pytest
 import yaml
 
+from bot.words.markdown import escape
 from tests.verbs.world import Registered, World, config_of, rows_of
 
 
@@ -33,6 +34,8 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert config_of(first).strip() in body
     assert f"promobot rollback {model} --env dev\n" in body and "To go back to nothing in service" in body
     assert "1 Triton, 2 gateways of dev" in body
+    origins = body[body.index("Where each number comes from") : body.index("Files of the package")]
+    assert rf"| `accuracy` | told to register for {escape(model)} " in origins
     files = body[body.index("Files of the package") :]
     assert all(f"| `{name}` |" in files for name in ("config.pbtxt", "model.onnx", "smoke.json"))
     assert "| parameter `recipe` | `first` |" in body

@@ -11,6 +11,7 @@ import pytest
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CHECKS, Answer, Behaviour, CheckName, CheckResult, Finding, Latency, Moved
 from bot.domain.gate import Gate, MetricRule, judge
+from bot.domain.metrics import Measured, Origin
 from bot.domain.package import Package, PackageFile
 from bot.domain.signature import Signature, TensorSpec
 from bot.words import checks, proposal
@@ -39,7 +40,7 @@ def candidate(version: int, **metrics: float) -> Candidate:
         run=f"run{version}",
         url=f"http://mlflow.example/#/models/churn/versions/{version}",
         commit="abcdef1234567890",
-        metrics={"accuracy": 0.95, "log_loss": 0.2, "roc_auc": 0.97, **metrics},
+        metrics=Measured({"accuracy": 0.95, "log_loss": 0.2, "roc_auc": 0.97, **metrics}),
         params={"max_iter": "100"},
         package=package,
         config='backend: "onnxruntime"\nmax_batch_size: 64\n',
@@ -106,7 +107,7 @@ def test_the_first_version_has_nothing_to_compare_with() -> None:
 
 def test_a_shadow_says_why_and_the_worst_metric_stands_first() -> None:
     new = candidate(8, accuracy=0.871, log_loss=0.9)
-    gate = judge(GATE, new.metrics, {"accuracy": 0.94})
+    gate = judge(GATE, new.metrics, Measured({"accuracy": 0.94}))
     shadow = change(before=None, section="shadow")
     text = proposal.body(facts(change=shadow, candidate=new, gate=gate, reason=gate.reason))
     assert text.startswith("👥 **churn 8 misses the gate of dev (log\\_loss 0.9 \\> 0.4; accuracy 0.871 \\< 0.9")
@@ -134,6 +135,25 @@ def test_a_promotion_from_another_environment_says_so() -> None:
     assert "with the digest that is verified in dev" in proposal.verdict(facts(promoted_from="dev"))
 
 
+def test_each_number_says_which_model_or_run_it_is_from_which_step_and_when() -> None:
+    told = Origin(kind="register", name="churn 8", at=NOW)
+    logged = Origin(kind="run", name="run7", step=4, at=NOW)
+    new = replace(candidate(8), metrics=Measured({"accuracy": 0.95, "f1": 0.9}, {"accuracy": told, "f1": logged}))
+    of_model = Origin(kind="model", name="m-12", step=2)
+    old = Measured({"accuracy": 0.94}, {"accuracy": of_model}, {"log_loss": "logged for 2 datasets (test, train)"})
+    champion = replace(candidate(7), metrics=old)
+    text = proposal.body(facts(candidate=new, champion=champion, gate=judge(GATE, new.metrics, old)))
+    _, folded = text.split("<summary>Where each number comes from</summary>")
+    rows = [line for line in folded.split("</details>")[0].split("\n") if line.startswith("| `")]
+    assert sorted(rows) == [
+        r"| `accuracy` | told to register for churn 8, 2026\-03\-01 12:00 UTC | model m\-12, step 2 |",
+        r"| `f1` | run run7, step 4, 2026\-03\-01 12:00 UTC | – |",
+        r"| `log_loss` | – | ⚠️ logged for 2 datasets \(test, train\) |",
+        "| `roc_auc` | – | – |",
+    ]
+    assert_only_our_markup(text, links=LINKS)
+
+
 def test_hostile_facts_stay_text() -> None:
     hostile = replace(
         candidate(8, **{HOSTILE: 0.5, "|": 0.1, "`": 0.2}),
@@ -143,6 +163,8 @@ def test_hostile_facts_stay_text() -> None:
         config=HOSTILE,
         signature=Signature((TensorSpec(HOSTILE, "FP32", (1,)),), ()),
     )
+    origin = Origin(kind="model", name=HOSTILE)
+    hostile = replace(hostile, metrics=replace(hostile.metrics, origins={"|": origin}, unclear={"m|n": HOSTILE}))
     gate = Gate(metrics={HOSTILE: MetricRule(minimum=0.9), "m|n": MetricRule(maximum=1)})
     for champion in (None, replace(hostile, version=7, config="x", signature=Signature((), ()))):
         judged = judge(gate, hostile.metrics, champion.metrics if champion else None)

@@ -136,7 +136,7 @@ class Restoration:
             described = None
         if described is not None:
             return described
-        package = run.registry.package(run.registry.version(model, entry.version))
+        package = run.registry.package(run.registry.version(model, entry.version, with_run=False))
         if package.digest != entry.digest:
             raise Rejected(words.other_package(model, entry.version, package.digest), system="MLflow")
         run.turn.check()
