@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ TAG = "promobot.metrics"
 """Tag of a registered version with what ``register`` was told; more of it is in ``promobot.metrics.2`` and so on."""
 _TAG_CHARACTERS = 5000
 """What every MLflow takes as the value of a version's tag; newer ones take more."""
+_LARGEST = 1.7976931348623157e308
 _NAMED = 3
 _NAME_CHARACTERS = 40
 
@@ -123,7 +123,7 @@ def told_in(tags: Mapping[str, str]) -> dict[str, float]:
 def number(value: object) -> float:
     """Return a number as MLflow sends it. Its database keeps infinity as the largest number there is."""
     found = float(value)  # type: ignore[arg-type]
-    return found * float("inf") if abs(found) == sys.float_info.max else found
+    return found * float("inf") if abs(found) == _LARGEST else found
 
 
 def _newest(origin: Origin, logged: Iterable[Logged]) -> Measured:

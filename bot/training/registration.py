@@ -66,8 +66,8 @@ def register(
     Uses the MLflow run ``run``, or starts and ends one in ``experiment`` (by default named like the model), and
     logs ``params`` and ``metrics`` to it. The version keeps ``metrics``: the gate judges these numbers, whatever the
     run logged under the same names before or logs later. Registered model and experiment are created where they are
-    missing. ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of the
-    training code; without it, the one that MLflow finds for the running script.
+    missing. ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of
+    the training code; without it, the one that MLflow finds for the running script.
 
     ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
     registered under it is returned and nothing is logged, whatever the other arguments say.

@@ -79,6 +79,7 @@ RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
+MLFLOW, T_MLFLOW = "bot/systems/mlflow.py", "tests/systems/test_mlflow.py"
 LEDGER, T_LEDGER = "bot/verbs/ledger.py", "tests/systems/test_ledger.py"
 GIT, T_GIT = "bot/systems/git.py", "tests/systems/test_git.py"
 T_DOMAIN_RECORDS = "tests/domain/test_records.py"
@@ -544,6 +545,65 @@ MUTATIONS = (
         '        return "expired" if self.expires <= now else "green"\n',
         '        return "green"\n',
         (STATES,),
+    ),
+    Mutation(
+        "proof",
+        "what register was told stays with the version",
+        "bot/training/registration.py",
+        "                tags={**tags, **as_tags(measured)},\n",
+        "                tags=tags,\n",
+        (
+            "tests/training/test_registration.py::"
+            "test_what_it_was_told_is_judged_whatever_the_run_logged_before_or_logs_later",
+        ),
+    ),
+    Mutation(
+        "proof",
+        "a version of a LoggedModel has that model's metrics",
+        MLFLOW,
+        "        if model:\n            return self._measured_for(model)\n",
+        "",
+        (f"{T_MLFLOW}::test_a_version_of_a_logged_model_is_judged_by_that_models_metrics",),
+    ),
+    Mutation(
+        "proof",
+        "a copy leads to its origin",
+        MLFLOW,
+        "            if copied is None:\n                measured",
+        "            if True:\n                measured",
+        (f"{T_MLFLOW}::test_a_copy_is_judged_by_what_it_was_made_of",),
+    ),
+    Mutation(
+        "proof",
+        "a version's files are of its run",
+        MLFLOW,
+        "        if owner != run_id:\n",
+        "        if False:\n",
+        (f"{T_MLFLOW}::test_whose_metrics_count_is_not_guessed_where_a_version_contradicts_itself",),
+    ),
+    Mutation(
+        "proof",
+        "NaN of a LoggedModel is no 0",
+        MLFLOW,
+        "if value == 0]:\n",
+        "if False]:\n",
+        (f"{T_MLFLOW}::test_a_number_that_is_none_is_not_taken_for_zero_or_the_largest_there_is",),
+    ),
+    Mutation(
+        "proof",
+        "a metric of several datasets is ambiguous",
+        "bot/domain/metrics.py",
+        "        if len(datasets) > 1:\n",
+        "        if False:\n",
+        ("tests/domain/test_metrics.py::test_a_metric_with_several_numbers_that_might_count_has_none",),
+    ),
+    Mutation(
+        "proof",
+        "an ambiguous number in service is no excuse",
+        "bot/domain/gate.py",
+        "    if other and rule.max_regression is not None:\n",
+        "    if False:\n",
+        ("tests/domain/test_gate.py::test_what_is_in_service_is_no_excuse_where_nobody_knows_its_number",),
     ),
     Mutation(
         "proof",
