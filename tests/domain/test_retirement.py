@@ -114,7 +114,7 @@ def test_a_change_carries_the_mark_and_a_mark_alone_is_a_change() -> None:
 def test_the_plan_says_whether_what_is_live_is_to_leave() -> None:
     table = RouteTable("dev", 4, {"churn": Route(Target("churn", 2, entry(2).digest))})
     live = Live(table, {}, {}, {})
-    known = {entry(2).digest: entry(2)}
+    known = {("churn", 2, entry(2).digest): entry(2)}
     (change,) = plan(Desired(environment="dev"), live, known=known).changes
     assert change == removal() and is_removal(change)
     marked = Desired(environment="dev", retired={"churn": Retirement(reason="old")})

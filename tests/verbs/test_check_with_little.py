@@ -140,7 +140,7 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     written = files(records) - before
     assert {path.split("/")[0] for path in written} == set(WRITTEN)
     assert all(may_create(path) for path in written), "docs/storage.md"
-    evidence = world.ledger().evidence(model, new.digest, "models")
+    evidence = world.ledger().evidence(model, "models", new.entry)
     assert evidence is not None and evidence.passed
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"
