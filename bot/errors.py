@@ -9,6 +9,7 @@
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
             ├── OtherBytes   what is there is not what the digest names
             ├── Denied       our credentials are not accepted
+            ├── Foreign      something in between answered in the system's place
             └── NotReady     a gateway refuses routes to models that are not ready for it
 
 Each message says what happened; ``state`` says what state things are in, ``next_step`` what to do about it.
@@ -92,6 +93,10 @@ class OtherBytes(Rejected):
 
 class Denied(Rejected):
     """Our credentials are not accepted; no model is to blame for that."""
+
+
+class Foreign(Rejected):
+    """The answer is not one that this system gives: a proxy in between wrote it. No model is to blame for that."""
 
 
 class NotReady(Rejected):

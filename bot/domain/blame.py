@@ -14,13 +14,14 @@ from bot.domain.desired import Section
 from bot.domain.plan import targets, with_target
 from bot.domain.routes import Route, RouteTable, Target
 
-Kind = Literal["write", "refused", "silent", "empty", "not ready", "other version", "lost", "answer"]
+Kind = Literal["write", "refused", "silent", "empty", "not ready", "foreign", "other version", "lost", "answer"]
 """
 write          the routes could not be written
 refused        a gateway refuses the new routes, or a server our credentials, and names no model
 silent         a server does not answer; where it names a model, it answers for others
 empty          a Triton has lost all that the routes name: it restarted
 not ready      a gateway refuses the new routes, because this model is not ready for it
+foreign        something between us and a gateway answers for this model
 other version  a gateway answers this model with another version
 lost           a Triton had this version READY before the switch, and has it no more
 answer         a Triton or a gateway answers this model otherwise than before, or not at all

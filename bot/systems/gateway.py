@@ -14,7 +14,7 @@ import httpx
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor, tensor_from_json
 from bot.domain.usage import Usage, usage_from
-from bot.errors import Denied, NotReady, Refused, Rejected, Unavailable
+from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import asked_again, patient, seconds_asked_for
 from bot.settings import GatewayEndpoint
@@ -135,26 +135,29 @@ class Gateway:
                 raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
             if error.response.status_code in (401, 403, 407):
                 raise Denied(message, system=self._system) from error
-            if models := _not_ready(error.response):
-                raise NotReady(message, system=self._system, models=models) from error
+            document = _document(error.response)
+            if "error" not in document:
+                raise Foreign(message, system=self._system) from error
+            if models := document.get("models"):
+                raise NotReady(message, system=self._system, models=tuple(map(str, models))) from error
             raise Rejected(message, system=self._system) from error
         except httpx.HTTPError as error:
             raise Unavailable(f"could not {doing}: {type(error).__name__} {error}", system=self._system) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise Rejected(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
+            raise Foreign(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
 
 
 def _by_name(host: str, request: httpx.Request) -> None:
     request.extensions = {**request.extensions, "sni_hostname": host}
 
 
-def _not_ready(answer: httpx.Response) -> tuple[str, ...]:
-    """Return the models for which a gateway refuses its new routes; none where it does not say."""
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of an answer; an empty one where it holds none: gateway and Triton always send one."""
     try:
-        named = answer.json().get("models", ())
-        return tuple(map(str, named)) if isinstance(named, list) else ()
-    except (ValueError, AttributeError):
-        return ()
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _table(document: Any) -> RouteTable:

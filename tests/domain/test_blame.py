@@ -54,6 +54,7 @@ ALL = ("a", "b", "c")
         # It is named, and what is said of it points at a server.
         ([("other version", "gateway 2", "b")], ("stays", "back", "stays")),
         ([("not ready", "gateway 2", "b")], ("stays", "back", "stays")),
+        ([("foreign", "gateway 2", "b")], ("stays", "back", "stays")),
         ([("not ready", "gateway 2", "b"), ("lost", "Triton 2", "b")], ("stays", "blamed", "stays")),
         ([("silent", "gateway 2", "b")], ("stays", "back, again", "stays")),
         # No model is named: all go back, and no digest is to blame.

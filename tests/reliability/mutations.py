@@ -1183,6 +1183,14 @@ MUTATIONS = (
         ("tests/domain/test_journal.py::test_a_journal_of_before_takes_all_back_and_blames_all",),
     ),
     Mutation(
+        "one model's fault",
+        "what a proxy answers in a gateway's place is the model's fault",
+        "bot/systems/gateway.py",
+        '            if "error" not in document:\n',
+        "            if False:\n",
+        ("tests/systems/test_gateway.py::test_who_refuses_is_told_apart",),
+    ),
+    Mutation(
         "a wrong blame",
         "lifting a run leaves its reverts open",
         "bot/verbs/proposing.py",

@@ -12,7 +12,7 @@ import pytest
 
 from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.smoke import Tensor
-from bot.errors import Denied, NotReady, Refused, Rejected, Unavailable
+from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
@@ -196,6 +196,29 @@ def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, broken: Ga
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, b'{"error": "FP16 has no JSON"}', Rejected),
+        (500, b'{"error": "onnx runtime error"}', Rejected),
+        (409, b'{"error": "adder is not ready", "models": ["adder"]}', NotReady),
+        (401, b'{"error": "a token"}', Denied),
+        (403, b"<html>forbidden</html>", Denied),
+        (500, b"<html>of a proxy</html>", Foreign),
+        (500, b"Internal Server Error", Foreign),
+        (404, b'{"detail": "Not Found"}', Foreign),
+        (400, b"[]", Foreign),
+    ],
+)
+def test_who_refuses_is_told_apart(
+    stand_in: StandIn, broken: Gateway, status: int, body: bytes, kind: type[Rejected]
+) -> None:
+    stand_in.answers(status, body)
+    with pytest.raises(Rejected) as failure:
+        ask(broken, 1.0)
+    assert type(failure.value) is kind, "gateway and Triton say `error`; what else answers is no model's fault"
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"<html>welcome</html>",
@@ -214,7 +237,7 @@ def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, broken: Ga
 def test_what_is_no_answer_of_a_gateway_is_rejected(stand_in: StandIn, broken: Gateway, body: bytes) -> None:
     stand_in.answers(200, body)
     for act in (broken.routes, lambda: broken.reload(3, timeout_seconds=30), lambda: ask(broken, 1.0)):
-        with pytest.raises(Rejected, match="not the answer of a gateway"):
+        with pytest.raises(Foreign, match="not the answer of a gateway"):
             act()
 
 

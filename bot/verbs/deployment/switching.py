@@ -11,7 +11,7 @@ from bot.domain.golden import Golden
 from bot.domain.journal import Underway
 from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
-from bot.errors import Denied, NotReady, PromobotError, Superseded, Unavailable
+from bot.errors import Denied, Foreign, NotReady, PromobotError, Superseded, Unavailable
 from bot.systems.gateway import Gateway
 from bot.systems.triton import ModelState, TritonServer
 from bot.verbs.deployment.item import Item
@@ -259,6 +259,8 @@ def _fails_through(item: Item, target: Target, golden: Golden, gateway: Gateway)
 def _no_answer(error: PromobotError, server: Gateway | TritonServer, item: Item) -> Failure:
     if isinstance(error, Denied):
         return _named("refused", server, error)
+    if isinstance(error, Foreign):
+        return _named("foreign", server, error, item)
     return _named("silent" if isinstance(error, Unavailable) else "answer", server, error, item)
 
 
