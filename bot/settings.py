@@ -226,6 +226,11 @@ class Triton(_Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="as people call it")
     grpc: str = Field(pattern=r"^[^\s/]+:[0-9]+$", description="host:port of its gRPC endpoint")
+    http: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/]+:[0-9]+$",
+        description="host:port of its HTTP endpoint: golden requests then go there too, as gateways send them",
+    )
     control_key_env: EnvironmentVariable | None = Field(
         default=None,
         description="variable that holds the value of promobot-control, which --grpc-restricted-protocol asks for",
@@ -238,10 +243,12 @@ class Triton(_Part):
 
     def at(self, address: str) -> Self:
         """Return the one server of these that has this address."""
-        port = self.grpc.rpartition(":")[2]
-        return self.model_copy(
-            update={"name": f"{self.name}-{address}", "grpc": f"{_in_url(address)}:{port}", "every_address": False}
-        )
+        there = {
+            wire: f"{_in_url(address)}:{named.rpartition(':')[2]}"
+            for wire, named in (("grpc", self.grpc), ("http", self.http))
+            if named is not None
+        }
+        return self.model_copy(update={"name": f"{self.name}-{address}", "every_address": False, **there})
 
 
 class Tritons(Triton):

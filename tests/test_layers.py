@@ -20,6 +20,7 @@ PURE = frozenset(
     {
         *(
             "__future__",
+            "base64",
             "collections",
             "dataclasses",
             "datetime",
@@ -29,7 +30,7 @@ PURE = frozenset(
             "hashlib",
             "itertools",
         ),
-        *("json", "math", "pathlib", "re", "statistics", "string", "textwrap", "typing", "unicodedata"),
+        *("json", "math", "pathlib", "re", "statistics", "string", "struct", "textwrap", "typing", "unicodedata"),
     }
 )
 """Of the standard library: values in, values out. Of pathlib, pure paths only."""
@@ -86,7 +87,7 @@ LAYERS = {
     "bot.systems.records": layer("domain errors folders"),
     "bot.systems.share": layer("domain errors folders redaction settings systems.share"),
     "bot.systems.slack": layer("domain errors redaction retry settings", "slack_sdk"),
-    "bot.systems.triton": layer("domain errors redaction retry settings", "tritonclient grpc google numpy"),
+    "bot.systems.triton": layer("domain errors redaction retry settings", "tritonclient grpc google httpx numpy"),
     "bot.verbs": layer("domain errors redaction settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
     "bot.gateway": layer("domain errors folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"),

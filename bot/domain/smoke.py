@@ -9,23 +9,30 @@
                 "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.1]}]}]}
 
 ``data`` is flat, row by row. Integer, boolean and string outputs must be equal; floats must satisfy
-``|got - expected| <= absolute + relative * |expected|``, NaN equals NaN.
+``|got - expected| <= absolute + relative * |expected|``, NaN equals NaN. An element of BYTES is its text, or
+``{"base64": "…"}`` where its bytes are no UTF-8.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.domain import jsontext
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""A str that holds one is no text: it cannot be written as UTF-8."""
+
 INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
-FLOATS = frozenset({"FP16", "FP32", "FP64"})
+FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 DATATYPES = frozenset({"BOOL", "BYTES", *INTEGERS, *FLOATS})
 
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str | bytes
+"""An element. One of BYTES is a str, or bytes where these are no UTF-8: so equal elements are equal."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Tensor:
             "name": self.name,
             "datatype": self.datatype,
             "shape": list(self.shape),
-            "data": list(self.data),
+            "data": [_to_json(value) for value in self.data],
         }
 
 
@@ -144,7 +151,7 @@ def _shown(value: Scalar) -> str:
 
 
 def _close(want: Scalar, have: Scalar, tolerance: Tolerance, *, floating: bool) -> bool:
-    if not floating or isinstance(want, str) or isinstance(have, str):
+    if not floating or isinstance(want, str | bytes) or isinstance(have, str | bytes):
         return want == have
     if math.isnan(want) or math.isnan(have) or math.isinf(want) or math.isinf(have):
         return want == have or (math.isnan(want) and math.isnan(have))
@@ -159,7 +166,9 @@ def _fits(value: object, datatype: str) -> bool:
         sign, bits = INTEGERS[datatype]
         low, high = (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
         return type(value) is int and low <= value < high
-    return type(value) is (bool if datatype == "BOOL" else str)
+    if datatype == "BOOL":
+        return type(value) is bool
+    return type(value) is bytes or (type(value) is str and not _SURROGATE.search(value))
 
 
 def _case(entry: object) -> SmokeCase:
@@ -188,6 +197,29 @@ def tensor_from_json(entry: object) -> Tensor:
         raise ValueError(f"tensor {name!r:.80} has the bad shape {shape!r:.80}")
     if not isinstance(data, list) or len(data) != math.prod(shape):
         raise ValueError(f"tensor {name!r:.80} has not as many values as its shape {shape!r:.80} says")
+    if datatype == "BYTES":
+        data = [_from_json(value) for value in data]
     if wrong := [value for value in data if not _fits(value, datatype)]:
         raise ValueError(f"tensor {name!r:.80} has a value that is no {datatype}: {wrong[0]!r:.80}")
     return Tensor(name=name, datatype=datatype, shape=tuple(shape), data=tuple(data))
+
+
+def text_or_bytes(value: bytes) -> str | bytes:
+    """Return an element of BYTES as text where it is UTF-8, else as it is."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _to_json(value: Scalar) -> object:
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, dict) or set(value) != {"base64"} or not isinstance(value["base64"], str):
+        return value
+    try:
+        return text_or_bytes(base64.b64decode(value["base64"], validate=True))
+    except ValueError:
+        return value

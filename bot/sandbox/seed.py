@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from bot.errors import InvalidInput
-from bot.sandbox.platform import STAGING, Endpoints
+from bot.sandbox.platform import STAGING, Endpoints, TritonEndpoint
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTENT = ("bot", ".github", "pyproject.toml", "requirements.lock", "README.md")
@@ -92,17 +92,21 @@ def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
         },
         "mlflow": {"uri": endpoints.mlflow},
         "staging": {
-            "triton": {"name": endpoints.triton_staging.name, "grpc": endpoints.triton_staging.grpc},
+            "triton": _triton(endpoints.triton_staging),
             "share": _share(endpoints, STAGING),
         },
         "share": _share(endpoints, environment),
-        "tritons": [{"name": triton.name, "grpc": triton.grpc} for triton in endpoints.triton[environment]],
+        "tritons": [_triton(triton) for triton in endpoints.triton[environment]],
         "gateways": [{"name": gateway.name, "url": gateway.url} for gateway in endpoints.gateway[environment]],
         "records": endpoints.records_setting(),
         "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api, "may": MAY},
         "gates": GATES,
         **({"promotes_from": earlier[-1]} if earlier else {}),
     }
+
+
+def _triton(one: TritonEndpoint) -> dict[str, str]:
+    return {"name": one.name, "grpc": one.grpc, "http": one.http.removeprefix("http://")}
 
 
 def _share(endpoints: Endpoints, environment: str) -> dict[str, str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 
+from bot.domain import binary
 from bot.domain.routes import RouteTable
-from bot.domain.smoke import Tensor, tensor_from_json
+from bot.domain.smoke import Tensor
 from bot.domain.usage import Usage, usage_from
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
@@ -101,15 +102,16 @@ class Gateway:
 
     @patient
     def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
-        """Ask as a user does; return the version that says it answered, and the named outputs."""
-        body = {"inputs": [tensor.to_json() for tensor in inputs], "outputs": [{"name": name} for name in outputs]}
+        """Ask as a user does, in the binary form: JSON has not every datatype.
+
+        Return the version that says it answered, and the named outputs.
+        """
         with self._errors(f"ask {model}"):
-            # Not httpx's own JSON, which has no NaN: a missing value in many a model's input. Triton reads it.
-            content, kind = json.dumps(body), {"Content-Type": "application/json"}
-            answer = self._client.post(f"/v2/models/{model}/infer", content=content, headers=kind)
+            body, headers = binary.request(inputs, outputs)
+            answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=headers)
             answer.raise_for_status()
-            document = answer.json()
-            return str(document["model_version"]), [tensor_from_json(tensor) for tensor in document["outputs"]]
+            version, tensors = binary.answer(answer.content, answer.headers)
+            return version, binary.only(outputs, tensors)
 
     def _authorization(self) -> dict[str, str]:
         if self._token is None:

@@ -1,4 +1,8 @@
-"""Triton, controlled over gRPC: a load over HTTP holds one of the threads that answer users."""
+"""Triton, controlled over gRPC: a load over HTTP holds one of the threads that answer users.
+
+Requests to infer go over gRPC, and over HTTP in the protocol's binary form where the settings name its address: that
+is how gateways ask.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import grpc
 import numpy as np
@@ -19,13 +24,17 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from bot.domain import binary
 from bot.domain.model_config import backend_of
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Rejected, Unavailable
 from bot.redaction import excerpt
-from bot.retry import patient
+from bot.retry import patient, seconds_asked_for
 from bot.settings import Triton
+
+if TYPE_CHECKING:
+    import httpx
 
 # UNKNOWN and CANCELLED are what gRPC makes of an answer that somebody in between cut short, or wrote: a proxy's HTTP
 # 500. Triton gives neither to what it was asked here, and no version is to blame for them.
@@ -39,6 +48,7 @@ _CHANNEL = (
     # Else a new channel to the same address goes by the old connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_HTTP_WORTH_TRYING_AGAIN = (429, 502, 503, 504)
 _OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
 
@@ -75,6 +85,8 @@ class TritonServer:
         self._control = {CONTROL_HEADER: control_key} if control_key else {}
         self._open = partial(triton_grpc.InferenceServerClient, triton.grpc, channel_args=_CHANNEL)
         self._client = self._open()
+        self.http = triton.http
+        self._http_client: httpx.Client | None = None
         self._left: list[triton_grpc.InferenceServerClient] = []
         self._leaving = threading.Lock()
 
@@ -82,6 +94,8 @@ class TritonServer:
         """Close every connection that was opened."""
         for client in (self._client, *self._left):
             client.close()
+        if self._http_client is not None:
+            self._http_client.close()
 
     @patient
     def version(self) -> str:
@@ -171,7 +185,56 @@ class TritonServer:
             raise Rejected(
                 f"{model} {version} was asked, {answer.get_response().model_version} answered", system=self._system
             )
-        return [_from_wire(name, answer) for name in outputs]
+        try:
+            return [_from_wire(name, answer) for name in outputs]
+        except ValueError as error:
+            raise Rejected(f"{model} {version}: {error}", system=self._system) from error
+
+    @patient
+    def infer_over_http(
+        self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]
+    ) -> list[Tensor]:
+        """Ask exactly this version as a gateway does: over HTTP, in the binary form. ``http`` must be set."""
+        import httpx
+
+        said = f"could not ask {model} {version} over HTTP"
+        client, system = self._opened_http(), f"Triton {self.name} ({self.http})"
+        try:
+            body, headers = binary.request(inputs, outputs)
+            path = f"/v2/models/{quote(model, safe='')}/versions/{version}/infer"
+            reply = client.post(path, content=body, headers=headers)
+            if reply.status_code in _HTTP_WORTH_TRYING_AGAIN:
+                after = seconds_asked_for(reply.headers.get("Retry-After"))
+                message = f"{said}: HTTP {reply.status_code} {_first_lines(reply.text)}"
+                raise Unavailable(message, system=system, retry_after_seconds=after)
+            if reply.status_code != 200:
+                message = f"{said}: HTTP {reply.status_code} {_first_lines(reply.text)}"
+                raise Rejected(message, system=system)
+            answered, tensors = binary.answer(reply.content, reply.headers)
+            if answered != str(version):
+                raise Rejected(f"{model} {version} was asked over HTTP, {answered} answered", system=system)
+            return binary.only(outputs, tensors)
+        except httpx.HTTPError as error:
+            message = f"{said}: {type(error).__name__} {error}"
+            raise Unavailable(message, system=system, next_step="Is it up? `promobot doctor`.") from error
+        except ValueError as error:
+            raise Rejected(f"{said}: {error}", system=system) from error
+
+    def _opened_http(self) -> httpx.Client:
+        import httpx
+
+        with self._leaving:
+            if self._http_client is None:
+                # Never through a proxy of the environment: it is a neighbour. It has no TLS, so the certificates of
+                # the web are not read, which takes longer than to ask.
+                behind_tls = False
+                self._http_client = httpx.Client(
+                    base_url=f"http://{self.http}",
+                    timeout=self._request_seconds,
+                    trust_env=False,
+                    verify=behind_tls,
+                )
+            return self._http_client
 
     def _sent(self, tensor: Tensor) -> triton_grpc.InferInput:
         try:
@@ -275,30 +338,25 @@ def _spec(tensor: object, max_batch_size: int) -> TensorSpec:
 
 
 def _to_wire(tensor: Tensor) -> triton_grpc.InferInput:
-    dtype = triton_to_np_dtype(tensor.datatype)
+    raw = binary.encode(tensor)  # the same bytes, whichever the wire
     if tensor.datatype == "BYTES":
-        array = np.array([str(value).encode() for value in tensor.data], dtype=np.object_)
+        elements = [value.encode() if isinstance(value, str) else value for value in tensor.data]
+        array = np.array(elements, dtype=np.object_)
     else:
-        array = np.array(tensor.data, dtype=dtype)
+        array = np.frombuffer(raw, dtype=triton_to_np_dtype(tensor.datatype))
     sent = triton_grpc.InferInput(tensor.name, list(tensor.shape), tensor.datatype)
     sent.set_data_from_numpy(array.reshape(tensor.shape))
     return sent
 
 
 def _from_wire(name: str, answer: triton_grpc.InferResult) -> Tensor:
-    array = answer.as_numpy(name)
-    if array is None:
-        raise Rejected(f"the answer has no output {name}", system="Triton")
-    output = answer.get_output(name)
-    if array.dtype == np.object_:
-        data: tuple[bool | int | float | str, ...] = tuple(
-            # Bytes that are no text differ from any golden answer, which is all that matters of them.
-            value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
-            for value in array.ravel()
-        )
-    else:
-        data = tuple(array.ravel().tolist())
-    return Tensor(name=name, datatype=output.datatype, shape=tuple(output.shape), data=data)
+    response = answer.get_response()
+    for index, output in enumerate(response.outputs):
+        if output.name == name:
+            # Triton gives bytes over gRPC, never the typed fields of the message.
+            raw = response.raw_output_contents[index]
+            return binary.decode(name, output.datatype, tuple(output.shape), raw)
+    raise ValueError(f"the answer has no output {name}")
 
 
 def _first_lines(message: str | None) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bot.domain.contents import look_at
 from bot.domain.model_config import config_problems
 from bot.domain.package import CONFIG_FILE, MAX_SMOKE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
-from bot.domain.smoke import FLOATS, Scalar, SmokeCase, SmokeCases, Tensor, Tolerance
+from bot.domain.smoke import FLOATS, Scalar, SmokeCase, SmokeCases, Tensor, Tolerance, text_or_bytes
 from bot.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -285,6 +285,12 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     if not _TENSOR_NAME.fullmatch(value.name):
         raise InvalidInput("is no tensor name: letters, digits and _ . / : -", key=key)
+    if tensor.elem_type == onnx.TensorProto.BFLOAT16:
+        raise InvalidInput(
+            "is BF16, of which NumPy has no arrays, so no samples can be given",
+            key=key,
+            next_step="Cast the inputs and outputs of the graph to FP16 or FP32; the weights may stay BF16.",
+        )
     if tensor.elem_type not in datatypes:
         raise InvalidInput(
             "is no tensor of a datatype that Triton serves",
@@ -365,8 +371,13 @@ def _array(spec: TensorSpec, values: ArrayLike, *, key: str, exact: bool) -> np.
     ):
         raise InvalidInput(f"has the shape {list(array.shape)} instead of {[-1, *spec.dims]}", key=key)
     if spec.datatype == "BYTES":
-        if not all(isinstance(value, str) for value in array.flat):
-            raise InvalidInput("has values that are no text", key=key)
+        # NumPy's own type for bytes drops zeros at the end of an element.
+        if array.dtype.kind == "S" or not all(isinstance(value, str | bytes) for value in array.flat):
+            raise InvalidInput(
+                "has values that are neither text nor bytes",
+                key=key,
+                next_step="Give bytes as an array of dtype=object.",
+            )
         return array.astype(object)
     dtype = numpy_dtype(spec)
     if not np.can_cast(array.dtype, dtype, casting="same_kind"):
@@ -383,5 +394,6 @@ def _array(spec: TensorSpec, values: ArrayLike, *, key: str, exact: bool) -> np.
 
 
 def _tensor(spec: TensorSpec, array: np.ndarray[Any, Any]) -> Tensor:
-    data: tuple[Scalar, ...] = tuple(array.ravel().tolist())
+    elements: list[Scalar] = array.ravel().tolist()
+    data = tuple(text_or_bytes(value) if isinstance(value, bytes) else value for value in elements)
     return Tensor(name=spec.name, datatype=spec.datatype, shape=array.shape, data=data)

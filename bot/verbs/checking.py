@@ -181,6 +181,7 @@ def _look(
         for finding, answer in _smoke(triton, on_staging, registered.version, smoke):
             seen.findings.append(finding)
             seen.answers.append(answer)
+        seen.findings.append(_over_http(triton, on_staging, registered.version, smoke))
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
         seen.findings.append(_finding(*words.latency_finding(seen.latency)))
@@ -351,6 +352,18 @@ def _smoke(
         wrong = differences(case, answer, smoke.tolerance)
         detail = "; ".join(wrong) or words.as_in_training(answer)
         yield _finding(f"case {case.name}", not wrong, detail), Answer(case=case.name, outputs=tuple(answer))
+
+
+def _over_http(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases) -> Finding:
+    """Ask every case as a gateway will ask it: what only one wire carries must be found before it is deployed."""
+    if triton.http is None:
+        return _finding(words.OVER_HTTP, True, words.NOT_OVER_HTTP)
+    wrong: list[str] = []
+    for case in smoke.cases:
+        outputs = [tensor.name for tensor in case.outputs]
+        answer = triton.infer_over_http(on_staging, version, case.inputs, outputs=outputs)
+        wrong += (f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance))
+    return _finding(words.OVER_HTTP, not wrong, "; ".join(wrong[:3]) or words.over_http(len(smoke.cases)))
 
 
 def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases, budget: float | None) -> Latency:

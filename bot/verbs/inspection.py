@@ -162,12 +162,18 @@ def _wrong_config(share: ModelRepository, target: Target, described: Described) 
 
 
 def wrong_on_triton(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
-    """Send the golden requests to exactly this version; return what is answered otherwise than it was before."""
+    """Send the golden requests to exactly this version; return what is answered otherwise than it was before.
+
+    Where the Triton's HTTP address is known, each request also goes there, as a gateway would send it.
+    """
     wrong: list[Disagreement] = []
     for case, staging in golden:
-        outputs = [tensor.name for tensor in case.outputs]
-        answer = triton.infer(target.triton_model, target.version, case.inputs, outputs=outputs)
-        wrong += golden.disagreements(case, staging, answer)
+        for ask in (triton.infer, triton.infer_over_http) if triton.http else (triton.infer,):
+            outputs = [tensor.name for tensor in case.outputs]
+            answer = ask(target.triton_model, target.version, case.inputs, outputs=outputs)
+            if differs := golden.disagreements(case, staging, answer):
+                wrong += differs
+                break
     return wrong
 
 

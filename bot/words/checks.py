@@ -42,6 +42,17 @@ def as_in_training(answer: Sequence[Tensor]) -> str:
     return f"{'; '.join(map(_shown, answer))}: as the training framework answered"
 
 
+OVER_HTTP = "over HTTP"
+NOT_OVER_HTTP = (
+    "not asked: staging.triton.http is not set. Gateways ask Triton over HTTP; these cases were asked over gRPC only"
+)
+
+
+def over_http(cases: int) -> str:
+    """Every case was answered right on the wire that gateways use, too."""
+    return f"all {cases} cases, in the binary form that gateways use: the same answers"
+
+
 def could_not(name: CheckName) -> str:
     """A system kept the check from being finished."""
     return {"ready": "artifacts can be read", "triton": "loads", "smoke": "answers"}[name]

@@ -183,7 +183,7 @@ github:
 mlflow:
   uri: http://mlflow.example:5000
 staging: # the Triton on which pull requests are checked; its part of the share is all that checks need of it
-  triton: {name: triton-staging, grpc: triton-staging.example:8001}
+  triton: {name: triton-staging, grpc: triton-staging.example:8001, http: triton-staging.example:8000}
   share:
     model_repository: /mnt/nfs_share/mlops/staging/model-repo
     state: /mnt/nfs_share/mlops/staging/promobot
@@ -191,7 +191,7 @@ share: # where ENVIRONMENT's models lie; the state is beside the model repositor
   model_repository: /mnt/nfs_share/mlops/triton/model-repo/ENVIRONMENT
   state: /mnt/nfs_share/mlops/triton/promobot/ENVIRONMENT
 tritons: # every one is loaded and proven
-  - {name: triton-ENVIRONMENT-1, grpc: triton-ENVIRONMENT-1.example:8001}
+  - {name: triton-ENVIRONMENT-1, grpc: triton-ENVIRONMENT-1.example:8001, http: triton-ENVIRONMENT-1.example:8000}
 gateways: # every one is switched
   - {name: gateway-ENVIRONMENT-1, url: http://gateway-ENVIRONMENT-1.example:8080}
 records: /mnt/nfs_share/mlops/promobot-records # keep it in the backup; or a bucket: {s3: {bucket: mlops}}

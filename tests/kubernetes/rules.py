@@ -304,6 +304,7 @@ def addresses(cluster: Cluster) -> Iterator[str]:
         for address, every in ends:
             yield from _behind(cluster, address, every=every, named=named)
         yield from _behind(cluster, environment.staging.triton.grpc, every=False, named={})
+        yield from _behind(cluster, environment.staging.triton.http or "", every=False, named={})
         for workload, pods in named.items():
             made = {f"{workload.partition('/')[2]}-{n}" for n in range(cluster.pod(workload).replicas)}
             if pods != {"*"} and pods != made:
@@ -552,6 +553,7 @@ def _may() -> Iterator[tuple[str, str, int]]:
         yield bot, "inside", 443
     for bot in (*DEPLOYERS, CHECKS):
         yield bot, "mlops/triton-staging", 8001
+        yield bot, "mlops/triton-staging", 8000
         yield bot, "mlflow", 5000
         yield bot, "DNS", 53
         yield bot, "outside", 443

@@ -31,6 +31,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from bot.domain.binary import HEADER_LENGTH
+
 MAGIC = b"\x08\x08\x3a\x00"
 """How an ONNX file begins here: version 8 of the format, and an empty graph."""
 MODEL_FILE = "model.onnx"
@@ -299,10 +301,22 @@ def http_app(triton: StandInTriton, *, refuses: Callable[[str], bool] = lambda _
             return JSONResponse({"error": said}, status_code=400)
         if refuses(model):
             return JSONResponse({"error": f"'{model}' cannot be asked in this form"}, status_code=400)
-        (tensor,) = json.loads(await request.body())["inputs"]
-        answer = triton.infer(model, version, [float(value) for value in tensor["data"]])
-        output = {"name": "Y", "datatype": "FP64", "shape": [len(tensor["data"]), _NAMES], "data": answer}
-        return JSONResponse({"model_name": model, "model_version": str(version), "outputs": [output]})
+        body, length = await request.body(), int(request.headers.get(HEADER_LENGTH, "-1"))
+        asked = json.loads(body[:length] if length >= 0 else body)
+        (tensor,) = asked["inputs"]
+        binary = tensor.get("parameters", {}).get("binary_data_size")
+        values = list(struct.unpack(f"<{binary // 4}f", body[length:])) if binary is not None else tensor["data"]
+        answer = triton.infer(model, version, [float(value) for value in values])
+        output: dict[str, Any] = {"name": "Y", "datatype": "FP64", "shape": [len(values), _NAMES]}
+        said = {"model_name": model, "model_version": str(version), "outputs": [output]}
+        if not any(one.get("parameters", {}).get("binary_data") for one in asked.get("outputs", [])):
+            output["data"] = answer
+            return JSONResponse(said)
+        raw = struct.pack(f"<{len(answer)}d", *answer)
+        output["parameters"] = {"binary_data_size": len(raw)}
+        text = json.dumps(said).encode()
+        headers = {HEADER_LENGTH: str(len(text))}
+        return Response(text + raw, headers=headers, media_type="application/octet-stream")
 
     return Starlette(
         routes=[

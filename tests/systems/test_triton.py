@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import pytest
@@ -35,7 +36,11 @@ ADDER = 'backend: "onnxruntime" max_batch_size: 8 {versions} ' + " ".join(
 TYPES = {
     "BOOL": (TensorProto.BOOL, (True, False)),
     "UINT8": (TensorProto.UINT8, (0, 255)),
+    "UINT16": (TensorProto.UINT16, (0, 2**16 - 1)),
+    "UINT32": (TensorProto.UINT32, (0, 2**32 - 1)),
+    "UINT64": (TensorProto.UINT64, (0, 2**64 - 1)),
     "INT8": (TensorProto.INT8, (-128, 127)),
+    "INT16": (TensorProto.INT16, (-(2**15), 2**15 - 1)),
     "INT32": (TensorProto.INT32, (-(2**31), 2**31 - 1)),
     "INT64": (TensorProto.INT64, (-(2**63), 2**63 - 1)),
     "FP16": (TensorProto.FLOAT16, (-1.5, 65504.0)),
@@ -47,7 +52,8 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def server(real: RealTriton) -> Iterator[TritonServer]:
-    opened = TritonServer(Triton(name="serving-0", grpc=real.grpc), request_seconds=10)
+    named = Triton(name="serving-0", grpc=real.grpc, http=real.url.removeprefix("http://"))
+    opened = TritonServer(named, request_seconds=10)
     yield opened
     opened.close()
 
@@ -185,34 +191,96 @@ def test_every_datatype_there_and_back(real: RealTriton, server: TritonServer) -
 
     sent = [Tensor(f"X{datatype}", datatype, (1, 2), data) for datatype, (_, data) in TYPES.items()]
     wanted = [f"Y{datatype}" for datatype in reversed(TYPES)]
-    answer = server.infer("types", 1, sent, outputs=wanted)
-
-    assert [tensor.name for tensor in answer] == wanted, "in the order in which they were asked for"
-    for tensor in answer:
-        data = TYPES[tensor.datatype][1]
-        assert tensor == Tensor(f"Y{tensor.datatype}", tensor.datatype, (1, 2), data)
-        assert [type(value) for value in tensor.data] == [type(value) for value in data]
+    for ask in (server.infer, server.infer_over_http):
+        answer = ask("types", 1, sent, outputs=wanted)
+        assert [tensor.name for tensor in answer] == wanted, "in the order in which they were asked for"
+        for tensor in answer:
+            data = TYPES[tensor.datatype][1]
+            assert tensor == Tensor(f"Y{tensor.datatype}", tensor.datatype, (1, 2), data)
+            assert [type(value) for value in tensor.data] == [type(value) for value in data]
     specs = {spec.name: spec for spec in server.signature("types", 1).inputs}
     assert specs == {f"X{datatype}": TensorSpec(f"X{datatype}", datatype, (-1, 2)) for datatype in TYPES}
 
 
-def test_bytes_that_are_no_text_are_an_answer_like_any_other(real: RealTriton, server: TritonServer) -> None:
-    version = real.repository / "raw" / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(
-        "import numpy as np\n"
-        "import triton_python_backend_utils as utils\n"
-        "class TritonPythonModel:\n"
-        "    def execute(self, requests):\n"
-        "        value = utils.Tensor('Y', np.array([[b'\\xff\\x00']], dtype=np.object_))\n"
-        "        return [utils.InferenceResponse([value]) for _ in requests]\n"
-    )
-    (version.parent / "config.pbtxt").write_text(
-        'backend: "python" max_batch_size: 1 input [{ name: "X" data_type: TYPE_FP32 dims: [2] }]'
-        ' output [{ name: "Y" data_type: TYPE_STRING dims: [1] }]'
-    )
-    server.load("raw", timeout_seconds=60)
-    assert server.infer("raw", 1, [rows(1, 2)], outputs=["Y"]) == [Tensor("Y", "BYTES", (1, 1), ("\\xff\x00",))]
+_ECHO = """\
+import triton_python_backend_utils as utils
+class TritonPythonModel:
+    def execute(self, requests):
+        given = [utils.get_input_tensor_by_name(one, "X") for one in requests]
+        return [utils.InferenceResponse([{answer}]) for one in given]
+"""
+ECHO_OF = {
+    "other": _ECHO.format(answer='utils.Tensor("Y", one.as_numpy())'),
+    # NumPy has no BF16. As DLPack it passes as it is.
+    "BF16": _ECHO.format(answer='utils.Tensor.from_dlpack("Y", one.to_dlpack())'),
+}
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data"),
+    [
+        ("BYTES", (b"\xff\x00", "", "text", b"\xed\xa0\x80", "x" * 100_000)),
+        ("BYTES", ()),
+        ("BF16", (1.5, -(2.0**100), math.inf, 0.0, 3.140625)),
+        ("BF16", ()),
+        ("FP32", ()),
+    ],
+    ids=["bytes", "no bytes", "bf16", "no bf16", "nothing"],
+)
+def test_what_numpy_or_json_cannot_hold_there_and_back(
+    real: RealTriton, server: TritonServer, datatype: str, data: tuple[Any, ...]
+) -> None:
+    """The Python backend echoes it: the sandbox's onnxruntime takes texts only, and no BF16."""
+    name = f"echo-{datatype.lower()}"
+    if not (real.repository / name).exists():
+        kind = datatype.replace("BYTES", "STRING")
+        (real.repository / name / "1").mkdir(parents=True)
+        (real.repository / name / "1" / "model.py").write_text(ECHO_OF["BF16" if datatype == "BF16" else "other"])
+        ends = " ".join(
+            f'{side} [{{ name: "{end}" data_type: TYPE_{kind} dims: [-1] }}]'
+            for side, end in (("input", "X"), ("output", "Y"))
+        )
+        (real.repository / name / "config.pbtxt").write_text(f'backend: "python" {ends}')
+        server.load(name, timeout_seconds=60)
+    for ask in (server.infer, server.infer_over_http):
+        assert ask(name, 1, [Tensor("X", datatype, (len(data),), data)], outputs=["Y"]) == [
+            Tensor("Y", datatype, (len(data),), data)
+        ]
+
+
+def test_json_says_of_fp16_that_it_needs_the_binary_form(real: RealTriton, server: TritonServer) -> None:
+    model = real.repository / "half"
+    ends = [[helper.make_tensor_value_info(end, TensorProto.FLOAT16, ["N", 2])] for end in "XY"]
+    save(model / "1" / "model.onnx", [helper.make_node("Identity", ["X"], ["Y"])], *ends, [])
+    (model / "config.pbtxt").write_text(ADDER.replace("{versions}", "").replace("FP32", "FP16"))
+    server.load("half", timeout_seconds=60)
+    given = {"name": "X", "datatype": "FP16", "shape": [1, 2], "data": [1.0, 2.0]}
+    answer = httpx.post(f"{real.url}/v2/models/half/versions/1/infer", json={"inputs": [given]})
+    assert answer.status_code == 400
+    assert "Please use the binary data format for input X" in answer.json()["error"]
+    assert server.infer_over_http("half", 1, [Tensor("X", "FP16", (1, 2), (1.0, 2.0))], outputs=["Y"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", Unavailable),
+        (b"HTTP/1.1 400 No\r\nContent-Length: 2\r\n\r\nno", Rejected),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Rejected),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\n" + b'{"model_version":"2","outputs":[ ]}  '[:36], Rejected),
+        (b"", Unavailable),
+    ],
+    ids=["busy", "refused", "no answer", "other version", "closed"],
+)
+def test_what_goes_wrong_over_http_names_the_address(
+    stand_in: StandIn, answer: bytes, error: type[Exception]
+) -> None:
+    stand_in.behaviour = lambda _: answer
+    named = Triton(name="t", grpc="127.0.0.1:9", http=f"127.0.0.1:{stand_in.port}")
+    opened = TritonServer(named, request_seconds=0.5)
+    with pytest.raises(error, match=rf"Triton t \(127\.0\.0\.1:{stand_in.port}\)"):
+        opened.infer_over_http("m", 1, [rows(1, 2)], outputs=["Y"])
+    opened.close()
 
 
 def test_infinite_and_no_numbers_there_and_back(real: RealTriton, server: TritonServer) -> None:
