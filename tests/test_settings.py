@@ -320,6 +320,9 @@ def test_one_triton_of_several(grpc: str, address: str, expected: tuple[str, str
     several = settings.Tritons(name="triton", grpc=grpc, every_address=True)
     one = several.at(address)
     assert (several.host, (one.name, one.grpc), one.every_address) == ("tritons.svc", expected, False)
+    assert one.http is None
+    with_http = settings.Tritons(name="triton", grpc=grpc, http="tritons.svc:8000", every_address=True).at(address)
+    assert with_http.http == expected[1].replace("8001", "8000")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_with_cilium_the_runners_for_checks_reach_names_alone(tmp_path: Path) ->
     assert by_name["spec"]["endpointSelector"] == plain["spec"]["podSelector"]
     # A rule for the same port that does not look into it would have Cilium read no answers of DNS.
     ports = {port["port"] for rule in plain["spec"]["egress"] for port in rule["ports"]}
-    assert ports == {8001, 5000} and "ipBlock" not in str(plain)
+    assert ports == {8001, 8000, 5000} and "ipBlock" not in str(plain)
     names = [next(iter(name.values())) for rule in by_name["spec"]["egress"] for name in rule.get("toFQDNs", [])]
     assert names and all(name.endswith(("github.com", "githubusercontent.com", ".windows.net")) for name in names)
 

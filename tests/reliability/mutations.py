@@ -855,6 +855,40 @@ MUTATIONS = (
         "        if self._answer is None:\n            # Nobody asked",
         (f"{T_ADDRESSES}::test_a_connection_with_bytes_left_over_is_not_used_again",),
     ),
+    # The wire that is used is the wire that is checked.
+    Mutation(
+        "wire",
+        "an element that is no text keeps its bytes",
+        "bot/domain/smoke.py",
+        "    except UnicodeDecodeError:\n        return value\n",
+        '    except UnicodeDecodeError:\n        return value.decode(errors="backslashreplace")\n',
+        ("tests/domain/test_binary.py::test_every_datatype_there_and_back",),
+    ),
+    Mutation(
+        "wire",
+        "staging is asked as gateways ask",
+        "bot/verbs/checking.py",
+        '        wrong += (f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance))\n',
+        "        pass\n",
+        ("tests/verbs/test_over_http.py",),
+    ),
+    Mutation(
+        "wire",
+        "what serves is asked as gateways ask",
+        "bot/verbs/inspection.py",
+        "(triton.infer, triton.infer_over_http) if triton.http else (triton.infer,)",
+        "(triton.infer,)",
+        ("tests/verbs/test_over_http.py",),
+    ),
+    Mutation(
+        "wire",
+        "gateways are asked in the binary form",
+        "bot/systems/gateway.py",
+        "            body, headers = binary.request(inputs, outputs)\n",
+        '            body = json.dumps({"inputs": [tensor.to_json() for tensor in inputs]}).encode()\n'
+        '            headers = {"Content-Type": "application/json"}\n',
+        ("tests/systems/test_gateway.py::test_what_json_has_not_comes_through",),
+    ),
     # What may be removed.
     Mutation(
         "retention",

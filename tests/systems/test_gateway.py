@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import onnx
 import pytest
 
 from bot.domain.routes import Route, RouteTable, Target
@@ -17,7 +19,7 @@ from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
-from tests.gateway.triton import publish_adder
+from tests.gateway.triton import CONFIG, publish_adder
 from tests.systems.conftest import RealTriton, Stopwatch
 from tests.systems.stand_in import Behaviour, Seen, StandIn, answer
 
@@ -85,6 +87,25 @@ def test_what_is_infinite_or_no_number_comes_through(process: GatewayProcess, ga
     gateway.reload(in_force + 1, timeout_seconds=10)
     _, (first, second, third) = ask(gateway, math.nan, math.inf, 1.5)
     assert math.isnan(first) and (second, third) == (math.inf, 2.5)
+
+
+def test_what_json_has_not_comes_through(process: GatewayProcess, gateway: Gateway, real: RealTriton) -> None:
+    """A gateway in front of a real Triton, which refuses FP16 in JSON."""
+    model = real.repository / "gateway-half"
+    ends = [[onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT16, ["N"])] for end in "XY"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["X"], ["Y"])], "half", *ends)
+    (model / "1").mkdir(parents=True)
+    made = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    onnx.save(made, model / "1" / "model.onnx")
+    (model / "config.pbtxt").write_text(CONFIG.replace("FP32", "FP16"))
+    httpx.post(f"{real.url}/v2/repository/models/gateway-half/load", timeout=60).raise_for_status()
+    in_force = gateway.routes()
+    half = Route(live=Target("gateway-half", 1, DIGEST))
+    then = RouteTable("dev", in_force.generation + 1, {**in_force.models, "half": half})
+    write_routes(process.routes_file, then)
+    gateway.reload(then.generation, timeout_seconds=10)
+    sent = Tensor("X", "FP16", (3,), (1.5, -65504.0, math.inf))
+    assert gateway.infer("half", [sent], outputs=["Y"]) == ("1", [replace(sent, name="Y")])
 
 
 def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(

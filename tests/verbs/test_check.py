@@ -67,6 +67,7 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     cases = [line for line in told["smoke"].splitlines() if "| case " in line]
     assert len(cases) == 9 and "label 0; probabilities 0." in cases[0].replace("\\", "")
     assert all("as the training framework answered" in line for line in cases)
+    assert "all 9 cases, in the binary form that gateways use" in told["smoke"]
 
     summary.write_text("")
     needs = json.dumps({name: {"result": "success"} for name in CHECKS})

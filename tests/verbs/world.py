@@ -203,18 +203,21 @@ class World:
 
         The same recipe of the same model gives the same bytes, but for a ``note``.
         """
-        measured = {**asdict(_trained(recipe).metrics), **metrics}
         with tempfile.TemporaryDirectory() as folder:
             package = Path(folder, "package")
             _package(package, recipe, max_batch_size=max_batch_size, model=model + note)
-            done: Registration = register(
-                package,
-                model=model,
-                metrics=measured,
-                params={"recipe": recipe},
-                tracking_uri=self.endpoints.mlflow,
-                commit="c0ffee" + "0" * 34,
-            )
+            return self.register_package(package, model, recipe, **metrics)
+
+    def register_package(self, package: Path, model: str, recipe: str = "first", **metrics: float) -> Registered:
+        """Register a package as the next version of ``model``, with a recipe's metrics."""
+        done: Registration = register(
+            package,
+            model=model,
+            metrics={**asdict(_trained(recipe).metrics), **metrics},
+            params={"recipe": recipe},
+            tracking_uri=self.endpoints.mlflow,
+            commit="c0ffee" + "0" * 34,
+        )
         if self.endpoints.s3 is not None:
             self._fetch(self.endpoints.s3, done.run)
         (artifacts,) = (self.endpoints.directory / "mlflow/artifacts").glob(f"*/{done.run}/artifacts/model-*")
