@@ -174,7 +174,12 @@ FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
     [
         (lambda: identity((TensorProto.FLOAT, [1, 3])), {}, "model: in0: has the fixed batch size 1"),
         (lambda: identity((TensorProto.FLOAT, [])), {}, "model: in0: has no shape with a batch dimension"),
-        (lambda: identity((TensorProto.BFLOAT16, ["N", 3])), {}, "is no tensor of a datatype that Triton serves"),
+        (lambda: identity((TensorProto.BFLOAT16, ["N", 3])), {}, "is BF16, of which NumPy has no arrays"),
+        (
+            lambda: identity((TensorProto.STRING, ["N", 1])),
+            {"inputs": np.array([[b"a\0"]]), "answers": np.array([["a"]])},
+            "inputs: in0: has values that are neither text nor bytes",
+        ),
         (with_zipmap, {}, "model: output_probability: is no tensor"),
         (with_weights_elsewhere, {}, "model: keeps its weights in another file"),
         (lambda: identity(FLOATS, FLOATS), {}, "inputs: must be named: in0, in1"),
@@ -272,3 +277,10 @@ def test_importing_the_interface_loads_nothing_heavy() -> None:
     script = "import bot.training, sys; print(*{'mlflow', 'numpy', 'onnx', 'sklearn', 'skl2onnx'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_bytes_that_are_no_text_are_samples_like_any_other(tmp_path: Path) -> None:
+    rows = np.array([[b"\xff\0"], [b"text"], ["text"]], dtype=object)
+    build_package(identity((TensorProto.STRING, ["N", 1])), tmp_path / "p", inputs=rows, answers=rows)
+    *_, batch = SmokeCases.from_json((tmp_path / "p" / "smoke.json").read_bytes()).cases
+    assert batch.inputs[0].data == batch.outputs[0].data == (b"\xff\0", "text", "text")
