@@ -236,7 +236,10 @@ class Repository:
                 raise Unavailable(message, system=self._system) from error
             step = "`promobot doctor` tries the credentials."
             if _REDIRECTED.search(said):
-                step = "The repository has another address now: set github.server_url and github.repository to that."
+                step = (
+                    "The repository has another address now. `promobot doctor` names it under GitHub: "
+                    "set github.repository, or github.server_url, to that."
+                )
             raise Rejected(message, system=self._system, next_step=step) from error
 
     def _ended(self, number: int, began: float) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import jwt
 import requests
-from github import Auth, Github, GithubException, GithubIntegration
+from github import Auth, BadAttributeException, Github, GithubException, GithubIntegration
+from github.IssueComment import IssueComment
 from github.PullRequest import PullRequest as _PullRequest
 from github.Repository import Repository as _Repository
+from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
 
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
@@ -33,6 +39,11 @@ ACTIONS_OWN = "github-actions[bot]"
 """Who a workflow's own GITHUB_TOKEN is. GitHub starts no workflows for what it does, lest they never end."""
 
 _ME = "query { viewer { login } }"
+
+_NUMBERED = re.compile(r".*/repositories/(?P<number>[0-9]+)(?:/.*)?")
+"""The address to which GitHub sends who asks for a repository by a former name."""
+
+Field = TypeVar("Field")
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,65 @@ class PullRequest:
     def has_no_checks(self) -> bool:
         """Whether GitHub started no workflow for its opening."""
         return self.author == ACTIONS_OWN
+
+
+_sessions: dict[str, requests.Session] = {}
+"""A session for each server, so that connections are used again. It keeps no cookie: tokens are in each request."""
+
+
+class _Looked:
+    """Looks at every answer before PyGithub does.
+
+    PyGithub takes what is below 400 for a success. So it follows 301, and a merge that gets 307
+    "succeeds" and merges nothing. Here what is not 2xx is an error, and so is a body that is not JSON.
+    """
+
+    host: str
+    port: int
+    protocol: str
+    session: requests.Session
+
+    def _share_session(self) -> None:
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.session = _sessions.setdefault(f"{self.protocol}://{self.host}:{self.port}", self.session)
+
+    def close(self) -> None:
+        """Keep the session for the next one."""
+
+
+class _Http(_Looked, HTTPRequestsConnectionClass):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._share_session()
+
+    def getresponse(self) -> RequestsResponse:
+        return _looked_at(super().getresponse())
+
+
+class _Https(_Looked, HTTPSRequestsConnectionClass):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._share_session()
+
+    def getresponse(self) -> RequestsResponse:
+        return _looked_at(super().getresponse())
+
+
+Requester.injectConnectionClasses(_Http, _Https)
+
+
+def _looked_at(response: RequestsResponse) -> RequestsResponse:
+    """Return an answer that is 2xx and JSON, or an error's; raise GithubException for any other."""
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    if response.status >= 400 or response.status == 204:
+        return response
+    if not 200 <= response.status < 300:
+        raise GithubException(response.status, headers=headers)
+    try:
+        json.loads(response.read())
+    except ValueError:
+        raise GithubException(response.status, response.read(), headers, message="not JSON") from None
+    return response
 
 
 class GitHubRepository:
@@ -123,8 +193,15 @@ class GitHubRepository:
         """Return who the bot is: a person, ``name[bot]`` of an App, or ``github-actions[bot]``."""
         # GET /user is forbidden to Apps and workflows; this is answered to everybody.
         with self._errors("ask who I am"):
-            _, answer = self._github.requester.graphql_query(_ME, {})
-            return str(answer["data"]["viewer"]["login"])
+            return str(self._graphql(_ME, {}, "viewer", "login"))
+
+    def _graphql(self, query: str, variables: dict[str, Any], *path: str) -> Any:
+        """Ask GraphQL; return what is at this path of the answer's data, which must be there."""
+        _, answer = self._github.requester.graphql_query(query, variables)
+        found: Any = answer
+        for name in ("data", *path):
+            found = _given(found.get(name) if isinstance(found, dict) else None, name)
+        return found
 
     @patient
     def access(self) -> Access:
@@ -209,6 +286,13 @@ class GitHubRepository:
                     if moved
                     else "See on the pull request what its rules still want.",
                 ) from error
+            if not answer.merged or not answer.sha:
+                raise Rejected(
+                    f"the answer to merging #{number} does not say that it was merged: {excerpt(str(answer), 200)}",
+                    system=self._system,
+                    state="It is not known whether it was merged.",
+                    next_step="Look at the pull request.",
+                )
             return answer.sha
 
     @patient_when_told
@@ -225,14 +309,14 @@ class GitHubRepository:
             for review in pull.get_reviews():
                 if (review.user.login, review.commit_id, review.state) == (me, head, "APPROVED"):
                     return True
-            pull.create_review(self._repository.get_commit(head), redact(body), "APPROVE")
-            return True
+            made = pull.create_review(self._repository.get_commit(head), redact(body), "APPROVE")
+            return bool(_given(made.id, "the review's id"))
 
     @patient_when_told
     def comment(self, number: int, body: str) -> str:
         """Add a comment; return its address."""
         with self._errors(f"comment on #{number}"):
-            return self._repository.get_issue(number).create_comment(redact(body)).html_url
+            return _made(self._repository.get_issue(number).create_comment(redact(body)))
 
     @patient  # it looks first
     def put_comment(self, number: int, body: str, *, marker: str) -> str:
@@ -247,8 +331,8 @@ class GitHubRepository:
                 if comment.body.startswith(marker) and comment.user.login == me:
                     if comment.body != body:
                         comment.edit(body)
-                    return comment.html_url
-            return issue.create_comment(body).html_url
+                    return _made(comment)
+            return _made(issue.create_comment(body))
 
     def _is_ours(self, pull: _PullRequest) -> bool:
         # Anybody may call a branch of a fork like ours; of a fork that was deleted, GitHub says nothing.
@@ -259,9 +343,15 @@ class GitHubRepository:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
+        except (_Missing, BadAttributeException) as error:
+            raise self._not_githubs(doing, str(error)) from error
         except GithubException as error:
             said = _words(error)
             message = f"could not {doing}: HTTP {error.status} {said}".strip()
+            if error.status < 300:
+                raise self._not_githubs(doing, f"HTTP {error.status} {said}") from error
+            if error.status < 400:
+                raise self._elsewhere(doing, error) from error
             if error.status in (429, 500, 502, 503, 504) or "rate limit" in said.lower():
                 raise Unavailable(message, system=self._system, retry_after_seconds=_rest(error)) from error
             who = self._who()
@@ -287,6 +377,47 @@ class GitHubRepository:
             raise Rejected(
                 f"could not {doing}: {self._who()} cannot be read as an RSA key in PEM", system=self._system
             ) from None
+
+    def _not_githubs(self, doing: str, said: str) -> Rejected:
+        return Rejected(
+            f"could not {doing}: the answer is not one of GitHub's: {excerpt(said, 300)}",
+            system=self._system,
+            state="It is not known whether GitHub did it.",
+            next_step="Check github.api_url, and whether a proxy answers in GitHub's place.",
+        )
+
+    def _elsewhere(self, doing: str, error: GithubException) -> Rejected:
+        """Say where GitHub sent the request instead; it is not followed, and nothing was done."""
+        location = _header(error, "location")
+        numbered = _NUMBERED.fullmatch(urlsplit(location).path)
+        name = self._name_now(numbered["number"]) if numbered else ""
+        if name:
+            return Rejected(
+                f"could not {doing}: HTTP {error.status}: the repository is now {name}",
+                system=self._system,
+                state="Nothing was done there.",
+                next_step=f"Set github.repository to {name} in each file of manifests/environments.",
+            )
+        shown = urlsplit(location)._replace(query="", fragment="").geturl()
+        return Rejected(
+            f"could not {doing}: HTTP {error.status}, a redirect to {shown or 'nowhere'}",
+            system=self._system,
+            state="Nothing was done there.",
+            next_step="Set github.repository, or github.api_url, to where it leads.",
+        )
+
+    def _name_now(self, number: str) -> str:
+        """Return the name of the repository with this number; empty where GitHub does not tell it."""
+        try:
+            github, app = self._opened, self._settings.app
+            if github is None and self._key and app is not None:
+                installation = _App(app.id, self._key, self._options).installation_at(f"/repositories/{number}")
+                auth = Auth.AppAuth(app.id, self._key).get_installation_auth(installation)
+                github = Github(auth=auth, lazy=True, **self._options)
+            _, answer = (github or self._github).requester.requestJsonAndCheck("GET", f"/repositories/{number}")
+            return str(answer["full_name"])
+        except (GithubException, requests.RequestException, KeyError, TypeError):
+            return ""  # the redirect itself is the error that is told
 
     def _who(self) -> str:
         if self._key and self._settings.app is not None:
@@ -315,6 +446,11 @@ class _App:
         owner, _, name = repository.partition("/")
         return self._integration.get_repo_installation(owner, name).id
 
+    def installation_at(self, address: str) -> int:
+        """Return the installation in a repository that is not asked for by name."""
+        _, answer = self._integration.requester.requestJsonAndCheck("GET", f"{address}/installation")
+        return int(answer["id"])
+
     def permissions(self, repository: str) -> dict[str, str]:
         owner, _, name = repository.partition("/")
         return dict(self._integration.get_repo_installation(owner, name).permissions)
@@ -329,30 +465,52 @@ def _lacking(permissions: dict[str, str]) -> tuple[str, ...]:
     )
 
 
+class _Missing(Exception):
+    """An answer has no field without which it is none of GitHub's."""
+
+
+def _given(value: Field | None, what: str) -> Field:
+    """Return a field of an answer that must be there."""
+    if not value:
+        raise _Missing(f"it lacks {what}")
+    return value
+
+
+def _made(comment: IssueComment) -> str:
+    """Return the address of a comment that GitHub says is there."""
+    _given(comment.id, "the comment's id")
+    return _given(comment.html_url, "the comment's address")
+
+
 def _pull_request(pull: _PullRequest) -> PullRequest:
     return PullRequest(
-        number=pull.number,
-        url=pull.html_url,
+        number=_given(pull.number, "the pull request's number"),
+        url=_given(pull.html_url, "the pull request's address"),
         title=pull.title,
         body=pull.body or "",
         state=pull.state,
         merged=bool(pull.merged_at),
         branch=pull.head.ref,
-        head=pull.head.sha,
+        head=_given(pull.head.sha, "the head's commit"),
         base=pull.base.sha,
         author=pull.user.login,
         merged_at=pull.merged_at,
     )
 
 
+def _header(error: GithubException, name: str) -> str:
+    """Return a header of the answer; empty where it is not there."""
+    return {known.lower(): value for known, value in (error.headers or {}).items()}.get(name, "")
+
+
 def _rest(error: GithubException) -> float | None:
     """Return for how many seconds GitHub wants to be left alone; None where nothing says that it does."""
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    after = seconds_asked_for(headers.get("retry-after"))
+    after = seconds_asked_for(_header(error, "retry-after"))
     if after is not None or error.status >= 500:
         return after
-    if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdecimal():
-        return max(1.0, float(headers["x-ratelimit-reset"]) - time.time())
+    until = _header(error, "x-ratelimit-reset")
+    if _header(error, "x-ratelimit-remaining") == "0" and until.isdecimal():
+        return max(1.0, float(until) - time.time())
     return 60.0  # "wait for at least one minute", say its rules of secondary limits
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,12 @@ METHODS = ("get", "put", "post", "patch", "delete")
 EVERYWHERE = frozenset({400, 401, 403, 404, 429, 500, 502, 503})
 """What GitHub may say to any request, as the pages on authentication, rate limits and troubleshooting tell; the
 description lists them for some operations only. 304 is another: to any GET with a condition."""
+
+REDIRECTS = {"get": 301}
+"""What GitHub may say to any request for a repository that was renamed, as its best practices tell; 307 to others."""
+
+BY_NUMBER = re.compile(r"^/repositories/\d+(?=/|$)")
+"""The address of a repository that no rename changes. The description has the one by name only."""
 
 NOT_LISTED = {
     ("post", "/repos/{owner}/{repo}/actions/workflows/{workflow_id}/dispatches"): frozenset({422}),
@@ -119,6 +125,7 @@ class Recorder:
 
 def violations(exchange: Exchange, *, of_request: bool = True) -> list[str]:
     """What GitHub's description does not allow. ``of_request=False`` for what a test sends wrong on purpose."""
+    exchange = replace(exchange, path=BY_NUMBER.sub("/repos/owner/name", exchange.path))
     found = operation_of(exchange.method, exchange.path)
     if found is None:
         asked = f"{exchange.method} {exchange.path}"
@@ -232,6 +239,7 @@ def _of_the_answer(exchange: Exchange, template: str, operation: dict[str, Any])
     status, method = exchange.status, exchange.method.lower()
     responses = operation["responses"]
     known = {*EVERYWHERE, *NOT_LISTED.get((method, template), ())} | ({304} if method == "get" else set())
+    known |= {REDIRECTS.get(method, 307)}
     if str(status) not in responses and status not in known:
         yield f"{status} is none of its answers ({', '.join(responses)})"
         return
@@ -240,7 +248,7 @@ def _of_the_answer(exchange: Exchange, template: str, operation: dict[str, Any])
     is_json = exchange.headers.get("content-type", "").startswith("application/json")
     if "application/json" in content and is_json:
         yield from _problems(f"{status}", json.loads(exchange.received), content["application/json"]["schema"])
-    elif status >= 400:
+    elif status >= 400 or status in (301, 307):
         yield from _problems(f"{status}", json.loads(exchange.received), _refusal(status))
     elif not content and exchange.received:
         yield f"{status} has no body, but {exchange.received[:80]!r} came"

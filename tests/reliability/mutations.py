@@ -49,6 +49,7 @@ REPOSITORY, STAGING, STATE, TURNS = (
 )
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
+T_RENAMED = "tests/systems/test_renamed.py"
 T_PUBLISHING = "tests/systems/test_publishing.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/verbs/deployment/loading.py", "bot/verbs/deployment/publishing.py"
@@ -94,6 +95,31 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
+    # What GitHub answers.
+    Mutation(
+        "github",
+        "an answer that is a redirect is an error",
+        "bot/systems/github.py",
+        "    if not 200 <= response.status < 300:\n",
+        "    if response.status < 200:\n",
+        (f"{T_RENAMED}::test_every_call_says_the_new_name_and_does_nothing",),
+    ),
+    Mutation(
+        "github",
+        "an answer that is not JSON is an error",
+        "bot/systems/github.py",
+        "        json.loads(response.read())\n",
+        "        response.read()\n",
+        (f"{T_RENAMED}::test_an_answer_that_is_not_githubs_is_not_a_success",),
+    ),
+    Mutation(
+        "github",
+        "a merge says that it merged",
+        "bot/systems/github.py",
+        "            if not answer.merged or not answer.sha:\n",
+        "            if not answer.sha:\n",
+        (f"{T_RENAMED}::test_a_merge_that_does_not_say_merged_is_not_one",),
+    ),
     # Who reaches what.
     Mutation("isolation", "a fork's verdict is red", CHECKS, "          exit 1\n", "          exit 0\n", (FORKS,)),
     Mutation(

@@ -13,9 +13,11 @@ import pytest
 
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
-from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
+from tests.sandbox.forge.conftest import Clone, Server, clone, first_commit, server, with_first_commit
 from tests.servers import running
 from tests.systems.stand_in import StandIn
+
+__all__ = ["clone", "first_commit", "server"]
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ class Actions:
         self._people = people
         self._settings = settings
         self._server_url = server_url
-        self._repository = repository
+        self.repository = repository
         self._lock = threading.RLock()
         self._waiting: list[_Execution] = []
         self._running: dict[int, _Execution] = {}
@@ -204,7 +204,7 @@ class Actions:
         github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
         title = fill_in(workflow.run_name, {"inputs": event.inputs, "github": github}) or event.title
         workflow, referenced = self._with_called(
-            workflow, _Place(self._repository, self._git, event.workflow_sha, event.ref)
+            workflow, _Place(self.repository, self._git, event.workflow_sha, event.ref)
         )
         jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
         run = self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
@@ -362,8 +362,8 @@ class Actions:
             "GITHUB_SERVER_URL": self._server_url,
             "GITHUB_API_URL": f"{self._server_url}/api/v3",
             "GITHUB_GRAPHQL_URL": f"{self._server_url}/api/graphql",
-            "GITHUB_REPOSITORY": self._repository,
-            "GITHUB_REPOSITORY_OWNER": self._repository.split("/")[0],
+            "GITHUB_REPOSITORY": self.repository,
+            "GITHUB_REPOSITORY_OWNER": self.repository.split("/")[0],
             "SHA_REF": event.sha,  # act's name for where github.sha comes from
             "GITHUB_REF": event.ref,
             "GITHUB_REF_NAME": event.ref.removeprefix("refs/").removeprefix("heads/").removeprefix("tags/"),
@@ -371,7 +371,7 @@ class Actions:
             "GITHUB_RUN_NUMBER": str(run.number),
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_TRIGGERING_ACTOR": event.actor,
-            "GITHUB_WORKFLOW_REF": f"{self._repository}/{run.workflow_path}@{event.ref}",
+            "GITHUB_WORKFLOW_REF": f"{self.repository}/{run.workflow_path}@{event.ref}",
             "GITHUB_WORKFLOW_SHA": event.workflow_sha,
             "RUNNER_NAME": "sandbox",
             "RUNNER_ENVIRONMENT": "self-hosted",

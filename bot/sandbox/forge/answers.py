@@ -174,8 +174,8 @@ class Answers:
             "trees": "/git/trees{/sha}",
         }
         return {
-            "id": 1,
-            "node_id": node_id("Repository", 1),
+            "id": self._forge.number,
+            "node_id": node_id("Repository", self._forge.number),
             "name": name,
             "full_name": self._forge.repository,
             "private": True,
@@ -233,9 +233,9 @@ class Answers:
         reached = levels.index(person.permission)
         return {
             **self.repository(),
-            "allow_merge_commit": True,
-            "allow_squash_merge": True,
-            "allow_rebase_merge": True,
+            "allow_merge_commit": "merge" in self._forge.store.settings.methods,
+            "allow_squash_merge": "squash" in self._forge.store.settings.methods,
+            "allow_rebase_merge": "rebase" in self._forge.store.settings.methods,
             "allow_auto_merge": False,
             "delete_branch_on_merge": False,
             "network_count": 0,
@@ -323,7 +323,7 @@ class Answers:
 
     def _named_pull(self, pull: Pull) -> Json:
         """A pull request as checks and workflow runs name it."""
-        repo = {"id": 1, "name": self._forge.repository.split("/")[1], "url": self.repo_api}
+        repo = {"id": self._forge.number, "name": self._forge.repository.split("/")[1], "url": self.repo_api}
         return {
             "id": pull.id,
             "number": pull.number,

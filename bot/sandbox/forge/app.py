@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
+from bot.sandbox.forge.addresses import Redirects, Repositories
 from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository, rulesets
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
@@ -46,6 +48,7 @@ def open_forge(
     git = open_repository(repositories / f"{repository}.git")
     own = folder if is_main else folder / "others" / repository
     own.mkdir(parents=True, exist_ok=True)
+    store = Store(own / "forge.json")
     runner = Actions(
         folder=own / "actions",
         git=git,
@@ -53,13 +56,14 @@ def open_forge(
         people=people,
         settings=settings,
         server_url=server_url,
-        repository=repository,
+        repository=store.settings.name or repository,
     )
     return Forge(
-        repository=repository,
+        repository=store.settings.name or repository,
+        number=1 if is_main else 2 + zlib.crc32(repository.encode()) % 10**8,
         server_url=server_url,
         git=git,
-        store=Store(own / "forge.json"),
+        store=store,
         people=people,
         actions=runner,
     )
@@ -80,8 +84,9 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
-    app.state.repositories = {one.repository.lower(): one for one in (forge, *others)}
+    app.state.repositories = repositories = Repositories(forge, *others)
     app.add_middleware(JsonWhateverItSays)
+    app.add_middleware(Redirects, repositories=repositories)
     app.add_middleware(Limited, limits=forge.limits, people=forge.people, api=API)
     api = APIRouter(prefix=API)
     for router in routers():
@@ -134,7 +139,7 @@ class Struck(BaseModel):
 @clock.post("")
 def strike(request: Request, struck: Struck) -> list[int]:
     """Start the workflows of this schedule, in each repository; answer with the ids of their runs."""
-    return [run.id for one in request.app.state.repositories.values() for run in one.strike(struck.cron)]
+    return [run.id for one in request.app.state.repositories for run in one.strike(struck.cron)]
 
 
 class JsonWhateverItSays:

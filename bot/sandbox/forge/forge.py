@@ -53,9 +53,18 @@ class Forge:
     """One repository of the forge, with its pull requests and workflow runs."""
 
     def __init__(
-        self, *, repository: str, server_url: str, git: Git, store: Store, people: People, actions: Actions
+        self,
+        *,
+        repository: str,
+        number: int,
+        server_url: str,
+        git: Git,
+        store: Store,
+        people: People,
+        actions: Actions,
     ) -> None:
         self.repository = repository
+        self.number = number
         self.server_url = server_url
         self.git = git
         self.store = store
@@ -69,6 +78,14 @@ class Forge:
         # Whoever changes pull requests or moves references through the API holds this, so that two requests
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
+
+    def rename(self, name: str) -> None:
+        """Give the repository another ``owner/name``, as a rename or a transfer does; the old one leads here."""
+        with self._lock:
+            former = (*self.store.settings.former_names, self.repository)
+            self.store.set(name=name, former_names=tuple(one for one in dict.fromkeys(former) if one != name))
+            self.repository = self.actions.repository = name
+            self.answers = Answers(self)
 
     # Pull requests
 

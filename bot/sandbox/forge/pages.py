@@ -40,7 +40,7 @@ MAX_COMMITS = 100
 
 
 def _shown(owner: str, name: str, request: Request) -> Forge:
-    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name}".lower())
+    forge: Forge | None = request.app.state.repositories.named(f"{owner}/{name}")
     if forge is None:
         raise not_found()
     return forge

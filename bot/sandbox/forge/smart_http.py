@@ -42,7 +42,7 @@ async def push(request: Request, owner: str, name: str) -> Response:
 
 
 async def _serve(request: Request, owner: str, name: str, service: str, *, is_push: bool) -> Response:
-    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name.removesuffix('.git')}".lower())
+    forge: Forge | None = request.app.state.repositories.named(f"{owner}/{name.removesuffix('.git')}")
     if forge is None:
         return PlainTextResponse("Repository not found.\n", status_code=404)
     person = forge.people.of(request.headers.get("authorization", ""))

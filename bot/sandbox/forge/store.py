@@ -173,8 +173,20 @@ class Hook(Record):
     active: bool
 
 
+class RepositorySettings(Record):
+    """What the repository's own settings say."""
+
+    name: str = ""
+    """``owner/name`` where it was renamed, else empty."""
+    former_names: tuple[str, ...] = ()
+    methods: tuple[Literal["merge", "squash", "rebase"], ...] = ("merge", "squash", "rebase")
+    """The ways in which pull requests may be merged."""
+
+
 class State(BaseModel):
     """Everything that is on disk."""
+
+    settings: RepositorySettings = RepositorySettings()
 
     last_id: int = 0
     last_number: int = 0
@@ -252,6 +264,18 @@ class Store:
                     self._state.queued[record.number] = record
                 case Protection():
                     self._state.protections[record.branch] = record
+            self._save()
+
+    @property
+    def settings(self) -> RepositorySettings:
+        """The repository's own settings."""
+        return self._state.settings
+
+    def set(self, **changes: object) -> None:
+        """Change some of the repository's own settings."""
+        with self._lock:
+            whole = {**self._state.settings.model_dump(), **changes}
+            self._state.settings = RepositorySettings.model_validate(whole)
             self._save()
 
     def remove_comment(self, comment: Comment) -> None:

@@ -98,7 +98,7 @@ def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
     if query in ("query { viewer { login } }", "{ viewer { login } }"):
         return {"data": {"viewer": {"login": person.login}}}
     if query == ENQUEUE:
-        return _enqueue(request.app.state.repositories.values(), asked.variables.get("input", {}), person)
+        return _enqueue(request.app.state.repositories, asked.variables.get("input", {}), person)
     return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }} and {ENQUEUE} only."}]}
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bot.sandbox.forge.answers import Json
 from bot.sandbox.forge.api.request import Administrator, Anyone, Body, Paged, Repository, Server, Writer, refused
-from bot.sandbox.forge.errors import ApiError, not_found
+from bot.sandbox.forge.errors import ApiError, not_found, unprocessable
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import EMPTY_TREE, Ref
 from bot.sandbox.forge.store import Protection
@@ -22,6 +22,13 @@ REPO = "/repos/{owner}/{name}"
 class NewRef(Body):
     ref: str
     sha: str
+
+
+class ChangedRepository(Body):
+    name: str | None = None
+    allow_merge_commit: bool | None = None
+    allow_squash_merge: bool | None = None
+    allow_rebase_merge: bool | None = None
 
 
 class MovedRef(Body):
@@ -78,6 +85,21 @@ def get_rate_limit(server: Server, person: Anyone) -> Json:
 
 @router.get(REPO)
 def get_repository(repository: Repository, person: Anyone) -> Json:
+    return repository.answers.whole_repository(person)
+
+
+@router.patch(REPO)
+def change_repository(repository: Repository, person: Administrator, changed: ChangedRepository) -> Json:
+    """Rename it, and say how pull requests may be merged."""
+    methods = repository.store.settings.methods
+    asked = {"merge": changed.allow_merge_commit, "squash": changed.allow_squash_merge}
+    asked["rebase"] = changed.allow_rebase_merge
+    wanted = tuple(one for one, allowed in asked.items() if (one in methods if allowed is None else allowed))
+    if not wanted:
+        raise unprocessable("Sorry, you need to allow at least one merge strategy.")
+    repository.store.set(methods=wanted)
+    if changed.name:
+        repository.rename(f"{repository.repository.split('/')[0]}/{changed.name}")
     return repository.answers.whole_repository(person)
 
 

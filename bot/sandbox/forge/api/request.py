@@ -40,7 +40,7 @@ def _asker(request: Request) -> Person:
 
 
 def _repository(owner: str, name: str, request: Request) -> Forge:
-    forge: Forge | None = request.app.state.repositories.get(f"{owner}/{name}".lower())
+    forge: Forge | None = request.app.state.repositories.named(f"{owner}/{name}")
     if forge is None:
         raise not_found()
     return forge
