@@ -121,6 +121,47 @@ def test_a_successor_with_another_configuration_is_served_under_a_name_of_its_ow
     assert (world.ask(model).model, world.ask(model).version) == (model, 1)
 
 
+def _with_labels(registered: Registered, labels: str) -> Registered:
+    (registered.artifacts / "labels.txt").write_text(labels)
+    config = registered.artifacts / "config.pbtxt"
+    text = config.read_text()
+    assert text.count('name: "probabilities",') == 1
+    config.write_text(text.replace('name: "probabilities",', 'name: "probabilities", label_filename: "labels.txt",'))
+    return registered.relist()
+
+
+@pytest.mark.slow
+def test_versions_with_labels_pass_the_checks_and_each_answers_with_its_own(world: World) -> None:
+    model = world.model()
+    for number, labels in enumerate(("benign\nmalignant\n", "harmless\nharmful\n"), start=1):
+        registered = _with_labels(world.register(model, ("first", "better")[number - 1]), labels)
+        if number == 1:
+            said = world.check(world.proposed(registered)["number"])
+            assert [one.code for one in said] == [0, 0, 0, 0], said
+        world.served(registered)
+        target = world.routes()["models"][model]["live"]
+        folder = world.endpoints.model_repository("dev") / target["triton_model"]
+        assert f'label_filename: "{number}/labels.txt"' in (folder / "config.pbtxt").read_text()
+        assert (folder / f"{number}/labels.txt").read_text() == labels
+        assert world.version(model) == number
+        assert world.words("drift", "--env", "dev").code == 0
+    assert target["triton_model"] != model, "the path to its labels is a configuration of its own"
+    assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
+    assert world.version(model) == 1
+
+
+@pytest.mark.slow
+def test_a_library_is_not_published_whatever_the_evidence_says(world: World) -> None:
+    model = world.model()
+    registered = world.register(model)
+    (registered.artifacts / "payload.data").write_bytes(b"\x7fELF" + bytes(100))
+    world.merged(registered.relist())
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert "payload.data is an ELF library or program, whatever it is called" in said.out + said.err
+    assert not [path for path in world.published() if path.startswith(model)]
+
+
 def test_a_shadow_receives_copies_and_the_live_answer_stays(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
