@@ -275,13 +275,6 @@ def config_problems(config: Mapping[str, object], *, files: Collection[str]) -> 
     return [*found, *_problems(config, "", "", backend, frozenset(files))]
 
 
-def label_files(config: Mapping[str, object]) -> list[str]:
-    """Return the names of the files of labels."""
-    outputs = config.get("output", ())
-    named = [output.get("label_filename", "") for output in outputs] if isinstance(outputs, list) else []
-    return [str(name) for name in named if name]
-
-
 def _problems(
     message: Mapping[str, object], path: str, shown: str, backend: str, files: frozenset[str]
 ) -> Iterator[str]:
