@@ -19,6 +19,7 @@ from bot import settings as files
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
+from bot.domain.scope import proposal_branch, revert_branch
 from bot.errors import PromobotError, Unavailable
 from bot.settings import Environment
 from bot.slack import blocks, forms
@@ -41,7 +42,6 @@ from bot.verbs import connect
 from bot.verbs.history import history
 from bot.verbs.promote import promote
 from bot.verbs.propose import propose
-from bot.verbs.proposing import proposal_branch, revert_branch
 from bot.verbs.requests import begin, finish
 from bot.verbs.rollback import rollback
 from bot.verbs.status import status

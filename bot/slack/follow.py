@@ -16,13 +16,14 @@ from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
+from bot.domain.scope import proposal_branch, revert_branch
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
-from bot.verbs.proposing import desired_at, proposal_branch, revert_branch
+from bot.verbs.proposing import desired_at
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
 
