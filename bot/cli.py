@@ -276,7 +276,14 @@ def _retire(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.retire import retire
     from bot.words import terminal
 
-    done = retire(_settings(arguments), model=arguments.model, reason=arguments.reason, by=arguments.by, say=_say)
+    done = retire(
+        _settings(arguments),
+        model=arguments.model,
+        reason=arguments.reason,
+        by=arguments.by,
+        say=_say,
+        asking=_asking(arguments),
+    )
     return Answer(done, terminal.retired(done), done.exit_code)
 
 
@@ -656,6 +663,7 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("retire", _retire, "open the pull request that takes a model out of service")
     added.add_argument("model", type=_model)
     environment(added)
+    replace(added)
     added.add_argument("--reason", required=True, help="why; the file and the pull request say it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 

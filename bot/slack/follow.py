@@ -23,7 +23,7 @@ from bot.slack import blocks
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
-from bot.verbs.proposing import desired_at
+from bot.verbs.proposing import desired_at, what_is_beside
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
 
@@ -82,7 +82,8 @@ def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -
     for pull in pulls:
         there = known.pop(f"{settings.environment}/#{pull.number}", None)
         asked = proposal_words.requester_of(pull.body)
-        if there is not None and there.head == pull.head and there.state == "open":
+        looked_at = "beside" in posted[there.key].facts if there is not None else False
+        if there is not None and looked_at and there.head == pull.head and there.state == "open":
             found.append(replace(there, requested_by=asked))
         else:
             unknown.append(pull)
@@ -140,6 +141,7 @@ def _described(settings: Environment, pulls: list[PullRequest], say: Say) -> lis
                     way_back=way_back,
                     requested_by=proposal_words.requester_of(pull.body),
                     metrics=metrics,
+                    beside=tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head)),
                 )
             )
     return found

@@ -114,6 +114,15 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
 
 
+def beside(branch: str, found: Sequence[str]) -> str:
+    """A branch of the bot changes more than what was proposed."""
+    listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    return (
+        f"{branch} is a branch of the bot, and changes more than was proposed: {listed}; "
+        "propose the rest from a branch of another name"
+    )
+
+
 def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
     """Nothing speaks for a change of a merge group."""
     revoked = evidence.revoked if evidence else None

@@ -6,7 +6,7 @@ import pytest
 
 from bot.domain import desired
 from bot.domain.desired import Change, Entry
-from bot.domain.scope import Scope, beside, fingerprint, proposal_branch, revert_branch, scope_of
+from bot.domain.scope import Scope, beside, fingerprint, proposal_branch, retire_branch, revert_branch, scope_of
 from tests.domain.entries import entry
 
 FILE = "promotions/dev.yaml"
@@ -14,12 +14,13 @@ MAIN = (
     "# What dev serves.\nenvironment: dev\nmodels:\n  churn:\n    version: 1\n"
     f"    digest: {entry(1).digest}\n    run: {entry(1).run}\n\nshadow: {{}}\n"
 )
-PROPOSAL, BACK, BACK_SHADOW = (
+PROPOSAL, BACK, BACK_SHADOW, RETIREMENT = (
     scope_of(branch) or pytest.fail(branch)
     for branch in (
         proposal_branch("dev", "churn"),
         revert_branch("dev", "churn"),
         revert_branch("dev", "churn", "shadow"),
+        retire_branch("dev", "churn"),
     )
 )
 
@@ -28,17 +29,22 @@ def edited(text: str, model: str, new: Entry | None, section: desired.Section = 
     return desired.with_entry(text, file=FILE, section=section, model=model, entry=new)
 
 
+def retired(text: str, model: str = "churn") -> str:
+    return desired.with_retirement(text, file=FILE, model=model, reason="nobody asks")
+
+
 SHADOWED = edited(MAIN, "churn", entry(2).model_copy(update={"reason": "accuracy"}), "shadow")
 
 
 @pytest.mark.parametrize(
     ("branch", "scope"),
     [
-        ("promobot/dev/churn", Scope("dev", "churn", ("models", "shadow"), way_back=False)),
-        ("promobot-revert/dev/churn", Scope("dev", "churn", ("models",), way_back=True)),
-        ("promobot-revert/dev/churn-shadow", Scope("dev", "churn", ("shadow",), way_back=True)),
-        ("promobot/dev/churn/more", Scope("dev", "churn/more", ("models", "shadow"), way_back=False)),
-        ("promobot/dev/", Scope("dev", "", ("models", "shadow"), way_back=False)),
+        ("promobot/dev/churn", Scope("dev", "churn", ("models", "shadow"), kind="proposal")),
+        ("promobot-revert/dev/churn", Scope("dev", "churn", ("models",), kind="way back")),
+        ("promobot-revert/dev/churn-shadow", Scope("dev", "churn", ("shadow",), kind="way back")),
+        ("promobot-retire/dev/churn", Scope("dev", "churn", ("models",), kind="retirement")),
+        ("promobot/dev/churn/more", Scope("dev", "churn/more", ("models", "shadow"), kind="proposal")),
+        ("promobot/dev/", Scope("dev", "", ("models", "shadow"), kind="proposal")),
         ("promobot/dev", None),
         ("promobot", None),
         ("promobot-fix/dev/churn", None),
@@ -57,7 +63,10 @@ def test_a_branch_is_the_bots_by_its_name(branch: str, scope: Scope | None) -> N
         (PROPOSAL, MAIN, edited(MAIN, "churn", entry(2), "shadow")),
         (PROPOSAL, SHADOWED, edited(edited(SHADOWED, "churn", entry(2)), "churn", None, "shadow")),
         (BACK, MAIN, edited(MAIN, "churn", entry(7))),
-        (BACK, MAIN, edited(MAIN, "churn", None)),
+        (BACK, MAIN, retired(MAIN)),
+        (BACK, retired(MAIN), edited(retired(MAIN), "churn", entry(1))),
+        (RETIREMENT, MAIN, retired(MAIN)),
+        (PROPOSAL, retired(MAIN), edited(retired(MAIN), "churn", entry(2))),
         (BACK_SHADOW, SHADOWED, edited(SHADOWED, "churn", None, "shadow")),
         (PROPOSAL, MAIN, MAIN),
         (PROPOSAL, None, None),
@@ -79,6 +88,10 @@ GOOD = edited(MAIN, "churn", entry(2))
         (PROPOSAL, [FILE], MAIN, edited(MAIN, "fraud", entry(1)), [f"models.fraud in {FILE}"]),
         (PROPOSAL, [FILE], MAIN, edited(MAIN, "churn", None), [f"models.churn in {FILE}"]),
         (PROPOSAL, [FILE], MAIN, None, [f"models.churn in {FILE}"]),
+        (PROPOSAL, [FILE], MAIN, retired(MAIN), [f"models.churn in {FILE}"]),
+        (RETIREMENT, [FILE], MAIN, GOOD, [f"models.churn in {FILE}"]),
+        (RETIREMENT, [FILE], MAIN, edited(MAIN, "churn", None), [f"models.churn in {FILE}"]),
+        (RETIREMENT, [FILE], MAIN, retired(retired(MAIN), "fraud"), [f"models.fraud in {FILE}"]),
         # Two versions at once; a shadow that goes although another version comes to answer.
         (
             PROPOSAL,

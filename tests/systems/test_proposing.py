@@ -13,7 +13,7 @@ import pytest
 from bot import settings as environment_files
 from bot.domain.desired import Entry
 from bot.domain.scope import proposal_branch
-from bot.errors import Refused, Rejected, Unavailable
+from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.forge.git import Identity
 from bot.settings import Environment, GitHub
 from bot.systems.git import Repository
@@ -98,7 +98,9 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def bot(forge: Server, person: Clone, tmp_path: Path) -> Bot:
-    return Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
+    made = Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
+    push(person, "A new environment", {made.file: f"environment: {made.environment}\n"})
+    return made
 
 
 def push(person: Clone, message: str, files: dict[str, str]) -> None:
@@ -308,9 +310,16 @@ def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bo
     assert bot.open_pulls() == [(bot.branch, "churn 7")]
 
 
-def test_an_environment_without_a_file_gets_one_and_one_that_serves_nothing_keeps_its_lines(
-    bot: Bot, forge: Server, person: Clone
+def test_an_environment_without_a_file_is_a_mistake_and_not_an_empty_one(
+    forge: Server, person: Clone, tmp_path: Path
 ) -> None:
+    bot = Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
+    with pytest.raises(InvalidInput, match=f"{bot.file}: is missing at "):
+        bot.propose(7)
+    assert bot.open_pulls() == []
+
+
+def test_an_environment_that_serves_nothing_keeps_its_lines(bot: Bot, forge: Server, person: Clone) -> None:
     _, pull = bot.proposed(7)
     assert bot.said_on(bot.branch).startswith(f"environment: {bot.environment}\nmodels:\n  churn:\n")
 
@@ -328,7 +337,7 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
     merge(forge, first.number)
     with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
         shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
-        edits = [Edit("models", "churn", None), Edit("shadow", "churn", shadow)]
+        edits = [Edit("models", "churn", None, "it listens first"), Edit("shadow", "churn", shadow)]
         made = put_proposal(
             bot.settings,
             repository,
