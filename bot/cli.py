@@ -182,9 +182,7 @@ def _propose(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.propose import propose
     from bot.words import terminal
 
-    done = propose(
-        _settings(arguments), model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
-    )
+    done = propose(_settings(arguments), model=arguments.model, version=arguments.version, say=_say)
     return Answer(done, terminal.proposed(done), done.exit_code)
 
 
@@ -200,9 +198,7 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
         raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
     source = settings.load(_root(arguments), name)
-    done = promote(
-        source, target, model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
-    )
+    done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
     return Answer(done, terminal.proposed(done), done.exit_code)
 
 
@@ -265,7 +261,6 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         by=arguments.by,
         say=_say,
         request=arguments.request or "",
-        asking=_asking(arguments),
     )
     from bot.words import terminal  # until users are back, nothing is imported that only speaks
 
@@ -276,14 +271,7 @@ def _retire(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.retire import retire
     from bot.words import terminal
 
-    done = retire(
-        _settings(arguments),
-        model=arguments.model,
-        reason=arguments.reason,
-        by=arguments.by,
-        say=_say,
-        asking=_asking(arguments),
-    )
+    done = retire(_settings(arguments), model=arguments.model, reason=arguments.reason, by=arguments.by, say=_say)
     return Answer(done, terminal.retired(done), done.exit_code)
 
 
@@ -333,7 +321,7 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.doctor import doctor
     from bot.words import terminal
 
-    found = [doctor(settings) for settings in _all_settings(arguments)]
+    found = [doctor(settings, init=arguments.init) for settings in _all_settings(arguments)]
     code = max(diagnosis.exit_code for diagnosis in found)
     return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)
 
@@ -455,14 +443,6 @@ def _from_here(path: Callable[[], Any]) -> Any:
             state="Nothing was changed.",
             next_step="Go to a folder that exists, such as a checkout, and run the same command there.",
         ) from error
-
-
-def _asking(arguments: argparse.Namespace) -> Any:
-    from bot.verbs.ledger import Proposer
-    from bot.verbs.proposing import Asking
-
-    # In a workflow this is who started it. Elsewhere it is a person with a token, whom GitHub names as the author.
-    return Asking(Proposer(github=os.environ.get("GITHUB_ACTOR", "")), replace=arguments.replace)
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -613,17 +593,12 @@ def _parser() -> argparse.ArgumentParser:
         run = added.get_default("run")
         added.set_defaults(run=lambda arguments: _once(arguments, run, *named))
 
-    def replace(added: argparse.ArgumentParser) -> None:
-        note = "drop commits of people that are on the bot's branch; a comment names them (default: stop)"
-        added.add_argument("--replace", action="store_true", help=note)
-
     by = os.environ.get("GITHUB_ACTOR") or os.environ.get("USER", "")
 
     added = verb("propose", _propose, "propose a registered version to an environment, by a pull request")
     added.add_argument("model", type=_model)
     added.add_argument("version", type=_version)
     environment(added)
-    replace(added)
     request(added, "version")
 
     added = verb("promote", _promote, "carry the digest that one environment has verified to the next")
@@ -631,7 +606,6 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--from", dest="source", metavar="ENV", help="where it is verified (default: promotes_from)")
     added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
     added.add_argument("--version", type=_version, help="refuse if another version is in service there")
-    replace(added)
     request(added, "source", "version")
 
     added = verb("check", _check, "run one check of a pull request, sum them up, or look at a merge group")
@@ -655,7 +629,6 @@ def _parser() -> argparse.ArgumentParser:
     environment(added)
     added.add_argument("--to", type=_version, metavar="VERSION", help="a verified version (default: the last one)")
     added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
-    replace(added)
     request(added, "to", "now")
     added.add_argument("--reason", default="", help="why; the pull request says it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
@@ -663,7 +636,6 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("retire", _retire, "open the pull request that takes a model out of service")
     added.add_argument("model", type=_model)
     environment(added)
-    replace(added)
     added.add_argument("--reason", required=True, help="why; the file and the pull request say it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 
@@ -732,6 +704,11 @@ def _parser() -> argparse.ArgumentParser:
 
     added = verb("doctor", _doctor, "try every system with the credentials at hand")
     environment(added, required=False)
+    added.add_argument(
+        "--init",
+        action="store_true",
+        help="first mark the record store and the shares, where they are new and mounted",
+    )
 
     added = verb("slack", _slack, "serve slash commands, buttons and forms, and keep each promotion's message")
     added.add_argument("--env", action="append", metavar="ENV", help="an environment; again for more (default: all)")

@@ -68,6 +68,8 @@ LAYERS = {
     "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
     "bot.folders": layer(),
+    # What tells a store from the folder under a mount that is missing: records and the share both need it.
+    "bot.marked": layer("domain errors folders"),
     # What two systems are made of: records and artifacts may both lie in buckets.
     "bot.s3": layer("errors redaction retry", "boto3 botocore"),
     # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
@@ -84,8 +86,8 @@ LAYERS = {
     "bot.systems.github": layer("domain errors redaction retry settings", "github jwt requests"),
     "bot.systems.mlflow": layer("domain errors redaction retry s3 settings web", "httpx mlflow yaml"),
     "bot.systems.object_store": layer("domain errors retry s3 settings", "botocore"),
-    "bot.systems.records": layer("domain errors folders"),
-    "bot.systems.share": layer("domain errors folders redaction settings systems.share"),
+    "bot.systems.records": layer("domain errors folders marked"),
+    "bot.systems.share": layer("domain errors folders marked redaction settings systems.share"),
     "bot.systems.slack": layer("domain errors redaction retry settings", "slack_sdk"),
     "bot.systems.triton": layer("domain errors redaction retry settings", "tritonclient grpc google httpx numpy"),
     "bot.verbs": layer("domain errors redaction settings systems verbs words", "pydantic"),

@@ -31,17 +31,17 @@ from bot.errors import InvalidInput
 from bot.gateway.__main__ import main as gateway_main
 from bot.gateway.settings import GatewaySettings
 from bot.redaction import keep, redact
-from bot.settings import GitHub, Share, Slack
+from bot.settings import GitHub, Slack
 from bot.slack.inbox import Answer, Inbox
 from bot.slack.service import log_to_stderr
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.records import RecordStore
-from bot.systems.share import ModelRepository
 from bot.systems.slack import Posted, SlackChannel
 from bot.training import end_run
 from bot.verbs import check
 from bot.verbs.ledger import Ledger
+from tests.stores import begin_share
 from tests.systems.stand_in import Seen, StandIn, answer
 
 PROJECT = Path(__file__).parents[1]
@@ -484,12 +484,14 @@ def test_what_is_written_is_blanked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     keep(canary("dev", "mlflow"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     check._write_summary(LEAVING)
-    Inbox(tmp_path / "inbox").decide("slack-1", Answer(text=LEAVING))
-    (tmp_path / "share").mkdir()
-    share = ModelRepository(Share(model_repository=f"{tmp_path}/share/models", state=f"{tmp_path}/share/bot"))
+    inbox = Inbox(tmp_path / "inbox")
+    inbox.begin()
+    inbox.decide("slack-1", Answer(text=LEAVING))
+    share = begin_share(tmp_path / "share/models", tmp_path / "share/bot")
     share.put_in_outbox("one", LEAVING)
-    (tmp_path / "records").mkdir()
-    ledger = Ledger(RecordStore(tmp_path / "records"), "dev")
+    records = RecordStore(tmp_path / "records")
+    records.begin()
+    ledger = Ledger(records, "dev")
     ledger.put_in_quarantine(model="churn", version=1, digest=f"sha256:{7:064x}", reason=LEAVING, by="alex")
     with Repository(stand_in.url, token="t" * 20) as repository:
         tree = str(repository._repo.git.hash_object("-t", "tree", "-w", os.devnull))

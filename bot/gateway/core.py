@@ -45,6 +45,7 @@ log = logging.getLogger("bot.gateway")
 RELOAD_BYTES = 4096
 """The body of a reload is one number."""
 
+NOT_MOUNTED = "routes.json is missing, and its folder is not marked as the bot's: the share is not mounted here"
 NOT_STARTED = "the gateway has not started: its router must be included in the application that is run"
 
 
@@ -82,6 +83,7 @@ class Gateway:
         self._shadows = Shadows(settings.tritons, settings.shadow)
         self._service = Service(RouteTable(settings.environment), problem=NOT_STARTED)
         self._older: list[Service] = []
+        self._unread = False
         self._reloading = asyncio.Lock()
         self.router = self._make_router()
 
@@ -97,7 +99,7 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """Read the routes at the start, close connections at the end. Part of ``router`` already."""
-        self._switch(await self._service_at_start())
+        await self._begin()
         try:
             yield
         finally:
@@ -123,11 +125,20 @@ class Gateway:
 
     # The routes: at the start, and at /reload.
 
+    async def _begin(self) -> None:
+        """Read the routes; where that fails, the next question for readiness tries again."""
+        service = await self._service_at_start()
+        self._unread = bool(service.problem)
+        self._switch(service)
+
     async def _service_at_start(self) -> Service:
         empty = RouteTable(self.settings.environment)
         try:
             table = await self._routes_file.read()
             if table is None:
+                # An unmounted folder is as empty as a new one: "serves nothing, ready" must not follow from that.
+                if not await self._routes_file.is_new():
+                    raise Broken(NOT_MOUNTED)
                 log.warning("%s is missing: serving nothing until the first reload", self._routes_file.path)
                 return Service(empty)
             check_successor(table, empty)
@@ -178,6 +189,7 @@ class Gateway:
         if new == old and not self._service.problem:
             return
         await self._check_ready(new, old)
+        self._unread = False
         self._switch(Service(new))
 
     async def _check_ready(self, new: RouteTable, old: RouteTable) -> None:
@@ -240,6 +252,9 @@ class Gateway:
         Not Triton's own readiness: with --strict-readiness that is false whenever any version is being loaded, which
         would take every gateway out of service at each deployment. Of one model, ``/v2/models/{model}/ready`` speaks.
         """
+        if self._unread and not self._reloading.locked():
+            async with self._reloading:
+                await self._begin()
         problem = self._service.problem or ("" if await self._tritons.any_live() else "no Triton is live")
         return error_answer(503, problem) if problem else Response()
 

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import RouteTable, generation_file
 from bot.folders import ask_anew
 
@@ -56,6 +57,11 @@ class RoutesFile:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NotTaken(f"generation {generation} is expected, {seen} after {timeout_seconds:g} s") from None
+
+    async def is_new(self) -> bool:
+        """Say whether there is no file because nothing was deployed yet; False where the folder is not marked."""
+        marker = self.path.parent / MARKER_FILE
+        return await asyncio.get_running_loop().run_in_executor(self._thread, marker.is_file)
 
     def close(self) -> None:
         """Let the thread end; does not wait for a read that hangs."""

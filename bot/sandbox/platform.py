@@ -25,6 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bot.domain.marker import MARKER_FILE, MARKER_KEY, Marker, Purpose
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput, Refused
 from bot.sandbox import environments, mlflow, s3, triton
@@ -431,6 +432,12 @@ class Sandbox:
                 return
             bring_up(endpoints.s3.part())
             endpoints.s3.prepare(cancelled=lambda: processes.closed)
+            for environment in endpoints.gateway:
+                endpoints.s3.client().put_object(
+                    Bucket=endpoints.s3.bucket,
+                    Key=f"{environment}/promobot/{MARKER_KEY}",
+                    Body=Marker("records").to_json().encode(),
+                )
             progress(f"bucket {endpoints.s3.bucket} takes objects")
 
         def forge() -> None:
@@ -562,7 +569,9 @@ def _lay_out(endpoints: Endpoints) -> None:
     for environment in {name for name, _ in endpoints.tritons}:
         endpoints.model_repository(environment).mkdir(parents=True, exist_ok=True)
         endpoints.state(environment).mkdir(parents=True, exist_ok=True)
+        _mark_share(endpoints, environment)
     endpoints.records.mkdir(exist_ok=True)
+    _mark(endpoints.records, Marker("records"))
     if not (endpoints.directory / "seeded").exists():
         shutil.rmtree(endpoints.directory / "forge", ignore_errors=True)  # half of a content would stay half
     tokens = endpoints.secrets
@@ -686,3 +695,19 @@ def _python(
 
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
+
+
+def _mark_share(endpoints: Endpoints, environment: str) -> None:
+    purposes: tuple[tuple[Path, Purpose, Purpose], ...] = (
+        (endpoints.state(environment), "state", "staging state"),
+        (endpoints.model_repository(environment), "models", "staging models"),
+    )
+    for folder, serving, staging in purposes:
+        _mark(folder, Marker(staging) if environment == STAGING else Marker(serving, environment))
+
+
+def _mark(folder: Path, marker: Marker) -> None:
+    """Say that the folder is a store, as `promobot doctor --init` does for a person."""
+    file = folder / MARKER_FILE
+    if not file.exists():
+        file.write_text(marker.to_json())

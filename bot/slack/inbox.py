@@ -68,11 +68,18 @@ class Answer(BaseModel):
 class Inbox:
     """The entries in one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, below: Path | None = None) -> None:
+        """``below`` is the record store where the directory is a folder of it; else it has a marker of its own."""
         self._root = directory
-        self._store = RecordStore(directory)
+        self._store = RecordStore(directory, below=below, purpose="records" if below else "inbox")
+        self._has_own_marker = below is None
         self._mine: set[str] = set()
         self._guard = threading.Lock()
+
+    def begin(self) -> None:
+        """Mark a directory of its own, when the service starts. A record store is never made here."""
+        if self._has_own_marker:
+            self._store.begin()
 
     def put(self, asked: Asked) -> bool:
         """Keep what was asked; return False where it is there already. Raises Unavailable where it cannot be kept."""
@@ -139,6 +146,7 @@ class Inbox:
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[bool]:
+        self._store.see()
         folder = self._root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

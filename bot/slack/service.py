@@ -45,24 +45,14 @@ class SlackService:
         self._names = environments or tuple(files.environments(root))
         listed = self.settings()
         self._first = _one_app(listed)
-        self.inbox = Inbox(state or _state(listed))
+        self.inbox = _inbox_at(state, listed) if state else _inbox_beside_the_records(listed)
+        self.inbox.begin()
         doing = Doing(root, self._names, self.inbox, People())
         self.worker = Worker(self.inbox, doing, self.settings, follow_seconds=follow_seconds)
 
     def settings(self) -> list[Environment]:
-        """Return the environments' settings as they are in the checkout now.
-
-        A file with a mistake must not silence the other environments: it is left out, and so is one whose ``slack``
-        cannot be read. Raises InvalidInput where nothing is left.
-        """
-        found, broken = files.load_all_for_the_way_back(self._root, self._names)
-        usable = [settings for settings in found if settings.can_use("slack")]
-        mistakes = [*broken, *(mistake for settings in found for mistake in settings.mistakes)]
-        for mistake in mistakes:
-            log.error("%s", mistake)
-        if mistakes and not usable:
-            raise mistakes[0]
-        return usable
+        """Return the environments' settings as they are in the checkout now."""
+        return [files.load(self._root, name) for name in self._names]
 
     def start(self) -> None:
         """Begin to work on what is in the inbox."""
@@ -217,7 +207,13 @@ def _one_app(listed: list[Environment]) -> Environment:
     return first
 
 
-def _state(listed: list[Environment]) -> Path:
+def _inbox_at(state: Path, listed: list[Environment]) -> Inbox:
+    """Return the inbox in this directory; where that is in a record store, the record store has the marker."""
+    stores = {Path(settings.records) for settings in listed if isinstance(settings.records, str)}
+    return Inbox(state, below=next((store for store in stores if state.is_relative_to(store)), None))
+
+
+def _inbox_beside_the_records(listed: list[Environment]) -> Inbox:
     stores = {settings.records for settings in listed if isinstance(settings.records, str)}
     if len(stores) != 1 or any(settings.records_bucket for settings in listed):
         why = "records are in a bucket, which has no locks" if len(stores) <= 1 else "there are several record stores"
@@ -226,4 +222,5 @@ def _state(listed: list[Environment]) -> Path:
             key="--state",
             next_step="Say where the inbox is with --state DIR; all replicas share it.",
         )
-    return Path(stores.pop()) / STATE
+    records = Path(stores.pop())
+    return Inbox(records / STATE, below=records)

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
@@ -75,10 +75,6 @@ class PullRequest:
     base: str
     author: str
     merged_at: datetime | None = None
-    into: str = ""
-    """The branch that it would be merged into."""
-    of_a_fork: bool = False
-    """Whether its branch is not one of this repository, or is gone with its own."""
 
     @property
     def has_no_checks(self) -> bool:
@@ -234,8 +230,7 @@ class GitHubRepository:
     def pull_request(self, number: int) -> PullRequest:
         """Return a pull request."""
         with self._errors(f"read pull request #{number}"):
-            pull = self._repository.get_pull(number)
-            return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull))
+            return _pull_request(self._repository.get_pull(number))
 
     @patient
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
@@ -500,7 +495,6 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         base=pull.base.sha,
         author=pull.user.login,
         merged_at=pull.merged_at,
-        into=pull.base.ref,
     )
 
 

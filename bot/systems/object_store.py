@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from bot import s3
+from bot.domain.marker import MARKER_KEY, RECORD_FOLDERS, Marker
 from bot.domain.names import check_record_key
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.retry import asked_again
@@ -33,6 +34,7 @@ PROBE = "doctor/create-only"
 WRITER, SHA256 = "promobot-writer", "promobot-sha256"
 """Metadata of each object: which call of :meth:`BucketRecords.put` wrote it, and the sum of its bytes."""
 
+_MARKER = Marker("records")
 _TAKEN = ("PreconditionFailed", "412")
 _NOT_THERE = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
@@ -74,7 +76,53 @@ class BucketRecords:
             connections=AT_ONCE,
         )
         self._known: dict[str, str] = {}
+        self._is_seen = self._is_marked = False
         self._room = REMEMBERED_BYTES
+
+    def begin(self) -> None:
+        """Mark the prefix as a record store. Call it where a person says that it is new."""
+        with suppress(Refused):  # it has a marker, which is looked at
+            self._ask(self._mark)
+        self._see()
+
+    def _see(self) -> None:
+        """Raise Unavailable where nothing says that this prefix is a record store; look once.
+
+        Another prefix is as empty as a new one: "nothing is in quarantine" must not follow from a slip of the pen.
+        """
+        if self._is_seen:
+            return
+        text = self._ask(partial(self._read, MARKER_KEY, self._root + MARKER_KEY))
+        if text is not None:
+            try:
+                said = _MARKER.mismatch(text)
+            except ValueError as error:
+                said = str(error)
+            if said:
+                raise Rejected(
+                    f"{MARKER_KEY} says that this is another store: {said}",
+                    system=self._system,
+                    state="Nothing was read or written there.",
+                    next_step="Correct records.s3.bucket or records.s3.prefix.",
+                )
+        elif not self._ask(self._was_used):
+            raise Unavailable(
+                f"there is no {MARKER_KEY} and no record: it is another prefix than the records', or was never used",
+                system=self._system,
+                state="Nothing was read or written there.",
+                next_step="Compare records.s3 with the bucket. `promobot doctor --init` marks a new store, once.",
+            )
+        self._is_seen, self._is_marked = True, text is not None
+
+    def _was_used(self) -> bool:
+        with self._errors("list the records"):
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, Delimiter="/")
+        found = {entry["Prefix"].removeprefix(self._root).rstrip("/") for entry in page.get("CommonPrefixes", ())}
+        return not found.isdisjoint(RECORD_FOLDERS)
+
+    def _mark(self) -> None:
+        with self._errors(f"write {MARKER_KEY}"):
+            self._create(self._root + MARKER_KEY, _MARKER.to_json().encode(), secrets.token_hex(16))
 
     def put(self, key: str, text: str) -> None:
         """Create the object; raise Refused where there is one of that key already.
@@ -83,6 +131,12 @@ class BucketRecords:
         the metadata. So one's own is never taken for another's, nor another's with the same text for one's own.
         """
         path, body, writer = self._path(key), text.encode(), secrets.token_hex(16)
+        self._see()
+        if not self._is_marked:
+            # Somebody else did at the same time, or this identity may only write below some folders.
+            with suppress(Refused, Rejected):
+                self._ask(self._mark)
+            self._is_marked = True
         doubtful = False
 
         def attempt() -> None:
@@ -117,6 +171,7 @@ class BucketRecords:
     def get(self, key: str) -> str | None:
         """Return the object's text, or None where there is none."""
         path = self._path(key)
+        self._see()
         if (known := self._known.get(key)) is not None:
             return known
         text = self._ask(partial(self._read, key, path))
@@ -135,6 +190,7 @@ class BucketRecords:
     def keys(self, prefix: str) -> list[str]:
         """Return all keys below the folder ``prefix``, sorted."""
         below, found, token = f"{self._path(prefix)}/", list[str](), ""
+        self._see()
         while True:
             page = self._ask(partial(self._page, prefix, below, token))
             found += [entry["Key"].removeprefix(self._root) for entry in page.get("Contents", ())]
@@ -151,6 +207,7 @@ class BucketRecords:
         Leaves one small object, the same each time, for nobody has to be allowed to delete. Raises Rejected where the
         store ignores the condition.
         """
+        self._see()
         key = f"{PROBE}-{self._lock.mode}" if self._lock else PROBE
         path = self._path(key)
 

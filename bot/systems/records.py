@@ -7,25 +7,40 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from bot.domain.marker import RECORD_FOLDERS, Marker, Purpose
 from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
 from bot.folders import ask_anew, sync_folder
+from bot.marked import MarkedFolder
 
 
 class RecordStore:
     """Records in a directory. Keys are relative POSIX paths; each is written whole or not at all."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, below: Path | None = None, purpose: Purpose = "records") -> None:
+        """``below`` is the marked root where ``directory`` is a folder in it; else ``directory`` has the marker."""
         self._root = Path(directory)
         self._system = f"record store ({directory})"
+        self._marked = MarkedFolder(Path(below or directory), Marker(purpose), system=self._system, in_use=_was_used)
+
+    def begin(self) -> None:
+        """Make the directory and mark it. Call it where a person says that the record store is new."""
+        self._marked.begin()
+
+    def see(self) -> None:
+        """Raise Unavailable where the store is not mounted, or was never begun; Rejected where it is another's."""
+        self._marked.see()
 
     def put(self, key: str, text: str) -> None:
         """Create the object; raise Refused where there is one of that key already."""
         path = self._path(key)
+        self._marked.adopt()
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
-            above = self._root if self._root.is_dir() else self._root.parent
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Never the root, or what is above it: where it is gone, so is the mount.
+            for folder in reversed(path.parents):
+                if folder.is_relative_to(self._marked.root) and not folder.is_dir():
+                    folder.mkdir(exist_ok=True)
             try:
                 with temporary.open("xb") as file:
                     file.write(text.encode())
@@ -37,7 +52,7 @@ class RecordStore:
                 temporary.unlink(missing_ok=True)
             for folder in path.parents:
                 sync_folder(folder)  # those above may be new, too
-                if folder == above:
+                if folder == self._marked.root:
                     break
         except FileExistsError as error:
             raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
@@ -47,6 +62,7 @@ class RecordStore:
     def get(self, key: str) -> str | None:
         """Return the object's text, or None where there is none."""
         path = self._path(key)
+        self._marked.see()
         try:
             ask_anew(path)
             return path.read_bytes().decode()
@@ -60,6 +76,7 @@ class RecordStore:
     def keys(self, prefix: str) -> list[str]:
         """Return all keys below the folder ``prefix``, sorted."""
         folder = self._path(prefix)
+        self._marked.see()
 
         def failed(error: OSError) -> None:
             # A folder that cannot be listed is not an empty one: what is in quarantine may lie in it.
@@ -88,3 +105,8 @@ class RecordStore:
             return self._root.joinpath(*check_record_key(key).split("/"))
         except ValueError as error:
             raise Rejected(str(error), system=self._system) from error
+
+
+def _was_used(root: Path) -> bool:
+    """Whether a store without a marker is one from before there were markers."""
+    return root.is_dir() and any((root / name).is_dir() for name in RECORD_FOLDERS)

@@ -75,7 +75,8 @@ def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serv
                         opened.callback(gateways[-1].close)
             return tuple(tritons), tuple(gateways)
 
-        yield Serving(ModelRepository(settings.share, _before(settings)), *find_more(), find_more)
+        share = ModelRepository(settings.share, _before(settings), environment=settings.environment)
+        yield Serving(share, *find_more(), find_more)
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)
@@ -127,7 +128,7 @@ def staging(settings: Environment) -> Iterator[Serving]:
     settings.see_that_it_can_be_used("staging")
     server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
-        share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)])
+        share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)], staging=True)
         yield Serving(share, (server,), ())
     finally:
         server.close()

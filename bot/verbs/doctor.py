@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot.domain import desired as desired_module
-from bot.errors import PromobotError, Refused
+from bot.errors import OutsideError, PromobotError, Refused
 from bot.settings import Environment, GatewayEndpoint, Triton, plain_secrets
 from bot.systems.share import ModelRepository
 from bot.verbs import connect
+from bot.verbs.ledger import Store
 from bot.verbs.proposing import read_desired
 from bot.words import doctor as words
 from bot.words import identity
@@ -42,21 +43,27 @@ class Diagnosis:
         return 0 if all(examined.works for examined in self.systems) else 1
 
 
-def doctor(settings: Environment) -> Diagnosis:
-    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket."""
+def doctor(settings: Environment, *, init: bool = False) -> Diagnosis:
+    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket.
+
+    With ``init`` it first marks the record store and the shares where they are new. Only a person knows that they
+    are, and not merely unmounted.
+    """
+    staging = settings.staging
+    serving = ModelRepository(settings.share, environment=settings.environment)
+    staged = ModelRepository(staging.share, staging=True)
     tries: list[tuple[str, Callable[[], str]]] = [
         ("Git", lambda: _git(settings)),
         ("GitHub", lambda: _github(settings)),
         ("MLflow", lambda: connect.registry(settings).ping()),
         ("Slack", lambda: connect.slack(settings).identity()),
-        ("records", lambda: connect.records(settings).check()),
+        ("records", lambda: _store(connect.records(settings), init=init)),
     ]
-    staging, serving = settings.staging, ModelRepository(settings.share)
     # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which this makes.
     tries += [
-        ("staging share", ModelRepository(staging.share).check),
-        ("staging Triton", lambda: _triton(settings, staging.triton, ModelRepository(staging.share))),
-        ("share", serving.check),
+        ("staging share", lambda: _store(staged, init=init)),
+        ("staging Triton", lambda: _triton(settings, staging.triton, staged)),
+        ("share", lambda: _store(serving, init=init)),
     ]
     found = [*_plain_secrets(settings), *(_examine(name, attempt) for name, attempt in tries)]
     for several in settings.tritons:
@@ -89,6 +96,12 @@ def _examine(system: str, attempt: Callable[[], str]) -> Examined:
         return Examined(system, False, str(error), error.next_step)
 
 
+def _store(store: Store | ModelRepository, *, init: bool) -> str:
+    if init:
+        store.begin()
+    return store.check()
+
+
 def _git(settings: Environment) -> str:
     with connect.repository(settings) as repository:
         head = repository.head()
@@ -113,8 +126,12 @@ def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str
     server = connect.triton(named, request_seconds=settings.deadlines.request_seconds)
     try:
         version, index = server.version(), server.index()
-        # What is new there it may not see yet.
-        unseen = sorted(set(share.models(older_seconds=SEEN_WITHIN_SECONDS)) - server.names())
+        try:
+            # What is new there it may not see yet.
+            there = set(share.models(older_seconds=SEEN_WITHIN_SECONDS))
+        except OutsideError:
+            there = set()  # the share's own row says so, and this server is not to blame for it
+        unseen = sorted(there - server.names())
     finally:
         server.close()
     if unseen:

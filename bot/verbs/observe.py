@@ -56,7 +56,7 @@ def observe(settings: Environment, systems: Serving) -> Live:
 
 def underway(settings: Environment) -> tuple[Underway, ...]:
     """Return what is being deployed right now, or was when a deployment was cut off."""
-    text = ModelRepository(settings.share).journal()
+    text = ModelRepository(settings.share, environment=settings.environment).journal()
     try:
         return Journal.model_validate_json(text).underway if text is not None else ()
     except ValidationError:

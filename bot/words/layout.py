@@ -205,11 +205,10 @@ gates: # a model without a gate is refused
 """
 
 _CODEOWNERS = """\
-# Everything has an owner: code of this repository runs near the share, and settings decide what production serves.
-# The last line that matches a path counts. A line without an owner is a file that any reviewer may approve: the bot
-# proposes versions there, and the checks judge them. Take the line away, and versions for dev need an owner, too.
-*                      OWNERS
-/promotions/dev.yaml
+# Whoever may change what runs near the share, or what production serves.
+/.github/              OWNERS
+/manifests/            OWNERS
+/promotions/prod.yaml  OWNERS
 """
 
 _README = """\
@@ -221,7 +220,8 @@ _README = """\
 2. Make the GitHub Environments `dev`, `prod`, `dev-operations` and `prod-operations`, with the secrets there.
 3. Make two sets of runners: `promobot-checks`, which reach nothing that serves, and `promobot-deploy`.
 4. Protect `main`: a review, code owners, and the check **Promobot / Verdict**.
-5. `promobot propose churn 1 --env dev` opens the first pull request.
+5. `promobot doctor --init`, once, where the share and the record store are mounted: it marks them as new.
+6. `promobot propose churn 1 --env dev` opens the first pull request.
 
 The bot is PROMOBOT at REF; its `docs/github.md` says the rest.
 """

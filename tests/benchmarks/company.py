@@ -44,10 +44,12 @@ from bot.sandbox.slack import app as slack_app
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
+from bot.systems.records import RecordStore
 from tests.reliability.servers import CHANNEL, REPOSITORY, TOKENS, _server, _socket
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.merged import commit, green_evidence
 from tests.stand_ins.triton import StandInTriton
+from tests.stores import begin_share
 
 TRITONS, GATEWAYS = 4, 2
 LOAD_SECONDS = 0.05
@@ -87,7 +89,9 @@ class Company:
                 "gateways": [free.take() for _ in range(GATEWAYS)],
             }
         for environment in self.environments:
-            (self.share(environment) / "model-repo").mkdir(parents=True)
+            begin_share(self.share(environment) / "model-repo", self.share(environment) / "state")
+        begin_share(self.home / "staging", self.home / "staging-state", staging=True)
+        RecordStore(self.home / "records").begin()
         (self.home / "ports.json").write_text(json.dumps(self._ports))
         self._write_settings()
         self._servers: subprocess.Popen[bytes] | None = None
@@ -229,7 +233,6 @@ class Company:
             path.write_text(
                 yaml.dump(document, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
             )
-        (self.home / "staging").mkdir()
 
 
 def desired_text(environment: str, entries: Mapping[str, Entry]) -> str:

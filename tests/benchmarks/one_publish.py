@@ -29,6 +29,7 @@ def main() -> None:
     source = f"s3://{told['bucket']}/{told['prefix']}"
     version = RegisteredVersion("model", 1, "READY", "", "", source, Measured(), {}, {}, "")
     share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
+    share.begin()
     package = Package.from_json(told["package"])
     share.publish(package, partial(registry.unverified_chunks, version), triton_model="model", version=1)
     # Of this program alone: getrusage also counts what its parent held when it was started.

@@ -104,7 +104,9 @@ class Environments:
         # A disk that is told what is free takes its time for that, after the next sync: before what is measured.
         os.sync()
         (self.folder / name / "model-repo").mkdir(parents=True)
-        return ModelRepository(self._share(name), [self._share(other) for other in neighbours])
+        share = ModelRepository(self._share(name), [self._share(other) for other in neighbours])
+        share.begin()
+        return share
 
     def _share(self, name: str) -> Share:
         where = self.folder / name

@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from bot import cli
+from bot.systems.records import RecordStore
 from bot.training.package import read_package
 from bot.words import differences
 from tests.gateway.gateways import running_application
@@ -206,14 +207,16 @@ def test_an_application_that_mounts_the_gateway_runs(page: Path, code: str) -> N
     assert isinstance(app, FastAPI)
     prefix = "/models" if 'prefix="/models"' in code else ""
     with running_application(app) as url, httpx.Client(base_url=url + prefix) as client:
-        # No share on this machine: the gateway starts, and serves nothing yet.
-        assert client.get("/routes").json()["generation"] == 0
-        assert client.get("/v2/models/churn").status_code == 404
+        # No share on this machine: the gateway starts, and says that it serves nothing.
+        state = client.get("/routes").json()
+        assert state["generation"] == 0 and "the share is not mounted here" in state["problem"]
+        assert client.get("/v2/models/churn").status_code == 503
 
 
 def test_an_application_that_mounts_the_slack_app_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (code,) = (code for page, _, code in EXAMPLES if name(page) == "docs/slack.md")
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    RecordStore(tmp_path / "records").begin()
     for manifest in (tmp_path / "manifests/environments").iterdir():
         text = manifest.read_text().replace("/mnt/nfs_share/mlops/promobot-records", f"{tmp_path}/records")
         manifest.write_text(text.replace("slack:\n", "slack:\n  api_url: http://127.0.0.1:9\n"))

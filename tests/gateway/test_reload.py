@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import RouteTable, generation_file
 from bot.gateway import GatewaySettings
 from bot.gateway.table import RoutesFile
@@ -166,7 +167,11 @@ def test_without_a_file_a_gateway_starts_empty_and_takes_the_first_table(
     start_gateway: StartGateway, triton_server: RunningTriton
 ) -> None:
     gateway = start_gateway(triton_server.url)
-    assert http_client.get(f"{gateway.url}/v2/health/ready").status_code == 200
+    ready = http_client.get(f"{gateway.url}/v2/health/ready")
+    assert ready.status_code == 503 and "the share is not mounted here" in ready.json()["error"]
+    assert gateway.infer(1.0).status_code == 503
+    (gateway.routes_file.parent / MARKER_FILE).write_text("{}")
+    assert http_client.get(f"{gateway.url}/v2/health/ready").status_code == 200, "new, and nothing deployed yet"
     assert (gateway.routes()["generation"], gateway.routes()["environment"]) == (0, None)
     assert gateway.infer(1.0).status_code == 404
     gateway.write(table(1, target(3)))

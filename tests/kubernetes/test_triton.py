@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bot.domain.marker import MARKER_FILE, Marker
 from bot.domain.package import Package, PackageFile
 from bot.domain.routes import Route, RouteTable, Target, generation_file
 from bot.domain.smoke import Tensor
@@ -173,6 +174,7 @@ def test_the_bot_takes_the_key_from_the_variable_that_is_named(
 def test_it_starts_with_nothing_where_there_are_no_routes_or_none_that_can_be_read(tmp_path: Path) -> None:
     # In place of Triton, a program that says with what it was started.
     command = ["/bin/echo", f"--model-repository={tmp_path}"]
+    (tmp_path / MARKER_FILE).write_text(Marker("state", "dev").to_json())
     for text in (None, "{", '{"generation": 1}', '{"generation": 1, "models": {"x": {"live": {}}}}'):
         if text is not None:
             (tmp_path / "routes.json").write_text(text)
@@ -201,3 +203,12 @@ def test_the_script_needs_nothing_but_the_python_of_tritons_image() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert imported <= set(sys.stdlib_module_names)
+
+
+def test_a_state_that_is_not_mounted_is_not_one_before_the_first_deployment(tmp_path: Path) -> None:
+    said = ready(tmp_path, "http://127.0.0.1:1")
+    assert said.returncode == 1 and "FileNotFoundError" in said.stderr, (
+        "an unmounted folder names nothing to wait for"
+    )
+    (tmp_path / MARKER_FILE).write_text(Marker("state", "dev").to_json())
+    assert "Connection refused" in ready(tmp_path, "http://127.0.0.1:1").stderr, "new: it goes on to ask Triton"

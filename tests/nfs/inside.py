@@ -44,7 +44,9 @@ def share_at(root: str) -> ModelRepository:
     """Return the share below a mount."""
     folders = Share(model_repository=f"{root}/model-repo/{ENVIRONMENT}", state=f"{root}/promobot/{ENVIRONMENT}")
     Path(folders.model_repository).mkdir(parents=True, exist_ok=True)
-    return ModelRepository(folders)
+    share = ModelRepository(folders)
+    share.begin()
+    return share
 
 
 def table(generation: int, version: int, *, model: str = MODEL) -> RouteTable:

@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bot.sandbox.platform import BOT, Shape
+from bot.sandbox.platform import BOT, STAGING, Shape
 from bot.sandbox.processes import CODE, inherited_variables
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
 from tests.reliability.users import Watch
+from tests.stores import begin_share
 from tests.verbs.world import HTTP, Registered, World, wait_until
 
 SHAPE = Shape(tritons={"dev": 2, "prod": 1}, gateways={"dev": 2, "prod": 1})
@@ -371,8 +372,10 @@ def small_share(world: World, *, bytes_: int) -> Iterator[Path]:
 
 def _begin_anew(world: World) -> None:
     for environment in {name for name, _ in world.endpoints.tritons}:
-        world.endpoints.model_repository(environment).mkdir(parents=True)
-        world.endpoints.state(environment).mkdir(parents=True)
+        is_staging = environment == STAGING
+        begin_share(
+            world.endpoints.model_repository(environment), world.endpoints.state(environment), staging=is_staging
+        )
     for gateways in world.endpoints.gateway.values():
         for gateway in gateways:
             world.sandbox.restart(gateway.name)

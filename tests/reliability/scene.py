@@ -67,6 +67,7 @@ from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.merged import commit, green_evidence
+from tests.stores import begin_share
 
 SECONDS = 60.0
 HUNG = 124
@@ -281,7 +282,7 @@ class Scene:
                 "turn_seconds": 0.1,
             },
         }
-        (self.home / "staging").mkdir()
+        begin_share(self.home / "staging", self.home / "staging-state", staging=True)
         path = self.root / f"manifests/environments/{ENVIRONMENT}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False))

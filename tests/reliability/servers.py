@@ -43,8 +43,10 @@ from bot.sandbox.slack import app as slack_app
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
+from bot.systems.records import RecordStore
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.triton import StandInTriton
+from tests.stores import begin_share
 
 REPOSITORY = "acme/models"
 CHANNEL = "C0RELEASES"
@@ -226,11 +228,15 @@ class Servers:
     def state(self) -> Path:
         return self.live / "share/promobot" / ENVIRONMENT
 
+    def _begin_stores(self) -> None:
+        begin_share(self.repository, self.state)
+        RecordStore(self.live / "records").begin()
+
     async def run(self, control: Connection) -> None:
         """Serve until the other end of ``control`` says quit, or is gone."""
         for name in (*PARTS_OF_A_STATE, "tmp"):
             (self.live / name).mkdir(parents=True, exist_ok=True)
-        self.repository.mkdir(parents=True, exist_ok=True)
+        self._begin_stores()
         people = People(
             {
                 TOKENS["GITHUB_TOKEN"]: Person(login="promobot[bot]", type="Bot"),

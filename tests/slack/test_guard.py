@@ -54,6 +54,7 @@ class Slack:
 
     def __init__(self, directory: Path, *, secret: str = SECRET) -> None:
         self.inbox = Inbox(directory)
+        self.inbox.begin()
         self.taken: list[Asked] = []
         app = bolt.create(self._put, token="xoxb-1", signing_secret=secret)
         self.app = Guard(bolt_endpoint(app), secret=SECRET, clock=lambda: self.now)

@@ -22,7 +22,9 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
-    return RecordStore(tmp_path / "records")
+    made = RecordStore(tmp_path / "records")
+    made.begin()
+    return made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from bot.domain.marker import MARKER_KEY, Marker
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.redaction import redact
 from bot.sandbox.s3 import Credentials, ObjectStorage
@@ -55,13 +56,17 @@ def link(object_storage: ObjectStorage) -> Iterator[HttpLink]:
 
 @pytest.fixture
 def settings(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    return bucket_of(object_storage, monkeypatch)
+    bucket = bucket_of(object_storage, monkeypatch)
+    opened(bucket, seconds=30).begin()
+    return bucket
 
 
 @pytest.fixture
 def through(settings: Bucket, link: HttpLink) -> BucketRecords:
     """The store as the bot reaches it, by the link that fails."""
-    return opened(settings.model_copy(update={"endpoint": link.url}))
+    store = opened(settings.model_copy(update={"endpoint": link.url}))
+    store.keys("nothing")  # it sees its marker before anything fails
+    return store
 
 
 @pytest.fixture
@@ -233,6 +238,24 @@ def test_a_locked_record_can_be_neither_deleted_nor_overwritten(
     assert store.check() == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
 
 
+def test_another_prefix_is_unavailable_and_an_old_one_without_a_marker_is_read(
+    settings: Bucket, beside: BucketRecords, object_storage: ObjectStorage
+) -> None:
+    beside.put("quarantine/dev/1.json", "{}")
+    other = opened(settings.model_copy(update={"prefix": f"{settings.prefix}-slip"}), seconds=30)
+    acts = (lambda: other.keys("quarantine/dev"), lambda: other.get("a/1.json"), lambda: other.put("a/1.json", "x"))
+    for act in (*acts, other.check):
+        error = failed(act)
+        assert isinstance(error, Unavailable) and "was never used" in str(error)
+    assert "promobot doctor --init" in error.next_step
+    where = {"Bucket": settings.bucket, "Key": f"{settings.prefix}/{MARKER_KEY}"}
+    owner = object_storage.client(object_storage.owner)
+    owner.delete_object(**where)
+    assert opened(settings, seconds=30).keys("quarantine/dev") == ["quarantine/dev/1.json"]
+    opened(settings, seconds=30).put("quarantine/dev/2.json", "{}")
+    assert Marker("records").mismatch(owner.get_object(**where)["Body"].read()) == "", "whoever writes marks it"
+
+
 def test_who_may_not_is_told_what_to_do_and_no_secret(
     object_storage: ObjectStorage, settings: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +309,7 @@ def test_where_no_key_is_named_the_platform_says_who_we_are(
 def test_a_store_that_ignores_conditions_is_found_out(settings: Bucket) -> None:
     with forgetful_s3() as url:
         store = opened(settings.model_copy(update={"endpoint": url}))
+        store.begin()
         store.put("a/1.json", "first")
         store.put("a/1.json", "second")  # so it is: nobody notices
         for _ in range(2):

@@ -406,6 +406,7 @@ def test_the_next_environment_takes_them_from_the_one_before(tmp_path: Path) -> 
         Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")),
         [Share(model_repository=str(dev.root), state=str(dev.state)), Share(model_repository="/no/m", state="/no/s")],
     )
+    prod.begin()
     registry = Registry(MODEL)
     assert whole(publish(prod, registry), MODEL)
     assert registry.asked == {}

@@ -13,13 +13,15 @@ from tests.systems.tracing import looked_blindly, synced, traced
 
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
-    return RecordStore(tmp_path / "records")
+    made = RecordStore(tmp_path / "records")
+    made.begin()
+    return made
 
 
 def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path) -> None:
     """An NFS client believes for up to a minute that what it once asked for is not there (docs/nfs.md)."""
     store = RecordStore(tmp_path / "records")
-    (tmp_path / "records").mkdir()
+    store.begin()
     readings = (lambda: store.get("quarantine/dev/one.json"), lambda: store.keys("quarantine/dev"))
     for there in (False, True):
         if there:
@@ -53,9 +55,9 @@ def test_a_record_is_synced_before_its_name_appears_and_the_name_after(store: Re
     folder = tmp_path / "records" / "a"
     assert content.startswith(f"sync {folder}/.1.json.")
     assert moved == f"move {content.removeprefix('sync ')} {folder}/1.json"
-    above = [f"sync {folder}", f"sync {folder.parent}", f"sync {tmp_path}"]
+    above = [f"sync {folder}", f"sync {folder.parent}"]
     assert [name, *folders] == above, "the folders were new, too"
-    assert f"sync {tmp_path}" not in synced(lambda: store.put("a/2.json", "x"), tmp_path / "strace")
+    assert f"sync {folder.parent}" in synced(lambda: store.put("a/2.json", "x"), tmp_path / "strace")
 
 
 @pytest.mark.parametrize("error", ["EACCES", "EIO", "ESTALE"])
@@ -81,6 +83,7 @@ def test_a_disk_that_fails_is_unavailable_and_nothing_half_is_left(
 
 def test_a_full_disk_keeps_no_half_record(small_disk: Path) -> None:
     store = RecordStore(small_disk / "records")
+    store.begin()
     store.put("a/1.json", "first")
     with pytest.raises(Unavailable, match="No space left on device"):
         store.put("a/2.json", "x" * 400_000)
@@ -92,7 +95,7 @@ def test_a_full_disk_keeps_no_half_record(small_disk: Path) -> None:
 def test_a_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("no folder")
     store = RecordStore(tmp_path / "records")
-    with pytest.raises(Unavailable, match=r"could not write a/1\.json"):
+    with pytest.raises(Unavailable, match="could not look at"):
         store.put("a/1.json", "x")
 
 

@@ -16,6 +16,7 @@ from unittest import mock
 
 import pytest
 
+from bot.domain.marker import MARKER_FILE
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import Rejected, Superseded, Unavailable
@@ -30,7 +31,9 @@ OTHER = Contents({"model.onnx": b"the model's BYTES", "weights/part.data": b"012
 
 def share_at(folder: Path) -> ModelRepository:
     (folder / "model-repo").mkdir(parents=True, exist_ok=True)
-    return ModelRepository(Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")))
+    share = ModelRepository(Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")))
+    share.begin()
+    return share
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_a_version_holds_exactly_the_files_of_the_version(share: ModelRepository
     assert share.versions("churn") == [7]
     assert share.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
     assert staged(share) == []
-    assert sorted(path.name for path in share.root.iterdir()) == ["churn"]
+    assert sorted(path.name for path in share.root.iterdir()) == [MARKER_FILE, "churn"]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -330,8 +333,8 @@ def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     state = tmp_path / "promobot" / "dev"
     share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
-    steps = synced(lambda: share.write_journal(1, "{}"), tmp_path / "strace")
-    (written,) = [number for number, step in enumerate(steps) if step.startswith("move ")]
+    steps = synced(lambda: (share.begin(), share.write_journal(1, "{}")), tmp_path / "strace")
+    written = next(number for number, step in enumerate(steps) if step.startswith(f"move {state}/staging/"))
     assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
 
 
@@ -340,7 +343,7 @@ def test_killed_at_any_point_a_version_is_whole_or_not_there(share: ModelReposit
     publish(share, OTHER, version=6)
     for point in range(1, 100):
         ended = traced(lambda: publish(share), inject=f"{call}:signal=SIGKILL:when={point}")
-        assert sorted(path.name for path in share.root.iterdir()) == ["churn"]
+        assert sorted(path.name for path in share.root.iterdir()) == [MARKER_FILE, "churn"]
         assert share.wrong_bytes(OTHER.package, triton_model="churn", version=6) == []
         if 7 in share.versions("churn"):
             assert share.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
@@ -849,6 +852,7 @@ def test_check_tries_what_publishing_needs(share: ModelRepository, tmp_path: Pat
 
 def test_check_sees_two_file_systems(small_disk: Path, tmp_path: Path) -> None:
     split = ModelRepository(Share(model_repository=str(small_disk), state=str(tmp_path / "state")))
+    split.begin()
     with pytest.raises(Rejected, match="not on one file system"):
         split.check()
 
@@ -865,6 +869,7 @@ def test_check_sees_two_mounts_of_one_file_system(small_disk: Path) -> None:
         with pytest.raises(OSError, match="Invalid cross-device link"):
             (small_disk / "state/probe").rename(small_disk / "repository/probe")
         share = ModelRepository(Share(model_repository=str(folder.parent / "repository"), state=str(folder)))
+        share.begin()
         with pytest.raises(Rejected, match="are two mounts; publishing renames") as refused:
             share.check()
         assert refused.value.next_step == "Mount a folder above both."
@@ -900,6 +905,8 @@ def test_the_mount_is_the_nearest_one_and_its_options_are_judged(options: str, w
 def test_a_share_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     share = ModelRepository(Share(model_repository=str(tmp_path / "gone"), state=str(tmp_path / "state")))
+    share.begin()
+    shutil.rmtree(tmp_path / "gone")
     with pytest.raises(Unavailable, match="No such file"):
         publish(share)
     with pytest.raises(Unavailable, match="No such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -257,8 +258,9 @@ def test_a_turn_ends_with_an_error_of_its_own(share: ModelRepository, start: Sta
 
 def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
     share = share_at(tmp_path)
+    shutil.rmtree(share.state)
     share.state.write_text("no folder")
-    with pytest.raises(Unavailable, match="take a turn"), share.turn():
+    with pytest.raises(Unavailable, match="could not look at"), share.turn():
         pass
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
+from bot.domain.marker import MARKER_FILE
 from bot.errors import PromobotError
 
 SECONDS = 60.0
@@ -72,6 +73,8 @@ def looked_blindly(work: Callable[[], object], log: Path, *, below: Path) -> lis
             continue
         if "O_DIRECTORY" in line:
             (absent if "ENOENT" in line else opened).add(path)
+        if path.name == MARKER_FILE:
+            continue  # it never goes, and where it is not seen the product asks again, after opening its folder
         if path != below and path.parent not in opened and not absent & set(path.parents):
             blind.append(str(path.relative_to(below)))
     return blind

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.domain.routes import RouteTable
-from tests.verbs.world import World
+from tests.stores import begin_share
+from tests.verbs.world import Said, World
 
 
 def _difference(world: World, kind: str) -> dict[str, str]:
@@ -267,6 +270,7 @@ def test_the_doctor_names_a_triton_that_reads_another_repository(world: World, t
         (tmp_path / "elsewhere" / name).mkdir(parents=True)
     os.utime(tmp_path / "elsewhere/old", (0, 0))
     share = {"model_repository": str(tmp_path / "elsewhere"), "state": str(tmp_path / "state")}
+    begin_share(tmp_path / "elsewhere", tmp_path / "state")
     world.configure("dev", share=share)
     found = _ill(world)
     assert set(found) == {"Triton triton-dev-1"}
@@ -293,3 +297,75 @@ def test_the_doctor_names_a_share_that_cannot_be_written(world: World) -> None:
     world.configure("dev", share={"state": "/proc/promobot/dev"})
     found = _ill(world)
     assert set(found) == {"share"} and "/proc" in found["share"]
+
+
+@pytest.fixture
+def unmounted(world: World) -> Iterator[Callable[[Path], Path]]:
+    """Take a folder away and leave what an unmounted file system leaves; it is back when the test is over."""
+    taken: list[tuple[Path, Path]] = []
+
+    def unmount(folder: Path) -> Path:
+        away = folder.with_name(f"{folder.name}-away")
+        folder.rename(away)
+        folder.mkdir()
+        taken.append((folder, away))
+        return away
+
+    yield unmount
+    for folder, away in taken:
+        assert list(folder.iterdir()) == [], "nothing was written to the local disk"
+        folder.rmdir()
+        away.rename(folder)
+
+
+def _rows(said: Said) -> dict[str, dict[str, Any]]:
+    """Return what the doctor says, by system."""
+    return {row["system"]: row for row in said.document["environments"][0]["systems"]}
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["records", pytest.param("state", marks=pytest.mark.slow), pytest.param("models", marks=pytest.mark.slow)],
+)
+def test_what_is_not_mounted_is_unavailable_and_never_empty(
+    world: World, unmounted: Callable[[Path], Path], what: str
+) -> None:
+    if world.endpoints.s3 is not None:
+        pytest.skip("records are in a bucket")
+    model = world.model()
+    world.served(world.register(model))
+    newer = world.register(model, "better")
+    world.ledger().put_in_quarantine(model=model, version=2, digest=newer.digest, reason="bad", by="sam")
+    folders = {
+        "records": world.endpoints.records,
+        "state": world.endpoints.state("dev"),
+        "models": world.endpoints.model_repository("dev"),
+    }
+    unmounted(folders[what])
+    verbs: list[tuple[str | int, ...]] = [("deploy",)]
+    if what == "records":
+        verbs += [("quarantine", "list"), ("propose", model, newer.version), ("history",), ("status",)]
+        verbs += [("recheck", model), ("rollback", model, "--now"), ("retire", model, "--reason", "x")]
+    else:
+        verbs += [("status",), ("drift",), ("reconcile",), ("cleanup",)]
+    for verb, *more in verbs:
+        said = world.words(verb, *more, "--env", "dev")
+        assert said.code == 1, (verb, said)
+        assert "not mounted, or was never used" in said.out + said.err, (verb, said)
+    rows = _rows(world.promobot("doctor", "--env", "dev"))
+    row = rows["records" if what == "records" else "share"]
+    assert not row["works"] and "promobot doctor --init" in row["next_step"]
+    assert world.version(model) == 1 and not world.open_pulls("promobot")
+
+
+def test_a_new_store_begins_by_an_explicit_act(world: World, tmp_path: Path) -> None:
+    stores = tmp_path / "stores"
+    share = {"model_repository": str(stores / "models"), "state": str(stores / "state")}
+    world.configure("dev", records=str(stores / "records"), share=share)
+    rows = _rows(world.promobot("doctor", "--env", "dev"))
+    assert not rows["records"]["works"] and not rows["share"]["works"]
+    assert not stores.exists(), "the doctor makes nothing by itself"
+    rows = _rows(world.promobot("doctor", "--env", "dev", "--init"))
+    assert rows["records"]["seen"] == "0 deployment records"
+    assert rows["share"]["works"] and rows["share"]["seen"].startswith("writable, ")
+    assert world.words("quarantine", "list", "--env", "dev").code == 0

@@ -35,9 +35,11 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, synced: all that will lie in it hangs on its name."""
+    """Make a folder, synced: all that will lie in it hangs on its name.
+
+    The folder above it must be there. It is never made: where it is gone, so is the mount.
+    """
     if not path.is_dir():
-        make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bot.domain.contents import Look
+from bot.domain.marker import MARKER_FILE
 from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
@@ -52,8 +53,10 @@ class ModelRepository(State):
     Bytes that lie in a neighbour's part of it already are copied from there.
     """
 
-    def __init__(self, share: Share, neighbours: Sequence[Share] = ()) -> None:
-        super().__init__(share)
+    def __init__(
+        self, share: Share, neighbours: Sequence[Share] = (), *, environment: str = "", staging: bool = False
+    ) -> None:
+        super().__init__(share, environment=environment, staging=staging)
         self._notes = Notes(share, neighbours)
 
     def check(self) -> str:
@@ -336,6 +339,8 @@ class ModelRepository(State):
         with self._errors("list the model repository"):
             found = {}
             for path in sorted(self.root.iterdir()):
+                if path.name == MARKER_FILE:
+                    continue
                 found[path.name] = path.is_dir() and not path.is_symlink()
                 if found[path.name]:
                     for inner in sorted(path.iterdir()):

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bot.domain.marker import MARKER_FILE, Marker, Purpose
 from bot.domain.routes import RouteTable, generation_file
 from bot.errors import Rejected, Superseded, Unavailable
 from bot.folders import ask_anew, sync_folder
+from bot.marked import MarkedFolder
 from bot.redaction import redact
 from bot.settings import Share
 from bot.systems.share.files import make_folder, write
@@ -25,9 +27,29 @@ _MOMENT_SECONDS = 1.0
 class State:
     """One environment's state on the share. Errors are Unavailable (the file system) or Rejected (its content)."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, *, environment: str = "", staging: bool = False) -> None:
+        """``environment`` is whose share it must be; empty where that is not known, or where several share it."""
         self.root, self.state = Path(share.model_repository), Path(share.state)
         self._system = f"model repository ({share.model_repository})"
+        purposes: tuple[Purpose, Purpose] = ("staging state", "staging models") if staging else ("state", "models")
+        of_state, of_models = (Marker(purpose, environment) for purpose in purposes)
+        # Triton's root is marked first, so a state with a marker has a root with one.
+        self._folders = (
+            MarkedFolder(self.root, of_models, system=self._system, in_use=self._is_of_before),
+            MarkedFolder(self.state, of_state, system=self._system, in_use=_was_used),
+        )
+
+    def begin(self) -> None:
+        """Make both folders and mark them as this share. Call it where a person says that the share is new."""
+        for folder in self._folders:
+            folder.begin()
+
+    def _is_of_before(self, root: Path) -> bool:
+        """Whether a root without a marker belongs to a state from before there were markers: it may be empty."""
+        state = self.state.stat()
+        return (
+            not (self.state / MARKER_FILE).exists() and _was_used(self.state) and root.stat().st_dev == state.st_dev
+        )
 
     # --- turns -------------------------------------------------------------------------------------------------
 
@@ -225,11 +247,15 @@ class State:
         sync_folder(path.parent)
 
     def _make_folders(self) -> None:
+        for folder in self._folders:
+            folder.adopt()
         for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):
             make_folder(self.state / name)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
+        for folder in self._folders:
+            folder.see()
         try:
             yield
         except OSError as error:
@@ -238,3 +264,10 @@ class State:
                 system=self._system,
                 state="What was staged is dropped; what is published was not changed by this step.",
             ) from error
+
+
+def _was_used(state: Path) -> bool:
+    """Whether a state without a marker is one from before there were markers: somebody took a turn there."""
+    ask_anew(state / "turns" / "any")
+    turns = state / "turns"
+    return (state / "routes.json").is_file() or (turns.is_dir() and any(turns.iterdir()))

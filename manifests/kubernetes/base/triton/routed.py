@@ -20,11 +20,16 @@ from urllib.parse import urlsplit
 
 CHUNK_BYTES = 2**20
 REQUEST_SECONDS = 3.0
+MARKER_FILE = ".promobot.json"
 NOT_OF_THE_VERSION = ("config.pbtxt", "smoke.json")
 
 
 def routes(state: Path) -> dict:
-    """Return the models of the newest route table; none before the first deployment."""
+    """Return the models of the newest route table; none before the first deployment.
+
+    Raises FileNotFoundError where the folder is not marked as the bot's: what is not mounted is as empty as what is
+    new, and a Triton that has loaded nothing for it is not ready.
+    """
     try:
         # A client of NFS believes for a while what it knew of a name; listing a folder makes it ask.
         for folder in (state, state / "routes"):
@@ -34,6 +39,8 @@ def routes(state: Path) -> dict:
         while (later := state / "routes" / f"{table['generation'] + 1:010d}.json").is_file():
             table = json.loads(later.read_bytes())
     except FileNotFoundError:
+        if not (state / MARKER_FILE).is_file():
+            raise
         return {}
     return table["models"]
 
