@@ -29,6 +29,7 @@ from pydantic import (
 from bot import redaction
 from bot.domain import yamltext
 from bot.domain.gate import Gate
+from bot.domain.merging import Method
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
 from bot.domain.secret_text import Kind, cleaned
 from bot.domain.yamltext import Node
@@ -116,6 +117,9 @@ class GitHub(_Part):
     server_url: Url = Field(default="https://github.com", description="where Git and the web pages are")
     api_url: Url = Field(default="https://api.github.com", description="where the REST API is")
     token_env: EnvironmentVariable = Field(default="GITHUB_TOKEN", description="variable that holds the token")
+    merge_method: Method | None = Field(
+        default=None, description="how Slack's Merge merges; default: the first that the repository allows"
+    )
     app: GitHubApp | None = Field(
         default=None, description="the bot's GitHub App; the token is used only where the App's key is not set"
     )

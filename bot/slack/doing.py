@@ -294,6 +294,7 @@ class Doing:
         if pull.head != shown.head:
             raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
         what = {"verb": "merge", "number": str(pull.number), "head": shown.head, "by": asked.user}
+        said, for_all = words.merged(pull.number, pull.url), words.has_merged
         if pull.state != "open":
             # By this very request, perhaps, whose answer was lost.
             ours = pull.merged and _was_begun(settings, asked.id)
@@ -305,10 +306,10 @@ class Doing:
                 raise _No(words.not_green(pull.number, pull.url))
             begin(settings, asked.id, what)
             title = words.merge_title(pull.title, pull.number)
-            connect.github(settings).merge(pull.number, head=shown.head, title=title)
-        said = words.merged(pull.number, pull.url)
+            if connect.github(settings).merge(pull.number, head=shown.head, title=title) is None:
+                said, for_all = words.queued(pull.number, pull.url), words.has_queued
         finish(settings, asked.id, said, 0)
-        self._tell_all(settings, asked, shown, words.has_merged(asked.user, pull.number, shown.head))
+        self._tell_all(settings, asked, shown, for_all(asked.user, pull.number, shown.head))
         return _answer(said, once=True)
 
     def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Environment, Any]:

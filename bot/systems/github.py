@@ -12,16 +12,26 @@ from datetime import datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import jwt
 import requests
-from github import Auth, BadAttributeException, Github, GithubException, GithubIntegration
+from github import (
+    Auth,
+    BadAttributeException,
+    Github,
+    GithubException,
+    GithubIntegration,
+    UnknownObjectException,
+)
 from github.IssueComment import IssueComment
+from github.NamedUser import NamedUser
+from github.Organization import Organization
 from github.PullRequest import PullRequest as _PullRequest
 from github.Repository import Repository as _Repository
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
 
+from bot.domain.merging import METHODS, method, step
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
 from bot.retry import patient, patient_when_told, seconds_asked_for
@@ -39,9 +49,21 @@ ACTIONS_OWN = "github-actions[bot]"
 """Who a workflow's own GITHUB_TOKEN is. GitHub starts no workflows for what it does, lest they never end."""
 
 _ME = "query { viewer { login } }"
+_ENQUEUE = (
+    "mutation($input: EnqueuePullRequestInput!) "
+    "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
+)
+
+GHOST = "ghost"
+"""Whom GitHub's pages show where an account was deleted; its API says null."""
+
+_BASE_MOVED_SECONDS = 1.0
+"""After a merge that came in between, GitHub takes the next within this."""
 
 _NUMBERED = re.compile(r".*/repositories/(?P<number>[0-9]+)(?:/.*)?")
 """The address to which GitHub sends who asks for a repository by a former name."""
+
+_IN_QUEUE = re.compile("already (?:in|queued)", re.IGNORECASE)
 
 Field = TypeVar("Field")
 
@@ -58,6 +80,19 @@ class Access:
     kind: Literal["GitHub App", "workflow token", "installation token", "fine-grained token", "token"]
     permissions: dict[str, str] | None
     lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a branch asks: the ways of merging that are allowed, and the types of its rules, as GitHub names them."""
+
+    methods: frozenset[str]
+    types: frozenset[str]
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether pull requests are merged by GitHub's merge queue only."""
+        return "merge_queue" in self.types
 
 
 @dataclass(frozen=True)
@@ -262,30 +297,62 @@ class GitHubRepository:
         with self._errors(f"close pull request #{number}"):
             self._repository.get_pull(number).edit(state="closed")
 
+    @patient
+    def rules(self) -> Rules:
+        """Return what the base branch asks of those who change it, as far as GitHub shows it."""
+        with self._errors(f"read the rules of {self._settings.base}"):
+            allowed = self._repository
+            methods = {"squash": allowed.allow_squash_merge, "merge": allowed.allow_merge_commit}
+            methods["rebase"] = allowed.allow_rebase_merge
+            # Who may not push is not told; then all may be tried.
+            known = frozenset(name for name, may in methods.items() if may) or frozenset(METHODS)
+            address = f"/repos/{self._settings.repository}/rules/branches/{quote(self._settings.base, safe='')}"
+            try:
+                _, rules = self._github.requester.requestJsonAndCheck("GET", address)
+            except UnknownObjectException:
+                rules = []  # a GitHub Enterprise Server before 3.11 has no rulesets
+        for rule in rules:
+            limited = (rule.get("parameters") or {}).get("allowed_merge_methods")
+            if limited:
+                known &= frozenset(limited)
+        return Rules(known, frozenset(str(rule.get("type")) for rule in rules))
+
     @patient_when_told
-    def merge(self, number: int, *, head: str, title: str) -> str:
-        """Squash exactly the commit ``head`` onto the base; return the new commit.
+    def merge(self, number: int, *, head: str, title: str) -> str | None:
+        """Merge exactly the commit ``head`` into the base; return the new commit, None where it waits in a queue.
 
         Rejected where the head has moved on, and where branch protection, a conflict or a draft forbids it; a rule of
-        the repository is never gone round.
+        the repository is never gone round. Where the base has a merge queue, the pull request joins it.
         """
+        rules = self.rules()
         with self._errors(f"merge pull request #{number}"):
+            if rules.has_queue:
+                self._enqueue(number, head)
+                return None
+            way = method(self._settings.merge_method, allowed=rules.methods)
+            if way is None:
+                wanted, allowed = self._settings.merge_method, ", ".join(sorted(rules.methods))
+                raise Rejected(
+                    f"#{number} is not merged: github.merge_method is {wanted}, and {self._settings.base} allows "
+                    f"{allowed or 'nothing'}",
+                    system=self._system,
+                    state="Nothing was merged.",
+                    next_step="Set github.merge_method to a way that is allowed, or leave it out.",
+                )
             try:
                 answer = self._repository.get_pull(number).merge(
-                    sha=head, commit_title=redact(title), merge_method="squash"
+                    sha=head, commit_title=redact(title), merge_method=way
                 )
             except GithubException as error:
                 if error.status not in (405, 409):
                     raise
-                moved = error.status == 409 and "modified" in _words(error).lower()
-                raise Rejected(
-                    f"#{number} is not merged: HTTP {error.status} {_words(error)}",
-                    system=self._system,
-                    state="Nothing was merged.",
-                    next_step="It moved on after it was looked at: look at the new commit, and merge that."
-                    if moved
-                    else "See on the pull request what its rules still want.",
-                ) from error
+                said = _words(error)
+                if "base branch was modified" in said.lower():
+                    return self._after_another_merge(number, head, said)
+                if "merge queue" in said.lower():
+                    self._enqueue(number, head)
+                    return None
+                raise self._not_merged(number, error) from error
             if not answer.merged or not answer.sha:
                 raise Rejected(
                     f"the answer to merging #{number} does not say that it was merged: {excerpt(str(answer), 200)}",
@@ -294,6 +361,50 @@ class GitHubRepository:
                     next_step="Look at the pull request.",
                 )
             return answer.sha
+
+    def _after_another_merge(self, number: int, head: str, said: str) -> str:
+        """Look again after another merge came in between: Unavailable where the same commit may be merged now."""
+        pull = self._repository.get_pull(number)
+        if pull.head.sha != head:
+            raise Rejected(
+                f"#{number} is not merged: its head is now {pull.head.sha[:12]}",
+                system=self._system,
+                state="Nothing was merged.",
+                next_step=step(409, "Head branch was modified"),
+            )
+        if pull.merged:
+            return str(_given(pull.merge_commit_sha, "the merged commit"))
+        raise Unavailable(
+            f"#{number} is not merged: {said}",
+            system=self._system,
+            state="Nothing was merged.",
+            next_step="Others merge into the same branch just now: merge it again.",
+            retry_after_seconds=_BASE_MOVED_SECONDS,
+        )
+
+    def _enqueue(self, number: int, head: str) -> None:
+        """Put exactly the commit ``head`` into the base's merge queue, if it is not there yet."""
+        node = _given(self._repository.get_pull(number).raw_data.get("node_id"), "the node's id")
+        try:
+            self._graphql(
+                _ENQUEUE,
+                {"input": {"pullRequestId": node, "expectedHeadOid": head}},
+                *("enqueuePullRequest", "mergeQueueEntry"),
+            )
+        except GithubException as error:
+            if error.status not in (400, 404):
+                raise
+            if not _IN_QUEUE.search(_words(error)):
+                raise self._not_merged(number, error) from error
+
+    def _not_merged(self, number: int, error: GithubException) -> Rejected:
+        said = _words(error)
+        return Rejected(
+            f"#{number} is not merged: HTTP {error.status} {said}",
+            system=self._system,
+            state="Nothing was merged.",
+            next_step=step(error.status, said),
+        )
 
     @patient_when_told
     def approve(self, number: int, *, head: str, body: str) -> bool:
@@ -304,10 +415,10 @@ class GitHubRepository:
         me = self.login()
         with self._errors(f"approve pull request #{number}"):
             pull = self._repository.get_pull(number)
-            if pull.user.login == me:
+            if _login(pull.user) == me:
                 return False
             for review in pull.get_reviews():
-                if (review.user.login, review.commit_id, review.state) == (me, head, "APPROVED"):
+                if (_login(review.user), review.commit_id, review.state) == (me, head, "APPROVED"):
                     return True
             made = pull.create_review(self._repository.get_commit(head), redact(body), "APPROVE")
             return bool(_given(made.id, "the review's id"))
@@ -328,7 +439,7 @@ class GitHubRepository:
         with self._errors(f"write the comment on #{number}"):
             issue = self._repository.get_issue(number)
             for comment in issue.get_comments():
-                if comment.body.startswith(marker) and comment.user.login == me:
+                if (comment.body or "").startswith(marker) and _login(comment.user) == me:
                     if comment.body != body:
                         comment.edit(body)
                     return _made(comment)
@@ -345,6 +456,8 @@ class GitHubRepository:
             yield
         except (_Missing, BadAttributeException) as error:
             raise self._not_githubs(doing, str(error)) from error
+        except AssertionError as error:  # PyGithub's own, where an address in an answer leads to another server
+            raise self._not_githubs(doing, f"it names another address than github.api_url: {error}") from error
         except GithubException as error:
             said = _words(error)
             message = f"could not {doing}: HTTP {error.status} {said}".strip()
@@ -476,6 +589,11 @@ def _given(value: Field | None, what: str) -> Field:
     return value
 
 
+def _login(user: NamedUser | Organization | None) -> str:
+    """Return whose it is; of a deleted account GitHub says null."""
+    return user.login if user else GHOST
+
+
 def _made(comment: IssueComment) -> str:
     """Return the address of a comment that GitHub says is there."""
     _given(comment.id, "the comment's id")
@@ -493,7 +611,7 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         branch=pull.head.ref,
         head=_given(pull.head.sha, "the head's commit"),
         base=pull.base.sha,
-        author=pull.user.login,
+        author=_login(pull.user),
         merged_at=pull.merged_at,
     )
 

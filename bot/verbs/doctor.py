@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bot.domain import desired as desired_module
+from bot.domain.merging import method
 from bot.errors import OutsideError, PromobotError, Refused
 from bot.settings import Environment, GatewayEndpoint, Triton, plain_secrets
 from bot.systems.share import ModelRepository
@@ -113,13 +114,22 @@ def _git(settings: Environment) -> str:
 
 
 def _github(settings: Environment) -> str:
-    access, repository = connect.github(settings).access(), settings.github.repository
+    github, repository = connect.github(settings), settings.github.repository
+    access = github.access()
     if access.lacks:
         raise Refused(
             identity.lacks(access.login, access.kind, repository, access.lacks),
             next_step=identity.lacks_step(access.kind),
         )
-    return identity.access(access.login, access.kind, repository, access.permissions)
+    rules, wanted = github.rules(), settings.github.merge_method
+    way = method(wanted, allowed=rules.methods)
+    if way is None and not rules.has_queue:
+        raise Refused(
+            identity.merges_otherwise(wanted, settings.github.base, sorted(rules.methods)),
+            next_step=identity.merges_otherwise_step(),
+        )
+    said = identity.access(access.login, access.kind, repository, access.permissions)
+    return f"{said}; {identity.merges(way, queue=rules.has_queue)}"
 
 
 def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str:

@@ -30,6 +30,21 @@ def lacks_step(kind: str) -> str:
     return "Make a token that has them, for an account that may write to the repository."
 
 
+def merges(way: str | None, *, queue: bool) -> str:
+    """How Slack's Merge merges."""
+    return "Slack's Merge joins the merge queue" if queue else f"Slack's Merge merges by {way}"
+
+
+def merges_otherwise(wanted: str | None, base: str, allowed: Sequence[str]) -> str:
+    """The settings want a way of merging that the branch does not allow."""
+    return f"github.merge_method is {wanted}, and {base} allows {', '.join(allowed) or 'nothing'}"
+
+
+def merges_otherwise_step() -> str:
+    """What to do about it."""
+    return "Set github.merge_method to a way that is allowed, or leave it out."
+
+
 def no_checks(number: int) -> str:
     """A pull request for which GitHub starts nothing."""
     return (

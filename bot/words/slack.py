@@ -213,6 +213,19 @@ def has_merged(who: str, number: int, head: str) -> str:
     return f"🔀 {user(who)} merged #{number} at {code(head[:12])}."
 
 
+def queued(number: int, url: str) -> str:
+    """The same, where the repository has a merge queue."""
+    return (
+        f"⏳ You put {link(url, f'#{number}')} into the merge queue. GitHub merges it when its checks pass there; "
+        f"then the deployment begins."
+    )
+
+
+def has_queued(who: str, number: int, head: str) -> str:
+    """The same, for all."""
+    return f"⏳ {user(who)} put #{number} at {code(head[:12])} into the merge queue."
+
+
 def has_rolled_back(who: str, said: str) -> str:
     """Who asked for a way back."""
     return f"{user(who)} asked for the way back. {said}"

@@ -49,6 +49,7 @@ REPOSITORY, STAGING, STATE, TURNS = (
 )
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
+T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
 T_PUBLISHING = "tests/systems/test_publishing.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
@@ -112,6 +113,38 @@ MUTATIONS = (
         "        json.loads(response.read())\n",
         "        response.read()\n",
         (f"{T_RENAMED}::test_an_answer_that_is_not_githubs_is_not_a_success",),
+    ),
+    Mutation(
+        "github",
+        "a merge beside another's is asked again",
+        "bot/systems/github.py",
+        '                if "base branch was modified" in said.lower():\n',
+        '                if "base branch was altered" in said.lower():\n',
+        (f"{T_MERGING}::test_a_merge_beside_anothers_is_asked_again_at_the_same_head",),
+    ),
+    Mutation(
+        "github",
+        "after another's merge the head is looked at",
+        "bot/systems/github.py",
+        "        if pull.head.sha != head:\n",
+        "        if not pull.head.sha:\n",
+        (f"{T_MERGING}::test_after_anothers_merge_only_the_head_that_was_shown_is_merged",),
+    ),
+    Mutation(
+        "github",
+        "a merge queue is joined",
+        "bot/systems/github.py",
+        "            if rules.has_queue:\n",
+        "            if not rules.types:\n",
+        (f"{T_MERGING}::test_each_method_merges_by_setting_and_by_what_is_allowed",),
+    ),
+    Mutation(
+        "github",
+        "a deleted account has a name",
+        "bot/systems/github.py",
+        "    return user.login if user else GHOST\n",
+        "    assert user\n    return user.login\n",
+        (f"{T_MERGING}::test_deleted_accounts_have_a_name",),
     ),
     Mutation(
         "github",

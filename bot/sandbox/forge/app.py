@@ -106,7 +106,7 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
     first = (apps.router, checks.router, deployments.router, pulls.router)
-    return (*first, issues.router, actions.router, rulesets.router, repository.router)
+    return (*first, issues.router, actions.router, rulesets.router, rulesets.of_branch, repository.router)
 
 
 faults = APIRouter(prefix="/faults")

@@ -195,6 +195,9 @@ class Forge:
                 raise ApiError(405, "Pull Request is not mergeable")
             if sha is not None and sha != head_tip:
                 raise ApiError(409, "Head branch was modified. Review and try the merge again.")
+            if method not in self.store.settings.methods:
+                what = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
+                raise ApiError(405, f"{what} are not allowed on this repository.")
             self._see_that_it_may(pull, by)
             if self.store.merge_queue(pull.base) is not None:
                 raise ApiError(405, f"Repository rule violations found\n\n{merge_queue.ONLY_BY_QUEUE}")

@@ -13,6 +13,7 @@ from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge
 from bot.sandbox.forge.store import MergeQueueRule, now
 
 router = APIRouter(prefix="/repos/{owner}/{name}/rulesets")
+of_branch = APIRouter(prefix="/repos/{owner}/{name}/rules/branches")
 
 
 class RefNames(Body):
@@ -73,6 +74,14 @@ def create(repository: Repository, _: Administrator, wanted: Wanted) -> Json:
     )
     repository.store.put(made)
     return _whole(repository, made)
+
+
+@of_branch.get("/{branch:path}")
+def list_rules(repository: Repository, _: Anyone, branch: str) -> list[Json]:
+    """The rules that hold for a branch, of whatever ruleset."""
+    rule = repository.store.merge_queue(branch)
+    where = {"ruleset_source_type": "Repository", "ruleset_source": repository.repository}
+    return [{"type": "merge_queue", "parameters": rule.parameters, **where, "ruleset_id": rule.id}] if rule else []
 
 
 @router.get("/{identifier}")
