@@ -49,6 +49,36 @@ MAX_BYTES = 16 * 2**20
 _KINDS = {"040000": "folder", "120000": "symbolic link", "160000": "submodule"}
 
 
+_RULES = (
+    (
+        "verified signatures",
+        "The branch asks for signed commits, and Git's are not signed: leave the branches `promobot*/**` out of that "
+        "rule, and let main take squash merges, which GitHub signs.",
+    ),
+    ("GH006", "Branch protection covers the bot's own branches: let it cover main, not `promobot*/**`."),
+    (
+        "GH013",
+        "A ruleset covers the bot's own branches: exclude `promobot*/**` from it, or let the bot bypass it there.",
+    ),
+)
+"""What to do about a rule of GitHub's that refuses a push, by the words in which it says so."""
+
+
+def _heard(stderr: str) -> str:
+    """Return what Git said in one line: of the server's lines the beginning, of its own the end.
+
+    A server says first which rule it is, and after that where to read about it. Git says last what came of it.
+    """
+    lines = [" ".join(line.split()) for line in stderr.splitlines()]
+    servers = " ".join(filter(None, (line.removeprefix("remote:").strip() for line in lines if _is_remote(line))))
+    own = " ".join(line for line in lines if line and not _is_remote(line))
+    return " ".join(filter(None, (servers[:500], own[-400:])))
+
+
+def _is_remote(line: str) -> bool:
+    return line.startswith("remote:")
+
+
 class Moved(Exception):
     """The branch is not where it was looked at; read it again and decide again."""
 
@@ -228,7 +258,7 @@ class Repository:
                 raise Unavailable(
                     f"could not {doing}: {self._ended(-error.status, began)}", system=self._system
                 ) from error
-            said = redact(" ".join(str(error.stderr).replace("stderr:", "").strip(" '\n").split()))[-400:]
+            said = _heard(redact(str(error.stderr).replace("stderr:", "").strip(" '\n")))
             if doing.startswith("push") and _MOVED.search(said):
                 raise Moved(said) from error
             message = f"could not {doing}: {said or error.status}"
@@ -240,6 +270,8 @@ class Repository:
                     "The repository has another address now. `promobot doctor` names it under GitHub: "
                     "set github.repository, or github.server_url, to that."
                 )
+            elif rule := next((advice for words, advice in _RULES if words in said), ""):
+                step = rule
             raise Rejected(message, system=self._system, next_step=step) from error
 
     def _ended(self, number: int, began: float) -> str:

@@ -148,6 +148,14 @@ MUTATIONS = (
     ),
     Mutation(
         "github",
+        "of a server's words the beginning is kept",
+        "bot/systems/git.py",
+        "(servers[:500], own[-400:])",
+        "(servers[-100:], own[-400:])",
+        ("tests/systems/test_git_rules.py::test_the_rules_own_words_are_kept_from_their_beginning",),
+    ),
+    Mutation(
+        "github",
         "a merge says that it merged",
         "bot/systems/github.py",
         "            if not answer.merged or not answer.sha:\n",
