@@ -182,7 +182,9 @@ def _propose(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.propose import propose
     from bot.words import terminal
 
-    done = propose(_settings(arguments), model=arguments.model, version=arguments.version, say=_say)
+    done = propose(
+        _settings(arguments), model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
+    )
     return Answer(done, terminal.proposed(done), done.exit_code)
 
 
@@ -198,7 +200,9 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
         raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
     source = settings.load(_root(arguments), name)
-    done = promote(source, target, model=arguments.model, version=arguments.version, say=_say)
+    done = promote(
+        source, target, model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
+    )
     return Answer(done, terminal.proposed(done), done.exit_code)
 
 
@@ -261,6 +265,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         by=arguments.by,
         say=_say,
         request=arguments.request or "",
+        asking=_asking(arguments),
     )
     from bot.words import terminal  # until users are back, nothing is imported that only speaks
 
@@ -271,7 +276,14 @@ def _retire(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.retire import retire
     from bot.words import terminal
 
-    done = retire(_settings(arguments), model=arguments.model, reason=arguments.reason, by=arguments.by, say=_say)
+    done = retire(
+        _settings(arguments),
+        model=arguments.model,
+        reason=arguments.reason,
+        by=arguments.by,
+        say=_say,
+        asking=_asking(arguments),
+    )
     return Answer(done, terminal.retired(done), done.exit_code)
 
 
@@ -445,6 +457,14 @@ def _from_here(path: Callable[[], Any]) -> Any:
         ) from error
 
 
+def _asking(arguments: argparse.Namespace) -> Any:
+    from bot.verbs.ledger import Proposer
+    from bot.verbs.proposing import Asking
+
+    # In a workflow this is who started it. Elsewhere it is a person with a token, whom GitHub names as the author.
+    return Asking(Proposer(github=os.environ.get("GITHUB_ACTOR", "")), replace=arguments.replace)
+
+
 def _settings(arguments: argparse.Namespace) -> Any:
     from bot import settings
 
@@ -593,12 +613,17 @@ def _parser() -> argparse.ArgumentParser:
         run = added.get_default("run")
         added.set_defaults(run=lambda arguments: _once(arguments, run, *named))
 
+    def replace(added: argparse.ArgumentParser) -> None:
+        note = "drop commits of people that are on the bot's branch; a comment names them (default: stop)"
+        added.add_argument("--replace", action="store_true", help=note)
+
     by = os.environ.get("GITHUB_ACTOR") or os.environ.get("USER", "")
 
     added = verb("propose", _propose, "propose a registered version to an environment, by a pull request")
     added.add_argument("model", type=_model)
     added.add_argument("version", type=_version)
     environment(added)
+    replace(added)
     request(added, "version")
 
     added = verb("promote", _promote, "carry the digest that one environment has verified to the next")
@@ -606,6 +631,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--from", dest="source", metavar="ENV", help="where it is verified (default: promotes_from)")
     added.add_argument("--to", dest="env", required=True, metavar="ENV", help="where to propose it")
     added.add_argument("--version", type=_version, help="refuse if another version is in service there")
+    replace(added)
     request(added, "source", "version")
 
     added = verb("check", _check, "run one check of a pull request, sum them up, or look at a merge group")
@@ -629,6 +655,7 @@ def _parser() -> argparse.ArgumentParser:
     environment(added)
     added.add_argument("--to", type=_version, metavar="VERSION", help="a verified version (default: the last one)")
     added.add_argument("--now", action="store_true", help="put the runtime back first, before the merge")
+    replace(added)
     request(added, "to", "now")
     added.add_argument("--reason", default="", help="why; the pull request says it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
@@ -636,6 +663,7 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("retire", _retire, "open the pull request that takes a model out of service")
     added.add_argument("model", type=_model)
     environment(added)
+    replace(added)
     added.add_argument("--reason", required=True, help="why; the file and the pull request say it")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 

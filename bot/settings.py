@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -360,7 +361,8 @@ class Slack(_Part):
     may: SlackRoles = Field(default=SlackRoles(), description="who may do what from Slack; default: nobody anything")
     github_logins: dict[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,}$")], str] = Field(
         default_factory=dict,
-        description="GitHub login of a Slack user, so that nobody approves what they proposed there themselves",
+        description="GitHub login of a Slack user, so that nobody approves their own proposal; without one they "
+        "approve and merge nothing from Slack",
     )
 
 
@@ -454,9 +456,13 @@ class Environment(_Part):
         """What is wrong with parts that the way back does not need; empty but for :func:`load_for_the_way_back`."""
         return self._mistakes
 
+    def can_use(self, part: str) -> bool:
+        """Say whether this part is as the file says it."""
+        return part not in self._unusable
+
     def see_that_it_can_be_used(self, part: str) -> None:
         """Raise InvalidInput where the file has a mistake in this part, so that its values are not the file's."""
-        if part in self._unusable:
+        if not self.can_use(part):
             raise next(mistake for mistake in self._mistakes if mistake.key.split(".")[0] == part)
 
     @model_validator(mode="after")
@@ -571,6 +577,20 @@ def load_for_the_way_back(root: Path, environment: str) -> Environment:
         settings = settings.model_copy(update={"gates": {}})
     settings._checkout, settings._mistakes, settings._unusable = root, tuple(mistakes), frozenset(unusable)
     return settings
+
+
+def load_all_for_the_way_back(root: Path, names: Iterable[str]) -> tuple[list[Environment], list[InvalidInput]]:
+    """Read several environments so; return those that can be used, and why others cannot.
+
+    For a service of several environments: one broken file must not silence the others.
+    """
+    found, broken = [], []
+    for name in names:
+        try:
+            found.append(load_for_the_way_back(root, name))
+        except InvalidInput as error:
+            broken.append(error)
+    return found, broken
 
 
 def _without_what_is_wrong(node: Node, file: str) -> tuple[dict[str, Any], list[InvalidInput], set[str]]:

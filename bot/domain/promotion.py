@@ -38,6 +38,7 @@ left        it was in service, and something else is by now
 overtaken   main asked for something else before it was deployed, and that is in service now
 closed      closed without being merged
 """
+BESIDE_SHOWN = 5
 PullState = Literal["open", "merged", "closed"]
 
 
@@ -73,6 +74,8 @@ class Promotion:
     state: PullState = "open"
     merged_at: float = 0
     metrics: tuple[Metric, ...] = ()
+    beside: tuple[str, ...] = ()
+    """What it changes besides what was proposed: nobody approves or merges that from Slack."""
 
     @property
     def key(self) -> str:
@@ -102,6 +105,7 @@ class Promotion:
             "state": self.state,
             "merged_at": f"{self.merged_at:.6f}",
             "metrics": json.dumps(metrics),
+            "beside": json.dumps(self.beside[:BESIDE_SHOWN]),
             "thread": self.thread,
         }
 
@@ -125,6 +129,7 @@ class Promotion:
                 state="open" if facts["state"] == "open" else state,
                 merged_at=float(facts["merged_at"]),
                 metrics=tuple(Metric(*row) for row in json.loads(facts["metrics"])),
+                beside=tuple(map(str, json.loads(facts.get("beside", "[]")))),
             )
         except (KeyError, ValueError, TypeError):
             return None
@@ -180,6 +185,8 @@ def progress_of(
             after = (record for record in since if record.started_at.timestamp() >= promotion.merged_at)
             then = next((record for record in after if record.verified), None)
             return Progress("overtaken" if then else "merged", found, then=then)
+        if promotion.beside:
+            return Progress("red", found)
         return Progress("checking" if found is None else "green" if found.passed else "red", found)
     match own.outcome:
         case "put back" | "failed" | "incomplete":

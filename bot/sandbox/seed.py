@@ -29,6 +29,9 @@ MAY = {
 }
 """Who may do what from Slack: alex and sam are the team, alex alone releases."""
 
+LOGINS = {"U0ALEX": "alex", "U0SAM": "sam"}
+"""Who they are on GitHub, so that nobody approves their own proposal."""
+
 GATES = {
     MODEL: {
         "on_miss": "shadow",
@@ -99,7 +102,12 @@ def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
         "tritons": [_triton(triton) for triton in endpoints.triton[environment]],
         "gateways": [{"name": gateway.name, "url": gateway.url} for gateway in endpoints.gateway[environment]],
         "records": endpoints.records_setting(),
-        "slack": {"channel": endpoints.slack_channel, "api_url": endpoints.slack_api, "may": MAY},
+        "slack": {
+            "channel": endpoints.slack_channel,
+            "api_url": endpoints.slack_api,
+            "may": MAY,
+            "github_logins": LOGINS,
+        },
         "gates": GATES,
         **({"promotes_from": earlier[-1]} if earlier else {}),
     }

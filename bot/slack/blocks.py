@@ -46,7 +46,7 @@ def promotion_message(promotion: Promotion, progress: Progress, *, way_back: Pro
         _section(f"{words.headline(promotion, progress)}\n{words.facts(promotion)}"),
         ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
     ]
-    if said := words.problem(progress):
+    if said := words.problem(promotion, progress):
         listed.append(_section(said))
     if promotion.metrics and progress.stage in ("checking", "green", "red"):
         listed += charts(promotion)

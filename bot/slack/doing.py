@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from bot import settings as files
+from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
+from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import PromobotError, Unavailable
 from bot.settings import Environment
 from bot.slack import blocks, forms
@@ -39,15 +41,19 @@ from bot.slack.inbox import Answer, Asked, Inbox
 from bot.slack.people import People, Role
 from bot.verbs import connect
 from bot.verbs.history import history
+from bot.verbs.ledger import Proposer
 from bot.verbs.promote import promote
 from bot.verbs.propose import propose
-from bot.verbs.proposing import proposal_branch, revert_branch
+from bot.verbs.proposing import Asking, desired_at, what_is_beside
 from bot.verbs.requests import begin, finish
 from bot.verbs.rollback import rollback
 from bot.verbs.status import status
 from bot.words import markdown
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
+
+if TYPE_CHECKING:
+    from bot.systems.github import PullRequest
 
 log = logging.getLogger("bot.slack")
 HISTORY = 10
@@ -146,12 +152,14 @@ class Doing:
     def _settings(self, environment: str) -> Environment:
         if environment not in self._environments:
             raise _No(words.no_such_environment(environment))
-        return files.load(self._root, environment)
+        return files.load_for_the_way_back(self._root, environment)
 
     def _allowed(self, asked: Asked, environment: str, role: Role) -> Environment:
         settings = self._settings(environment)
         if not self._people.may(settings, asked.user, role):
             raise _No(words.may_not(environment, role))
+        if role == "propose" and settings.mistakes:
+            raise settings.mistakes[0]
         return settings
 
     def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Environment:
@@ -161,7 +169,7 @@ class Doing:
         return settings
 
     def _visible(self, user: str, role: Role = "read") -> list[Environment]:
-        every = [files.load(self._root, name) for name in self._environments]
+        every, _ = files.load_all_for_the_way_back(self._root, self._environments)
         return [settings for settings in every if self._people.may(settings, user, role)]
 
     def _known(self, user: str) -> Known:
@@ -174,7 +182,9 @@ class Doing:
 
         def run() -> tuple[str, int]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
-            done = propose(settings, model=command.model, version=command.version, say=log.info, note=note)
+            done = propose(
+                settings, model=command.model, version=command.version, say=log.info, note=note, asking=_asking(asked)
+            )
             if done.pull_request:
                 self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
             return words.proposed(done), done.exit_code
@@ -188,7 +198,9 @@ class Doing:
 
         def run() -> tuple[str, int]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
-            done = promote(source, settings, model=command.model, version=None, say=log.info, note=note)
+            done = promote(
+                source, settings, model=command.model, version=None, say=log.info, note=note, asking=_asking(asked)
+            )
             if done.pull_request:
                 self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
             return words.proposed(done), done.exit_code
@@ -211,6 +223,7 @@ class Doing:
                 say=log.info,
                 request=asked.id,
                 note=proposal_words.requested_by(name, asked.user),
+                asking=_asking(asked),
             )
             if done.pull_request:
                 self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
@@ -280,6 +293,7 @@ class Doing:
             raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
         if pull.state != "open":
             raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
+        self._see_what_it_changes(settings, asked, pull)
         github = connect.github(settings)
         body = words.approval(markdown.escape(asked.user_name or asked.user), shown.head)
         if not github.approve(pull.number, head=shown.head, body=body):
@@ -302,6 +316,7 @@ class Doing:
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
             begin(settings, asked.id, what)
         else:
+            self._see_what_it_changes(settings, asked, pull)
             if not is_green_at(connect.ledger(settings).all_evidence(), shown.head, datetime.now(UTC)):
                 raise _No(words.not_green(pull.number, pull.url))
             begin(settings, asked.id, what)
@@ -312,18 +327,43 @@ class Doing:
         self._tell_all(settings, asked, shown, for_all(asked.user, pull.number, shown.head))
         return _answer(said, once=True)
 
-    def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Environment, Any]:
+    def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Environment, PullRequest]:
         settings = self._allowed(asked, shown.environment, "approve")
         pull = connect.github(settings).pull_request(shown.number)
         ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
-        if not pull.branch.startswith(ours):
+        if not pull.branch.startswith(ours) or pull.of_a_fork or pull.into != settings.github.base:
             raise _No(words.unknown_button())
-        asked_for = self._inbox.requesters(settings.environment, pull.number)
-        login = settings.slack.github_logins.get(asked.user, "")
-        mine = asked.user in asked_for or asked.user == proposal_words.requester_of(pull.body)
-        if mine or (login and login.lower() == pull.author.lower()):
+        if asked.user not in settings.slack.github_logins:
+            raise _No(words.no_login(settings.environment, asked.user))
+        slack = self._inbox.requesters(settings.environment, pull.number) | {proposal_words.requester_of(pull.body)}
+        if _is_one_of(settings, asked.user, slack=slack, github={pull.author}):
             raise _No(words.own_proposal(pull.number))
         return settings, pull
+
+    def _see_what_it_changes(self, settings: Environment, asked: Asked, pull: PullRequest) -> None:
+        """Refuse a commit that is more, or something else, than somebody else asked the bot for.
+
+        Everything is read from the commit itself: the message in Slack may be older, and a name in a commit or in
+        the pull request's text is anybody's to write.
+        """
+        with connect.repository(settings) as repository:
+            base = repository.merge_base(repository.head(), repository.fetch(pull.head))
+            for environment in _environments_in(repository.changed_paths(base, pull.head)):
+                if environment in self._environments:
+                    self._allowed(asked, environment, "approve")
+            beside = what_is_beside(repository, pull.branch, base=base, head=pull.head)
+            if beside:
+                raise _No(words.beside(pull.number, pull.url, beside))
+            before, after = (
+                desired_at(repository, settings.environment, commit) or Desired(environment=settings.environment)
+                for commit in (base, pull.head)
+            )
+        proposers = connect.ledger(settings).proposers(fingerprint(changes(before, after)))
+        if not proposers:
+            raise _No(words.not_the_bots(pull.number, pull.url))
+        slack, github = ({getattr(one, where) for one in proposers} for where in ("slack", "github"))
+        if _is_one_of(settings, asked.user, slack=slack, github=github):
+            raise _No(words.own_proposal(pull.number))
 
     def _tell_all(self, settings: Environment, asked: Asked, shown: _Shown, said: str) -> None:
         """Say in the promotion's thread who did what, once."""
@@ -380,6 +420,23 @@ class Doing:
                     for record, entry in back
                 ]
         return found
+
+
+def _asking(asked: Asked) -> Asking:
+    return Asking(Proposer(slack=asked.user))
+
+
+def _is_one_of(settings: Environment, user: str, *, slack: Collection[str], github: Collection[str]) -> bool:
+    """Say whether a user of Slack is among these people: by id, or by the GitHub login of either."""
+    logins = {who: login.lower() for who, login in settings.slack.github_logins.items()}
+    others = {login.lower() for login in github} | {logins[who] for who in slack if who in logins}
+    return user in slack or logins.get(user, "") in others - {""}
+
+
+def _environments_in(paths: Iterable[str]) -> list[str]:
+    """Return the environments whose desired state or settings are among these files."""
+    found = (re.fullmatch(r"(?:promotions|manifests/environments)/([^/]+)\.ya?ml", path) for path in paths)
+    return sorted({match[1] for match in found if match})
 
 
 def _was_begun(settings: Environment, request: str) -> bool:

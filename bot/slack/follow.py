@@ -16,13 +16,14 @@ from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
+from bot.domain.scope import proposal_branch, revert_branch
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
-from bot.verbs.proposing import desired_at, proposal_branch, revert_branch
+from bot.verbs.proposing import desired_at, what_is_beside
 from bot.words import proposal as proposal_words
 from bot.words import slack as words
 
@@ -81,7 +82,8 @@ def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -
     for pull in pulls:
         there = known.pop(f"{settings.environment}/#{pull.number}", None)
         asked = proposal_words.requester_of(pull.body)
-        if there is not None and there.head == pull.head and there.state == "open":
+        looked_at = "beside" in posted[there.key].facts if there is not None else False
+        if there is not None and looked_at and there.head == pull.head and there.state == "open":
             found.append(replace(there, requested_by=asked))
         else:
             unknown.append(pull)
@@ -139,6 +141,7 @@ def _described(settings: Environment, pulls: list[PullRequest], say: Say) -> lis
                     way_back=way_back,
                     requested_by=proposal_words.requester_of(pull.body),
                     metrics=metrics,
+                    beside=tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head)),
                 )
             )
     return found

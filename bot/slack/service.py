@@ -51,8 +51,19 @@ class SlackService:
         self.worker = Worker(self.inbox, doing, self.settings, follow_seconds=follow_seconds)
 
     def settings(self) -> list[Environment]:
-        """Return the environments' settings as they are in the checkout now."""
-        return [files.load(self._root, name) for name in self._names]
+        """Return the environments' settings as they are in the checkout now.
+
+        A file with a mistake must not silence the other environments: it is left out, and so is one whose ``slack``
+        cannot be read. Raises InvalidInput where nothing is left.
+        """
+        found, broken = files.load_all_for_the_way_back(self._root, self._names)
+        usable = [settings for settings in found if settings.can_use("slack")]
+        mistakes = [*broken, *(mistake for settings in found for mistake in settings.mistakes)]
+        for mistake in mistakes:
+            log.error("%s", mistake)
+        if mistakes and not usable:
+            raise mistakes[0]
+        return usable
 
     def start(self) -> None:
         """Begin to work on what is in the inbox."""

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +48,19 @@ _NEEDED = re.compile(
 MAX_BYTES = 16 * 2**20
 """The largest file that is read: four bytes for each character that a file of YAML may have."""
 _KINDS = {"040000": "folder", "120000": "symbolic link", "160000": "submodule"}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as it calls itself: anybody can write any name into one."""
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    author_email: str
+    committer: str
+    committer_email: str
+    subject: str
 
 
 _RULES = (
@@ -207,6 +221,14 @@ class Repository:
         except UnicodeDecodeError as error:
             said = f"is not UTF-8 at {commit[:12]}: {error.reason} at byte {error.start}"
             raise InvalidInput(said, file=path) from error
+
+    def commits(self, before: str, after: str) -> list[Commit]:
+        """Return the commits that ``after`` has and ``before`` has not, newest first; both histories are fetched."""
+        with self._errors(f"list the commits from {before[:12]} to {after[:12]}"):
+            form = "%x00".join(("%H", "%P", "%an", "%ae", "%cn", "%ce", "%s"))
+            listed = str(self._repo.git.log("--topo-order", f"--format={form}", f"{before}..{after}"))
+        rows = [line.split("\0") for line in listed.split("\n") if line]
+        return [Commit(commit, tuple(parents.split()), *rest) for commit, parents, *rest in rows]
 
     def names(self, commit: str, folder: str) -> list[str]:
         """Return the names of what lies directly in a folder at a fetched commit, sorted."""

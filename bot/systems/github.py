@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
@@ -110,6 +110,10 @@ class PullRequest:
     base: str
     author: str
     merged_at: datetime | None = None
+    into: str = ""
+    """The branch that it would be merged into."""
+    of_a_fork: bool = False
+    """Whether its branch is not one of this repository, or is gone with its own."""
 
     @property
     def has_no_checks(self) -> bool:
@@ -265,7 +269,8 @@ class GitHubRepository:
     def pull_request(self, number: int) -> PullRequest:
         """Return a pull request."""
         with self._errors(f"read pull request #{number}"):
-            return _pull_request(self._repository.get_pull(number))
+            pull = self._repository.get_pull(number)
+            return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull))
 
     @patient
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
@@ -613,6 +618,7 @@ def _pull_request(pull: _PullRequest) -> PullRequest:
         base=pull.base.sha,
         author=_login(pull.user),
         merged_at=pull.merged_at,
+        into=pull.base.ref,
     )
 
 

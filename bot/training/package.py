@@ -159,7 +159,7 @@ def _check_config(path: Path, package: Package) -> None:
     except ValueError as error:
         raise InvalidInput(str(error), file=str(path)) from error
     if problems := config_problems(config.values, files=[file.path for file in package.version_files]):
-        raise InvalidInput("; ".join(problems), file=str(path), next_step=_RULES)
+        raise InvalidInput("; ".join(problems[:10]), file=str(path), next_step=_RULES)
 
 
 def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = lambda _: None) -> PackageFile:

@@ -14,10 +14,10 @@ from bot import settings as settings_of
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import Evidence, newest_for
 from bot.domain.record import DeploymentRecord
+from bot.domain.scope import revert_branch
 from bot.settings import Environment
 from bot.verbs import connect
 from bot.verbs.propose import not_ready, see_that_it_is_whole
-from bot.verbs.proposing import revert_branch
 from bot.words import awaiting as words
 
 if TYPE_CHECKING:

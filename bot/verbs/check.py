@@ -19,6 +19,7 @@ from bot.domain import desired
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_by
+from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, Refused
 from bot.redaction import redact
 from bot.settings import Environment
@@ -27,7 +28,7 @@ from bot.verbs.checking import evidence_of, look
 from bot.verbs.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposed_settings import ProposedSettings, is_settings, read_proposed
-from bot.verbs.proposing import read_desired
+from bot.verbs.proposing import read_desired, what_is_beside
 from bot.words import checks as words
 from bot.words import leaving as leaving_words
 
@@ -45,6 +46,9 @@ class Subject:
     changes: tuple[Change, ...]
     other_paths: tuple[str, ...]
     settings: ProposedSettings = field(default_factory=ProposedSettings)
+    branch: str = ""
+    beside: tuple[str, ...] = ()
+    """What it changes besides what was proposed, where its branch is one of the bot's."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     subject, unreadable = _subject(environments, pull_request=pull_request, head=head)
     # A file that cannot be read is the first thing a reviewer must see after the jobs that failed for it.
     problems += [str(unreadable)] if unreadable is not None else []
+    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
     problems += subject.settings.mistakes
     leaving = tuple(what_leaves(environments, subject.changes))
     problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
@@ -263,8 +268,12 @@ def _subject(
         except InvalidInput as error:
             unreadable = error
         proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
+        scope = scope_of(pull.branch)
+        ours = scope is not None and scope.environment in {*environments, *environments.broken}
+        more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
     others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
-    return Subject(pull_request, base, pull.head, tuple(changes), others, proposed), unreadable
+    subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
+    return subject, unreadable
 
 
 def _all_changes(

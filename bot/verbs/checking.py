@@ -296,9 +296,9 @@ def _bytes(contents: PackageContents) -> Iterator[Finding]:
         found = list(zip(package.files, pool.map(problem_of, package.files), strict=True))
     wrong = [file.path for file, (whole, _) in found if not whole]
     total = f"{package.size} bytes in {len(package.files)} files hashed"
-    yield _finding("every byte", not wrong, f"other bytes than listed: {', '.join(wrong)}" if wrong else total)
+    yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
     strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
-    yield _finding("no code", not strange, "; ".join(strange) or words.NO_CODE)
+    yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
 
 
 def _allowed(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
@@ -308,7 +308,7 @@ def _allowed(settings: Environment, contents: PackageContents) -> Iterator[Findi
     yield _finding("size", not said, said or f"{package.size} bytes")
     names = [file.path for file in package.version_files]
     strange = [path for path in names if not path.endswith(tuple(rules.file_types)) or LOADED_BY_NAME.fullmatch(path)]
-    yield _finding("file types", not strange, ", ".join(strange) or f"only {', '.join(rules.file_types)}")
+    yield _finding("file types", not strange, words.some(strange, ", ") or f"only {', '.join(rules.file_types)}")
     if said:
         return
     try:
@@ -322,7 +322,7 @@ def _allowed(settings: Environment, contents: PackageContents) -> Iterator[Findi
         f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
     )
     wrong = config_problems(config.values, files=names)
-    yield _finding("configuration", not wrong, "; ".join(wrong) or words.CONFIGURATION_ALLOWED)
+    yield _finding("configuration", not wrong, words.some(wrong) or words.CONFIGURATION_ALLOWED)
 
 
 def _agreement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -64,6 +65,18 @@ class CheckRun(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     results: tuple[CheckResult, ...]
+
+
+class Proposer(BaseModel):
+    """Who asked the bot for a proposal: a Slack user's id, a GitHub login, or nobody, where the bot did it itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slack: str = ""
+    github: str = ""
+
+
+NOBODY = Proposer()
 
 
 class RequestAsked(BaseModel):
@@ -191,6 +204,18 @@ class Ledger:
 
     def _evidence_folder(self, model: str, digest: str) -> str:
         return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+
+    # --- proposals ---------------------------------------------------------------------------------------------
+
+    def add_proposer(self, fingerprint: str, who: Proposer) -> None:
+        """Write that the bot proposes this, and who asked for it; written before it is pushed."""
+        name = hashlib.sha256(_text(who).encode()).hexdigest()[:16]
+        with suppress(Refused):  # they asked for the same before
+            self._store.put(f"proposals/{self._environment}/{fingerprint}/{name}.json", _text(who))
+
+    def proposers(self, fingerprint: str) -> list[Proposer]:
+        """Return who asked the bot for exactly this; nothing where the bot never proposed it."""
+        return list(self._read_all(f"proposals/{self._environment}/{fingerprint}", Proposer).values())
 
     # --- requests ----------------------------------------------------------------------------------------------
 

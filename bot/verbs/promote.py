@@ -7,10 +7,18 @@ from bot.errors import Refused
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.propose import Proposal, propose
+from bot.verbs.proposing import ASKED_BY_NOBODY, Asking
 
 
 def promote(
-    source: Environment, target: Environment, *, model: str, version: int | None, say: Say, note: str = ""
+    source: Environment,
+    target: Environment,
+    *,
+    model: str,
+    version: int | None,
+    say: Say,
+    note: str = "",
+    asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Propose to ``target`` what ``source`` serves and has verified, with the same digest.
 
@@ -46,4 +54,5 @@ def promote(
         expected_digest=in_service.digest,
         promoted_from=source.environment,
         note=note,
+        asking=asking,
     )

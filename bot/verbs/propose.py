@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Literal
 from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
+from bot.domain.scope import proposal_branch
 from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
-from bot.verbs.proposing import Edit, desired_at, open_proposal, proposal_branch, put_proposal, read_desired
+from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, desired_at, open_proposal, put_proposal, read_desired
 from bot.words import identity as identity_words
 from bot.words import proposal as words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
     from bot.systems.mlflow import RegisteredVersion, Registry
+    from bot.verbs.ledger import Ledger
 
 Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
 
@@ -57,11 +59,12 @@ def propose(
     expected_digest: str | None = None,
     promoted_from: str = "",
     note: str = "",
+    asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
 
     A promotion from another environment says where from, and which digest was verified there. ``note`` is a
-    paragraph of the pull request's text: who asked for it.
+    paragraph of the pull request's text: who asked for it. ``asking`` says the same for the bot itself.
     """
     gate = settings.gate(model)
     registry = connect.registry(settings)
@@ -118,7 +121,7 @@ def propose(
             promoted_from=promoted_from,
             note=note,
         )
-        done = _put(settings, repository, facts, desired, say)
+        done = _put(settings, repository, ledger, facts, desired, say, asking)
         newest = "" if done.action == "already desired" else newest
         return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
 
@@ -133,7 +136,15 @@ def _is_desired(there: Entry | None, entry: Entry) -> bool:
     return there is not None and (there.version, there.digest, there.run) == (entry.version, entry.digest, entry.run)
 
 
-def _put(settings: Environment, repository: Repository, facts: words.Facts, desired: Desired, say: Say) -> Proposal:
+def _put(
+    settings: Environment,
+    repository: Repository,
+    ledger: Ledger,
+    facts: words.Facts,
+    desired: Desired,
+    say: Say,
+    asking: Asking,
+) -> Proposal:
     change = facts.change
     assert change.after is not None  # noqa: S101 - a proposal always proposes something
     github = connect.github(settings)
@@ -153,10 +164,13 @@ def _put(settings: Environment, repository: Repository, facts: words.Facts, desi
         settings,
         repository,
         github,
+        ledger=ledger,
         edits=edits,
         branch=branch,
         title=words.title(change),
         body=words.body(facts),
+        say=say,
+        asking=asking,
     )
     if proposed is None:
         return Proposal(settings.environment, change.model, change.after.version, "already desired", change.section)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain import desired
 from bot.domain.desired import Change, Desired, Entry, Section
-from bot.domain.names import SHADOW_SUFFIX
-from bot.errors import InvalidInput, Refused, Rejected, Unavailable
+from bot.domain.scope import beside, fingerprint, revert_branch, scope_of
+from bot.errors import InvalidInput, PromobotError, Refused, Rejected, Unavailable
 from bot.settings import Environment
+from bot.verbs import Say
+from bot.verbs.ledger import NOBODY, Ledger, Proposer
 
 if TYPE_CHECKING:
-    from bot.systems.git import Repository
+    from bot.systems.git import Commit, Repository
     from bot.systems.github import GitHubRepository, PullRequest
 
 AUTHOR, EMAIL = "promobot", "promobot@users.noreply.github.com"
@@ -38,24 +40,6 @@ class Proposed:
 
     action: Literal["opened", "updated", "unchanged"]
     pull_request: PullRequest
-
-
-def proposal_branch(environment: str, model: str) -> str:
-    """Return the branch of the one open proposal for a model in an environment."""
-    return f"promobot/{environment}/{model}"
-
-
-def revert_branch(environment: str, model: str, section: Section = "models") -> str:
-    """Return the branch of the one open way back for a model in an environment.
-
-    The way back of its shadow is another change, which must not take this one's place.
-    """
-    return f"promobot-revert/{environment}/{model}{SHADOW_SUFFIX if section == 'shadow' else ''}"
-
-
-def retire_branch(environment: str, model: str) -> str:
-    """Return the branch of the one open pull request that takes a model out of service in an environment."""
-    return f"promobot-retire/{environment}/{model}"
 
 
 def read_desired(repository: Repository, environment: str, commit: str) -> Desired:
@@ -95,20 +79,36 @@ def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
     return next((pull for pull in found if pull.branch == branch), None)
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for a proposal, and whether commits of people on its branch may be dropped for it."""
+
+    by: Proposer = NOBODY
+    replace: bool = False
+
+
+ASKED_BY_NOBODY = Asking()
+"""What the bot proposes by itself."""
+
+
 def put_proposal(
     settings: Environment,
     repository: Repository,
     github: GitHubRepository,
     *,
+    ledger: Ledger,
     edits: list[Edit],
     branch: str,
     title: str,
     body: str,
+    say: Say,
+    asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposed | None:
     """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
 
     Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
-    since leave everything as it is.
+    since leave everything as it is. Raises Refused where a person's commit is on the branch, unless ``asking`` says
+    that it may be replaced: then a comment names what was dropped.
     """
     from bot.systems.git import Moved
 
@@ -123,8 +123,14 @@ def put_proposal(
             return None
         there = repository.branch(branch)
         existing = open_proposal(github, branch)
-        if there is not None and existing is not None:
+        theirs: list[Commit] = []
+        if there is not None:
             tip = repository.fetch(there)
+            theirs = commits_of_people(repository, branch, main=head, tip=tip)
+            if theirs and not asking.replace:
+                raise _would_be_lost(branch, theirs)
+        _remember(ledger, settings.environment, path, before, after, asking.by, say)
+        if there is not None and existing is not None and not theirs:
             parent = repository.parent(tip)
             # The same change on the same text: pushing it again would only start the checks again.
             if repository.read(tip, path) == after and repository.read(parent, path) == before:
@@ -137,14 +143,19 @@ def put_proposal(
         except Moved:
             continue
         if existing is not None:
-            return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
-        try:
-            return Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
-        except Rejected:
-            # Somebody else may have opened it between our look and our request, and pushed before that: look again
-            # at both, lest the words be ours and the branch theirs.
-            if open_proposal(github, branch) is None:
-                raise
+            proposed = Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
+        else:
+            try:
+                proposed = Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
+            except Rejected:
+                # Somebody else may have opened it between our look and our request, and pushed before that: look
+                # again at both, lest the words be ours and the branch theirs.
+                if open_proposal(github, branch) is None:
+                    raise
+                continue
+        if theirs:
+            github.comment(proposed.pull_request.number, _dropped(theirs))
+        return proposed
     raise Unavailable(
         f"{branch} moved {_TRIES} times while it was being pushed",
         system=f"Git ({settings.github.repository})",
@@ -166,7 +177,8 @@ def withdraw_revert(
         return None
     if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):
         return None  # it goes back from another version
-    if not _is_as_opened(settings, repository, pull.head, change):
+    tip = repository.fetch(pull.head)
+    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip):
         raise Refused(
             f"{pull.url} was changed by somebody since the bot opened it",
             state="It stays open.",
@@ -177,17 +189,71 @@ def withdraw_revert(
     return pull.url
 
 
-def _is_as_opened(settings: Environment, repository: Repository, head: str, change: Change) -> bool:
-    """Whether this commit edits the one entry, and nothing else."""
-    path = desired.path_of(settings.environment)
-    tip = repository.fetch(head)
-    parent = repository.parent(tip)
-    before, after = repository.read(parent, path), repository.read(tip, path)
-    if before is None or after is None or repository.changed_paths(parent, tip) != [path]:
-        return False
-    wanted = desired.parse(after, file=path)
-    entry, why = wanted.section(change.section).get(change.model), wanted.why_retired(change.section, change.model)
-    return after == _edited(before, path, [Edit(change.section, change.model, entry, why)])
+def commits_of_people(repository: Repository, branch: str, *, main: str, tip: str) -> list[Commit]:
+    """Return the commits on a branch of the bot that would be lost if the bot wrote it anew, newest first.
+
+    Those are commits under another name than the bot's. And the newest one, whatever it calls itself, where the
+    branch says anything that the bot does not write: a name is easily forged, its content is compared to the byte.
+    A merge of main into the branch loses nothing. ``main`` and ``tip`` are fetched.
+    """
+    base = repository.merge_base(main, tip)
+    commits = repository.commits(base, tip)
+    found = [commit for commit in commits if len(commit.parents) < 2 and not _is_the_bots(commit)]
+    if not found and commits and what_is_beside(repository, branch, base=base, head=tip):
+        return commits[:1]
+    return found
+
+
+def what_is_beside(repository: Repository, branch: str, *, base: str, head: str) -> list[str]:
+    """Return what a branch of the bot changes besides what it proposes; empty also for a branch of a person.
+
+    ``base`` is where it parted from main; both are fetched. A file with a mistake is named as such.
+    """
+    scope = scope_of(branch)
+    if scope is None:
+        return []
+    paths = repository.changed_paths(base, head)
+    try:
+        return beside(scope, paths, *(repository.read(commit, scope.file) for commit in (base, head)))
+    except InvalidInput as error:
+        return [*(path for path in paths if path != scope.file), str(error)]
+
+
+def _is_the_bots(commit: Commit) -> bool:
+    names = (commit.author, commit.author_email, commit.committer, commit.committer_email)
+    return names == (AUTHOR, EMAIL, AUTHOR, EMAIL)
+
+
+def _remember(
+    ledger: Ledger, environment: str, path: str, before: str | None, after: str, by: Proposer, say: Say
+) -> None:
+    """Write who asked for this; where that cannot be written, only the approval from Slack has to do without."""
+    from bot.words import proposal as words
+
+    old = desired.parse(before, file=path) if before is not None else Desired(environment=environment)
+    changes = desired.changes(old, desired.parse(after, file=path))
+    try:
+        ledger.add_proposer(fingerprint(changes), by)
+    except PromobotError as error:
+        say(words.proposer_is_not_recorded(error))
+
+
+def _would_be_lost(branch: str, commits: list[Commit]) -> Refused:
+    from bot.words import proposal as words
+
+    kept = f"kept/{branch}"
+    return Refused(
+        words.commits_of_people(branch, [words.commit(c.id, c.author, c.author_email, c.subject) for c in commits]),
+        state="The branch is as it was, and nothing was proposed.",
+        next_step=f"Keep them: `git fetch origin {branch} && git push origin FETCH_HEAD:refs/heads/{kept}`. "
+        "Then run the command again with --replace, which drops them from the branch, or delete the branch first.",
+    )
+
+
+def _dropped(commits: list[Commit]) -> str:
+    from bot.words import proposal as words
+
+    return words.dropped([words.commit(c.id, c.author, c.author_email, c.subject) for c in commits])
 
 
 def _edited(text: str, path: str, edits: list[Edit]) -> str:

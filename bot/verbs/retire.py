@@ -7,10 +7,11 @@ from typing import Literal
 
 from bot.domain.desired import Entry
 from bot.domain.record import served_after
+from bot.domain.scope import retire_branch
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.verbs import Say, connect
-from bot.verbs.proposing import Edit, put_proposal, read_desired, retire_branch
+from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
 from bot.words import identity as identity_words
 from bot.words import proposal as words
 
@@ -35,7 +36,9 @@ class Retired:
         return 0
 
 
-def retire(settings: Environment, *, model: str, reason: str, by: str, say: Say) -> Retired:
+def retire(
+    settings: Environment, *, model: str, reason: str, by: str, say: Say, asking: Asking = ASKED_BY_NOBODY
+) -> Retired:
     """Open the pull request that removes the model's entry and marks it as retired. Changes nothing else.
 
     Raises InvalidInput without a reason, Refused where main asks for no version and none is in service.
@@ -43,9 +46,10 @@ def retire(settings: Environment, *, model: str, reason: str, by: str, say: Say)
     reason = " ".join(reason.split())
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise InvalidInput(f"say why, in at most {LONGEST_REASON} characters", key="--reason")
+    ledger = connect.ledger(settings)
     with connect.repository(settings) as repository:
         desired = read_desired(repository, settings.environment, repository.head())
-        served = served_after(settings.environment, connect.ledger(settings).deployments()).models.get(model)
+        served = served_after(settings.environment, ledger.deployments()).models.get(model)
         wanted = desired.models.get(model)
         if wanted is None and served is None:
             raise Refused(
@@ -57,10 +61,13 @@ def retire(settings: Environment, *, model: str, reason: str, by: str, say: Say)
             settings,
             repository,
             connect.github(settings),
+            ledger=ledger,
             edits=[Edit("models", model, None, reason)],
             branch=retire_branch(settings.environment, model),
             title=words.retire_title(model, settings.environment, served or wanted),
             body=words.retire_body(model, settings.environment, served, reason=reason, by=by),
+            say=say,
+            asking=asking,
         )
     if proposed is None:
         return Retired(settings.environment, model, "already desired", served, reason)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.scope import revert_branch
 from bot.errors import PromobotError, Refused, Rejected, Superseded
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.meanwhile import meanwhile
-from bot.verbs.proposing import Edit, put_proposal, read_desired, revert_branch
+from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
 
 if TYPE_CHECKING:
     from bot.systems.share import Turn
@@ -55,12 +56,13 @@ def rollback(
     say: Say,
     request: str = "",
     note: str = "",
+    asking: Asking = ASKED_BY_NOBODY,
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
     Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
     it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
-    request's text: who asked for it.
+    request's text: who asked for it; ``asking`` says the same for the bot itself.
     """
     if settings.mistakes:
         from bot.words.deployment import goes_on_without
@@ -107,22 +109,30 @@ def rollback(
         change = Change(settings.environment, "models", model, target, current)
         left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
         served = current is not None and current.digest in left
-        proposed = put_proposal(
-            settings,
-            repository,
-            connect.github(settings),
-            edits=[Edit("models", model, target)],
-            branch=revert_branch(settings.environment, model),
-            title=words.revert_title(change, target),
-            body=words.revert_body(
-                change,
-                target,
-                reason=reason,
-                by=by or "a person",
-                served=served,
-                note=note,
-            ),
-        )
+        try:
+            proposed = put_proposal(
+                settings,
+                repository,
+                connect.github(settings),
+                ledger=ledger,
+                edits=[Edit("models", model, target)],
+                branch=revert_branch(settings.environment, model),
+                title=words.revert_title(change, target),
+                body=words.revert_body(
+                    change,
+                    target,
+                    reason=reason,
+                    by=by or "a person",
+                    served=served,
+                    note=note,
+                ),
+                say=say,
+                asking=asking,
+            )
+        except Refused as error:
+            if deployed is not None:
+                error.state = words.only_the_runtime_went_back(change, target)
+            raise
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
         from bot.words import identity as identity_words
 

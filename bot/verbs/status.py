@@ -12,6 +12,7 @@ from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import plan, serves, target_of
 from bot.domain.retirement import is_removal, spent_by
+from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.errors import PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
@@ -19,7 +20,7 @@ from bot.verbs.inspection import routed
 from bot.verbs.ledger import Ledger
 from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
-from bot.verbs.proposing import desired_at, proposal_branch, read_desired, retire_branch, revert_branch
+from bot.verbs.proposing import desired_at, read_desired
 from bot.words import differences as words
 from bot.words.deployment import retired_before, silent
 

@@ -28,6 +28,7 @@ NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model
 CONFIGURATION_ALLOWED = "every field and parameter is allowed, and every file that it names is listed"
 NO_CODE = "no program, library, script, archive or pickle under another name; every file that a model names is listed"
 _VALUES_SHOWN = 4
+_PROBLEMS_SHOWN = 10
 
 CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
 _WHAT: dict[CheckName, str] = {
@@ -35,6 +36,13 @@ _WHAT: dict[CheckName, str] = {
     "triton": "loads on staging; configuration and signature agree",
     "smoke": "answers as the training framework did, in time",
 }
+
+
+def some(problems: Sequence[str], between: str = "; ") -> str:
+    """Return the first problems, and how many more there are: a hostile package may have thousands."""
+    shown = list(problems[:_PROBLEMS_SHOWN])
+    more = len(problems) - len(shown)
+    return between.join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def as_in_training(answer: Sequence[Tensor]) -> str:
@@ -112,6 +120,15 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
         taken = "; ".join(escape(describe(change)) for change in changes)
         return f"**No version to check:** this pull request only takes entries away ({taken})."
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
+
+
+def beside(branch: str, found: Sequence[str]) -> str:
+    """A branch of the bot changes more than what was proposed."""
+    listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    return (
+        f"{branch} is a branch of the bot, and changes more than was proposed: {listed}; "
+        "propose the rest from a branch of another name"
+    )
 
 
 def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:

@@ -205,10 +205,11 @@ gates: # a model without a gate is refused
 """
 
 _CODEOWNERS = """\
-# Whoever may change what runs near the share, or what production serves.
-/.github/              OWNERS
-/manifests/            OWNERS
-/promotions/prod.yaml  OWNERS
+# Everything has an owner: code of this repository runs near the share, and settings decide what production serves.
+# The last line that matches a path counts. A line without an owner is a file that any reviewer may approve: the bot
+# proposes versions there, and the checks judge them. Take the line away, and versions for dev need an owner, too.
+*                      OWNERS
+/promotions/dev.yaml
 """
 
 _README = """\

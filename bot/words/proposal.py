@@ -260,6 +260,43 @@ def shadow_waits(number: int, version: int, reason: str) -> str:
     )
 
 
+# --- commits of people on a branch of the bot -----------------------------------------------------------------
+
+
+def commit(sha: str, author: str, email: str, subject: str) -> str:
+    """Return a commit in a few words: which, by whom as it says itself, and what for."""
+    name, address, said = (
+        "".join(character if character.isprintable() else "\ufffd" for character in text)[:80]
+        for text in (author, email, subject)
+    )
+    return f"{sha[:12]} by {name} <{address}> ({said})"
+
+
+def commits_of_people(branch: str, commits: Sequence[str]) -> str:
+    """A person's commit is on the branch that the bot would write anew."""
+    many = f"{len(commits)} commits that the bot did not make" if len(commits) > 1 else "a commit that is a person's"
+    return f"{branch} has {many}: {_listed(commits)}"
+
+
+def dropped(commits: Sequence[str]) -> str:
+    """Return the comment that names the commits which were replaced, as somebody asked."""
+    lines = "\n".join(f"- {escape(one)}" for one in commits[:20])
+    more = f"\n- and {len(commits) - 20} more" if len(commits) > 20 else ""
+    return (
+        f"🔁 The bot wrote this branch anew, as somebody asked with `--replace`. These commits are not on it any "
+        f"more:\n\n{lines}{more}\n\n`git fetch origin` and the full id of one still gets it from GitHub for a while."
+    )
+
+
+def _listed(commits: Sequence[str]) -> str:
+    return "; ".join(commits[:5]) + (f"; and {len(commits) - 5} more" if len(commits) > 5 else "")
+
+
+def proposer_is_not_recorded(error: Exception) -> str:
+    """The record store did not take who asked; Slack approves nothing that it cannot know the asker of."""
+    return f"who asked for this is not recorded ({error}); approve it on GitHub, or propose it again"
+
+
 # --- reverts -----------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +350,14 @@ def revert_title(change: Change, back: Entry | None) -> str:
     what = f" {change.after.version}" if change.after else ""
     section = " shadow" if change.section == "shadow" else ""
     return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
+
+
+def only_the_runtime_went_back(change: Change, back: Entry) -> str:
+    """What users get after ``--now``, where the pull request could not be opened."""
+    return (
+        f"The runtime of {change.environment} was put back to {change.model} {back.version}; `promobot status` shows "
+        "what answers. Main does not say so yet, and no pull request asks it to."
+    )
 
 
 def revert_body(

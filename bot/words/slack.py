@@ -130,6 +130,39 @@ def sees_nothing() -> str:
     return f"⛔ No environment file allows you anything here: {code('slack.may')} decides. Nothing was done."
 
 
+def more_than_proposed(beside: Sequence[str]) -> str:
+    """A branch of the bot changes what nobody proposed."""
+    listed = ", ".join(beside[:5]) + (f" and {len(beside) - 5} more" if len(beside) > 5 else "")
+    return f"besides the entry it changes {listed}"
+
+
+def beside(number: int, url: str, found: Sequence[str]) -> str:
+    """The same, to whoever presses a button."""
+    return (
+        f"⛔ {link(url, f'#{number}')} is not only what was proposed: "
+        f"{escape(more_than_proposed(found), limit=600)}. "
+        "Nothing was done; look at it on GitHub."
+    )
+
+
+def not_the_bots(number: int, url: str) -> str:
+    """The entry itself is not one that anybody asked the bot for."""
+    return (
+        f"⛔ {link(url, f'#{number}')} proposes what nobody asked the bot for: somebody pushed it to the "
+        "bot's branch, or it is older than this bot. Nothing was done. Propose it again, or approve and merge it on "
+        "GitHub."
+    )
+
+
+def no_login(environment: str, who: str) -> str:
+    """Who this is on GitHub is not known, so whether it is their own proposal is not, either."""
+    return (
+        f"⛔ Nobody approves their own proposal, and who you are on GitHub is not known here. Add "
+        f"{code(f'slack.github_logins: {{{who}: your-login}}')} to "
+        f"{code(f'manifests/environments/{environment}.yaml')}. Nothing was done."
+    )
+
+
 def own_proposal(number: int) -> str:
     """Nobody approves their own."""
     return f"⛔ #{number} was asked for by you; somebody else must approve and merge it. Nothing was done."
@@ -185,6 +218,7 @@ def rolled_back(done: RolledBack) -> str:
         lines.insert(0, f"↩️ {link(done.url, f'#{done.pull_request}')} takes {what}. {next_step}")
     else:
         lines.insert(0, f"↩️ {what}: main says so already.")
+    lines += [f"⚠️ Mend the settings: {escape(mistake, limit=300)}" for mistake in done.mistakes[:5]]
     return "\n".join(lines)
 
 
@@ -414,6 +448,8 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             return "its checks run"
         case "green":
             return "its checks passed; merge it"
+        case "red" if promotion.beside:
+            return "it changes more than was proposed; do not merge"
         case "red":
             return "its checks did not pass; do not merge"
         case "merged":
@@ -461,8 +497,10 @@ def facts(promotion: Promotion) -> str:
     return f"{asked}{link(promotion.url, f'#{promotion.number}')} · commit {code(promotion.head[:12])}{digest}"
 
 
-def problem(progress: Progress) -> str:
+def problem(promotion: Promotion, progress: Progress) -> str:
     """Return what went wrong, and in what state things are; empty where nothing did."""
+    if progress.stage == "red" and promotion.beside:
+        return f"*What happened:* {escape(more_than_proposed(promotion.beside), limit=1200)}"
     record, evidence = progress.record, progress.evidence
     if record is not None and progress.stage in ("put back", "failed", "incomplete"):
         return f"*What happened:* {escape(record.problem, limit=1200)}\n*State:* {_in_service(record)}"

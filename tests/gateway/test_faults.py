@@ -159,22 +159,23 @@ def test_a_triton_that_hangs_altogether_delays_one_request(
     gateway = start_gateway(wedged.url, whole.url, routes=table(1, target(7)), limits=limits)
     assert gateway.infer(1.0).status_code == 200  # whoever asks first finds out
     assert gateway.infer(1.0).status_code == 200
-    seconds: list[float] = []
+    codes: list[int] = []
 
     def ask() -> None:
         while time.monotonic() < deadline:
-            started = time.monotonic()
-            assert gateway.infer(1.0).status_code == 200
-            seconds.append(time.monotonic() - started)
+            codes.append(gateway.infer(1.0).status_code)
 
-    deadline = time.monotonic() + 1.5
+    tried, begun = len(wedged.infers), time.monotonic()
+    deadline = begun + 1.5
     clients = [threading.Thread(target=ask) for _ in range(4)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
-    assert len(seconds) > 40
-    assert sum(taken > 0.4 for taken in seconds) <= 3, "one at a time tries it again, the others go round"
+    # Each try takes half a second, so two at a time would be more than this, however slow the machine is.
+    tried = len(wedged.infers) - tried
+    assert tried <= 1 + (time.monotonic() - begun) / limits.greeting_seconds, "one at a time tries it again"
+    assert set(codes) == {200} and len(codes) > tried, "the others go round"
 
 
 def test_a_triton_that_lost_its_models_is_gone_around(

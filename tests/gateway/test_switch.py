@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +54,6 @@ def test_a_switch_under_load_fails_nothing_and_happens_once(
 ) -> None:
     gateway = start_process(triton_server.url, routes=table(1, target(1)))
     clients = [Client(gateway, binary=number % 2 == 0) for number in range(CLIENTS)]
-    started = time.monotonic()
     for client in clients:
         client.start()
     try:
@@ -69,12 +67,10 @@ def test_a_switch_under_load_fails_nothing_and_happens_once(
             client.stop.set()
         for client in clients:
             client.join(20)
-    seconds = time.monotonic() - started
     assert [failure for client in clients for failure in client.failures] == []
     for client in clients:
         assert client.versions == sorted(client.versions)
         assert set(client.versions) == {"1", "2", "3"}
-    assert sum(len(client.versions) for client in clients) / seconds >= 50
 
 
 def test_a_triton_that_is_told_to_end_fails_nothing_and_ends(

@@ -16,9 +16,9 @@ from bot.domain.journal import Journal
 from bot.domain.plan import in_service, targets
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.routes import RouteTable
+from bot.domain.scope import revert_branch
 from bot.errors import PromobotError
 from bot.systems.triton import versions_of
-from bot.verbs.proposing import revert_branch
 from tests.reliability.scene import Ended, Scene
 from tests.reliability.servers import ENVIRONMENT, Look
 from tests.stand_ins.triton import offsets

@@ -74,6 +74,9 @@ ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_an
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
+SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
+PROPOSING, T_PROPOSING = "bot/verbs/proposing.py", "tests/systems/test_proposing.py"
+DOING, T_PROPOSED = "bot/slack/doing.py", "tests/slack/test_only_what_was_proposed.py"
 CHECK, T_SETTINGS = "bot/verbs/check.py", "tests/test_settings.py"
 T_CHECK_SETTINGS, T_CONSISTENCY = "tests/verbs/test_check_settings.py", "tests/verbs/test_consistency.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
@@ -1132,7 +1135,7 @@ MUTATIONS = (
         "broken settings",
         "a stand-in is never used as what the file says",
         "bot/settings.py",
-        "        if part in self._unusable:\n",
+        "        if not self.can_use(part):\n",
         "        if False:\n",
         (f"{T_SETTINGS}::test_a_part_that_is_wrong_gives_its_mistake_to_whoever_asks_for_it",),
     ),
@@ -1344,7 +1347,7 @@ MUTATIONS = (
         "a wrong blame",
         "a revert that somebody changed is closed",
         "bot/verbs/proposing.py",
-        "    if not _is_as_opened(settings, repository, pull.head, change):\n",
+        "    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip):\n",
         "    if False:\n",
         (f"{T_ONE_OF_MANY}::test_a_revert_that_somebody_changed_stays_open_and_an_unknown_run_is_refused",),
     ),
@@ -1495,6 +1498,95 @@ MUTATIONS = (
         'object.__setattr__(self, "reload_token", redaction.keep(token))',
         "redaction.keep(token)",
         ("tests/test_secrets.py::test_a_gateways_reload_token_is_cleaned_and_known",),
+    ),
+    # Only what was proposed, and by nobody alone.
+    Mutation(
+        "scope",
+        "a branch of the bot changes one file",
+        SCOPE,
+        "    found = [path for path in paths if path != scope.file]\n",
+        "    found: list[str] = []\n",
+        (T_SCOPE,),
+    ),
+    Mutation(
+        "scope",
+        "and in it exactly what the bot writes",
+        SCOPE,
+        "        if after != (text if proposed else before):\n",
+        "        if False:\n",
+        (T_SCOPE,),
+    ),
+    Mutation(
+        "scope",
+        "what is besides makes the verdict red",
+        CHECK,
+        "    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []\n",
+        "",
+        (f"{T_PROPOSED}::test_code_on_the_bots_branch_makes_the_verdict_red_and_slack_refuse_it",),
+    ),
+    Mutation(
+        "scope",
+        "a button looks at the commit itself",
+        DOING,
+        "            if beside:\n",
+        "            if False:\n",
+        (f"{T_PROPOSED}::test_code_on_the_bots_branch_makes_the_verdict_red_and_slack_refuse_it",),
+    ),
+    Mutation(
+        "own proposal",
+        "what nobody asked the bot for is not approved",
+        DOING,
+        "        if not proposers:\n",
+        "        if False:\n",
+        (f"{T_PROPOSED}::test_another_version_under_the_bots_name_is_what_nobody_asked_the_bot_for",),
+    ),
+    Mutation(
+        "own proposal",
+        "whoever asked is known from the records",
+        DOING,
+        "        if _is_one_of(settings, asked.user, slack=slack, github=github):\n",
+        "        if False:\n",
+        (f"{T_PROPOSED}::test_whoever_asked_by_another_way_or_another_account_does_not_approve",),
+    ),
+    Mutation(
+        "own proposal",
+        "who is not known on GitHub approves nothing",
+        DOING,
+        "        if asked.user not in settings.slack.github_logins:\n",
+        "        if False:\n",
+        (f"{T_PROPOSED}::test_without_a_known_login_nobody_approves",),
+    ),
+    Mutation(
+        "own proposal",
+        "the role counts in each environment that is touched",
+        DOING,
+        "                if environment in self._environments:\n",
+        "                if False:\n",
+        (f"{T_PROPOSED}::test_the_role_is_asked_for_in_every_environment_that_is_touched",),
+    ),
+    Mutation(
+        "commits of people",
+        "are not replaced in silence",
+        PROPOSING,
+        "            if theirs and not asking.replace:\n",
+        "            if False:\n",
+        (f"{T_PROPOSING}::test_a_persons_commit_on_our_branch_is_not_replaced_in_silence",),
+    ),
+    Mutation(
+        "commits of people",
+        "a forged name is known by what the commit says",
+        PROPOSING,
+        "    if not found and commits and what_is_beside(repository, branch, base=base, head=tip):\n",
+        "    if False:\n",
+        (f"{T_PROPOSING}::test_a_commit_that_calls_itself_the_bots_is_known_by_what_it_says",),
+    ),
+    Mutation(
+        "owners",
+        "everything has one but what the bot may propose",
+        "bot/words/layout.py",
+        "*                      OWNERS\n",
+        "/.github/              OWNERS\n",
+        ("tests/test_code_owners.py::test_everything_that_init_lays_out_is_owned_but_what_the_bot_may_propose",),
     ),
 )
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from bot.sandbox.platform import BOT
 from bot.slack import SlackService
 from tests.gateway.gateways import running_application
-from tests.slack.people import MAY, SECRET, Office, ears
+from tests.slack.people import LOGINS, MAY, SECRET, Office, ears
 from tests.verbs.world import World
 
 
@@ -22,7 +22,7 @@ from tests.verbs.world import World
 def office(world: World, tmp_path: Path) -> Iterator[Office]:
     """Two replicas of the app, mounted in FastAPI applications, over one inbox."""
     for environment in world.endpoints.triton:
-        world.configure(environment, slack={"may": MAY})
+        world.configure(environment, slack={"may": MAY, "github_logins": LOGINS})
     variables = {**world.endpoints.variables(login=BOT), "SLACK_SIGNING_SECRET": SECRET}
     with mock.patch.dict(os.environ, variables), ears() as listening, ExitStack() as running:
         urls = []

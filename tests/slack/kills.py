@@ -155,6 +155,7 @@ def begin(scene: Scene) -> None:
     document = yaml.safe_load(path.read_text())
     may = {role: [USER, OTHER] for role in ("propose", "approve", "roll_back")}
     document["slack"]["may"] = may
+    document["slack"]["github_logins"] = {USER: "user", OTHER: "other"}
     document["gates"]["churn"]["on_miss"] = "shadow"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     for number in (1, 2):

@@ -24,6 +24,8 @@ CHANNEL = "C0RELEASES"
 ALEX, SAM, KIM = "U0ALEX", "U0SAM", "U0KIM"
 """Alex may propose and roll back, Sam may approve, too; Kim may only look."""
 MAY = {"read": [KIM], "propose": [ALEX, SAM], "approve": [ALEX, SAM], "roll_back": [ALEX, SAM]}
+LOGINS = {ALEX: "alex", SAM: "sam", KIM: "kim"}
+"""Who they are on GitHub."""
 NAMES = {ALEX: "alex", SAM: "sam", KIM: "kim"}
 _numbers = itertools.count(int(time.time() * 1000))
 

@@ -20,7 +20,7 @@ from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
-from tests.systems.conftest import RealTriton, Stopwatch
+from tests.systems.conftest import LATE_SECONDS, RealTriton, Stopwatch
 from tests.systems.stand_in import Behaviour, Seen, StandIn, answer
 
 DIGEST = f"sha256:{7:064x}"
@@ -121,10 +121,10 @@ def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
         write_routes(process.routes_file, written)
         took = stopwatch()
         with pytest.raises(Rejected, match=said) as failure:
-            gateway.reload(generation, timeout_seconds=30)
+            gateway.reload(generation, timeout_seconds=200)
         named = failure.value.models if isinstance(failure.value, NotReady) else ()
         assert named == (("adder",) if "not ready" in said else ()), "what is not ready is named, all else names none"
-        assert took.seconds < 5
+        assert took.seconds < LATE_SECONDS
         assert gateway.routes() == in_force
 
 
@@ -151,7 +151,7 @@ def test_a_gateway_that_is_down_is_unavailable(closed_port: int, stopwatch: Call
     took = stopwatch()
     with pytest.raises(Unavailable, match=r"gateway gw-0 \(http://127"):
         gone.reload(1, timeout_seconds=1.2)
-    assert 0.5 < took.seconds < 4, "it tries until the deadline, for a gateway may be restarting"
+    assert 0.5 < took.seconds < LATE_SECONDS, "it tries until the deadline, for a gateway may be restarting"
     for read in (gone.routes, lambda: ask(gone, 1.0)):
         with pytest.raises(Unavailable):
             read()
@@ -187,7 +187,7 @@ def test_a_reload_is_tried_until_its_deadline_and_no_longer(
     took = stopwatch()
     with pytest.raises(Unavailable, match="HTTP 503 starting"):
         broken.reload(3, timeout_seconds=1.2)
-    assert took.seconds < 3 and len(stand_in.seen) >= 2
+    assert took.seconds < LATE_SECONDS and len(stand_in.seen) >= 2
 
     # One that fails for a while and then hangs must not get a whole deadline for its last answer, too.
     faults = [answer(503)] * 3
@@ -205,7 +205,7 @@ def test_a_gateway_that_hangs_is_unavailable_in_time(
         took = stopwatch()
         with pytest.raises(Unavailable, match="Timeout"):
             act()
-        assert took.seconds < 3
+        assert took.seconds < LATE_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])

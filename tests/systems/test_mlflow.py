@@ -25,7 +25,7 @@ from bot.sandbox.processes import Ports
 from bot.settings import MLflow
 from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 from tests.servers import running
-from tests.systems.conftest import Stopwatch
+from tests.systems.conftest import LATE_SECONDS, Stopwatch
 from tests.systems.packages import Contents, flat
 from tests.systems.stand_in import Seen, StandIn, answer
 from tests.systems.test_share import share_at
@@ -444,7 +444,7 @@ def test_a_version_that_becomes_ready_while_it_is_waited_for(
     threading.Timer(0.7, server.set_status, (version, "READY")).start()
     took = stopwatch()
     assert registry.wait_ready("waited", version.version, timeout_seconds=30).status == "READY"
-    assert 0.6 < took.seconds < 10
+    assert took.seconds > 0.6
 
 
 def test_a_version_that_stays_pending_is_returned_at_the_deadline(
@@ -455,7 +455,7 @@ def test_a_version_that_stays_pending_is_returned_at_the_deadline(
     took = stopwatch()
     found = registry.wait_ready("waited", version.version, timeout_seconds=1)
     assert (found.status, found.status_message) == ("PENDING_REGISTRATION", "copying")
-    assert 0.9 < took.seconds < 5
+    assert 0.9 < took.seconds < LATE_SECONDS
 
 
 def test_a_registration_that_failed_ends_the_wait_at_once(
@@ -464,9 +464,9 @@ def test_a_registration_that_failed_ends_the_wait_at_once(
     version = server.register({"a.txt": b"a"}, tmp_path, model="waited")
     server.set_status(version, "FAILED_REGISTRATION", "no space")
     took = stopwatch()
-    found = registry.wait_ready("waited", version.version, timeout_seconds=60)
+    found = registry.wait_ready("waited", version.version, timeout_seconds=200)
     assert (found.status, found.status_message) == ("FAILED_REGISTRATION", "no space")
-    assert took.seconds < 5
+    assert took.seconds < LATE_SECONDS
 
 
 # --- what is not as it should be -----------------------------------------------------------------------------------
@@ -586,7 +586,7 @@ def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn, stopwatch
     took = stopwatch()
     with pytest.raises(Unavailable, match=r"timeout|timed out"):
         stuck.version("churn", 1)
-    assert took.seconds < 10
+    assert took.seconds < LATE_SECONDS
     assert len(stand_in.seen) == 1, "who took the whole deadline was waited for long enough"
 
 
@@ -610,7 +610,7 @@ def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
     took = stopwatch()
     with pytest.raises(Unavailable):
         Registry(MLflow(uri=stand_in.url)).version("churn", 1)
-    assert took.seconds < 10
+    assert took.seconds < LATE_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])

@@ -12,23 +12,28 @@ import pytest
 
 from bot import settings as environment_files
 from bot.domain.desired import Entry
-from bot.errors import Rejected, Unavailable
-from bot.sandbox.forge.people import GITHUB
+from bot.domain.scope import proposal_branch
+from bot.errors import InvalidInput, Refused, Rejected, Unavailable
+from bot.sandbox.forge.git import Identity
 from bot.settings import Environment, GitHub
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository, PullRequest
-from bot.verbs.proposing import Edit, Proposed, open_proposal, proposal_branch, put_proposal, read_desired
+from bot.systems.records import RecordStore
+from bot.verbs.ledger import Ledger, Proposer
+from bot.verbs.proposing import AUTHOR, EMAIL, Asking, Edit, Proposed, open_proposal, put_proposal, read_desired
 from tests.domain.entries import entry
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 
 ROOT = Path(__file__).parents[2]
+BOT = Identity(AUTHOR, EMAIL)
 
 
 class Bot:
     """What proposes for one environment, as the verbs do: each time with a fresh look at the server."""
 
-    def __init__(self, server: Server, environment: str) -> None:
-        self.server, self.environment = server, environment
+    def __init__(self, server: Server, environment: str, records: Path) -> None:
+        self.server, self.environment, self.records = server, environment, records
+        self.said: list[str] = []
         self.file, self.branch = f"promotions/{environment}.yaml", self.branch_of("churn")
         # Where the forge is, and nothing else of the file, matters here.
         shipped = environment_files.load(ROOT, "dev")
@@ -71,10 +76,16 @@ class Bot:
                 self.settings,
                 opened,
                 github or self.github,
+                ledger=self.ledger,
+                say=self.said.append,
                 edits=[Edit("models", model, entry(version))],
                 branch=self.branch_of(model),
                 **{"title": f"{model} {version}", "body": f"Serve {version}.", **words},
             )
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(RecordStore(self.records), self.environment)
 
     def proposed(self, version: int, **more: Any) -> tuple[str, PullRequest]:
         made = self.propose(version, **more)
@@ -86,8 +97,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def bot(forge: Server, person: Clone) -> Bot:
-    return Bot(forge, f"env-{next(_numbers)}")
+def bot(forge: Server, person: Clone, tmp_path: Path) -> Bot:
+    made = Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
+    push(person, "A new environment", {made.file: f"environment: {made.environment}\n"})
+    return made
 
 
 def push(person: Clone, message: str, files: dict[str, str]) -> None:
@@ -193,18 +206,96 @@ def test_main_comes_to_conflict_with_the_proposal(forge: Server, bot: Bot, perso
     assert is_one_clean_commit_on_main(forge, first.number)
 
 
-def test_somebody_pushed_to_our_branch(forge: Server, bot: Bot, person: Clone) -> None:
-    _, first = bot.proposed(7)
+def push_to_branch(person: Clone, bot: Bot, files: Mapping[str, str], *, message: str = "Theirs") -> str:
+    """Let somebody add a commit to the bot's branch; return its id."""
     person.git("fetch", "--quiet", "origin", bot.branch)
     person.git("checkout", "--quiet", "-B", "theirs", "FETCH_HEAD")
-    person.commit("Something else in it", {"bot/evil.py": "import os\n"})
+    commit = person.commit(message, dict(files))
     person.git("push", "--quiet", "origin", f"HEAD:refs/heads/{bot.branch}")
+    return commit
 
-    action, again = bot.proposed(7)
+
+def test_a_persons_commit_on_our_branch_is_not_replaced_in_silence(forge: Server, bot: Bot, person: Clone) -> None:
+    _, first = bot.proposed(7)
+    theirs = push_to_branch(person, bot, {"pyproject.toml": "[project]\n"}, message="Just\x1b[2J this")
+    for version in (7, 8):
+        with pytest.raises(Refused) as refused:
+            bot.propose(version)
+        assert str(refused.value).startswith(f"{bot.branch} has a commit that is a person's: {theirs[:12]} by Alex <")
+        assert "Just\ufffd[2J this" in str(refused.value)
+        assert f"git push origin FETCH_HEAD:refs/heads/kept/{bot.branch}`" in refused.value.next_step
+    assert forge.forge.pull(first.number).head_sha == theirs, "it is still there"
+
+    action, again = bot.proposed(8, asking=Asking(replace=True))
 
     assert (action, again.number) == ("updated", first.number)
     assert is_one_clean_commit_on_main(forge, first.number)
     assert [file.path for file in forge.forge.pull_files(forge.forge.pull(first.number))] == [bot.file]
+    (comment,) = forge.forge.store.comments(first.number)
+    assert "These commits are not on it any more:" in comment.body and theirs[:12] in comment.body
+
+
+@pytest.mark.slow
+def test_a_commit_that_calls_itself_the_bots_is_known_by_what_it_says(
+    forge: Server, bot: Bot, person: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot.proposed(7)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", AUTHOR)
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", EMAIL)
+    person.git("config", "user.name", AUTHOR)
+    person.git("config", "user.email", EMAIL)
+    forged = push_to_branch(person, bot, {"pyproject.toml": "[project]\n"})
+    with pytest.raises(Refused, match=forged[:12]):
+        bot.propose(7)
+
+
+@pytest.mark.slow
+def test_main_merged_into_our_branch_is_nothing_that_could_be_lost(forge: Server, bot: Bot, person: Clone) -> None:
+    _, first = bot.proposed(7)
+    push(person, "Other", {"README.md": "hello again\n"})
+    person.git("fetch", "--quiet", "origin", bot.branch)
+    person.git("checkout", "--quiet", "-B", "updated", "FETCH_HEAD")
+    person.git("merge", "--quiet", "--no-edit", "main")
+    person.git("push", "--quiet", "origin", f"HEAD:refs/heads/{bot.branch}")
+    action, again = bot.proposed(8)
+    assert (action, again.number) == ("updated", first.number)
+    assert is_one_clean_commit_on_main(forge, first.number)
+
+
+@pytest.mark.slow
+def test_a_persons_commit_on_a_branch_without_a_pull_request_is_not_replaced_either(
+    forge: Server, bot: Bot, person: Clone
+) -> None:
+    _, first = bot.proposed(7)
+    by = forge.forge.people.named("alex")
+    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", base=None, by=by)
+    theirs = push_to_branch(person, bot, {"notes.md": "mine\n"})
+    with pytest.raises(Refused, match=theirs[:12]):
+        bot.propose(7)
+
+
+def test_who_asked_is_written_for_what_was_proposed(bot: Bot) -> None:
+    bot.proposed(7, asking=Asking(Proposer(slack="U0ALEX")))
+    bot.proposed(7, asking=Asking(Proposer(github="sam")))
+    bot.proposed(7, asking=Asking(Proposer(github="sam")))
+    asked = {p for prefix in bot.records.glob("proposals/*/*") for p in bot.ledger.proposers(prefix.name)}
+    assert asked == {Proposer(slack="U0ALEX"), Proposer(github="sam")}
+    assert bot.ledger.proposers("0" * 32) == []
+    assert bot.said == []
+
+
+def test_where_who_asked_cannot_be_written_it_is_proposed_all_the_same_and_said(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise Unavailable("full", system="record store")
+
+    monkeypatch.setattr(Ledger, "add_proposer", full)
+    assert bot.proposed(7)[0] == "opened"
+    assert bot.said == [
+        "who asked for this is not recorded (record store: full); approve it on GitHub, or propose it again"
+    ]
 
 
 def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bot: Bot) -> None:
@@ -219,9 +310,16 @@ def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bo
     assert bot.open_pulls() == [(bot.branch, "churn 7")]
 
 
-def test_an_environment_without_a_file_gets_one_and_one_that_serves_nothing_keeps_its_lines(
-    bot: Bot, forge: Server, person: Clone
+def test_an_environment_without_a_file_is_a_mistake_and_not_an_empty_one(
+    forge: Server, person: Clone, tmp_path: Path
 ) -> None:
+    bot = Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
+    with pytest.raises(InvalidInput, match=f"{bot.file}: is missing at "):
+        bot.propose(7)
+    assert bot.open_pulls() == []
+
+
+def test_an_environment_that_serves_nothing_keeps_its_lines(bot: Bot, forge: Server, person: Clone) -> None:
     _, pull = bot.proposed(7)
     assert bot.said_on(bot.branch).startswith(f"environment: {bot.environment}\nmodels:\n  churn:\n")
 
@@ -239,9 +337,17 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
     merge(forge, first.number)
     with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
         shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
-        edits = [Edit("models", "churn", None), Edit("shadow", "churn", shadow)]
+        edits = [Edit("models", "churn", None, "it listens first"), Edit("shadow", "churn", shadow)]
         made = put_proposal(
-            bot.settings, repository, bot.github, edits=edits, branch=bot.branch, title="Swap", body="Both."
+            bot.settings,
+            repository,
+            bot.github,
+            ledger=bot.ledger,
+            say=bot.said.append,
+            edits=edits,
+            branch=bot.branch,
+            title="Swap",
+            body="Both.",
         )
         assert made is not None and made.action == "opened"
         desired = read_desired(repository, bot.environment, repository.fetch(f"refs/heads/{bot.branch}"))
@@ -279,7 +385,7 @@ def test_who_is_always_slower_gives_up_and_says_so(forge: Server, bot: Bot) -> N
         def commit(self, parent: str, files: Mapping[str, str], *, message: str, author: str, email: str) -> str:
             AlwaysSlower.times += 1
             git, said = forge.forge.git, str(AlwaysSlower.times)
-            theirs = git.commit_tree("main^{tree}", parents=["main"], message=said, author=GITHUB, committer=GITHUB)
+            theirs = git.commit_tree("main^{tree}", parents=["main"], message=said, author=BOT, committer=BOT)
             git.set_ref(f"refs/heads/{bot.branch}", theirs)
             return super().commit(parent, files, message=message, author=author, email=email)
 
@@ -324,7 +430,7 @@ def test_many_that_propose_at_once_leave_one_whole_proposal(forge: Server, bot: 
     def propose(version: int) -> None:
         ready.wait(20)
         try:
-            ended.append(Bot(forge, bot.environment).proposed(version)[0])
+            ended.append(Bot(forge, bot.environment, bot.records).proposed(version)[0])
         except Unavailable:  # it was slower five times
             ended.append("gave up")
 

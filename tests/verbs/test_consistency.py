@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEV, PROD = ((PROJECT / settings.path_of(name)).read_text() for name in ("dev", "prod"))
 ENTRY = f"    version: 1\n    digest: sha256:{'0' * 64}\n    run: abc\n"
 NOTHING = {name: f"environment: {name}\nmodels: {{}}\n" for name in ("dev", "prod")}
-STAGING = "/mnt/nfs_share/mlops/triton/promobot/staging"
+STAGING = "/mnt/nfs_share/mlops/staging/promobot"
 
 
 def mistakes(*, dev: str = DEV, prod: str = PROD, promotions: dict[str, str] | None = None) -> list[str]:
@@ -56,8 +56,16 @@ def test_a_model_without_a_gate_is_a_mistake_on_either_path(section: str) -> Non
             "model-repo/dev/state",
             "share.state: /mnt/nfs_share/mlops/triton/model-repo/dev/state and",
         ),
-        ("promobot/prod", "promobot/staging", f"share.state: {STAGING} and {STAGING} (staging.share.state of dev)"),
-        ("promobot/staging", "model-repo/dev/x", "staging.share.state: /mnt/nfs_share/mlops/triton/model-repo/dev/x"),
+        (
+            "triton/promobot/prod",
+            "staging/promobot",
+            f"share.state: {STAGING} and {STAGING} (staging.share.state of dev)",
+        ),
+        (
+            "staging/promobot",
+            "triton/model-repo/dev/x",
+            "staging.share.state: /mnt/nfs_share/mlops/triton/model-repo/dev/x",
+        ),
         ("triton-staging.mlops.svc", "triton.ml-prod.svc", "staging.triton.grpc: serves prod; proposals are checked"),
     ],
 )

@@ -32,7 +32,7 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert identity["code"] == "`c0ffee000000`"
     assert "Takes and gives `(X: FP32[-1, 30]) → (label: INT64[-1, 1], probabilities: FP32[-1, 2])`" in body
     assert config_of(first).strip() in body
-    assert f"promobot rollback {model} --env dev\n" in body and "To go back to nothing in service" in body
+    assert f"promobot retire {model} --env dev --reason '…'\n" in body, "nothing is in service to go back to"
     assert "1 Triton, 2 gateways of dev" in body
     origins = body[body.index("Where each number comes from") : body.index("Files of the package")]
     assert rf"| `accuracy` | told to register for {escape(model)} " in origins

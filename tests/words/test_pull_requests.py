@@ -381,3 +381,8 @@ def test_a_shadow_with_a_hostile_reason() -> None:
         [change(section="shadow", after=None, before=None), Change("dev", "shadow", "churn", None, hostile)], []
     )
     assert "churn 8 in dev" in text
+
+
+def test_of_many_problems_the_first_are_shown_and_the_rest_is_counted() -> None:
+    assert checks.some([]) == "" and checks.some(["a", "b"], ", ") == "a, b"
+    assert checks.some([str(n) for n in range(12)]) == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 2 more"

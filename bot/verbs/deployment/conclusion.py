@@ -23,11 +23,12 @@ from bot.domain.record import (
 )
 from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
+from bot.domain.scope import revert_branch
 from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
-from bot.verbs.proposing import Edit, put_proposal, revert_branch, withdraw_revert
+from bot.verbs.proposing import Edit, put_proposal, withdraw_revert
 from bot.verbs.side_by_side import side_by_side
 from bot.words import deployment as words
 from bot.words import identity as identity_words
@@ -85,10 +86,12 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
                 run.settings,
                 repository,
                 connect.github(run.settings),
+                ledger=run.ledger,
                 edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
                 branch=revert_branch(run.settings.environment, change.model, change.section),
                 title=proposal_words.revert_title(change, back),
                 body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
+                say=run.say,
             )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
