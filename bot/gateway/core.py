@@ -160,7 +160,7 @@ class Gateway:
         try:
             with Held(self._bodies) as held:
                 body = await read_body(
-                    request.headers.raw,
+                    request.scope,
                     request.receive,
                     max_bytes=RELOAD_BYTES,
                     held=held,
@@ -284,7 +284,7 @@ class Gateway:
         settings = self.settings
         try:
             body = await read_body(
-                headers,
+                scope,
                 receive,
                 max_bytes=settings.max_request_bytes,
                 held=held,

@@ -21,10 +21,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from bot.gateway.asgi import RETRY_AFTER_SECONDS
+from bot.gateway.asgi import DEADLINE_EXTENSION, RETRY_AFTER_SECONDS
 from bot.gateway.settings import CLIENT_LIMITS, ClientLimits
 
 log = logging.getLogger("bot.gateway")
+
+
+HELD_BY_THE_SERVER: dict[str, dict[object, object]] = {DEADLINE_EXTENSION: {}}
+"""Tells the router that it need not hold the deadline for a request itself."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -42,7 +46,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._over = False
         self._refusal: tuple[int, str] | None = None
-        self._head_bytes = self._header_count = 0
+        self._header_count = 0  # of the head, without trailers
         self._unparsed_bytes = 0  # since the parser last had something for us
         self._head_is_whole = self._request_is_whole = False
         self._starts_over = False
@@ -101,22 +105,12 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = self._header_count = 0
         self._head_is_whole = self._request_is_whole = self._starts_over = False
 
-    def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
-        if self._header_count > self.limits.max_headers:
-            self._refusal = 431, f"a request has more than {self.limits.max_headers} headers"
-            raise ValueError(self._refusal)
-        self._count_head(len(name) + len(value))
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
+        self._check_head()
+        self._header_count = len(self.headers)
+        self.scope["extensions"] = HELD_BY_THE_SERVER
         self._unparsed_bytes = 0
         self._head_is_whole = True
         if self.parser.should_upgrade() and not self._should_upgrade():
@@ -129,9 +123,11 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unparsed_bytes = 0
         if self._starts_over:
             return
+        if len(self.headers) > self._header_count:
+            self._check_head()  # with the trailers that came behind the body
+        self._unparsed_bytes = 0
         self._request_is_whole = True
         self._no_longer_receiving()
         super().on_message_complete()
@@ -184,11 +180,19 @@ class GatewayProtocol(HttpToolsProtocol):
             lines.append(name + b": " + value)
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self.limits.max_head_bytes:
-            self._refusal = 431, f"a request has more than {self.limits.max_head_bytes} bytes besides its body"
+    def _check_head(self) -> None:
+        """Refuse too many headers, or too many bytes of them. ``data_received`` refuses what is not even whole."""
+        limits = self.limits
+        if len(self.headers) > limits.max_headers:
+            self._refusal = 431, f"a request has more than {limits.max_headers} headers"
             raise ValueError(self._refusal)
+        # Most requests are smaller as they came, and need no sum.
+        if self._unparsed_bytes > limits.max_head_bytes and self._size_of_head() > limits.max_head_bytes:
+            self._refusal = 431, f"a request has more than {limits.max_head_bytes} bytes besides its body"
+            raise ValueError(self._refusal)
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _late(self) -> None:
         """Refuse a request that is not whole in time, unless it is this side that keeps the client waiting."""

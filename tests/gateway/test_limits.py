@@ -173,7 +173,7 @@ ENDLESS = b"x" * QUARTER
         [head("Transfer-Encoding: chunked", length=None) + b"0\r\nX: ", ENDLESS],
         [
             head("Transfer-Encoding: chunked", length=None) + b"0\r\n",
-            b"".join(b"X-%d: 1\r\n" % number for number in range(20)),
+            b"".join(b"X-%d: 1\r\n" % number for number in range(20)) + b"\r\n",
         ],
     ],
     ids=["many", "long value", "long path", "value", "name", "path", "chunk extension", "trailer", "trailers"],
