@@ -106,8 +106,11 @@ class Gateway:
 
         Return the version that says it answered, and the named outputs.
         """
-        with self._errors(f"ask {model}"):
+        try:
             body, headers = binary.request(inputs, outputs)
+        except ValueError as error:  # nobody was asked yet
+            raise Rejected(f"could not ask {model}: {error}", system=self._system) from error
+        with self._errors(f"ask {model}"):
             answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=headers)
             answer.raise_for_status()
             version, tensors = binary.answer(answer.content, answer.headers)

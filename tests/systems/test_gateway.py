@@ -108,6 +108,12 @@ def test_what_json_has_not_comes_through(process: GatewayProcess, gateway: Gatew
     assert gateway.infer("half", [sent], outputs=["Y"]) == ("1", [replace(sent, name="Y")])
 
 
+def test_a_golden_request_that_its_datatype_cannot_hold_is_no_fault_of_the_gateway(gateway: Gateway) -> None:
+    with pytest.raises(Rejected, match=r"X does not hold FP16\[1\]") as refused:
+        gateway.infer("half", [Tensor("X", "FP16", (1,), (1e9,))], outputs=["Y"])
+    assert type(refused.value) is Rejected
+
+
 def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
     process: GatewayProcess, gateway: Gateway, stopwatch: Callable[[], Stopwatch]
 ) -> None:
