@@ -20,7 +20,7 @@ import pytest
 
 from bot.sandbox.platform import BOT
 from bot.sandbox.processes import Ports
-from tests.slack.people import ALEX, KIM, MAY, SAM, SECRET, Ears, Office, ears
+from tests.slack.people import ALEX, KIM, LOGINS, MAY, SAM, SECRET, Ears, Office, ears
 from tests.verbs.world import World, wait_until
 
 
@@ -129,7 +129,7 @@ def test_each_role_may_what_it_says_and_no_more(office: Office, role: str) -> No
 @pytest.mark.slow
 def test_whoever_proposed_on_github_does_not_approve_in_slack(office: Office) -> None:
     world = office.world
-    world.configure("dev", slack={"github_logins": {ALEX: "Alex"}})
+    world.configure("dev", slack={"github_logins": {**LOGINS, ALEX: "Alex"}})
     model = world.model()
     number = world.proposed(world.register(model))["number"]  # as alex, with a token of their own
     message = office.stands(number, "its checks run")
