@@ -50,9 +50,7 @@ class MarkedFolder:
             if not self._look():
                 self._write()
         except OSError as error:
-            raise Unavailable(
-                f"could not mark {self.root}: {error.strerror or error}", system=self._system
-            ) from error
+            raise self._not_marked(error) from error
 
     def adopt(self) -> None:
         """See that it is there, and mark one that was used before there were markers; for those who may write.

@@ -60,7 +60,7 @@ def doctor(settings: Environment, *, init: bool = False) -> Diagnosis:
         ("Slack", lambda: connect.slack(settings).identity()),
         ("records", lambda: _store(connect.records(settings), init=init)),
     ]
-    # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which this makes.
+    # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which --init makes.
     tries += [
         ("staging share", lambda: _store(staged, init=init)),
         ("staging Triton", lambda: _triton(settings, staging.triton, staged)),

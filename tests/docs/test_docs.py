@@ -87,6 +87,26 @@ def test_every_page_is_in_an_index() -> None:
     assert [name(page) for page in PAGES[1:] if page not in {indexes[0], *linked}] == []
 
 
+def test_each_decision_has_one_row_in_order() -> None:
+    folder = ROOT / "docs" / "decisions"
+    rows = re.findall(r"^\| \[(\d+)\]\(([^)]+)\)", (folder / "README.md").read_text(), re.MULTILINE)
+    decisions = sorted(folder.glob("0*.md"))
+    assert rows == [(str(int(path.name[:4])), path.name) for path in decisions]
+
+
+def test_each_line_about_security_names_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (?!they try)([^|]*) \|.*\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    lines = re.findall(r"^\| (?!they try).*$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    assert sorted({row for row in rows if rows.count(row) > 1}) == []
+    wrong = []
+    for line in lines:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", line.rsplit(" | ", 1)[-1])
+        found = [f"def {test}(" in (ROOT / path).read_text() for path, test in tests if (ROOT / path).is_file()]
+        if not tests or len(found) < len(tests) or not all(found):
+            wrong.append(line)
+    assert wrong == []
+
+
 # --- commands -----------------------------------------------------------------------------------------------------
 
 
