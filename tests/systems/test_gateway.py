@@ -12,6 +12,7 @@ import httpx
 import onnx
 import pytest
 
+from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
@@ -36,10 +37,11 @@ def table(generation: int, version: int) -> RouteTable:
 
 @pytest.fixture(scope="module")
 def process(real: RealTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway that has never seen a ``routes.json``."""
+    """A gateway that has never seen a ``routes.json``, on a share that is mounted and marked."""
     publish_adder(real.repository / "gateway-adder", versions=(1, 2))
     httpx.post(f"{real.url}/v2/repository/models/gateway-adder/load", timeout=60).raise_for_status()
     routes = tmp_path_factory.mktemp("gateway") / "routes.json"
+    (routes.parent / MARKER_FILE).write_text("{}")
     with gateway_process(routes, [real.url], arguments=["--reload-timeout-seconds", "0.3"]) as running:
         yield running
 
