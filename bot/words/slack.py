@@ -260,11 +260,6 @@ def has_queued(who: str, number: int, head: str) -> str:
     return f"⏳ {user(who)} put #{number} at {code(head[:12])} into the merge queue."
 
 
-def has_rolled_back(who: str, said: str) -> str:
-    """Who asked for a way back."""
-    return f"{user(who)} asked for the way back. {said}"
-
-
 def stale(number: int, url: str, shown: str, now: str) -> str:
     """The button is older than what it would act on."""
     return (
@@ -549,8 +544,3 @@ def merge_way_back(number: int) -> str:
 def roll_back_question(promotion: Promotion) -> str:
     """Before the revert is opened."""
     return f"Opens the revert of {promotion.model} {promotion.after or ''} in {promotion.environment}."
-
-
-def unknown_members(message: str) -> str:
-    """Slack does not say who is in a group."""
-    return failed(message, "Nothing was done: it is not known whether you may.", "Try it again in a minute.")
