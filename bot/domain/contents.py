@@ -17,8 +17,8 @@ from bot.domain.package import Package, PackageFile
 
 HEAD_BYTES = 64 * 2**10
 """How much of a file's beginning is kept to judge it by."""
-_TAIL_BYTES = 22
-"""An empty comment at the end of a zip file: then its directory ends here."""
+_TAIL_BYTES = 22 + 2**16 - 1
+"""How far from the end of a zip file the end of its directory may lie: behind it is a comment."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Contents:
         yield from (sign.kind for sign in SIGNS if sign.begins.match(head))
         if b"PE\0\0" in (self._pe_mark, head[self._pe : self._pe + 4] if self._pe and self._pe > 0 else b""):
             yield PE
-        if self._tail.startswith(b"PK\x05\x06") and self._tail.endswith(b"\0\0"):
+        if _ends_as_zip(self._tail):
             yield "a zip archive"
         if is_pickle(head, size=self._at):
             yield PICKLE
@@ -162,12 +162,19 @@ class _Text:
         return self._is_text
 
 
+def _ends_as_zip(tail: bytes) -> bool:
+    """Whether these last bytes of a file hold the end of a zip directory whose comment is what follows."""
+    ends = (match.end() for match in re.finditer(rb"PK\x05\x06.{18}", tail, re.DOTALL))
+    return any(int.from_bytes(tail[end - 2 : end], "little") == len(tail) - end for end in ends)
+
+
 # --- pickles --------------------------------------------------------------------------------------------------------
 
-_PLAIN, _LINE, _TWO_LINES = "plain", "line", "two lines"
+_PLAIN, _TEXT, _LINE, _TWO_LINES = "plain", "text", "line", "two lines"
 _ARGUMENTS: Mapping[int, str | int] = {
     **dict.fromkeys(b"(.012abdestu}]loNQR\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98)", _PLAIN),
-    **dict.fromkeys(b"FILSVgpP", _LINE),
+    **dict.fromkeys(b"FILSgpP", _LINE),
+    ord("V"): _TEXT,
     **dict.fromkeys(b"ci", _TWO_LINES),
     **dict.fromkeys(b"Khq\x80\x82", 1),
     **dict.fromkeys(b"M\x83", 2),
@@ -216,11 +223,11 @@ def _after_opcode(head: bytes, at: int) -> int | None:
             return None
         case "plain":
             return at
-        case "line" | "two lines":
-            for _ in range(1 if following == "line" else 2):
+        case "text" | "line" | "two lines":
+            for _ in range(2 if following == "two lines" else 1):
                 end = head.find(b"\n", at)
                 line = head[at : end if end >= 0 else len(head)]
-                if len(line) > 500 or not line.isascii():
+                if not line.isascii() and following != "text":
                     return None
                 if end < 0:
                     return len(head)

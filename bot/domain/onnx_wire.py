@@ -38,6 +38,8 @@ MAX_PARTS = 20_000_000
 MAX_DEPTH = 100
 """Messages within messages, as protobuf itself allows."""
 _MAX_TEXT = 4096
+_MAX_TAG = 2**32 - 1
+"""Protobuf in C++ drops what is above, so that an unknown field here would be a known one to who loads the model."""
 _MAX_HEADER = 20
 """A tag and a length of ten bytes each."""
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -98,7 +100,7 @@ class OnnxFiles:
                 break
             tag, body = _varint(data, at, limit)
             wire, field = tag & 7, tag >> 3
-            if body < 0 or field == 0:
+            if body < 0 or field == 0 or tag > _MAX_TAG:
                 self._broken()
             elif wire == _LENGTH:
                 size, body = _varint(data, body, limit)

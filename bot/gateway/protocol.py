@@ -127,6 +127,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if len(self.headers) > self._header_count:
             self._check_head()  # with the trailers that came behind the body
+            del self.headers[self._header_count :]  # nobody in front of us looked at them as headers
         self._unparsed_bytes = 0
         self._request_is_whole = True
         self._no_longer_receiving()
@@ -151,21 +152,23 @@ class GatewayProtocol(HttpToolsProtocol):
     # Our own.
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-                self._over = True  # the socket is another protocol's now
-                self._no_longer_receiving()
+        while True:  # a client may send a thousand such offers at once
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    self._over = True  # the socket is another protocol's now
+                    self._no_longer_receiving()
+                    return
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(405, "CONNECT: this gateway has no such thing")
+                    return
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            else:
                 return
-            if self.parser.get_method() == b"CONNECT":
-                self._refuse(405, "CONNECT: this gateway has no such thing")
-                return
-            again = self._head_without_upgrade() + data[upgrade.args[0] :]
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-            self._feed(again)
 
     def _head_without_upgrade(self) -> bytes:
         """Return the head that was just parsed as bytes, without what offers another protocol."""

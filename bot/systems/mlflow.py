@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import os
 import re
@@ -28,6 +27,7 @@ import httpx
 import yaml
 
 from bot import s3, web
+from bot.domain import jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
@@ -484,9 +484,10 @@ class Registry:
         text = self._document(version, "MLmodel")
         try:
             # Read as documented in MLflow's model format; its own parser needs pandas, which a runner lacks.
-            signature = (yaml.safe_load(text) or {}).get("signature") or {}
-            inputs, outputs = (_tensors(signature.get(part)) for part in ("inputs", "outputs"))
-        except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # Nothing is built of the rest: a few aliases and merges would become more than a machine holds.
+            signature = _yaml_value(yaml.compose(text, Loader=yaml.SafeLoader), "signature")
+            inputs, outputs = (_tensors(_yaml_text(_yaml_value(signature, part))) for part in ("inputs", "outputs"))
+        except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
             message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {error}"
             raise Rejected(message, system=self._system) from error
         return Signature(inputs, outputs) if inputs and outputs else None
@@ -576,14 +577,17 @@ class Registry:
         """Return the metrics that belong to a version's bytes: those of a LoggedModel, or of the run they lie in."""
         source, run_id = str(version.get("source", "")), str(version.get("run_id", ""))
         found, named = _LOGGED_MODEL.search(source), str(version.get("model_id", ""))
+        other = _RUN.search(source)
+        if found and other and other.start() < found.start():
+            found = None  # a folder of the run, which training may call what it likes
         model = found[found.lastindex or 0] if found else named
         if source.startswith("models:/") and not found:
             return Measured(doubt=f"its source {source!r:.200} names neither a version nor a LoggedModel")
-        if model and named not in ("", model):
-            return Measured(doubt=f"its files are those of {model}, and it is registered for {named}")
+        if named and named != (found and model):
+            place = f"those of {model}" if found else f"at {source!r:.200}"
+            return Measured(doubt=f"its files are {place}, and it is registered for {named}")
         if model:
             return self._measured_for(model)
-        other = _RUN.search(source)
         owner = other[other.lastindex or 0] if other else run_id
         if owner != run_id:
             return Measured(doubt=f"its files are of run {owner}, and it is registered for run {run_id or 'none'}")
@@ -709,8 +713,26 @@ def _logged(document: Any) -> Iterator[Logged]:
         yield Logged(str(one["key"]), value, int(one.get("step", 0)), int(one.get("timestamp", 0)), redact(dataset))
 
 
+def _yaml_value(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    """Return the value of a key; None where there is none, or null. Of two the last counts, as MLflow reads it."""
+    if node is None:
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        raise TypeError(f"what holds {key} is no mapping")
+    found = next((value for name, value in reversed(node.value) if name.value == key), None)
+    return None if found is None or found.tag == "tag:yaml.org,2002:null" else found
+
+
+def _yaml_text(node: yaml.Node | None) -> str | None:
+    if node is None:
+        return None
+    if not isinstance(node, yaml.ScalarNode):
+        raise TypeError("is no text")
+    return str(node.value)
+
+
 def _tensors(schema: str | None) -> tuple[TensorSpec, ...]:
-    columns = json.loads(schema) if schema else []
+    columns = jsontext.read(schema) if schema else []
     if any(column.get("type") != "tensor" for column in columns):
         return ()
     return tuple(

@@ -49,9 +49,10 @@ def compiled() -> bytes:
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(compile("1", "x", "eval"))
 
 
-def zipped() -> bytes:
+def zipped(comment: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        archive.comment = comment
         archive.writestr("__main__.py", "print(1)")
     return buffer.getvalue()
 
@@ -61,6 +62,12 @@ def tarred() -> bytes:
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("x"))
     return buffer.getvalue()
+
+
+def long_text(protocol: int) -> bytes:
+    """Return a pickle that first reads a long text which is not ASCII, and drops it."""
+    runs, text = pickle.dumps(Runs(), protocol=protocol), b"V" + b"\xe9" * 600 + b"\n0"
+    return runs[:2] + text + runs[2:] if protocol > 1 else text + runs
 
 
 def windows(pointer: int) -> bytes:
@@ -89,6 +96,7 @@ KINDS = {
     "WebAssembly": ("WebAssembly", b"\0asm\1\0\0\0"),
     "zip": ("a zip archive", zipped()),
     "zip after something else": ("a zip archive", bytes(1000) + zipped()),
+    "zip with a comment after something else": ("a zip archive", bytes(1000) + zipped(b"c" * 65_535)),
     "tar": ("a tar archive", tarred()),
     "gzip": ("a gzip archive", gzip.compress(b"x")),
     "bzip2": ("a bzip2 archive", bz2.compress(b"x")),
@@ -100,6 +108,7 @@ KINDS = {
     "NumPy's objects": ("NumPy's pickled objects", object_array()),
     **{f"pickle {p}": ("a pickle", pickle.dumps(Runs(), protocol=p)) for p in range(6)},
     **{f"pickle {p} of data": ("a pickle", pickle.dumps({"a": [1, 2.5]}, protocol=p)) for p in range(2, 6)},
+    **{f"pickle {p} after a long text": ("a pickle", long_text(p)) for p in (0, 1, 2, 4)},
     "a large pickle": ("a pickle", pickle.dumps([Runs(), bytes(300_000)])),
     "a pickle with something behind it": ("a pickle", pickle.dumps(Runs()) + bytes(300_000)),
     "a pickle of a large text": ("a pickle", pickle.dumps(bytes(300_000))),
@@ -274,6 +283,23 @@ def test_a_location_that_stands_twice_is_judged_both_times() -> None:
     parsed = onnx.ModelProto.FromString(content)
     assert parsed.graph.initializer[0].external_data[0].value == "/etc/passwd", "the last counts for protobuf"
     assert "/etc/passwd" in judged("m.onnx", content, listed=("w.data",))
+
+
+@pytest.mark.parametrize("chunk", [1, 2**18])
+@pytest.mark.parametrize("where", ["7", "7.5", "7.5.13", "7.5.13.1", "7.5.13.2"])
+def test_a_field_number_that_is_cut_to_a_known_one_is_refused(where: str, chunk: int) -> None:
+    """Protobuf in C++ keeps 32 bits of a tag: to whoever loads the model, all of these name ../out.data."""
+    location = field("7.5.13.1", where, b"location") + field("7.5.13.2", where, b"../out.data")
+    tensor = field("7.5.13", where, location) + b"\x70\x01"
+    content = b"\x08\x08" + field("7", where, field("7.5", where, tensor)) + b"\x3a\x00"
+    assert judged("m.onnx", content, chunk=chunk) == "is not an ONNX model"
+
+
+def field(path: str, where: str, content: bytes) -> bytes:
+    """Return a field with its tag as it should be, or with a bit above the 32nd where ``path`` is ``where``."""
+    tag = int(path.rpartition(".")[2]) << 3 | 2
+    written = bytes([tag | 0x80, 0x80, 0x80, 0x80, 0x10]) if path == where else bytes([tag])
+    return written + bytes([len(content)]) + content
 
 
 def test_where_the_values_lie_is_judged_also_where_the_model_says_that_they_are_in_it() -> None:

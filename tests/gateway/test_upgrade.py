@@ -84,6 +84,26 @@ def test_an_offer_of_another_protocol_is_ignored_and_the_body_kept(
         assert not {"upgrade", "http2-settings", "connection"} & set(seen.headers)
 
 
+@pytest.mark.slow
+def test_thousands_of_offers_at_once_are_as_many_requests(
+    tmp_path: Path, start_stand_in: Callable[[], StandIn]
+) -> None:
+    settings = GatewaySettings(routes_file=tmp_path / "routes.json", tritons=(start_stand_in().url,))
+    write_routes(settings.routes_file, table(1, target(7)))
+    one = head("Connection: upgrade", "Upgrade: a", method="GET", path="/v2", length=None)
+    with running_application(mounted(settings), http=GatewayProtocol) as url, client_of(url) as client:
+        client.send(one * 1500, head("Connection: close", method="GET", path="/v2", length=None))
+        assert client.rest().count(b"HTTP/1.1 200 OK") == 1501
+
+
+def test_what_follows_a_body_becomes_no_header(server: tuple[str, StandIn]) -> None:
+    url, triton = server
+    with client_of(url) as client:
+        client.send(head("Transfer-Encoding: chunked", length=None) + CHUNKED[:-2] + b"X-User: admin\r\n\r\n")
+        assert client.hear().status == 200
+    assert "x-user" not in triton.infers[0].headers
+
+
 def test_curl_with_http2_gets_its_answer(server: tuple[str, StandIn]) -> None:
     curl = shutil.which("curl")
     assert curl, "this test needs curl: apt-get install curl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import sqlite3
@@ -250,6 +251,14 @@ def test_whose_metrics_count_is_not_guessed_where_a_version_contradicts_itself(
     assert alias.doubt == "its source 'models:/contradictions@best' names neither a version nor a LoggedModel"
 
 
+def test_a_folder_of_a_run_that_is_called_like_a_loggedmodel_is_the_runs(server: Server, registry: Registry) -> None:
+    ours = Registered(server, registry, "borrowed")
+    good = ours.logged(accuracy=0.95)
+    ours.client.log_metric(ours.run, "accuracy", 0.41)
+    place = f"{ours.client.get_run(ours.run).info.artifact_uri}/models/{good}/artifacts"
+    assert dict(ours.says(source=place, run=ours.run).values) == {"accuracy": 0.41}
+
+
 def test_what_register_was_told_is_judged_and_nothing_logged_later_overtakes_it(
     server: Server, registry: Registry
 ) -> None:
@@ -338,6 +347,9 @@ def test_no_signature_and_one_of_columns_are_none(
         b"signature: {inputs: '{'}",
         b"signature: 1",
         b"""signature: {inputs: '[{"type": "tensor"}]'}""",
+        b"signature: {inputs: [1]}",
+        b"signature: {inputs: '" + b"[" * 100_000 + b"'}",
+        b"signature: " + b"[" * 2_000,
     ],
 )
 def test_a_signature_that_cannot_be_read_is_rejected(
@@ -346,6 +358,17 @@ def test_a_signature_that_cannot_be_read_is_rejected(
     version = server.register({"MLmodel": text}, tmp_path, model="signatures")
     with pytest.raises(Rejected, match="MLmodel of signatures"):
         registry.signature(version)
+
+
+def test_what_stands_beside_a_signature_costs_nothing(server: Server, registry: Registry, tmp_path: Path) -> None:
+    """Forty lines of YAML that would become more than any machine holds, if anything were made of them."""
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40)]
+    columns = json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "bool", "shape": [1]}}])
+    lines.append(f"signature: {{inputs: '{columns}', outputs: '{columns}'}}")
+    version = server.register({"MLmodel": "\n".join(lines).encode()}, tmp_path, model="signatures")
+    tensors = (TensorSpec("", "BOOL", (1,)),)
+    assert registry.signature(version) == Signature(tensors, tensors)
 
 
 def test_aliases(server: Server, registry: Registry, tmp_path: Path) -> None:
