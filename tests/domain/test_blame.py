@@ -174,6 +174,7 @@ def test_a_triton_without_anything_that_the_routes_name_restarted(
         ("UNAVAILABLE", "unloaded", False),
         ("UNAVAILABLE", "", False),
         ("LOADING", "", False),
+        ("LOADING", "waits for another load", False),
         ("ABSENT", "", False),
     ],
 )

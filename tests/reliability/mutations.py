@@ -1313,10 +1313,10 @@ MUTATIONS = (
     ),
     Mutation(
         "one model's fault",
-        "a gateway is asked for the first models only",
+        "what a server says of one model is said of none",
         SWITCHING,
-        '        if len(met) >= AT_ONCE and all(failure and failure.kind == "silent" for failure in met):\n',
-        "        if met:\n",
+        '    return Failure(kind, _key(server), text, item.id if item else "")\n',
+        '    return Failure(kind, _key(server), text, "")\n',
         (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
     ),
     Mutation(
