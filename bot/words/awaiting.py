@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from bot.domain.evidence import Evidence
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
-from bot.words.deployment import checked_in, verdict
+from bot.words.deployment import checked_in, is_unblamed, verdict
 
 
 def not_ready_yet(model: str, version: int, status: str) -> str:
@@ -88,6 +88,9 @@ def way_back(record: DeploymentRecord, reverts: Iterable[str]) -> str:
             return f"When every gateway answers: `promobot deploy --env {record.environment}`."
         case "put back" | "failed":
             urls = ", ".join(reverts)
+            if urls and is_unblamed(record):
+                deploy = f"`promobot deploy --env {record.environment}`"
+                return f"No digest is blamed: fix the cause, then {deploy}. Or merge the revert: {urls}"
             if urls:
                 return f"Merge the revert, so that main says what is served: {urls}"
             to = f" --to {record.before.version}" if record.before else ""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
-from bot.words import deployment, terminal
+from bot.words import awaiting, deployment, terminal
 from tests.domain.entries import a_record, entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,6 +66,11 @@ def test_where_no_digest_is_blamed_the_cause_is_to_be_fixed() -> None:
     assert said[2].endswith(f"*What to do:* {step}; or <{URL}|merge the revert>")
     assert texts(deployment.message(failed, revert_url="").blocks)[2].endswith(f"*What to do:* {step}")
     assert deployment.concluded(failed, revert_url=URL).endswith(f"  what to do: {step}; or merge {URL}")
+    assert awaiting.way_back(failed, [URL]).startswith(
+        "No digest is blamed: fix the cause, then `promobot deploy --env"
+    )
+    blamed = failed.model_copy(update={"quarantined": True})
+    assert awaiting.way_back(blamed, [URL]) == f"Merge the revert, so that main says what is served: {URL}"
 
 
 @pytest.mark.parametrize("outcome", get_args(Outcome))
