@@ -62,6 +62,8 @@ _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
     "(IRSA, an instance profile)."
 )
+_NO_ALIAS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+"""How MLflow says that a model has no such alias, or that there is no such model."""
 _WHO = "Name mlflow.token_env, or mlflow.username_env and mlflow.password_env, in the environment file."
 
 _NUMPY_TO_TRITON = {
@@ -117,9 +119,10 @@ class _Refusal(Exception):
         self.status = answer.status_code
         self.retry_after_seconds = seconds_asked_for(answer.headers.get("Retry-After"))
         self.redirected_to = web.without_query(answer.headers.get("Location", "")) if answer.is_redirect else ""
-        said = " ".join(answer.text.split())
+        said, self.code = " ".join(answer.text.split()), ""
         with suppress(ValueError, LookupError, TypeError):
             document = answer.json()
+            self.code = str(document["error_code"])
             said = f"{document['error_code']}: {document['message']}"
         super().__init__(excerpt(f"HTTP {self.status} {self.redirected_to or said}".strip(), 400))
 
@@ -511,7 +514,7 @@ class Registry:
             try:
                 found = self._server.get("registered-models/alias", name=model, alias=alias)
             except _Refusal as refusal:
-                if refusal.status in (400, 404):
+                if refusal.code in _NO_ALIAS:  # a proxy's 404 has no code, and says nothing about the alias
                     return None
                 raise
             return int(found["model_version"]["version"])

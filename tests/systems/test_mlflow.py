@@ -843,6 +843,12 @@ def test_nothing_follows_a_redirect(
     assert other.seen == []
 
 
+def test_a_404_that_is_not_mlflows_is_not_taken_for_an_alias_that_is_not_set(stand_in: StandIn) -> None:
+    stand_in.answers(404)
+    with pytest.raises(Rejected, match="could not read the alias dev of churn"):
+        Registry(MLflow(uri=stand_in.url)).alias("churn", "dev")
+
+
 @pytest.mark.parametrize("source", ["mlflow-artifacts://{host}/1/a", "http://{host}/a", "{url}/api/2.0/x", "dbfs:/a"])
 def test_a_version_cannot_send_the_bot_to_another_host(
     stand_in: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch, source: str
