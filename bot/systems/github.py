@@ -316,6 +316,8 @@ class GitHubRepository:
                 _, rules = self._github.requester.requestJsonAndCheck("GET", address)
             except UnknownObjectException:
                 rules = []  # a GitHub Enterprise Server before 3.11 has no rulesets
+            if not isinstance(rules, list):
+                raise _Missing("it is not a list of rules")
         for rule in rules:
             limited = (rule.get("parameters") or {}).get("allowed_merge_methods")
             if limited:

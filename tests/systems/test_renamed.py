@@ -15,7 +15,7 @@ from bot.systems import github as adapter
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from tests.sandbox.forge.conftest import PEOPLE, REPOSITORY, Clone, Server
-from tests.systems.stand_in import StandIn
+from tests.systems.stand_in import StandIn, answer
 from tests.systems.test_github import opened
 from tests.systems.test_identity import as_app, install, key_pair
 
@@ -109,11 +109,13 @@ def test_an_answer_that_is_not_githubs_is_not_a_success(stand_in: StandIn, statu
     for name in ("merge", "comment", "put_comment", "open", "update", "read"):
         with pytest.raises(Rejected) as failure:
             CALLS[name](github, 1)
+        assert "not one of GitHub's" in str(failure.value), name
         assert failure.value.state.startswith("It is not known whether"), name
 
 
 def test_a_merge_that_does_not_say_merged_is_not_one(stand_in: StandIn) -> None:
-    stand_in.answers(200, {"sha": "1" * 40, "merged": False, "message": "Queued"})
+    said = {"sha": "1" * 40, "merged": False, "message": "Queued"}
+    stand_in.behaviour = lambda seen: answer(200, [] if "/rules/branches/" in seen.path else said)
     with pytest.raises(Rejected, match="does not say that it was merged") as failure:
         CALLS["merge"](opened(stand_in.url, "ghp_canary4711", api=""), 1)
     assert failure.value.state == "It is not known whether it was merged."
