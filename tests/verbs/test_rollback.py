@@ -187,7 +187,8 @@ def test_nothing_to_go_back_to_is_refused_with_what_there_is(world: World) -> No
     assert said.err == (
         f"promobot: there is no verified record of an earlier version of {model} in dev to go back to\n"
         "  Nothing was changed.\n"
-        "  → Verified here, newest first: 1. In quarantine: none.\n"
+        "  → Verified here, newest first: 1. In quarantine: none. Where nothing was in service before, "
+        f"`promobot retire {model} --env dev --reason '…'` takes it out.\n"
     )
     said = world.words("rollback", model, "--env", "dev", "--to", 7)
     assert f"there is no verified record of version 7 of {model} in dev to go back to" in said.err
