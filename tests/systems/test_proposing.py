@@ -98,6 +98,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def bot(forge: Server, person: Clone, tmp_path: Path) -> Bot:
+    RecordStore(tmp_path / "records").begin()
     made = Bot(forge, f"env-{next(_numbers)}", tmp_path / "records")
     push(person, "A new environment", {made.file: f"environment: {made.environment}\n"})
     return made

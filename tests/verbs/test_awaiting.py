@@ -16,6 +16,7 @@ from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
 from bot.domain.record import CRITERIA, Criterion, Outcome
 from bot.errors import Refused, Rejected
+from bot.systems.records import RecordStore
 from bot.verbs import connect
 from bot.verbs.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 from bot.verbs.ledger import Ledger
@@ -37,6 +38,7 @@ def end(world: World, registered: Registered, **awaited: Any) -> Ended | NotYet:
 @pytest.fixture(autouse=True)
 def _records_of_their_own(world: World, tmp_path: Path) -> None:
     """Records that no deployment wrote must not stay for the tests that deploy."""
+    RecordStore(tmp_path / "records").begin()
     world.configure("dev", records=str(tmp_path / "records"))
 
 
