@@ -249,5 +249,5 @@ def test_a_cleanup_that_fails_is_said_and_fails_no_deployment(world: World) -> N
     world.merged(world.register(model))
     said = world.deploy()
     assert said.code == 0, said
-    assert "left by the cleanup: model repository (/proc/nowhere): could not list the model repository" in said.err
+    assert "left by the cleanup: model repository (/proc/nowhere): could not look at /proc/nowhere" in said.err
     assert world.version(model) == 1

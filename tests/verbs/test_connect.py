@@ -39,8 +39,8 @@ def test_the_sdk_is_not_imported_for_a_directory() -> None:
 
 
 def test_the_inbox_needs_a_place_of_its_own_where_records_are_in_a_bucket() -> None:
-    assert service._state([DEV]) == Path(str(DEV.records)) / "slack"
+    assert service._inbox_beside_the_records([DEV])._root == Path(str(DEV.records)) / "slack"
     for listed in ([IN_A_BUCKET], [DEV, IN_A_BUCKET]):
         with pytest.raises(InvalidInput, match="in a bucket, which has no locks") as failure:
-            service._state(listed)
+            service._inbox_beside_the_records(listed)
         assert "--state DIR" in failure.value.next_step

@@ -15,6 +15,7 @@ from bot.domain.record import CRITERIA, served_after
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
 from tests.reliability.proxy import Fault, HttpLink
+from tests.stand_ins import triton as stand_in
 from tests.stand_ins.between import between
 from tests.verbs.world import Registered, World, wait_until
 
@@ -23,7 +24,7 @@ GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
 
 def _corrupt(registered: Registered) -> Registered:
     """Have a version that was green, and does not load where it is deployed."""
-    (registered.artifacts / "model.onnx").write_bytes(f"no model of {registered.model}".encode())
+    (registered.artifacts / "model.onnx").write_bytes(stand_in.model_file(registered.model.encode()))
     return registered.relist()
 
 
