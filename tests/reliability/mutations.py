@@ -799,8 +799,8 @@ MUTATIONS = (
         "clients",
         "an offer of another protocol is ignored and the body kept",
         GATEWAY_PROTOCOL,
-        "            again = self._head_without_upgrade() + data[upgrade.args[0] :]\n",
-        "            again = self._head_without_upgrade()\n",
+        "                data = self._head_without_upgrade() + data[upgrade.args[0] :]\n",
+        "                data = self._head_without_upgrade()\n",
         (f"{T_UPGRADE}::test_an_offer_of_another_protocol_is_ignored_and_the_body_kept",),
     ),
     Mutation(
