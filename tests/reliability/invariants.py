@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bot.domain.desired import SECTIONS
 from bot.domain.journal import Journal
+from bot.domain.marker import MARKER_FILE
 from bot.domain.plan import in_service, targets
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.routes import RouteTable
@@ -57,7 +58,7 @@ def _is_fine(status: int, version: int | None, whole: bool, allowed: frozenset[i
 def published(scene: Scene) -> list[str]:
     """Return what lies in Triton's root and is no whole version, or does not belong there."""
     problems = []
-    for folder in sorted(scene.repository.iterdir()):
+    for folder in sorted(path for path in scene.repository.iterdir() if path.name != MARKER_FILE):
         model = folder.name.partition(".")[0].removesuffix("-shadow")
         for path in sorted(folder.iterdir()):
             if path.name == "config.pbtxt":
