@@ -846,7 +846,7 @@ def test_check_tries_what_publishing_needs(share: ModelRepository, tmp_path: Pat
     assert "writable" in share.check() and "GiB free" in share.check()
     assert staged(share) == []
     shutil.rmtree(share.root)
-    with pytest.raises(Unavailable, match="No such file or directory"):
+    with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
         share.check()
 
 
@@ -907,8 +907,8 @@ def test_a_share_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     share = ModelRepository(Share(model_repository=str(tmp_path / "gone"), state=str(tmp_path / "state")))
     share.begin()
     shutil.rmtree(tmp_path / "gone")
-    with pytest.raises(Unavailable, match="No such file"):
+    with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
         publish(share)
-    with pytest.raises(Unavailable, match="No such file"):
+    with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
         share.models()
     assert staged(share) == []
