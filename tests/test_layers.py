@@ -97,7 +97,7 @@ LAYERS = {
     "bot.slack": layer(
         "domain errors redaction settings slack systems.records systems.slack verbs words",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
-        for_types="systems.github",
+        for_types="systems.git systems.github",
     ),
     "bot.training": layer(
         "domain errors settings systems.triton training verbs.propose",

@@ -17,7 +17,7 @@ from bot.domain.gate import judge
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.domain.scope import proposal_branch, revert_branch
-from bot.errors import PromobotError
+from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
 from bot.verbs import Say, connect
@@ -28,6 +28,7 @@ from bot.words import proposal as proposal_words
 from bot.words import slack as words
 
 if TYPE_CHECKING:
+    from bot.systems.git import Repository
     from bot.systems.github import PullRequest
     from bot.systems.slack import Posted, SlackChannel
 
@@ -79,6 +80,7 @@ def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -
     known = {key: Promotion.from_facts(one.facts) for key, one in posted.items()}
     found: list[Promotion] = []
     unknown: list[PullRequest] = []
+    told_of = {one.number: one for one in known.values() if one is not None}
     for pull in pulls:
         there = known.pop(f"{settings.environment}/#{pull.number}", None)
         asked = proposal_words.requester_of(pull.body)
@@ -97,54 +99,74 @@ def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -
         if old is not None:
             found.append(old)
     if unknown:
-        found += _described(settings, unknown, say)
+        found += _described(settings, unknown, told_of, say)
     return sorted(found, key=lambda promotion: promotion.number)
 
 
-def _described(settings: Environment, pulls: list[PullRequest], say: Say) -> list[Promotion]:
-    """Return what pull requests that are new, or have a new head, change."""
+def _described(
+    settings: Environment, pulls: list[PullRequest], there: Mapping[int, Promotion], say: Say
+) -> list[Promotion]:
+    """Return what pull requests that are new, or have a new head, change.
+
+    One whose file cannot be read, or that has its entry no more, must not keep the others' messages from going on.
+    Where it has a message already (``there``, by number), that says what is wrong.
+    """
     found = []
     with connect.repository(settings) as repository:
+        main = repository.head()
         for pull in pulls:
-            way_back = pull.branch.startswith(revert_branch(settings.environment, ""))
-            branch = revert_branch if way_back else proposal_branch
-            name = pull.branch.removeprefix(branch(settings.environment, ""))
-            base = repository.merge_base(repository.head(), repository.fetch(pull.head))
-            before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
-            after = desired_at(repository, settings.environment, pull.head)
-            if after is None:
-                say(words.desired_state_gone(pull.number, settings.environment))
-                continue
-            of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
-            # What takes over from a shadow takes the shadow out, too; it is about what answers.
-            change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
-            if change is None:
-                continue
-            version = change.after.version if change.after else None
-            champion = before.models.get(change.model)
-            metrics = (
-                ()
-                if way_back or version is None
-                else _metrics(settings, change.model, version, champion.version if champion else None, say)
-            )
-            found.append(
-                Promotion(
-                    environment=settings.environment,
-                    number=pull.number,
-                    url=pull.url,
-                    head=pull.head,
-                    section=change.section,
-                    model=change.model,
-                    before=change.before.version if change.before else None,
-                    after=version,
-                    digest=change.after.digest if change.after else "",
-                    way_back=way_back,
-                    requested_by=proposal_words.requester_of(pull.body),
-                    metrics=metrics,
-                    beside=tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head)),
-                )
-            )
+            base = repository.merge_base(main, repository.fetch(pull.head))
+            beside = tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head))
+            try:
+                promotion = _promotion(settings, repository, pull, base, say)
+            except InvalidInput as error:
+                say(f"#{pull.number}: {error}")
+                promotion = None
+            if promotion is None and beside and pull.number in there:
+                promotion = replace(there[pull.number], head=pull.head)
+            if promotion is not None:
+                found.append(replace(promotion, beside=beside))
     return found
+
+
+def _promotion(
+    settings: Environment, repository: Repository, pull: PullRequest, base: str, say: Say
+) -> Promotion | None:
+    """Return what one pull request changes, or None where it changes no entry of its model."""
+    way_back = pull.branch.startswith(revert_branch(settings.environment, ""))
+    branch = revert_branch if way_back else proposal_branch
+    name = pull.branch.removeprefix(branch(settings.environment, ""))
+    before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
+    after = desired_at(repository, settings.environment, pull.head)
+    if after is None:
+        say(words.desired_state_gone(pull.number, settings.environment))
+        return None
+    of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
+    # What takes over from a shadow takes the shadow out, too; it is about what answers.
+    change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
+    if change is None:
+        return None
+    version = change.after.version if change.after else None
+    champion = before.models.get(change.model)
+    metrics = (
+        ()
+        if way_back or version is None
+        else _metrics(settings, change.model, version, champion.version if champion else None, say)
+    )
+    return Promotion(
+        environment=settings.environment,
+        number=pull.number,
+        url=pull.url,
+        head=pull.head,
+        section=change.section,
+        model=change.model,
+        before=change.before.version if change.before else None,
+        after=version,
+        digest=change.after.digest if change.after else "",
+        way_back=way_back,
+        requested_by=proposal_words.requester_of(pull.body),
+        metrics=metrics,
+    )
 
 
 def _metrics(settings: Environment, model: str, version: int, champion: int | None, say: Say) -> tuple[Metric, ...]:

@@ -1557,6 +1557,14 @@ MUTATIONS = (
         (f"{T_PROPOSED}::test_code_on_the_bots_branch_makes_the_verdict_red_and_slack_refuse_it",),
     ),
     Mutation(
+        "scope",
+        "one unreadable branch silences no other promotion",
+        "bot/slack/follow.py",
+        "            except InvalidInput as error:\n",
+        "            except ZeroDivisionError as error:\n",
+        (f"{T_PROPOSED}::test_a_file_that_cannot_be_read_on_one_branch_silences_no_other_promotion",),
+    ),
+    Mutation(
         "own proposal",
         "what nobody asked the bot for is not approved",
         DOING,

@@ -87,6 +87,23 @@ def test_code_on_the_bots_branch_makes_the_verdict_red_and_slack_refuse_it(offic
 
 
 @pytest.mark.slow
+def test_a_file_that_cannot_be_read_on_one_branch_silences_no_other_promotion(office: Office) -> None:
+    world = office.world
+    broken, other = world.model(), world.model()
+    world.register(broken)
+    world.register(other)
+    office.types(ALEX, f"/promote {broken} 1 dev").answer()
+    (pull,) = world.open_pulls(f"promobot/dev/{broken}")
+    office.stands(pull["number"], "its checks run")
+    pushed(world, pull["head"]["ref"], {"promotions/dev.yaml": "environment: dev\nmodels: [\n"})
+    message = office.stands(pull["number"], "it changes more than was proposed; do not merge")
+    assert "promotions/dev.yaml" in str(message["blocks"])
+    office.types(ALEX, f"/promote {other} 1 dev").answer()
+    (pull,) = world.open_pulls(f"promobot/dev/{other}")
+    office.stands(pull["number"], "its checks run")
+
+
+@pytest.mark.slow
 def test_another_version_under_the_bots_name_is_what_nobody_asked_the_bot_for(office: Office) -> None:
     world = office.world
     model = world.model()
