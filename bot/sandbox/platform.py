@@ -571,7 +571,8 @@ def _lay_out(endpoints: Endpoints) -> None:
         endpoints.state(environment).mkdir(parents=True, exist_ok=True)
         _mark_share(endpoints, environment)
     endpoints.records.mkdir(exist_ok=True)
-    _mark(endpoints.records, Marker("records"))
+    if endpoints.s3 is None:
+        _mark(endpoints.records, Marker("records"))
     if not (endpoints.directory / "seeded").exists():
         shutil.rmtree(endpoints.directory / "forge", ignore_errors=True)  # half of a content would stay half
     tokens = endpoints.secrets
