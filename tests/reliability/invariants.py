@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from bot.domain.desired import SECTIONS
+from bot.domain.desired import SECTIONS, Change
 from bot.domain.journal import Journal
 from bot.domain.marker import MARKER_FILE
 from bot.domain.plan import in_service, targets
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.retirement import spent_by
 from bot.domain.routes import RouteTable
 from bot.domain.scope import revert_branch
 from bot.errors import PromobotError
@@ -188,7 +189,11 @@ def _of_main(
             # Where no digest is to blame each run tries again, and Git is asked to follow meanwhile.
             tried = newest is not None and newest.outcome == "put back" and newest.after == asked
             is_held = asked is not None and asked.digest in quarantined
-            if asked and (is_held or tried) and revert_branch(ENVIRONMENT, model, section) in reverts:
+            # A retired model that a person brought back stays until main says so, too.
+            leaves = Change(ENVIRONMENT, section, model, there, None, wanted.why_retired(section, model))
+            came_back = asked is None and bool(leaves.retired) and spent_by(records, leaves) is not None
+            waits = (asked is not None and (is_held or tried)) or came_back
+            if waits and revert_branch(ENVIRONMENT, model, section) in reverts:
                 excused.append(model)
             else:
                 problems.append(

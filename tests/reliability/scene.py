@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -159,6 +160,7 @@ class Scene:
         self.state = self.share / "promobot" / ENVIRONMENT
         self.records = self.live / "records"
         self.versions: dict[tuple[str, int], Version] = {}
+        self._retirements = itertools.count(1)
         self._saved: set[str] = set()
         self._warm = False
         self._forked = 0
@@ -349,11 +351,19 @@ class Scene:
         commit(self._bare, PROMOTIONS, f"environment: {ENVIRONMENT}\nmodels: {{}}\nshadow: {{}}\n")
 
     def merge(self, model: str, number: int | None, *, section: Section = "models", evidence: bool = True) -> None:
-        """Have main desire a version, or none, with the evidence that green checks leave."""
+        """Have main desire a version, or retire the model, with the evidence that green checks leave.
+
+        Each retirement has a reason of its own, as those of people have.
+        """
         entry = self.versions[(model, number)].entry if number is not None else None
         if entry is not None and evidence:
             self._evidence(model, entry, section)
-        text = desired.with_entry(self.promotions(), file=PROMOTIONS, section=section, model=model, entry=entry)
+        text = self.promotions()
+        if section == "models" and number is None:
+            reason = f"not needed ({next(self._retirements)})"
+            text = desired.with_retirement(text, file=PROMOTIONS, model=model, reason=reason)
+        else:
+            text = desired.with_entry(text, file=PROMOTIONS, section=section, model=model, entry=entry)
         commit(self._bare, PROMOTIONS, text)
 
     def promotions(self) -> str:
