@@ -82,10 +82,7 @@ class MarkedFolder:
                 return False
         seen = (found.st_dev, found.st_ino, found.st_mtime_ns)
         if seen != self._seen:
-            try:
-                said = self._marker.mismatch(path.read_bytes())
-            except ValueError as error:
-                said = str(error)
+            said = self._marker.mismatch(path.read_bytes())
             if said:
                 raise Rejected(
                     f"{path} says that this is another store: {said}",

@@ -35,13 +35,16 @@ class Marker:
         return json.dumps(document, indent=1) + "\n"
 
     def mismatch(self, text: str | bytes) -> str:
-        """Say why the file of a store is not this one's; empty where it is. Raise ValueError where it is not one."""
-        document = jsontext.read(text)
-        if not isinstance(document, dict) or document.get("format") != 1:
-            raise ValueError("not a marker of format 1")
-        purpose, environment = str(document.get("purpose")), document.get("environment") or ""
-        if purpose != self.purpose:
-            return f"it is for {purpose}, not for {self.purpose}"
-        if environment and self.environment and check_environment_name(environment) != self.environment:
-            return f"it belongs to {environment}, not to {self.environment}"
+        """Say why the file of a store is not this one's, or is not a marker at all; empty where it is this one's."""
+        try:
+            document = jsontext.read(text)
+            if not isinstance(document, dict) or document.get("format") != 1:
+                return "not a marker of format 1"
+            purpose, environment = str(document.get("purpose")), document.get("environment") or ""
+            if purpose != self.purpose:
+                return f"it is for {purpose}, not for {self.purpose}"
+            if environment and self.environment and check_environment_name(environment) != self.environment:
+                return f"it belongs to {environment}, not to {self.environment}"
+        except ValueError as error:
+            return str(error)
         return ""

@@ -94,10 +94,7 @@ class BucketRecords:
             return
         text = self._ask(partial(self._read, MARKER_KEY, self._root + MARKER_KEY))
         if text is not None:
-            try:
-                said = _MARKER.mismatch(text)
-            except ValueError as error:
-                said = str(error)
+            said = _MARKER.mismatch(text)
             if said:
                 raise Rejected(
                     f"{MARKER_KEY} says that this is another store: {said}",
