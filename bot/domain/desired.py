@@ -131,6 +131,11 @@ def path_of(environment: str) -> str:
     return f"promotions/{environment}.yaml"
 
 
+def environment_of(path: str) -> str:
+    """Return the environment that a path would be the desired state of, where :func:`path_of` gives that path."""
+    return path.removeprefix("promotions/").removesuffix(".yaml")
+
+
 def parse(text: str, *, file: str, environment: str | None = None) -> Desired:
     """Read ``promotions/<env>.yaml``; raise InvalidInput with file, line and key for what is wrong."""
     return _parse(text, file=file, environment=environment)[1]

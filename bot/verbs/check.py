@@ -288,7 +288,7 @@ def _all_changes(
 
 
 def _changes(repository: Repository, environments: _Environments, path: str, base: str, head: str) -> list[Change]:
-    environment = path.removeprefix("promotions/").removesuffix(".yaml")
+    environment = desired.environment_of(path)
     if environment in environments.broken:
         raise environments.broken[environment]
     if environment not in environments and path == desired.path_of(environment) and _is_new(repository, path, head):
@@ -298,7 +298,7 @@ def _changes(repository: Repository, environments: _Environments, path: str, bas
 
 def _is_new(repository: Repository, path: str, head: str) -> bool:
     """Say whether a pull request adds the environment of this file, too; raise InvalidInput where it has entries."""
-    environment = path.removeprefix("promotions/").removesuffix(".yaml")
+    environment = desired.environment_of(path)
     if repository.read(head, settings_module.path_of(environment)) is None:
         return False
     if read_desired(repository, environment, head).names():

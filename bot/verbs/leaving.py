@@ -48,7 +48,7 @@ def desired_before_and_after(
 
     Raises InvalidInput where the head has the file no more, or where nobody knows its environment.
     """
-    environment = path.removeprefix("promotions/").removesuffix(".yaml")
+    environment = desired.environment_of(path)
     if environment not in environments or path != desired.path_of(environment):
         raise InvalidInput(words.no_desired_state(environments), file=path)
     before, after = (desired_at(repository, environment, commit) for commit in (base, head))
