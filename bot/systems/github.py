@@ -121,46 +121,53 @@ class PullRequest:
         return self.author == ACTIONS_OWN
 
 
+_USER_AGENT = "promobot"
 _sessions: dict[str, requests.Session] = {}
 """A session for each server, so that connections are used again. It keeps no cookie: tokens are in each request."""
 
 
 class _Looked:
-    """Looks at every answer before PyGithub does.
+    """Looks at every answer to the bot before PyGithub does.
 
     PyGithub takes what is below 400 for a success. So it follows 301, and a merge that gets 307
     "succeeds" and merges nothing. Here what is not 2xx is an error, and so is a body that is not JSON.
+
+    PyGithub takes one kind of connection for the whole process. Other clients in it, as in a training job or a DAG,
+    rely on redirects; so the bot's requests are known by their User-Agent, and the others' stay as they are.
     """
 
     host: str
     port: int
     protocol: str
+    headers: dict[str, str]
     session: requests.Session
 
-    def _share_session(self) -> None:
+    def _is_ours(self) -> bool:
+        """Say whether the bot asks; its requests to one server share a session."""
+        if self.headers.get("User-Agent") != _USER_AGENT:
+            return False
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session = _sessions.setdefault(f"{self.protocol}://{self.host}:{self.port}", self.session)
+        return True
 
     def close(self) -> None:
-        """Keep the session for the next one."""
+        """Close the session, unless the bot keeps it for the next one."""
+        if self.session not in _sessions.values():
+            self.session.close()
 
 
 class _Http(_Looked, HTTPRequestsConnectionClass):
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._share_session()
-
     def getresponse(self) -> RequestsResponse:
-        return _looked_at(super().getresponse())
+        is_ours = self._is_ours()
+        answer = super().getresponse()
+        return _looked_at(answer) if is_ours else answer
 
 
 class _Https(_Looked, HTTPSRequestsConnectionClass):
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._share_session()
-
     def getresponse(self) -> RequestsResponse:
-        return _looked_at(super().getresponse())
+        is_ours = self._is_ours()
+        answer = super().getresponse()
+        return _looked_at(answer) if is_ours else answer
 
 
 Requester.injectConnectionClasses(_Http, _Https)
@@ -194,7 +201,7 @@ class GitHubRepository:
             "timeout": max(1, round(request_seconds)),
             # PyGithub's own would sleep here until a rate limit ends, and make a comment twice whose answer was lost.
             "retry": 0,
-            "user_agent": "promobot",
+            "user_agent": _USER_AGENT,
             "per_page": 100,
             "seconds_between_requests": None,
             "seconds_between_writes": None,

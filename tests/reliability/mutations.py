@@ -103,6 +103,14 @@ MUTATIONS = (
     # What GitHub answers.
     Mutation(
         "github",
+        "another client in the process keeps its redirects",
+        "bot/systems/github.py",
+        '        if self.headers.get("User-Agent") != _USER_AGENT:\n',
+        "        if not self.headers:\n",
+        ("tests/systems/test_renamed.py::test_another_client_in_the_process_keeps_its_redirects",),
+    ),
+    Mutation(
+        "github",
         "an answer that is a redirect is an error",
         "bot/systems/github.py",
         "    if not 200 <= response.status < 300:\n",

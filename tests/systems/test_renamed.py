@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import github
 import pytest
 
 from bot.errors import Rejected
@@ -137,3 +138,9 @@ def test_connections_are_used_again(server: Server, renamed: int) -> None:
     for _ in range(3):
         github.pull_request(renamed)
     assert len(asked) == 1
+
+
+def test_another_client_in_the_process_keeps_its_redirects(server: Server, renamed: int) -> None:
+    auth = github.Auth.Token("bot-token")
+    with github.Github(auth=auth, base_url=f"{server.url}/api/v3") as another:
+        assert another.get_repo(REPOSITORY).full_name == NEW
