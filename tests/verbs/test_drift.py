@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import json
 import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+from bot.domain.binary import HEADER_LENGTH
 from bot.domain.journal import Journal, Underway
 from bot.domain.routes import RouteTable
 from bot.words.differences import KINDS
@@ -376,6 +375,9 @@ def test_whoever_only_looks_needs_no_reload_token(world: World) -> None:
 # --- a gateway that lies --------------------------------------------------------------------------------------------
 
 
+PASSED_ON = ("Authorization", "Content-Type", HEADER_LENGTH)
+
+
 class Liar:
     """A gateway that passes everything on, and for as long as it lies names another version in its answers."""
 
@@ -386,14 +388,16 @@ class Liar:
         class Handler(http.server.BaseHTTPRequestHandler):
             def _pass_on(self, method: str) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                kept = {k: v for k, v in self.headers.items() if k in ("Authorization", "Content-Type")}
+                kept = {k: v for k, v in self.headers.items() if k in PASSED_ON}
                 answer = httpx.request(method, f"{url}{self.path}", content=body, headers=kept, trust_env=False)
                 content = answer.content
                 if outer.lies and self.path.endswith("/infer"):
-                    document: dict[str, Any] = {**json.loads(content), "model_version": "1"}
-                    content = json.dumps(document).encode()
+                    # As long as before, since the header of a binary answer says how long its JSON is.
+                    content = content.replace(b'"model_version":"2"', b'"model_version":"1"')
                 self.send_response(answer.status_code)
-                self.send_header("Content-Type", "application/json")
+                for name in PASSED_ON[1:]:
+                    if name in answer.headers:
+                        self.send_header(name, answer.headers[name])
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
