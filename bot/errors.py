@@ -7,6 +7,7 @@
     └── OutsideError         a system around us did not do what was asked
         ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
+            ├── NotAllowed   a package holds, or its configuration says, what it may not
             ├── OtherBytes   what is there is not what the digest names
             ├── Denied       our credentials are not accepted
             ├── Foreign      something in between answered in the system's place
@@ -85,6 +86,10 @@ class Unavailable(OutsideError):
 
 class Rejected(OutsideError):
     """Asking again changes nothing: the request, the credentials or the state of things must change first."""
+
+
+class NotAllowed(Rejected):
+    """A package holds a file, or its configuration a field, that the rules refuse: the package is to blame."""
 
 
 class OtherBytes(Rejected):

@@ -29,7 +29,6 @@ from bot.domain.evidence import (
 )
 from bot.domain.gate import Gate, GateResult, judge
 from bot.domain.metrics import Measured
-from bot.domain.model_config import LOADED_BY_NAME, config_problems
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
 from bot.domain.record import verified_by
 from bot.domain.signature import differences as signature_differences
@@ -39,6 +38,7 @@ from bot.settings import Environment
 from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
 from bot.verbs import connect
+from bot.verbs.package_rules import rule_findings
 from bot.verbs.progress import progress
 from bot.words import checks as words
 
@@ -104,7 +104,7 @@ def judge_again(
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, judge(gate, registered.metrics, metrics)),
-        *_allowed(settings, contents),
+        *rule_findings(settings, contents),
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
@@ -169,7 +169,7 @@ def _look(
     if package.digest != entry.digest:
         return
     # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
-    seen.findings += _allowed(settings, contents)
+    seen.findings += rule_findings(settings, contents)
     if not all(finding.passed for finding in seen.findings):
         return
     with _on_staging(settings, registry, registered, contents, on_staging) as triton:
@@ -211,7 +211,7 @@ def _beside(
         digest = contents.package.digest
         if digest != champion.digest:
             return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(digest))
-        refused = [f for f in _allowed(settings, contents) if not f.passed]
+        refused = [f for f in rule_findings(settings, contents) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
         with _on_staging(settings, registry, registered, contents, on_staging) as triton:
@@ -262,8 +262,7 @@ def _ready(
         return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
     yield _finding("file list", listed == there, words.file_list(listed, there))
-    allowed = list(_allowed(settings, contents))
-    yield from allowed
+    yield from rule_findings(settings, contents)
     if not package.too_large(settings.packages.max_bytes):
         yield from _bytes(contents)
 
@@ -299,30 +298,6 @@ def _bytes(contents: PackageContents) -> Iterator[Finding]:
     yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
     strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
     yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
-
-
-def _allowed(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
-    """Judge a package by its list and its configuration: before any other byte is downloaded or copied."""
-    package, rules = contents.package, settings.packages
-    said = package.too_large(rules.max_bytes)
-    yield _finding("size", not said, said or f"{package.size} bytes")
-    names = [file.path for file in package.version_files]
-    strange = [path for path in names if not path.endswith(tuple(rules.file_types)) or LOADED_BY_NAME.fullmatch(path)]
-    yield _finding("file types", not strange, words.some(strange, ", ") or f"only {', '.join(rules.file_types)}")
-    if said:
-        return
-    try:
-        config = parse_config(contents.read(CONFIG_FILE).decode())
-    except ValueError as error:
-        yield _finding("configuration", False, str(error))
-        return
-    yield _finding(
-        "backend",
-        config.backend in rules.backends,
-        f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
-    )
-    wrong = config_problems(config.values, files=names)
-    yield _finding("configuration", not wrong, words.some(wrong) or words.CONFIGURATION_ALLOWED)
 
 
 def _agreement(

@@ -14,13 +14,14 @@ from bot.errors import PromobotError, Refused, Rejected
 from bot.settings import Environment, GatewayEndpoint, Tritons
 from bot.systems.triton import parse_config
 from bot.verbs import Say, connect
+from bot.verbs.package_rules import refuse_what_is_not_allowed
 from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, desired_at, open_proposal, put_proposal, read_desired
 from bot.words import identity as identity_words
 from bot.words import proposal as words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
-    from bot.systems.mlflow import RegisteredVersion, Registry
+    from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
     from bot.verbs.ledger import Ledger
 
 Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
@@ -72,7 +73,8 @@ def propose(
     registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
     if registered.status != "READY":
         raise not_ready(registered, waited_seconds=settings.deadlines.ready_seconds)
-    candidate = _candidate(registry, registered)
+    contents = registry.contents(registered)
+    candidate = _candidate(contents, registered)
     see_that_it_is_whole(registry, registered, candidate.package)
     if expected_digest is not None and candidate.digest != expected_digest:
         raise Rejected(
@@ -81,6 +83,8 @@ def propose(
             state="Nothing was proposed.",
             next_step="The artifacts changed after they were deployed: register the model again.",
         )
+
+    refuse_what_is_not_allowed(settings, contents, name=f"{model} {version}", state="Nothing was proposed.")
 
     ledger = connect.ledger(settings)
     newest, quarantine = ledger.newest_deployment(), ledger.quarantined().get(candidate.digest)
@@ -255,14 +259,14 @@ def _champion(registry: Registry, model: str, entry: Entry | None) -> tuple[word
     if entry is None:
         return None, ""
     try:
-        return _candidate(registry, registry.version(model, entry.version)), ""
+        registered = registry.version(model, entry.version)
+        return _candidate(registry.contents(registered), registered), ""
     except PromobotError as error:
         # A registry that lost the version in service must not stop its successor; the reviewer is told.
         return None, f"The version in service ({entry.version}) could not be read, so nothing is compared: {error}"
 
 
-def _candidate(registry: Registry, registered: RegisteredVersion) -> words.Candidate:
-    contents = registry.contents(registered)
+def _candidate(contents: PackageContents, registered: RegisteredVersion) -> words.Candidate:
     package = contents.package
     config = contents.read(CONFIG_FILE).decode(errors="replace")
     try:

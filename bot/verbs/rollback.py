@@ -14,6 +14,7 @@ from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.ledger import Ledger
 from bot.verbs.meanwhile import meanwhile
+from bot.verbs.package_rules import refuse_what_is_not_allowed
 from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
 
 if TYPE_CHECKING:
@@ -226,12 +227,14 @@ def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: st
     # Not on the share any more: the registry may still have them.
     registry = connect.registry(settings)
     try:
-        there = registry.package(registry.version(model, entry.version, with_run=False)).digest
+        contents = registry.contents(registry.version(model, entry.version, with_run=False))
     except Rejected:
-        there = ""
-    if there != entry.digest:
+        contents = None
+    if contents is None or contents.package.digest != entry.digest:
         raise Refused(
             f"the bytes of {model} {entry.version} ({entry.digest}) are neither on the share nor in MLflow any more",
             state="Nothing was changed.",
             next_step="Name another version with --to; `promobot history` lists those that were verified.",
         )
+    if described is None:
+        refuse_what_is_not_allowed(settings, contents, name=f"{model} {entry.version}", state="Nothing was changed.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Latency
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
 from bot.domain.retirement import is_removal
@@ -59,6 +59,16 @@ NOT_OVER_HTTP = (
 def over_http(cases: int) -> str:
     """Every case was answered right on the wire that gateways use, too."""
     return f"all {cases} cases, in the binary form that gateways use: the same answers"
+
+
+NOT_ALLOWED_STEP = (
+    "Change what is named and register the model again; docs/training.md says what a package may contain."
+)
+
+
+def not_allowed(name: str, environment: str, findings: Iterable[Finding]) -> str:
+    """The rules of an environment refuse a package."""
+    return f"{name} is not allowed in {environment}: {some([f'{f.what}: {f.detail}' for f in findings])}"
 
 
 def could_not(name: CheckName) -> str:

@@ -308,6 +308,9 @@ def verified_before(record: DeploymentRecord) -> str:
     return f"as verified in {record.id}; its bytes were hashed again"
 
 
+NOTHING_PUBLISHED = "Nothing of it was published or loaded."
+
+
 def not_ready(model: str, version: int, status: str) -> str:
     """MLflow does not say READY."""
     return f"{model} {version} is {status}, not READY"

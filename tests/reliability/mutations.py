@@ -65,7 +65,8 @@ T_SLACK, T_RELOAD, T_TRITON = (
     "tests/gateway/test_reload.py",
     "tests/systems/test_triton.py",
 )
-CHECKING = "bot/verbs/checking.py"
+CHECKING, PACKAGE_RULES = "bot/verbs/checking.py", "bot/verbs/package_rules.py"
+T_FORGED = "tests/verbs/test_forged_records.py"
 LIBRARY = "tests/verbs/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
 BLAME, SWITCHING = "bot/domain/blame.py", "bot/verbs/deployment/switching.py"
@@ -1183,10 +1184,66 @@ MUTATIONS = (
     Mutation(
         "allow-list",
         "of the configuration, before the checks copy anything",
-        CHECKING,
+        PACKAGE_RULES,
         "    wrong = config_problems(config.values, files=names)\n",
         "    wrong: list[str] = []\n",
         (LIBRARY,),
+    ),
+    Mutation(
+        "allow-list",
+        "of what the record store calls green, before a deployment publishes anything",
+        PUBLISHING,
+        "        if contents is not None:\n",
+        "        if False:\n",
+        (f"{T_FORGED}::test_forged_evidence_runs_no_code_in_triton",),
+    ),
+    Mutation(
+        "allow-list",
+        "of what the record store calls verified, before a deployment publishes anything",
+        PUBLISHING,
+        "    if item.leaves is None:\n",
+        "    if item.leaves is None and verified is None:\n",
+        (f"{T_FORGED}::test_a_forged_record_of_a_verified_deployment_runs_no_code_in_triton",),
+    ),
+    Mutation(
+        "contents",
+        "of a way back that the share does not hold any more",
+        PUBLISHING,
+        "        look = look_at(package)\n",
+        "        look = look_at(package) if verified is None else None\n",
+        (f"{T_FORGED}::test_what_only_the_bytes_tell_is_refused_with_a_forged_record_too",),
+    ),
+    Mutation(
+        "allow-list",
+        "of a way back, before a rollback changes anything",
+        "bot/verbs/rollback.py",
+        "    if described is None:\n        refuse_what",
+        "    if False:\n        refuse_what",
+        (f"{T_FORGED}::test_neither_rollback_nor_a_deep_repair_brings_code_that_a_forged_record_calls_verified",),
+    ),
+    Mutation(
+        "allow-list",
+        "of a damaged way back, before a repair brings it onto the share again",
+        "bot/verbs/deployment/restoration.py",
+        "        if not in_service:\n",
+        "        if False:\n",
+        (f"{T_FORGED}::test_neither_rollback_nor_a_deep_repair_brings_code_that_a_forged_record_calls_verified",),
+    ),
+    Mutation(
+        "allow-list",
+        "of a package, before it is proposed",
+        "bot/verbs/propose.py",
+        "    refuse_what_is_not_allowed(settings, contents,",
+        "    0 and refuse_what_is_not_allowed(settings, contents,",
+        ("tests/verbs/test_check.py::test_a_package_that_brings_code_is_red_and_never_loaded",),
+    ),
+    Mutation(
+        "allow-list",
+        "a package that the rules refuse is to blame",
+        "bot/verbs/deployment/item.py",
+        "        self.to_blame = isinstance(error, NotAllowed)\n",
+        "        self.to_blame = False\n",
+        (f"{T_FORGED}::test_forged_evidence_runs_no_code_in_triton",),
     ),
     Mutation(
         "contents",

@@ -390,6 +390,11 @@ class World:
         assert said.code == 0, said
         return self.pull(said.document["pull_request"])
 
+    def proposed_by_hand(self, registered: Registered, environment: str = "dev") -> dict[str, Any]:
+        """Propose a version as a person does who edits the file: the bot's own look comes later then."""
+        files = self.edited(registered.model, registered.entry, environment=environment)
+        return self.pull(self.propose_by_hand(files))
+
     def evidence(
         self,
         registered: Registered,

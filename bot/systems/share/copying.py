@@ -22,7 +22,7 @@ from typing import BinaryIO, Protocol
 
 from bot.domain.contents import Look
 from bot.domain.package import PackageFile
-from bot.errors import OtherBytes, Rejected
+from bot.errors import NotAllowed, OtherBytes, Rejected
 
 AT_ONCE = 4
 """Files at a time: two cores are busy with three, a fourth covers for one that waits. Decision 27 has the figures."""
@@ -126,7 +126,7 @@ class _Copy:
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
         if self._contents is not None and (problem := self._contents.problem()):
-            raise Rejected(
+            raise NotAllowed(
                 f"{file.path} {problem}",
                 system=self._system,
                 state="What was staged is dropped; nothing was published.",

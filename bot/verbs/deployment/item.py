@@ -14,7 +14,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.errors import OtherBytes, PromobotError, Superseded
+from bot.errors import NotAllowed, OtherBytes, PromobotError, Superseded
 from bot.systems.share import Described
 
 
@@ -83,6 +83,7 @@ class Item:
         self.sees(criterion, str(error), holds=False)
         self.problem = str(error)
         self.lost = isinstance(error, OtherBytes)
+        self.to_blame = isinstance(error, NotAllowed)
 
     def fails_after_the_switch(self, why: GoesBack) -> None:
         """Note that it was routed to, failed, and goes back."""

@@ -15,6 +15,7 @@ from bot.systems.share import Described
 from bot.systems.triton import parse_config, placed_config
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
+from bot.verbs.package_rules import refuse_what_is_not_allowed
 from bot.verbs.progress import progress
 from bot.verbs.side_by_side import read_once, side_by_side
 from bot.words import deployment as words
@@ -45,7 +46,7 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
     share, model = run.systems.share, item.change.model
     described, verified = share.described(entry.digest), run.verified_by(item.change)
 
-    read, look = run.reader(model, entry.version), None
+    read, look, contents = run.reader(model, entry.version), None, None
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
         item.sees("registered_in_mlflow", words.verified_before(verified))
@@ -55,7 +56,8 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
         registered = run.registered(model, entry.version)
         if registered.status != "READY":
             raise Rejected(words.not_ready(model, registered.version, registered.status), system="MLflow")
-        package = run.registry.package(registered)
+        contents = run.registry.contents(registered)
+        package = contents.package
         item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
         item.sees("ready", "status READY")
     if package.digest != entry.digest:
@@ -64,11 +66,15 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             system="MLflow",
             next_step="The artifacts changed after the proposal: register the model again and propose that.",
         )
-    if verified is None:
-        # What was in service here before was judged by the rules of its time, and the way back stays open.
+    if item.leaves is None:
+        # Green evidence and verified records are only as good as the record store, so what comes onto the share is
+        # judged here. What the share keeps already was judged when it came, and the way back stays open. So does what
+        # the routes name: they are the share's own word.
         look = look_at(package)
-        if said := package.too_large(run.settings.packages.max_bytes):
-            raise Rejected(f"{model} {entry.version} is too large: {said}", system="MLflow")
+        if contents is not None:
+            refuse_what_is_not_allowed(
+                run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
+            )
     run.turn.check()
     item.described = share.describe(package, read)
     name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)

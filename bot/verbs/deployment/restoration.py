@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from bot.domain.contents import look_at
 from bot.domain.desired import SECTIONS, Change, Desired, Entry
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import Live, Plan, serves, target_of
@@ -23,6 +24,7 @@ from bot.verbs.deployment.publishing import fresh_name
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import Unfinished
 from bot.verbs.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
+from bot.verbs.package_rules import refuse_what_is_not_allowed
 from bot.words import deployment as words
 
 
@@ -101,11 +103,18 @@ class Restoration:
             if said:
                 change = Change(run.settings.environment, back.section, back.model, back.entry, back.entry)
                 with self._tried(words.way_back_lost(change, said)):
-                    described = self._describe(back.model, back.entry)
+                    described = self._describe(back.model, back.entry, in_service=False)
                     name = fresh_name(run, change, described, leaves=None)
                     run.turn.check()
                     read = run.reader(back.model, back.entry.version)
-                    run.systems.share.publish(described.package, read, triton_model=name, version=back.entry.version)
+                    # That it was in service is known from the record store alone.
+                    run.systems.share.publish(
+                        described.package,
+                        read,
+                        triton_model=name,
+                        version=back.entry.version,
+                        look=look_at(described.package),
+                    )
                     self._tell(words.way_back_published(change, said))
         for section in SECTIONS:
             alias = run.settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
@@ -122,13 +131,16 @@ class Restoration:
         if fault is not None and fault.kind == "package":
             entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
             with self._tried(fault.said):
-                self._describe(what.model, entry)
+                self._describe(what.model, entry, in_service=True)
                 self._tell(words.description_restored(what.model, what.target.version))
                 fault = inspect_share(self._run.systems.share, what)
         return fault.said if fault is not None and fault.kind != "package" else ""
 
-    def _describe(self, model: str, entry: Entry) -> Described:
-        """Return what is kept of a package; keep it anew, from the registry, where it is gone or damaged."""
+    def _describe(self, model: str, entry: Entry, *, in_service: bool) -> Described:
+        """Return what is kept of a package; keep it anew, from the registry, where it is gone or damaged.
+
+        Raises NotAllowed where the rules refuse what is not in service.
+        """
         run, share = self._run, self._run.systems.share
         try:
             described = share.described(entry.digest)
@@ -136,9 +148,14 @@ class Restoration:
             described = None
         if described is not None:
             return described
-        package = run.registry.package(run.registry.version(model, entry.version, with_run=False))
+        contents = run.registry.contents(run.registry.version(model, entry.version, with_run=False))
+        package = contents.package
         if package.digest != entry.digest:
             raise Rejected(words.other_package(model, entry.version, package.digest), system="MLflow")
+        if not in_service:
+            refuse_what_is_not_allowed(
+                run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
+            )
         run.turn.check()
         share.discard_package(entry.digest)
         return share.describe(package, run.reader(model, entry.version))
