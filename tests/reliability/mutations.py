@@ -1334,6 +1334,14 @@ MUTATIONS = (
         ("tests/verbs/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
     ),
     Mutation(
+        "whose metrics",
+        "a version is registered for the LoggedModel whose files it has",
+        MLFLOW,
+        "        if named and named != (found and model):\n",
+        "        if False:\n",
+        (f"{T_MLFLOW}::test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has_no_metrics",),
+    ),
+    Mutation(
         "one model's fault",
         "a failure that names its model takes all back",
         BLAME,

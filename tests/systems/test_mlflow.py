@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from mlflow import MlflowClient
 
@@ -249,6 +250,37 @@ def test_whose_metrics_count_is_not_guessed_where_a_version_contradicts_itself(
         assert dict(found.values) == {}
     alias = ours.says(source="models:/contradictions@best", run=good.run_id)
     assert alias.doubt == "its source 'models:/contradictions@best' names neither a version nor a LoggedModel"
+
+
+def test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has_no_metrics(
+    server: Server, stand_in: StandIn
+) -> None:
+    """MLflow's own store keeps no ``model_id`` of a version. One that does is this server, with the id added."""
+    ours = Registered(server, Registry(MLflow(uri=stand_in.url)), "misnamed")
+    weak, good = ours.logged(accuracy=0.41), ours.logged(accuracy=0.95)
+    ours.client.log_metric(ours.run, "accuracy", 0.95)
+    run = ours.client.get_run(ours.run).info
+    claimed = {"model_id": good}
+
+    def behave(seen: Seen) -> bytes:
+        said = httpx.get(f"{server.uri}{seen.path}").json()
+        if "/model-versions/get?" in seen.path:
+            said["model_version"] |= claimed
+        return answer(200, said)
+
+    stand_in.behaviour = behave
+    place = ours.client.get_logged_model(weak).artifact_location
+    for source, files in (
+        (f"models:/{weak}", f"those of {weak}"),
+        (place, f"those of {weak}"),
+        (f"{run.artifact_uri}/model", f"at '{run.artifact_uri}/model'"),
+        (f"runs:/{ours.run}/model", f"at 'runs:/{ours.run}/model'"),
+    ):
+        found = ours.says(source=source, run=ours.run)
+        assert found.doubt == f"its files are {files}, and it is registered for {good}"
+        assert dict(found.values) == {}, "neither model's number counts"
+    claimed["model_id"] = weak
+    assert dict(ours.says(source=place, run=ours.run).values) == {"accuracy": 0.41}
 
 
 def test_a_folder_of_a_run_that_is_called_like_a_loggedmodel_is_the_runs(server: Server, registry: Registry) -> None:
