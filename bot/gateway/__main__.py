@@ -9,6 +9,7 @@ import resource
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -19,12 +20,13 @@ from bot.gateway.protocol import protocol_with
 from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings
 
 RELOAD_TOKEN_VARIABLE = "PROMOBOT_RELOAD_TOKEN"  # noqa: S105  the name of a variable, not a secret
+FOLLOW_VARIABLE = "PROMOBOT_FOLLOW_SECONDS"
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients and load balancers keep idle connections, so that they close first and no request meets a
 connection that is just being closed.
 """
 
-_SETTINGS = {field.name: field.default for field in fields(GatewaySettings)}
+_SETTINGS: dict[str, Any] = {field.name: field.default for field in fields(GatewaySettings)}
 _LIMITS: tuple[tuple[str, object, type, str], ...] = (
     ("--max-request-bytes", _SETTINGS["max_request_bytes"], int, "largest body of a request"),
     ("--max-bytes-in-flight", _SETTINGS["max_bytes_in_flight"], int, "bodies of all requests and answers together"),
@@ -58,6 +60,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--reload-timeout-seconds", type=float, default=5.0, help="to wait for a generation (default: %(default)s)"
     )
+    made.add_argument(
+        "--follow-seconds",
+        type=float,
+        default=os.environ.get(FOLLOW_VARIABLE) or _SETTINGS["follow_seconds"],
+        metavar="N",
+        help="how often to look for newer routes without a reload; 0: never "
+        f"(default: what {FOLLOW_VARIABLE} says, else {_SETTINGS['follow_seconds']:g})",
+    )
     for flag, default, kind, what in _LIMITS:
         made.add_argument(flag, type=kind, default=default, metavar="N", help=f"{what} (default: %(default)s)")
     made.add_argument("--access-log", action="store_true", help="log every request")
@@ -85,6 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             reload_token=_reload_token(),
             timeout_seconds=options.timeout_seconds,
             reload_timeout_seconds=options.reload_timeout_seconds,
+            follow_seconds=options.follow_seconds,
+            single_process=True,
             max_request_bytes=options.max_request_bytes,
             max_bytes_in_flight=options.max_bytes_in_flight,
             clients=ClientLimits(**{field.name: getattr(options, field.name) for field in fields(ClientLimits)}),
@@ -105,9 +117,6 @@ def main(arguments: list[str] | None = None) -> int:
             app,
             host=options.host,
             port=options.port,
-            # One process: the route table is its memory, and a reload reaches the one process that answers it. More
-            # workers behind one port would switch one of them and leave the others. Scale by more gateways instead:
-            # the bot reloads each by its own address.
             workers=1,
             loop="uvloop",
             http=protocol_with(settings.clients),

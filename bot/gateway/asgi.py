@@ -34,6 +34,9 @@ WATCHED_BYTES = 64 * 1024
 
 RETRY_AFTER_SECONDS = 1
 
+WORKER_HEADER = b"promobot-worker"
+"""Says which process answers: several may listen at one address."""
+
 DEADLINE_EXTENSION = "promobot.request_deadline"
 """In an ASGI scope: the server ends requests that do not arrive in time. A timer of our own costs more."""
 
@@ -159,15 +162,15 @@ async def unless_gone(receive: Receive, sending: Coroutine[Any, Any, Reply]) -> 
             watching.cancel()
 
 
-async def send_reply(reply: Reply, send: Send) -> None:
-    """Send a reply of Triton as it is, but for what is between it and the gateway.
+async def send_reply(reply: Reply, send: Send, *, worker: bytes) -> None:
+    """Send a reply of Triton as it is, but for what is between it and the gateway, and which ``worker`` answers.
 
     Return when all but a buffer of it is on its way.
     """
     if reply.status >= 400:
         reply = _without_traceback(reply)
     headers = [(name, value) for name, value in reply.headers if name not in NOT_PASSED_ON]
-    headers.append((b"content-length", b"%d" % len(reply.body)))
+    headers += (b"content-length", b"%d" % len(reply.body)), (WORKER_HEADER, worker)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     if len(reply.body) <= WATCHED_BYTES:
         await send({"type": "http.response.body", "body": reply.body})
@@ -183,8 +186,10 @@ def _without_traceback(reply: Reply) -> Reply:
     return replace(reply, body=body)
 
 
-async def answer_error(error: Refusal | ExchangeFailed | Full, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what went wrong, in Triton's own shape. Addresses stand in the log only."""
+async def answer_error(
+    error: Refusal | ExchangeFailed | Full, scope: Scope, receive: Receive, send: Send, *, worker: bytes
+) -> None:
+    """Answer with what went wrong, in Triton's own shape, and which ``worker`` does. Addresses stand in the log."""
     if isinstance(error, BrokenOff | TimedOut):  # NotSent is logged once, when it begins
         log.warning("%s: %s", scope["path"], error)
     if isinstance(error, Full):
@@ -195,6 +200,7 @@ async def answer_error(error: Refusal | ExchangeFailed | Full, scope: Scope, rec
             answer.headers["connection"] = "close"
     else:
         answer = error_answer(STATUS_OF[type(error)], error.for_clients)
+    answer.raw_headers.append((WORKER_HEADER, worker))
     await answer(scope, receive, send)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import hmac
 import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -23,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from bot.domain.routes import RouteTable, Target
 from bot.gateway.asgi import (
     FULL,
+    WORKER_HEADER,
     ClientGone,
     Refusal,
     answer_error,
@@ -36,9 +39,10 @@ from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
-from bot.gateway.shadow import Shadows
+from bot.gateway.shadow import Shadows, sum_of_counts
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
 from bot.gateway.tritons import Tritons, request_to
+from bot.gateway.workers import State, Workers
 
 log = logging.getLogger("bot.gateway")
 
@@ -56,6 +60,11 @@ class Service:
     table: RouteTable
     problem: str = ""
     in_flight: int = 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal where two workers serve equal tables."""
+        return hashlib.sha256(self.table.to_json().encode()).hexdigest()[:12]
 
     def __enter__(self) -> None:
         self.in_flight += 1
@@ -85,6 +94,10 @@ class Gateway:
         self._older: list[Service] = []
         self._unread = False
         self._reloading = asyncio.Lock()
+        self._said = ""
+        of = (str(settings.routes_file.absolute()), settings.environment, settings.name)
+        self._workers = Workers(alone=settings.single_process, of=of)
+        self._worker = b""  # in answers; there is none before the start
         self.router = self._make_router()
 
     @property
@@ -99,10 +112,20 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
         """Read the routes at the start, close connections at the end. Part of ``router`` already."""
-        await self._begin()
+        async with self._reloading:
+            # In the process that serves: one that imports the application may be forked afterwards. And before the
+            # routes are read: whoever reloads the workers that it finds then misses none that read older ones.
+            await self._workers.join(state=self._own_state, reload=self._reload_for_another)
+            self._worker = self._workers.id.encode()
+            await self._begin()
+        following = asyncio.create_task(self._follow()) if self.settings.follow_seconds else None
         try:
             yield
         finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            self._workers.leave()
             self._service = Service(self.table, problem="the gateway has stopped")
             await self._shadows.close()
             self._tritons.close()
@@ -153,8 +176,39 @@ class Gateway:
         self._shadows.follow(service.table)
         log.info("serving generation %d of %r", service.table.generation, service.table.environment)
 
+    async def _follow(self) -> None:
+        """Take over newer routes without being told: nobody can choose which worker a reload reaches."""
+        while True:
+            await asyncio.sleep(self.settings.follow_seconds)
+            try:
+                await self._workers.stay()
+                await self._look_for_newer()
+                self._said = ""
+            except (NotTaken, Broken) as error:
+                if str(error) != self._said:  # else once in every ``follow_seconds``
+                    log.warning("%s: the newer routes are not taken: %s", self._routes_file.path, error)
+                self._said = str(error)
+            except Exception:  # a worker that no longer follows would serve old routes for ever
+                log.exception("could not look for newer routes")
+
+    async def _look_for_newer(self) -> None:
+        generation = self.table.generation
+        if not await self._routes_file.has_changed(generation):
+            return
+        async with self._reloading:
+            if self._unread:
+                await self._begin()
+            else:
+                table = await self._routes_file.read()
+                if table is not None and table.generation > self.table.generation:
+                    await self._take(table)
+        self._routes_file.keep()
+
     async def _reload(self, request: Request) -> Response:
-        """Take over ``routes.json``: body ``{"generation": N}`` says which generation it must have at least."""
+        """Take over ``routes.json``: body ``{"generation": N}`` says which generation it must have at least.
+
+        All workers at this address take it over, and 200 says that all of them serve it.
+        """
         if not self._may_reload(request.headers.get("authorization", "")):
             return error_answer(401, "a reload needs the gateway's bearer token")
         try:
@@ -167,24 +221,56 @@ class Gateway:
                     seconds=self.settings.clients.request_seconds,
                 )
             generation = _expected_generation(body)
-            async with self._reloading:
-                await self._take_over(generation)
-        except (NotTaken, Broken, ValueError) as error:
-            log.warning("%s: reload refused: %s", self._routes_file.path, error)
-            if isinstance(error, NotTaken):
-                return error_answer(409, str(error), models=error.models)
-            return error_answer(422, str(error))
+        except ValueError as error:
+            return self._refusal({"status": 422, "error": str(error)})
         except ClientGone:
             return Response(status_code=400)  # which nobody reads
         except Full:
             return error_answer(503, FULL)
         except Refusal as error:
             return error_answer(error.status, error.error)
-        return JSONResponse(self._state())
+        refused = [answer for answer in await self._reload_all(generation) if answer["status"] != 200]
+        if not refused:
+            return JSONResponse(await self._state(), headers=self._headers)
+        models = [set(answer.get("models", ())) for answer in refused]
+        first = {**refused[0], "models": sorted(set().union(*models)) if all(models) else []}
+        if len(refused) > 1:
+            first["error"] = "; ".join(dict.fromkeys(answer["error"] for answer in refused))
+        return self._refusal(first)
+
+    async def _reload_all(self, generation: int) -> list[State]:
+        """Reload this worker and then the others; return how each answers. If this one refuses, no other is told."""
+        own = await self._reload_for_another(generation)
+        if own["status"] != 200:
+            return [own]
+        settings = self.settings
+        return await self._workers.reload(
+            generation,
+            timeout_seconds=settings.probe_timeout_seconds,
+            answer_seconds=settings.reload_timeout_seconds + settings.probe_timeout_seconds,
+        )
+
+    async def _reload_for_another(self, generation: int) -> State:
+        """Take over ``generation``; return the status, and what a refusal says."""
+        try:
+            async with self._reloading:
+                await self._take_over(generation)
+        except NotTaken as error:
+            return {"status": 409, "error": str(error), "models": list(error.models)}
+        except Broken as error:
+            return {"status": 422, "error": str(error)}
+        return {"status": 200}
+
+    def _refusal(self, answer: State) -> Response:
+        log.warning("%s: reload refused: %s", self._routes_file.path, answer["error"])
+        return error_answer(answer["status"], answer["error"], models=answer.get("models", ()))
 
     async def _take_over(self, generation: int) -> None:
-        old = self.table
         new = await self._routes_file.read_from(generation, timeout_seconds=self.settings.reload_timeout_seconds)
+        await self._take(new)
+
+    async def _take(self, new: RouteTable) -> None:
+        old = self.table
         check_successor(new, old)
         if new == old and not self._service.problem:
             return
@@ -220,7 +306,9 @@ class Gateway:
 
     # What people and the bot ask the gateway itself.
 
-    def _state(self) -> dict[str, Any]:
+    async def _state(self) -> dict[str, Any]:
+        own = {"id": self._workers.id, **self._own_state()}
+        workers = [own, *await self._workers.states(timeout_seconds=self.settings.probe_timeout_seconds)]
         service = self._service
         return {
             "name": self.settings.name,
@@ -228,13 +316,31 @@ class Gateway:
             "environment": service.table.environment or None,
             "problem": service.problem or None,
             # Requests that still run under an older table: at 0, what only that table named may be unloaded.
-            "draining": sum(older.in_flight for older in self._older),
+            "draining": sum(worker.get("draining", 0) for worker in workers),
             "bodies": self._bodies.to_json(),
+            "shadows": sum_of_counts(worker.get("shadows", {}) for worker in workers),
+            "worker": own["id"],
+            "group": self._workers.group,
+            # None where this process cannot tell which others there are.
+            "workers": [_without_shadows(worker) for worker in workers] if self._workers.known else None,
+        }
+
+    def _own_state(self) -> State:
+        service = self._service
+        return {
+            "generation": service.table.generation,
+            "routes": service.fingerprint,
+            "draining": sum(older.in_flight for older in self._older),
+            "problem": service.problem or None,
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
         }
 
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {WORKER_HEADER.decode(): self._workers.id}
+
     async def _routes(self) -> Response:
-        return JSONResponse(self._state())
+        return JSONResponse(await self._state(), headers=self._headers)
 
     async def _metadata(self) -> Response:
         # Only what the gateway passes on: Triton's own list promises shared memory, repository control and more.
@@ -300,9 +406,9 @@ class Gateway:
         except ClientGone:
             return
         except (Refusal, ExchangeFailed, Full) as error:
-            await answer_error(error, scope, receive, send)
+            await answer_error(error, scope, receive, send, worker=self._worker)
             return
-        await send_reply(reply, send)
+        await send_reply(reply, send, worker=self._worker)
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             self._shadows.copy(model, headers, body)
 
@@ -319,9 +425,9 @@ class Gateway:
             if reply.status == 200 and live.triton_model != model:
                 reply = with_public_name(reply, key="name", triton_model=live.triton_model, model=model)
         except (Refusal, ExchangeFailed, Full) as error:
-            await answer_error(error, scope, receive, send)
+            await answer_error(error, scope, receive, send, worker=self._worker)
             return
-        await send_reply(reply, send)
+        await send_reply(reply, send, worker=self._worker)
 
 
 @dataclass(frozen=True)
@@ -343,6 +449,10 @@ class _Ask:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.gateway.ask(self.what, scope, receive, send)
+
+
+def _without_shadows(worker: State) -> State:
+    return {key: value for key, value in worker.items() if key != "shadows"}
 
 
 def _expected_generation(body: bytes | bytearray) -> int:

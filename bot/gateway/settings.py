@@ -66,6 +66,8 @@ class GatewaySettings:
     versions, ``reload_timeout_seconds`` for the file system to show the generation that a reload expects.
     ``max_bytes_in_flight`` is for the bodies of all requests and of all answers that the process holds at one time.
     ``environment`` may stay empty: the first route table then fixes it.
+    ``follow_seconds`` is how often each process looks by itself whether there are newer routes; 0: only at a reload.
+    ``single_process`` says that no other process answers at this address, so none is looked for.
     Without a ``reload_token`` every reload is refused. White space around it does not count; ValueError, without the
     token, says what is wrong with one that cannot be right.
     """
@@ -78,6 +80,8 @@ class GatewaySettings:
     timeout_seconds: float = 30.0
     probe_timeout_seconds: float = 3.0
     reload_timeout_seconds: float = 5.0
+    follow_seconds: float = 2.0
+    single_process: bool = False
     max_request_bytes: int = 256 * MEBIBYTE
     max_bytes_in_flight: int = 512 * MEBIBYTE
     clients: ClientLimits = CLIENT_LIMITS
@@ -87,6 +91,8 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         if not self.tritons:
             raise ValueError("a gateway needs the URL of at least one Triton")
+        if not self.follow_seconds >= 0:
+            raise ValueError("follow_seconds must be 0 or more")
         if not 0 < self.max_request_bytes <= self.max_bytes_in_flight:
             raise ValueError(
                 f"max_request_bytes ({self.max_request_bytes}) must be more than 0 and at most max_bytes_in_flight"

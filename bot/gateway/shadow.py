@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bot.domain.routes import RouteTable, Target
 from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers
 from bot.gateway.settings import ShadowSettings
 from bot.gateway.tritons import Tritons, request_to
+
+_COUNTED = ("sent", "answered", "failed", "dropped", "latency_seconds_sum")
 
 
 @dataclass
@@ -39,6 +42,19 @@ class ShadowCounts:
             "dropped": self.dropped,
             "latency_seconds_sum": round(self.latency_seconds_sum, 6),
         }
+
+
+def sum_of_counts(counted: Iterable[Mapping[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Add up the counts of several workers, by model; those of another shadow than the first one's are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for counts in counted:
+        for model, count in counts.items():
+            known = found.setdefault(model, {**count, **dict.fromkeys(_COUNTED, 0)})
+            if (known["triton_model"], known["version"]) == (count["triton_model"], count["version"]):
+                known.update({name: known[name] + count[name] for name in _COUNTED})
+    for known in found.values():
+        known["latency_seconds_sum"] = round(known["latency_seconds_sum"], 6)
+    return found
 
 
 class Shadows:

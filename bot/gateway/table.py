@@ -33,12 +33,26 @@ class RoutesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._kept: tuple[int, int, int] | None = None
         # A thread of its own, so that reads that hang do not use up the loop's threads, which resolve host names.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="routes-file")
 
     async def read(self) -> RouteTable | None:
         """Return the table, or None if there is no file. Raise Broken."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read)
+
+    async def has_changed(self, generation: int) -> bool:
+        """Say whether there may be routes beyond ``generation``, without reading any. Raise Broken.
+
+        Two look-ups by name after the folders were opened, which is what has a client of NFS ask its server. What was
+        seen counts as a change until ``keep``.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._has_changed, generation)
+
+    def keep(self) -> None:
+        """Note that ``routes.json`` as ``has_changed`` saw it was read: only another one is a change from now on."""
+        self._kept = self._seen
 
     async def read_from(self, generation: int, *, timeout_seconds: float) -> RouteTable:
         """Return the table as soon as its generation is at least ``generation``.
@@ -66,6 +80,25 @@ class RoutesFile:
     def close(self) -> None:
         """Let the thread end; does not wait for a read that hangs."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _has_changed(self, generation: int) -> bool:
+        following = self.path.parent / "routes" / generation_file(generation + 1)
+        self._seen = self._signature()
+        try:
+            ask_anew(following)
+            return following.exists() or (self._seen is not None and self._seen != self._kept)
+        except OSError as error:
+            raise Broken(f"{following.name}: {error.strerror or type(error).__name__}") from error
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            ask_anew(self.path)
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Broken(f"{self.path.name}: {error.strerror or type(error).__name__}") from error
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _read(self) -> RouteTable | None:
         table = _table(self.path)

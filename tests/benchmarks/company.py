@@ -340,6 +340,8 @@ async def _serve(home: Path) -> None:
                     name=f"gateway-{number}",
                     reload_token=TOKENS["PROMOBOT_RELOAD_TOKEN"],
                     reload_timeout_seconds=30.0,
+                    single_process=True,
+                    follow_seconds=0,  # what is counted does not depend on the time
                 )
             )
             apps.append((port, _counted("gateway", app, asked)))

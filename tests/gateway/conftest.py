@@ -46,7 +46,9 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
         def start(*tritons: str, routes: RouteTable | str | None = None, **settings: Any) -> RunningGateway:
             if routes is not None:
                 write_routes(tmp_path / "routes.json", routes)
-            chosen = {"reload_token": TOKEN, "reload_timeout_seconds": 0.3, **settings}
+            # Alone, and only told: what several workers do, and what a gateway does by itself, has tests of its own.
+            chosen = {"single_process": True, "follow_seconds": 0, "reload_timeout_seconds": 0.3, **settings}
+            chosen.setdefault("reload_token", TOKEN)
             return running.enter_context(
                 running_gateway(GatewaySettings(routes_file=tmp_path / "routes.json", tritons=tritons, **chosen))
             )

@@ -132,6 +132,7 @@ def gateway_process(
         port = ports.take()
     log_file = routes_file.with_name(f"gateway-{port}.log")
     command = [sys.executable, "-m", "bot.gateway", "--routes", str(routes_file), "--port", str(port)]
+    command += ["--follow-seconds", "0"]  # these tests say when it reloads
     command += [part for triton in tritons for part in ("--triton", triton)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -154,7 +155,9 @@ def gateway_process(
             raise
 
 
-def wait_until_live(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
+def wait_until_live(
+    url: str, process: subprocess.Popen[bytes], log_file: Path, *, seconds: float = START_SECONDS
+) -> None:
     def live() -> bool:
         assert process.poll() is None, log_file.read_text(errors="replace")[-3000:]
         try:
@@ -162,7 +165,7 @@ def wait_until_live(url: str, process: subprocess.Popen[bytes], log_file: Path) 
         except httpx.TransportError:
             return False
 
-    wait_for(live, seconds=START_SECONDS)
+    wait_for(live, seconds=seconds)
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 10.0) -> None:

@@ -30,7 +30,8 @@ def stubborn(tmp_path_factory: pytest.TempPathFactory, triton_server: RunningTri
     """The same for tests that are refused, one after the other: it must go on as it is."""
     routes_file = tmp_path_factory.mktemp("routes") / "routes.json"
     write_routes(routes_file, table(5, target(1)))
-    settings = GatewaySettings(routes_file, (triton_server.url,), reload_token=TOKEN, reload_timeout_seconds=0.3)
+    told = {"single_process": True, "follow_seconds": 0, "reload_token": TOKEN, "reload_timeout_seconds": 0.3}
+    settings = GatewaySettings(routes_file, (triton_server.url,), **told)  # type: ignore[arg-type]
     with running_gateway(settings) as gateway:
         yield gateway
 

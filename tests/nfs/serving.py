@@ -55,6 +55,7 @@ async def _serve(
                     tritons=tuple(f"http://{address}:{http}" for http in HTTP),
                     name=f"gateway-{number}",
                     reload_token=TOKENS["PROMOBOT_RELOAD_TOKEN"],
+                    single_process=True,
                 )
             )
             await stack.enter_async_context(app.router.lifespan_context(app))

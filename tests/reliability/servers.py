@@ -456,6 +456,8 @@ class Servers:
                     name=f"gateway-{number}",
                     reload_token=TOKENS["PROMOBOT_RELOAD_TOKEN"],
                     reload_timeout_seconds=2.0,
+                    single_process=True,
+                    follow_seconds=0,  # which request is the n-th does not depend on the time
                 )
             )
             stack = contextlib.AsyncExitStack()

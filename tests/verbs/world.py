@@ -569,7 +569,7 @@ class World:
 
     def restart(self, part: str, **env: str) -> None:
         """Start a part again, with these environment variables until the test is over."""
-        self._disturbed[part] = {name: self.endpoints.variables()[name] for name in env}
+        self._disturbed[part] = {name: self.endpoints.variables().get(name, "") for name in env}
         self.sandbox.restart(part, env=env)
 
     def tidy(self) -> None:
