@@ -80,7 +80,8 @@ def _copy_project(tree: Path) -> None:
         else:
             shutil.copy2(source, tree / name)
     # A repository of promotions has no need of the project's own continuous integration.
-    (tree / ".github" / "workflows" / "ci.yml").unlink(missing_ok=True)
+    for workflow in ("ci.yml", "pins.yml"):
+        (tree / ".github" / "workflows" / workflow).unlink(missing_ok=True)
 
 
 def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:

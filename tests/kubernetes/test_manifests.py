@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bot import cli, settings
+from bot.gateway.settings import GatewaySettings
 from tests.kubernetes import rules
 from tests.kubernetes.cluster import (
     KUBECTL,
@@ -72,7 +73,7 @@ def test_every_image_is_pinned_in_one_file(tmp_path: Path) -> None:
     shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
     file = tmp_path / "kubernetes/components/images/kustomization.yaml"
     filled, count = re.subn(r"(newTag: \S+\n)(?!    digest)", rf"\1    digest: sha256:{'a' * 64}\n", file.read_text())
-    assert count == len(rules.to_be_pinned()) == 3
+    assert count == len(rules.to_be_pinned()) == 2
     file.write_text(filled)
     for overlay in OVERLAYS:
         folder = tmp_path / "kubernetes/overlays" / overlay
@@ -99,6 +100,11 @@ def test_both_runners_have_the_image_that_the_page_names_and_the_label_that_the_
         assert values["runnerScaleSetName"] == values["runnerGroup"] == f"promobot-{kind}"
     checks, deploy = (runner_values(kind)["template"]["spec"]["containers"][0]["image"] for kind in RUNNERS)
     assert checks == deploy
+
+
+def test_a_triton_takes_the_largest_request_that_a_gateway_passes_on() -> None:
+    pods = (cluster := Cluster(objects())).pod("ml-prod/triton")
+    assert f"--http-max-input-size={GatewaySettings.max_request_bytes}" in cluster.words(pods, pods.main)
 
 
 def test_with_cilium_the_runners_for_checks_reach_names_alone(tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from bot.sandbox.actions.actions import Settings
+from bot.sandbox.actions.records import Run
 from tests.sandbox.forge.conftest import Clone, Server, with_first_commit
 from tests.sandbox.forge.test_merge_queue import enqueue, turn_on
 from tests.workflows.inventory import WORKFLOWS
 from tests.workflows.person import wait_for
 
+PROJECT = WORKFLOWS.parents[1]
 SCRIPT = '#!/bin/bash\necho "checked $GITHUB_EVENT_NAME at $(git rev-parse HEAD)"\ntest ! -e broken\n'
 """The real .ci/run installs everything and runs every test, also this one."""
 
@@ -94,3 +98,42 @@ def test_it_runs_what_is_proposed_queued_and_merged(server: Server, forge_folder
         wait_for(lambda: api.get("/pulls/1").json()["merged"], "the merge")
         merged = api.get("/pulls/1").json()["merge_commit_sha"]
     assert httpx.get(f"{server.page}/commit/{merged}").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.runs("pins.yml schedule", "pins.yml workflow_dispatch")
+def test_a_clock_looks_whether_a_pin_is_past_its_time(server: Server, forge_folder: Path, tmp_path: Path) -> None:
+    list_of_pins = "manifests/pins.toml"
+    names = (".github/workflows/pins.yml", list_of_pins, "tests/kubernetes/pins.py")
+    files = {name: (PROJECT / name).read_text() for name in names}
+    today = datetime.now(tz=UTC).date()
+    files[list_of_pins] = re.sub(r"^looked = .*$", f"looked = {today}", files[list_of_pins], flags=re.MULTILINE)
+    clone = with_first_commit(server, tmp_path / "clone", files)
+    runs = server.forge.actions.runs
+
+    def ended(start: Callable[[], httpx.Response]) -> tuple[str | None, str]:
+        """Start the one run more; return how it ended, and its log."""
+        known = {run.id for run in runs.all()}
+        start().raise_for_status()
+
+        def completed() -> Run | None:
+            return next((run for run in runs.all() if run.id not in known and run.status == "completed"), None)
+
+        run = wait_for(completed, "the run")
+        return run.conclusion, runs.log(run, run.jobs[0])
+
+    with server.api("owner") as api:
+
+        def by_hand(looked: date) -> tuple[str | None, str]:
+            clone.commit(
+                "Looked", {list_of_pins: files[list_of_pins].replace(f"looked = {today}", f"looked = {looked}", 1)}
+            )
+            clone.git("push", "--quiet", "origin", "main")
+            return ended(lambda: api.post("/actions/workflows/pins.yml/dispatches", json={"ref": "main"}))
+
+        conclusion, log = ended(lambda: httpx.post(f"{server.url}/clock", json={"cron": "41 5 * * 1"}))
+        assert conclusion == "success" and "ghcr.io/actions/actions-runner 2." in log, log
+        conclusion, log = by_hand(today - timedelta(days=400))
+        assert conclusion == "failure" and "days past its" in log, log
+        conclusion, log = by_hand(today - timedelta(days=1))
+        assert conclusion == "success", log
