@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -26,6 +29,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from bot import trust, web
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import seconds_asked_for, without
@@ -37,6 +41,16 @@ _ON_THE_WAY = (
     *(ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError),
     *(ResponseParserError, CredentialRetrievalError),
 )
+NOT_IMPLEMENTED = "NotImplemented"
+"""S3's code, also for a store that answers 501 with another code or none."""
+_HOST_STYLE = (
+    "This store wants the bucket in the host's name, not in the path: set addressing_style: virtual beside endpoint."
+)
+_OF_EVERY_STORE = {
+    "SecondLevelDomainForbidden": _HOST_STYLE,  # Alibaba Cloud OSS
+    "PathStyleDomainForbidden": _HOST_STYLE,  # Tencent COS
+    "VirtualHostDomainRequired": _HOST_STYLE,  # Huawei OBS
+}
 _one_at_a_time = threading.Lock()
 
 LINES = 4
@@ -53,11 +67,18 @@ def client(
     connect_seconds: float,
     read_seconds: float,
     connections: int,
+    addressing_style: str | None = None,
 ) -> Any:
     """Return a client for which these deadlines hold, and which never asks again by itself: bot/retry.py does.
 
-    ``credentials`` as boto3 names them; none: as every AWS SDK finds them.
+    ``credentials`` as boto3 names them; none: as every AWS SDK finds them. ``addressing_style`` is ``path``,
+    ``virtual``, or None: buckets are part of the path where there is an endpoint, and what AWS chooses without one.
     """
+    network: dict[str, Any] = {}
+    if endpoint:
+        # boto itself takes no networks in NO_PROXY.
+        through = web.proxy(endpoint)
+        network = {"proxies": {urlsplit(endpoint).scheme: through} if through else {}}
     config = Config(
         connect_timeout=connect_seconds,
         read_timeout=read_seconds,
@@ -65,14 +86,30 @@ def client(
         retries={"total_max_attempts": 1, "mode": "standard"},
         # What is read is compared with a sha256 of our own.
         response_checksum_validation="when_required",
-        # A name for each bucket is AWS's own way; others have one name.
-        s3={"addressing_style": "path" if endpoint else "auto"},
+        # By itself boto adds one behind the body, in chunks that many stores do not know. Who wants one gives it.
+        request_checksum_calculation="when_required",
+        # A name for each bucket is AWS's own way; most others have one name.
+        s3={"addressing_style": addressing_style or ("path" if endpoint else "auto")},
         user_agent_extra="promobot",
+        **network,
     )
     with _one_at_a_time:  # making clients is not safe in threads; using them is
         # Without credentials of their own a session finds some and remembers them: each client looks for itself.
         session = _session() if credentials else boto3.session.Session()
-        return session.client("s3", region_name=region, endpoint_url=endpoint, **credentials, config=config)
+        return session.client(
+            "s3",
+            region_name=region,
+            endpoint_url=endpoint,
+            **credentials,
+            config=config,
+            verify=_authorities() if (endpoint or "https:").startswith("https:") else None,
+        )
+
+
+def _authorities() -> str:
+    """Return a file of certificates; what a profile in ~/.aws/config names for itself stays in force."""
+    of_a_profile = None if os.environ.get("AWS_CA_BUNDLE") else botocore.session.Session()
+    return (of_a_profile and of_a_profile.get_config_variable("ca_bundle")) or trust.file()
 
 
 @lru_cache(maxsize=1)
@@ -93,18 +130,21 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
     except ClientError as error:
         code, status = code_of(error), status_of(error)
         said = excerpt(error.response["Error"].get("Message", ""), 300)
-        message = f"could not {doing}: the object store says {code}: {said}"
+        message = f"could not {doing}: the object store says {code or status}: {said}"
         # 409: two wrote at the same moment, and this one lost or is to try again; then 412 says which.
-        if status >= 500 or status in (408, 409, 429) or code in _BUSY:
+        is_missing = code == NOT_IMPLEMENTED or (status == HTTPStatus.NOT_IMPLEMENTED and code not in _BUSY)
+        if not is_missing and (status >= 500 or status in (408, 409, 429) or code in _BUSY):
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             after = seconds_asked_for(headers.get("retry-after"))
             raise Unavailable(message, system=system, retry_after_seconds=after) from error
-        said = advice.get(code) or (advice.get("AccessDenied") if status == 403 else None) or advice.get("", "")
+        known = advice.get(NOT_IMPLEMENTED if is_missing else code) or _OF_EVERY_STORE.get(code)
+        said = known or (advice.get("AccessDenied") if status == 403 else None) or advice.get("", "")
         raise Rejected(message, system=system, next_step=said) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise Rejected(f"could not {doing}: {error}", system=system, next_step=no_key) from error
     except (*_ON_THE_WAY, OSError) as error:
-        raise Unavailable(f"could not {doing}: {error}", system=system) from error
+        step = trust.advice(str(error))
+        raise Unavailable(f"could not {doing}: {error}", system=system, next_step=step) from error
     except BotoCoreError as error:
         raise Rejected(f"could not {doing}: {error}", system=system) from error
 

@@ -139,6 +139,11 @@ class S3(_Part):
 
     region: str = Field(default="ap-northeast-2", pattern=r"^[a-z0-9-]+$", description="where the bucket is")
     endpoint: Url | None = Field(default=None, description="of a store that is not AWS's own")
+    addressing_style: Literal["path", "virtual"] | None = Field(
+        default=None,
+        description="where a bucket is named: in the path of an address or in its host; default: in the path where "
+        "there is an endpoint, and as AWS does it where there is none",
+    )
     access_key_id_env: EnvironmentVariable | None = Field(
         default=None, description="variable that holds the access key's id; default: the platform's own identity"
     )
@@ -240,6 +245,23 @@ class Triton(_Part):
         default=None,
         description="variable that holds the value of promobot-control, which --grpc-restricted-protocol asks for",
     )
+    grpc_tls: bool = Field(default=False, description="its gRPC endpoint speaks TLS (--grpc-use-ssl)")
+    grpc_tls_name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+        description="name in its certificate, where that is not the host of grpc",
+    )
+    grpc_client_certificate: AbsolutePath | None = Field(
+        default=None,
+        description="file with the bot's own certificate and its key as PEM (--grpc-use-ssl-mutual)",
+    )
+
+    @model_validator(mode="after")
+    def _behind_tls(self) -> Self:
+        needs = [name for name in ("grpc_tls_name", "grpc_client_certificate") if getattr(self, name) is not None]
+        if needs and not self.grpc_tls:
+            raise ValueError(f"{needs[0]} needs grpc_tls: true")
+        return self
 
     @property
     def host(self) -> str:
@@ -253,7 +275,9 @@ class Triton(_Part):
             for wire, named in (("grpc", self.grpc), ("http", self.http))
             if named is not None
         }
-        return self.model_copy(update={"name": f"{self.name}-{address}", "every_address": False, **there})
+        # The certificate is for the name that all of them share, not for each address.
+        tls = {"grpc_tls_name": self.grpc_tls_name or self.host} if self.grpc_tls else {}
+        return self.model_copy(update={"name": f"{self.name}-{address}", "every_address": False, **there, **tls})
 
 
 class Tritons(Triton):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import httpx
 
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-"""Variables that name the authorities to trust; the first that is set counts."""
+from bot import trust
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -29,26 +27,22 @@ def client(
     """Return a client for the server at ``url``.
 
     It never follows a redirect: the credentials in ``headers`` are meant for this server alone, and a redirected
-    write becomes a read. ``authorities`` is a file or folder of certificates to trust, by default what the variables
-    of the environment name. ``certificate`` is a file with the client's own certificate and key.
+    write becomes a read. ``authorities`` is a file or folder of the only certificates to trust; without one the
+    client trusts what all others trust. ``certificate`` is a file with the client's own certificate and key.
     """
-    tls: ssl.SSLContext | bool = True
+    tls: ssl.SSLContext | bool = False  # nobody asks for certificates without TLS, and to read them takes a moment
     if url.startswith("https:"):
-        bundle = authorities or next(filter(None, map(os.environ.get, _BUNDLES)), None) or ""
-        tls = _context(bundle, certificate, unverified)
+        if authorities or certificate or unverified:
+            tls = _context_of_its_own(authorities, certificate, unverified)
+        else:
+            tls = trust.context()
     # What httpx itself finds in the environment misses networks in NO_PROXY, which the rest of the bot knows.
-    return httpx.Client(headers=dict(headers), timeout=timeout, verify=tls, trust_env=False, proxy=_proxy(url))
+    return httpx.Client(headers=dict(headers), timeout=timeout, verify=tls, trust_env=False, proxy=proxy(url))
 
 
 @lru_cache(maxsize=8)
-def _context(bundle: str, certificate: str, unverified: bool) -> ssl.SSLContext:
-    # Reading the authorities takes a fortieth of a second.
-    if not bundle:
-        context = httpx.create_ssl_context(trust_env=False)
-    elif Path(bundle).is_dir():
-        context = ssl.create_default_context(capath=bundle)
-    else:
-        context = ssl.create_default_context(cafile=bundle)
+def _context_of_its_own(authorities: str, certificate: str, unverified: bool) -> ssl.SSLContext:
+    context = trust.context_of(authorities) if authorities else trust.new_context()
     if unverified:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:
@@ -56,7 +50,12 @@ def _context(bundle: str, certificate: str, unverified: bool) -> ssl.SSLContext:
     return context
 
 
-def _proxy(url: str) -> str | None:
+def proxy(url: str) -> str | None:
+    """Return the proxy through which the environment has this address asked; None where it is asked directly.
+
+    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` in either case; ``NO_PROXY`` may name hosts, domains, addresses
+    and networks (``10.0.0.0/8``).
+    """
     if not getproxies():
         return None
     from requests.utils import get_environ_proxies, select_proxy

@@ -71,9 +71,11 @@ LAYERS = {
     # What tells a store from the folder under a mount that is missing: records and the share both need it.
     "bot.marked": layer("domain errors folders"),
     # What two systems are made of: records and artifacts may both lie in buckets.
-    "bot.s3": layer("errors redaction retry", "boto3 botocore"),
+    "bot.s3": layer("errors redaction retry trust web", "boto3 botocore"),
     # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
-    "bot.web": layer("", "httpx requests"),
+    "bot.web": layer("trust", "httpx requests"),
+    # Whom every client trusts. requests brings certifi, for a machine without a store of its own.
+    "bot.trust": layer("errors", "certifi"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors redaction", "pydantic"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
@@ -81,15 +83,17 @@ LAYERS = {
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
-    "bot.systems.gateway": layer("domain errors redaction retry settings", "httpx"),
-    "bot.systems.git": layer("domain errors redaction retry settings", "git"),
-    "bot.systems.github": layer("domain errors redaction retry settings", "github jwt requests"),
-    "bot.systems.mlflow": layer("domain errors redaction retry s3 settings web", "httpx mlflow yaml"),
+    "bot.systems.gateway": layer("domain errors redaction retry settings trust", "httpx"),
+    "bot.systems.git": layer("domain errors redaction retry settings trust web", "git"),
+    "bot.systems.github": layer("domain errors redaction retry settings trust", "github jwt requests"),
+    "bot.systems.mlflow": layer("domain errors redaction retry s3 settings trust web", "httpx mlflow yaml"),
     "bot.systems.object_store": layer("domain errors retry s3 settings", "botocore"),
     "bot.systems.records": layer("domain errors folders marked"),
     "bot.systems.share": layer("domain errors folders marked redaction settings systems.share"),
-    "bot.systems.slack": layer("domain errors redaction retry settings", "slack_sdk"),
-    "bot.systems.triton": layer("domain errors redaction retry settings", "tritonclient grpc google httpx numpy"),
+    "bot.systems.slack": layer("domain errors redaction retry settings trust web", "slack_sdk"),
+    "bot.systems.triton": layer(
+        "domain errors redaction retry settings trust", "tritonclient grpc google httpx numpy"
+    ),
     "bot.verbs": layer("domain errors redaction settings systems verbs words", "pydantic"),
     "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
     "bot.gateway": layer("domain errors folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"),

@@ -132,6 +132,8 @@ class SlackService:
         token = files.secret(slack.app_token_env, purpose="the app-level token for Socket Mode")
         client = Client(base_url=slack.api_url + "/")
         handler = SocketModeHandler(self._bolt(""), app_token=token, web_client=client)
+        # The library's own default is the first proxy of the environment, also for hosts in NO_PROXY.
+        handler.client.proxy = client.proxy
         handler.connect()  # type: ignore[no-untyped-call]
         self.start()
         try:

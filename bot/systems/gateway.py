@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from bot import trust
 from bot.domain import binary
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor
@@ -36,11 +37,9 @@ class Gateway:
         self._token = token
         self.patience_seconds = request_seconds
         # Never through a proxy of the environment: a gateway is a neighbour.
-        # Without TLS nobody asks for the certificates of the web, and to read them takes a fortieth of a second.
-        behind_tls = endpoint.url.startswith("https:")
-        self._client = httpx.Client(
-            base_url=endpoint.url, timeout=request_seconds, trust_env=False, verify=behind_tls
-        )
+        # Without TLS nobody asks for certificates, and to read those of the web takes a fortieth of a second.
+        tls = trust.context() if endpoint.url.startswith("https:") else False
+        self._client = httpx.Client(base_url=endpoint.url, timeout=request_seconds, trust_env=False, verify=tls)
         if known_as is not None:
             # An ingress goes by this name, and so does the certificate.
             host = httpx.URL(known_as)
@@ -147,7 +146,8 @@ class Gateway:
                 raise NotReady(message, system=self._system, models=tuple(map(str, models))) from error
             raise Rejected(message, system=self._system) from error
         except httpx.HTTPError as error:
-            raise Unavailable(f"could not {doing}: {type(error).__name__} {error}", system=self._system) from error
+            message = f"could not {doing}: {type(error).__name__} {error}"
+            raise Unavailable(message, system=self._system, next_step=trust.advice(str(error))) from error
         except (ValueError, KeyError, TypeError) as error:
             raise Foreign(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import git
 
+from bot import trust, web
 from bot.errors import InvalidInput, Rejected, Unavailable
 from bot.redaction import redact
 from bot.retry import patient
@@ -140,7 +141,7 @@ class Repository:
             GIT_TERMINAL_PROMPT="0",
             GIT_CONFIG_NOSYSTEM="1",
             GIT_CONFIG_GLOBAL="/dev/null",
-            GIT_CONFIG_COUNT="4",
+            GIT_CONFIG_COUNT="5",
             GIT_CONFIG_KEY_0="http.extraHeader",
             GIT_CONFIG_VALUE_0=f"Authorization: Basic {basic}",
             GIT_CONFIG_KEY_1="http.lowSpeedLimit",
@@ -150,7 +151,19 @@ class Repository:
             # The header is sent wherever Git goes.
             GIT_CONFIG_KEY_3="http.followRedirects",
             GIT_CONFIG_VALUE_3="false",
+            # Git's own rules know other variables than the rest of the bot; empty is none.
+            GIT_CONFIG_KEY_4="http.proxy",
+            GIT_CONFIG_VALUE_4=web.proxy(url) or "",
+            **self._trusted(url),
         )
+
+    def _trusted(self, url: str) -> dict[str, str]:
+        if not url.startswith("https:"):
+            return {}
+        authorities = Path(self._folder.name, "promobot-authorities.pem")
+        with self._errors("make a repository to work in"):
+            authorities.write_bytes(trust.bundle())
+        return {"GIT_SSL_CAINFO": str(authorities)}
 
     def __enter__(self) -> Repository:
         return self
@@ -286,7 +299,7 @@ class Repository:
             message = f"could not {doing}: {said or error.status}"
             if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
                 raise Unavailable(message, system=self._system) from error
-            step = "`promobot doctor` tries the credentials."
+            step = trust.advice(said) or "`promobot doctor` tries the credentials."
             if _REDIRECTED.search(said):
                 step = (
                     "The repository has another address now. `promobot doctor` names it under GitHub: "

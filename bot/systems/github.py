@@ -31,6 +31,7 @@ from github.PullRequest import PullRequest as _PullRequest
 from github.Repository import Repository as _Repository
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
 
+from bot import trust
 from bot.domain.merging import METHODS, method, step
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
@@ -199,6 +200,7 @@ class GitHubRepository:
         self._options: dict[str, Any] = {
             "base_url": settings.api_url,
             "timeout": max(1, round(request_seconds)),
+            "verify": trust.file() if settings.api_url.startswith("https:") else True,
             # PyGithub's own would sleep here until a rate limit ends, and make a comment twice whose answer was lost.
             "retry": 0,
             "user_agent": _USER_AGENT,
@@ -489,7 +491,8 @@ class GitHubRepository:
             }.get(error.status, "")
             raise Rejected(message, system=self._system, next_step=step) from error
         except requests.RequestException as error:
-            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+            step = trust.advice(str(error))
+            raise Unavailable(f"could not {doing}: {error}", system=self._system, next_step=step) from error
         except RuntimeError as error:
             # PyGithub says so of a redirect to another host, which it does not follow.
             if "redirected" not in str(error):

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import yaml
 
-from bot import s3, web
+from bot import s3, trust, web
 from bot.domain import jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
@@ -671,6 +671,7 @@ class Registry:
                     connect_seconds=self._request_seconds,
                     read_seconds=self._download_seconds,
                     connections=_CONNECTIONS,
+                    addressing_style=self._s3.addressing_style if self._s3 else None,
                 )
             return self._s3_client
 
@@ -684,7 +685,8 @@ class Registry:
                 raise self._outside(f"could not {doing}: {error}", error) from error
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
-                raise Unavailable(f"could not {doing}: {why}", system=self._system) from error
+                step = trust.advice(why)
+                raise Unavailable(f"could not {doing}: {why}", system=self._system, next_step=step) from error
             except _Unfit as error:
                 raise Rejected(f"could not {doing}: {error}", system=self._system) from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -6,6 +6,7 @@ same time. So it must be a store that holds it (:meth:`BucketRecords.check` trie
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +48,8 @@ _ADVICE = {
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "AuthorizationHeaderMalformed": "Correct records.s3.region.",
     "PermanentRedirect": "Correct records.s3.region, or records.s3.endpoint.",
+    s3.NOT_IMPLEMENTED: "This store lacks conditional writes (If-None-Match), on which records rely, or Object Lock "
+    "where object_lock is set. Use a store that has them (AWS S3, SeaweedFS, MinIO, Ceph, R2), or a directory.",
     "InvalidRequest": "With object_lock the bucket must have been made with Object Lock.",
 }
 _NO_KEY = (
@@ -74,6 +77,7 @@ class BucketRecords:
             connect_seconds=request_seconds,
             read_seconds=request_seconds,
             connections=AT_ONCE,
+            addressing_style=settings.addressing_style,
         )
         self._known: dict[str, str] = {}
         self._is_seen = self._is_marked = False
@@ -238,7 +242,8 @@ class BucketRecords:
             Body=body,
             IfNoneMatch="*",
             ContentType="application/json; charset=utf-8",
-            ChecksumAlgorithm="SHA256",
+            # In a header. Left to boto it follows the body over https, in chunks that many stores do not know.
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
             Metadata={WRITER: writer, SHA256: hashlib.sha256(body).hexdigest()},
             **lock,
         )

@@ -5,6 +5,7 @@ Beside it what the app for slash commands asks: who is in a user group, forms, a
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
+from bot import trust, web
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.redaction import redact, redact_all
@@ -59,7 +61,14 @@ class Posted:
 
 
 class Client(WebClient):
-    """Slack's client, with a token that is for Slack's API alone."""
+    """Slack's client, with a token that is for Slack's API alone, on the networks as all the bot's clients are."""
+
+    def __init__(self, *, base_url: str, token: str | None = None, timeout: int = 30) -> None:
+        super().__init__(
+            token=token, base_url=base_url, timeout=timeout, ssl=_context_for(base_url), retry_handlers=[]
+        )
+        # Its own default is the first proxy of the environment, also for hosts in NO_PROXY.
+        self.proxy = web.proxy(base_url)
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
         # What is in ``headers`` urllib sends to whatever host it is redirected to.
@@ -75,9 +84,7 @@ class SlackChannel:
         self._channel = settings.channel
         self._system = f"Slack ({settings.channel})"
         self.patience_seconds = request_seconds
-        self._client = Client(
-            token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)), retry_handlers=[]
-        )
+        self._client = Client(token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)))
 
     @patient
     def identity(self) -> str:
@@ -180,7 +187,10 @@ class SlackChannel:
 
     @patient_when_told
     def _respond(self, url: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
-        client = WebhookClient(url, timeout=max(1, round(self.patience_seconds)), retry_handlers=[])
+        client = WebhookClient(
+            url, timeout=max(1, round(self.patience_seconds)), ssl=_context_for(url), retry_handlers=[]
+        )
+        client.proxy = web.proxy(url)
         with self._errors("answer"):
             answer = client.send(
                 text=text, blocks=blocks, response_type="ephemeral", replace_original=False, unfurl_links=False
@@ -302,9 +312,14 @@ class SlackChannel:
             kind = _BlocksRefused if said == "invalid_blocks" else Rejected
             raise kind(message, system=self._system) from error
         except (SlackClientError, OSError, HTTPException) as error:
-            raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+            step = trust.advice(str(error))
+            raise Unavailable(f"could not {doing}: {error}", system=self._system, next_step=step) from error
         except (TypeError, AttributeError) as error:
             raise Rejected(f"could not {doing}: not the answer of Slack: {error}", system=self._system) from error
+
+
+def _context_for(url: str) -> ssl.SSLContext | None:
+    return trust.context() if url.startswith("https:") else None
 
 
 def _metadata(message: Message) -> dict[str, Any]:

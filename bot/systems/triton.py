@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -24,11 +25,12 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from bot import trust
 from bot.domain import binary
 from bot.domain.model_config import backend_of
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
-from bot.errors import Denied, Rejected, Unavailable
+from bot.errors import Denied, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import patient, seconds_asked_for
 from bot.settings import Triton
@@ -83,9 +85,12 @@ class TritonServer:
         self._system = f"Triton {triton.name} ({triton.grpc})"
         self._request_seconds = self.patience_seconds = request_seconds
         self._control = {CONTROL_HEADER: control_key} if control_key else {}
-        self._open = partial(triton_grpc.InferenceServerClient, triton.grpc, channel_args=_CHANNEL)
+        self._open = partial(
+            triton_grpc.InferenceServerClient, triton.grpc, channel_args=_channel(triton), creds=_credentials(triton)
+        )
         self._client = self._open()
         self.http = triton.http
+        self._of_tls = "Is it up, and does its gRPC endpoint speak TLS? `promobot doctor`." if triton.grpc_tls else ""
         self._http_client: httpx.Client | None = None
         self._left: list[triton_grpc.InferenceServerClient] = []
         self._leaving = threading.Lock()
@@ -257,7 +262,8 @@ class TritonServer:
                 step = "Does the variable that control_key_env names hold this Triton's key?"
                 raise Denied(message, system=self._system, next_step=step) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
-                raise Unavailable(message, system=self._system, next_step="Is it up? `promobot doctor`.") from error
+                step = trust.advice(error.message() or "") or self._of_tls or "Is it up? `promobot doctor`."
+                raise Unavailable(message, system=self._system, next_step=step) from error
             raise Rejected(message, system=self._system) from error
         except (grpc.RpcError, ValueError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
@@ -273,6 +279,38 @@ class TritonServer:
             if client is self._client:
                 self._left.append(client)
                 self._client = self._open()
+
+
+def _channel(triton: Triton) -> tuple[tuple[str, int | str], ...]:
+    if triton.grpc_tls_name is None:
+        return _CHANNEL
+    return (*_CHANNEL, ("grpc.ssl_target_name_override", triton.grpc_tls_name))
+
+
+def _credentials(triton: Triton) -> grpc.ChannelCredentials | None:
+    """Return what the channel needs for TLS; None without. Raises Refused where a certificate cannot be read."""
+    if not triton.grpc_tls:
+        return None
+    own = None
+    if triton.grpc_client_certificate is not None:
+        try:
+            own = Path(triton.grpc_client_certificate).read_bytes()
+        except OSError as error:
+            raise Refused(
+                f"grpc_client_certificate of Triton {triton.name} cannot be read: {error.strerror} "
+                f"({triton.grpc_client_certificate})",
+                state="Nothing was asked.",
+                next_step="It is one file with a certificate and its key as PEM, readable for the bot.",
+            ) from error
+        # gRPC says only "handshake failed" of a key that is missing.
+        if b"-----BEGIN CERTIFICATE-----" not in own or b"PRIVATE KEY-----" not in own:
+            raise Refused(
+                f"grpc_client_certificate of Triton {triton.name} does not hold a certificate and its key "
+                f"({triton.grpc_client_certificate})",
+                state="Nothing was asked.",
+                next_step="Write both into one file: `cat tls.crt tls.key`.",
+            )
+    return grpc.ssl_channel_credentials(trust.bundle(), private_key=own, certificate_chain=own)
 
 
 def parse_config(text: str) -> ModelConfig:

@@ -81,6 +81,17 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_test_that_is_named_is_there(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (ROOT / path).is_file() or f"def {test}(" not in (ROOT / path).read_text()
+    ]
+    assert missing == []
+
+
 def test_every_page_is_in_an_index() -> None:
     indexes = [ROOT / "docs" / name for name in ("index.md", "decisions/README.md", "proof/README.md")]
     linked = {(page.parent / link).resolve() for page in indexes for link in _LINK.findall(page.read_text())}

@@ -49,6 +49,7 @@ REPOSITORY, STAGING, STATE, TURNS = (
 )
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
+T_TRUST = "tests/systems/test_trust.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
 T_PUBLISHING = "tests/systems/test_publishing.py"
@@ -101,6 +102,87 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
+    # Whom every client trusts.
+    Mutation(
+        "trust",
+        "variables that name authorities add up",
+        "bot/trust.py",
+        "        found += inside\n",
+        "        found = inside\n",
+        (f"{T_TRUST}::test_two_variables_add_up_and_none_hides_another",),
+    ),
+    Mutation(
+        "trust",
+        "a certificate that is replaced is seen",
+        "bot/trust.py",
+        "    return name, str(path), found.st_size, found.st_mtime_ns\n",
+        "    return name, str(path), 0, 0\n",
+        (f"{T_TRUST}::test_a_certificate_that_is_replaced_is_seen_by_the_next_client",),
+    ),
+    Mutation(
+        "trust",
+        "gateways",
+        "bot/systems/gateway.py",
+        'trust.context() if endpoint.url.startswith("https:") else False',
+        'endpoint.url.startswith("https:")',
+        (f"{T_TRUST}::test_a_gateway",),
+    ),
+    Mutation(
+        "trust",
+        "MLflow",
+        "bot/web.py",
+        "            tls = trust.context()\n",
+        "            tls = True\n",
+        (f"{T_TRUST}::test_mlflow",),
+    ),
+    Mutation(
+        "trust",
+        "GitHub",
+        "bot/systems/github.py",
+        'trust.file() if settings.api_url.startswith("https:") else True',
+        "True",
+        (f"{T_TRUST}::test_github_and_git",),
+    ),
+    Mutation(
+        "trust",
+        "Git",
+        "bot/systems/git.py",
+        '        return {"GIT_SSL_CAINFO": str(authorities)}\n',
+        "        return {}\n",
+        (f"{T_TRUST}::test_github_and_git",),
+    ),
+    Mutation(
+        "trust",
+        "buckets",
+        "bot/s3.py",
+        " or trust.file()\n",
+        ' or ""\n',
+        (f"{T_TRUST}::test_records_in_a_bucket",),
+    ),
+    Mutation(
+        "trust",
+        "Slack",
+        "bot/systems/slack.py",
+        "ssl=_context_for(base_url), ",
+        "",
+        (f"{T_TRUST}::test_slack",),
+    ),
+    Mutation(
+        "trust",
+        "the addresses at which Slack takes answers",
+        "bot/systems/slack.py",
+        "ssl=_context_for(url), ",
+        "",
+        (f"{T_TRUST}::test_slack",),
+    ),
+    Mutation(
+        "trust",
+        "Triton",
+        "bot/systems/triton.py",
+        "grpc.ssl_channel_credentials(trust.bundle(), ",
+        "grpc.ssl_channel_credentials(None, ",
+        (f"{T_TRUST}::test_triton",),
+    ),
     # What GitHub answers.
     Mutation(
         "github",
@@ -1480,8 +1562,8 @@ MUTATIONS = (
         "no redirect",
         "of MLflow",
         "bot/web.py",
-        "trust_env=False, proxy=_proxy(url))",
-        "trust_env=False, proxy=_proxy(url), follow_redirects=True)",
+        "trust_env=False, proxy=proxy(url))",
+        "trust_env=False, proxy=proxy(url), follow_redirects=True)",
         ("tests/systems/test_mlflow.py::test_nothing_follows_a_redirect",),
     ),
     Mutation(

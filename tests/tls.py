@@ -1,0 +1,159 @@
+"""A private certificate authority, and a server that speaks TLS in front of one that does not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+HERE = ("localhost", "127.0.0.1")
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class Authority:
+    """Issues certificates that nobody trusts who was not told to. ``file`` holds its own certificate."""
+
+    def __init__(self, directory: Path, name: str = "an authority of a test") -> None:
+        self._directory, self._name = directory, name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = self._signed(name, self._key.public_key(), [], is_authority=True)
+        self.file = directory / "ca.pem"
+        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, *names: str, client: bool = False) -> Path:
+        """Return a file with a key and a certificate for these names."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._signed(names[0], key.public_key(), names, client=client)
+        path = self._directory / f"{names[0]}{'-client' if client else ''}.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        return path
+
+    def _signed(
+        self,
+        subject: str,
+        key: ec.EllipticCurvePublicKey,
+        names: Sequence[str],
+        *,
+        is_authority: bool = False,
+        client: bool = False,
+    ) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(subject))
+            .issuer_name(_name(self._name))
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True,
+                    key_cert_sign=is_authority,
+                    crl_sign=is_authority,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
+        )
+        if names:
+            alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+            usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+            builder = builder.add_extension(alternatives, critical=False)
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+@contextmanager
+def behind_tls(
+    port: int, certificate: Path, *, alpn: Sequence[str] = (), clients_of: Path | None = None
+) -> Iterator[int]:
+    """Speak TLS on a free port of 127.0.0.1, and hand the bytes on to ``port``; yields the free port.
+
+    ``alpn`` is what it offers, as ``h2`` for gRPC. With ``clients_of`` it takes clients with a certificate of that
+    authority only.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if clients_of is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients_of)
+    listener = socket.create_server(("127.0.0.1", 0))
+    opened: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                taken, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=connect, args=(taken,), daemon=True).start()
+
+    def connect(taken: socket.socket) -> None:
+        try:
+            secured = context.wrap_socket(taken, server_side=True)
+            behind = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            taken.close()
+            return
+        opened.extend((secured, behind))
+        threading.Thread(target=hand_on, args=(secured, behind), daemon=True).start()
+        hand_on(behind, secured)
+
+    listening = threading.Thread(target=serve, daemon=True)
+    listening.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        listening.join()
+        for one in opened:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+def hand_on(source: socket.socket, target: socket.socket) -> None:
+    """Send whatever comes from ``source`` to ``target`` until one of them is closed."""
+    with suppress(OSError):
+        while chunk := source.recv(2**16):
+            target.sendall(chunk)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
