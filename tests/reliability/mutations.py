@@ -50,6 +50,7 @@ REPOSITORY, STAGING, STATE, TURNS = (
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
+T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
 T_PUBLISHING = "tests/systems/test_publishing.py"
@@ -102,6 +103,31 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
+    # Through which proxy each system is asked.
+    Mutation(
+        "proxies",
+        "Git",
+        "bot/systems/git.py",
+        '            GIT_CONFIG_VALUE_4=web.proxy(url) or "",\n',
+        '            GIT_CONFIG_VALUE_4="",\n',
+        (f"{T_PROXIES}::test_the_environments_proxy_is_asked",),
+    ),
+    Mutation(
+        "proxies",
+        "buckets know networks in NO_PROXY",
+        "bot/s3.py",
+        "    if endpoint:\n        # boto",
+        "    if not endpoint:\n        # boto",
+        (f"{T_PROXIES}::test_no_proxy_names_hosts_and_networks",),
+    ),
+    Mutation(
+        "proxies",
+        "a gateway is a neighbour",
+        "bot/systems/gateway.py",
+        "timeout=request_seconds, trust_env=False, verify=tls",
+        "timeout=request_seconds, verify=tls",
+        (f"{T_PROXIES}::test_a_gateway_is_never_asked_through_a_proxy",),
+    ),
     # Whom every client trusts.
     Mutation(
         "trust",
