@@ -50,6 +50,7 @@ REPOSITORY, STAGING, STATE, TURNS = (
 RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
+T_LIKE = "tests/systems/test_stores_like.py"
 T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
@@ -103,6 +104,39 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
+    # Stores that do less than AWS S3.
+    Mutation(
+        "stores",
+        "a checksum is in a header",
+        BUCKET,
+        "            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),\n",
+        '            ChecksumAlgorithm="SHA256",\n',
+        (f"{T_LIKE}::test_one_that_knows_no_trailers_takes_records_over_https",),
+    ),
+    Mutation(
+        "stores",
+        "501 is not asked again",
+        "bot/s3.py",
+        "        if not is_missing and (status",
+        "        if (status",
+        (f"{T_LIKE}::test_one_without_conditions_is_refused_at_once_and_says_what_is_missing",),
+    ),
+    Mutation(
+        "stores",
+        "a store that wants the bucket in the host's name",
+        "bot/s3.py",
+        " or _OF_EVERY_STORE.get(code)\n",
+        "\n",
+        (f"{T_LIKE}::test_one_that_knows_hosts_only_says_which_setting_to_change",),
+    ),
+    Mutation(
+        "stores",
+        "addressing_style",
+        "bot/s3.py",
+        'addressing_style or ("path" if endpoint else "auto")',
+        '"path" if endpoint else "auto"',
+        (f"{T_LIKE}::test_with_addressing_style_virtual_the_bucket_is_in_the_hosts_name",),
+    ),
     # Through which proxy each system is asked.
     Mutation(
         "proxies",
