@@ -39,6 +39,8 @@ DEFAULT_TOLERANCE = Tolerance()
 
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_./:-]{1,200}")
 _READ_BYTES = 1 << 20
+_NOT_KEPT_BY_MLFLOW = frozenset("#%")
+"""Characters of a file's name that MLflow 3.17 takes for parts of an address when it stores the file."""
 _RULES = "docs/training.md says what a package may contain."
 
 
@@ -134,6 +136,12 @@ def read_package(directory: Path) -> Package:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
     except ValueError as error:
         raise InvalidInput(str(error), file=str(path)) from error
+    if renamed := [file.path for file in package.files if set(file.path) & _NOT_KEPT_BY_MLFLOW]:
+        raise InvalidInput(
+            f"MLflow stores {renamed[0]!r} under another name: it cuts a name at # and decodes what follows a %",
+            file=str(path),
+            next_step="Rename the file, and list it under its new name.",
+        )
     found = {str(p.relative_to(directory)) for p in directory.rglob("*") if not p.is_dir()} - {PACKAGE_FILE}
     listed = {file.path for file in package.files}
     if found != listed:

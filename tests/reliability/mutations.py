@@ -104,6 +104,14 @@ T_MANIFESTS = "tests/kubernetes/test_manifests.py"
 FORKS = f"{T_ISOLATION}::test_a_forks_verdict_is_red_and_nothing_of_it_needs_a_runner_of_ours"
 
 MUTATIONS = (
+    Mutation(
+        "packages",
+        "a file's name that MLflow does not keep is refused",
+        "bot/training/package.py",
+        '_NOT_KEPT_BY_MLFLOW = frozenset("#%")\n',
+        '_NOT_KEPT_BY_MLFLOW = frozenset("")\n',
+        ("tests/training/test_package.py::test_what_no_environment_would_take_is_said_before_it_is_registered",),
+    ),
     # Stores that do less than AWS S3.
     Mutation(
         "stores",

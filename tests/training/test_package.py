@@ -248,6 +248,8 @@ def test_a_package_that_was_touched_is_no_package(tmp_path: Path, spoil: Callabl
         ("payload.data", b"\x7fELF\2\1\1", "payload.data: is an ELF library or program, whatever it is called"),
         ("labels.txt", b"\xff\xfe", "labels.txt: is not text in UTF-8"),
         ("model.onnx", b"no model", "model.onnx: is not an ONNX model"),
+        ("a#b.txt", b"", "MLflow stores 'a#b.txt' under another name"),
+        ("a%20b.txt", b"", "MLflow stores 'a%20b.txt' under another name"),
         ("config.pbtxt", b"#" * (2**20 + 1), "config.pbtxt has 1048577 bytes, more than 1048576"),
     ],
 )

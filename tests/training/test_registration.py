@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -286,3 +287,23 @@ def test_steps_of_one_training_share_a_run_until_a_version_came_from_it(
     again = start_run(experiment=model, key="dag/it's run 1")
     assert again != run  # a run stands for one package, and what is trained now may be another
     assert versions(client, model) == [1]
+
+
+def test_every_other_character_in_a_files_name_comes_back_as_it_was(
+    client: Any, mlflow_uri: str, model: str, package: Path, tmp_path: Path
+) -> None:
+    """Through the real server, there and back. MLflow keeps # and % not, so these are refused before."""
+    copied = tmp_path / "package"
+    shutil.copytree(package, copied)
+    kept = "!$&'()+,-.;=@[]^_`{}~ "
+    for character in kept:
+        (copied / f"a{character}b.txt").write_text(character)
+    names = [path.name for path in copied.iterdir() if path.name != PACKAGE_FILE]
+    (copied / PACKAGE_FILE).write_text(Package.of(hash_file(copied, name) for name in names).to_json())
+    registered = register(copied, model=model, metrics={}, tracking_uri=mlflow_uri)
+    registry = Registry(MLflow(uri=mlflow_uri))
+    version = registry.version(model, registered.version)
+    contents = registry.contents(version)
+    assert all(contents.is_whole(file, lambda _: None) for file in contents.package.files)
+    assert set(contents.package.files) == set(Package.from_json((copied / PACKAGE_FILE).read_bytes()).files)
+    assert set(registry.files(version)) >= {*names, PACKAGE_FILE}
