@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from bot import settings
 from bot.sandbox.airflow import MANIFESTS, shipped_variables
 from bot.sandbox.environments import AIRFLOW_LOCK
+from bot.words.layout import files
+from tests.kubernetes.cluster import Cluster, objects
+from tests.kubernetes.test_container import HADOLINT, stages
 
 PROJECT = Path(__file__).parents[2]
 DAG = MANIFESTS / "dags/promobot_train.py"
@@ -79,10 +85,93 @@ def test_the_connection_has_a_region_and_no_secret() -> None:
     assert connection == {"conn_type": "aws", "extra": {"region_name": "ap-northeast-2"}}
 
 
+# --- what ties it to the rest ---------------------------------------------------------------------------------------
+
+ENVIRONMENTS = [settings.load(PROJECT, name) for name in settings.environments(PROJECT)]
+VALUES: dict[str, Any] = yaml.safe_load((MANIFESTS / "values.yaml").read_text())
+
+
+def mounts(who: str) -> dict[str, tuple[str, bool]]:
+    """What pods of this kind have of the share: by path, the folder of the share, and whether it is only read."""
+    (volume,) = VALUES[who]["extraVolumes"]
+    claims = [each for each in objects() if each["kind"] == "PersistentVolumeClaim"]
+    assert volume["persistentVolumeClaim"]["claimName"] in {
+        claim["metadata"]["name"] for claim in claims if claim["metadata"]["namespace"] == "airflow"
+    }
+    found = VALUES[who]["extraVolumeMounts"]
+    assert {each["name"] for each in found} == {volume["name"]}
+    return {each["mountPath"]: (each["subPath"], each.get("readOnly", False)) for each in found}
+
+
+def test_mlflow_and_the_repository_are_those_of_the_environment_files() -> None:
+    (uri,) = {str(each.mlflow.uri) for each in ENVIRONMENTS}
+    assert shipped_variables()["MLFLOW_TRACKING_URI"] == uri
+    assert {"name": "MLFLOW_TRACKING_URI", "value": uri} in VALUES["env"]
+    (repository,) = {each.github.repository for each in ENVIRONMENTS}
+    assert VALUES["dags"]["gitSync"]["repo"] == f"https://github.com/{repository}.git"
+
+
+def test_the_records_of_the_environment_files_are_where_the_pods_have_them() -> None:
+    (records,) = {str(each.records) for each in ENVIRONMENTS}
+    assert mounts("triggerer") == {records: ("promobot-records", True)}
+    assert mounts("workers") == {
+        records: ("promobot-records", True),
+        f"{records}/proposals": ("promobot-records/proposals", False),
+    }
+    (share,) = (
+        each for each in objects() if each["metadata"]["name"] == "promobot-share-airflow"
+    )  # it begins where the environment files do
+    assert f"{share['spec']['nfs']['path']}/promobot-records" == records
+    assert f"mkdir -p {records}/proposals" in PAGE
+
+
+def test_whoever_writes_to_the_share_has_the_bots_number() -> None:
+    slack = Cluster(objects()).pod("mlops/slack")
+    assert VALUES["uid"] == slack.spec["securityContext"]["runAsUser"]
+
+
+def test_every_token_that_the_environment_files_name_comes_to_the_pods() -> None:
+    given = {entry["envName"] for entry in VALUES["secret"]}
+    assert {each.github.token_env for each in ENVIRONMENTS} <= given
+
+
+def test_the_dag_lies_where_the_chart_looks_in_a_repository_that_init_wrote(tmp_path: Path) -> None:
+    written = files(repository="acme/models", promobot="acme/promobot", ref="0" * 40, owners="@acme/mlops")
+    assert any(path.startswith("manifests/environments/") for path in written)
+    (copied,) = re.findall(r"`(mkdir dags && cp \S+ \S+)`", PAGE)
+    *_, source, target = copied.split()
+    assert (PROJECT / source) == DAG
+    assert target.strip("/") == VALUES["dags"]["gitSync"]["subPath"]
+    root = {entry["name"]: entry["value"] for entry in VALUES["env"]}["PROMOBOT_ROOT"]
+    assert root == "/opt/airflow/dags/repo", "where the chart checks it out"
+
+
+def test_the_image_is_built_from_the_lock_on_images_that_are_named_by_digest() -> None:
+    text = (MANIFESTS / "Containerfile").read_text()
+    built = stages(text)
+    assert re.findall(r"^(ARG .*|FROM .*)$", text, re.MULTILINE) == [
+        *("ARG PYTHON", "ARG AIRFLOW"),  # no default, which could move
+        *("FROM ${PYTHON} AS build", "FROM ${AIRFLOW} AS airflow"),
+    ]
+    assert f"--tag {VALUES['defaultAirflowRepository']}:{VALUES['defaultAirflowTag']} " in text
+    assert f"docker.io/apache/airflow:{VALUES['airflowVersion']}-python3.11" in text
+    (source, _), *_ = (text.split() for text in built["airflow"].all("COPY"))
+    assert PROJECT / source == AIRFLOW_LOCK
+    done = subprocess.run(
+        [HADOLINT, "-"],
+        input=re.sub(r"^FROM .*( AS \w+)$", r"FROM docker.io/library/python:3.11\1", text, flags=re.MULTILINE),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout + done.stderr == ""
+
+
 # What chart/values.schema.json of apache/airflow says of each value that is set. At its top it takes any other name
 # without a word, so a slip of the pen would only be seen in the cluster.
 TEXT: dict[str, Any] = {"type": "string"}
 FLAG: dict[str, Any] = {"type": "boolean"}
+LIST: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 
 
 def only(*required: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +208,16 @@ CHART = only(
         persistence=only(enabled=FLAG),
         emptyDirConfig=only(medium=TEXT, sizeLimit={"type": ["string", "number"]}),
     ),
-    triggerer=only(enabled=FLAG, replicas={"type": "integer"}, persistence=only(enabled=FLAG)),
+    uid={"type": "integer"},
+    gid={"type": "integer"},
+    workers=only(extraVolumes=LIST, extraVolumeMounts=LIST),
+    triggerer=only(
+        enabled=FLAG,
+        replicas={"type": "integer"},
+        persistence=only(enabled=FLAG),
+        extraVolumes=LIST,
+        extraVolumeMounts=LIST,
+    ),
     dags=only(gitSync=only(enabled=FLAG, repo=TEXT, branch=TEXT, ref=TEXT, subPath=TEXT)),
 )
 

@@ -13,6 +13,8 @@ from bot.words.layout import files
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOCK, UV_LOCK = "requirements.lock", "requirements-uv.lock"
+AIRFLOW_LOCK = "/tmp/airflow.lock"
+"""Where manifests/airflow/Containerfile puts the sandbox's."""
 README = "README.md"
 
 
@@ -72,7 +74,7 @@ def wrong(path: str, words: list[str], text: str) -> str:
         return "" if {"--require-hashes", "--build-constraint"} <= given else "what builds has no hash"
     if not any(re.search(r"(^|/)(pip|uv)$|^install=\(uv$", word) for word in words):
         return "nothing compares it with a hash"
-    if {"--offline", "--no-deps"} <= given and any(word.endswith(".whl") for word in words):
+    if given & {"--offline", "--no-index"} and "--no-deps" in given and any(word.endswith(".whl") for word in words):
         return ""  # the wheel that was built here
     if {"--no-deps", "--build-constraint", "--editable"} <= given and "." in given:
         return ""  # this project itself, built by what the lock has
@@ -82,7 +84,7 @@ def wrong(path: str, words: list[str], text: str) -> str:
         return "" if allowed and {"--constraint", "--build-constraint"} <= given else "uv compares with no lock"
     if "--require-hashes" not in given:
         return "what has no hash is installed"
-    if not given & {LOCK, UV_LOCK}:
+    if not given & {LOCK, UV_LOCK, AIRFLOW_LOCK}:
         return "no lock says which"
     # The source of a package would be built by what has no hash. uv itself has a wheel for each platform we name.
     return "" if "--only-binary" in given or (path in (README, ".ci/run") and UV_LOCK in given) else "it may be built"
