@@ -333,7 +333,7 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.doctor import doctor
     from bot.words import terminal
 
-    found = [doctor(settings, init=arguments.init) for settings in _all_settings(arguments)]
+    found = doctor(_all_settings(arguments), init=arguments.init)
     code = max(diagnosis.exit_code for diagnosis in found)
     return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)
 

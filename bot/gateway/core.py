@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,7 @@ from bot.gateway.workers import State, Workers
 
 log = logging.getLogger("bot.gateway")
 
+_TRIAL = re.compile(r"promobot-doctor-[0-9a-f]{16}\.json")
 RELOAD_BYTES = 4096
 """The body of a reload is one number."""
 
@@ -208,6 +210,7 @@ class Gateway:
         """Take over ``routes.json``: body ``{"generation": N}`` says which generation it must have at least.
 
         All workers at this address take it over, and 200 says that all of them serve it.
+        ``{"trial": NAME}`` switches nothing: it asks what this gateway reads of a file that the bot has just written.
         """
         if not self._may_reload(request.headers.get("authorization", "")):
             return error_answer(401, "a reload needs the gateway's bearer token")
@@ -220,6 +223,9 @@ class Gateway:
                     held=held,
                     seconds=self.settings.clients.request_seconds,
                 )
+            if trial := _trial(body):
+                seconds = self.settings.reload_timeout_seconds
+                return JSONResponse({"trial": await self._routes_file.trial(trial, timeout_seconds=seconds)})
             generation = _expected_generation(body)
         except ValueError as error:
             return self._refusal({"status": 422, "error": str(error)})
@@ -453,6 +459,16 @@ class _Ask:
 
 def _without_shadows(worker: State) -> State:
     return {key: value for key, value in worker.items() if key != "shadows"}
+
+
+def _trial(body: bytes | bytearray) -> str:
+    """Return the name of the trial that a reload asks about; empty where it asks for something else."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return ""
+    name = document.get("trial") if isinstance(document, dict) and set(document) == {"trial"} else None
+    return name if isinstance(name, str) and _TRIAL.fullmatch(name) else ""
 
 
 def _expected_generation(body: bytes | bytearray) -> int:

@@ -11,6 +11,8 @@ from bot.domain.routes import RouteTable, generation_file
 from bot.folders import ask_anew
 
 POLL_SECONDS = 0.05
+TRIAL_BYTES = 100
+"""More is not told of a file that `promobot doctor` writes to see whether it can be read here."""
 
 
 class Broken(Exception):
@@ -71,6 +73,22 @@ class RoutesFile:
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise NotTaken(f"generation {generation} is expected, {seen} after {timeout_seconds:g} s") from None
+
+    async def trial(self, name: str, *, timeout_seconds: float) -> str:
+        """Return the text of a trial's file among the generations, or why it cannot be read; raise no error."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._trial, name)
+        except TimeoutError:
+            return f"it could not be read within {timeout_seconds:g} s"
+
+    def _trial(self, name: str) -> str:
+        file = self.path.parent / "routes" / name
+        try:
+            ask_anew(file)
+            return file.read_bytes()[:TRIAL_BYTES].decode(errors="replace")
+        except OSError as error:
+            return error.strerror or type(error).__name__
 
     async def is_new(self) -> bool:
         """Say whether there is no file because nothing was deployed yet; False where the folder is not marked."""

@@ -21,6 +21,8 @@ SCOPES: dict[str, str] = {
     "chat:write": "each promotion's message, its thread, and answers",
     "channels:history": "read back what was posted in a public channel: delivery is seen, nothing is said twice",
     "groups:history": "the same in a private channel",
+    "channels:read": "`promobot doctor` sees that a public channel is archived, which nothing else tells beforehand",
+    "groups:read": "the same of a private channel",
     "usergroups:read": "who is in a user group that the environment file names",
 }
 """What the bot token may do, and why."""

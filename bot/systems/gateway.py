@@ -86,6 +86,20 @@ class Gateway:
             if answer.status_code != 422:
                 answer.raise_for_status()
 
+    @patient
+    def try_share(self, name: str) -> str | None:
+        """Return what the gateway reads of a trial's file where its routes are, or why it cannot.
+
+        None where the gateway is too old to be asked. It switches nothing.
+        """
+        authorization = self._authorization()
+        with self._errors("have it try the share"):
+            answer = self._client.post("/reload", json={"trial": name}, headers=authorization)
+            if answer.status_code == 422:
+                return None
+            answer.raise_for_status()
+            return str(answer.json()["trial"])
+
     def wait_drained(self, *, timeout_seconds: float) -> bool:
         """Wait until no request runs under older routes any more; say whether that was so in time."""
         deadline = time.monotonic() + timeout_seconds

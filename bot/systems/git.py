@@ -123,13 +123,23 @@ class _Repo:
 class Repository:
     """The repository that holds desired state, as the server has it."""
 
-    def __init__(self, url: str, *, token: str, base: str = "main", stall_seconds: float = 30) -> None:
-        """Open it; a transfer that stands still for ``stall_seconds`` is given up, a command after six times as long.
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str,
+        base: str = "main",
+        stall_seconds: float = 30,
+        limit_seconds: float | None = None,
+    ) -> None:
+        """Open it; a transfer that stands still for ``stall_seconds`` is given up.
+
+        So is a command after ``limit_seconds``, by default six times as long.
 
         Git has no deadline of its own for a connection that nobody takes, and the system's is two minutes.
         """
         self.url, self.base, self.patience_seconds = url, base, stall_seconds
-        self._limit_seconds = 6 * stall_seconds
+        self._limit_seconds = limit_seconds or 6 * stall_seconds
         self._limit: dict[str, Any] = {"kill_after_timeout": self._limit_seconds}
         self._system = f"Git ({url})"
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
@@ -281,6 +291,16 @@ class Repository:
         lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
         with self._errors(f"push {branch}"):
             self._repo.git.push("--quiet", lease, self.url, f"{commit}:refs/heads/{branch}", **self._limit)
+
+    @patient
+    def try_to_push(self, commit: str, branch: str) -> None:
+        """See that the server would let us push ``commit`` to a new branch, and change nothing there.
+
+        The server's hooks and rules are not asked: only a real push runs them.
+        """
+        with self._errors(f"push to {self.base}'s repository (tried with --dry-run)"):
+            to = f"{commit}:refs/heads/{branch}"
+            self._repo.git.push("--quiet", "--dry-run", self.url, to, **self._limit)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

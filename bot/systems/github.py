@@ -298,6 +298,31 @@ class GitHubRepository:
             )
 
     @patient
+    def try_to_open(self, branch: str) -> None:
+        """Ask for a pull request from a branch that is not there, and open none.
+
+        GitHub looks at the right first and then at the branch, so its 422 says that the right is there.
+        Raises Rejected where it is not, or the repository is archived.
+        """
+        doing = "open a pull request (tried from a branch that is not there)"
+        with self._errors(doing):
+            known = self._repository
+            if known.archived:
+                raise Rejected(
+                    "the repository is archived: nothing can be pushed, opened or merged",
+                    system=self._system,
+                    next_step="Unarchive it, in its settings.",
+                )
+            try:
+                made = known.create_pull(base=self._settings.base, head=branch, title=branch, body="")
+            except GithubException as error:
+                if error.status == 422:
+                    return
+                raise
+            made.edit(state="closed")
+            raise self._not_githubs(doing, f"it opened #{made.number}, which was closed")
+
+    @patient
     def update_pull_request(self, number: int, *, title: str, body: str) -> PullRequest:
         """Set title and body."""
         with self._errors(f"update pull request #{number}"):

@@ -29,6 +29,7 @@ import yaml
 from bot import s3, trust, web
 from bot.domain import jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
+from bot.domain.names import MAX_VERSION
 from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
@@ -530,6 +531,24 @@ class Registry:
                 self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
             else:
                 self._server.send("POST", "registered-models/alias", name=model, alias=alias, version=str(version))
+
+    @patient
+    def try_alias(self, model: str, alias: str) -> None:
+        """See that we may set an alias of the model, and set none: the version that is named does not exist.
+
+        Raises Rejected where the server forbids it, or takes it.
+        """
+        with self._errors(f"set an alias of {model} (tried with a version that does not exist)"):
+            try:
+                self._server.send(
+                    "POST", "registered-models/alias", name=model, alias=alias, version=str(MAX_VERSION)
+                )
+            except _Refusal as refusal:
+                if refusal.code in _NO_ALIAS:
+                    return
+                raise
+            self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+            raise _Unfit(f"it points {alias} at version {MAX_VERSION}, which does not exist")
 
     @patient
     def ping(self) -> str:

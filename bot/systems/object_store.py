@@ -32,6 +32,7 @@ REMEMBERED_BYTES = 64 * 2**20
 LARGEST_BYTES = 64 * 2**20
 """A record is some kilobytes; what is larger than this is none."""
 PROBE = "doctor/create-only"
+_TRIED = "No second object may get this key.\n"
 WRITER, SHA256 = "promobot-writer", "promobot-sha256"
 """Metadata of each object: which call of :meth:`BucketRecords.put` wrote it, and the sum of its bytes."""
 
@@ -202,7 +203,7 @@ class BucketRecords:
                 # Half a list would leave out what is in quarantine.
                 raise Rejected(f"could not list {prefix}: the list does not end", system=self._system)
 
-    def check(self) -> str:
+    def check(self, environment: str) -> str:  # noqa: ARG002 - a bucket's prefix is that of one environment
         """Prove that nothing can be overwritten, and say how many deployment records there are.
 
         Leaves one small object, the same each time, for nobody has to be allowed to delete. Raises Rejected where the
@@ -215,7 +216,7 @@ class BucketRecords:
         def refused() -> bool:
             try:
                 with self._errors(f"write {key}"):
-                    self._create(path, b"No second object may get this key.\n", secrets.token_hex(16))
+                    self._create(path, _TRIED.encode(), secrets.token_hex(16))
             except Refused:
                 return True
             return False
@@ -228,6 +229,8 @@ class BucketRecords:
                 next_step="Keep records in a store that holds conditional writes (AWS S3, SeaweedFS, MinIO, "
                 "Ceph, R2), or in a directory.",
             )
+        if self._ask(partial(self._read, key, path)) != _TRIED:
+            raise Rejected(f"{key} does not read as it was written", system=self._system)
         locked = f"; each is locked for {self._lock.days} days" if self._lock else ""
         return f"{len(self.keys('deployments'))} deployment records; what is there cannot be overwritten{locked}"
 

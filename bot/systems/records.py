@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from bot.domain.marker import RECORD_FOLDERS, Marker, Purpose
@@ -12,6 +14,12 @@ from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
 from bot.folders import ask_anew, sync_folder
 from bot.marked import MarkedFolder
+
+TRIAL = ".promobot-doctor-"
+"""How the objects of a trial begin; no reader lists hidden files."""
+_ABANDONED_SECONDS = 600.0
+_FOR_DEPLOYMENTS = ("deployments", "confirmations", "quarantine")
+"""Where a deployment writes, each below it in a folder of its environment."""
 
 
 class RecordStore:
@@ -35,25 +43,12 @@ class RecordStore:
         """Create the object; raise Refused where there is one of that key already."""
         path = self._path(key)
         self._marked.adopt()
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             # Never the root, or what is above it: where it is gone, so is the mount.
             for folder in reversed(path.parents):
                 if folder.is_relative_to(self._marked.root) and not folder.is_dir():
                     folder.mkdir(exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    file.write(text.encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                # A link is the one way to create a name that must not exist yet with content that is already whole.
-                os.link(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            for folder in path.parents:
-                sync_folder(folder)  # those above may be new, too
-                if folder == self._marked.root:
-                    break
+            self._create(path, text)
         except FileExistsError as error:
             raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
         except OSError as error:
@@ -96,9 +91,69 @@ class RecordStore:
         found = ((key, self.get(key)) for key in keys)
         return {key: text for key, text in found if text is not None}
 
-    def check(self) -> str:
-        """Say how many deployment records there are."""
-        return f"{len(self.keys('deployments'))} deployment records"
+    def check(self, environment: str) -> str:
+        """Create an object, read it back, see that nothing overwrites it, and remove it; say what is there.
+
+        So in each folder of the environment that is there already, since another user may have made it. No reader
+        sees these objects. Raises Rejected where the store does not hold what it must, Unavailable where it fails.
+        """
+        self._marked.adopt()
+        for folder in self._written_to(environment):
+            self._try(folder)
+        return f"{len(self.keys('deployments'))} deployment records; what is there cannot be overwritten"
+
+    def _written_to(self, environment: str) -> list[Path]:
+        """Return the folders in which a deployment would create a file or a folder now."""
+        above = [self._root / name for name in _FOR_DEPLOYMENTS]
+        ours = [folder / environment for folder in above]
+        found = [here if here.is_dir() else folder for folder, here in zip(above, ours, strict=True)]
+        return sorted({folder if folder.is_dir() else self._root for folder in found})
+
+    def _try(self, folder: Path) -> None:
+        path = folder / f"{TRIAL}{secrets.token_hex(8)}"
+        try:
+            for left in folder.glob(f"{TRIAL}*"):
+                if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                    left.unlink(missing_ok=True)
+            self._create(path, "tried\n")
+            if path.read_text() != "tried\n":
+                raise Rejected(f"{path} does not read as it was written", system=self._system)
+            try:
+                self._create(path, "overwritten\n")
+            except FileExistsError:
+                return
+            raise Rejected(
+                f"{path} was overwritten, and records must never be",
+                system=self._system,
+                next_step="Keep records in a bucket, or where a link to a name that is taken is refused.",
+            )
+        except OSError as error:
+            raise Unavailable(
+                f"could not create and read a file in {folder}: {error.strerror}",
+                system=self._system,
+                state="No record was touched.",
+                next_step="Give the bot's user the right to create files there.",
+            ) from error
+        finally:
+            with suppress(OSError):  # where it was made it can be removed; whatever is left goes with the next trial
+                path.unlink()
+
+    def _create(self, path: Path, text: str) -> None:
+        """Create a file, whole and synced; raise FileExistsError where there is one."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            # A link is the one way to create a name that must not exist yet with content that is already whole.
+            os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for folder in path.parents:
+            sync_folder(folder)  # those above may be new, too
+            if folder == self._marked.root:
+                break
 
     def _path(self, key: str) -> Path:
         try:

@@ -6,7 +6,7 @@ Beside it what the app for slash commands asks: who is in a user group, forms, a
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,31 @@ CHART = "data_visualization"
 """Slack's block for charts, which not every workspace takes: what it shows must stand beside it as text."""
 THREAD_DAYS = 60
 """As far back as the message that began a thread is looked for."""
+
+
+_ARCHIVED = "the channel is archived: nobody can post there"
+_SCOPE_STEP = "Add {} in the app's settings under OAuth & Permissions, and install the app again."
+_STEPS = {
+    "not_in_channel": "Type `/invite @promobot` in the channel, with the bot's own name.",
+    "channel_not_found": "Check slack.channel. A private channel does not exist for a bot that is not invited there.",
+    "is_archived": "Unarchive the channel, or name another one in slack.channel.",
+    "invalid_auth": "The variable that slack.token_env names must hold the bot's token, xoxb-….",
+    "account_inactive": "The app was removed from the workspace: install it again.",
+    "token_revoked": "Install the app again, and set the new token.",
+}
+"""What to do about an error, by Slack's word for it."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The bot's place in the channel: who it is, and whether Slack would not say that the channel is archived."""
+
+    who: str
+    may_be_archived: bool
+
+
+class _ScopeMissing(Rejected):
+    """The app was installed without a scope."""
 
 
 class _BlocksRefused(Rejected):
@@ -92,6 +117,37 @@ class SlackChannel:
         with self._errors("ask who I am"):
             answer = self._client.auth_test()
             return f"{answer['user']} in {answer['team']}"
+
+    @patient
+    def try_channel(self, *, groups: Collection[str] = ()) -> Seat:
+        """Read the channel and the user groups as a deployment and the app do, and post nothing.
+
+        Raises Rejected where the bot is not in the channel, where it is archived, or where a scope is missing.
+        """
+        with self._errors("ask who I am"):
+            who = self._client.auth_test()
+            headers = {name.lower(): value for name, value in who.headers.items()}
+            scopes = frozenset(filter(None, (s.strip() for s in headers.get("x-oauth-scopes", "").split(","))))
+            named = f"{who['user']} in {who['team']}"
+        if scopes and "chat:write" not in scopes:
+            raise Rejected(
+                f"{named} lacks the scope chat:write", system=self._system, next_step=_SCOPE_STEP.format("chat:write")
+            )
+        with self._errors("read the channel"):
+            self._client.conversations_history(channel=self._channel, limit=1)
+        for group in groups:
+            self.members(group)
+        try:
+            with self._errors("look at the channel"):
+                channel = self._client.conversations_info(channel=self._channel)["channel"]
+                archived, member = bool(channel.get("is_archived")), channel.get("is_member") is not False
+        except _ScopeMissing:
+            return Seat(named, may_be_archived=True)
+        if archived:
+            raise Rejected(_ARCHIVED, system=self._system, next_step=_STEPS["is_archived"])
+        if not member:
+            raise Rejected("the bot is not in the channel", system=self._system, next_step=_STEPS["not_in_channel"])
+        return Seat(named, may_be_archived=False)
 
     def deliver(self, message: Message, *, may_still: Callable[[], object] = lambda: None) -> str:
         """Post the message unless it is there already, and see it there; return its timestamp.
@@ -309,8 +365,12 @@ class SlackChannel:
             if status == 429 or status >= 500 or said in _TRY_AGAIN:
                 seconds = seconds_asked_for(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
+            if said == "missing_scope":
+                needed = str(error.response.get("needed", ""))
+                step = _SCOPE_STEP.format(needed or "it")
+                raise _ScopeMissing(f"{message}: {needed}", system=self._system, next_step=step) from error
             kind = _BlocksRefused if said == "invalid_blocks" else Rejected
-            raise kind(message, system=self._system) from error
+            raise kind(message, system=self._system, next_step=_STEPS.get(said, "")) from error
         except (SlackClientError, OSError, HTTPException) as error:
             step = trust.advice(str(error))
             raise Unavailable(f"could not {doing}: {error}", system=self._system, next_step=step) from error

@@ -44,6 +44,8 @@ _WORTH_TRYING_AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED",
 CONTROL_HEADER = "triton-grpc-protocol-promobot-control"
 """What ``--grpc-restricted-protocol=model-repository,…:promobot-control=VALUE`` makes Triton ask for."""
 _RESTRICTED = "This protocol is restricted"
+_NOT_EXPLICIT = "explicit model load / unload is not allowed"
+_EXPLICIT_STEP = "Start it with --model-control-mode=explicit: in its other modes nobody can tell it what to load."
 _CHANNEL = (
     ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_SIZE),
@@ -131,6 +133,24 @@ class TritonServer:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
         with self._asking(f"load {model}") as client:
             client.load_model(model, self._control, client_timeout=timeout_seconds)
+
+    def try_to_load(self, trial: str, nowhere: str) -> bool:
+        """Ask it to load ``trial``, which has no version, and ``nowhere``, which is no model; nothing is loaded.
+
+        Return whether it told the two apart: then it found ``trial`` in its repository and read its configuration.
+        Raises Rejected where it takes one of them, Unavailable where it does not load on command at all.
+        """
+        return self._refusal_of(trial) != self._refusal_of(nowhere)
+
+    def _refusal_of(self, model: str) -> str:
+        try:
+            with self._asking(f"load {model}") as client:
+                client.load_model(model, self._control, client_timeout=self._request_seconds)
+        except Denied:
+            raise
+        except Rejected as error:
+            return str(error).replace(model, "")
+        raise Rejected(f"it says that it loaded {model}, which has no version", system=self._system)
 
     @patient
     def unload(self, model: str) -> None:
@@ -261,6 +281,8 @@ class TritonServer:
             if _RESTRICTED in message:  # it says UNAVAILABLE
                 step = "Does the variable that control_key_env names hold this Triton's key?"
                 raise Denied(message, system=self._system, next_step=step) from error
+            if _NOT_EXPLICIT in message:  # it says UNAVAILABLE, and no version is to blame
+                raise Unavailable(message, system=self._system, next_step=_EXPLICIT_STEP) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
                 step = trust.advice(error.message() or "") or self._of_tls or "Is it up? `promobot doctor`."
                 raise Unavailable(message, system=self._system, next_step=step) from error

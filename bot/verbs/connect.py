@@ -139,14 +139,23 @@ def _before(settings: Environment) -> list[Share]:
     return [share] if share else []
 
 
-def repository(settings: Environment) -> Repository:
-    """Open the Git repository that holds desired state; Git and the API know the bot as the same."""
+def repository(settings: Environment, *, limit_seconds: float | None = None) -> Repository:
+    """Open the Git repository that holds desired state; Git and the API know the bot as the same.
+
+    No command lasts longer than ``limit_seconds``, by default six times as long as a request.
+    """
     from bot.systems.git import Repository
 
     # An App's token comes from the API, whose SDK is slow to import; any other is at hand.
     token = github(settings).git_token() if _app_key(settings) else _github_token(settings)
     seconds = settings.deadlines.request_seconds
-    return Repository(settings.github.clone_url, token=token, base=settings.github.base, stall_seconds=seconds)
+    return Repository(
+        settings.github.clone_url,
+        token=token,
+        base=settings.github.base,
+        stall_seconds=seconds,
+        limit_seconds=limit_seconds,
+    )
 
 
 def github(settings: Environment) -> GitHubRepository:

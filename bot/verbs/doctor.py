@@ -1,34 +1,35 @@
-"""``promobot doctor``: try every system with the credentials at hand, and say what works."""
+"""``promobot doctor``: try on every system what a deployment would do there, and say what does not work.
+
+Each trial is the operation itself, aimed so that it changes nothing: a load of a model without a version, a merge
+request from a branch that is not there, an alias to a version that does not exist, a push with ``--dry-run``. What
+must be written is written under names that no deployment uses, and removed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from bot.domain import desired as desired_module
 from bot.domain.merging import method
-from bot.errors import OutsideError, PromobotError, Refused
-from bot.settings import Environment, GatewayEndpoint, Triton, plain_secrets
-from bot.systems.share import ModelRepository
-from bot.verbs import connect
+from bot.domain.package import PACKAGE_FILE
+from bot.errors import OutsideError, Refused
+from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, plain_secrets
+from bot.systems.share import ModelRepository, trial_name
+from bot.verbs import connect, trials
 from bot.verbs.ledger import Store
+from bot.verbs.observe import underway
 from bot.verbs.proposing import read_desired
+from bot.verbs.trials import Examined, NotTried, Trial, try_all
 from bot.words import doctor as words
 from bot.words import identity
 
 SEEN_WITHIN_SECONDS = 60
 """Longer than a client of NFS goes on believing what it knew of a folder."""
-
-
-@dataclass(frozen=True)
-class Examined:
-    """One system: whether it works, what was seen, and what to do where it does not."""
-
-    system: str
-    works: bool
-    seen: str
-    next_step: str = ""
+GIT_SECONDS = 9.0
+"""For one command of Git, which would otherwise outlive its trial."""
 
 
 @dataclass(frozen=True)
@@ -40,38 +41,88 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """0 all work · 1 something does not."""
-        return 0 if all(examined.works for examined in self.systems) else 1
+        """0 nothing fails · 1 something does."""
+        return 1 if any(examined.works is False for examined in self.systems) else 0
 
 
-def doctor(settings: Environment, *, init: bool = False) -> Diagnosis:
-    """Try each; reads only, but for a probe file on the share, and an object where records are in a bucket.
+def doctor(environments: Iterable[Environment], *, init: bool = False) -> list[Diagnosis]:
+    """Try every system of these environments at the same time; return what works, by environment.
 
-    With ``init`` it first marks the record store and the shares where they are new. Only a person knows that they
-    are, and not merely unmounted.
+    Each trial has its line ``trials.DEADLINE_SECONDS`` after the start, whatever hangs. Nothing of a deployment under
+    way is touched. With ``init`` the record store and the shares are first marked, where they are new. Only a person
+    knows that they are, and not merely unmounted.
     """
+    _import_adapters()
+    each = [_hurried(settings) for settings in environments]
+    if init:
+        # On Kubernetes, Triton waits for the folders of the state, which this makes.
+        begun = try_all([Trial(one.environment, partial(_beginnings, one)) for one in each])
+    else:
+        begun = [[] for _ in each]
+    found = try_all([Trial(one.environment, partial(_trials, one)) for one in each])
+    return [
+        Diagnosis(one.environment, (*_plain_secrets(one), *_whole(lines, marking)))
+        for one, lines, marking in zip(each, found, begun, strict=True)
+    ]
+
+
+def _import_adapters() -> None:
+    """Import what is slow to import: how long that takes says nothing about a system."""
+    from bot.systems import dns, gateway, git, github, mlflow, object_store, slack, triton  # noqa: F401
+
+
+def _hurried(settings: Environment) -> Environment:
+    """Return the settings with deadlines that a person waits for."""
+    seconds = min(settings.deadlines.request_seconds, trials.REQUEST_SECONDS)
+    deadlines = settings.deadlines.model_copy(update={"request_seconds": seconds})
+    return settings.model_copy(update={"deadlines": deadlines})
+
+
+def _whole(found: list[Examined], begun: list[Examined]) -> Iterator[Examined]:
+    """Yield what was found; of a store that could not be marked, why not."""
+    failed = {line.system: line for line in begun if not line.works}
+    for line in found:
+        yield failed.get(line.system, line)
+
+
+def _stores(settings: Environment) -> dict[str, Callable[[], Store | ModelRepository]]:
+    return {
+        "records": lambda: connect.records(settings),
+        "staging share": lambda: ModelRepository(settings.staging.share, staging=True),
+        "share": lambda: ModelRepository(settings.share, environment=settings.environment),
+    }
+
+
+def _beginnings(settings: Environment) -> list[Trial]:
+    def begin(store: Callable[[], Store | ModelRepository]) -> str:
+        store().begin()
+        return ""
+
+    return [Trial(name, partial(begin, store)) for name, store in _stores(settings).items()]
+
+
+def _trials(settings: Environment) -> list[Trial]:
     staging = settings.staging
     serving = ModelRepository(settings.share, environment=settings.environment)
     staged = ModelRepository(staging.share, staging=True)
-    tries: list[tuple[str, Callable[[], str]]] = [
-        ("Git", lambda: _git(settings)),
-        ("GitHub", lambda: _github(settings)),
-        ("MLflow", lambda: connect.registry(settings).ping()),
-        ("Slack", lambda: connect.slack(settings).identity()),
-        ("records", lambda: _store(connect.records(settings), init=init)),
+    return [
+        Trial("Git", lambda: _git(settings)),
+        Trial("GitHub", lambda: _github(settings)),
+        Trial("MLflow", lambda: _mlflow(settings)),
+        Trial("Slack", lambda: _slack(settings)),
+        Trial("records", lambda: connect.records(settings).check(settings.environment)),
+        Trial("staging share", staged.check),
+        Trial("staging Triton", lambda: _triton(settings, staging.triton, staged)),
+        Trial("share", lambda: _share(settings, serving)),
+        *(
+            Trial(f"Triton {named.name}", partial(_each_triton, settings, named, serving))
+            for named in settings.tritons
+        ),
+        *(
+            Trial(f"gateway {named.name}", partial(_each_gateway, settings, named, serving))
+            for named in settings.gateways
+        ),
     ]
-    # Each share before what reads it: on Kubernetes, Triton waits for the folders of the state, which --init makes.
-    tries += [
-        ("staging share", lambda: _store(staged, init=init)),
-        ("staging Triton", lambda: _triton(settings, staging.triton, staged)),
-        ("share", lambda: _store(serving, init=init)),
-    ]
-    found = [*_plain_secrets(settings), *(_examine(name, attempt) for name, attempt in tries)]
-    for several in settings.tritons:
-        found += _each("Triton", several, lambda one: _triton(settings, one, serving))
-    for gateways in settings.gateways:
-        found += _each("gateway", gateways, partial(_gateway, settings, gateways))
-    return Diagnosis(settings.environment, tuple(found))
 
 
 def _plain_secrets(settings: Environment) -> Iterator[Examined]:
@@ -79,38 +130,28 @@ def _plain_secrets(settings: Environment) -> Iterator[Examined]:
         yield Examined("secrets", False, words.plain_secrets(names), words.plain_secrets_step())
 
 
-def _each(kind: str, several: connect.Server, examine: Callable[[connect.Server], str]) -> Iterator[Examined]:
-    """Examine every server that an entry stands for; where DNS gives none, say that."""
-    try:
-        servers = connect.each(several)
-    except PromobotError as error:
-        yield Examined(f"{kind} {several.name}", False, str(error), error.next_step)
-        return
-    for one in servers:
-        yield _examine(f"{kind} {one.name}", partial(examine, one))
+def _each_triton(settings: Environment, several: Tritons, share: ModelRepository) -> list[Trial]:
+    """Return a trial of every Triton that an entry stands for."""
+    return [Trial(f"Triton {one.name}", partial(_triton, settings, one, share)) for one in connect.each(several)]
 
 
-def _examine(system: str, attempt: Callable[[], str]) -> Examined:
-    try:
-        return Examined(system, True, attempt())
-    except PromobotError as error:
-        return Examined(system, False, str(error), error.next_step)
-
-
-def _store(store: Store | ModelRepository, *, init: bool) -> str:
-    if init:
-        store.begin()
-    return store.check()
+def _each_gateway(settings: Environment, several: GatewayEndpoint, share: ModelRepository) -> list[Trial]:
+    """Return a trial of every gateway that an entry stands for."""
+    return [
+        Trial(f"gateway {one.name}", partial(_gateway, settings, several, share, one))
+        for one in connect.each(several)
+    ]
 
 
 def _git(settings: Environment) -> str:
-    with connect.repository(settings) as repository:
+    with connect.repository(settings, limit_seconds=GIT_SECONDS) as repository:
         head = repository.head()
         desired = read_desired(repository, settings.environment, head)
         known = {desired_module.path_of(name).rpartition("/")[2] for name in settings.neighbours}
         if stray := sorted(set(repository.names(head, "promotions")) - known):
             raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
-        return f"head of {settings.github.base} is {head[:12]}, {len(desired.models)} models desired"
+        repository.try_to_push(head, trial_name())
+        return f"head of {settings.github.base} is {head[:12]}, {len(desired.models)} models desired; takes a push"
 
 
 def _github(settings: Environment) -> str:
@@ -128,35 +169,92 @@ def _github(settings: Environment) -> str:
             identity.merges_otherwise(wanted, settings.github.base, sorted(rules.methods)),
             next_step=identity.merges_otherwise_step(),
         )
+    github.try_to_open(trial_name())
     said = identity.access(access.login, access.kind, repository, access.permissions)
     return f"{said}; {identity.merges(way, queue=rules.has_queue)}"
 
 
-def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str:
+def _mlflow(settings: Environment) -> str | NotTried:
+    registry = connect.registry(settings)
+    registry.ping()
+    for model in settings.gates:
+        if numbers := registry.versions(model, limit=1):
+            break
+    else:
+        return NotTried(words.nothing_registered(settings.gates), words.nothing_registered_step())
+    version = registry.version(model, numbers[0])
+    files = registry.files(version)
+    registry.try_alias(model, words.TRIED_ALIAS)
+    if PACKAGE_FILE not in files:
+        return NotTried(words.no_package(model, numbers[0]), words.no_package_step())
+    registry.package(version)
+    return words.registry(model, numbers[0], len(files))
+
+
+def _slack(settings: Environment) -> str | NotTried:
+    may = settings.slack.may
+    named = {who for role in (may.read, may.propose, may.approve, may.roll_back) for who in role}
+    seat = connect.slack(settings).try_channel(groups=sorted(who for who in named if who.startswith("S")))
+    said = words.channel(seat.who, settings.slack.channel)
+    return NotTried(*words.may_be_archived(said)) if seat.may_be_archived else said
+
+
+def _share(settings: Environment, share: ModelRepository) -> str:
+    seen = share.check()
+    under_way = underway(settings)
+    return f"{seen}; {words.under_way()}" if under_way else seen
+
+
+def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str | NotTried:
     server = connect.triton(named, request_seconds=settings.deadlines.request_seconds)
     try:
         version, index = server.version(), server.index()
-        try:
-            # What is new there it may not see yet.
-            there = set(share.models(older_seconds=SEEN_WITHIN_SECONDS))
-        except OutsideError:
-            there = set()  # the share's own row says so, and this server is not to blame for it
-        unseen = sorted(there - server.names())
+        said = words.triton(version, sum(state.ready for state in index))
+        with ExitStack() as stack:
+            try:
+                # What is new there it may not see yet.
+                there = set(share.models(older_seconds=SEEN_WITHIN_SECONDS))
+                trial = stack.enter_context(share.trial())
+            except OutsideError:
+                # The share's own line says so, and this server is not to blame for it.
+                server.try_to_load(trial_name(), trial_name())
+                return NotTried(words.share_untried(said))
+            unseen = sorted(there - server.names())
+            if unseen or not server.try_to_load(trial, trial_name()):
+                raise Refused(
+                    words.another_repository(named.name, settings.environment, unseen),
+                    next_step=words.another_repository_step(),
+                )
     finally:
         server.close()
-    if unseen:
-        raise Refused(
-            words.another_repository(named.name, settings.environment, unseen),
-            next_step=words.another_repository_step(),
-        )
-    return f"version {version}, {sum(state.ready for state in index)} model versions READY"
+    return said
 
 
-def _gateway(settings: Environment, of: GatewayEndpoint, named: GatewayEndpoint) -> str:
+def _gateway(
+    settings: Environment, of: GatewayEndpoint, share: ModelRepository, named: GatewayEndpoint
+) -> str | NotTried:
     gateway = connect.gateway(settings, named, of=of)
     try:
-        generation = gateway.routes().generation
+        table = gateway.routes()
+        if table.environment not in ("", settings.environment):
+            raise Refused(
+                words.another_environment(named.name, table.environment, settings.environment),
+                next_step=words.another_environment_step(),
+            )
         gateway.try_token()
+        said = words.gateway(table.generation)
+        with ExitStack() as stack:
+            try:
+                name, text = stack.enter_context(share.trial_of_routes())
+            except OutsideError:
+                return NotTried(words.gateway_untried(said, words.THE_SHARE_FAILS))  # whose own line says so
+            seen = gateway.try_share(name)
+            if seen is None:
+                return NotTried(words.gateway_untried(said, words.OLD_GATEWAY))
+            if seen != text:
+                raise Refused(
+                    words.another_state(named.name, seen, settings.share.state), next_step=words.another_state_step()
+                )
     finally:
         gateway.close()
-    return f"serves generation {generation}, takes the reload token"
+    return said

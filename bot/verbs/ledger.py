@@ -38,8 +38,8 @@ class Store(Protocol):
     def begin(self) -> None:
         """Mark the store as this one; for a new one, which nobody reads or writes before."""
 
-    def check(self) -> str:
-        """Try whether it is what it must be; say what was seen."""
+    def check(self, environment: str) -> str:
+        """Try to write and read as a deployment of the environment does; say what was seen."""
 
 
 class QuarantineEvent(BaseModel):

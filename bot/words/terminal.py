@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord
+from bot.words import doctor as doctor_words
 from bot.words import metrics as metric_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
@@ -278,10 +279,14 @@ def _results(results: Sequence[CheckResult]) -> list[str]:
 
 
 def diagnosis(found: Diagnosis) -> str:
-    """Return what works and what does not."""
-    rows = [["✓" if e.works else "✗", e.system, e.seen if not e.next_step else f"{e.seen} → {e.next_step}"]
+    """Return whether a deployment would go through, then a line for each system."""
+    marks = {True: "✓", False: "✗", None: "–"}
+    rows = [[marks[e.works], e.system, e.seen if not e.next_step else f"{e.seen} → {e.next_step}"]
             for e in found.systems]  # fmt: skip
-    return f"{found.environment}:\n" + grid(["", "system", "what was seen"], rows)
+    failing = [e.system for e in found.systems if e.works is False]
+    untried = [e.system for e in found.systems if e.works is None]
+    first = doctor_words.verdict(found.environment, failing, untried, len(found.systems))
+    return f"{first}\n" + grid(["", "system", "what was seen"], rows)
 
 
 def validated(found: Validated) -> str:

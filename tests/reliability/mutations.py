@@ -78,6 +78,7 @@ ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_an
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
+T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/systems/test_share_trial.py"
 SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
 PROPOSING, T_PROPOSING = "bot/verbs/proposing.py", "tests/systems/test_proposing.py"
 DOING, T_PROPOSED = "bot/slack/doing.py", "tests/slack/test_only_what_was_proposed.py"
@@ -446,12 +447,12 @@ MUTATIONS = (
         '            copy.replace(self.state / "routes.json")\n',
         (SYNCED,),
     ),
-    Mutation("fsync", "of a record", RECORDS, "                    os.fsync(file.fileno())\n", "", (RECORD_SYNCED,)),
+    Mutation("fsync", "of a record", RECORDS, "                os.fsync(file.fileno())\n", "", (RECORD_SYNCED,)),
     Mutation(
         "fsync",
         "of a record's folders",
         RECORDS,
-        "                sync_folder(folder)  # those above may be new, too\n",
+        "            sync_folder(folder)  # those above may be new, too\n",
         "",
         (RECORD_SYNCED,),
     ),
@@ -588,8 +589,8 @@ MUTATIONS = (
         "fence",
         "a record is created once",
         RECORDS,
-        "                os.link(temporary, path)\n",
-        "                temporary.replace(path)\n",
+        "            os.link(temporary, path)\n",
+        "            temporary.replace(path)\n",
         (OVERWRITTEN,),
     ),
     Mutation(
@@ -1842,6 +1843,78 @@ MUTATIONS = (
         "*                      OWNERS\n",
         "/.github/              OWNERS\n",
         ("tests/test_code_owners.py::test_everything_that_init_lays_out_is_owned_but_what_the_bot_may_propose",),
+    ),
+    Mutation(
+        "trial",
+        "a Triton that does not load on command says how to start it",
+        TRITON,
+        "            if _NOT_EXPLICIT in message:",
+        "            if False:",
+        (f"{T_TRIALS}::test_a_triton_that_does_not_load_on_command_is_named",),
+    ),
+    Mutation(
+        "trial",
+        "a Triton must tell what it can read from what is not there",
+        TRITON,
+        "        return self._refusal_of(trial) != self._refusal_of(nowhere)\n",
+        "        return True\n",
+        (f"{T_TRIALS}::test_triton_tells_a_trial_that_it_can_read_from_what_is_not_there",),
+    ),
+    Mutation(
+        "trial",
+        "an archived channel is named",
+        SLACK,
+        "        if archived:\n",
+        "        if False:\n",
+        (f"{T_TRIALS}::test_a_channel_where_nothing_can_be_said_is_named",),
+    ),
+    Mutation(
+        "trial",
+        "an archived repository is named",
+        "bot/systems/github.py",
+        "            if known.archived:\n",
+        "            if False:\n",
+        (f"{T_TRIALS}::test_an_archived_repository_is_named",),
+    ),
+    Mutation(
+        "trial",
+        "a share that keeps another mode is named",
+        "bot/systems/share/trial.py",
+        " & 0o777) != mode:\n",
+        " & 0o777) < 0:\n",
+        (f"{T_SHARE_TRIAL}::test_a_share_that_takes_a_mode_and_keeps_another_is_named",),
+    ),
+    Mutation(
+        "trial",
+        "a cleanup removes no trial that is under way",
+        REPOSITORY,
+        "                    if is_trial(path.name):\n",
+        "                    if False:\n",
+        (f"{T_SHARE_TRIAL}::test_while_a_trial_is_there_nobody_takes_it_for_a_model",),
+    ),
+    Mutation(
+        "trial",
+        "a record store that overwrites is named",
+        RECORDS,
+        "            except FileExistsError:\n                return\n",
+        "            except FileExistsError:\n                pass\n            return\n",
+        (f"{T_RECORDS}::test_a_store_that_does_not_hold_what_it_must_is_named",),
+    ),
+    Mutation(
+        "trial",
+        "a gateway tells of trials only",
+        "bot/gateway/core.py",
+        "isinstance(name, str) and _TRIAL.fullmatch(name)",
+        "isinstance(name, str)",
+        (f"{T_TRIALS}::test_a_gateway_is_asked_about_trials_only",),
+    ),
+    Mutation(
+        "trial",
+        "what one entry stands for has no more time than the others",
+        "bot/verbs/trials.py",
+        "        waiting.discard(id(one))\n",
+        "        waiting.discard(id(one))\n        ends = clock() + 600\n",
+        ("tests/verbs/test_trials.py::test_what_an_entry_stands_for_has_no_more_time_than_the_others",),
     ),
 )
 

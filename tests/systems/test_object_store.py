@@ -234,8 +234,12 @@ def test_a_locked_record_can_be_neither_deleted_nor_overwritten(
     with pytest.raises(Refused, match="never overwritten"):
         store.put("a/1.json", "another")
     assert opened(locked, seconds=30).get("a/1.json") == "mine"
-    assert store.check() == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
-    assert store.check() == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
+    assert (
+        store.check("dev") == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
+    )
+    assert (
+        store.check("dev") == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
+    )
 
 
 def test_another_prefix_is_unavailable_and_an_old_one_without_a_marker_is_read(
@@ -244,7 +248,7 @@ def test_another_prefix_is_unavailable_and_an_old_one_without_a_marker_is_read(
     beside.put("quarantine/dev/1.json", "{}")
     other = opened(settings.model_copy(update={"prefix": f"{settings.prefix}-slip"}), seconds=30)
     acts = (lambda: other.keys("quarantine/dev"), lambda: other.get("a/1.json"), lambda: other.put("a/1.json", "x"))
-    for act in (*acts, other.check):
+    for act in (*acts, lambda: other.check("dev")):
         error = failed(act)
         assert isinstance(error, Unavailable) and "was never used" in str(error)
     assert "promobot doctor --init" in error.next_step

@@ -194,6 +194,6 @@ def test_hostile_keys_are_rejected_and_touch_nothing(store: Store, tmp_path: Pat
 
 
 def test_it_says_what_it_holds(store: Store) -> None:
-    assert store.check().startswith("0 deployment records")
+    assert store.check("dev").startswith("0 deployment records")
     store.put("deployments/dev/1.json", "{}")
-    assert store.check().startswith("1 deployment records")
+    assert store.check("dev").startswith("1 deployment records")

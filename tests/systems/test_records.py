@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import Rejected, Unavailable
-from bot.systems.records import RecordStore
+from bot.systems.records import TRIAL, RecordStore
 from tests.systems.tracing import looked_blindly, synced, traced
 
 
@@ -104,3 +104,46 @@ def test_a_record_that_is_no_text_is_rejected(store: RecordStore, tmp_path: Path
     (tmp_path / "records" / "a" / "1.json").write_bytes(b"\xff\xfe")
     with pytest.raises(Rejected, match=r"a/1\.json is not UTF-8"):
         store.get("a/1.json")
+
+
+def test_a_trial_leaves_nothing_and_no_reader_sees_it(store: RecordStore, tmp_path: Path) -> None:
+    store.put("deployments/dev/1.json", "{}")
+    before = sorted((tmp_path / "records").rglob("*"))
+    assert store.check("dev") == "1 deployment records; what is there cannot be overwritten"
+    assert sorted((tmp_path / "records").rglob("*")) == before
+    (tmp_path / "records/deployments/dev" / f"{TRIAL}left").touch()
+    assert store.keys("deployments") == ["deployments/dev/1.json"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("openat:error=EROFS:when=5+", Unavailable, "Read-only file system"),
+        ("link,linkat:error=EPERM", Unavailable, "Operation not permitted"),
+        ("fsync:error=EIO", Unavailable, "Input/output error"),
+        # The second link says that it made the name: as a file system does that replaces what is there.
+        ("link,linkat:retval=0:when=2+", Rejected, "was overwritten, and records must never be"),
+    ],
+)
+def test_a_store_that_does_not_hold_what_it_must_is_named(
+    store: RecordStore, fault: str, kind: type[Exception], said: str
+) -> None:
+    ended = traced(lambda: store.check("dev"), inject=fault)
+    assert ended.error is kind and said in ended.said
+
+
+def test_each_folder_in_which_a_deployment_would_write_is_tried(
+    store: RecordStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of root nothing is refused, so that of the folder of another user is given here."""
+    store.put("deployments/dev/1.json", "{}")
+    store.put("quarantine/prod/1.json", "{}")
+    create, tried = store._create, list[Path]()
+
+    def created(path: Path, text: str) -> None:
+        tried.append(path.parent.relative_to(tmp_path / "records"))
+        create(path, text)
+
+    monkeypatch.setattr(store, "_create", created)
+    store.check("dev")
+    assert list(dict.fromkeys(tried)) == [Path(), Path("deployments/dev"), Path("quarantine")]

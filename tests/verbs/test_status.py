@@ -215,27 +215,34 @@ def test_history_knows_what_was_in_service_at_a_time(world: World) -> None:
 def _ill(world: World, **env: str) -> dict[str, str]:
     """Return what the doctor finds ill, by system."""
     said = world.promobot("doctor", "--env", "dev", env=env)
-    found = {s["system"]: s["seen"] for s in said.document["environments"][0]["systems"] if not s["works"]}
+    systems = said.document["environments"][0]["systems"]
+    found = {s["system"]: s["seen"] for s in systems if s["works"] is False}
     assert said.code == (1 if found else 0)
     text = world.words("doctor", "--env", "dev", env=env).out
     assert all(f"✗  {system}" in text for system in found)
+    assert text.startswith("✗ dev: a deployment would not go through: " + ", ".join(found) if found else ("✓", "–"))
     return found
 
 
 def test_the_doctor_finds_everything_well(world: World) -> None:
     model = world.model()
+    world.drop_gate("dev", "churn")  # nobody has registered one here
     world.served(world.register(model))
     said = world.words("doctor", "--env", "dev")
     assert (said.code, said.out.count("✗")) == (0, 0)
+    assert said.out.splitlines()[0] == "✓ dev: all 11 systems take what a deployment does"
     lines = {line[3:25].strip(): line[25:] for line in said.out.splitlines()[3:]}
     assert set(lines) == {
         *("Git", "GitHub", "MLflow", "Slack", "records", "staging share", "staging Triton", "share"),
         *("Triton triton-dev-1", "gateway gateway-dev-1", "gateway gateway-dev-2"),
     }
-    assert "1 models desired" in lines["Git"] and "promobot/models" in lines["GitHub"]
-    assert "1 model versions READY" in lines["Triton triton-dev-1"]
+    assert "1 models desired; takes a push" in lines["Git"] and "promobot/models" in lines["GitHub"]
+    assert lines["MLflow"].strip() == f"reads {model} 1 (4 files), may set its aliases"
+    assert "loads on command, 1 model versions READY" in lines["Triton triton-dev-1"]
     mount = subprocess.run(["stat", "-c", "%m", world.root], capture_output=True, text=True, check=True).stdout
     assert lines["share"].endswith(f" at {mount.strip()}") and "GiB free" in lines["staging share"]
+    left = [path for root in (world.endpoints.share, world.endpoints.records) for path in root.rglob("*doctor*")]
+    assert not left and world.alias(model, "promobot-doctor") is None and world.version(model) == 1
 
 
 @pytest.mark.parametrize(
@@ -273,7 +280,9 @@ def test_the_doctor_names_a_triton_that_reads_another_repository(world: World, t
     begin_share(tmp_path / "elsewhere", tmp_path / "state")
     world.configure("dev", share=share)
     found = _ill(world)
-    assert set(found) == {"Triton triton-dev-1"}
+    gateways = {"gateway gateway-dev-1", "gateway gateway-dev-2"}
+    assert set(found) == {"Triton triton-dev-1", *gateways}
+    assert all("does not read the routes in" in found[name] for name in gateways)
     assert found["Triton triton-dev-1"].endswith("than that of dev: it does not know old")
 
 
@@ -366,6 +375,6 @@ def test_a_new_store_begins_by_an_explicit_act(world: World, tmp_path: Path) -> 
     assert not rows["records"]["works"] and not rows["share"]["works"]
     assert not stores.exists(), "the doctor makes nothing by itself"
     rows = _rows(world.promobot("doctor", "--env", "dev", "--init"))
-    assert rows["records"]["seen"] == "0 deployment records"
+    assert rows["records"]["seen"] == "0 deployment records; what is there cannot be overwritten"
     assert rows["share"]["works"] and rows["share"]["seen"].startswith("writable, ")
     assert world.words("quarantine", "list", "--env", "dev").code == 0

@@ -48,6 +48,7 @@ from bot.systems.records import RecordStore
 from bot.systems.share import ModelRepository
 from bot.training import Registration, build_package, register
 from bot.training.package import hash_file
+from bot.verbs import trials
 from bot.verbs.ledger import Ledger
 
 PROMOTIONS = "promotions/{}.yaml"
@@ -133,6 +134,9 @@ class World:
         try:
             with (
                 mock.patch.dict(os.environ, variables),
+                # A person waits 10 s for the doctor. A loaded machine of tests may need longer for what is well.
+                mock.patch.object(trials, "DEADLINE_SECONDS", 60.0),
+                mock.patch.object(trials, "REQUEST_SECONDS", 20.0),
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(err),
             ):

@@ -10,6 +10,7 @@ GET  /people/{user}/sees.json   channels with messages, what only this person se
 GET, POST /app                  the app that is installed (see installation.py)
 GET  /deliveries.json           what was sent to the app; POST /deliveries/{number} sends the same bytes again
 GET, POST /socket               the app's WebSocket connections; {"disconnect": reason} ends them
+POST /channels/{channel}        {"has_bot"?, "archived"?}: the bot is invited or removed, the channel archived or not
 GET, POST, DELETE /faults       answers that go wrong on purpose (see faults.py)
 GET  /messages.json             every channel with its messages
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -310,6 +311,14 @@ def _for_tests(slack: Slack) -> list[Route]:
         manifest = slack.app.manifest.model_dump(by_alias=True, mode="json")
         return JSONResponse({"manifest": manifest, "request_url": slack.app.request_url})
 
+    async def change(request: Request) -> Response:
+        channel, said = slack.workspace.channel(request.path_params["channel"]), await _object(request)
+        if channel is None:
+            return JSONResponse({"error": "no such channel"}, status_code=404)
+        if not said.keys() <= {"has_bot", "archived"} or not all(isinstance(value, bool) for value in said.values()):
+            return JSONResponse({"error": "has_bot and archived are true or false"}, status_code=422)
+        return JSONResponse(asdict(slack.workspace.change(channel, **said)))
+
     async def socket(request: Request) -> Response:
         ended = 0
         if request.method == "POST":
@@ -336,6 +345,7 @@ def _for_tests(slack: Slack) -> list[Route]:
         Route("/messages.json", messages),
         Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
         Route("/app", installed, methods=["GET", "POST"]),
+        Route("/channels/{channel}", change, methods=["POST"]),
         Route("/socket", socket, methods=["GET", "POST"]),
         Route("/deliveries.json", deliveries),
         Route("/deliveries/{number:int}", resend, methods=["POST"]),

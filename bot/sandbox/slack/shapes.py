@@ -64,7 +64,7 @@ def channel_shape(workspace: Workspace, channel: Channel) -> dict[str, Any]:
         "is_im": False,
         "is_mpim": False,
         "is_private": False,
-        "is_archived": False,
+        "is_archived": channel.archived,
         "is_general": channel.name == "general",
         "is_member": channel.has_bot,
         "is_shared": False,

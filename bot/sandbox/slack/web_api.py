@@ -418,6 +418,13 @@ def _joined(workspace: Workspace, arguments: Arguments) -> Channel:
     return channel
 
 
+def _open(channel: Channel) -> Channel:
+    """Return a channel in which something may be said."""
+    if channel.archived:
+        raise SlackError("is_archived")
+    return channel
+
+
 def _target(slack: Slack, arguments: Arguments) -> Channel:
     """Return where to write: also the direct conversation with a user, and any public channel for who may."""
     direct = slack.workspace.direct_with(arguments.text("channel"))
@@ -426,7 +433,7 @@ def _target(slack: Slack, arguments: Arguments) -> Channel:
     channel = _channel(slack.workspace, arguments)
     if not channel.has_bot and "chat:write.public" not in slack.app.scopes:
         raise SlackError("not_in_channel")
-    return channel
+    return _open(channel)
 
 
 def _readable(slack: Slack, arguments: Arguments) -> Channel:

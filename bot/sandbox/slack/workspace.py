@@ -50,7 +50,7 @@ class UserGroup:
 
 @dataclass(frozen=True)
 class Channel:
-    """A public channel; ``has_bot`` says whether the bot was invited.
+    """A public channel; ``has_bot`` says whether the bot was invited, ``archived`` that nobody can post there.
 
     With ``person``, the id of a user, it is the direct conversation of that person and the bot.
     """
@@ -59,6 +59,7 @@ class Channel:
     name: str
     has_bot: bool = True
     person: str = ""
+    archived: bool = False
 
     def is_seen_by(self, user: User) -> bool:
         """Return whether this person is in it; everybody is in every public channel."""
@@ -150,6 +151,16 @@ class Workspace:
         wanted = id_or_name.removeprefix("#")
         named = (channel for channel in self.channels if wanted in (channel.id, channel.name))
         return next(named, None) or next((direct for direct in self.direct if wanted == direct.id), None)
+
+    def change(self, channel: Channel, *, has_bot: bool | None = None, archived: bool | None = None) -> Channel:
+        """Invite the bot or remove it, archive the channel or not; return it."""
+        changed = dataclasses.replace(
+            channel,
+            has_bot=channel.has_bot if has_bot is None else has_bot,
+            archived=channel.archived if archived is None else archived,
+        )
+        self.channels = tuple(changed if known.id == channel.id else known for known in self.channels)
+        return changed
 
     def direct_with(self, user_id: str) -> Channel | None:
         """Return the bot's direct conversation with this person, or None."""

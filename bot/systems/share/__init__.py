@@ -22,6 +22,7 @@ from __future__ import annotations
 from bot.systems.share.copying import ReadFile
 from bot.systems.share.mounts import Mount, mount_of
 from bot.systems.share.repository import Described, ModelRepository
+from bot.systems.share.trial import trial_name
 from bot.systems.share.turns import Turn
 
-__all__ = ["Described", "ModelRepository", "Mount", "ReadFile", "Turn", "mount_of"]
+__all__ = ["Described", "ModelRepository", "Mount", "ReadFile", "Turn", "mount_of", "trial_name"]

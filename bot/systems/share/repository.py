@@ -32,10 +32,12 @@ from bot.systems.share.files import (
 from bot.systems.share.mounts import mount_of
 from bot.systems.share.notes import Notes
 from bot.systems.share.staging import ABANDONED_SECONDS, may_be_resumed, resumable, staged
-from bot.systems.share.state import State
+from bot.systems.share.state import STATE_FOLDERS, State
+from bot.systems.share.trial import Unfit, forget_abandoned, is_trial, published, readable, try_models, try_state
 from bot.systems.share.turns import Turn
 
 _MOUNT_STEP = "docs/nfs.md says how to mount it."
+_TRIAL_STEP = "Give the bot's user this right on the share: a deployment does the same."
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,13 @@ class ModelRepository(State):
         self._notes = Notes(share, neighbours)
 
     def check(self) -> str:
-        """Try what publishing needs: both folders there, writable, in one mount. Returns what was seen."""
+        """Try what a deployment does there, and remove it again; return what was seen.
+
+        Both folders must be there, in one mount, and take everything from a turn to the removal of a version. Of a
+        deployment under way nothing is touched. Raises Unavailable for what fails, Rejected for what does not hold.
+        """
         with self._errors("try the share"):
             self._make_folders()
-            probe = self.state / "staging" / f"probe-{secrets.token_hex(4)}"
-            probe.write_text("probe")
-            probe.unlink(missing_ok=True)  # a cleanup may have been faster
             if self.root.stat().st_dev != self.state.stat().st_dev:
                 raise Rejected("model_repository and state are not on one file system", system=self._system)
             table = Path("/proc/self/mountinfo").read_text()
@@ -79,8 +82,48 @@ class ModelRepository(State):
             )
         if wrong := mount.wrong:
             raise Rejected(f"{mount} is mounted with {', '.join(wrong)}", system=self._system, next_step=_MOUNT_STEP)
+        with self._trying("try the state"):
+            self._forget_trials()
+            try_state(self.state)
+        with self._trying("try to write to the models that are there"):
+            try_models(self.root)
+        with self.trial():
+            pass
         free = shutil.disk_usage(self.root).free
         return f"writable, {free / 2**30:.1f} GiB free, {mount}"
+
+    @contextmanager
+    def trial(self) -> Iterator[str]:
+        """Publish a model without a version, and yield its name in Triton's root; remove it afterwards.
+
+        Triton has it in its index as long as it is there, and can never load it.
+        """
+        with self._errors("try the share"):
+            self._make_folders()
+        with self._trying("publish a trial, and remove it"), published(self.root, self.state) as name:
+            yield name
+
+    @contextmanager
+    def trial_of_routes(self) -> Iterator[tuple[str, str]]:
+        """Yield name and text of a file that lies where the routes are, as long as it lies there."""
+        with self._errors("try the share"):
+            self._make_folders()
+        with self._trying("write a trial beside the routes, and remove it"), readable(self.state) as both:
+            yield both
+
+    def _forget_trials(self) -> int:
+        return forget_abandoned(self.root, self.state, *(self.state / name for name in STATE_FOLDERS))
+
+    @contextmanager
+    def _trying(self, doing: str) -> Iterator[None]:
+        try:
+            with self._errors(doing):
+                yield
+        except Unfit as error:
+            raise Rejected(f"could not {doing}: {error}", system=self._system, next_step=_MOUNT_STEP) from error
+        except Unavailable as error:
+            error.state, error.next_step = "Nothing of a deployment was touched.", error.next_step or _TRIAL_STEP
+            raise
 
     def described(self, digest: str) -> Described | None:
         """Return what is kept of the package, or None where it was never published here."""
@@ -275,7 +318,8 @@ class ModelRepository(State):
         with self._errors("list the packages"):
             folder = self.state / "packages"
             ask_anew(folder)
-            return sorted(f"sha256:{path.name}" for path in folder.iterdir()) if folder.is_dir() else []
+            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            return sorted(f"sha256:{name}" for name in found if not is_trial(name))
 
     def discard_package(self, digest: str) -> None:
         """Rename what is kept of a package into the trash."""
@@ -314,6 +358,8 @@ class ModelRepository(State):
             with self._errors(f"empty {self.state / name}"):
                 folder = self.state / name
                 for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                    if is_trial(path.name):
+                        continue
                     if (alone and not may_be_resumed(path)) or age_seconds(path) > ABANDONED_SECONDS:
                         if delete(path):
                             count += 1
@@ -321,6 +367,8 @@ class ModelRepository(State):
                             held += 1
         with self._errors("forget old notes"):
             self._notes.forget_old()
+        with self._errors("remove what killed trials left"):
+            count += self._forget_trials()
         if held:
             raise Unavailable(
                 f"{held} of {held + count} removed versions or packages could not be deleted yet: somebody on this "
@@ -339,7 +387,7 @@ class ModelRepository(State):
         with self._errors("list the model repository"):
             found = {}
             for path in sorted(self.root.iterdir()):
-                if path.name == MARKER_FILE:
+                if path.name == MARKER_FILE or is_trial(path.name):
                     continue
                 found[path.name] = path.is_dir() and not path.is_symlink()
                 if found[path.name]:
@@ -357,7 +405,7 @@ class ModelRepository(State):
     def models(self, *, older_seconds: float = 0) -> list[str]:
         """Return the names of all models in Triton's root that did not change for so long, sorted."""
         with self._errors("list the model repository"):
-            found = [path for path in self.root.iterdir() if path.is_dir()]
+            found = [path for path in self.root.iterdir() if path.is_dir() and not is_trial(path.name)]
             return sorted(path.name for path in found if not older_seconds or age_seconds(path) > older_seconds)
 
     def _model(self, triton_model: str) -> Path:

@@ -22,6 +22,7 @@ from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50
 _MOMENT_SECONDS = 1.0
+STATE_FOLDERS = ("staging", "packages", "routes", "journal", "turns", "outbox", "trash")
 
 
 class State:
@@ -249,7 +250,7 @@ class State:
     def _make_folders(self) -> None:
         for folder in self._folders:
             folder.adopt()
-        for name in ("staging", "packages", "routes", "journal", "turns", "outbox", "trash"):
+        for name in STATE_FOLDERS:
             make_folder(self.state / name)
 
     @contextmanager
