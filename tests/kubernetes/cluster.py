@@ -65,6 +65,8 @@ def objects(share: str = "share-nfs") -> list[Object]:
 @cache
 def _objects(share: str) -> list[Object]:
     found = [each for overlay in OVERLAYS for each in yaml.safe_load_all(rendered(overlay, share))]
+    if (MANIFESTS / "cluster" / share).exists():
+        found += yaml.safe_load_all(_kustomize(MANIFESTS / "cluster" / share))
     return [*found, *(_runner(kind) for kind in RUNNERS)]
 
 

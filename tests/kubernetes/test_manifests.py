@@ -25,6 +25,7 @@ from tests.kubernetes.cluster import (
     Cluster,
     Object,
     objects,
+    rendered,
     runner_values,
 )
 from tests.kubernetes.rules import ENVIRONMENTS, RULES, Rule
@@ -66,6 +67,39 @@ def test_the_server_and_the_path_of_the_share_are_parameters(tmp_path: Path) -> 
     (volume,) = Cluster(list(yaml.safe_load_all(done))).of("PersistentVolume")
     assert volume["spec"]["nfs"] == {"server": "10.1.2.3", "path": "/export/mlops"}
     assert volume["spec"]["claimRef"]["namespace"] == "ml-dev"
+
+
+@pytest.mark.parametrize("share", FORMS)
+def test_no_overlay_makes_what_another_makes_too(share: str) -> None:
+    """Who applies two of them, or has Argo CD or Flux do it, must not have two owners of one object."""
+    seen: dict[tuple[str, str, str], str] = {}
+    for overlay in OVERLAYS:
+        for each in yaml.safe_load_all(rendered(overlay, share)):
+            name = (each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"])
+            assert seen.setdefault(name, overlay) == overlay, name
+            assert each["kind"] != "StorageClass", "it is the cluster's: manifests/kubernetes/cluster"
+
+
+def test_the_storage_class_is_of_the_share_that_the_overlays_name() -> None:
+    (made,) = Cluster(objects("share-dynamic")).of("StorageClass")
+    for overlay in OVERLAYS:
+        share = yaml.safe_load((MANIFESTS / "overlays" / overlay / "share.yaml").read_text())["data"]
+        assert (made["parameters"]["server"], made["parameters"]["share"]) == (share["server"], share["path"])
+
+
+@pytest.mark.parametrize(("overlay", "name"), [("prod", "triton"), ("mlops", "triton-staging")])
+def test_with_gpus_a_triton_goes_where_one_is_and_gets_it(tmp_path: Path, overlay: str, name: str) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    file = tmp_path / f"kubernetes/overlays/{overlay}/kustomization.yaml"
+    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/gpu\n"))
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    cluster = Cluster(list(yaml.safe_load_all(done)))
+    (pods,) = (pods for pods in cluster.pods if pods.name == name)
+    assert pods.main["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pods.spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert pods.spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    others = [each for each in cluster.pods if each.name != name]
+    assert others and not any("nodeSelector" in each.spec for each in others)
 
 
 def test_every_image_is_pinned_in_one_file(tmp_path: Path) -> None:
