@@ -383,6 +383,42 @@ def test_no_rule_is_left_unbroken() -> None:
     assert {rule for rule, _, _ in BREAKS} == set(RULES)
 
 
+# --- the examples -------------------------------------------------------------------------------------------------
+
+
+def example(name: str) -> list[Object]:
+    return list(yaml.safe_load_all((MANIFESTS / "examples" / name).read_text()))
+
+
+def test_external_secrets_are_the_secrets_that_pods_name_and_no_others() -> None:
+    named: dict[tuple[str, str], set[str]] = {}
+    for pods in Cluster(objects()).pods:
+        for container in pods.containers:
+            for variable in container.get("env", []):
+                if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                    named.setdefault((pods.namespace, reference["name"]), set()).add(reference["key"])
+    given = {}
+    for each in example("external-secrets.yaml"):
+        assert each["apiVersion"] == "external-secrets.io/v1" and each["kind"] == "ExternalSecret"
+        assert each["spec"]["target"]["name"] == each["metadata"]["name"]
+        keys = {entry["secretKey"] for entry in each["spec"]["data"]}
+        given[each["metadata"]["namespace"], each["metadata"]["name"]] = keys
+    assert given == named
+
+
+def test_ways_in_lead_to_services_that_are_there_and_to_nothing_of_control() -> None:
+    cluster = Cluster(objects())
+    for each in example("ingress.yaml"):
+        assert list(rules.schema(Cluster([each]))) == []
+        (rule,) = each["spec"]["rules"]
+        (path,) = rule["http"]["paths"]
+        service = cluster.get("Service", path["backend"]["service"]["name"], each["metadata"]["namespace"])
+        assert service is not None
+        assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+        assert (path["path"], path["pathType"]) in {("/v2", "Prefix"), ("/slack", "Prefix")}
+        assert each["spec"]["tls"][0]["hosts"] == [rule["host"]]
+
+
 # --- the page -----------------------------------------------------------------------------------------------------
 
 
