@@ -2,8 +2,9 @@
 
 :func:`keep` is told each secret when it is read (``bot/settings.py``) or received (an App's token). From then on
 :func:`redact` blanks it, also percent-encoded, escaped for JSON, HTML or Markdown, and in base64, where it may be a
-part of what was encoded, as in ``user:token``. What libraries find in the environment by themselves is blanked, too,
-where the variable's name says that it is a secret.
+part of what was encoded, as in ``user:token``. It also blanks base64 and hexadecimal digits that are broken into
+lines, or that encode each other up to three deep. What libraries find in the environment by themselves is blanked,
+too, where the variable's name says that it is a secret.
 """
 
 from __future__ import annotations
@@ -33,6 +34,18 @@ _BY_ITS_LOOK = re.compile(
     r"|(?<=//hooks\.slack\.com/)[^\s\"'<>]+"
 )
 _ARMOUR = re.compile(r"-----[A-Z ]+-----")
+_BREAK = r"(?:\\{1,4}[rn]|[\r\n]){1,4}[ \t]{0,16}"
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{11,}}+(?:{_BREAK}[A-Za-z0-9+/_-]++)*+")
+"""What may be base64 of the shortest secret or more, in one line or several."""
+_DIGITS = re.compile(rf"[0-9A-Fa-f]{{{2 * SHORTEST},}}+")
+_PAIRS = re.compile(
+    r"(?:(?<![0-9A-Za-z])|(?<=\\x))[0-9A-Fa-f]{2}"
+    rf"(?:(?:[ :,-]|\\{{1,4}}x)[0-9A-Fa-f]{{2}}(?![0-9A-Za-z])){{{SHORTEST - 1},}}+"
+)
+"""What may be bytes as hexadecimal digits, with something between each two."""
+_BREAKS, _BETWEEN = re.compile(_BREAK), re.compile(r"[^0-9A-Fa-f]+")
+_STANDARD = str.maketrans("-_", "+/")
+_DEPTH = 3
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
 _kept: set[str] = set()
 _lock = threading.Lock()
@@ -49,7 +62,7 @@ def redact(text: str) -> str:
     """Blank out every secret that was kept or is in the environment; and tokens of GitHub and Slack by their look."""
     with _lock:
         values = sorted(_kept.union(_named_as_secrets()))
-    spans = sorted(span for value in values for span in _found(value, text))
+    spans = sorted([*(span for value in values for span in _found(value, text)), *_encoded(values, text)])
     if spans:
         pieces, at = [], 0
         for start, end in spans:
@@ -114,12 +127,49 @@ def _found(value: str, text: str) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=256)
 def _patterns(value: str) -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]]:
     """Return what finds the secret as it is, and what finds it in base64."""
-    value = value.strip()
-    # A private key has many lines, each of which may stand alone.
-    parts = {value, *(part.strip() for part in re.split(r"[\r\n]+|\\n", value))}
-    plain = [_spelt(part) for part in parts if not is_too_plain(part) and not _ARMOUR.fullmatch(part)]
+    plain, value = map(_spelt, _parts(value)), value.strip()
     encoded = [] if is_too_plain(value) else [_spelt(core) for core in _in_base64(value)]
     return tuple(map(re.compile, sorted(plain))), tuple(map(re.compile, encoded))
+
+
+@lru_cache(maxsize=256)
+def _parts(value: str) -> tuple[str, ...]:
+    """Return what must not be read of a secret: a private key has many lines, each of which may stand alone."""
+    value = value.strip()
+    parts = {value, *(part.strip() for part in re.split(r"[\r\n]+|\\n", value))}
+    return tuple(sorted(part for part in parts if not is_too_plain(part) and not _ARMOUR.fullmatch(part)))
+
+
+def _encoded(values: Iterable[str], text: str) -> list[tuple[int, int]]:
+    """Return where base64 or hexadecimal digits stand, from and to, that hold a secret once they are decoded."""
+    secrets = [part.encode() for value in values for part in _parts(value)]
+    if not secrets or not _hold(text, secrets, _DEPTH):
+        return []
+    runs = (run for pattern in (_RUN, _PAIRS) for run in pattern.finditer(text))
+    return [run.span() for run in runs if _hold(run[0], secrets, _DEPTH)]
+
+
+def _hold(text: str, secrets: list[bytes], depth: int) -> bool:
+    return any(
+        any(secret in content for secret in secrets)
+        or (depth > 1 and _hold(content.decode("latin-1"), secrets, depth - 1))
+        for content in _decoded(text)
+    )
+
+
+def _decoded(text: str) -> Iterator[bytes]:
+    """Yield all that the runs in a text may stand for, those that begin at the same offset together.
+
+    A word before the encoded part may belong to its run, so the part may begin at any character.
+    """
+    runs = [_BREAKS.sub("", run).translate(_STANDARD) for run in _RUN.findall(text)]
+    for start in range(4) if runs else ():
+        # Between two runs are zeros, so that nothing is found that stands partly in each.
+        yield base64.b64decode("".join(run[start:] + "A" * (8 - (len(run) - start) % 4) for run in runs))
+    digits = [part for run in runs for part in _DIGITS.findall(run)]
+    digits += [_BETWEEN.sub("", pairs) for pairs in _PAIRS.findall(text)]
+    for start in (0, 1) if digits else ():
+        yield bytes.fromhex("".join(part[start:] + "0" * (2 + (len(part) - start) % 2) for part in digits))
 
 
 def _in_base64(value: str) -> Iterator[str]:

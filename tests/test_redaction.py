@@ -83,6 +83,51 @@ def test_a_secret_is_blanked_in_base64_also_as_a_part(value: str, before: str, a
         assert redact(f"?token={quote(text, safe='')}&x") in ("?***&x", "?token=***&x", "?***%3D&x", "?***%3D%3D&x")
 
 
+def _in_lines(text: str, *, width: int, between: str) -> str:
+    return between.join(text[at : at + width] for at in range(0, len(text), width))
+
+
+@pytest.mark.parametrize("value", CANARIES)
+@pytest.mark.parametrize("before", ["", "u:", "bot:"])
+def test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice(
+    value: str, before: str
+) -> None:
+    keep(value)
+    content = f"{before}{value}\n".encode()
+    once = base64.b64encode(content)
+    written = {
+        "digits": content.hex(),
+        "large digits": content.hex().upper(),
+        **{f"digits between {sign!r}": content.hex(sign) for sign in ":- "},
+        "digits of Python": "".join(f"\\x{byte:02x}" for byte in content),
+        "digits in lines": _in_lines(content.hex(), width=16, between="\n"),
+        **{
+            f"in lines of {width} {between!r}": _in_lines(once.decode().rstrip("="), width=width, between=between)
+            for width in (16, 64, 76)
+            for between in ("\n", "\r\n", "\\n", "\\r\\n", "\\\\n", "\n    ", "\n\n")
+        },
+        "twice": base64.b64encode(once).decode(),
+        "twice, for addresses": base64.urlsafe_b64encode(base64.urlsafe_b64encode(content)).decode(),
+        "twice, by a program that breaks lines": base64.encodebytes(base64.encodebytes(content)).decode().rstrip(),
+        "three times": base64.b64encode(base64.b64encode(once)).decode(),
+        "digits of base64": once.hex(),
+        "base64 of digits": base64.b64encode(content.hex().encode()).decode(),
+        "a part of what was encoded twice": base64.b64encode(b"Basic " + once + b", and so on").decode(),
+    }
+    for how, text in written.items():
+        said = redact(f"before {text} after").replace("=", "")
+        assert said in ("before *** after", "before \\x*** after"), how
+
+
+def test_words_and_identifiers_are_not_taken_for_encoded_secrets() -> None:
+    for value in CANARIES:
+        keep(value)
+    text = "\n".join(
+        ["sha256:" + "0f" * 32, "promobot-revert/dev/churn", "a\nb\nc", "dead beef cafe", "aGVsbG8gd29ybGQsIGhlbGxv"]
+    )
+    assert redact(text) == text
+
+
 def test_each_line_of_a_private_key_is_blanked() -> None:
     lines = ["MIICanary0123456789/+abc", "canaryCANARYcanary/+=="]
     pem = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", *lines, "-----END RSA PRIVATE KEY-----", ""])

@@ -34,6 +34,18 @@ def _sign(kind: str, pattern: bytes, *endings: str) -> Sign:
     return Sign(kind, re.compile(pattern, re.DOTALL), endings)
 
 
+# Of the older LZMA form: what its encoders write of the literal coder, a dictionary of 2^n or 2^n + 2^(n-1) bytes, a
+# length that is unknown or below 2^38, and the zero with which its range coder begins.
+_DICTIONARIES = {(2**n | half).to_bytes(4, "little") for n in range(12, 32) for half in (0, 2 ** (n - 1))}
+_LZMA = (
+    rb"\x5d(?:" + b"|".join(map(re.escape, sorted(_DICTIONARIES | {b"\xff" * 4}))) + rb")"
+    rb"(?:\xff{8}|.{4}[\x00-\x3f]\x00{3})\x00"
+)
+# Of a disc: its volume descriptors begin at the 16th sector of 2,048 bytes, one byte before their mark.
+_DISC = rb".{32769}(?:CD001|BEA01|CDROM)"
+# Of compress: the widest code it uses is of 9 to 16 bits, and its first code, of 9 bits, is a byte as it is.
+_COMPRESS = rb"\x1f\x9d[\x09-\x10\x89-\x90].[" + b"".join(b"\\x%02x" % n for n in range(0, 256, 2)) + rb"]"
+
 ZIP = ("zip", "npz", "pt", "pth", "jar", "whl", "keras")
 SIGNS = (
     _sign("an ELF library or program", rb"\x7fELF", "so"),
@@ -47,6 +59,13 @@ SIGNS = (
     _sign("compiled Lua", rb"\x1bLua", "luac"),
     _sign("a zip archive", rb"PK(?:\x03\x04|\x05\x06|\x07\x08)", *ZIP),
     _sign("a tar archive", rb".{257}ustar", "tar"),
+    _sign("an archive of compress", _COMPRESS, "z"),
+    _sign("an LZMA archive", _LZMA, "lzma"),
+    _sign("an lzip archive", rb"LZIP[\x00\x01]", "lz"),
+    _sign("an lzop archive", rb"\x89LZO\x00\r\n\x1a\n", "lzo"),
+    _sign("an LHA archive", rb".{2}-l[hz][0-9ds]-", "lzh", "lha"),
+    _sign("an RPM package", rb"\xed\xab\xee\xdb", "rpm"),
+    _sign("an xar archive", rb"xar!\x00", "xar"),
     _sign("a gzip archive", rb"\x1f\x8b\x08", "gz", "tgz"),
     _sign("a bzip2 archive", rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "bz2"),
     _sign("an xz archive", rb"\xfd7zXZ\x00", "xz"),
@@ -58,6 +77,7 @@ SIGNS = (
     _sign("a cpio archive", rb"07070[127][0-9A-Fa-f]{6}", "cpio"),
     _sign("a cabinet archive", rb"MSCF\x00{4}", "cab"),
     _sign("a file system", rb"hsqs|sqsh", "squashfs"),
+    _sign("an image of a disc", _DISC, "iso"),
     _sign("NumPy's pickled objects", rb"\x93NUMPY.{4,6}\{[^}]{0,200}'descr': *'\|?O", "npy"),
 )
 PICKLE, PE = "a pickle", "a Windows library or program"
@@ -110,6 +130,8 @@ class Contents:
         yield from (sign.kind for sign in SIGNS if sign.begins.match(head))
         if b"PE\0\0" in (self._pe_mark, head[self._pe : self._pe + 4] if self._pe and self._pe > 0 else b""):
             yield PE
+        if _is_tar(head) and not head.startswith(b"ustar", 257):
+            yield "a tar archive"
         if _ends_as_zip(self._tail):
             yield "a zip archive"
         if is_pickle(head, size=self._at):
@@ -160,6 +182,20 @@ class _Text:
         except UnicodeDecodeError:
             return False
         return self._is_text
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether the first 512 bytes are the header of a file in a tar archive: its sum of them, in octal, is right.
+
+    Archives of before POSIX have no other mark. Some programs summed signed bytes.
+    """
+    header = head[:512]
+    field = re.fullmatch(rb"[ \0]*([0-7]+)[ \0]*", header[148:156])
+    if len(header) < 512 or field is None:
+        return False
+    others = header[:148] + b" " * 8 + header[156:]
+    unsigned = sum(others)
+    return int(field[1], 8) in (unsigned, unsigned - 256 * sum(byte > 127 for byte in others))
 
 
 def _ends_as_zip(tail: bytes) -> bool:

@@ -232,7 +232,7 @@ class Evidence(BaseModel):
         return "expired" if self.expires <= now else "green"
 
 
-RULES_OF_THE_BOT = 2
+RULES_OF_THE_BOT = 3
 """Raised when the bot itself judges packages by other rules: then evidence of before is judged again."""
 
 

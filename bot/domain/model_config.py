@@ -8,6 +8,7 @@ A configuration comes as plain values: messages and maps are mappings, repeated 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -247,6 +248,13 @@ OWN_PARAMETER = re.compile(r"own\.[A-Za-z0-9_.-]{1,100}")
 """Parameters that no Triton and no backend reads: notes for clients, and what a Python model reads itself."""
 _OWN_STEP = "a parameter of your own begins with `own.`"
 
+MAX_INSTANCES = 64
+"""Copies of a model on one Triton, over all instance groups: each takes memory that other models need."""
+MAX_WARMUP_REQUESTS = 100
+"""Requests of all warm-ups of a model together: a load takes that much longer, at every deployment and restart."""
+MAX_WARMUP_BYTES = 64 * 2**20
+"""Of the inputs of one warm-up request; Triton makes them up in memory."""
+
 LOADED_BY_NAME = re.compile(r"batchstrategy\.so|(?:lib)?triton_.*\.(?:so|dll)", re.IGNORECASE)
 """Files that Triton loads out of a version's folder whatever the configuration says."""
 
@@ -272,7 +280,45 @@ def config_problems(config: Mapping[str, object], *, files: Collection[str]) -> 
         found.append(f"platform: {platform!r:.80} is not one of Triton's; name the backend instead")
     elif platform and named and PLATFORMS[platform] != named:
         found.append(f"platform: {platform} stands for the backend {PLATFORMS[platform]}, not for {named!r:.80}")
-    return [*found, *_problems(config, "", "", backend, frozenset(files))]
+    return [*found, *_problems(config, "", "", backend, frozenset(files)), *_too_much(config)]
+
+
+def _too_much(config: Mapping[str, object]) -> Iterator[str]:
+    """Say what would take more memory or time than any model needs, before it answers its first request."""
+    instances = sum(_number(group.get("count", 1)) for group in _messages(config, "instance_group"))
+    if instances > MAX_INSTANCES:
+        yield f"instance_group: {instances} instances, more than {MAX_INSTANCES}"
+    requests = 0
+    for number, warmup in enumerate(_messages(config, "model_warmup")):
+        requests += max(1, _number(warmup.get("count", 1)))
+        inputs = warmup.get("inputs")
+        rows = max(1, _number(warmup.get("batch_size", 1)))
+        size = rows * sum(map(_input_bytes, inputs.values())) if isinstance(inputs, Mapping) else 0
+        if size > MAX_WARMUP_BYTES:
+            yield f"model_warmup[{number}]: inputs of {size} bytes, more than {MAX_WARMUP_BYTES}"
+    if requests > MAX_WARMUP_REQUESTS:
+        yield f"model_warmup: {requests} requests, more than {MAX_WARMUP_REQUESTS}"
+
+
+def _messages(config: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    found = config.get(name)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _input_bytes(given: object) -> int:
+    """Return the bytes of one row of a warm-up input."""
+    if not isinstance(given, Mapping):
+        return 0
+    dims = given.get("dims")
+    elements = math.prod(abs(_number(dim)) for dim in dims) if isinstance(dims, list) else 1
+    bits = re.search(r"[0-9]+", str(given.get("data_type", "")))
+    # A text begins with its length, in four bytes.
+    return elements * (int(bits[0]) // 8 if bits else 1 if given.get("data_type") == "TYPE_BOOL" else 4)
+
+
+def _number(value: object) -> int:
+    """Return an integer; those of 64 bits come as text."""
+    return int(value) if isinstance(value, int | str) and str(value).lstrip("-").isdecimal() else 0
 
 
 def _problems(

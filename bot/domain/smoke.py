@@ -31,6 +31,13 @@ INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 DATATYPES = frozenset({"BOOL", "BYTES", *INTEGERS, *FLOATS})
 
+MAX_CASES = 512
+"""Of one package: each case is asked of each Triton and each gateway, at every deployment."""
+MAX_TOLERANCE = 0.1
+"""The largest relative tolerance. The largest absolute one is this part of the largest value of an output."""
+ALWAYS_TOLERATED = 1e-3
+"""An absolute tolerance that any output may have, also one whose expected values are all 0."""
+
 Scalar = bool | int | float | str | bytes
 """An element. One of BYTES is a str, or bytes where these are no UTF-8: so equal elements are equal."""
 
@@ -115,6 +122,30 @@ class SmokeCases:
             cases=tuple(_case(entry) for entry in cases),
             tolerance=Tolerance(float(relative), float(absolute)),
         )
+
+
+def smoke_problems(smoke: SmokeCases) -> list[str]:
+    """Return one sentence for each limit that these cases exceed: too many to ask, or too tolerant to prove anything.
+
+    :meth:`SmokeCases.from_json` does not ask, because what is in service must stay readable when limits change.
+    Decision 32 says how the limits were chosen.
+    """
+    found, relative, absolute = [], smoke.tolerance.relative, smoke.tolerance.absolute
+    if len(smoke.cases) > MAX_CASES:
+        found.append(f"has {len(smoke.cases)} cases, more than {MAX_CASES}")
+    if relative > MAX_TOLERANCE:
+        found.append(f"tolerance.relative is {relative:g}, more than {MAX_TOLERANCE:g}")
+    largest: dict[str, float] = {}
+    for tensor in (tensor for case in smoke.cases for tensor in case.outputs if tensor.datatype in FLOATS):
+        finite = (abs(float(value)) for value in tensor.data if math.isfinite(float(value)))
+        largest[tensor.name] = max(largest.get(tensor.name, 0.0), *finite, 0.0)
+    for name, value in sorted(largest.items()):
+        if absolute > max(ALWAYS_TOLERATED, MAX_TOLERANCE * value):
+            found.append(
+                f"tolerance.absolute is {absolute:g}, more than {MAX_TOLERANCE:g} of the largest value that "
+                f"{name[:80]} is expected to have ({value:g})"
+            )
+    return found
 
 
 def difference(expected: Tensor, got: Tensor | None, tolerance: Tolerance) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bot.domain.contents import look_at
 from bot.domain.model_config import config_problems
 from bot.domain.package import CONFIG_FILE, MAX_SMOKE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
-from bot.domain.smoke import FLOATS, Scalar, SmokeCase, SmokeCases, Tensor, Tolerance, text_or_bytes
+from bot.domain.smoke import FLOATS, Scalar, SmokeCase, SmokeCases, Tensor, Tolerance, smoke_problems, text_or_bytes
 from bot.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def build_package(
         cases=tuple(_cases(interface, inputs=inputs, answers=answers, max_batch_size=max_batch_size)),
         tolerance=tolerance,
     )
+    if problems := smoke_problems(cases):
+        raise InvalidInput("; ".join(problems), key=SMOKE_FILE, next_step=_RULES)
     smoke = cases.to_json()
     if len(smoke) > MAX_SMOKE_BYTES:
         raise InvalidInput(
@@ -156,6 +158,7 @@ def read_package(directory: Path) -> Package:
     if said := package.too_large():
         raise InvalidInput(said, file=str(path), next_step=_RULES)
     _check_config(directory / CONFIG_FILE, package)
+    _check_smoke(directory / SMOKE_FILE)
     return package
 
 
@@ -168,6 +171,15 @@ def _check_config(path: Path, package: Package) -> None:
         raise InvalidInput(str(error), file=str(path)) from error
     if problems := config_problems(config.values, files=[file.path for file in package.version_files]):
         raise InvalidInput("; ".join(problems[:10]), file=str(path), next_step=_RULES)
+
+
+def _check_smoke(path: Path) -> None:
+    try:
+        problems = smoke_problems(SmokeCases.from_json(path.read_bytes()))
+    except ValueError as error:
+        raise InvalidInput(str(error), file=str(path)) from error
+    if problems:
+        raise InvalidInput("; ".join(problems), file=str(path), next_step=_RULES)
 
 
 def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = lambda _: None) -> PackageFile:

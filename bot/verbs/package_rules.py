@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from bot.domain.evidence import Finding
 from bot.domain.model_config import LOADED_BY_NAME, config_problems
-from bot.domain.package import CONFIG_FILE
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE
+from bot.domain.smoke import SmokeCases, smoke_problems
 from bot.errors import NotAllowed
 from bot.settings import Environment
 from bot.systems.triton import parse_config
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 def rule_findings(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
     """Yield a finding for each rule; of a package that is too large, for those rules that its list decides.
 
-    Raises Rejected or Unavailable where ``config.pbtxt`` cannot be read, and OtherBytes where it has other bytes than
-    the package lists.
+    Raises Rejected or Unavailable where ``config.pbtxt`` or ``smoke.json`` cannot be read, and OtherBytes where they
+    have other bytes than the package lists.
     """
     package, rules = contents.package, settings.packages
     said = package.too_large(rules.max_bytes)
@@ -49,8 +50,20 @@ def rule_findings(settings: Environment, contents: PackageContents) -> Iterator[
         passed=config.backend in rules.backends,
         detail=f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
     )
+    # Said only where it is wrong: of good cases a reviewer reads how each was answered.
+    if said := _wrong_with_smoke(contents):
+        yield Finding(what="smoke cases", passed=False, detail=said)
     wrong = config_problems(config.values, files=names)
     yield Finding(what="configuration", passed=not wrong, detail=words.some(wrong) or words.CONFIGURATION_ALLOWED)
+
+
+def _wrong_with_smoke(contents: PackageContents) -> str:
+    try:
+        smoke = SmokeCases.from_json(contents.read(SMOKE_FILE))
+    except ValueError as error:
+        return f"{SMOKE_FILE} {error}"
+    problems = smoke_problems(smoke)
+    return f"{SMOKE_FILE} {words.some(problems)}" if problems else ""
 
 
 def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents, *, name: str, state: str) -> None:

@@ -64,6 +64,19 @@ def tarred() -> bytes:
     return buffer.getvalue()
 
 
+def tarred_before_posix() -> bytes:
+    """Return a tar archive as V7 wrote it: without a mark, so only the sum of its header tells."""
+    made = bytearray(tarred())
+    made[257:512] = bytes(255)
+    made[148:156] = b" " * 8
+    made[148:156] = b"%06o\0 " % sum(made[:512])
+    return bytes(made)
+
+
+def lzma_alone(**options: int) -> bytes:
+    return lzma.compress(b"x" * 99, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "preset": 6, **options}])
+
+
 def long_text(protocol: int) -> bytes:
     """Return a pickle that first reads a long text which is not ASCII, and drops it."""
     runs, text = pickle.dumps(Runs(), protocol=protocol), b"V" + b"\xe9" * 600 + b"\n0"
@@ -98,6 +111,19 @@ KINDS = {
     "zip after something else": ("a zip archive", bytes(1000) + zipped()),
     "zip with a comment after something else": ("a zip archive", bytes(1000) + zipped(b"c" * 65_535)),
     "tar": ("a tar archive", tarred()),
+    "tar of before POSIX": ("a tar archive", tarred_before_posix()),
+    "LZMA": ("an LZMA archive", lzma_alone()),
+    "LZMA of a small dictionary": ("an LZMA archive", lzma_alone(dict_size=4096)),
+    "LZMA of a dictionary of another size": ("an LZMA archive", lzma_alone(dict_size=6144)),
+    # What the programs wrote of "hi".
+    "compress": ("an archive of compress", bytes.fromhex("1f9d9068d22800")),
+    "lzip": ("an lzip archive", b"LZIP\1" + bytes(30)),
+    "lzop": ("an lzop archive", b"\x89LZO\0\r\n\x1a\n" + bytes(30)),
+    "LHA": ("an LHA archive", b"\x1e\x9a-lh5-" + bytes(30)),
+    "RPM": ("an RPM package", b"\xed\xab\xee\xdb" + bytes(30)),
+    "xar": ("an xar archive", b"xar!\0\x1c" + bytes(30)),
+    "ISO 9660": ("an image of a disc", bytes(32_768) + b"\1CD001\1" + bytes(2041)),
+    "UDF": ("an image of a disc", bytes(32_768) + b"\0BEA01\1" + bytes(2041)),
     "gzip": ("a gzip archive", gzip.compress(b"x")),
     "bzip2": ("a bzip2 archive", bz2.compress(b"x")),
     "an empty bzip2": ("a bzip2 archive", bz2.compress(b"")),
@@ -144,6 +170,16 @@ def test_tensors_are_no_code() -> None:
             assert judged("w.data", values.tobytes()) == "", (dtype, number)
     for content in (b"", bytes(100), bytes(range(256)), chance.integers(-128, 127, 9999, np.int8).tobytes()):
         assert judged("w.data", content) == ""
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.float32, np.float64])
+def test_small_numbers_and_zeros_are_no_archive(dtype: type[np.generic]) -> None:
+    for first in (0, 1, 32, 93, 120, 128):
+        for second in (0, 1, 8, 64, 127):
+            values = np.array([first, second, *range(200)] + [0] * 40_000).astype(dtype)
+            assert judged("w.data", values.tobytes()) == "", (first, second)
+    for power in range(12, 31):
+        assert judged("w.data", np.array([2**power, 512, 0, 0] * 100, np.int64).tobytes()) == "", power
 
 
 def test_few_tensors_that_begin_as_a_pickle_does_are_taken_for_one() -> None:

@@ -200,6 +200,51 @@ def test_what_does_no_harm_is_accepted(more: str) -> None:
     assert problems(more) == []
 
 
+def warmup(*, count: int = 1, rows: int = 1, dims: str = "30", kind: str = "FP32") -> str:
+    value = f"data_type: TYPE_{kind} dims: [ {dims} ] zero_data: true"
+    inputs = f'inputs {{ key: "X" value {{ {value} }} }}'
+    return f'model_warmup {{ name: "w" batch_size: {rows} count: {count} {inputs} }}'
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("instance_group [ { count: 65 } ]", "instance_group: 65 instances, more than 64"),
+        ("instance_group [ { count: 64 }, { } ]", "instance_group: 65 instances, more than 64"),
+        (warmup(count=101), "model_warmup: 101 requests, more than 100"),
+        (warmup(count=50) + warmup(count=51), "model_warmup: 101 requests, more than 100"),
+        (warmup(count=0) * 101, "model_warmup: 101 requests, more than 100"),
+        (warmup(dims="16777217"), "model_warmup[0]: inputs of 67108868 bytes, more than 67108864"),
+        (
+            warmup() + warmup(rows=65536, dims="16, 17"),
+            "model_warmup[1]: inputs of 71303168 bytes, more than 67108864",
+        ),
+        (warmup(dims="9223372036854775807", kind="INT8"), "model_warmup[0]: inputs of 9223372036854775807 bytes"),
+        (warmup(dims="-9223372036854775807", kind="BOOL"), "model_warmup[0]: inputs of 9223372036854775807 bytes"),
+        (warmup(dims="16777217", kind="STRING"), "model_warmup[0]: inputs of 67108868 bytes"),
+        (warmup(dims="8388609", kind="FP64"), "model_warmup[0]: inputs of 67108872 bytes"),
+    ],
+)
+def test_what_takes_more_than_a_model_needs_is_refused(more: str, says: str) -> None:
+    (said,) = problems(more)
+    assert said.startswith(says)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "instance_group [ { count: 32 }, { count: 32 } ]",
+        warmup(count=100),
+        warmup(dims="16777216"),
+        warmup(rows=65536, dims="16, 16"),
+        warmup(dims="67108864", kind="BOOL"),
+        warmup(dims="33554432", kind="BF16"),
+    ],
+)
+def test_what_is_at_a_limit_is_accepted(more: str) -> None:
+    assert problems(more) == []
+
+
 @pytest.mark.parametrize("platform", ["tensorflow_savedmodel", "tensorflow_graphdef", "pytorch_libtorch"])
 def test_old_platform_names_are_their_backend(platform: str) -> None:
     assert parse_config(f'platform: "{platform}"').backend == platform.partition("_")[0]

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from bot.domain.smoke import (
     DATATYPES,
+    MAX_CASES,
     SmokeCase,
     SmokeCases,
     Tensor,
     Tolerance,
     difference,
     differences,
+    smoke_problems,
     tensor_from_json,
 )
 
@@ -180,3 +182,56 @@ def test_any_json_in_any_place_is_a_value_error_at_most(key: str, value: Any) ->
             continue
         for case in cases.cases:  # what is accepted can be compared with
             assert not differences(case, case.outputs, cases.tolerance)
+
+
+def smoke(*outputs: Tensor, relative: float = 1e-4, absolute: float = 1e-5, count: int = 1) -> SmokeCases:
+    cases = [SmokeCase(f"row-{n}", (tensor(1.0, name="X"),), outputs) for n in range(count)]
+    return SmokeCases(tuple(cases), Tolerance(relative, absolute))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (smoke(tensor(0.5), count=MAX_CASES + 1), "has 513 cases, more than 512"),
+        (smoke(tensor(0.5), relative=0.11), "tolerance.relative is 0.11, more than 0.1"),
+        (smoke(tensor(0.5), relative=1e9), "tolerance.relative is 1e+09, more than 0.1"),
+        (
+            smoke(tensor(0.5, -0.9), absolute=0.1),
+            "tolerance.absolute is 0.1, more than 0.1 of the largest value that Y",
+        ),
+        (
+            smoke(tensor(0.0), absolute=0.002),
+            "tolerance.absolute is 0.002, more than 0.1 of the largest value that Y",
+        ),
+        (smoke(tensor(math.inf, math.nan), absolute=1.0), "is expected to have (0)"),
+        (
+            smoke(tensor(0.9, name="p"), tensor(5000.0, name="price"), absolute=10),
+            "the largest value that p is expected",
+        ),
+        (smoke(tensor(0.9, datatype="FP16"), absolute=1e9), "tolerance.absolute is 1e+09"),
+    ],
+)
+def test_cases_that_prove_too_little_or_cost_too_much_are_refused(given: SmokeCases, says: str) -> None:
+    (said,) = smoke_problems(given)
+    assert says in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        smoke(tensor(0.5), count=MAX_CASES),
+        smoke(tensor(0.5), relative=0.1, absolute=0.05),
+        smoke(tensor(0.0), absolute=0.001),
+        smoke(tensor(5000.0), absolute=500),
+        smoke(tensor(1, datatype="INT64"), tensor("a", datatype="BYTES", name="l"), absolute=1e9),
+        smoke(tensor(shape=(0,)), absolute=0.001),
+    ],
+)
+def test_cases_within_the_limits_are_accepted(given: SmokeCases) -> None:
+    assert smoke_problems(given) == []
+    assert SmokeCases.from_json(given.to_json()) == given
+
+
+def test_what_is_in_service_stays_readable_whatever_the_limits_are() -> None:
+    tolerant = smoke(tensor(0.5), relative=1e9, absolute=1e9, count=2 * MAX_CASES)
+    assert SmokeCases.from_json(tolerant.to_json()) == tolerant

@@ -69,6 +69,8 @@ T_SLACK, T_RELOAD, T_TRITON = (
     "tests/systems/test_triton.py",
 )
 CHECKING, PACKAGE_RULES = "bot/verbs/checking.py", "bot/verbs/package_rules.py"
+T_REDACTION = "tests/test_redaction.py"
+IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice"
 T_FORGED = "tests/verbs/test_forged_records.py"
 LIBRARY = "tests/verbs/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
@@ -1491,6 +1493,56 @@ MUTATIONS = (
         "        if named and named != (found and model):\n",
         "        if False:\n",
         (f"{T_MLFLOW}::test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has_no_metrics",),
+    ),
+    Mutation(
+        "redaction",
+        "of what is encoded twice, in digits or in lines",
+        "bot/redaction.py",
+        "*_encoded(values, text)])",
+        "])",
+        (f"{T_REDACTION}::{IN_DIGITS}",),
+    ),
+    Mutation(
+        "size",
+        "of what a model does before its first request",
+        "bot/domain/model_config.py",
+        ", *_too_much(config)]",
+        "]",
+        ("tests/domain/test_model_config.py::test_what_takes_more_than_a_model_needs_is_refused",),
+    ),
+    Mutation(
+        "smoke cases",
+        "that take any answer for right are refused by the rules",
+        PACKAGE_RULES,
+        "    if said := _wrong_with_smoke(contents):\n",
+        "    if said := False:\n",
+        ("tests/verbs/test_check.py::test_cases_that_take_any_answer_for_right_are_refused_everywhere",),
+    ),
+    Mutation(
+        "smoke cases",
+        "that take any answer for right are not packed",
+        "bot/training/package.py",
+        "    if problems := smoke_problems(cases):\n",
+        "    if problems := []:\n",
+        (
+            "tests/training/test_package.py::test_a_tolerance_that_proves_nothing_is_refused_before_anything_is_written",
+        ),
+    ),
+    Mutation(
+        "smoke cases",
+        "that take any answer for right are not registered",
+        "bot/training/package.py",
+        "    _check_smoke(directory / SMOKE_FILE)\n",
+        "",
+        ("tests/training/test_package.py::test_what_no_environment_would_take_is_said_before_it_is_registered",),
+    ),
+    Mutation(
+        "contents",
+        "a tar archive of before POSIX is one",
+        "bot/domain/contents.py",
+        '        if _is_tar(head) and not head.startswith(b"ustar", 257):\n',
+        "        if False:\n",
+        ("tests/domain/test_contents.py::test_what_is_code_is_found_under_any_name",),
     ),
     Mutation(
         "one model's fault",

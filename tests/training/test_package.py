@@ -239,12 +239,29 @@ def test_a_package_that_was_touched_is_no_package(tmp_path: Path, spoil: Callabl
     assert says in str(refused.value)
 
 
+TOLERANT = json.dumps(
+    {
+        "format": 1,
+        "tolerance": {"relative": 1e9},
+        "cases": [
+            {
+                "name": "row-0",
+                "inputs": [{"name": "X", "datatype": "FP32", "shape": [1], "data": [1]}],
+                "outputs": [{"name": "Y", "datatype": "FP32", "shape": [1], "data": [1]}],
+            }
+        ],
+    }
+).encode()
+
+
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
         ("config.pbtxt", b'backend: "onnxruntime" runtime: "payload.data"', "config.pbtxt: runtime: refused; Triton"),
         ("config.pbtxt", b'backend: "onnxruntime" default_model_filename: "../x"', "is not a file that package.json"),
         ("config.pbtxt", b"backend {", "config.pbtxt"),
+        ("smoke.json", b"{}", "smoke.json: not a smoke.json of format 1"),
+        ("smoke.json", TOLERANT, "smoke.json: tolerance.relative is 1e+09, more than 0.1"),
         ("payload.data", b"\x7fELF\2\1\1", "payload.data: is an ELF library or program, whatever it is called"),
         ("labels.txt", b"\xff\xfe", "labels.txt: is not text in UTF-8"),
         ("model.onnx", b"no model", "model.onnx: is not an ONNX model"),
@@ -272,6 +289,12 @@ def test_samples_that_make_too_long_a_file_of_cases_are_refused(
     with pytest.raises(InvalidInput, match=r"make a smoke\.json of [0-9]+ bytes, more than 100") as refused:
         build_package(identity(FLOATS), tmp_path / "p", inputs=ROWS, answers=ROWS)
     assert refused.value.next_step == "Give fewer rows, or smaller ones."
+    assert not tmp_path.joinpath("p").exists()
+
+
+def test_a_tolerance_that_proves_nothing_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"smoke\.json: tolerance\.relative is 1e\+09, more than 0\.1"):
+        build_package(identity(FLOATS), tmp_path / "p", inputs=ROWS, answers=ROWS, tolerance=Tolerance(1e9, 0))
     assert not tmp_path.joinpath("p").exists()
 
 

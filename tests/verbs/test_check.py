@@ -288,6 +288,25 @@ def test_documents_that_changed_after_ready_are_not_used(world: World) -> None:
 
 
 @pytest.mark.slow
+def test_cases_that_take_any_answer_for_right_are_refused_everywhere(world: World) -> None:
+    model = world.model()
+    registered = world.register(model, "unscaled")
+    smoke = registered.artifacts / "smoke.json"
+    smoke.write_text(json.dumps({**json.loads(smoke.read_text()), "tolerance": {"relative": 1e9}}))
+    registered = registered.relist()
+    said = "smoke.json tolerance.relative is 1e+09, more than 0.1"
+    refused = world.words("propose", model, 1, "--env", "dev")
+    assert refused.code == 1 and f"{model} 1 is not allowed in dev: smoke cases: {said}" in refused.err
+    number = world.proposed_by_hand(registered)["number"]
+    assert [one.code for one in world.check(number)] == [1, 1, 1, 1]
+    for check in CHECKS:
+        assert _findings(world, model, check) == {"smoke cases": said}
+    world.merged(registered)
+    deployed = world.words("deploy", "--env", "dev")
+    assert deployed.code == 1 and f"smoke cases: {said}" in deployed.out + deployed.err
+
+
+@pytest.mark.slow
 def test_a_package_that_is_too_large_is_not_downloaded_and_not_copied(world: World) -> None:
     model = world.model()
     registered = world.register(model)
