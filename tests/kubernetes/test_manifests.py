@@ -102,6 +102,25 @@ def test_with_gpus_a_triton_goes_where_one_is_and_gets_it(tmp_path: Path, overla
     assert others and not any("nodeSelector" in each.spec for each in others)
 
 
+def test_as_a_github_app_nothing_has_a_persons_token_and_the_key_is_where_the_settings_say(tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    file = tmp_path / "kubernetes/overlays/mlops/kustomization.yaml"
+    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/github-app\n"))
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    cluster = Cluster(list(yaml.safe_load_all(done)))
+    assert [each for each in cluster.objects if list(rules.schema(Cluster([each])))] == []
+    assert "GITHUB_TOKEN" not in done and "GITSYNC_PASSWORD" not in done
+    slack = cluster.pod("mlops/slack")
+    assert settings.GitHubApp(id=1).private_key_env in {each["name"] for each in slack.main["env"]}
+    (checkout,) = slack.spec["initContainers"]
+    given = {each["name"]: each.get("value", each.get("valueFrom")) for each in checkout["env"]}
+    (mount,) = (each for each in checkout["volumeMounts"] if each["name"] == "app")
+    assert given["GITSYNC_GITHUB_APP_PRIVATE_KEY_FILE"] == f"{mount['mountPath']}/github_app_private_key"
+    # git-sync wants these two beside the key.
+    assert {"GITSYNC_GITHUB_APP_APPLICATION_ID", "GITSYNC_GITHUB_APP_INSTALLATION_ID"} <= set(given)
+    assert not any(mount["name"] == "app" for mount in slack.main["volumeMounts"])
+
+
 def test_every_image_is_pinned_in_one_file(tmp_path: Path) -> None:
     """What the page leaves to fill in is filled in; then whatever is rendered has a digest."""
     shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
