@@ -30,6 +30,7 @@ from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.switching import put_back, see_that_gateways_follow, switch
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
+from bot.verbs.following import let_git_follow
 from bot.verbs.observe import observe
 from bot.verbs.proposing import read_desired
 from bot.words import cleanup as cleanup_words
@@ -71,6 +72,7 @@ def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
         # Read under the turn: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
+        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)
         done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep)
         if settings.mistakes:
             say(words.not_cleaned_up(settings.mistakes[0]))

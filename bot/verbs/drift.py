@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 from bot.domain.desired import SECTIONS, Desired
@@ -24,8 +25,12 @@ def drift(settings: Environment) -> Status:
     """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
     found = status(settings)
     ledger = connect.ledger(settings)
-    with connect.serving(settings, reads_only=True) as systems, connect.repository(settings) as repository:
-        desired = read_desired(repository, settings.environment, repository.head())
+    with ExitStack() as opened:
+        systems = opened.enter_context(connect.serving(settings, reads_only=True))
+        desired = None
+        if not found.unknown:
+            repository = opened.enter_context(connect.repository(settings))
+            desired = read_desired(repository, settings.environment, repository.head())
         live = observe(settings, systems)
         share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
         deep: list[Difference] = []
@@ -52,7 +57,8 @@ def drift(settings: Environment) -> Status:
             Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
             for path in strangers_in(contents, unknown, own=owned(stock))
         ]
-    deep += _aliases(settings, desired, live.routes)
+    if desired is not None:
+        deep += _aliases(settings, desired, live.routes)
     return replace(found, differences=(*found.differences, *deep))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -103,12 +104,14 @@ def put_proposal(
     body: str,
     say: Say,
     asking: Asking = ASKED_BY_NOBODY,
+    keeps: Callable[[PullRequest], bool] = lambda _: False,
 ) -> Proposed | None:
     """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
 
     Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
     since leave everything as it is. Raises Refused where a person's commit is on the branch, unless ``asking`` says
-    that it may be replaced: then a comment names what was dropped.
+    that it may be replaced: then a comment names what was dropped. ``keeps`` says of an open pull request with these
+    edits whether its title and text stay.
     """
     from bot.systems.git import Moved
 
@@ -134,7 +137,7 @@ def put_proposal(
             parent = repository.parent(tip)
             # The same change on the same text: pushing it again would only start the checks again.
             if repository.read(tip, path) == after and repository.read(parent, path) == before:
-                if (existing.title, existing.body) == (title, body):
+                if (existing.title, existing.body) == (title, body) or keeps(existing):
                     return Proposed("unchanged", existing)
                 return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
         commit = repository.commit(head, {path: after}, message=f"{title}\n", author=AUTHOR, email=EMAIL)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
-from bot.domain.scope import revert_branch
+from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError, Refused, Rejected, Superseded
 from bot.settings import Environment
 from bot.verbs import Say, connect
+from bot.verbs.following import forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
 from bot.verbs.ledger import Ledger
-from bot.verbs.meanwhile import meanwhile
+from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.package_rules import refuse_what_is_not_allowed
-from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
+from bot.verbs.proposing import ASKED_BY_NOBODY, Asking, read_desired
 
 if TYPE_CHECKING:
-    from bot.systems.share import Turn
+    from bot.systems.share import ModelRepository, Turn
     from bot.verbs.connect import Serving
     from bot.verbs.deploy import Deployed
 
@@ -36,6 +38,8 @@ class RolledBack:
     deployed: Deployed | None = None
     mistakes: tuple[str, ...] = ()
     """What is wrong with the environment file, and was not needed."""
+    revert_waits: str = ""
+    """Why the pull request is not open yet; the next deployment that reaches GitHub opens it."""
 
     @property
     def exit_code(self) -> int:
@@ -61,9 +65,10 @@ def rollback(
 ) -> RolledBack:
     """Go back to the last verified version of ``model`` but the one in service, or to the one named.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist. Where it was cut off, ``request`` makes
-    it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull
-    request's text: who asked for it; ``asking`` says the same for the bot itself.
+    Skips the gate, freezes and every wait; sees that the bytes still exist. With ``now`` it needs neither Git nor
+    GitHub: the runtime goes back by routes and records, and the pull request follows. Where it was cut off,
+    ``request`` makes it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph
+    of the pull request's text: who asked for it; ``asking`` says the same for the bot itself.
     """
     if settings.mistakes:
         from bot.words.deployment import goes_on_without
@@ -71,25 +76,34 @@ def rollback(
         for mistake in settings.mistakes:
             say(goes_on_without(mistake))
     # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
-    with (
-        connect.repository(settings) as repository,
-        meanwhile(repository.head) as head,
-        connect.serving(settings) as systems,
-    ):
+    hurried = settings.deadlines.request_seconds if now else None
+    by = by or "a person"
+    with main_beside(settings, within_seconds=hurried) as look, connect.serving(settings) as systems:
         from bot.verbs.deploy import converge
         from bot.verbs.deployment.unfinished import verified_routes
 
         ledger = connect.ledger(settings)
         history = ledger.deployments()
-        commit = head.result()
-        desired = read_desired(repository, settings.environment, commit)
-        current = desired.models.get(model)
+        ways = ways_back(systems.share, say)
+        main = look()
+        if isinstance(main, Main):
+            commit, current = main.commit, main.desired.models.get(model)
+        elif now:
+            commit, current = "", _believed(settings, systems, history, ways, model)
+            from bot.words import proposal as words
+
+            say(words.main_is_unknown(settings.environment, model, current, main))
+        else:
+            from bot.words import proposal as words
+
+            main.next_step = words.now_needs_no_main(settings.environment, model, main.next_step)
+            raise main
         target = ledger.way_back_of(request) if request else None
         if target is None:
             target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
             target = ledger.decide_way_back(request, target) if request else target
         _see_that_its_bytes_exist(settings, systems, model, target)
-        deployed = None
+        deployed, way, is_noted = None, None, False
         if now:
             say(f"putting {model} back to {target.version} in {settings.environment} now")
             with systems.share.turn(overtake=True) as turn:
@@ -98,50 +112,112 @@ def rollback(
                 history = ledger.deployments()
                 verified = verified_routes(systems.share, settings.environment, history)
                 wanted = in_service(verified, known_entries(history)).having("models", model, target)
+                way = WayBack(
+                    environment=settings.environment,
+                    model=model,
+                    turn=turn.number,
+                    commit=commit,
+                    left=current,
+                    target=target,
+                    reason=reason,
+                    by=by,
+                    note=note,
+                    slack=asking.by.slack,
+                    github=asking.by.github,
+                    at=datetime.now(UTC),
+                )
                 # Also what was never in service: until Git follows, the next deployment would bring it. And before
                 # the switch: wherever this is cut off, whoever comes next goes on with it instead.
-                leave = _Leaving(ledger, turn, model, current, target, reason=reason, by=by or "a person")
+                leave = _Leaving(ledger, turn, model, current, target, reason=reason, by=by)
+                is_noted = _try_to_note(systems.share, turn, way, say)
                 is_held = leave.try_to_hold(say)
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
                 if not is_held:
                     leave.hold()
-        from bot.words import proposal as words
-
-        change = Change(settings.environment, "models", model, target, current)
-        left = {entry.digest for _, entry in verified_entries(history, model=model)} | ledger.quarantined().keys()
-        served = current is not None and current.digest in left
+        proposed, waits = None, ""
         try:
-            proposed = put_proposal(
-                settings,
-                repository,
-                connect.github(settings),
-                ledger=ledger,
-                edits=[Edit("models", model, target)],
-                branch=revert_branch(settings.environment, model),
-                title=words.revert_title(change, target),
-                body=words.revert_body(
-                    change,
-                    target,
+            # Users are back, so Git has its usual time now, unless it did not answer before.
+            limit = None if isinstance(main, Main) else hurried
+            with connect.repository(settings, limit_seconds=limit) as repository:
+                if way is not None and not isinstance(main, Main):
+                    desired = read_desired(repository, settings.environment, repository.head())
+                    current = desired.models.get(model)
+                    hold_what_main_asks(ledger, way, current)
+                proposed = propose_way_back(
+                    settings,
+                    repository,
+                    ledger,
+                    model=model,
+                    target=target,
+                    current=current,
                     reason=reason,
-                    by=by or "a person",
-                    served=served,
+                    by=by,
                     note=note,
-                ),
-                say=say,
-                asking=asking,
-            )
-        except Refused as error:
-            if deployed is not None:
-                error.state = words.only_the_runtime_went_back(change, target)
-            raise
-    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
-        from bot.words import identity as identity_words
+                    asking=asking,
+                    say=say,
+                )
+        except PromobotError as error:
+            from bot.words import proposal as words
 
-        say(identity_words.no_checks(proposed.pull_request.number))
+            is_refused = isinstance(main, Main) and isinstance(error, Refused)
+            if deployed is not None and (is_refused or not is_noted):
+                change = Change(settings.environment, "models", model, target, current)
+                error.state = words.only_the_runtime_went_back(change, target)
+            if deployed is None or is_refused or not is_noted:
+                raise
+            waits = str(error)
+        else:
+            _forget(systems.share, ways if way is None else [*ways, way], model, say)
     # Where main says so already, there is nothing for Git to follow.
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     mistakes = tuple(map(str, settings.mistakes))
-    return RolledBack(settings.environment, model, current, target, number, url, deployed, mistakes)
+    return RolledBack(
+        settings.environment, model, current, target, number, url, deployed, mistakes, revert_waits=waits
+    )
+
+
+def _believed(
+    settings: Environment, systems: Serving, history: list[DeploymentRecord], ways: list[WayBack], model: str
+) -> Entry | None:
+    """Return what main is believed to say of a model, where it cannot be read.
+
+    What a rollback left whose pull request is not open yet, so that the same command comes to the same version
+    again; else what a deployment under way was bringing; else what answers.
+    """
+    from bot.verbs.deployment.unfinished import read_journal
+
+    if way := latest(ways).get(model):
+        return way.left
+    journal = read_journal(systems.share)
+    for underway in journal.underway if journal else ():
+        if (underway.section, underway.model) == ("models", model):
+            return underway.after
+    return in_service(systems.share.routes(settings.environment), known_entries(history)).models.get(model)
+
+
+def _try_to_note(share: ModelRepository, turn: Turn, way: WayBack, say: Say) -> bool:
+    """Keep what the pull request will say, if the share lets us: users do not wait for it."""
+    from bot.words import proposal as words
+
+    try:
+        turn.check()
+        share.keep_way_back(way.name, way.model_dump_json(indent=1) + "\n")
+    except Superseded:
+        raise
+    except PromobotError as error:
+        say(words.way_back_is_not_noted(error))
+        return False
+    return True
+
+
+def _forget(share: ModelRepository, ways: list[WayBack], model: str, say: Say) -> None:
+    """Drop the notes of a pull request that is open; one that stays is found to be open by the next deployment."""
+    from bot.words import proposal as words
+
+    try:
+        forget_ways_back(share, ways, model=model)
+    except PromobotError as error:
+        say(words.way_back_is_not_forgotten(error))
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.names import SHADOW_SUFFIX
-from bot.domain.plan import plan, serves, target_of
+from bot.domain.plan import in_service, plan, serves, target_of
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
-from bot.errors import PromobotError
+from bot.domain.way_back import latest
+from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
+from bot.verbs.following import ways_back
 from bot.verbs.inspection import routed
 from bot.verbs.ledger import Ledger
+from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
 from bot.verbs.proposing import desired_at, read_desired
@@ -31,15 +34,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """One model on one path: what is wanted, and what each system has. None stands for "does not answer"."""
+    """One model on one path: what is wanted, and what each system has. None stands for "does not answer".
+
+    ``desired`` is "unknown", and ``agrees`` None, where main cannot be read.
+    """
 
     model: str
     section: Section
-    desired: int | None
+    desired: int | Literal["unknown"] | None
     routed: int | None
     tritons: dict[str, bool | None]
     gateways: dict[str, int | bool | None]
-    agrees: bool
+    agrees: bool | None
     pending: tuple[str, ...] = ()
 
 
@@ -54,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Status:
-    """One environment, now."""
+    """One environment, now. ``commit`` is empty, and ``unknown`` says why, where main cannot be read."""
 
     environment: str
     commit: str
@@ -64,6 +70,7 @@ class Status:
     quarantined: tuple[str, ...] = ()
     undelivered: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
+    unknown: str = ""
 
     @property
     def in_sync(self) -> bool:
@@ -86,22 +93,35 @@ def statuses(environments: Sequence[Environment]) -> list[Status]:
 def status(settings: Environment) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
     ledger = connect.ledger(settings)
+    problems: list[str] = []
     with (
         connect.serving(settings, reads_only=True) as systems,
-        connect.repository(settings) as repository,
         # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
-        meanwhile(repository.head) as head,
+        main_beside(settings, within_seconds=settings.deadlines.request_seconds) as look,
         meanwhile(partial(_open_pull_requests, settings)) as opened,
     ):
         live = observe(settings, systems)
         outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
-        commit = head.result()
-        desired = read_desired(repository, settings.environment, commit)
-        pending, problems = _pending(settings, repository, opened)
+        ways = ways_back(systems.share, problems.append)
+        main = look()
+        if isinstance(main, InvalidInput):
+            raise main  # Git answers: what main says is wrong, and its file, line and key are named
+        pending: dict[tuple[str, Section], list[str]] = {}
+        if isinstance(main, Main):
+            pending, unclear = _pending(settings, main.repository, opened)
+            problems += unclear
     quarantined = ledger.quarantined()
+    commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
+    # Where main is not known, what serves is still compared with the routes.
+    desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
     # What it says of what is live is its version, which the routes know: the records, which are many, are not read.
     todo = plan(desired, live, known={})
-    differences = [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
+    differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
+    differences += [
+        Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
+        for way in latest(ways).values()
+    ]
+    differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
     if cut_off:
         differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))
     for change in todo.changes:
@@ -119,7 +139,7 @@ def status(settings: Environment) -> Status:
     for what in routed(live.routes):
         event = quarantined.get(what.target.digest)
         wanted = desired.section(what.section).get(what.model)
-        if event is not None and serves(what.target, wanted):
+        if event is not None and not unknown and serves(what.target, wanted):
             change = Change(settings.environment, what.section, what.model, wanted, wanted)
             said = words.serves_quarantined(what.model, what.target.version, settings.environment, event.reason)
             differences.append(Difference("quarantine", said, words.merge_revert(change)))
@@ -139,7 +159,7 @@ def status(settings: Environment) -> Status:
         ModelStatus(
             model=model,
             section=section,
-            desired=entry.version if entry else None,
+            desired="unknown" if unknown else entry.version if entry else None,
             routed=target.version if target else None,
             tritons={
                 name: None if loaded is None else target is None or (target.triton_model, target.version) in loaded
@@ -150,7 +170,7 @@ def status(settings: Environment) -> Status:
                 for name, table in live.gateways.items()
                 for there in [target_of(table.route(model), section) if table else None]
             },
-            agrees=serves(target, entry),
+            agrees=None if unknown else serves(target, entry),
             pending=tuple(pending.get((model, section), ())),
         )
         for section in SECTIONS
@@ -168,6 +188,7 @@ def status(settings: Environment) -> Status:
         tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in quarantined.values()),
         outbox,
         tuple(problems),
+        unknown,
     )
 
 

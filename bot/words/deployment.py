@@ -535,7 +535,7 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     criteria = "   ".join(f"{'✅' if name in held else '❌'} {CRITERION_NAMES[name]}" for name in CRITERIA)
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": criteria}]})
     digest = f" · digest `{short(record.after.digest)}`" if record.after else ""
-    facts = f"`{record.id}` · commit `{record.commit[:12]}`{digest}"
+    facts = f"`{record.id}` · commit `{record.commit[:12] or 'unknown'}`{digest}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
     return Message(
         key=f"{record.id}/{record.outcome}", text=text, blocks=tuple(blocks), since=record.started_at.timestamp()
@@ -565,7 +565,7 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
     lines = [*([f"{', '.join(named[:_NAMED])}" + (", …" if len(named) > _NAMED else "")] if named else [])]
     lines.append(f"`promobot history --env {records[0].environment} --limit {len(records)}` tells of each")
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": escape("\n".join(lines))}]})
-    facts = f"`{group}` · commit `{records[-1].commit[:12]}`"
+    facts = f"`{group}` · commit `{records[-1].commit[:12] or 'unknown'}`"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
     told = "\n".join(sorted(f"{record.id}/{_told_as(record)}" for record in records))
     return Message(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from bot.domain.desired import Change
 from bot.domain.names import short
 from bot.domain.routes import Target
+from bot.domain.way_back import WayBack
 from bot.words.deployment import describe
+from bot.words.proposal import revert_of
 
 DOCTOR = "promobot doctor"
 UNFINISHED = "a deployment is under way, or was cut off"
@@ -14,6 +16,8 @@ STRANGER_STEP = "see who made it, and remove it by hand; the bot never does"
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
 _REVERT = "merge the revert, or `promobot rollback churn --env dev`"
 KINDS = {
+    "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", f"`{DOCTOR}`"),
+    "revert": ("a rollback put users back at once, and its pull request is not open yet", _DEPLOY),
     "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
     "unfinished": ("a journal is open: a deployment is under way, or was cut off", _DEPLOY),
     "desired": ("main asks for something else than the routes name", _DEPLOY),
@@ -40,7 +44,17 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first eight, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first ten, drift all of them."""
+
+
+def unknown(why: str) -> str:
+    """Main cannot be read, so nothing can be compared with it."""
+    return f"desired: unknown. {why}"
+
+
+def revert_waits(way: WayBack) -> str:
+    """A rollback whose pull request is not open yet."""
+    return f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet"
 
 
 def deploy(environment: str) -> str:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
@@ -358,6 +359,67 @@ def only_the_runtime_went_back(change: Change, back: Entry) -> str:
         f"The runtime of {change.environment} was put back to {change.model} {back.version}; `promobot status` shows "
         "what answers. Main does not say so yet, and no pull request asks it to."
     )
+
+
+def main_is_unknown(environment: str, model: str, current: Entry | None, error: Exception) -> str:
+    """Said first, where a rollback goes on without main."""
+    live = f"version {current.version}" if current else "nothing"
+    return (
+        f"⚠️ desired: unknown. What main says of {environment} cannot be read: {error}\n"
+        f"   Going back by routes and records: {model} leaves {live}."
+    )
+
+
+def now_needs_no_main(environment: str, model: str, step: str) -> str:
+    """What to type where the pull request cannot be opened, and users are waiting."""
+    at_once = f"`promobot rollback {model} --env {environment} --now` puts users back without Git and GitHub."
+    return f"{step} {at_once}".strip()
+
+
+def revert_waits(environment: str, error: str) -> str:
+    """The runtime is back, and no pull request is open yet."""
+    return (
+        f"The revert pull request is not open yet: {error}\n"
+        f"→ It is noted: the next `promobot deploy --env {environment}` that reaches GitHub opens it."
+    )
+
+
+def revert_of(model: str, version: int, by: str, at: datetime) -> str:
+    """Name a rollback that was taken at once."""
+    return f"the revert of {model} to {version} that {by} asked for at {at:%Y-%m-%d %H:%M} UTC"
+
+
+def revert_still_waits(which: str, error: Exception) -> str:
+    """A deployment could not open it either."""
+    return f"{which} could not be opened, the next run tries again: {error}"
+
+
+def revert_is_open(which: str, url: str) -> str:
+    """Git follows at last."""
+    return f"{which} is open: {url}"
+
+
+def rolled_back_meanwhile(version: int, reason: str) -> str:
+    """Why what main asks for is in quarantine, where the rollback could not read main."""
+    return f"rolled back to {version} while main could not be read" + (f": {reason}" if reason else "")
+
+
+def way_back_is_unreadable(name: str, error: str) -> str:
+    """A note is damaged: nothing is opened for it."""
+    return (
+        f"reverts/{name}.json on the share is not readable: {error}; open that revert with `promobot rollback`, and "
+        "move the file away"
+    )
+
+
+def way_back_is_not_noted(error: Exception) -> str:
+    """If this is cut off, nobody opens the pull request."""
+    return f"the pull request of this rollback could not be noted on the share: {error}"
+
+
+def way_back_is_not_forgotten(error: Exception) -> str:
+    """The next deployment finds that the pull request is open, and drops the note."""
+    return f"the note of this rollback could not be removed, the next deployment does: {error}"
 
 
 def revert_body(

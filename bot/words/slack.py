@@ -10,6 +10,7 @@ from bot.domain.promotion import Progress, Promotion, Stage
 from bot.domain.record import DeploymentRecord
 from bot.words.deployment import verdict
 from bot.words.mrkdwn import code, escape, link, user
+from bot.words.proposal import revert_waits
 
 if TYPE_CHECKING:
     from bot.verbs.history import History
@@ -213,7 +214,9 @@ def rolled_back(done: RolledBack) -> str:
     lines = []
     if done.deployed is not None:
         lines += [f"• {escape(verdict(record))}" for record in done.deployed.records]
-    if done.pull_request:
+    if done.revert_waits:
+        lines.insert(0, f"↩️ {what}: {escape(revert_waits(done.environment, done.revert_waits))}")
+    elif done.pull_request:
         next_step = "Somebody else merges it." if done.deployed is None else "Merge it, so that Git says so, too."
         lines.insert(0, f"↩️ {link(done.url, f'#{done.pull_request}')} takes {what}. {next_step}")
     else:
@@ -318,7 +321,7 @@ def status(found: Status, model: str | None) -> str:
 
 def _row(row: ModelStatus) -> str:
     name = f"*{escape(row.model)}*" + (" in shadow" if row.section == "shadow" else "")
-    sign = "✅" if row.agrees else "⚠️"
+    sign = "✅" if row.agrees else "❔" if row.agrees is None else "⚠️"
     return f"• {sign} {name}: desired {row.desired or '–'} · live {row.routed or '–'}"
 
 

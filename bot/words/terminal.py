@@ -10,6 +10,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.words import doctor as doctor_words
 from bot.words import metrics as metric_words
+from bot.words import proposal as proposal_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
 from bot.words.deployment import verdict as deployment_verdict
 
@@ -44,15 +45,16 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def status(found: Status) -> str:
     """Return the state of an environment, and what to type."""
-    lines = [f"{found.environment}: main is at {found.commit[:12]}, routes at generation {found.generation}"]
+    main = "desired: unknown" if found.unknown else f"main is at {found.commit[:12]}"
+    lines = [f"{found.environment}: {main}, routes at generation {found.generation}"]
     if not found.models:
-        lines.append("No model is desired, none is served.")
+        lines.append("No model is served." if found.unknown else "No model is desired, none is served.")
     else:
         tritons = sorted({name for row in found.models for name in row.tritons})
         gateways = sorted({name for row in found.models for name in row.gateways})
         rows = [
             [
-                "✓" if row.agrees else "✗",
+                {True: "✓", False: "✗", None: "?"}[row.agrees],
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
                 str(row.routed or "–"),
@@ -167,8 +169,14 @@ def retired(done: Retired) -> str:
 
 def rolled_back(done: RolledBack) -> str:
     """Return what a rollback did."""
-    lines = [deployed(done.deployed)] if done.deployed else []
-    if done.url:
+    lines = []
+    if done.deployed and (done.deployed.commit or done.deployed.records):
+        lines.append(deployed(done.deployed))
+    elif done.deployed:
+        lines.append(f"{done.model} {done.after.version} answers in {done.environment} already: nothing to do.")
+    if done.revert_waits:
+        lines.append(proposal_words.revert_waits(done.environment, done.revert_waits))
+    elif done.url:
         lines.append(f"Merge this to go back to {done.model} {done.after.version} in {done.environment}: {done.url}")
     else:
         lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")

@@ -77,6 +77,8 @@ T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.
 BLAME, SWITCHING = "bot/domain/blame.py", "bot/verbs/deployment/switching.py"
 T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/verbs/test_blame.py"
 ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
+ROLLBACK, T_AWAY = "bot/verbs/rollback.py", "tests/verbs/test_github_away.py"
+WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the_one_revert"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
@@ -253,6 +255,70 @@ MUTATIONS = (
         "grpc.ssl_channel_credentials(trust.bundle(), ",
         "grpc.ssl_channel_credentials(None, ",
         (f"{T_TRUST}::test_triton",),
+    # GitHub is away.
+    Mutation(
+        "github away",
+        "a rollback notes its pull request before the switch",
+        ROLLBACK,
+        '        share.keep_way_back(way.name, way.model_dump_json(indent=1) + "\\n")\n',
+        "",
+        (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "github away",
+        "a rollback at once goes on without main",
+        ROLLBACK,
+        "        elif now:\n            commit, current",
+        "        elif False:\n            commit, current",
+        (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "github away",
+        "the same command comes to the same version again",
+        ROLLBACK,
+        "    if way := latest(ways).get(model):\n        return way.left\n",
+        "",
+        (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "github away",
+        "the next deployment opens the revert, in the words of who asked",
+        "bot/verbs/deploy.py",
+        "        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)\n",
+        "",
+        (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "github away",
+        "the bot does not write over the words of who asked",
+        "bot/verbs/deployment/conclusion.py",
+        "                keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,\n",
+        "",
+        (f"{T_AWAY}::{WHILE_STOPPED}",),
+    ),
+    Mutation(
+        "github away",
+        "what main asks for meanwhile is held",
+        "bot/verbs/following.py",
+        "        hold_what_main_asks(ledger, way, wanted)\n        which",
+        "        which",
+        (f"{T_AWAY}::test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back",),
+    ),
+    Mutation(
+        "github away",
+        "a note does not overrule what people decided after it",
+        "bot/domain/way_back.py",
+        "        return bool(self.commit) and wanted != self.left\n",
+        "        return False\n",
+        ("tests/domain/test_way_back.py::test_main_that_changed_since_was_decided_anew",),
+    ),
+    Mutation(
+        "github away",
+        "a remote that hangs is waited for as long as one request takes",
+        "bot/verbs/main_branch.py",
+        "        return answer.result(timeout=None if until is None else max(0.0, until - monotonic()))\n",
+        "        return answer.result()\n",
+        ("tests/verbs/test_main_branch.py::test_who_hangs_is_not_waited_for",),
     ),
     # What GitHub answers.
     Mutation(

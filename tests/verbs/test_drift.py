@@ -216,7 +216,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "stranger": [_stranger, _stranger_at_the_root],
     "alias": [_move_alias],
 }
-ELSEWHERE = {"gateway answer"}
+ELSEWHERE = {"gateway answer", "main", "revert"}
 QUICK, SLOW = {"desired", "triton", "gateway", "bytes", "unfinished"}, [pytest.mark.slow]
 CHANGE_THE_ANSWER = (_merge, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 

@@ -554,6 +554,11 @@ class World:
         """Return the names of the messages that wait."""
         return sorted(path.stem for path in (self.endpoints.state(environment) / "outbox").glob("*.json"))
 
+    def noted_reverts(self, environment: str = "dev") -> list[str]:
+        """Return the models whose revert pull request is still to be opened."""
+        names = (path.stem for path in (self.endpoints.state(environment) / "reverts").glob("*.json"))
+        return sorted(name.partition("-")[2] for name in names)
+
     # --- faults ------------------------------------------------------------------------------------------------
 
     def slack_fails(self, method: str = "*", *, times: int = 1000, **fault: Any) -> None:
@@ -608,8 +613,9 @@ class World:
 
     def _withdraw(self, environment: str) -> None:
         state = self.endpoints.state(environment)
-        for left in (*(state / "journal").glob("*.json"), *(state / "outbox").glob("*.json")):
-            left.unlink(missing_ok=True)
+        for name in ("journal", "outbox", "reverts"):
+            for left in (state / name).glob("*.json"):
+                left.unlink(missing_ok=True)
         file = state / "routes.json"
         if not file.exists():
             return

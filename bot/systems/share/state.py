@@ -1,4 +1,4 @@
-"""What the bot keeps for itself beside the model repository: turns, routes, journal, outbox."""
+"""What the bot keeps for itself beside the model repository: turns, routes, journal, outbox, reverts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50
 _MOMENT_SECONDS = 1.0
-STATE_FOLDERS = ("staging", "packages", "routes", "journal", "turns", "outbox", "trash")
+STATE_FOLDERS = ("staging", "packages", "routes", "journal", "turns", "outbox", "reverts", "trash")
 
 
 class State:
@@ -225,6 +225,29 @@ class State:
         with self._errors("write the outbox"):
             (self.state / "outbox" / f"{name}.json").unlink(missing_ok=True)
             sync_folder(self.state / "outbox")
+
+    # --- reverts that are still to be opened --------------------------------------------------------------------
+
+    def keep_way_back(self, name: str, text: str) -> None:
+        """Keep, synced, what the revert pull request of a rollback will say."""
+        with self._errors("note the way back"):
+            self._make_folders()
+            self._replace(self.state / "reverts" / f"{name}.json", redact(text))
+
+    def ways_back(self) -> dict[str, str]:
+        """Return the rollbacks whose pull request is still to be opened, by name, oldest turn first."""
+        with self._errors("read the ways back"):
+            folder = self.state / "reverts"
+            ask_anew(folder)
+            texts = {p.stem: self._read(p) for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+            # Whoever opened a pull request since we listed them has removed its note.
+            return {name: text.decode(errors="replace") for name, text in texts.items() if text is not None}
+
+    def drop_way_back(self, name: str) -> None:
+        """Forget a rollback whose pull request is open, or is not needed."""
+        with self._errors("forget a way back"):
+            (self.state / "reverts" / f"{name}.json").unlink(missing_ok=True)
+            sync_folder(self.state / "reverts")
 
     # -----------------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,8 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
                 title=proposal_words.revert_title(change, back),
                 body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
                 say=run.say,
+                # Who asked, and why, is worth more than what the bot would write of the same revert.
+                keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,
             )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.

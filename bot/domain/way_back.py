@@ -1,0 +1,52 @@
+"""A way back that was taken at once, and whose revert pull request is still to be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.domain.desired import Entry
+
+
+class WayBack(BaseModel):
+    """What a person rolled back at once. It is kept on the share until the pull request for it is open.
+
+    It is written before the switch, so a rollback that is killed, or that cannot reach GitHub, is followed by its
+    pull request all the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    environment: str
+    model: str
+    turn: int = Field(ge=1, description="the turn of the rollback; of two for one model the later one counts")
+    commit: str = Field(description="head of main when it began; empty where main could not be read")
+    left: Entry | None = Field(description="what the rollback left: main's entry, or what answered")
+    target: Entry = Field(description="what the rollback went to")
+    reason: str
+    by: str
+    note: str = Field(default="", description="the paragraph of the pull request's text that says who asked")
+    slack: str = Field(default="", description="id of the Slack user who asked")
+    github: str = Field(default="", description="GitHub login of who asked")
+    at: datetime
+
+    def is_overtaken(self, wanted: Entry | None) -> bool:
+        """Say whether main changed since: ``wanted``, what it asks for now, was decided after this way back."""
+        return bool(self.commit) and wanted != self.left
+
+    @property
+    def name(self) -> str:
+        """Name of its file, without the ending."""
+        return f"{self.turn:08d}-{self.model}"
+
+
+def latest(ways: Iterable[WayBack]) -> dict[str, WayBack]:
+    """Return the one way back that counts for each model: that of the highest turn."""
+    found: dict[str, WayBack] = {}
+    for way in sorted(ways, key=lambda way: way.turn):
+        found[way.model] = way
+    return found

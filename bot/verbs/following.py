@@ -1,0 +1,149 @@
+"""The pull requests of rollbacks that were taken at once: noted on the share, opened as soon as GitHub takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from bot.domain.desired import Change, Desired, Entry
+from bot.domain.record import verified_entries
+from bot.domain.scope import revert_branch
+from bot.domain.way_back import WayBack, latest
+from bot.errors import PromobotError, Superseded
+from bot.settings import Environment
+from bot.verbs import Say, connect
+from bot.verbs.ledger import Ledger, Proposer
+from bot.verbs.proposing import Asking, Edit, Proposed, put_proposal
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+    from bot.systems.share import ModelRepository, Turn
+
+
+def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
+    """Return the rollbacks whose pull request is still to be opened; say, and leave out, what is not readable."""
+    from bot.words import proposal as words
+
+    found = []
+    for name, text in share.ways_back().items():
+        try:
+            found.append(WayBack.model_validate_json(text))
+        except ValidationError as error:
+            say(words.way_back_is_unreadable(name, error.errors()[0]["msg"]))
+    return found
+
+
+def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str) -> None:
+    """Drop what these say of a model: its pull request is open, or main says it already."""
+    for way in ways:
+        if way.model == model:
+            share.drop_way_back(way.name)
+
+
+def let_git_follow(
+    settings: Environment, ledger: Ledger, turn: Turn, share: ModelRepository, desired: Desired, say: Say
+) -> None:
+    """Open the pull requests that rollbacks could not open; called under a turn, with main as it is now.
+
+    What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
+    could read main: otherwise this very deployment would undo the way back. Where the rollback could read main, and
+    main changed since, people have decided anew, and nothing is opened or held. A pull request that cannot be opened
+    now stays noted, and is said.
+    """
+    from bot.words import proposal as words
+
+    ways = ways_back(share, say)
+    for model, way in sorted(latest(ways).items()):
+        wanted = desired.models.get(model)
+        turn.check()
+        if way.is_overtaken(wanted):
+            forget_ways_back(share, ways, model=model)
+            continue
+        hold_what_main_asks(ledger, way, wanted)
+        which = words.revert_of(model, way.target.version, way.by, way.at)
+        try:
+            with connect.repository(settings) as repository:
+                proposed = propose_way_back(
+                    settings,
+                    repository,
+                    ledger,
+                    model=model,
+                    target=way.target,
+                    current=wanted,
+                    reason=way.reason,
+                    by=way.by,
+                    note=way.note,
+                    asking=Asking(Proposer(slack=way.slack, github=way.github)),
+                    say=say,
+                )
+        except Superseded:
+            raise
+        except PromobotError as error:
+            say(words.revert_still_waits(which, error))
+            continue
+        turn.check()
+        forget_ways_back(share, ways, model=model)
+        if proposed is not None:
+            say(words.revert_is_open(which, proposed.pull_request.url))
+
+
+def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:
+    """Put what main asks for in the place of a way back into quarantine, so that no deployment undoes it."""
+    from bot.words import proposal as words
+
+    if wanted is not None and wanted.digest != way.target.digest:
+        ledger.put_in_quarantine(
+            model=way.model,
+            version=wanted.version,
+            digest=wanted.digest,
+            reason=words.rolled_back_meanwhile(way.target.version, way.reason),
+            by=way.by,
+        )
+
+
+def propose_way_back(
+    settings: Environment,
+    repository: Repository,
+    ledger: Ledger,
+    *,
+    model: str,
+    target: Entry,
+    current: Entry | None,
+    reason: str,
+    by: str,
+    note: str,
+    asking: Asking,
+    say: Say,
+) -> Proposed | None:
+    """Open, or update, the pull request from main's entry ``current`` to ``target``; None where main says so already.
+
+    Its text says whether ``current`` was ever in service, because only then does it go into quarantine at the merge.
+    """
+    from bot.words import identity as identity_words
+    from bot.words import proposal as words
+
+    change = Change(settings.environment, "models", model, target, current)
+    left = {e.digest for _, e in verified_entries(ledger.deployments(), model=model)} | ledger.quarantined().keys()
+    proposed = put_proposal(
+        settings,
+        repository,
+        connect.github(settings),
+        ledger=ledger,
+        edits=[Edit("models", model, target)],
+        branch=revert_branch(settings.environment, model),
+        title=words.revert_title(change, target),
+        body=words.revert_body(
+            change,
+            target,
+            reason=reason,
+            by=by,
+            served=current is not None and current.digest in left,
+            note=note,
+        ),
+        say=say,
+        asking=asking,
+    )
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        say(identity_words.no_checks(proposed.pull_request.number))
+    return proposed
