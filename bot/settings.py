@@ -121,6 +121,10 @@ class GitHub(_Part):
     merge_method: Method | None = Field(
         default=None, description="how Slack's Merge merges; default: the first that the repository allows"
     )
+    sign_commits: bool | None = Field(
+        default=None,
+        description="commit through GitHub's API, which signs; default: where a ruleset asks for signed commits",
+    )
     app: GitHubApp | None = Field(
         default=None, description="the bot's GitHub App; the token is used only where the App's key is not set"
     )

@@ -62,13 +62,18 @@ class Commit:
     committer: str
     committer_email: str
     subject: str
+    of_branch: str = ""
+    """What its trailer ``Promobot-Branch`` says: commits that GitHub makes for the bot name their branch so."""
 
+
+BRANCH_TRAILER = "Promobot-Branch"
+_BRANCH = f"%(trailers:key={BRANCH_TRAILER},valueonly=true,separator=%x2C)"
 
 _RULES = (
     (
         "verified signatures",
-        "The branch asks for signed commits, and Git's are not signed: leave the branches `promobot*/**` out of that "
-        "rule, and let main take squash merges, which GitHub signs.",
+        "The branch asks for signed commits: set `github.sign_commits: true`, so that GitHub makes and signs the "
+        "commits of the bot.",
     ),
     ("GH006", "Branch protection covers the bot's own branches: let it cover main, not `promobot*/**`."),
     (
@@ -248,7 +253,7 @@ class Repository:
     def commits(self, before: str, after: str) -> list[Commit]:
         """Return the commits that ``after`` has and ``before`` has not, newest first; both histories are fetched."""
         with self._errors(f"list the commits from {before[:12]} to {after[:12]}"):
-            form = "%x00".join(("%H", "%P", "%an", "%ae", "%cn", "%ce", "%s"))
+            form = "%x00".join(("%H", "%P", "%an", "%ae", "%cn", "%ce", "%s", _BRANCH))
             listed = str(self._repo.git.log("--topo-order", f"--format={form}", f"{before}..{after}"))
         rows = [line.split("\0") for line in listed.split("\n") if line]
         return [Commit(commit, tuple(parents.split()), *rest) for commit, parents, *rest in rows]
@@ -301,6 +306,11 @@ class Repository:
         with self._errors(f"push to {self.base}'s repository (tried with --dry-run)"):
             to = f"{commit}:refs/heads/{branch}"
             self._repo.git.push("--quiet", "--dry-run", self.url, to, **self._limit)
+    def delete(self, branch: str, *, expected: str) -> None:
+        """Remove the server's ``branch`` if it still is at ``expected``; raises Moved where it is not."""
+        lease = f"--force-with-lease=refs/heads/{branch}:{expected}"
+        with self._errors(f"push the end of {branch}"):
+            self._repo.git.push("--quiet", lease, self.url, f":refs/heads/{branch}", **self._limit)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

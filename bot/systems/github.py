@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -55,6 +56,8 @@ _ENQUEUE = (
     "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
 )
 
+_COMMIT = "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid } } }"
+
 GHOST = "ghost"
 """Whom GitHub's pages show where an account was deleted; its API says null."""
 
@@ -97,6 +100,14 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class BranchRule:
+    """A rule of a ruleset, as GitHub names its type and parameters."""
+
+    type: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class PullRequest:
     """A pull request as the bot needs it."""
 
@@ -122,6 +133,8 @@ class PullRequest:
         return self.author == ACTIONS_OWN
 
 
+_authors: dict[tuple[str, int], tuple[str, str]] = {}
+"""Name and address of each App's commits, by GitHub's address and the App's number; they do not change."""
 _USER_AGENT = "promobot"
 _sessions: dict[str, requests.Session] = {}
 """A session for each server, so that connections are used again. It keeps no cookie: tokens are in each request."""
@@ -243,6 +256,25 @@ class GitHubRepository:
         with self._errors("ask who I am"):
             return str(self._graphql(_ME, {}, "viewer", "login"))
 
+    @patient
+    def author(self) -> tuple[str, str] | None:
+        """Return name and address of the bot's own commits where it is an App, so that GitHub shows them as its own.
+
+        The address is the one that GitHub gives each App: the number is that of the bot's account, not of the App.
+        None for whoever is no App.
+        """
+        if not self._key or self._settings.app is None:
+            return None
+        known = (self._settings.api_url, self._settings.app.id)
+        if known not in _authors:
+            login = self.login()
+            with self._errors(f"look up {login}"):
+                _, found = self._github.requester.requestJsonAndCheck("GET", f"/users/{quote(login)}")
+                number = _given(found.get("id") if isinstance(found, dict) else None, "the number of the account")
+            host = urlsplit(self._settings.server_url).hostname or ""
+            _authors[known] = login, f"{number}+{login}@users.noreply.{host}"
+        return _authors[known]
+
     def _graphql(self, query: str, variables: dict[str, Any], *path: str) -> Any:
         """Ask GraphQL; return what is at this path of the answer's data, which must be there."""
         _, answer = self._github.requester.graphql_query(query, variables)
@@ -345,18 +377,88 @@ class GitHubRepository:
             methods["rebase"] = allowed.allow_rebase_merge
             # Who may not push is not told; then all may be tried.
             known = frozenset(name for name, may in methods.items() if may) or frozenset(METHODS)
-            address = f"/repos/{self._settings.repository}/rules/branches/{quote(self._settings.base, safe='')}"
-            try:
-                _, rules = self._github.requester.requestJsonAndCheck("GET", address)
-            except UnknownObjectException:
-                rules = []  # a GitHub Enterprise Server before 3.11 has no rulesets
-            if not isinstance(rules, list):
-                raise _Missing("it is not a list of rules")
+            rules = self._rules_of(self._settings.base)
         for rule in rules:
             limited = (rule.get("parameters") or {}).get("allowed_merge_methods")
             if limited:
                 known &= frozenset(limited)
         return Rules(known, frozenset(str(rule.get("type")) for rule in rules))
+
+    def _rules_of(self, branch: str) -> list[dict[str, Any]]:
+        """Return the active rules of rulesets that hold for a branch, which need not exist."""
+        address = f"/repos/{self._settings.repository}/rules/branches/{quote(branch, safe='')}"
+        try:
+            _, rules = self._github.requester.requestJsonAndCheck("GET", address)
+        except UnknownObjectException:
+            return []  # a GitHub Enterprise Server before 3.11 has no rulesets
+        if not isinstance(rules, list):
+            raise _Missing("it is not a list of rules")
+        return rules
+
+    @patient
+    def rules_of_branch(self, branch: str) -> list[BranchRule]:
+        """Return the rules of a branch of the bot's own, but those that the bot may go round."""
+        with self._errors(f"read the rules of {branch}"):
+            rules = self._rules_of(branch)
+            passed = {number for number in {rule.get("ruleset_id") for rule in rules} if self._may_bypass(number)}
+        return [
+            BranchRule(str(rule.get("type")), rule.get("parameters") or {})
+            for rule in rules
+            if rule.get("ruleset_id") not in passed
+        ]
+
+    def _may_bypass(self, ruleset: object) -> bool:
+        """Say whether the bot is on a ruleset's bypass list for pushes; whoever is not told is not on it."""
+        try:
+            _, found = self._github.requester.requestJsonAndCheck(
+                "GET",
+                f"/repos/{self._settings.repository}/rulesets/{ruleset}",
+                parameters={"includes_parents": "true"},
+            )
+        except GithubException as error:
+            if error.status not in (403, 404):
+                raise
+            return False
+        return isinstance(found, dict) and found.get("current_user_can_bypass") == "always"
+
+    @patient
+    def signs_on(self, branch: str) -> bool:
+        """Say whether commits for this branch are made by GitHub, which signs them.
+
+        As ``github.sign_commits`` says; where it says nothing, if a ruleset asks for signatures on the branch or on
+        the base. Classic branch protection is not shown to those who may only write: say it in the settings there.
+        """
+        if self._settings.sign_commits is not None:
+            return self._settings.sign_commits
+        with self._errors(f"read the rules of {branch}"):
+            rules = [*self._rules_of(branch), *self._rules_of(self._settings.base)]
+        return any(rule.get("type") == "required_signatures" for rule in rules)
+
+    @patient_when_told
+    def commit_on(self, branch: str, *, expected: str, message: str, files: Mapping[str, str]) -> str | None:
+        """Have GitHub append a commit to a branch, and sign it; return its id, None where the branch has moved.
+
+        ``files`` are the new texts by path. The author is who the bot is, the committer is GitHub.
+        """
+        headline, _, body = redact(message).strip().partition("\n")
+        additions = [
+            {"path": path, "contents": base64.b64encode(text.encode()).decode()} for path, text in files.items()
+        ]
+        wanted = {
+            "branch": {"repositoryNameWithOwner": self._settings.repository, "branchName": branch},
+            "message": {"headline": headline, "body": body.strip()},
+            "fileChanges": {"additions": additions},
+            "expectedHeadOid": expected,
+        }
+        with self._errors(f"commit to {branch}"):
+            try:
+                return str(self._graphql(_COMMIT, {"input": wanted}, "createCommitOnBranch", "commit", "oid"))
+            except GithubException as error:
+                # GraphQL answers 200; which error it is, is in the answer.
+                errors = error.data.get("errors") if isinstance(error.data, dict) else None
+                if any(isinstance(one, dict) and one.get("type") == "STALE_DATA" for one in errors or ()):
+                    return None
+                raise
 
     @patient_when_told
     def merge(self, number: int, *, head: str, title: str) -> str | None:

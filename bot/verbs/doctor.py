@@ -7,24 +7,30 @@ must be written is written under names that no deployment uses, and removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bot.domain import desired as desired_module
+from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
+from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.errors import OutsideError, Refused
 from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, plain_secrets
 from bot.systems.share import ModelRepository, trial_name
 from bot.verbs import connect, trials
 from bot.verbs.ledger import Store
 from bot.verbs.observe import underway
-from bot.verbs.proposing import read_desired
+from bot.verbs.proposing import AUTHOR, EMAIL, read_desired
 from bot.verbs.trials import Examined, NotTried, Trial, try_all
 from bot.words import doctor as words
 from bot.words import identity
+
+if TYPE_CHECKING:
+    from bot.systems.github import GitHubRepository
 
 SEEN_WITHIN_SECONDS = 60
 """Longer than a client of NFS goes on believing what it knew of a folder."""
@@ -169,9 +175,40 @@ def _github(settings: Environment) -> str:
             identity.merges_otherwise(wanted, settings.github.base, sorted(rules.methods)),
             next_step=identity.merges_otherwise_step(),
         )
+    if "required_signatures" in rules.types and way == "rebase":
+        raise Refused(identity.rebase_is_not_signed(settings.github.base), next_step=identity.merges_otherwise_step())
+    if refused := refused_pushes(settings, github, of_base=rules.types):
+        raise Refused(identity.branch_refuses(*refused), next_step=identity.branch_refuses_step())
     github.try_to_open(trial_name())
     said = identity.access(access.login, access.kind, repository, access.permissions)
     return f"{said}; {identity.merges(way, queue=rules.has_queue)}"
+
+
+def refused_pushes(
+    settings: Environment, github: GitHubRepository, *, of_base: Collection[str]
+) -> tuple[str, list[str]] | None:
+    """Return a branch of the bot's that its rules would refuse, and why; None where pushes go.
+
+    ``of_base`` are the types of the base branch's rules.
+    """
+    sign = settings.github.sign_commits
+    author = (github.author() or (AUTHOR, EMAIL))[1]
+    for branch_of in (proposal_branch, revert_branch, retire_branch):
+        branch = branch_of(settings.environment, "model")
+        rules = github.rules_of_branch(branch)
+        asked = "required_signatures" in {*of_base, *(rule.type for rule in rules)}
+        signed = asked if sign is None else sign
+        why = hindrances(
+            rules,
+            branch=branch,
+            title=words.sample_title(settings.environment),
+            author=author,
+            committer="noreply@github.com" if signed else author,
+            signed=signed,
+        )
+        if why:
+            return branch, why
+    return None
 
 
 def _mlflow(settings: Environment) -> str | NotTried:

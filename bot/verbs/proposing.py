@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bot.systems.git import Commit, Repository
     from bot.systems.github import GitHubRepository, PullRequest
 
+SIGNING = "promobot-signing"
+"""Below it are the branches on which GitHub makes signed commits."""
 AUTHOR, EMAIL = "promobot", "promobot@users.noreply.github.com"
 _TRIES = 5
 
@@ -129,7 +132,7 @@ def put_proposal(
         theirs: list[Commit] = []
         if there is not None:
             tip = repository.fetch(there)
-            theirs = commits_of_people(repository, branch, main=head, tip=tip)
+            theirs = commits_of_people(repository, branch, main=head, tip=tip, ours=github.author())
             if theirs and not asking.replace:
                 raise _would_be_lost(branch, theirs)
         _remember(ledger, settings.environment, path, before, after, asking.by, say)
@@ -140,9 +143,9 @@ def put_proposal(
                 if (existing.title, existing.body) == (title, body) or keeps(existing):
                     return Proposed("unchanged", existing)
                 return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
-        commit = repository.commit(head, {path: after}, message=f"{title}\n", author=AUTHOR, email=EMAIL)
         try:
-            repository.push(commit, branch, expected=there)
+            with _commit(repository, github, branch, head, {path: after}, title=title, say=say) as commit:
+                repository.push(commit, branch, expected=there)
         except Moved:
             continue
         if existing is not None:
@@ -181,7 +184,7 @@ def withdraw_revert(
     if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):
         return None  # it goes back from another version
     tip = repository.fetch(pull.head)
-    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip):
+    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip, ours=github.author()):
         raise Refused(
             f"{pull.url} was changed by somebody since the bot opened it",
             state="It stays open.",
@@ -192,16 +195,57 @@ def withdraw_revert(
     return pull.url
 
 
-def commits_of_people(repository: Repository, branch: str, *, main: str, tip: str) -> list[Commit]:
+@contextmanager
+def _commit(
+    repository: Repository,
+    github: GitHubRepository,
+    branch: str,
+    head: str,
+    files: Mapping[str, str],
+    *,
+    title: str,
+    say: Say,
+) -> Iterator[str]:
+    """Make the commit on top of main that ``branch`` gets; yield its id. Raises Moved where somebody was faster.
+
+    Where signatures are asked for, GitHub makes it, on a branch of its own that is gone afterwards: GitHub only ever
+    appends to a branch, and a pull request whose branch was set to main first would be closed.
+    """
+    from bot.systems.git import BRANCH_TRAILER, Moved
+
+    if not github.signs_on(branch):
+        author, email = github.author() or (AUTHOR, EMAIL)
+        yield repository.commit(head, files, message=f"{title}\n", author=author, email=email)
+        return
+    staged = f"{SIGNING}/{branch}"
+    repository.push(head, staged, expected=repository.branch(staged))
+    message = f"{title}\n\n{BRANCH_TRAILER}: {branch}\n"
+    made = github.commit_on(staged, expected=head, message=message, files=files)
+    if made is None:
+        raise Moved(staged)
+    try:
+        yield repository.fetch(made)
+    finally:
+        try:
+            repository.delete(staged, expected=made)
+        except (Moved, PromobotError) as error:
+            # The next commit for this branch takes it over.
+            say(f"the branch {staged} is left: {error}")
+
+
+def commits_of_people(
+    repository: Repository, branch: str, *, main: str, tip: str, ours: tuple[str, str] | None
+) -> list[Commit]:
     """Return the commits on a branch of the bot that would be lost if the bot wrote it anew, newest first.
 
     Those are commits under another name than the bot's. And the newest one, whatever it calls itself, where the
     branch says anything that the bot does not write: a name is easily forged, its content is compared to the byte.
-    A merge of main into the branch loses nothing. ``main`` and ``tip`` are fetched.
+    A merge of main into the branch loses nothing. ``main`` and ``tip`` are fetched. ``ours`` is name and address of
+    the bot's commits where it is an App.
     """
     base = repository.merge_base(main, tip)
     commits = repository.commits(base, tip)
-    found = [commit for commit in commits if len(commit.parents) < 2 and not _is_the_bots(commit)]
+    found = [commit for commit in commits if len(commit.parents) < 2 and not _is_the_bots(commit, branch, ours)]
     if not found and commits and what_is_beside(repository, branch, base=base, head=tip):
         return commits[:1]
     return found
@@ -222,9 +266,13 @@ def what_is_beside(repository: Repository, branch: str, *, base: str, head: str)
         return [*(path for path in paths if path != scope.file), str(error)]
 
 
-def _is_the_bots(commit: Commit) -> bool:
-    names = (commit.author, commit.author_email, commit.committer, commit.committer_email)
-    return names == (AUTHOR, EMAIL, AUTHOR, EMAIL)
+def _is_the_bots(commit: Commit, branch: str, ours: tuple[str, str] | None) -> bool:
+    author, committer = (commit.author, commit.author_email), (commit.committer, commit.committer_email)
+    if author == committer and author in ((AUTHOR, EMAIL), ours):
+        return True
+    # GitHub commits in its own name for whoever asks its API, or types into its pages: the trailer tells them apart.
+    is_githubs = committer[0].startswith("GitHub") and committer[1].startswith("noreply@")
+    return is_githubs and commit.of_branch == branch
 
 
 def _remember(

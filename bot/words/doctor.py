@@ -155,3 +155,8 @@ def nobodys_desired_state(paths: Sequence[str]) -> str:
 def nobodys_desired_state_step() -> str:
     """What to do about them."""
     return "Bring this checkout up to date. Else add manifests/environments/<env>.yaml, or remove the file."
+
+
+def sample_title(environment: str) -> str:
+    """A commit's title as proposals have it, for rules about messages."""
+    return f"Promote model to 1 in {environment}"

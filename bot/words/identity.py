@@ -45,6 +45,24 @@ def merges_otherwise_step() -> str:
     return "Set github.merge_method to a way that is allowed, or leave it out."
 
 
+def branch_refuses(branch: str, why: Sequence[str]) -> str:
+    """A ruleset refuses what the bot will push."""
+    return f"rules refuse pushes of the bot to {branch}: {'; '.join(why)}"
+
+
+def branch_refuses_step() -> str:
+    """What to do about it."""
+    return (
+        "Exclude `promobot*/**` from that ruleset, or put the bot on its bypass list. For signed commits set "
+        "`github.sign_commits: true`, or leave it out."
+    )
+
+
+def rebase_is_not_signed(base: str) -> str:
+    """Merging by rebase makes commits that GitHub does not sign."""
+    return f"{base} takes signed commits only, and GitHub cannot sign what it merges by rebase"
+
+
 def no_checks(number: int) -> str:
     """A pull request for which GitHub starts nothing."""
     return (

@@ -77,6 +77,7 @@ T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.
 BLAME, SWITCHING = "bot/domain/blame.py", "bot/verbs/deployment/switching.py"
 T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/verbs/test_blame.py"
 ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
+T_SIGNED = "tests/systems/test_signed_commits.py"
 ROLLBACK, T_AWAY = "bot/verbs/rollback.py", "tests/verbs/test_github_away.py"
 WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the_one_revert"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
@@ -255,6 +256,39 @@ MUTATIONS = (
         "grpc.ssl_channel_credentials(trust.bundle(), ",
         "grpc.ssl_channel_credentials(None, ",
         (f"{T_TRUST}::test_triton",),
+    # Signed commits.
+    Mutation(
+        "signed commits",
+        "a rule that asks for signatures is seen",
+        "bot/systems/github.py",
+        '        return any(rule.get("type") == "required_signatures" for rule in rules)\n',
+        "        return False\n",
+        (f"{T_SIGNED}::test_a_rule_has_the_proposal_signed_and_proposed_again",),
+    ),
+    Mutation(
+        "signed commits",
+        "a stale head is somebody else's work, and no error",
+        "bot/systems/github.py",
+        'one.get("type") == "STALE_DATA"',
+        "False",
+        (f"{T_SIGNED}::test_somebody_else_is_faster",),
+    ),
+    Mutation(
+        "signed commits",
+        "what GitHub made for the bot is the bot's",
+        PROPOSING,
+        "    return is_githubs and commit.of_branch == branch\n",
+        "    return False\n",
+        (f"{T_SIGNED}::test_a_rule_has_the_proposal_signed_and_proposed_again",),
+    ),
+    Mutation(
+        "signed commits",
+        "what a person typed into GitHub's pages is not the bot's",
+        PROPOSING,
+        "    return is_githubs and commit.of_branch == branch\n",
+        "    return is_githubs\n",
+        (f"{T_SIGNED}::test_what_a_person_commits_on_githubs_pages_is_a_persons",),
+    ),
     # GitHub is away.
     Mutation(
         "github away",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bot.sandbox.actions.records import Job, Run, workflow_id
+from bot.sandbox.forge import signing
 from bot.sandbox.forge.git import Commit, FileChange, Identity, Ref, TreeEntry
 from bot.sandbox.forge.people import App, Person
 from bot.sandbox.forge.store import (
@@ -22,6 +23,7 @@ from bot.sandbox.forge.store import (
     Protection,
     Pull,
     Review,
+    SignatureRule,
     Status,
 )
 
@@ -468,7 +470,7 @@ class Answers:
             "_links": {"self": f"{self.repo_api}/branches/{quote(name)}", "html": f"{self.page}/tree/{quote(name)}"},
         }
 
-    def ruleset(self, rule: MergeQueueRule) -> Json:
+    def ruleset(self, rule: MergeQueueRule | SignatureRule) -> Json:
         """A ruleset as lists have it."""
         return {
             "id": rule.id,
@@ -526,13 +528,27 @@ class Answers:
             "message": commit.message,
             "tree": {"sha": commit.tree, "url": f"{self.repo_api}/git/trees/{commit.tree}"},
             "parents": [self._parent(sha) for sha in commit.parents],
-            "verification": {
+            "verification": self._verification(commit),
+        }
+
+    def _verification(self, commit: Commit) -> Json:
+        git = self._forge.git
+        payload, armored = signing.parts(git.bytes_of("cat-file", "commit", commit.sha)[1])
+        if not armored:
+            return {
                 "verified": False,
                 "reason": "unsigned",
                 "signature": None,
                 "payload": None,
                 "verified_at": None,
-            },
+            }
+        is_ours = self._forge.key.made(payload, armored)
+        return {
+            "verified": is_ours,
+            "reason": "valid" if is_ours else "unknown_key",
+            "signature": armored,
+            "payload": payload.decode(errors="replace"),
+            "verified_at": stamp(commit.committed_at) if is_ours else None,
         }
 
     def commit(self, commit: Commit) -> Json:

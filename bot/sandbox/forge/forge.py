@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
-from bot.sandbox.forge import events, merge_queue, protection
+from bot.sandbox.forge import events, merge_queue, protection, signing
 from bot.sandbox.forge.answers import Answers, node_id
 from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, FileChange, Git, RefMoved
 from bot.sandbox.forge.hooks import Deliveries
 from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import ACTIONS_BOT, GITHUB, MERGE_QUEUE, People, Person
+from bot.sandbox.forge.signing import Key
 from bot.sandbox.forge.store import (
     Comment,
     Deployment,
@@ -70,6 +71,8 @@ class Forge:
         self.store = store
         self.people = people
         self.actions = actions
+        self.key_file = git.folder / "web-flow.pem"
+        self.key = Key.of(self.key_file)
         self.answers = Answers(self)
         self.limits = Limits()
         self.deliveries = Deliveries()
@@ -199,12 +202,51 @@ class Forge:
                 what = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
                 raise ApiError(405, f"{what} are not allowed on this repository.")
             self._see_that_it_may(pull, by)
+            if refused := self._unsigned_merge(pull, method, base_tip, head_tip):
+                raise ApiError(405, f"Repository rule violations found\n\n{refused}")
             if self.store.merge_queue(pull.base) is not None:
                 raise ApiError(405, f"Repository rule violations found\n\n{merge_queue.ONLY_BY_QUEUE}")
             made = self.merge_commit(pull, method, base=base_tip, head=head_tip, title=title, message=message, by=by)
             if made is None:
                 raise ApiError(405, "Pull Request is not mergeable")
             return self.fast_forward(pull, made, base=base_tip, by=by)
+
+    def _unsigned_merge(self, pull: Pull, method: MergeMethod, base: str, head: str) -> str:
+        """Why a branch that takes signed commits only does not take this merge; empty where it does."""
+        if not self.asks_for_signatures(f"refs/heads/{pull.base}") or method == "squash":
+            return ""  # one new commit, which GitHub signs
+        if method == "rebase":
+            return "Base branch requires signed commits. Rebase merges cannot be automatically signed by GitHub."
+        return signing.violations(self.git, self.key, [one.sha for one in self.git.commits(f"{base}..{head}")])
+
+    def asks_for_signatures(self, ref: str) -> bool:
+        """Whether a ruleset asks for verified signatures on the commits of a branch."""
+        return any(rule.refs.hold_for(ref, default=DEFAULT_BRANCH) for rule in self.store.signature_rules())
+
+    def unsigned(self, ref: str, old: str, new: str) -> str:
+        """Why a branch does not take the commits that a move brings to it; empty where it does."""
+        if not self.asks_for_signatures(ref):
+            return ""
+        return signing.violations(self.git, self.key, signing.brought(self.git, ref, old, new))
+
+    def commit_on_branch(
+        self, branch: str, *, expected: str, message: str, files: Mapping[str, bytes | None], by: Person
+    ) -> str:
+        """Append a signed commit to a branch; ``files`` by path, None to delete. Raises 409 where it has moved."""
+        with self._lock:
+            ref = f"refs/heads/{branch}"
+            tip = self.git.ref(ref)
+            if tip is None:
+                raise ApiError(404, f"The branch '{branch}' was not found")
+            if tip != expected:
+                raise ApiError(409, f'Expected branch to point to "{expected}" but it did not.  Pull and try again.')
+            if refused := self.push_refusal(branch, ZERO, by):
+                raise unprocessable(refused)
+            tree = self.git.tree_with(tip, files)
+            made = self.git.commit_tree(tree, parents=[tip], message=message, author=by.identity, committer=GITHUB)
+            made = signing.signed(self.git, made, self.key)
+            self.move_ref(ref, made, force=False, by=by)
+            return made
 
     def fast_forward(self, pull: Pull, made: str, *, base: str, by: Person) -> Pull:
         """Put the commit that merges a pull request on its base branch. Raises 405 where that was moved."""
@@ -306,7 +348,8 @@ class Forge:
             details = message if message is not None else pull.title
             author, parents = by.identity, [base, head]
         whole = f"{text}\n\n{details}" if details else text
-        return self.git.commit_tree(tree, parents=parents, message=whole, author=author, committer=GITHUB)
+        made = self.git.commit_tree(tree, parents=parents, message=whole, author=author, committer=GITHUB)
+        return signing.signed(self.git, made, self.key)
 
     def is_mergeable(self, pull: Pull) -> bool | None:
         """Whether the branches merge without a conflict now; None for a closed pull request."""
@@ -475,6 +518,8 @@ class Forge:
         if not self.git.exists(sha):
             raise unprocessable("Object does not exist")
         with self._lock:
+            if refused := self.unsigned(name, ZERO, sha):
+                raise unprocessable(f"Repository rule violations found\n\n{refused}")
             try:
                 self.git.update_ref(name, new=sha, old=None)
             except RefMoved as exists:
@@ -493,6 +538,8 @@ class Forge:
                 raise unprocessable("Update is not a fast forward")
             if refused := self.push_refusal(name.removeprefix("refs/heads/"), sha, by):
                 raise unprocessable(refused)
+            if refused := self.unsigned(name, old, sha):
+                raise unprocessable(f"Repository rule violations found\n\n{refused}")
             try:
                 self.git.update_ref(name, new=sha, old=old)
             except RefMoved as moved:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -242,6 +243,21 @@ class Git:
         code, stdout = self.bytes_of("merge-tree", "--write-tree", "--no-messages", ours, theirs, ok=(0, 1))
         return stdout.decode().split("\n", 1)[0] if code == 0 else None
 
+    def tree_with(self, commit: str, files: Mapping[str, bytes | None]) -> str:
+        """The tree of a commit with these files written, or deleted (None). Raises `GitFailed` for a bad path."""
+        with tempfile.TemporaryDirectory() as folder:
+            env = {"GIT_INDEX_FILE": f"{folder}/index"}
+            self.bytes_of("read-tree", commit, env=env)
+            lines = []
+            for path, content in files.items():
+                if content is None:
+                    lines.append(f"0 {ZERO}\t{path}\0")
+                    continue
+                blob = self.bytes_of("hash-object", "-w", "--stdin", stdin=content)[1].decode().strip()
+                lines.append(f"100644 {blob}\t{path}\0")
+            self.bytes_of("update-index", "-z", "--index-info", stdin="".join(lines).encode(), env=env)
+            return self.bytes_of("write-tree", env=env)[1].decode().strip()
+
     def commit_tree(
         self,
         tree: str,
@@ -327,6 +343,8 @@ def _file_changes(raw: str, patches: str) -> list[FileChange]:
 
 
 _UPDATE_HOOK = """#!/bin/sh
+# Where branches ask for signed commits ($FORGE_SIGNED), the forge itself looks at them.
+[ -z "$FORGE_SIGNED" ] || "$FORGE_PYTHON" -m bot.sandbox.forge.signing "$1" "$2" "$3" || exit 1
 # Keeps the default branch as GitHub's branch protection would: no deletion, no rewriting; and where the forge gives
 # a reason ($FORGE_REFUSAL), no commit but those that it names ($FORGE_ALLOWED).
 [ "$1" = "refs/heads/$(git symbolic-ref --short HEAD)" ] || exit 0

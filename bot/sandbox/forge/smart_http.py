@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from functools import cache
@@ -15,6 +17,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+import bot
 from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
 from bot.sandbox.forge.git import ZERO, git_environment
 from bot.sandbox.forge.people import Person
@@ -112,10 +115,22 @@ def _backend() -> str:
 
 def _protection(forge: Forge, person: Person) -> dict[str, str]:
     """What the hook of a push must know: why the default branch is closed, and which commits may go there anyway."""
+    rules = [rule.refs.model_dump() for rule in forge.store.signature_rules()]
+    signed = {
+        "FORGE_SIGNED": json.dumps(rules),
+        "FORGE_KEY": str(forge.key_file),
+        "FORGE_RULES": f"{forge.answers.page}/rules",
+        "FORGE_PYTHON": sys.executable,
+        "PYTHONPATH": str(Path(bot.__file__).parents[1]),
+    }
     refusal = forge.push_refusal(DEFAULT_BRANCH, ZERO, person)
     heads = {pull.head_sha for pull in forge.store.pulls() if pull.state == "open"} if refusal else set()
     allowed = [sha for sha in sorted(heads) if not forge.push_refusal(DEFAULT_BRANCH, sha, person)]
-    return {"FORGE_REFUSAL": refusal, "FORGE_ALLOWED": " ".join(allowed)}
+    return {
+        "FORGE_REFUSAL": refusal,
+        "FORGE_ALLOWED": " ".join(allowed),
+        **(signed if rules else {}),
+    }
 
 
 async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:

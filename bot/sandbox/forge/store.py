@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from bot.sandbox.forge.signing import Refs
+
 
 def now() -> datetime:
     """The time as GitHub tells it: UTC, whole seconds."""
@@ -128,6 +130,15 @@ class MergeQueueRule(Record):
     created_at: datetime
 
 
+class SignatureRule(Record):
+    """A ruleset with one rule: the commits of these branches have verified signatures."""
+
+    id: int
+    name: str
+    refs: Refs
+    created_at: datetime
+
+
 class Queued(Record):
     """A pull request in the merge queue. ``group`` is the commit that would be merged, once it is made."""
 
@@ -201,6 +212,7 @@ class State(BaseModel):
     deployment_statuses: dict[int, DeploymentStatus] = {}
     hooks: dict[int, Hook] = {}
     merge_queues: dict[int, MergeQueueRule] = {}
+    signature_rules: dict[int, SignatureRule] = {}
     queued: dict[int, Queued] = {}
 
 
@@ -235,6 +247,7 @@ class Store:
         | DeploymentStatus
         | Hook
         | MergeQueueRule
+        | SignatureRule
         | Queued,
     ) -> None:
         """Add or replace a record, and write the file before returning."""
@@ -260,6 +273,8 @@ class Store:
                     self._state.hooks[record.id] = record
                 case MergeQueueRule():
                     self._state.merge_queues[record.id] = record
+                case SignatureRule():
+                    self._state.signature_rules[record.id] = record
                 case Queued():
                     self._state.queued[record.number] = record
                 case Protection():
@@ -350,9 +365,13 @@ class Store:
         """The rule that makes changes of a branch go through a queue."""
         return next((rule for rule in self.merge_queues() if rule.branch == branch), None)
 
-    def drop_merge_queue(self, rule: MergeQueueRule) -> None:
+    def signature_rules(self) -> list[SignatureRule]:
+        return list(self._state.signature_rules.values())
+
+    def drop_ruleset(self, rule: MergeQueueRule | SignatureRule) -> None:
         with self._lock:
-            del self._state.merge_queues[rule.id]
+            self._state.merge_queues.pop(rule.id, None)
+            self._state.signature_rules.pop(rule.id, None)
             self._save()
 
     def queued(self) -> list[Queued]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
@@ -24,6 +25,7 @@ ENQUEUE = (
     "mutation($input: EnqueuePullRequestInput!) "
     "{ enqueuePullRequest(input: $input) { mergeQueueEntry { position } } }"
 )
+COMMIT = "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid } } }"
 TOKEN_LASTS = timedelta(hours=1)
 
 
@@ -47,9 +49,54 @@ class WantedToken(Body):
     permissions: dict[str, str] | None = None
 
 
+class _Branch(Body):
+    repositoryNameWithOwner: str  # noqa: N815 - as GraphQL spells it
+    branchName: str  # noqa: N815
+
+
+class _Message(Body):
+    headline: str = Field(min_length=1)
+    body: str = ""
+
+
+class _Addition(Body):
+    path: str
+    contents: str = ""
+
+
+class _Deletion(Body):
+    path: str
+
+
+class _Changes(Body):
+    additions: tuple[_Addition, ...] = ()
+    deletions: tuple[_Deletion, ...] = ()
+
+
+class CommitOnBranch(Body):
+    """The input of createCommitOnBranch; ``expectedHeadOid`` must be given, contents are base64 with padding."""
+
+    branch: _Branch
+    message: _Message
+    fileChanges: _Changes = Field(default_factory=_Changes)  # noqa: N815
+    expectedHeadOid: str = Field(pattern="^[0-9a-f]{40}$")  # noqa: N815
+
+    def files(self) -> dict[str, bytes | None]:
+        """What is written, by path, None for what is deleted. Raises ValueError as GitHub's validation does."""
+        found: dict[str, bytes | None] = {}
+        changes: list[_Addition | _Deletion] = [*self.fileChanges.additions, *self.fileChanges.deletions]
+        for change in changes:
+            parts = change.path.split("/")
+            if change.path in found or not all(parts) or {".", "..", ".git"} & set(parts):
+                raise ValueError(f"path {change.path} is not unique, or not valid")
+            contents = base64.b64decode(change.contents, validate=True) if isinstance(change, _Addition) else None
+            found[change.path] = contents
+        return found
+
+
 class Query(Body):
     query: str
-    variables: dict[str, dict[str, str]] = Field(default_factory=dict)
+    variables: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 @router.get("/app")
@@ -93,13 +140,44 @@ def create_token(server: Server, app: Asking, number: int, wanted: WantedToken |
 
 @graphql.post("/api/graphql")
 def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
-    """Who asks (GET /user is closed to Apps and workflows), and "Merge when ready", which REST does not have."""
+    """Who asks (GET /user is closed to Apps and workflows), and what REST does not have: a queue, signed commits."""
     query = re.sub(r"\s+", " ", asked.query).strip()
     if query in ("query { viewer { login } }", "{ viewer { login } }"):
         return {"data": {"viewer": {"login": person.login}}}
     if query == ENQUEUE:
         return _enqueue(request.app.state.repositories, asked.variables.get("input", {}), person)
-    return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }} and {ENQUEUE} only."}]}
+    if query == COMMIT:
+        return _commit(request.app.state.repositories, asked.variables.get("input", {}), person)
+    return {"errors": [{"message": f"The forge answers {{ viewer {{ login }} }}, {ENQUEUE} and {COMMIT} only."}]}
+
+
+def _commit(repositories: Iterable[Forge], given: dict[str, Any], person: Person) -> Json:
+    """Append a signed commit to a branch, as the owner of the token; see GraphQL's createCommitOnBranch."""
+    try:
+        wanted = CommitOnBranch.model_validate(given)
+        files = wanted.files()
+    except ValueError as wrong:
+        message = f"Variable $input of type CreateCommitOnBranchInput! was provided invalid value ({wrong})"
+        return {"errors": [{"message": message, "extensions": {"value": None, "problems": []}}]}
+    name = wanted.branch.repositoryNameWithOwner.lower()
+    forge = next((one for one in repositories if one.repository.lower() == name), None)
+    try:
+        if forge is None:
+            raise ApiError(404, f"Could not resolve to a Repository with the name '{name}'.")
+        if not person.may("contents"):
+            raise ApiError(403, "Resource not accessible by integration")
+        oid = forge.commit_on_branch(
+            wanted.branch.branchName.removeprefix("refs/heads/"),
+            expected=wanted.expectedHeadOid,
+            message="\n\n".join(part for part in (wanted.message.headline, wanted.message.body) if part),
+            files=files,
+            by=person,
+        )
+    except ApiError as refused:
+        kind = {403: "FORBIDDEN", 404: "NOT_FOUND", 409: "STALE_DATA"}.get(refused.status, "UNPROCESSABLE")
+        error = {"type": kind, "path": ["createCommitOnBranch"], "message": refused.message}
+        return {"data": {"createCommitOnBranch": None}, "errors": [error]}
+    return {"data": {"createCommitOnBranch": {"commit": {"oid": oid}}}}
 
 
 def _enqueue(repositories: Iterable[Forge], wanted: dict[str, str], person: Person) -> Json:
