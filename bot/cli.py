@@ -325,6 +325,9 @@ def _init(arguments: argparse.Namespace) -> Answer:
         promobot=arguments.promobot,
         ref=arguments.ref,
         owners=arguments.owners,
+        base=arguments.base,
+        runners=arguments.runner,
+        environments=arguments.environments,
     )
     return Answer(done, terminal.laid_out(done))
 
@@ -544,6 +547,37 @@ def _owners(text: str) -> str:
     return text
 
 
+def _branch(text: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a branch")
+    return text
+
+
+def _runners(text: str) -> tuple[str, str]:
+    import re
+
+    labels = text.split(",")
+    if len(labels) > 2 or not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", label) for label in labels):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one label, or two with a comma between them")
+    return labels[0], labels[-1]
+
+
+def _environments(text: str) -> tuple[str, ...]:
+    from bot.domain.names import check_environment_name
+
+    names = tuple(text.split(","))
+    try:
+        for name in names:
+            check_environment_name(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names an environment twice")
+    return names
+
+
 def _sha(text: str) -> str:
     import re
 
@@ -728,6 +762,24 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--ref", type=_sha, required=True, metavar="SHA", help="the bot's commit to call")
     added.add_argument(
         "--owners", type=_owners, required=True, metavar="@ORG/TEAM", help="who owns .github, manifests"
+    )
+    added.add_argument(
+        "--base", type=_branch, default="main", metavar="BRANCH", help="whose head is desired state (default: main)"
+    )
+    added.add_argument(
+        "--runner",
+        type=_runners,
+        default=("promobot-checks", "promobot-deploy"),
+        metavar="LABEL[,LABEL]",
+        help="labels of the runners for checks and for everything else; one label: for both "
+        "(default: promobot-checks,promobot-deploy)",
+    )
+    added.add_argument(
+        "--environments",
+        type=_environments,
+        default=("dev", "prod"),
+        metavar="ENV[,ENV…]",
+        help="in the order in which a version goes through them (default: dev,prod)",
     )
 
     added = verb("doctor", _doctor, "try every system with the credentials at hand")

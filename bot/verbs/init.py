@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import InvalidInput
-from bot.words.layout import files
+from bot.words.layout import ENVIRONMENTS, RUNNERS, files
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,33 @@ class LaidOut:
     kept: tuple[str, ...]
 
 
-def init(directory: Path, *, repository: str, promobot: str, ref: str, owners: str) -> LaidOut:
-    """Write every file that is not there yet. ``ref`` is the commit of ``promobot`` whose workflows are called."""
+def init(
+    directory: Path,
+    *,
+    repository: str,
+    promobot: str,
+    ref: str,
+    owners: str,
+    base: str = "main",
+    runners: tuple[str, str] = RUNNERS,
+    environments: Sequence[str] = ENVIRONMENTS,
+) -> LaidOut:
+    """Write every file that is not there yet. ``ref`` is the commit of ``promobot`` whose workflows are called.
+
+    ``base`` is the branch whose head is desired state, ``runners`` the labels for checks and for everything else,
+    ``environments`` those that a version goes through, in that order.
+    """
     written, kept = [], []
-    for path, text in files(repository=repository, promobot=promobot, ref=ref, owners=owners).items():
+    texts = files(
+        repository=repository,
+        promobot=promobot,
+        ref=ref,
+        owners=owners,
+        base=base,
+        runners=runners,
+        environments=environments,
+    )
+    for path, text in texts.items():
         file = directory / path
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
+
 ENVIRONMENTS = ("dev", "prod")
+RUNNERS = ("promobot-checks", "promobot-deploy")
 
 _CHECKS = """\
 name: checks
@@ -12,7 +17,7 @@ name: checks
 on:
   pull_request_target: # zizmor: ignore[dangerous-triggers] nothing of the head is checked out or executed
     types: [opened, synchronize, reopened]
-    branches: [main]
+    branches: [BASE]
   merge_group:
     types: [checks_requested]
 
@@ -30,7 +35,7 @@ jobs:
       pull-requests: write # to write the one comment
     uses: PROMOBOT/.github/workflows/checks.yml@REF
     with:
-      runner: promobot-checks # has the staging Triton and the records, nothing that serves
+      runner: CHECKS_RUNNER # has the staging Triton and the records, nothing that serves
       promobot-repository: PROMOBOT
       promobot-ref: REF
 """
@@ -40,7 +45,7 @@ name: deploy
 
 on:
   push:
-    branches: [main]
+    branches: [BASE]
     paths:
       - promotions/**
       - manifests/environments/**
@@ -59,8 +64,8 @@ jobs:
       pull-requests: write # and its pull request
     uses: PROMOBOT/.github/workflows/deploy.yml@REF
     with:
-      runner: promobot-deploy
-      environments: '["dev", "prod"]'
+      runner: DEPLOY_RUNNER
+BASE_INPUT      environments: 'AS_JSON'
       promobot-repository: PROMOBOT
       promobot-ref: REF
     secrets:
@@ -88,7 +93,7 @@ on:
       environment:
         description: Environment to change
         type: choice
-        options: [dev, prod]
+        options: LISTED
         required: true
       version:
         description: "Version (propose: required; promote, rollback: optional)"
@@ -121,8 +126,8 @@ jobs:
       pull-requests: write # the proposal
     uses: PROMOBOT/.github/workflows/dispatch.yml@REF
     with:
-      runner: promobot-deploy
-      verb: ${{ inputs.verb }}
+      runner: DEPLOY_RUNNER
+BASE_INPUT      verb: ${{ inputs.verb }}
       model: ${{ inputs.model }}
       environment: ${{ inputs.environment }}
       version: ${{ inputs.version }}
@@ -159,8 +164,8 @@ jobs:
       pull-requests: read # to name what is open
     uses: PROMOBOT/.github/workflows/drift.yml@REF
     with:
-      runner: promobot-deploy
-      promobot-repository: PROMOBOT
+      runner: DEPLOY_RUNNER
+BASE_INPUT      promobot-repository: PROMOBOT
       promobot-ref: REF
 """
 
@@ -180,7 +185,7 @@ _MANIFEST = """\
 environment: ENVIRONMENT
 github:
   repository: REPOSITORY
-mlflow:
+GITHUB_BASEmlflow:
   uri: http://mlflow.example:5000
 staging: # the Triton on which pull requests are checked; its part of the share is all that checks need of it
   triton: {name: triton-staging, grpc: triton-staging.example:8001, http: triton-staging.example:8000}
@@ -206,10 +211,13 @@ gates: # a model without a gate is refused
 
 _CODEOWNERS = """\
 # Everything has an owner: code of this repository runs near the share, and settings decide what production serves.
-# The last line that matches a path counts. A line without an owner is a file that any reviewer may approve: the bot
-# proposes versions there, and the checks judge them. Take the line away, and versions for dev need an owner, too.
 *                      OWNERS
-/promotions/dev.yaml
+"""
+
+_NOT_OWNED = """\
+# The last line that matches a path counts. A line without an owner is a file that any reviewer may approve: the bot
+# proposes versions there, and the checks judge them. Take the line away, and versions for FIRST need an owner, too.
+/promotions/FIRST.yaml
 """
 
 _README = """\
@@ -218,36 +226,86 @@ _README = """\
 `promotions/<env>.yaml` says which version of which model each environment serves. Merging a change deploys it.
 
 1. Edit `manifests/environments/*.yaml`: addresses, paths, gates. `promobot validate` names mistakes.
-2. Make the GitHub Environments `dev`, `prod`, `dev-operations` and `prod-operations`, with the secrets there.
-3. Make two sets of runners: `promobot-checks`, which reach nothing that serves, and `promobot-deploy`.
-4. Protect `main`: a review, code owners, and the check **Promobot / Verdict**.
+2. Make the GitHub Environments GITHUB_ENVIRONMENTS, with the secrets there.
+3. RUNNERS
+4. Protect `BASE`: a review, code owners, and the check **Promobot / Verdict**.
 5. `promobot doctor --init`, once, where the share and the record store are mounted: it marks them as new.
-6. `promobot propose churn 1 --env dev` opens the first pull request.
+6. `promobot propose churn 1 --env FIRST` opens the first pull request.
 
 The bot is PROMOBOT at REF; its `docs/github.md` says the rest.
 """
 
 
-def files(*, repository: str, promobot: str, ref: str, owners: str) -> dict[str, str]:
-    """Return the text of every file by its path."""
+_AMBIGUOUS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
+
+
+def files(
+    *,
+    repository: str,
+    promobot: str,
+    ref: str,
+    owners: str,
+    base: str = "main",
+    runners: tuple[str, str] = RUNNERS,
+    environments: Sequence[str] = ENVIRONMENTS,
+) -> dict[str, str]:
+    """Return the text of every file by its path.
+
+    ``runners`` are the labels for checks and for everything else. ``environments`` come in the order in which a
+    version goes through them: each is promoted from the one before. Of several, the first may be approved by anybody.
+    """
     texts = {
-        ".github/CODEOWNERS": _CODEOWNERS,
+        ".github/CODEOWNERS": _CODEOWNERS + (_NOT_OWNED if len(environments) > 1 else ""),
         ".github/workflows/checks.yml": _CHECKS,
         ".github/workflows/deploy.yml": _DEPLOY,
         ".github/workflows/dispatch.yml": _DISPATCH,
         ".github/workflows/drift.yml": _DRIFT,
         "README.md": _README,
     }
-    for name in ENVIRONMENTS:
-        promoted = (
-            "promotes_from: dev # `promobot promote` carries what is verified there\n" if name == "prod" else ""
-        )
-        texts[f"manifests/environments/{name}.yaml"] = (_MANIFEST + promoted).replace("ENVIRONMENT", name)
-        texts[f"promotions/{name}.yaml"] = _PROMOTIONS.replace("ENVIRONMENT", name)
-    words = {"REPOSITORY": repository, "PROMOBOT": promobot, "OWNERS": owners}
-    for word, value in words.items():
-        texts = {
-            path: text.replace(f"{word}_", "\0").replace(word, value).replace("\0", f"{word}_")
-            for path, text in texts.items()
-        }
-    return {path: text.replace("@REF", f"@{ref}").replace(" REF", f" {ref}") for path, text in texts.items()}
+    for before, name in zip(("", *environments), environments, strict=False):
+        why = "`promobot promote` carries what is verified there"
+        promoted = f"promotes_from: {_scalar(before)} # {why}\n" if before else ""
+        here = {"environment: ENVIRONMENT": f"environment: {_scalar(name)}", "ENVIRONMENT": name}
+        texts[f"manifests/environments/{name}.yaml"] = _replaced(_MANIFEST + promoted, here)
+        texts[f"promotions/{name}.yaml"] = _replaced(_PROMOTIONS, here)
+    checks, deploy = runners
+    apart = f"Make two sets of runners: `{checks}`, which reach nothing that serves, and `{deploy}`."
+    is_main = base == "main"
+    words = {
+        "GITHUB_ENVIRONMENTS": _listed([f"{name}{more}" for more in ("", "-operations") for name in environments]),
+        "GITHUB_BASE": "" if is_main else f"  base: {_scalar(base)} # the branch whose head is desired state\n",
+        "BASE_INPUT": "" if is_main else f"      base: {_scalar(base)}\n",
+        "`BASE`": f"`{base}`",
+        "[BASE]": f"[{_scalar(base)}]",
+        "CHECKS_RUNNER": _scalar(checks),
+        "DEPLOY_RUNNER": _scalar(deploy),
+        "RUNNERS": apart if checks != deploy else f"Make runners with the label `{checks}`; better two sets of them.",
+        "LISTED": "[" + ", ".join(map(_scalar, environments)) + "]",
+        "AS_JSON": json.dumps(list(environments)),
+        "FIRST": environments[0],
+        # Names of variables and secrets hold these words, too.
+        "PROMOBOT_": "PROMOBOT_",
+        "PROMOBOT": promobot,
+        "REPOSITORY": repository,
+        "OWNERS": owners,
+        "@REF": f"@{ref}",
+        " REF": f" {ref}",
+    }
+    return {path: _replaced(text, words) for path, text in texts.items()}
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    """Put values in the place of words, all at once: what a value holds is never read as a word."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda found: words[found[0]], text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def _scalar(text: str) -> str:
+    """Return a name as YAML has it: in quotes where YAML would take it for a number, or for yes or no."""
+    is_plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) and text.lower() not in _AMBIGUOUS
+    return text if is_plain else json.dumps(text)
