@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 
 from bot.sandbox.actions.actions import Settings
-from bot.sandbox.forge.app import application, open_forge
+from bot.sandbox.forge.app import Below, application, open_forge
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import People, Person
 from bot.sandbox.forge.store import Hook
@@ -46,11 +46,12 @@ def wait_until(holds: Callable[[], object], *, timeout_seconds: float = 20.0) ->
 class Server:
     """The forge served in a thread, and the ways in."""
 
-    def __init__(self, folder: Path, settings: Settings | None) -> None:
+    def __init__(self, folder: Path, settings: Settings | None, *, prefix: str = "") -> None:
+        """``prefix`` is the path below which all of it is, as behind a reverse proxy."""
         # asyncio sends without delay only where the protocol is named.
         self._socket = socket.socket(proto=socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{prefix}"
         self.folder = folder
         self.forge: Forge = open_forge(
             folder=folder, repository=REPOSITORY, server_url=self.url, people=People(PEOPLE), settings=settings
@@ -64,7 +65,8 @@ class Server:
 
         self.forge.deliveries.tell = record  # type: ignore[method-assign]
         self._recorder = Recorder(application(self.forge))
-        config = uvicorn.Config(self._recorder, log_level="warning", timeout_graceful_shutdown=2)
+        served = Below(self._recorder, prefix) if prefix else self._recorder
+        config = uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
