@@ -306,6 +306,7 @@ class Repository:
         with self._errors(f"push to {self.base}'s repository (tried with --dry-run)"):
             to = f"{commit}:refs/heads/{branch}"
             self._repo.git.push("--quiet", "--dry-run", self.url, to, **self._limit)
+
     def delete(self, branch: str, *, expected: str) -> None:
         """Remove the server's ``branch`` if it still is at ``expected``; raises Moved where it is not."""
         lease = f"--force-with-lease=refs/heads/{branch}:{expected}"
