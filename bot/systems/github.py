@@ -58,6 +58,12 @@ _ENQUEUE = (
 
 _COMMIT = "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid } } }"
 
+_ACTIONS_MAY_NOT_OPEN = (
+    "Actions may not open pull requests here: switch it on in Settings → Actions → General, for the repository and "
+    "for the organisation, or give the bot a GitHub App (github.app in the environment file), for which it does not "
+    "count."
+)
+
 GHOST = "ghost"
 """Whom GitHub's pages show where an account was deleted; its API says null."""
 
@@ -616,6 +622,8 @@ class GitHubRepository:
                 403: f"{who} may not do this; `promobot doctor` says what it may.",
                 404: "Check github.repository in the environment file, and that the token may see it.",
             }.get(error.status, "")
+            if "not permitted to create or approve pull requests" in said:
+                step = _ACTIONS_MAY_NOT_OPEN
             raise Rejected(message, system=self._system, next_step=step) from error
         except requests.RequestException as error:
             step = trust.advice(str(error))

@@ -181,7 +181,7 @@ def _github(settings: Environment) -> str:
         raise Refused(identity.branch_refuses(*refused), next_step=identity.branch_refuses_step())
     github.try_to_open(trial_name())
     said = identity.access(access.login, access.kind, repository, access.permissions)
-    return f"{said}; {identity.merges(way, queue=rules.has_queue)}"
+    return f"{said}; {identity.merges(way, queue=rules.has_queue)}{identity.requires(rules.types)}"
 
 
 def refused_pushes(

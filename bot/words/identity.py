@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 _UNSEEN = "GitHub does not show what it may do: try it"
 _STARTS_NOTHING = (
@@ -33,6 +33,18 @@ def lacks_step(kind: str) -> str:
 def merges(way: str | None, *, queue: bool) -> str:
     """How Slack's Merge merges."""
     return "Slack's Merge joins the merge queue" if queue else f"Slack's Merge merges by {way}"
+
+
+def requires(types: Collection[str]) -> str:
+    """What the rulesets of the base require of a pull request; nothing where none is seen: classic protection is not.
+
+    ``types`` are the rules' types.
+    """
+    if "workflows" in types:
+        return "; a ruleset requires workflows by their file"
+    if "required_status_checks" in types:
+        return "; a ruleset requires checks by their name, which a workflow on a branch can imitate (docs/github.md)"
+    return ""
 
 
 def merges_otherwise(wanted: str | None, base: str, allowed: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ Review all repository rules at https://github.example/acme/models/rules?ref=refs
         (
             UNSIGNED,
             "GH013: Repository rule violations found for refs/heads/promobot/dev/churn.",
-            "which GitHub signs",
+            "github.sign_commits: true",
         ),
         ("error: GH013: Repository rule violations found\n- Branch name must match", "GH013: Repository", "exclude"),
         ("error: GH006: Protected branch update failed for refs/heads/x.", "GH006: Protected", "let it cover main"),

@@ -161,6 +161,16 @@ def test_a_wrong_token_and_one_that_may_only_read(forge: Server, person: Clone) 
     assert "may not do this" in failure.value.next_step and "promobot doctor" in failure.value.next_step
 
 
+def test_actions_that_may_not_open_pull_requests_are_told_where_to_switch_it_on(
+    stand_in: StandIn, broken: GitHubRepository
+) -> None:
+    said = "GitHub Actions is not permitted to create or approve pull requests."
+    stand_in.answers(403, {"message": said}, headers={"Content-Type": "application/json"})
+    with pytest.raises(Rejected, match=said) as refused:
+        broken.open_pull_request(branch="promobot/dev/churn", title="T", body="")
+    assert "Settings → Actions → General" in refused.value.next_step and "GitHub App" in refused.value.next_step
+
+
 def test_what_is_not_there(forge: Server, github: GitHubRepository) -> None:
     with pytest.raises(Rejected, match="read pull request #4711: HTTP 404 Not Found") as failure:
         github.pull_request(4711)

@@ -151,6 +151,19 @@ def test_what_nobody_checked_is_checked_where_it_is_and_goes_out(world: World) -
     assert f"as in training and on staging of main at {commit[:12]}, on triton-dev-1" in proof
 
 
+@pytest.mark.slow
+def test_a_verdict_that_a_branchs_workflow_imitates_merges_and_deploys_nothing(world: World) -> None:
+    model = world.model()
+    unchecked = world.register(model)
+    number = world.propose_by_hand(world.edited(model, unchecked.entry))
+    check = {"name": "Verdict", "head_sha": world.pull(number)["head"]["sha"], "status": "completed"}
+    world.api("POST", "/check-runs", {**check, "conclusion": "success"})
+    world.merge(number)
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1 and f"held: {model} 1 in dev: there is no evidence that " in held.out
+    assert world.version(model) is None and world.published() == []
+
+
 def test_evidence_that_expired_is_made_anew(world: World) -> None:
     model = world.model()
     first = world.register(model)

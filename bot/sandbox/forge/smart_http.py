@@ -17,7 +17,6 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-import bot
 from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
 from bot.sandbox.forge.git import ZERO, git_environment
 from bot.sandbox.forge.people import Person
@@ -121,7 +120,7 @@ def _protection(forge: Forge, person: Person) -> dict[str, str]:
         "FORGE_KEY": str(forge.key_file),
         "FORGE_RULES": f"{forge.answers.page}/rules",
         "FORGE_PYTHON": sys.executable,
-        "PYTHONPATH": str(Path(bot.__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     refusal = forge.push_refusal(DEFAULT_BRANCH, ZERO, person)
     heads = {pull.head_sha for pull in forge.store.pulls() if pull.state == "open"} if refusal else set()
