@@ -405,7 +405,7 @@ def _sandbox(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.sandbox import down, up
 
     if arguments.action == "up":
-        started = up(_directory(arguments), s3=arguments.s3, say=_say)
+        started = up(_directory(arguments), s3=arguments.s3, like=arguments.like, say=_say)
         return Answer(started.endpoints, started.table)
     stopped = down(_directory(arguments))
     return Answer({"stopped": stopped}, f"stopped: {', '.join(stopped) or 'nothing was running'}")
@@ -816,6 +816,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument(
         "--s3", action="store_true", help="up: object storage, with records and MLflow's artifacts in it"
+    )
+    added.add_argument(
+        "--like",
+        default="",
+        metavar="NAME",
+        help="up: be like a world that people have; an unknown name lists them",
     )
 
     added = verb(

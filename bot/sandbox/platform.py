@@ -20,7 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -374,14 +374,22 @@ class Sandbox:
             (directory / name).unlink(missing_ok=True)
         return stopped
 
-    def restart(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
+    def restart(
+        self,
+        name: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        command: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda words: words,
+    ) -> None:
         """Stop one part and start it again, with these environment variables added or changed; wait until ready.
 
-        Starts a part that was halted or that died, too.
+        ``command`` is given the words of its command and returns those to run from now on. Starts a part that was
+        halted or that died, too.
         """
         process = self._process(name)
         self.processes.halt([process])
         part = process.part.with_variables(env or {})
+        part = replace(part, command=command(part.command))
         self.processes.wait_until_ready(self.processes.start(part))
         if name == "s3" and self.endpoints.s3:
             self.endpoints.s3.prepare()

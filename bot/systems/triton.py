@@ -45,6 +45,12 @@ CONTROL_HEADER = "triton-grpc-protocol-promobot-control"
 """What ``--grpc-restricted-protocol=model-repository,…:promobot-control=VALUE`` makes Triton ask for."""
 _RESTRICTED = "This protocol is restricted"
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
+_NOT_FOUND = ("failed to poll from model repository", "at least one version must be available under")
+"""What Triton says of a model that it does not find. The bot has published and verified it, so it looks elsewhere."""
+_NOT_FOUND_STEP = (
+    "It does not see what is on the share: compare its --model-repository, and what is mounted there, with the "
+    "environment file; and may its user read what the bot's user writes?"
+)
 _EXPLICIT_STEP = "Start it with --model-control-mode=explicit: in its other modes nobody can tell it what to load."
 _CHANNEL = (
     ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
@@ -74,6 +80,10 @@ class ModelState:
     def loaded(self) -> bool:
         """Whether Triton has it, is about to have it, or has not let go of it yet."""
         return self.state in ("READY", "LOADING", "UNLOADING")
+
+
+class _NotFound(Unavailable):
+    """Triton does not find in its repository what it is asked to load; no version is to blame for that."""
 
 
 class TritonServer:
@@ -134,6 +144,24 @@ class TritonServer:
         with self._asking(f"load {model}") as client:
             client.load_model(model, self._control, client_timeout=timeout_seconds)
 
+    @patient
+    def try_http(self) -> None:
+        """See that it answers over HTTP, where gateways ask; ``http`` must be set. Raises Unavailable or Rejected."""
+        import httpx
+
+        doing, system = "could not ask whether it lives, over HTTP", f"Triton {self.name} ({self.http})"
+        try:
+            status = self._opened_http().get("/v2/health/live").status_code
+        except httpx.HTTPError as error:
+            said = f"{doing}: {type(error).__name__} {error}"
+            raise Unavailable(
+                said, system=system, next_step="Compare the Triton's http with where it listens."
+            ) from error
+        if status != 200:
+            raise Rejected(
+                f"{doing}: HTTP {status}", system=system, next_step="Is another service at the Triton's http?"
+            )
+
     def try_to_load(self, trial: str, nowhere: str) -> bool:
         """Ask it to load ``trial``, which has no version, and ``nowhere``, which is no model; nothing is loaded.
 
@@ -148,7 +176,7 @@ class TritonServer:
                 client.load_model(model, self._control, client_timeout=self._request_seconds)
         except Denied:
             raise
-        except Rejected as error:
+        except (Rejected, _NotFound) as error:
             return str(error).replace(model, "")
         raise Rejected(f"it says that it loaded {model}, which has no version", system=self._system)
 
@@ -281,6 +309,8 @@ class TritonServer:
             if _RESTRICTED in message:  # it says UNAVAILABLE
                 step = "Does the variable that control_key_env names hold this Triton's key?"
                 raise Denied(message, system=self._system, next_step=step) from error
+            if any(words in message for words in _NOT_FOUND):
+                raise _NotFound(message, system=self._system, next_step=_NOT_FOUND_STEP) from error
             if _NOT_EXPLICIT in message:  # it says UNAVAILABLE, and no version is to blame
                 raise Unavailable(message, system=self._system, next_step=_EXPLICIT_STEP) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):

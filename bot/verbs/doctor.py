@@ -246,6 +246,8 @@ def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str
     server = connect.triton(named, request_seconds=settings.deadlines.request_seconds)
     try:
         version, index = server.version(), server.index()
+        if named.http is not None:
+            server.try_http()
         said = words.triton(version, sum(state.ready for state in index))
         with ExitStack() as stack:
             try:

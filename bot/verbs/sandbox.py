@@ -26,15 +26,29 @@ class Started:
     table: str
 
 
-def up(directory: Path, *, s3: bool, say: Say) -> Started:
-    """Start everything, where ``s3`` with object storage; leave ``endpoints.json`` in the directory."""
+def up(directory: Path, *, s3: bool, like: str, say: Say) -> Started:
+    """Start everything, where ``s3`` with object storage; leave ``endpoints.json`` in the directory.
+
+    ``like`` names a world that the sandbox then behaves like, or is empty. Raises InvalidInput for a name that no
+    world has, before anything is started.
+    """
     _needs_the_extra()
+    from bot.sandbox import worlds
     from bot.sandbox.platform import Sandbox, Shape
     from bot.sandbox.seed import seed
 
+    world = worlds.likeness(like) if like else None
     sandbox = Sandbox.up(directory, progress=say, seed=seed, shape=Shape(s3=s3))
+    lines = [sandbox.table(), "", f"To use it in a shell: . {directory}/promobot.env"]
+    if world is not None:
+        try:
+            world.make(sandbox)
+        except BaseException:
+            Sandbox.down(directory)
+            raise
+        lines += [f"It is like {like}: {world.says}.", f"To see it: {world.see}"]
     document = json.loads((directory / "endpoints.json").read_text())
-    return Started(document, f"{sandbox.table()}\n\nTo use it in a shell: . {directory}/promobot.env")
+    return Started(document, "\n".join(lines))
 
 
 def down(directory: Path) -> list[str]:

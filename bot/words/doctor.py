@@ -21,7 +21,7 @@ def did_not_end_step() -> str:
 def verdict(environment: str, failing: Sequence[str], untried: Sequence[str], count: int) -> str:
     """Return the first line: whether a deployment would go through, and what is in its way."""
     if failing:
-        return f"✗ {environment}: a deployment would not go through: {', '.join(failing)}"
+        return f"✗ {environment}: fix this before you deploy: {', '.join(failing)}"
     if untried:
         return f"– {environment}: nothing fails, and not everything could be tried: {', '.join(untried)}"
     return f"✓ {environment}: all {count} systems take what a deployment does"

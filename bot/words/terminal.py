@@ -287,7 +287,7 @@ def _results(results: Sequence[CheckResult]) -> list[str]:
 
 
 def diagnosis(found: Diagnosis) -> str:
-    """Return whether a deployment would go through, then a line for each system."""
+    """Return what to fix before a deployment, then a line for each system."""
     marks = {True: "✓", False: "✗", None: "–"}
     rows = [[marks[e.works], e.system, e.seen if not e.next_step else f"{e.seen} → {e.next_step}"]
             for e in found.systems]  # fmt: skip

@@ -2015,6 +2015,14 @@ MUTATIONS = (
     ),
     Mutation(
         "trial",
+        "what a Triton does not find is no fault of a version",
+        TRITON,
+        "            if any(words in message for words in _NOT_FOUND):\n",
+        "            if False:\n",
+        (f"{T_TRIALS}::test_triton_tells_a_trial_that_it_can_read_from_what_is_not_there",),
+    ),
+    Mutation(
+        "trial",
         "an archived channel is named",
         SLACK,
         "        if archived:\n",

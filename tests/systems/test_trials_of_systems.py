@@ -130,6 +130,9 @@ def test_triton_tells_a_trial_that_it_can_read_from_what_is_not_there(real: Real
         assert not server.try_to_load(trial_name(), trial_name())
     with share_at(tmp_path / "elsewhere", tmp_path / "state").trial() as name:
         assert not server.try_to_load(name, trial_name()), "what it does not serve from it does not find"
+        with pytest.raises(Unavailable, match="failed to poll from model repository") as failure:
+            server.load(name, timeout_seconds=20)  # as a deployment does: no version is to blame
+        assert "compare its --model-repository" in failure.value.next_step
     assert not {name for name in server.names() if "doctor" in name}
     server.close()
 

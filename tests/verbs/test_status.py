@@ -220,7 +220,7 @@ def _ill(world: World, **env: str) -> dict[str, str]:
     assert said.code == (1 if found else 0)
     text = world.words("doctor", "--env", "dev", env=env).out
     assert all(f"✗  {system}" in text for system in found)
-    assert text.startswith("✗ dev: a deployment would not go through: " + ", ".join(found) if found else ("✓", "–"))
+    assert text.startswith("✗ dev: fix this before you deploy: " + ", ".join(found) if found else ("✓", "–"))
     return found
 
 

@@ -1,0 +1,273 @@
+"""Worlds that a sandbox can be like: the platforms of organisations, and the mistakes that people make in them.
+
+``promobot sandbox up --dir DIR --like NAME`` starts everything as usual and then makes it so. The tests of
+``promobot doctor`` use the same functions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from bot.errors import InvalidInput, Refused
+from bot.sandbox.platform import OWNER, SLACK_MANIFEST, Sandbox
+
+WORKERS = 3
+Command = Callable[[tuple[str, ...]], tuple[str, ...]]
+"""Is given the words of a part's command, and returns those to run instead."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """One world: what it is like, what there is to see in it, and what makes a sandbox so."""
+
+    says: str
+    see: str
+    make: Callable[[Sandbox], object]
+
+
+def change_channel(sandbox: Sandbox, **how: bool) -> None:
+    """Archive the channel of releases or not (``archived``), invite the bot or remove it (``has_bot``)."""
+    endpoints = sandbox.endpoints
+    _done(httpx.post(f"{endpoints.slack}/channels/{endpoints.slack_channel}", json=how, timeout=60))
+
+
+def install_app(sandbox: Sandbox, *, without: str = "") -> None:
+    """Install the bot's app in the workspace, without one scope of its manifest."""
+    endpoints = sandbox.endpoints
+    installed = httpx.get(f"{endpoints.slack}/app", timeout=60).json()
+    manifest, secrets = installed["manifest"], endpoints.secrets
+    known = yaml.safe_load(SLACK_MANIFEST.read_text())["oauth_config"]["scopes"]["bot"]
+    manifest["oauth_config"]["scopes"]["bot"] = [scope for scope in known if scope != without]
+    app = {"app_token": secrets.slack_app, "signing_secret": secrets.slack_signing}
+    app["request_url"] = installed["request_url"]
+    _done(httpx.post(f"{endpoints.slack}/app", json={**app, "manifest": manifest}, timeout=60))
+
+
+def restart_triton(sandbox: Sandbox, name: str, changes: Mapping[str, str], *, more: tuple[str, ...] = ()) -> None:
+    """Start a Triton again with other values of its options, and with ``more`` of them."""
+
+    def changed(command: tuple[str, ...]) -> tuple[str, ...]:
+        options = (word.partition("=") for word in command)
+        return (*(f"{name}={changes[name]}" if name in changes else name + sign + value
+                  for name, sign, value in options), *more)  # fmt: skip
+
+    sandbox.restart(name, command=changed)
+
+
+def restart_gateways(
+    sandbox: Sandbox, environment: str, change: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> None:
+    """Start the environment's gateways again with another command."""
+    for gateway in sandbox.endpoints.gateway[environment]:
+        sandbox.restart(gateway.name, command=change)
+
+
+def with_option(option: str, value: str) -> Command:
+    """Return what gives an option of a command another value."""
+
+    def changed(command: tuple[str, ...]) -> tuple[str, ...]:
+        at = command.index(option) + 1
+        return (*command[:at], value, *command[at + 1 :])
+
+    return changed
+
+
+def change_repository(sandbox: Sandbox, **how: object) -> None:
+    """Change the repository's settings on the forge, as its owner does: its ``name``, ``allow_squash_merge``, …"""
+    endpoints = sandbox.endpoints
+    _api(sandbox, "PATCH", f"/repos/{endpoints.repository}", how)
+
+
+def _merge_queue(sandbox: Sandbox) -> None:
+    parameters = {
+        "check_response_timeout_minutes": 60,
+        "grouping_strategy": "ALLGREEN",
+        "max_entries_to_build": 1,
+        "max_entries_to_merge": 1,
+        "merge_method": "SQUASH",
+        "min_entries_to_merge": 1,
+        "min_entries_to_merge_wait_minutes": 0,
+    }
+    rules = f"/repos/{sandbox.endpoints.repository}/rulesets"
+    if not _api(sandbox, "GET", rules, None):
+        ruleset = {
+            "name": "queue",
+            "enforcement": "active",
+            "conditions": {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}},
+            "rules": [{"type": "merge_queue", "parameters": parameters}],
+        }
+        _api(sandbox, "POST", rules, ruleset)
+
+
+def _renamed(sandbox: Sandbox) -> None:
+    endpoints = sandbox.endpoints
+    answer = _request(sandbox, "GET", f"/repos/{endpoints.repository}", None)
+    if not answer.is_redirect:  # else it was renamed at an earlier start
+        change_repository(sandbox, name=f"{endpoints.repository.partition('/')[2]}-moved")
+
+
+def _triton_in(mode: str) -> Callable[[Sandbox], None]:
+    return lambda sandbox: _tritons_of_dev(sandbox, mode=mode, repository=sandbox.endpoints.model_repository("dev"))
+
+
+def _tritons_of_dev(sandbox: Sandbox, *, mode: str, repository: Path) -> None:
+    for triton in sandbox.endpoints.triton["dev"]:
+        options = {"--model-control-mode": mode, "--model-repository": str(repository)}
+        restart_triton(sandbox, triton.name, options)
+
+
+def _other_repository(sandbox: Sandbox) -> None:
+    elsewhere = sandbox.endpoints.directory / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    _tritons_of_dev(sandbox, mode="explicit", repository=elsewhere)
+
+
+def _other_state(sandbox: Sandbox) -> None:
+    other = sandbox.endpoints.state("prod") / "routes.json"
+    restart_gateways(sandbox, "dev", with_option("--routes", str(other)))
+
+
+def _records_unmounted(sandbox: Sandbox) -> None:
+    if sandbox.endpoints.s3 is not None:
+        raise Refused("records are in a bucket with --s3, which is not mounted", next_step="leave out --s3")
+    records = sandbox.endpoints.records
+    records.rename(records.with_name("records-away"))
+    records.mkdir()
+
+
+def _workers(sandbox: Sandbox) -> None:
+    """The gateways' commands, as the application that uvicorn runs in several processes."""
+    for environment, gateways in sandbox.endpoints.gateway.items():
+        for gateway in gateways:
+            settings = {
+                "PROMOBOT_SANDBOX_ROUTES": str(sandbox.endpoints.state(environment) / "routes.json"),
+                "PROMOBOT_SANDBOX_TRITONS": " ".join(one.http for one in sandbox.endpoints.triton[environment]),
+                "PROMOBOT_SANDBOX_NAME": gateway.name,
+                "PROMOBOT_SANDBOX_ENVIRONMENT": environment,
+            }
+            sandbox.restart(gateway.name, env=settings, command=_of_several_workers)
+
+
+def _of_several_workers(command: tuple[str, ...]) -> tuple[str, ...]:
+    if command[2] != "bot.gateway":
+        return command
+    given = dict(zip(command[3::2], command[4::2], strict=True))
+    where = ("--host", given["--host"], "--port", given["--port"])
+    return (sys.executable, "-m", "uvicorn", "bot.sandbox.mounted:app", *where, "--workers", str(WORKERS))
+
+
+WORLDS: dict[str, Likeness] = {
+    "slack-archived": Likeness(
+        "the channel of releases is archived",
+        "promobot doctor --env dev",
+        lambda sandbox: change_channel(sandbox, archived=True),
+    ),
+    "slack-not-invited": Likeness(
+        "the bot is not in the channel of releases",
+        "promobot doctor --env dev",
+        lambda sandbox: change_channel(sandbox, has_bot=False),
+    ),
+    "slack-scope": Likeness(
+        "the app was installed without channels:history",
+        "promobot doctor --env dev",
+        lambda sandbox: install_app(sandbox, without="channels:history"),
+    ),
+    "triton-none": Likeness(
+        "dev's Triton loads at its start only (--model-control-mode=none)",
+        "promobot doctor --env dev",
+        _triton_in("none"),
+    ),
+    "triton-poll": Likeness(
+        "dev's Triton loads whatever it finds (--model-control-mode=poll)",
+        "promobot doctor --env dev",
+        _triton_in("poll"),
+    ),
+    "triton-other-repository": Likeness(
+        "dev's Triton serves from another model repository than the bot's",
+        "promobot doctor --env dev",
+        _other_repository,
+    ),
+    "gateway-other-share": Likeness(
+        "dev's gateways read another routes.json than the bot writes",
+        "promobot doctor --env dev",
+        _other_state,
+    ),
+    "records-not-mounted": Likeness(
+        "the record store is an empty folder, as under a mount that is missing",
+        "promobot doctor --env dev; promobot quarantine list --env dev",
+        _records_unmounted,
+    ),
+    "renamed-repository": Likeness(
+        "the repository has another name than the environment files say",
+        "promobot doctor --env dev",
+        _renamed,
+    ),
+    "squash-only": Likeness(
+        "pull requests are merged by squash only",
+        "promobot doctor --env dev; Merge in Slack",
+        lambda sandbox: change_repository(sandbox, allow_merge_commit=False, allow_rebase_merge=False),
+    ),
+    "rebase-only": Likeness(
+        "pull requests are merged by rebase only",
+        "promobot doctor --env dev; Merge in Slack",
+        lambda sandbox: change_repository(
+            sandbox, allow_rebase_merge=True, allow_merge_commit=False, allow_squash_merge=False
+        ),
+    ),
+    "merge-queue": Likeness(
+        "main has a merge queue",
+        "promobot doctor --env dev; Merge in Slack",
+        _merge_queue,
+    ),
+    "workers": Likeness(
+        f"each gateway is an application of {WORKERS} uvicorn workers",
+        "curl $GATEWAY/routes; promobot status --env dev",
+        _workers,
+    ),
+}
+
+
+def likeness(name: str) -> Likeness:
+    """Return the world of this name; raise InvalidInput, with all that there are, for another."""
+    if name not in WORLDS:
+        nearest = difflib.get_close_matches(name, WORLDS, n=1)
+        meant = f"Did you mean {nearest[0]}? " if nearest else ""
+        raise InvalidInput(f"no world is called {name!r}", key="--like", next_step=f"{meant}There are:\n{listed()}")
+    return WORLDS[name]
+
+
+def listed() -> str:
+    """Return the worlds, a line each."""
+    width = max(map(len, WORLDS))
+    return "\n".join(f"  {name.ljust(width)}  {world.says}" for name, world in WORLDS.items())
+
+
+def _request(sandbox: Sandbox, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Response:
+    endpoints = sandbox.endpoints
+    token = endpoints.secrets.people[OWNER]
+    return httpx.request(
+        method,
+        f"{endpoints.forge}/api/v3{path}",
+        json=body,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def _api(sandbox: Sandbox, method: str, path: str, body: Mapping[str, object] | None) -> Any:
+    return _done(_request(sandbox, method, path, body)).json()
+
+
+def _done(answer: httpx.Response) -> httpx.Response:
+    if not answer.is_success:
+        raise Refused(f"the sandbox answers {answer.status_code} to {answer.request.url}: {answer.text}")
+    return answer
