@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.errors import Rejected, Unavailable
-from bot.folders import ask_anew, sync_folder
+from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
 
 BEGIN = "`promobot doctor --init` marks a store that is new, once; docs/operations.md says when."
 
@@ -98,7 +98,7 @@ class MarkedFolder:
         temporary = self.root / f"{MARKER_FILE}.{os.getpid()}"
         try:
             with temporary.open("xb") as file:
-                os.fchmod(file.fileno(), 0o644)  # whatever the umask: gateways and Tritons run as somebody else
+                open_to_readers(file.fileno(), self.root)
                 file.write(self._marker.to_json().encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,5 +113,4 @@ def _make(folder: Path) -> None:
     """Make a folder and those above it that are missing, synced: all that will lie in it hangs on its name."""
     if not folder.is_dir():
         _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+        make_folder(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from bot.domain.marker import RECORD_FOLDERS, Marker, Purpose
 from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
-from bot.folders import ask_anew, sync_folder
+from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
 from bot.marked import MarkedFolder
 
 TRIAL = ".promobot-doctor-"
@@ -46,8 +46,8 @@ class RecordStore:
         try:
             # Never the root, or what is above it: where it is gone, so is the mount.
             for folder in reversed(path.parents):
-                if folder.is_relative_to(self._marked.root) and not folder.is_dir():
-                    folder.mkdir(exist_ok=True)
+                if folder != self._marked.root and folder.is_relative_to(self._marked.root):
+                    make_folder(folder, synced=False)  # all above the object are synced below
             self._create(path, text)
         except FileExistsError as error:
             raise Refused(f"{key} is already in the {self._system}; records are never overwritten") from error
@@ -143,6 +143,7 @@ class RecordStore:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             with temporary.open("xb") as file:
+                open_to_readers(file.fileno(), path.parent)
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())

@@ -123,15 +123,31 @@ def running_gateway(settings: GatewaySettings) -> Iterator[RunningGateway]:
         yield RunningGateway(url, settings.routes_file)
 
 
+_AS_USER = """
+import encodings.idna, os, sys
+import httptools, uvicorn.lifespan.on, uvicorn.loops.uvloop, uvloop
+from bot.gateway import __main__ as gateway
+user = int(sys.argv.pop(1))
+os.setgroups([])
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
+sys.exit(gateway.main())
+"""
+
+
 @contextmanager
 def gateway_process(
-    routes_file: Path, tritons: Sequence[str], *, arguments: Sequence[str] = ()
+    routes_file: Path, tritons: Sequence[str], *, arguments: Sequence[str] = (), user: int | None = None
 ) -> Iterator[GatewayProcess]:
-    """Run ``python -m bot.gateway`` until the block ends."""
+    """Run ``python -m bot.gateway`` until the block ends; as ``user``, who is in no group of ours, if given.
+
+    That user may not be allowed to start our Python, so the process becomes that user when it has read its own code.
+    """
     with Ports() as ports:
         port = ports.take()
     log_file = routes_file.with_name(f"gateway-{port}.log")
-    command = [sys.executable, "-m", "bot.gateway", "--routes", str(routes_file), "--port", str(port)]
+    code = ["-m", "bot.gateway"] if user is None else ["-c", _AS_USER, str(user)]
+    command = [sys.executable, *code, "--routes", str(routes_file), "--port", str(port)]
     command += ["--follow-seconds", "0"]  # these tests say when it reloads
     command += [part for triton in tritons for part in ("--triton", triton)]
     with log_file.open("wb") as log:

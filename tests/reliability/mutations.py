@@ -51,6 +51,7 @@ RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
 T_LIKE = "tests/systems/test_stores_like.py"
+T_PERMISSIONS = "tests/systems/test_permissions.py"
 T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
@@ -207,6 +208,55 @@ MUTATIONS = (
         "        return answer.result(timeout=None if until is None else max(0.0, until - monotonic()))\n",
         "        return answer.result()\n",
         ("tests/verbs/test_main_branch.py::test_who_hangs_is_not_waited_for",),
+    ),
+    # Who may read and write.
+    Mutation(
+        "permissions",
+        "folders do not follow the umask",
+        "bot/folders.py",
+        "        set_mode(path, _of_folders(path.parent))\n",
+        "",
+        (f"{T_PERMISSIONS}::test_whatever_the_umask_modes_are_the_same",),
+    ),
+    Mutation(
+        "permissions",
+        "files do not follow the umask",
+        "bot/folders.py",
+        "    set_mode(descriptor, 0o664 if _is_shared(folder) else 0o644)\n",
+        "",
+        (f"{T_PERMISSIONS}::test_whatever_the_umask_modes_are_the_same",),
+    ),
+    Mutation(
+        "permissions",
+        "a narrower folder is opened",
+        "bot/folders.py",
+        "            path.chmod(found.st_mode | wanted)\n",
+        "            pass\n",
+        (f"{T_PERMISSIONS}::test_folders_of_a_run_with_a_narrow_umask_are_opened_by_the_next",),
+    ),
+    Mutation(
+        "permissions",
+        "several users of one group write",
+        "bot/folders.py",
+        "    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)\n",
+        "    return False\n",
+        (f"{T_PERMISSIONS}::test_what_a_folder_says_holds_below_it",),
+    ),
+    Mutation(
+        "permissions",
+        "only who must changes the mode of another's folder",
+        "bot/folders.py",
+        "    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):\n",
+        "    if folder.is_dir():\n",
+        (f"{T_PERMISSIONS}::test_several_users_of_one_group_write_where_the_roots_say_so",),
+    ),
+    Mutation(
+        "permissions",
+        "a mode that stays must be wide enough for readers",
+        "bot/folders.py",
+        "        if not ~found & wanted & 0o777 and not found & ~wanted & 0o222:\n",
+        "        if not found & ~wanted & 0o222:\n",
+        (f"{T_PERMISSIONS}::test_a_mode_that_stays_is_accepted_where_it_is_wide_enough",),
     ),
     Mutation(
         "packages",
@@ -503,8 +553,8 @@ MUTATIONS = (
         "fsync",
         "of the folders of a version",
         REPOSITORY,
-        "                    sync_folders(staging)\n                    if not",
-        "                    if not",
+        "                    sync_folders(staging)\n                    make",
+        "                    make",
         (SYNCED,),
     ),
     Mutation(

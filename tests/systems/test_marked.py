@@ -73,7 +73,7 @@ IN_THE_RECORDS: dict[str, Callable[[RecordStore], object]] = {
     "keys": lambda records: records.keys("quarantine/dev"),
     "get": lambda records: records.get("quarantine/dev/1.json"),
     "put": lambda records: records.put("quarantine/dev/2.json", "{}"),
-    "check": RecordStore.check,
+    "check": lambda store: store.check("dev"),
 }
 
 

@@ -23,6 +23,7 @@ from typing import BinaryIO, Protocol
 from bot.domain.contents import Look
 from bot.domain.package import PackageFile
 from bot.errors import NotAllowed, OtherBytes, Rejected
+from bot.folders import set_mode
 
 AT_ONCE = 4
 """Files at a time: two cores are busy with three, a fourth covers for one that waits. Decision 27 has the figures."""
@@ -112,8 +113,7 @@ class _Copy:
         file = self._file
         descriptor = os.open(self._job.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
         with os.fdopen(descriptor, "wb") as out:
-            # Whatever the umask: Triton runs as somebody else.
-            os.fchmod(out.fileno(), 0o444)
+            set_mode(out.fileno(), 0o444)  # whatever the umask: Triton runs as somebody else
             self._fill(out)
             out.flush()
             os.fsync(out.fileno())

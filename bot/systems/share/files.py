@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bot.folders import ask_anew, sync_folder
+from bot.folders import ask_anew, make_writable, open_to_readers, sync_folder
 
 
 def write(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
-        # Whatever the umask: Triton and the gateways run as somebody else.
-        os.fchmod(file.fileno(), 0o644)
+        open_to_readers(file.fileno(), path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -32,16 +31,6 @@ def read_up_to(path: Path, size: int) -> bytes:
 def size_and_sha256(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder, synced: all that will lie in it hangs on its name.
-
-    The folder above it must be there. It is never made: where it is gone, so is the mount.
-    """
-    if not path.is_dir():
-        path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
 
 
 def sync_folders(root: Path) -> None:
@@ -91,7 +80,7 @@ def delete(path: Path) -> bool:
         return True
     for folder in folders(path, may_vanish=True):
         with suppress(FileNotFoundError):
-            folder.chmod(0o755)  # published folders are read-only, and so could not be emptied
+            make_writable(folder)  # published folders are read-only, and so could not be emptied
 
     def failed(_: object, __: str, reason: tuple[type, BaseException, object]) -> None:
         nonlocal held

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bot.domain.package import Package, PackageFile
-from bot.folders import ask_anew
+from bot.folders import ask_anew, make_folder, open_to_readers
 from bot.settings import Share
-from bot.systems.share.files import age_seconds, make_folder
+from bot.systems.share.files import age_seconds
 
 WORTH_BYTES = 2**20
 """Smaller files are as quickly fetched as found."""
@@ -50,7 +50,11 @@ class Notes:
             make_folder(notes)
             for file in package.version_files:
                 if file.size >= WORTH_BYTES:
-                    (notes / file.sha256).write_text(str(folder / file.path))
+                    note = notes / file.sha256
+                    note.unlink(missing_ok=True)  # another user may have written it
+                    with note.open("x") as opened:
+                        open_to_readers(opened.fileno(), notes)
+                        opened.write(str(folder / file.path))
 
     def forget_old(self) -> None:
         """Drop what was noted long ago; what is published again and again is noted again and again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from bot.domain.marker import MARKER_FILE
 from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
-from bot.folders import ask_anew, sync_folder
+from bot.folders import ask_anew, make_folder, make_writable, of_published, set_mode, sync_folder
 from bot.settings import Share
 from bot.systems.share.copying import Job, Moved, ReadFile, copy_all, is_large
 from bot.systems.share.files import (
@@ -31,6 +30,7 @@ from bot.systems.share.files import (
 )
 from bot.systems.share.mounts import mount_of
 from bot.systems.share.notes import Notes
+from bot.systems.share.readers import readers_of
 from bot.systems.share.staging import ABANDONED_SECONDS, may_be_resumed, resumable, staged
 from bot.systems.share.state import STATE_FOLDERS, State
 from bot.systems.share.trial import Unfit, forget_abandoned, is_trial, published, readable, try_models, try_state
@@ -90,7 +90,9 @@ class ModelRepository(State):
         with self.trial():
             pass
         free = shutil.disk_usage(self.root).free
-        return f"writable, {free / 2**30:.1f} GiB free, {mount}"
+        with self._errors("see who can read the share"):
+            readers = readers_of((self.root, self.state))
+        return f"writable, readable for {readers}, {free / 2**30:.1f} GiB free, {mount}"
 
     @contextmanager
     def trial(self) -> Iterator[str]:
@@ -188,9 +190,7 @@ class ModelRepository(State):
                 with self._put_together(package) as (staging, left):
                     self._copy(package.version_files, read, staging, left, moved, look)
                     sync_folders(staging)
-                    if not target.parent.is_dir():
-                        target.parent.mkdir(exist_ok=True)
-                        target.parent.chmod(0o755)
+                    make_folder(target.parent)
                     fresh = rename_in(staging, target)
                     sync_folder(self.root)
                 if fresh and is_large(package.version_files):
@@ -206,8 +206,7 @@ class ModelRepository(State):
         with self._errors(f"protect {triton_model} {version}"):
             # The Python backend would write __pycache__ beside the model, which makes Triton reload the version.
             for folder in folders(target):
-                if stat.S_IMODE(folder.stat().st_mode) != 0o555:
-                    folder.chmod(0o555)
+                set_mode(folder, of_published(target.parent))
                 # Also what somebody protected who was killed before he synced it.
                 sync_folder(folder)
 
@@ -243,7 +242,8 @@ class ModelRepository(State):
             self._notes.look_anew()
         for file in files:
             path = folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for above in reversed(path.relative_to(folder).parents):
+                make_folder(folder / above)
             there = [*self._notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
             jobs.append(Job(file, path, there))
         copy_all(jobs, read, system=self._system, moved=moved, look=look)
@@ -334,7 +334,7 @@ class ModelRepository(State):
                 path.unlink()
             elif path.exists():
                 # A folder that changes its parent must be writable itself.
-                path.chmod(0o755)
+                make_writable(path)
                 try:
                     path.rename(trash)
                 except FileNotFoundError:

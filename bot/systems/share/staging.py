@@ -23,7 +23,7 @@ from typing import TextIO
 
 from bot.domain.package import Package
 from bot.errors import Unavailable
-from bot.folders import ask_anew
+from bot.folders import ask_anew, make_folder, open_to_readers
 from bot.systems.share.files import age_seconds, delete
 
 ABANDONED_SECONDS = 24 * 3600
@@ -40,7 +40,7 @@ def may_be_resumed(path: Path) -> bool:
 def staged(staging: Path) -> Iterator[Path]:
     """Give a folder that is gone afterwards, whatever happens."""
     folder = staging / secrets.token_hex(8)
-    folder.mkdir()
+    make_folder(folder)
     try:
         yield folder
     finally:
@@ -63,7 +63,8 @@ def resumable(staging: Path, package: Package) -> Iterator[tuple[Path, list[Path
     with _own_lock(own) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (own / "files").mkdir(parents=True)
+            for folder in (own, own / "files"):
+                make_folder(folder)
             yield own / "files", [path / "files" for path in left]
         except (Unavailable, KeyboardInterrupt):
             kept = True
@@ -86,6 +87,7 @@ def _own_lock(folder: Path) -> Iterator[TextIO]:
     lock = _lock_of(folder)
     try:
         with lock.open("w") as opened:
+            open_to_readers(opened.fileno(), lock.parent)
             yield opened
     finally:
         # Closed first: what is removed while it is open NFS keeps, under another name. Nobody else asks for this one.

@@ -13,11 +13,11 @@ from pathlib import Path
 from bot.domain.marker import MARKER_FILE, Marker, Purpose
 from bot.domain.routes import RouteTable, generation_file
 from bot.errors import Rejected, Superseded, Unavailable
-from bot.folders import ask_anew, sync_folder
+from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
 from bot.marked import MarkedFolder
 from bot.redaction import redact
 from bot.settings import Share
-from bot.systems.share.files import make_folder, write
+from bot.systems.share.files import write
 from bot.systems.share.turns import Turn, take_turn, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50
@@ -82,7 +82,7 @@ class State:
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:
         with self._errors("take a turn"):
-            descriptor = os.open(self.state / name, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = self._opened_lock(name)
         try:
             yield descriptor
         finally:
@@ -90,6 +90,19 @@ class State:
             # answers with an error here takes nothing back of what is done.
             with suppress(OSError):
                 os.close(descriptor)
+
+    def _opened_lock(self, name: str) -> int:
+        path = self.state / name
+        try:
+            return os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            open_to_readers(descriptor, self.state)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     # --- routes ------------------------------------------------------------------------------------------------
 

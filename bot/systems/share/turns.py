@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import Superseded, Unavailable
-from bot.folders import sync_folder
+from bot.folders import open_to_readers, sync_folder
 
 _KEPT_TURNS = 50
 
@@ -57,9 +57,13 @@ def take_turn(folder: Path) -> int:
     while True:
         number += 1
         try:
-            os.close(os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            descriptor = os.open(folder / f"{number:08d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             continue
+        try:
+            open_to_readers(descriptor, folder)
+        finally:
+            os.close(descriptor)
         # A crash must not make the number free again: a record is named by it.
         sync_folder(folder)
         # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
