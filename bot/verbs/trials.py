@@ -107,7 +107,7 @@ def _outcome(trial: Trial) -> Examined | Sequence[Trial] | BaseException:
     try:
         seen = trial.attempt()
     except PromobotError as error:
-        return Examined(trial.system, False, str(error), error.next_step)
+        return Examined(trial.system, False, str(error), words.without_ourselves(error.next_step))
     except BaseException as error:  # noqa: BLE001 - raised where the trials are waited for
         return error
     match seen:

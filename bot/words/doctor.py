@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
+_ASK_THE_DOCTOR = re.compile(r" ?`promobot doctor`[^.:]*\.")
 TRIED_ALIAS = "promobot-doctor"
 """The alias that is asked for and never set."""
 
@@ -16,6 +18,14 @@ def did_not_end(seconds: float) -> str:
 def did_not_end_step() -> str:
     """What to look at."""
     return "Is it up, and can this machine reach it?"
+
+
+def without_ourselves(next_step: str) -> str:
+    """Return what to do, without the advice to ask the doctor: this is the doctor."""
+    left = _ASK_THE_DOCTOR.sub("", next_step)
+    if left == next_step:
+        return next_step
+    return left.rstrip(" ;") + ("." if left.endswith(";") else "") or "Are the credentials right?"
 
 
 def verdict(environment: str, failing: Sequence[str], untried: Sequence[str], count: int) -> str:
