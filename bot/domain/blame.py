@@ -14,10 +14,13 @@ from bot.domain.desired import Section
 from bot.domain.plan import targets, with_target
 from bot.domain.routes import Route, RouteTable, Target
 
-Kind = Literal["write", "refused", "silent", "empty", "not ready", "foreign", "other version", "lost", "answer"]
+Kind = Literal[
+    "write", "refused", "denied", "silent", "empty", "not ready", "foreign", "other version", "lost", "answer"
+]
 """
 write          the routes could not be written
 refused        a gateway refuses the new routes, or a server our credentials, and names no model
+denied         a gateway refuses our reload token
 silent         a server does not answer; where it names a model, it answers for others
 empty          a Triton has lost all that the routes name: it restarted
 not ready      a gateway refuses the new routes, because this model is not ready for it
@@ -28,6 +31,8 @@ answer         a Triton or a gateway answers this model otherwise than before, o
 """
 _BLAMES: Collection[Kind] = ("lost", "answer")
 """What points at the bytes of a model, and not at a server around it."""
+_AWAY: Collection[Kind] = ("silent", "denied")
+"""What a server does that is away, or that is not ours to switch: `routes.json` still tells it where to route."""
 _PASSES: Collection[Kind] = ("write", "silent", "empty")
 """What is worth trying again as it is."""
 
@@ -79,14 +84,15 @@ class Decision:
 
     back: Mapping[str, GoesBack]
     incomplete: Mapping[str, str]
-    """The ways back that stay although a server does not answer, and what is said of it."""
+    """The ways back that stay although a server is not known to follow, and what is said of it."""
 
 
 def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
     """Decide for each change of a switch: it stays, it goes back and is to blame, or it goes back and is not.
 
     A server that fails every one of several models that it was asked for fails by itself: that names none of them.
-    A server that does not answer never keeps the way back closed. What goes back because of others is not to blame.
+    A server that does not answer, or does not take our reload token, never keeps the way back closed. What goes back
+    because of others is not to blame.
     """
     failing = {f.server for f in seen.failures if f.item and _fails_all(f.server, seen)}
     of_none = [f for f in seen.failures if not f.item or f.server in failing]
@@ -100,7 +106,7 @@ def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
         if not met:
             continue
         problem = "; ".join(dict.fromkeys(f.said for f in met))
-        if change.way_back and all(f.kind == "silent" for f in met):
+        if change.way_back and all(f.kind in _AWAY for f in met):
             incomplete[change.id] = problem
         else:
             to_blame = not change.way_back and any(f.kind in _BLAMES for f in named)

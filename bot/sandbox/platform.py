@@ -380,16 +380,17 @@ class Sandbox:
         *,
         env: Mapping[str, str] | None = None,
         command: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda words: words,
+        more: Sequence[str] = (),
     ) -> None:
         """Stop one part and start it again, with these environment variables added or changed; wait until ready.
 
-        ``command`` is given the words of its command and returns those to run from now on. Starts a part that was
-        halted or that died, too.
+        ``command`` is given the words of its command and returns those to run from now on. ``more`` are arguments
+        after those, until it is restarted without them. Starts a part that was halted or that died, too.
         """
         process = self._process(name)
         self.processes.halt([process])
         part = process.part.with_variables(env or {})
-        part = replace(part, command=command(part.command))
+        part = replace(part, command=command(part.command), more=tuple(more))
         self.processes.wait_until_ready(self.processes.start(part))
         if name == "s3" and self.endpoints.s3:
             self.endpoints.s3.prepare()

@@ -46,7 +46,7 @@ class Part:
 
     ``variables`` are added to the environment. ``any_answer`` counts every answer below 500 as ready. One that
     ``ends_by_kill`` gets SIGKILL at once, for it takes long to end and gains nothing by it; what it ``leaves`` then
-    are files outside the sandbox's directory, which are removed.
+    are files outside the sandbox's directory, which are removed. ``more`` are arguments after those of the command.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Part:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     ends_by_kill: bool = False
     leaves: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
     def with_variables(self, variables: Mapping[str, str]) -> Part:
         """Return the part with more, or other, environment variables."""
@@ -152,7 +153,7 @@ class Processes:
             self._logs.mkdir(exist_ok=True)
             with self.log(part.name).open("ab") as log:
                 child = subprocess.Popen(
-                    part.command,
+                    (*part.command, *part.more),
                     cwd=CODE,  # so that "python -m bot.…" runs the code that this is, whatever is installed
                     env={**inherited_variables(), **part.variables},
                     stdin=subprocess.DEVNULL,
@@ -398,7 +399,7 @@ def _outgoing_ports() -> tuple[int, int]:
 def _process(document: dict[str, Any]) -> Process:
     part = document["part"]
     return Process(
-        part=Part(**{**part, "command": tuple(part["command"]), "leaves": tuple(part.get("leaves", ()))}),
+        part=Part(**{**part, **{name: tuple(part.get(name, ())) for name in ("command", "leaves", "more")}}),
         pid=document["pid"],
         boot=document["boot"],
         start_ticks=document["start_ticks"],

@@ -16,10 +16,14 @@ from bot.domain import binary
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import Tensor
 from bot.domain.usage import Usage, usage_from
+from bot.domain.workers import Answering, answering
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import asked_again, patient, seconds_asked_for
 from bot.settings import GatewayEndpoint
+
+LOOKS = 4
+"""How many new connections are opened to see whether processes that do not know each other answer at one address."""
 
 
 class Gateway:
@@ -39,7 +43,17 @@ class Gateway:
         # Never through a proxy of the environment: a gateway is a neighbour.
         # Without TLS nobody asks for certificates, and to read those of the web takes a fortieth of a second.
         tls = trust.context() if endpoint.url.startswith("https:") else False
-        self._client = httpx.Client(base_url=endpoint.url, timeout=request_seconds, trust_env=False, verify=tls)
+        # Nor twice over one connection: of several processes behind one address it reaches one only.
+        self._client = httpx.Client(
+            base_url=endpoint.url,
+            timeout=request_seconds,
+            trust_env=False,
+            verify=tls,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+        self._answered_by: set[str] = set()
+        self.latest: tuple[Answering, ...] = ()
+        """What was said last of the processes behind this address."""
         if known_as is not None:
             # An ingress goes by this name, and so does the certificate.
             host = httpx.URL(known_as)
@@ -52,11 +66,38 @@ class Gateway:
 
     @patient
     def routes(self) -> RouteTable:
-        """Return the routes in force on this gateway."""
+        """Return the routes in force on every process of this gateway.
+
+        Where some serve an older generation than the others, the table has the lowest. Raise Unavailable, which names
+        it, where a process does not answer.
+        """
+        found = self._look()
+        self.latest = (found,)
+        if found.silent:
+            there = len(found.workers or ())
+            said = f"{len(found.silent)} of {there} workers do not answer: {', '.join(found.silent)}"
+            raise Unavailable(said, system=self._system)
+        return found.oldest
+
+    @patient
+    def workers(self) -> tuple[Answering, ...]:
+        """Return what several processes say of themselves and of each other, one answer of each group that is seen.
+
+        Which process answers is chance, so there may be groups that are not seen.
+        """
+        for _ in range(2):  # a master that was just replaced answers the first time only
+            seen = {found.group: found for found in (self._look() for _ in range(LOOKS))}
+            if len(seen) == 1:
+                break
+        self.latest = tuple(seen.values())
+        return self.latest
+
+    def _look(self) -> Answering:
         with self._errors("read its routes"):
             answer = self._client.get("/routes")
             answer.raise_for_status()
-            return _table(answer.json())
+            document = answer.json()
+            return answering(document, _table(document))
 
     def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
         """Tell the gateway to serve ``generation``, again until the deadline; return the routes in force then."""
@@ -107,7 +148,8 @@ class Gateway:
             with self._errors("read its routes"):
                 answer = self._client.get("/routes")
                 answer.raise_for_status()
-                if not answer.json().get("draining", 0):
+                document = answer.json()
+                if not document.get("draining", 0) and answering(document, _table(document)).drained:
                     return True
             if time.monotonic() >= deadline:
                 return False
@@ -125,9 +167,15 @@ class Gateway:
             raise Rejected(f"could not ask {model}: {error}", system=self._system) from error
         with self._errors(f"ask {model}"):
             answer = self._client.post(f"/v2/models/{model}/infer", content=body, headers=headers)
+            self._answered_by.add(answer.headers.get("promobot-worker", ""))
             answer.raise_for_status()
             version, tensors = binary.answer(answer.content, answer.headers)
             return version, binary.only(outputs, tensors)
+
+    def answered_by(self) -> frozenset[str]:
+        """Return the processes that answered ``infer`` since this was last called."""
+        seen, self._answered_by = frozenset(self._answered_by), set()
+        return seen
 
     def _authorization(self) -> dict[str, str]:
         if self._token is None:

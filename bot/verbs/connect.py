@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -29,13 +29,33 @@ _RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not wha
 class Serving:
     """What serves an environment: the share, every Triton, every gateway.
 
-    ``find_more`` asks DNS again and returns the servers that came up since, opened like the others.
+    ``find_more`` asks DNS again and returns the servers that came up since, opened like the others, or only the
+    gateways among them. ``gateway_names`` asks it for the names of all gateways that there are now.
     """
 
     share: ModelRepository
     tritons: tuple[TritonServer, ...]
     gateways: tuple[Gateway, ...]
-    find_more: Callable[[], tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]] = lambda: ((), ())
+    find_more: Callable[..., tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]] = lambda **_: ((), ())
+    gateway_names: Callable[[], frozenset[str]] | None = None
+
+    def with_more_gateways(self) -> Serving:
+        """Return the same with the gateways that came up since; raise Unavailable where DNS does not answer."""
+        _, gateways = self.find_more(tritons=False)
+        return replace(self, gateways=(*self.gateways, *gateways))
+
+    def that_left(self, gateways: Iterable[Gateway]) -> list[Gateway]:
+        """Return those of these gateways whose address DNS gives no more; raise Unavailable where it gives none.
+
+        Nobody reaches these by the name, so they are no gateways any more. One that is named by itself never leaves.
+        """
+        listed = list(gateways)
+        names = self.gateway_names() if listed and self.gateway_names else None
+        return [gateway for gateway in listed if names is not None and gateway.name not in names]
+
+    def without(self, gateways: Sequence[Gateway]) -> Serving:
+        """Return the same without these gateways."""
+        return replace(self, gateways=tuple(one for one in self.gateways if one not in gateways))
 
     def with_more(self) -> Serving:
         """Return the same with what came up since; raise Unavailable where DNS does not answer."""
@@ -60,23 +80,27 @@ def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serv
     with ExitStack() as opened:
         known: set[tuple[str, str]] = set()
 
-        def find_more() -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
-            tritons, gateways = [], []
-            for each_triton in (one for tritons_there in settings.tritons for one in each(tritons_there)):
+        def find_more(*, tritons: bool = True) -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
+            found, gateways = [], []
+            named = settings.tritons if tritons else ()
+            for each_triton in (one for tritons_there in named for one in each(tritons_there)):
                 if ("Triton", each_triton.name) not in known:
                     known.add(("Triton", each_triton.name))
-                    tritons.append(triton(each_triton, request_seconds=seconds))
-                    opened.callback(tritons[-1].close)
+                    found.append(triton(each_triton, request_seconds=seconds))
+                    opened.callback(found[-1].close)
             for several in settings.gateways:
                 for one in each(several):
                     if ("gateway", one.name) not in known:
                         known.add(("gateway", one.name))
                         gateways.append(_gateway(settings, one, of=several, token=token))
                         opened.callback(gateways[-1].close)
-            return tuple(tritons), tuple(gateways)
+            return tuple(found), tuple(gateways)
+
+        def gateway_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.gateways for one in each(several))
 
         share = ModelRepository(settings.share, _before(settings), environment=settings.environment)
-        yield Serving(share, *find_more(), find_more)
+        yield Serving(share, *find_more(), find_more, gateway_names)
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)

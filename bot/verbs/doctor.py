@@ -28,6 +28,7 @@ from bot.verbs.proposing import AUTHOR, EMAIL, read_desired
 from bot.verbs.trials import Examined, NotTried, Trial, try_all
 from bot.words import doctor as words
 from bot.words import identity
+from bot.words.deployment import unknown_workers
 
 if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
@@ -281,7 +282,10 @@ def _gateway(
                 next_step=words.another_environment_step(),
             )
         gateway.try_token()
-        said = words.gateway(table.generation)
+        answers = gateway.workers()
+        if why := unknown_workers(answers):
+            raise Refused(why, next_step=words.unknown_workers_step())
+        said = words.gateway(table.generation, len(answers[0].ids))
         with ExitStack() as stack:
             try:
                 name, text = stack.enter_context(share.trial_of_routes())

@@ -12,12 +12,13 @@ from bot.domain.retention import Stock, owned, published_in, retention, stranger
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.settings import Environment
+from bot.systems.gateway import Gateway
 from bot.verbs import connect
 from bot.verbs.deployment.admission import golden_of
 from bot.verbs.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
-from bot.verbs.observe import observe
+from bot.verbs.observe import at_once, observe
 from bot.verbs.proposing import read_desired
-from bot.verbs.status import Difference, Status, status
+from bot.verbs.status import Difference, Status, of_unknown_workers, status
 from bot.words import differences as words
 
 
@@ -33,7 +34,8 @@ def drift(settings: Environment) -> Status:
             desired = read_desired(repository, settings.environment, repository.head())
         live = observe(settings, systems)
         share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
-        deep: list[Difference] = []
+        at_once([gateway for gateway in systems.gateways if gateway.latest], Gateway.workers)
+        deep = [unknown for unknown in of_unknown_workers(systems) if unknown not in found.differences]
         reconcile = words.reconcile(settings.environment)
         for what in routed(live.routes):
             fault = inspect_share(share, what)

@@ -25,11 +25,12 @@ from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
 from bot.verbs.proposing import desired_at, read_desired
 from bot.words import differences as words
-from bot.words.deployment import retired_before, silent
+from bot.words.deployment import retired_before, silent, unknown_workers
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
     from bot.systems.github import PullRequest
+    from bot.verbs.connect import Serving
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def status(settings: Environment) -> Status:
             Difference("triton", words.not_loaded(target, triton), words.deploy(settings.environment))
             for target in missing
         ]
+    differences += of_unknown_workers(systems)
     for gateway in todo.reload:
         table = live.gateways[gateway]
         behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
@@ -190,6 +192,15 @@ def status(settings: Environment) -> Status:
         tuple(problems),
         unknown,
     )
+
+
+def of_unknown_workers(systems: Serving) -> list[Difference]:
+    """Return the gateways of which nobody knows all processes, by what they said when they were asked."""
+    return [
+        Difference("gateway", words.cannot_be_proven(gateway.name, why), words.DOCTOR)
+        for gateway in systems.gateways
+        if (why := unknown_workers(gateway.latest))
+    ]
 
 
 def _open_pull_requests(settings: Environment) -> list[PullRequest]:

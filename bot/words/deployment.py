@@ -14,6 +14,7 @@ from bot.domain.message import Message
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
 from bot.domain.routes import Target
+from bot.domain.workers import Answering
 from bot.words.mrkdwn import escape
 from bot.words.proposal import take_blame_back
 
@@ -272,9 +273,49 @@ def lost_since(target: Target, state: str) -> str:
     return f"{target.triton_model} {target.version} was READY before the switch and is {state} after it"
 
 
-def serves_generation(generation: int, gateways: Iterable[Named]) -> str:
-    """All gateways serve it."""
-    return f"generation {generation} and the golden answers on {names(gateways)}"
+def serves_generation(
+    generation: int, gateways: Iterable[Named], asked_through: Mapping[str, tuple[int, int]] | None = None
+) -> str:
+    """All gateways serve it; ``asked_through`` says by name how many of how many workers gave golden answers."""
+    through = asked_through or {}
+    named = ", ".join(f"{one.name}{_workers(*through.get(one.name, (1, 1)))}" for one in gateways)
+    return f"generation {generation} and the golden answers on {named}"
+
+
+def _workers(met: int, known: int) -> str:
+    if known <= 1:
+        return ""
+    if met == known:
+        return f" (all {known} workers)"
+    return f" ({known} workers serve it; golden answers came through {met})"
+
+
+def unknown_workers(answers: Sequence[Answering]) -> str:
+    """Say why nobody knows all processes that answer at a gateway's address; empty where they are known."""
+    if any(not answer.says for answer in answers):
+        return "it does not say which process answers: it is older than this bot; bring it up to date first"
+    if any(answer.workers is None for answer in answers):
+        return (
+            "it does not know how many processes answer at its address, because its workers cannot find each other; "
+            "its log says why. Give them a TMPDIR that they can write to, or say single_process=True where there is "
+            "only one"
+        )
+    if len(answers) > 1:
+        return (
+            f"{len(answers)} groups of processes that do not know each other answer at its address; give each "
+            f"machine an entry of its own in `gateways`, or use every_address"
+        )
+    return ""
+
+
+def cannot_be_switched(gateway: str, why: str) -> str:
+    """A gateway that answers, and that nobody could switch, or could not prove to be switched."""
+    return f"{gateway} cannot be switched, so nothing new goes out: {why}"
+
+
+def way_back_past(gateway: str, why: str) -> str:
+    """The way back does not wait for such a gateway."""
+    return f"{gateway} cannot be told to switch, or cannot prove it. The way back goes all the same: {why}"
 
 
 def switching(environment: str, generation: int) -> str:
@@ -296,6 +337,16 @@ def some_go_back(changes: Sequence[Change], *, staying: int) -> str:
 def does_not_follow(gateway: str, why: str) -> str:
     """A gateway does not take the routes in force, so it would not take new ones."""
     return f"{gateway} does not take the routes in force, so nothing new goes out: {why}"
+
+
+def gateway_left(gateway: str) -> str:
+    """A gateway was evicted or replaced in the middle of the switch."""
+    return f"{gateway} does not answer, and its name gives its address no more: it is no gateway any more"
+
+
+def gateway_came(gateway: str) -> str:
+    """A gateway came up in the middle of the switch."""
+    return f"{gateway} came up in the middle of the switch: it is reloaded and proven, too"
 
 
 def unreadable_journal(why: str) -> str:

@@ -118,6 +118,11 @@ def behind(gateway: str, generation: int, wanted: int) -> str:
     return f"gateway {gateway} serves generation {generation}, not {wanted}"
 
 
+def cannot_be_proven(gateway: str, why: str) -> str:
+    """Nobody can say that every process of a gateway serves the same."""
+    return f"gateway {gateway} cannot be switched: {why}"
+
+
 def undelivered(name: str) -> str:
     """Slack has not taken a message."""
     return f"the message of {name} is in the outbox"

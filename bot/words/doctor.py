@@ -92,9 +92,10 @@ def share_untried(said: str) -> str:
     return f"{said}; whether it reads the bot's share was not tried, since the share fails"
 
 
-def gateway(generation: int) -> str:
+def gateway(generation: int, workers: int) -> str:
     """A gateway works."""
-    return f"serves generation {generation}, takes the reload token"
+    of_workers = f" on all {workers} workers" if workers > 1 else ""
+    return f"serves generation {generation}{of_workers}, takes the reload token"
 
 
 def another_state(name: str, said: str, state: str) -> str:
@@ -142,6 +143,11 @@ def another_repository_step() -> str:
         "Compare its --model-repository, and what is mounted there, with the environment file; and may its user read "
         "what the bot's user writes?"
     )
+
+
+def unknown_workers_step() -> str:
+    """Why that matters, and where it is explained."""
+    return "Until then nothing new is deployed here. See “Several workers” in docs/gateway.md."
 
 
 def plain_secrets(variables: Sequence[str]) -> str:

@@ -155,7 +155,7 @@ def test_a_deployment_that_is_put_back_fails_the_run_and_says_the_way_back(
     deferred(running, run)
     number = running.handed_over(run, "propose_version")["pull_request"]
     assert all(said.code == 0 for said in world.check(number))
-    world.restart("gateway-dev-2", PROMOBOT_RELOAD_TOKEN="another")
+    world.restart("gateway-dev-2", "--triton", world.endpoints.triton_staging.http)  # which has nothing loaded
     world.merge(number)
     assert world.deploy().code == 1
 

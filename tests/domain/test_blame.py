@@ -92,6 +92,8 @@ def test_a_single_model_is_named_by_its_own_proof() -> None:
     ("failures", "expected"),
     [
         ([("silent", "gateway 2", "")], ("back, again", "incomplete")),
+        ([("denied", "gateway 2", "")], ("back", "incomplete")),
+        ([("denied", "gateway 2", ""), ("answer", "gateway 1", "~b")], ("back", "back")),
         ([("silent", "gateway 2", "~b")], ("stays", "incomplete")),
         ([("refused", "gateway 2", "")], ("back", "back")),
         ([("answer", "gateway 2", "~b")], ("stays", "back")),

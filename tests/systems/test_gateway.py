@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from bot.domain.smoke import Tensor
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
+from bot.words.deployment import unknown_workers
 from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
@@ -277,20 +280,110 @@ def test_an_answer_that_breaks_off_is_unavailable(stand_in: StandIn, broken: Gat
             broken.routes()
 
 
-def test_a_connection_that_the_gateway_closed_meanwhile_is_opened_anew() -> None:
+def test_each_question_goes_over_a_connection_of_its_own() -> None:
+    """One connection reaches one of several processes: whatever it answers proves nothing of the others."""
+    connections = 0
+
     def answer_and_keep(_: object) -> bytes:
         return kept.http(200, b'{"format": 1, "environment": "dev", "generation": 3, "models": {}}')
 
-    with kept.StandIn(behaviour=answer_and_keep) as restarting:
-        gateway = connected(restarting.url)
-        gateway.routes()
-        gateway.routes()
-        assert restarting.open == 1, "one connection carries both"
-        restarting.refuse()
-        restarting.listen(int(restarting.url.rpartition(":")[2]))
-        gateway.patience_seconds = 0.0  # nobody is asked a second time
-        assert gateway.routes() == RouteTable("dev", 3)
+    with kept.StandIn(behaviour=answer_and_keep) as server:
+        accept = server._accept
+
+        async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            await accept(reader, writer)
+
+        server.refuse()
+        server._accept = counted  # type: ignore[method-assign]
+        server.listen(0)
+        gateway = connected(server.url)
+        for _ in range(3):
+            assert gateway.routes() == RouteTable("dev", 3)
         gateway.close()
+        assert connections == 3
+
+
+def of_workers(
+    *workers: dict[str, Any], worker: str = "1-a", group: str = "g", generation: int = 3, **more: Any
+) -> bytes:
+    document = {"format": 1, "environment": "dev", "generation": generation, "models": {}}
+    return answer(200, {**document, "worker": worker, "group": group, "workers": list(workers), **more})
+
+
+def serves(name: str, generation: int = 3, draining: int = 0) -> dict[str, Any]:
+    return {"id": name, "generation": generation, "routes": f"of {generation}", "draining": draining}
+
+
+def test_a_gateway_is_as_far_as_the_last_of_its_workers(stand_in: StandIn, broken: Gateway) -> None:
+    said = [serves("1-a"), serves("2-b", 1), serves("3-c", 2)]
+    stand_in.behaviour = lambda _: of_workers(*said)
+    assert broken.routes().generation == 1
+    said[1:] = [serves("2-b")]
+    assert broken.routes().generation == 3
+    said[1]["routes"] = "others under the same number"
+    assert broken.routes().generation == 0
+
+
+def test_a_worker_that_does_not_answer_is_named_and_is_not_drained(stand_in: StandIn, broken: Gateway) -> None:
+    stand_in.behaviour = lambda _: of_workers(serves("1-a"), {"id": "2-b", "problem": "it does not answer"})
+    with pytest.raises(Unavailable, match="1 of 2 workers do not answer: 2-b"):
+        broken.routes()
+    with pytest.raises(Unavailable, match="1 of 2 workers do not answer: 2-b"):
+        broken.reload(3, timeout_seconds=0.1)
+    assert not broken.wait_drained(timeout_seconds=0)
+    stand_in.behaviour = lambda _: of_workers(serves("1-a"), serves("2-b", draining=1))
+    assert not broken.wait_drained(timeout_seconds=0)
+    stand_in.behaviour = lambda _: of_workers(serves("1-a"), serves("2-b"))
+    assert broken.wait_drained(timeout_seconds=0)
+
+
+def test_groups_that_do_not_know_each_other_are_seen(stand_in: StandIn, broken: Gateway) -> None:
+    """As two machines behind one address answer, where a balancer asks them in turn."""
+    turn = itertools.cycle([of_workers(serves("1-a"), group="one"), of_workers(serves("9-z"), group="other")])
+    stand_in.behaviour = lambda _: next(turn)
+    assert {found.group for found in broken.workers()} == {"one", "other"}
+    assert unknown_workers(broken.latest).startswith("2 groups of processes that do not know each other answer at")
+    # A master that was just replaced has gone.
+    answers = iter([of_workers(serves("1-a"), group="one"), *[of_workers(serves("9-z"), group="other")] * 7])
+    stand_in.behaviour = lambda _: next(answers)
+    assert [found.group for found in broken.workers()] == ["other"] and unknown_workers(broken.latest) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (of_workers(workers=None), "it does not know how many processes answer at its address"),
+        (answer_well(Seen("GET", "/routes", {}, b"")), "it is older than this bot"),
+        (of_workers(serves("1-a")), ""),
+    ],
+    ids=["cannot find them", "says nothing", "alone"],
+)
+def test_who_does_not_know_its_workers_is_told_apart(
+    stand_in: StandIn, broken: Gateway, said: bytes, why: str
+) -> None:
+    stand_in.behaviour = lambda _: said
+    assert broken.routes().generation == 3
+    found = unknown_workers(broken.workers())
+    assert why in found and bool(why) == bool(found)
+
+
+@pytest.mark.parametrize("workers", [1, [1], [{}], [{"id": "1-a", "generation": "3"}], {"id": 1}])
+def test_workers_that_are_none_are_no_answer_of_a_gateway(stand_in: StandIn, broken: Gateway, workers: Any) -> None:
+    stand_in.behaviour = lambda _: of_workers(workers=workers)
+    with pytest.raises(Foreign, match="not the answer of a gateway"):
+        broken.routes()
+
+
+def test_it_is_known_which_processes_answered(process: GatewayProcess, gateway: Gateway) -> None:
+    generation = gateway.routes().generation + 1
+    write_routes(process.routes_file, table(generation, 1))
+    gateway.reload(generation, timeout_seconds=10)
+    gateway.answered_by()
+    ask(gateway, 1.0)
+    assert gateway.answered_by() == gateway.latest[0].ids and len(gateway.latest[0].ids) == 1
+    assert gateway.answered_by() == frozenset()
 
 
 def test_a_proxy_of_the_environment_is_not_asked(

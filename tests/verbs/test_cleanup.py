@@ -148,6 +148,7 @@ def test_nothing_is_unloaded_while_a_gateway_may_ask_for_it(world: World) -> Non
     _serve(world, model, 3)
     world.configure("dev", keep={"versions": 1, "warm": 0})
     file = world.endpoints.state("dev") / "routes.json"
+    world.follow_only_when_told()
     table = RouteTable.from_json(file.read_text())
     file.write_text(table.following(table.models).to_json())
     said = world.words("cleanup", "--env", "dev")

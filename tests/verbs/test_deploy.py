@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest import mock
@@ -633,17 +635,26 @@ def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(worl
 # --- failures after the switch ------------------------------------------------------------------------------------
 
 
+def asks_another_triton(world: World) -> tuple[str, str]:
+    """Return arguments that have a gateway ask a Triton, too, of which the bot knows nothing, and which has nothing.
+
+    What was in service goes on being answered by the first. The gateway takes no new version, and nobody can see that
+    before the switch.
+    """
+    return "--triton", world.endpoints.triton_staging.http
+
+
 def test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest_is_blamed(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
     second = world.register(model, "better")
     world.merged(second)
-    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN="rotated-elsewhere")
+    world.restart(GATEWAYS[1], *asks_another_triton(world))
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
     lines = said.out.splitlines()
     assert lines[0] == f"{model} 1 → 2 in dev failed after the switch and was put back: version 1 answers."
-    assert f"gateway {GATEWAYS[1]}" in said.out and "HTTP 401" in said.out
+    assert f"gateway {GATEWAYS[1]}" in said.out and f"{model} version 2 (for {model}) is not ready on" in said.out
     assert world.version(model) == 1
     assert world.loaded() == [f"{model} 1"]
     assert world.alias(model, "dev") == 1
@@ -656,19 +667,68 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest
     assert message["text"] == f"↩️ {lines[0]}"
     assert revert["html_url"] in str(message["blocks"])
 
-    generation = world.routes()["generation"]
-    again = world.words("deploy", "--env", "dev")
-    assert again.code == 1 and f"problem: gateway {GATEWAYS[1]}" in again.out, "it missed the reload of the way back"
-    assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in again.out
-    assert world.routes()["generation"] == generation, "users are not switched over and back by every run"
-    assert world.records(model)[-1].outcome == "failed" and len(world.reverts(model)) == 1
-
-    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN=world.endpoints.secrets.reload)
+    world.restart(GATEWAYS[1])
     done = world.words("deploy", "--env", "dev")
     assert done.code == 0 and f"closed the revert {revert['html_url']}" in done.err
     assert world.version(model) == 2 and world.reverts(model) == []
     assert world.comments(revert["number"])[-1].endswith("it is in service now, so nothing goes back.")
     assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n")
+
+
+@pytest.mark.slow
+def test_nothing_new_goes_out_past_a_gateway_that_does_not_take_the_routes_in_force(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.served(world.register(model, "better"))
+    world.restart(GATEWAYS[1], *asks_another_triton(world), PROMOBOT_FOLLOW_SECONDS="0")
+    world.configure("dev", deadlines={"request_seconds": 2, "reload_seconds": 3})
+    (process,) = [one for one in world.sandbox.processes.recorded() if one.part.name == GATEWAYS[1]]
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        back = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
+        assert back.code == 1 and world.records(model)[-1].outcome == "incomplete"
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    world.merged(world.register(model, "best"))
+    generation = world.routes()["generation"]
+    for _ in range(2):
+        said = world.words("deploy", "--env", "dev")
+        assert said.code == 1
+        assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in said.out
+        assert world.routes()["generation"] == generation, "users are not switched over and back by every run"
+    assert world.records(model)[-1].outcome == "failed" and world.quarantined(model) == [2]
+
+    world.restart(GATEWAYS[1])
+    assert world.deploy().code == 0 and world.version(model) == 3
+
+
+def test_a_reload_token_that_a_gateway_does_not_take_is_found_before_anything_is_changed(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    second = world.served(world.register(model, "better"))
+    world.merged(world.register(model, "best"))
+    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN="rotated-elsewhere")
+    generation = world.routes()["generation"]
+    said = world.words("deploy", "--env", "dev")
+    assert said.code == 1
+    assert f"{GATEWAYS[1]} cannot be switched, so nothing new goes out: gateway {GATEWAYS[1]}" in said.out
+    assert "HTTP 401" in said.out
+    assert world.routes()["generation"] == generation and f"{model} 3" not in world.loaded()
+    record = world.records(model)[-1]
+    assert record.outcome == "failed" and record.serving == second.entry
+    assert world.quarantined(model) == [] and world.reverts(model) == []
+
+    # Users do not wait for it: the gateway follows the routes, and nobody says that it was switched.
+    back = world.words("rollback", model, "--env", "dev", "--to", 1, "--now", "--reason", "wrong answers")
+    assert back.code == 1 and f"{GATEWAYS[1]} cannot be told to switch, or cannot prove it" in back.err
+    assert world.records(model)[-1].outcome == "incomplete"
+    wait_until(lambda: world.routes(gateway=1)["generation"] == world.routes()["generation"])
+    assert world.version(model) == 1 and 3 in world.quarantined(model)
+
+    world.restart(GATEWAYS[1], PROMOBOT_RELOAD_TOKEN=world.endpoints.secrets.reload)
+    (revert,) = world.reverts(model)
+    world.merge(revert["number"])
+    assert world.deploy().code == 0 and world.version(model) == 1
 
 
 @pytest.mark.slow
@@ -703,14 +763,14 @@ def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
 def test_a_first_version_that_is_put_back_leaves_nothing_in_service(world: World) -> None:
     model = world.model()
     world.merged(world.register(model))
-    world.restart(GATEWAYS[0], PROMOBOT_RELOAD_TOKEN="rotated-elsewhere")
+    world.restart(GATEWAYS[0], *asks_another_triton(world))
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
     assert said.out.splitlines()[0] == f"{model} 1 in dev failed after the switch and was put back: nothing answers."
     assert world.version(model) is None and world.loaded() == []
     (revert,) = world.reverts(model)
     assert revert["title"] == f"Revert {model} 1 in dev: back to nothing"
-    world.restart(GATEWAYS[0], PROMOBOT_RELOAD_TOKEN=world.endpoints.secrets.reload)
+    world.restart(GATEWAYS[0])
     world.merge(revert["number"])
     main = desired.parse(world.promotions(), file="promotions/dev.yaml")
     assert model not in main.models

@@ -11,6 +11,8 @@ from unittest import mock
 
 import pytest
 
+from bot.domain.routes import RouteTable
+from bot.systems.gateway import Gateway
 from tests.verbs.world import World
 
 TRITONS, GATEWAYS = "tritons.test", "gateways.test"
@@ -34,9 +36,9 @@ class Dns:
 
 
 @contextlib.contextmanager
-def second_address(port: int) -> Iterator[None]:
-    """Have what listens at 127.0.0.1 answer at 127.0.0.2, too."""
-    listening = socket.create_server(("127.0.0.2", port))
+def second_address(port: int, address: str = "127.0.0.2") -> Iterator[Callable[[], object]]:
+    """Have what listens at 127.0.0.1 answer at another address, too; what is yielded ends that."""
+    listening = socket.create_server((address, port))
     opened: list[socket.socket] = [listening]
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
@@ -58,13 +60,18 @@ def second_address(port: int) -> Iterator[None]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
+
+    def end() -> None:
+        with contextlib.suppress(OSError):  # it has ended already
+            listening.shutdown(socket.SHUT_RDWR)
         for one in opened:
             one.close()
         thread.join(10)
+
+    try:
+        yield end
+    finally:
+        end()
 
 
 @pytest.fixture
@@ -91,6 +98,12 @@ def dns(world: World) -> Iterator[Dns]:
         yield resolver
 
 
+def _committed(world: World) -> int:
+    """Return the generation of routes.json."""
+    text = (world.endpoints.state("dev") / "routes.json").read_text()
+    return RouteTable.from_json(text).generation
+
+
 def _served(world: World, model: str) -> str:
     world.merged(world.register(model))
     said = world.words("deploy", "--env", "dev")
@@ -114,6 +127,66 @@ def test_every_address_is_loaded_proven_switched_and_shown(world: World, dns: Dn
     doctor = world.words("doctor", "--env", "dev")
     assert doctor.code == 0 and "Triton triton-127.0.0.2" in doctor.out and "gateway gateway-127.0.0.2" in doctor.out
     assert world.words("drift", "--env", "dev").code == 0
+
+
+@pytest.mark.parametrize("when", ["the reload", pytest.param("the golden requests", marks=pytest.mark.slow)])
+def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
+    world: World, dns: Dns, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    world.configure("dev", deadlines={"reload_seconds": 5, "request_seconds": 3})
+    model = world.model()
+    _served(world, model)
+    world.merged(world.register(model, "better"))
+    generation = world.routes()["generation"]
+    port = int(world.endpoints.gateway["dev"][0].url.rpartition(":")[2])
+    with second_address(port, "127.0.0.3") as evict, second_address(port, "127.0.0.4"):
+        dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.3"]
+        name, does = ("reload", Gateway.reload) if when == "the reload" else ("infer", Gateway.infer)
+
+        def evicted(gateway: Gateway, *given: Any, **named: Any) -> Any:
+            if gateway.name == "gateway-127.0.0.3" and _committed(world) > generation:
+                evict()
+                dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.4"]
+            return does(gateway, *given, **named)
+
+        monkeypatch.setattr(Gateway, name, evicted)
+        said = world.words("deploy", "--env", "dev")
+        assert said.code == 0, said
+        assert "gateway-127.0.0.3 does not answer, and its name gives its address no more" in said.err
+        if when == "the reload":
+            assert "gateway-127.0.0.4 came up in the middle of the switch" in said.err
+            proof = [c.proof for c in world.records(model)[-1].criteria if c.name == "fastapi_reloaded"]
+            assert proof[0].endswith("on gateway-127.0.0.1, gateway-dev-2, gateway-127.0.0.4")
+        assert world.version(model) == 2 and world.quarantined(model) == [] and world.reverts(model) == []
+
+
+@pytest.mark.slow
+def test_a_gateway_that_falls_silent_and_keeps_its_address_blames_no_digest(
+    world: World, dns: Dns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.configure("dev", deadlines={"reload_seconds": 3, "request_seconds": 1})
+    model = world.model()
+    _served(world, model)
+    second = world.register(model, "better")
+    world.merged(second)
+    port = int(world.endpoints.gateway["dev"][0].url.rpartition(":")[2])
+    with second_address(port, "127.0.0.3") as evict:
+        dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.3"]
+        reload = Gateway.reload
+
+        def evicted(gateway: Gateway, *given: Any, **named: Any) -> Any:
+            if gateway.name == "gateway-127.0.0.3":
+                evict()
+            return reload(gateway, *given, **named)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Gateway, "reload", evicted)
+            assert world.words("deploy", "--env", "dev").code == 1
+        assert world.quarantined(model) == [] and world.reverts(model) == []
+        assert world.records(model)[-1].outcome == "put back"
+    dns.known[GATEWAYS] = ["127.0.0.1"]
+    assert world.words("deploy", "--env", "dev").code == 0
+    assert world.version(model) == 2
 
 
 @pytest.mark.slow

@@ -128,6 +128,7 @@ def test_a_gateway_with_other_routes(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
     file = world.endpoints.state("dev") / "routes.json"
+    world.follow_only_when_told()
     table = RouteTable.from_json(file.read_text())
     file.write_text(table.following(table.models).to_json())
     found = world.promobot("status", "--env", "dev").document["environments"][0]["differences"]

@@ -115,6 +115,7 @@ class World:
         self.sandbox, self.clone, self.root = sandbox, clone, root
         self.endpoints: Endpoints = sandbox.endpoints
         self._disturbed: dict[str, Mapping[str, str]] = {}
+        self._longer: set[str] = set()
         self._on_main()
         for folder in ("manifests", "promotions"):
             shutil.copytree(clone / folder, root / folder)
@@ -576,10 +577,20 @@ class World:
         (process,) = [process for process in self.sandbox.processes.recorded() if process.part.name == part]
         os.killpg(process.pid, signal.SIGKILL)
 
-    def restart(self, part: str, **env: str) -> None:
-        """Start a part again, with these environment variables until the test is over."""
-        self._disturbed[part] = {name: self.endpoints.variables().get(name, "") for name in env}
-        self.sandbox.restart(part, env=env)
+    def restart(self, part: str, *more: str, **env: str) -> None:
+        """Start a part again, with more arguments, and with these environment variables until the test is over."""
+        as_it_was = {name: self.endpoints.variables().get(name, "") for name in env}
+        self._disturbed[part] = {**self._disturbed.get(part, {}), **as_it_was}
+        self.sandbox.restart(part, env=env, more=more)
+        if more:
+            self._longer.add(part)
+        else:
+            self._longer.discard(part)
+
+    def follow_only_when_told(self, environment: str = "dev") -> None:
+        """Have no gateway look for newer routes by itself: what is behind stays so until a reload."""
+        for gateway in self.endpoints.gateway[environment]:
+            self.restart(gateway.name, PROMOBOT_FOLLOW_SECONDS="0")
 
     def tidy(self) -> None:
         """Put everything back as the sandbox was at its start, whatever the bot did; records and Slack stay."""
@@ -590,7 +601,7 @@ class World:
         """Tidy, but for what Triton is asked to unload: it lets go of that by and by."""
         living = {process.part.name for process in self.sandbox.processes.living()}
         for part, env in self._disturbed.items():
-            if env or part not in living:
+            if env or part not in living or part in self._longer:
                 self.sandbox.restart(part, env=env)
         self.slack_works()
         # Whoever merged: a person in Slack, too.

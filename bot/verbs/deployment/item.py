@@ -42,6 +42,8 @@ class Item:
     quarantined: bool = False
     to_blame: bool = False
     """Whether the digest failed, rather than only something around it."""
+    asked_through: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By gateway: how many of its processes gave golden answers after the switch, and how many it has."""
     goes_back: GoesBack | None = None
     """Why it is put back after its switch."""
     lost: bool = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import partial
-from time import monotonic
+from itertools import cycle, islice
+from time import monotonic, sleep
 
 from bot.domain.blame import Failure, Kind, Seen, Switched, decide, is_empty, routes_with
 from bot.domain.golden import Golden
@@ -18,10 +19,13 @@ from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.unfinished import write_journal
-from bot.verbs.inspection import wrong_on_triton
+from bot.verbs.inspection import EveryWorker, wrong_on_triton
 from bot.verbs.observe import at_once
 from bot.verbs.side_by_side import AT_ONCE, side_by_side
 from bot.words import deployment as words
+
+PAUSE_SECONDS = 0.5
+"""Between two questions to DNS."""
 
 Index = Mapping[tuple[str, int], ModelState]
 """What one Triton's repository index says, by model and version."""
@@ -30,21 +34,33 @@ Index = Mapping[tuple[str, int], ModelState]
 def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Mapping[str, str]) -> list[Item]:
     """Return the items that can go on: nothing new goes out past a gateway that would not follow.
 
-    That is one that does not answer, or does not take the routes in force (``behind``): it would not take new ones,
-    and users would be switched over and back again by each run.
+    That is one that does not answer, or does not take the routes in force (``behind``) or the reload token: it would
+    not take new routes, and users would be switched over and back again by each run. Or one whose processes are not
+    all known: nobody could say that all of them follow. Ways back go on past each of them, and it is said.
     """
-    away = [
-        words.silent(gateway.name, todo.silent[gateway.name])
-        if gateway.name in todo.silent
-        else words.does_not_follow(gateway.name, behind[gateway.name])
-        for gateway in run.systems.gateways
-        if gateway.name in todo.silent or gateway.name in behind
-    ]
+    there = [gateway for gateway in run.systems.gateways if gateway.name not in (*todo.silent, *behind)]
+    answers = dict(at_once(there if items else (), _why_not_to_switch))
+    away = []
+    for gateway in run.systems.gateways:
+        if gateway.name in todo.silent:
+            away.append(words.silent(gateway.name, todo.silent[gateway.name]))
+        elif gateway.name in behind:
+            away.append(words.does_not_follow(gateway.name, behind[gateway.name]))
+        elif why := answers.get(gateway):
+            away.append(words.cannot_be_switched(gateway.name, str(why)))
+            if any(run.goes_back(item.change) for item in items):
+                run.say(words.way_back_past(gateway.name, str(why)))
     for item in items if away else ():
         if not run.goes_back(item.change):
             item.problem = "; ".join(away)
             item.sees("fastapi_reloaded", item.problem, holds=False)
     return [item for item in items if not item.problem]
+
+
+def _why_not_to_switch(gateway: Gateway) -> str:
+    """Say what can be known of a gateway before it is switched; nothing is changed by it."""
+    gateway.try_token()
+    return words.unknown_workers(gateway.workers())
 
 
 def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[Item]) -> None:
@@ -80,7 +96,8 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
         if item.golden is not None:
             proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
             item.sees("smoke_passed", proof)
-        item.sees("fastapi_reloaded", words.serves_generation(table.generation, run.systems.gateways))
+        proof = words.serves_generation(table.generation, run.systems.gateways, item.asked_through)
+        item.sees("fastapi_reloaded", proof)
     for item in gone:
         item.did(f"put back by generation {table.generation}", began[item.id])
         if decision.incomplete and item.target is not None:
@@ -134,21 +151,18 @@ def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTabl
     asked: dict[str, set[str]] = {}
     followed: list[Gateway] = []
     by_model = {item.change.model: item for item in items if item.change.section == "models"}
-    for gateway, answer in at_once(run.systems.gateways, partial(_switch_gateway, run, table)):
+    for gateway, answer in _reload_all(run, table).items():
         if not answer:
             followed.append(gateway)
         elif isinstance(answer, NotReady) and set(answer.models) <= by_model.keys():
             asked[_key(gateway)] = {item.id for item in by_model.values()}
             refusals += [_named("not ready", gateway, answer, by_model[model]) for model in answer.models]
         else:
-            kind: Kind = "silent" if isinstance(answer, Unavailable) else "refused"
-            failures.append(_named(kind, gateway, answer))
+            failures.append(_named(_kind_of(answer), gateway, answer))
     if any(failure.kind == "refused" for failure in failures):
         return Seen(tuple(failures))
     _ask_tritons(run, items, [before, table], failures, asked)
-    through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in followed}
-    at_once(followed, lambda gateway: _ask_through(items, gateway, through[_key(gateway)]))
-    for name, found in through.items():
+    for name, found in _ask_through_all(run, items, followed).items():
         asked[name] = set(found)
         failures += [failure for item in items if (failure := found.get(item.id))]
     return Seen((*failures, *refusals), asked)
@@ -167,11 +181,87 @@ def _key(server: Gateway | TritonServer) -> str:
     return f"{'Triton' if isinstance(server, TritonServer) else 'gateway'} {server.name}"
 
 
+def _reload_all(run: Run, table: RouteTable) -> dict[Gateway, str | PromobotError]:
+    """Reload every gateway; return what is wrong with each, which is empty where it serves these routes.
+
+    One that is silent, and whose address its name gives no more, was evicted or replaced. It is left out, and as many
+    as there were are waited for, as long as a reload may take: what comes up reads the routes in force.
+    """
+    answers = dict(at_once(run.systems.gateways, partial(_switch_gateway, run, table)))
+    wanted, deadline = len(answers), monotonic() + run.settings.deadlines.reload_seconds
+    some_left = False
+    while True:
+        silent = [gateway for gateway, answer in answers.items() if isinstance(answer, Unavailable)]
+        if not silent and len(answers) >= wanted:
+            return answers
+        came = _those_that_came(run, known=answers)
+        answers |= dict(at_once(came, partial(_switch_gateway, run, table)))
+        left = _leave_out_those_that_left(run, silent)
+        answers = {gateway: answer for gateway, answer in answers.items() if gateway not in left}
+        some_left |= bool(left)
+        if not came and not left:
+            if not some_left or monotonic() >= deadline:
+                return answers
+            sleep(PAUSE_SECONDS)
+
+
+def _leave_out_those_that_left(run: Run, silent: list[Gateway]) -> list[Gateway]:
+    """Take the silent gateways out of the run that their name gives no more; return them. One must be left."""
+    try:
+        left = run.systems.that_left(silent)
+    except PromobotError:
+        return []  # who says nothing about them does not say that they left
+    if not left or len(left) == len(run.systems.gateways):
+        return []
+    run.systems = run.systems.without(left)
+    for gateway in left:
+        run.say(words.gateway_left(gateway.name))
+    return left
+
+
+def _those_that_came(run: Run, *, known: Container[Gateway]) -> list[Gateway]:
+    """Ask DNS for the gateways that came up since, and return them. A Triton that did is the next run's."""
+    try:
+        run.systems = run.systems.with_more_gateways()
+    except PromobotError:
+        return []
+    came = [gateway for gateway in run.systems.gateways if gateway not in known]
+    for gateway in came:
+        run.say(words.gateway_came(gateway.name))
+    return came
+
+
+def _ask_through_all(run: Run, items: list[Item], gateways: list[Gateway]) -> dict[str, dict[str, Failure | None]]:
+    """Ask through every gateway; return by gateway what was asked for and what failed.
+
+    One that falls silent meanwhile, and whose address its name gives no more, is left out.
+    """
+    through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in gateways}
+    at_once(gateways, lambda gateway: _ask_through(items, gateway, through[_key(gateway)]))
+    silent = [
+        gateway
+        for gateway in gateways
+        if any(failure and failure.kind == "silent" for failure in through[_key(gateway)].values())
+    ]
+    for gateway in _leave_out_those_that_left(run, silent):
+        del through[_key(gateway)]
+    return through
+
+
+def _kind_of(answer: str | PromobotError) -> Kind:
+    """Return what kind of failure it is that a gateway could not be switched."""
+    if isinstance(answer, Unavailable):
+        return "silent"
+    return "denied" if isinstance(answer, Denied) else "refused"
+
+
 def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
-    """Reload one gateway; return what is wrong, or an empty string."""
+    """Reload one gateway; return what is wrong, or an empty string. Raise Unavailable where nobody can tell."""
     there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
     if (there.generation, there.models) != (table.generation, table.models):
         return f"serves generation {there.generation} after the reload"
+    if why := words.unknown_workers(gateway.workers()):
+        raise Unavailable(why, system=_key(gateway))
     return ""
 
 
@@ -238,11 +328,20 @@ def _ask_through(items: list[Item], gateway: Gateway, found: dict[str, Failure |
             return  # it is away, and each further question would take its whole deadline
         found[one[0].id] = _fails_through(*one, gateway)
 
+    workers = EveryWorker(gateway)
     side_by_side(serving, ask)
+    for _, (item, target, golden) in zip(workers, cycle(serving), strict=False):
+        if any(found.values()):
+            break
+        found[item.id] = _fails_through(item, target, golden, gateway, cases=1)
+    for item, _, _ in serving:
+        item.asked_through[gateway.name] = len(workers.met), len(workers.known)
 
 
-def _fails_through(item: Item, target: Target, golden: Golden, gateway: Gateway) -> Failure | None:
-    for case, staging in golden:
+def _fails_through(
+    item: Item, target: Target, golden: Golden, gateway: Gateway, *, cases: int | None = None
+) -> Failure | None:
+    for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
         try:
             version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
@@ -287,9 +386,9 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     if away:
         # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
         at_once(run.systems.tritons, partial(_load_missing, run, before))
-    astray = [
-        words.not_known_to_be_back(gateway.name, str(answer)) for gateway, answer in at_once(away, back) if answer
-    ]
+    still = {gateway: answer for gateway, answer in at_once(away, back) if answer}
+    left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
+    astray = [words.not_known_to_be_back(one.name, str(answer)) for one, answer in still.items() if one not in left]
     _wait_drained(run)
     for item in items:
         item.did(f"put back by generation {table.generation}", started)
