@@ -31,6 +31,7 @@ from bot import redaction
 from bot.domain import yamltext
 from bot.domain.gate import Gate
 from bot.domain.merging import Method
+from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
 from bot.domain.secret_text import Kind, cleaned
 from bot.domain.yamltext import Node
@@ -64,6 +65,12 @@ def _http(url: str) -> str:
     return url.rstrip("/")
 
 
+def _of_mlflow(url: str) -> str:
+    if why := why_unsupported(url):
+        raise ValueError(f"this MLflow is not supported: {why}")
+    return _http(url)
+
+
 def _moment(text: object) -> object:
     # Pydantic would take a number for seconds since 1970.
     return datetime.fromisoformat(text) if isinstance(text, str) else text
@@ -87,6 +94,11 @@ AbsolutePath = Annotated[
 ]
 Url = Annotated[
     str, AfterValidator(_http), WithJsonSchema({"type": "string", "pattern": f"^{_URL.pattern}$", "format": "uri"})
+]
+MLflowUrl = Annotated[
+    str,
+    AfterValidator(_of_mlflow),
+    WithJsonSchema({"type": "string", "pattern": f"^{_URL.pattern}$", "format": "uri"}),
 ]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -206,8 +218,8 @@ class Bucket(S3):
 class MLflow(_Part):
     """The model registry."""
 
-    uri: Url = Field(description="MLflow tracking and registry server")
-    artifacts: Url | None = Field(
+    uri: MLflowUrl = Field(description="MLflow tracking and registry server")
+    artifacts: MLflowUrl | None = Field(
         default=None,
         description="another server of the same MLflow that hands on artifacts; it is sent the same credentials",
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.domain.metrics import as_tags
+from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import check_model_name, check_run_id, short
 from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
@@ -89,6 +90,7 @@ def register(
         raise InvalidInput(f"has no {MODEL_FILE}", file=str(package))
 
     _check_credentials()
+    _check_address(tracking_uri)
     from mlflow import MlflowClient
 
     with _mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
@@ -136,6 +138,7 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
     as ``run``, and :func:`end_run` ends it. Raises Unavailable and Rejected for what MLflow did not do.
     """
     _check_credentials()
+    _check_address(tracking_uri)
     from mlflow import MlflowClient
     from mlflow.tracking.context.registry import resolve_tags
 
@@ -158,6 +161,7 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
 def end_run(run: str, *, tracking_uri: str | None = None) -> None:
     """End a run of :func:`start_run` as FINISHED; it may have ended already."""
     _check_credentials()
+    _check_address(tracking_uri)
     from mlflow import MlflowClient
 
     with _mlflow_errors():
@@ -177,6 +181,18 @@ def _check_credentials() -> None:
                 problem = str(error)
             if problem:
                 raise InvalidInput(problem, key=name, next_step=f"Set {name} again.")
+
+
+def _check_address(tracking_uri: str | None) -> None:
+    """Raise InvalidInput for an MLflow from which the bot could not deploy what is registered there."""
+    named = {
+        "tracking_uri": tracking_uri or "",
+        "MLFLOW_TRACKING_URI": "" if tracking_uri else os.environ.get("MLFLOW_TRACKING_URI", ""),
+        "MLFLOW_REGISTRY_URI": os.environ.get("MLFLOW_REGISTRY_URI", ""),
+    }
+    for key, uri in named.items():
+        if why := why_unsupported(uri):
+            raise InvalidInput(f"this MLflow is not supported: {why}", key=key)
 
 
 def _finite(name: str, value: object) -> float:

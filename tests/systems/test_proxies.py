@@ -133,7 +133,7 @@ def ask_slack(url: str) -> None:
 
 
 def answer_in_slack(url: str) -> None:
-    channel = SlackChannel(Slack(channel="C0X", api_url="http://127.0.0.1:1"), token="xoxb-1", request_seconds=5)
+    channel = SlackChannel(Slack(channel="C0X", api_url=f"{url}/api"), token="xoxb-1", request_seconds=5)
     channel.tell("U1", "for you", url=f"{url}/commands/1")
 
 

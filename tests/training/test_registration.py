@@ -307,3 +307,16 @@ def test_every_other_character_in_a_files_name_comes_back_as_it_was(
     assert all(contents.is_whole(file, lambda _: None) for file in contents.package.files)
     assert set(contents.package.files) == set(Package.from_json((copied / PACKAGE_FILE).read_bytes()).files)
     assert set(registry.files(version)) >= {*names, PACKAGE_FILE}
+
+
+@pytest.mark.parametrize("variable", ["", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_an_mlflow_from_which_nothing_could_be_deployed_is_refused_before_anything_is_sent(
+    variable: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    if variable:
+        monkeypatch.setenv(variable, "databricks-uc")
+    with pytest.raises(
+        InvalidInput, match=rf"{variable or 'tracking_uri'}: this MLflow is not supported: Databricks"
+    ):
+        register(package, model="churn", metrics={}, tracking_uri=None if variable else "databricks")
