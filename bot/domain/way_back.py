@@ -34,14 +34,24 @@ class WayBack(BaseModel):
     github: str = Field(default="", description="GitHub login of who asked")
     at: datetime
 
-    def is_overtaken(self, wanted: Entry | None) -> bool:
-        """Say whether main changed since: ``wanted``, what it asks for now, was decided after this way back."""
-        return bool(self.commit) and wanted != self.left
+    def is_overtaken(self, wanted: Entry | None, *, was_verified: bool) -> bool:
+        """Say whether people have decided anew since: ``wanted`` is what main asks for now.
+
+        They have if main could be read and said something else. Where it could not be read, ``wanted`` may have been
+        there all along, so it counts as a new decision only if it was verified in service: a way back of its own.
+        """
+        return not _is_same(wanted, self.left) and (bool(self.commit) or was_verified)
 
     @property
     def name(self) -> str:
         """Name of its file, without the ending."""
         return f"{self.turn:08d}-{self.model}"
+
+
+def _is_same(one: Entry | None, other: Entry | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (one.version, one.digest) == (other.version, other.digest)
 
 
 def latest(ways: Iterable[WayBack]) -> dict[str, WayBack]:

@@ -47,17 +47,19 @@ def let_git_follow(
     """Open the pull requests that rollbacks could not open; called under a turn, with main as it is now.
 
     What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
-    could read main: otherwise this very deployment would undo the way back. Where the rollback could read main, and
-    main changed since, people have decided anew, and nothing is opened or held. A pull request that cannot be opened
-    now stays noted, and is said.
+    could read main: otherwise this very deployment would undo the way back. Where people have decided anew since,
+    nothing is opened or held. A pull request that cannot be opened now stays noted, and is said.
     """
     from bot.words import proposal as words
 
     ways = ways_back(share, say)
+    history = ledger.deployments() if ways else []
     for model, way in sorted(latest(ways).items()):
         wanted = desired.models.get(model)
         turn.check()
-        if way.is_overtaken(wanted):
+        verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, model=model)}
+        was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
+        if way.is_overtaken(wanted, was_verified=was_verified):
             forget_ways_back(share, ways, model=model)
             continue
         hold_what_main_asks(ledger, way, wanted)

@@ -29,9 +29,11 @@ def test_of_two_the_later_turn_counts() -> None:
 
 def test_main_that_changed_since_was_decided_anew() -> None:
     known, unknown = _way(commit="a" * 40), _way()
-    assert not known.is_overtaken(entry(2)), "it still says what the rollback left"
-    assert known.is_overtaken(entry(3)) and known.is_overtaken(None) and known.is_overtaken(entry(1))
-    assert not unknown.is_overtaken(entry(3)), "it may have said so all along"
+    assert not known.is_overtaken(entry(2), was_verified=True), "it still says what the rollback left"
+    assert all(known.is_overtaken(wanted, was_verified=False) for wanted in (entry(3), None, entry(1)))
+    assert not unknown.is_overtaken(entry(3), was_verified=False), "it may have said so all along"
+    assert unknown.is_overtaken(entry(4), was_verified=True), "somebody merged another way back"
+    assert not unknown.is_overtaken(entry(2), was_verified=True)
 
 
 def test_it_reads_what_it_wrote() -> None:

@@ -199,7 +199,7 @@ MUTATIONS = (
         "github away",
         "a note does not overrule what people decided after it",
         "bot/domain/way_back.py",
-        "        return bool(self.commit) and wanted != self.left\n",
+        "        return not _is_same(wanted, self.left) and (bool(self.commit) or was_verified)\n",
         "        return False\n",
         ("tests/domain/test_way_back.py::test_main_that_changed_since_was_decided_anew",),
     ),

@@ -141,6 +141,19 @@ def test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back(wo
 
 
 @pytest.mark.slow
+def test_another_way_back_that_people_merged_meanwhile_counts(world: World) -> None:
+    model, first, _ = _two_versions(world)
+    world.served(world.register(model, "best"))
+    with _stopped(world):
+        assert world.words("rollback", model, "--env", "dev", "--now").code == 0
+    assert world.version(model) == 2
+    world.desire(model, first.entry)
+    assert (world.deploy().code, world.version(model)) == (0, 1)
+    assert world.reverts(model) == [] and world.noted_reverts() == []
+    assert 1 not in world.quarantined(model)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["open_pull_request", "open_pull_requests"])
 def test_only_the_api_is_away(world: World, lost: str) -> None:
     from bot.errors import Unavailable
