@@ -41,6 +41,7 @@ OWN_PULL_REQUEST = (
 )
 REVIEWED = {
     "main",
+    "${{ inputs.base || 'main' }}",
     "${{ inputs.promobot-ref || 'main' }}",
     "${{ github.event.pull_request.base.ref }}",
     "${{ github.event.pull_request.base.ref || github.event.merge_group.base_sha }}",
@@ -130,6 +131,12 @@ RULES = (no_code_of_a_branch, each_on_its_own_runners, nothing_of_a_fork)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_it_holds(rule: Callable[[dict[str, Workflow]], Iterator[str]]) -> None:
     assert list(rule(everything())) == []
+
+
+def test_only_a_caller_says_what_is_checked_out_and_no_person_who_starts_a_run() -> None:
+    for name, content in everything().items():
+        by_hand = (content[True].get("workflow_dispatch") or {}).get("inputs", {})
+        assert set(by_hand).isdisjoint({"base", "runner", "promobot-repository", "promobot-ref"}), name
 
 
 def jobs(workflows: dict[str, Workflow], name: str) -> Workflow:
