@@ -782,7 +782,7 @@ def _parser() -> argparse.ArgumentParser:
         help="in the order in which a version goes through them (default: dev,prod)",
     )
 
-    added = verb("doctor", _doctor, "try every system with the credentials at hand")
+    added = verb("doctor", _doctor, "try on every system what a deployment does there, and name what would fail")
     environment(added, required=False)
     added.add_argument(
         "--init",

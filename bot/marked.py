@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -95,7 +96,7 @@ class MarkedFolder:
 
     def _write(self) -> None:
         # Created once, whoever else does the same: a link takes no name that is there, and shows no half of a file.
-        temporary = self.root / f"{MARKER_FILE}.{os.getpid()}"
+        temporary = self.root / f"{MARKER_FILE}.{secrets.token_hex(4)}"
         try:
             with temporary.open("xb") as file:
                 open_to_readers(file.fileno(), self.root)

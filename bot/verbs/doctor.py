@@ -7,6 +7,7 @@ must be written is written under names that no deployment uses, and removed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 SEEN_WITHIN_SECONDS = 60
 """Longer than a client of NFS goes on believing what it knew of a folder."""
+FEW_MODELS = 10
+"""Of so many gates' models MLflow is asked whether one has a version; each is a request."""
 GIT_SECONDS = 9.0
 """For one command of Git, which would otherwise outlive its trial."""
 
@@ -215,11 +218,11 @@ def refused_pushes(
 def _mlflow(settings: Environment) -> str | NotTried:
     registry = connect.registry(settings)
     registry.ping()
-    for model in settings.gates:
+    for model in itertools.islice(settings.gates, FEW_MODELS):
         if numbers := registry.versions(model, limit=1):
             break
     else:
-        return NotTried(words.nothing_registered(settings.gates), words.nothing_registered_step())
+        return NotTried(words.nothing_registered(list(settings.gates)[:FEW_MODELS]), words.nothing_registered_step())
     version = registry.version(model, numbers[0])
     files = registry.files(version)
     registry.try_alias(model, words.TRIED_ALIAS)

@@ -2155,6 +2155,14 @@ MUTATIONS = (
         (f"{T_TRIALS}::test_triton_tells_a_trial_that_it_can_read_from_what_is_not_there",),
     ),
     Mutation(
+        "fence",
+        "several that mark the same store at once do not meet",
+        "bot/marked.py",
+        '        temporary = self.root / f"{MARKER_FILE}.{secrets.token_hex(4)}"\n',
+        '        temporary = self.root / f"{MARKER_FILE}.new"\n',
+        ("tests/systems/test_marked.py::test_of_many_that_begin_the_same_store_at_once_none_fails",),
+    ),
+    Mutation(
         "trial",
         "an archived channel is named",
         SLACK,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,12 @@ def test_a_folder_in_the_records_needs_no_marker_of_its_own_and_the_records_thei
     with pytest.raises(Unavailable):
         inbox.put("inbox/2.json", "{}")
     assert list((tmp_path / "records").iterdir()) == []
+
+
+def test_of_many_that_begin_the_same_store_at_once_none_fails(tmp_path: Path) -> None:
+    """As the doctor does for several environments that share one record store."""
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            root = tmp_path / str(number)
+            list(pool.map(lambda _, root=root: RecordStore(root).begin(), range(8)))  # type: ignore[misc]
+            assert [path.name for path in root.iterdir()] == [MARKER_FILE]

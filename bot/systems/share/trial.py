@@ -75,7 +75,7 @@ def published(root: Path, state: Path) -> Iterator[str]:
 def try_state(state: Path) -> None:
     """Do in the state's folders what a deployment does; raise OSError, or Unfit for what does not hold.
 
-    No turn is taken and no lock of a deployment is touched: their files are opened, and closed again.
+    No turn is taken. No lock of a deployment is opened: closing its file would take it from whoever holds it here.
     """
     name = trial_name()
     file = state / "staging" / name
