@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from typing import Any
 
 import pytest
@@ -271,9 +270,7 @@ def test_a_big_file_is_read_quickly_and_a_bigger_one_refused_at_once() -> None:
         "'" + "\n" * 4 * 10**6,
         "!" * 10**6,
     ):
-        began = time.monotonic()
-        refused(hostile)
-        assert time.monotonic() - began < 20  # a hang, not a race
+        refused(hostile)  # a reader whose work grows with the square of this would not come back
 
 
 def test_both_readers_of_pyyaml_refuse_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from bot.gateway.protocol import protocol_with
 from bot.sandbox.processes import Ports
 
 TOKEN = "the-reload-token"
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 
 # A client reads the machine's certificates when it is made, which takes longer than most tests: so one for all. It
 # keeps no connection: each request meets the gateway, and the version that it serves, anew.
@@ -184,7 +184,7 @@ def wait_until_live(
     wait_for(live, seconds=seconds)
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
     """Return as soon as ``condition`` holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1729,6 +1729,14 @@ MUTATIONS = (
         (f"{T_MLFLOW}::test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has_no_metrics",),
     ),
     Mutation(
+        "deadline",
+        "the last try of a reload has only what is left of it",
+        "bot/systems/gateway.py",
+        "                    timeout=max(deadline - time.monotonic(), 0.1),\n",
+        "                    timeout=timeout_seconds,\n",
+        ("tests/systems/test_gateway.py::test_a_reload_is_tried_until_its_deadline_and_no_longer",),
+    ),
+    Mutation(
         "redaction",
         "of what is encoded twice, in digits or in lines",
         "bot/redaction.py",

@@ -50,7 +50,10 @@ class Fault:
 
 
 class Link:
-    """One link; use it as a context manager. ``waited`` is how long each client waited for an answer that hung."""
+    """One link; use it as a context manager. ``waited`` is how long each client waited for an answer that hung.
+
+    ``outwaited`` counts the clients that still waited after GIVE_UP_SECONDS.
+    """
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
@@ -61,6 +64,7 @@ class Link:
         self.requests = 0
         self.spoiled = 0
         self.waited: list[float] = []
+        self.outwaited = 0
         self._fault: Fault | None = None
         self._lock = threading.RLock()
         self._ended = threading.Event()
@@ -181,7 +185,10 @@ class Link:
     def _wait_for_client(self, connection: socket.socket) -> None:
         """Say nothing until the client gives up; note how long it waited."""
         started = time.monotonic()
-        while time.monotonic() - started < GIVE_UP_SECONDS and not self._ended.is_set():
+        while not self._ended.is_set():
+            if time.monotonic() - started > GIVE_UP_SECONDS:
+                self.outwaited += 1
+                break
             with self._lock:
                 if connection not in self._open:
                     return  # the fault is over

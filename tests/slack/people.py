@@ -66,7 +66,6 @@ class Sent:
     body: bytes
     status: int
     said: str
-    seconds: float
     ears: Ears = field(repr=False)
 
     @property
@@ -165,9 +164,8 @@ class Office:
         return self.send(urlencode({"payload": json.dumps(payload)}).encode(), f"/{number}")
 
     def send(self, body: bytes, path: str, *, replica: int = 0) -> Sent:
-        began = time.monotonic()
         answer = HTTP.post(f"{self.urls[replica]}/slack/events", content=body, headers=signed(body))
-        return Sent(path, body, answer.status_code, answer.text, time.monotonic() - began, self.ears)
+        return Sent(path, body, answer.status_code, answer.text, self.ears)
 
     # --- what is to be seen ------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,6 @@ def person(forge: Server, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return with_first_commit(forge, tmp_path_factory.mktemp("person") / "clone", {})
 
 
-LATE_SECONDS = 60.0
-"""A busy machine may take so long for what has a deadline of a second. What has none takes longer, and hangs."""
-
-
 @dataclass(frozen=True)
 class RealTriton:
     """The sandbox's Triton: host and port of its gRPC, URL of its HTTP, and the repository that it serves from."""
@@ -94,17 +90,29 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-class Stopwatch:
-    """Says how long something took, in seconds."""
+class Clock:
+    """Time that passes only while somebody sleeps: ``pauses`` are for how long, in seconds."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._began = self._now = time.monotonic()
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self._now += seconds
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._started
+        """For how long all slept together."""
+        return self._now - self._began
 
 
 @pytest.fixture
-def stopwatch() -> Callable[[], Stopwatch]:
-    return Stopwatch
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return clock

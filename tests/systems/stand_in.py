@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic  # not as time.monotonic, which tests replace
 from types import TracebackType
 from typing import Any
 
 SECONDS = 10.0
+SILENT_SECONDS = 60.0
+"""A client that waits for so long has no deadline: those of the tests are of a second or two."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,14 @@ def hang(_: Seen) -> None:
 
 @dataclass
 class StandIn:
-    """Set ``behaviour`` at any time; ``seen`` are the requests so far."""
+    """Set ``behaviour`` at any time; ``seen`` are the requests so far.
+
+    ``outwaited`` counts the clients that were still waiting when it gave up being silent.
+    """
 
     behaviour: Behaviour = hang
     seen: list[Seen] = field(default_factory=list)
+    outwaited: int = 0
 
     def __enter__(self) -> StandIn:
         self._ended = threading.Event()
@@ -96,17 +104,31 @@ class StandIn:
             except OSError:
                 return
             if seen is None:  # nothing that is HTTP: gRPC, or a client that only connected
-                self._ended.wait()
+                self._say_nothing(connection)
                 return
             self.seen.append(seen)
             sent = self.behaviour(seen)
             if sent is None:
-                self._ended.wait()
+                self._say_nothing(connection)
                 return
             try:
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
             except OSError:  # the client has gone
+                return
+
+    def _say_nothing(self, connection: socket.socket) -> None:
+        """Wait until the client leaves or the test is over."""
+        until = monotonic() + SILENT_SECONDS
+        while not self._ended.is_set():
+            readable, _, _ = select.select([connection], [], [], 0.05)
+            try:
+                if readable and not connection.recv(65536):
+                    return
+            except OSError:
+                return
+            if monotonic() > until:
+                self.outwaited += 1
                 return
 
 
