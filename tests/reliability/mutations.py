@@ -607,7 +607,7 @@ MUTATIONS = (
         "isolation",
         "images go by digest",
         "manifests/kubernetes/components/images/kustomization.yaml",
-        "    digest: sha256:0330739a707a2969d617e859f096659ab6d149212658ac0ad7e550b59482ebf0\n",
+        "    digest: sha256:9185ba5b33d2c85c9204b208957b4bbfc6b2b89066efc9192e0f60c2ab58cec0\n",
         "",
         (f"{T_MANIFESTS}::test_it_holds",),
     ),
