@@ -112,7 +112,8 @@ class RecordStore:
     def _try(self, folder: Path) -> None:
         path = folder / f"{TRIAL}{secrets.token_hex(8)}"
         try:
-            for left in folder.glob(f"{TRIAL}*"):
+            # Also what was being made under a name of its own, as each object is.
+            for left in (*folder.glob(f"{TRIAL}*"), *folder.glob(f".{TRIAL}*")):
                 if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
                     left.unlink(missing_ok=True)
             self._create(path, "tried\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -111,8 +112,27 @@ def test_a_trial_leaves_nothing_and_no_reader_sees_it(store: RecordStore, tmp_pa
     before = sorted((tmp_path / "records").rglob("*"))
     assert store.check("dev") == "1 deployment records; what is there cannot be overwritten"
     assert sorted((tmp_path / "records").rglob("*")) == before
-    (tmp_path / "records/deployments/dev" / f"{TRIAL}left").touch()
+    for left in (f"{TRIAL}left", f".{TRIAL}left.draft"):
+        (tmp_path / "records/deployments/dev" / left).touch()
+        os.utime(tmp_path / "records/deployments/dev" / left, (0, 0))
     assert store.keys("deployments") == ["deployments/dev/1.json"]
+    store.check("dev")
+    assert sorted((tmp_path / "records").rglob("*")) == before, "the next one removes what a killed one left"
+
+
+def test_killed_at_any_point_a_trial_leaves_only_what_the_next_one_removes(
+    store: RecordStore, tmp_path: Path
+) -> None:
+    before = sorted((tmp_path / "records").rglob("*"))
+    for point in range(1, 20):
+        ended = traced(lambda: store.check("dev"), inject=f"unlink:signal=SIGKILL:when={point}")
+        for left in {*(tmp_path / "records").rglob("*")} - {*before}:
+            os.utime(left, (0, 0))
+        store.check("dev")
+        assert sorted((tmp_path / "records").rglob("*")) == before
+        if not ended.killed:
+            break
+    assert point > 1 and not ended.killed
 
 
 @pytest.mark.parametrize(
