@@ -60,6 +60,8 @@ def make_folder(path: Path, *, synced: bool = True) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     wanted = _of_folders(path.parent)
+    if path.is_symlink():
+        return  # what it leads to is somebody's, and its mode is theirs to set
     if ~found.st_mode & wanted & 0o777:
         try:
             path.chmod(found.st_mode | wanted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -152,6 +153,8 @@ def _source(name: str, path: Path) -> Source:
         found = path.stat()
     except OSError as error:
         raise _unreadable(name, path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _unreadable(name, path, "it is not a file")
     return name, str(path), found.st_size, found.st_mtime_ns
 
 

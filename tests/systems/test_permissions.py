@@ -102,7 +102,7 @@ def unreadable(user: int, folder: Path) -> list[str]:
     return sorted(found.stdout.split()) + found.stderr.splitlines()
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+@pytest.mark.parametrize("mask", [0o000, 0o027, 0o077, 0o777])
 def test_whatever_the_umask_modes_are_the_same(mask: int, tmp_path: Path) -> None:
     with umask(mask):
         share = share_in(tmp_path / "share")
@@ -148,6 +148,18 @@ def test_folders_of_a_run_with_a_narrow_umask_are_opened_by_the_next(tmp_path: P
     (share.root / "churn").chmod(0o700)
     publish(share, OTHER, version=8)
     assert {stat.S_IMODE(path.stat().st_mode) for path in (share.state / "routes", share.root / "churn")} == {0o755}
+
+
+def test_what_a_link_leads_to_is_not_opened(tmp_path: Path) -> None:
+    share = share_in(tmp_path)
+    share.begin()
+    everything(share)
+    elsewhere = tmp_path / "elsewhere"
+    (share.state / "outbox").rename(elsewhere)
+    elsewhere.chmod(0o700)
+    (share.state / "outbox").symlink_to(elsewhere)
+    share.put_in_outbox("two", "{}")
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
 
 
 def test_the_roots_keep_the_mode_that_somebody_gave_them(tmp_path: Path) -> None:

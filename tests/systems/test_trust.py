@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,13 @@ def test_a_file_that_holds_no_certificate_is_named_and_not_passed_over(
     with pytest.raises(Refused, match=said) as refused:
         trust.context()
     assert "SSL_CERT_FILE" in f"{refused.value} {refused.value.next_step}"
+
+
+def test_what_is_not_a_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with pytest.raises(Refused, match="it is not a file"):
+        trust.bundle()
 
 
 def test_folders_that_are_not_there_and_other_files_in_them_are_passed_over(
