@@ -58,6 +58,10 @@ _CHANNEL = (
     # Else a new channel to the same address goes by the old connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_OF_TLS = (
+    "Is it up, does its gRPC endpoint speak TLS, and is the authority of its certificate trusted here "
+    "(SSL_CERT_FILE)? docs/networks.md says how."
+)
 _HTTP_WORTH_TRYING_AGAIN = (429, 502, 503, 504)
 _OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
@@ -102,7 +106,8 @@ class TritonServer:
         )
         self._client = self._open()
         self.http = triton.http
-        self._of_tls = "Is it up, and does its gRPC endpoint speak TLS? `promobot doctor`." if triton.grpc_tls else ""
+        # gRPC tells what the last of several addresses said, which may not be the one that speaks TLS.
+        self._of_tls = _OF_TLS if triton.grpc_tls else ""
         self._http_client: httpx.Client | None = None
         self._left: list[triton_grpc.InferenceServerClient] = []
         self._leaving = threading.Lock()
