@@ -96,13 +96,29 @@ def _merge_queue(sandbox: Sandbox) -> None:
         "min_entries_to_merge": 1,
         "min_entries_to_merge_wait_minutes": 0,
     }
+    _ruleset(sandbox, "queue", "~DEFAULT_BRANCH", {"type": "merge_queue", "parameters": parameters})
+
+
+def ask_for_signatures(sandbox: Sandbox, branches: str = "~ALL") -> None:
+    """Have a ruleset ask for signed commits on every branch, or on those that match."""
+    _ruleset(sandbox, "signed commits", branches, {"type": "required_signatures"})
+
+
+def drop_rulesets(sandbox: Sandbox) -> None:
+    """Remove every ruleset of the repository."""
     rules = f"/repos/{sandbox.endpoints.repository}/rulesets"
-    if not _api(sandbox, "GET", rules, None):
+    for known in _api(sandbox, "GET", rules, None):
+        _done(_request(sandbox, "DELETE", f"{rules}/{known['id']}", None))
+
+
+def _ruleset(sandbox: Sandbox, name: str, branches: str, rule: Mapping[str, object]) -> None:
+    rules = f"/repos/{sandbox.endpoints.repository}/rulesets"
+    if name not in [known["name"] for known in _api(sandbox, "GET", rules, None)]:
         ruleset = {
-            "name": "queue",
+            "name": name,
             "enforcement": "active",
-            "conditions": {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}},
-            "rules": [{"type": "merge_queue", "parameters": parameters}],
+            "conditions": {"ref_name": {"include": [branches], "exclude": []}},
+            "rules": [rule],
         }
         _api(sandbox, "POST", rules, ruleset)
 
@@ -226,6 +242,11 @@ WORLDS: dict[str, Likeness] = {
         "main has a merge queue",
         "promobot doctor --env dev; Merge in Slack",
         _merge_queue,
+    ),
+    "signed-commits": Likeness(
+        "a ruleset asks for signed commits on every branch",
+        "promobot propose churn 1 --env dev; the commit of its pull request",
+        ask_for_signatures,
     ),
     "workers": Likeness(
         f"each gateway is an application of {WORKERS} uvicorn workers",

@@ -220,6 +220,12 @@ def _rebase_only(world: World, stack: ExitStack) -> None:
     world.configure("dev", github={"merge_method": "squash"})
 
 
+def _signatures_and_none_made(world: World, stack: ExitStack) -> None:
+    stack.callback(worlds.drop_rulesets, world.sandbox)
+    worlds.ask_for_signatures(world.sandbox, "refs/heads/promobot*/**")
+    world.configure("dev", github={"sign_commits": False})
+
+
 def _triton_with(changes: Mapping[str, str], *more: str) -> Arrange:
     name = "triton-dev-1"
     return restarted(lambda world: worlds.restart_triton(world.sandbox, name, changes, more=more), name)
@@ -498,6 +504,14 @@ ROWS = (
         "github.merge_method is squash, and main allows rebase",
         NOTHING,
         _rebase_only,
+    ),
+    Row(
+        "commits-not-signed",
+        "a ruleset asks for signed commits on the bot's branches, and `github.sign_commits` is false",
+        "GitHub",
+        "required_signatures: its commits must be signed",
+        NOTHING,
+        _signatures_and_none_made,
     ),
     Row(
         "github-unreachable",
