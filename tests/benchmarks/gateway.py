@@ -3,8 +3,7 @@
 A gateway as a process of its own, in front of a real Triton, with a model that hardly computes: 64 numbers in and
 out, as JSON and as Triton's binary tensors. The same requests go to the gateway and to Triton itself, in turn, at a
 steady rate over 16 connections; the throughput is that of 16 connections which ask again at once. Gateway, Triton and
-load generator share the machine's cores. The same for a mounted application with 1, 2 and 4 workers under uvicorn,
-which all run at the same time and are asked in turn.
+load generator share the machine's cores.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from urllib.parse import urlsplit
 
 from tests.benchmarks.asking import Heard, Load, ask, nothing, percentile
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
-from tests.gateway.gateways import gateway_process, table, target, wait_for, write_routes
+from tests.gateway.gateways import gateway_process, table, target, write_routes
 from tests.gateway.triton import publish_adder, running_triton
-from tests.gateway.workers import gateway_workers
 
 RATE, CONNECTIONS = 200.0, 16
-WORKERS = (1, 2, 4)
 VALUES = 64
 """How many FP32 a request holds."""
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -90,34 +87,12 @@ def _run(bench: Bench) -> Iterator[Figure]:
             name = f"throughput of one gateway, {kind}"
             yield Figure(name, rates["gateway"], TRITON, rates["Triton"], unit="requests/s", note=note)
             yield Figure(f"processor time of the gateway for a request, {kind}", used, unit="µs")
-        yield from _workers(bench, triton.url, seconds)
         floor = [ask(_for(json_load(idle), seconds)) for _ in range(bench.rounds)]
         late = f"requests left p99 {percentile([one for h in floor for one in h.late], 0.99) * 1e3:.2f} ms late"
         waits = [heard.percentile(0.5) * 1e3 for heard in floor]
         yield Figure("the load generator itself, p50", waits, unit="ms", note=f"{late}; a server that does nothing")
         most = [ask(_for(json_load(idle), seconds, rate=0.0)).rate for _ in range(bench.rounds)]
         yield Figure("the load generator itself, throughput", most, unit="requests/s")
-
-
-def _workers(bench: Bench, triton: str, seconds: float) -> Iterator[Figure]:
-    """Compare one, two and four processes of a mounted application under ``uvicorn --workers``; all run at once."""
-    with ExitStack() as running:
-        loads: dict[int, Load] = {}
-        for number in WORKERS:
-            folder = bench.folder / f"workers-{number}"
-            folder.mkdir()
-            write_routes(folder / "routes.json", table(1, target(1)))
-            workers = running.enter_context(gateway_workers("uvicorn", folder, [triton], workers=number))
-            wait_for(lambda workers=workers, number=number: len(workers.routes()["workers"]) == number, seconds=120)
-            loads[number] = json_load(_port(workers.url))
-            ask(_for(loads[number], seconds / 5, rate=0.0))
-        carried = bench.alternate(
-            {str(number): lambda each=each: ask(_for(each, seconds, rate=0.0)) for number, each in loads.items()}
-        )
-        rates = {name: [heard.rate for heard in rounds] for name, rounds in carried.items()}
-        for number in WORKERS[1:]:
-            name = f"throughput of {number} workers behind one address, JSON"
-            yield Figure(name, rates[str(number)], "one worker", rates["1"], unit="requests/s")
 
 
 def _for(load: Load, seconds: float, *, rate: float = RATE) -> Load:
