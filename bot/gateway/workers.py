@@ -158,7 +158,7 @@ class Workers:
             raise NotAnswering from error
         try:
             yield reader, writer
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             if await _has_ended(path):
                 raise _Gone from error
             raise NotAnswering from error
@@ -190,7 +190,7 @@ class Workers:
             if asked.strip().isdigit() and self._reload is not None:
                 writer.write(_line(await self._reload(int(asked))))
                 await writer.drain()
-        except (ConnectionError, ValueError):
+        except (OSError, ValueError):
             pass  # whoever asked has gone, or speaks something else
         finally:
             writer.close()

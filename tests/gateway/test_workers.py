@@ -5,6 +5,7 @@ The processes are those of uvicorn and gunicorn as people run them, with the mou
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,27 @@ def test_what_ended_workers_and_strangers_left_in_the_folder_disturbs_nobody(
         rude.connect(str(next(folder.iterdir())))
         rude.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100_000)
     assert one.infer(1.0).status_code == 200
+
+
+def test_a_worker_that_takes_no_more_connections_is_named(
+    start_worker: Callable[..., RunningGateway], temporary: Path
+) -> None:
+    """As one that stood still for long, while many asked it."""
+    one = start_worker(routes=table(1, target(1)), probe_timeout_seconds=0.5)
+    (folder,) = temporary.glob("*/*")
+    with ExitStack() as opened:
+        full = opened.enter_context(socket.socket(socket.AF_UNIX))
+        full.bind(str(folder / "2-full"))
+        full.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = opened.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(folder / "2-full"))
+        assert [worker["problem"] for worker in one.routes()["workers"][1:]] == ["it does not answer"]
+        said = one.reload(1)
+        assert (said.status_code, said.json()["error"]) == (503, "worker 2-full does not answer")
+    assert one.reload(1).status_code == 200
 
 
 # What a gateway does by itself.
