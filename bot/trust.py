@@ -12,6 +12,7 @@ import re
 import ssl
 import stat
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,9 @@ _OF_THE_PLATFORM = (
     "/etc/ssl/cert.pem",
 )
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_files: dict[bytes, IO[bytes]] = {}
+"""Open files, by what they hold. None is closed: a client that lives long uses its path again and again."""
+_one_at_a_time = threading.Lock()
 _LARGEST_BYTES = 8 * 2**20
 """A file of certificates is smaller than a tenth of this; whatever is larger is something else."""
 
@@ -67,7 +71,12 @@ def file() -> str:
     The file has no name that another process could take or would have to remove: the path holds in this process,
     as long as it lives.
     """
-    return f"/proc/self/fd/{_opened(bundle()).fileno()}"
+    certificates = bundle()
+    # Several threads may ask first, and each must get the one that stays open.
+    with _one_at_a_time:
+        if certificates not in _files:
+            _files[certificates] = _written(certificates)
+        return f"/proc/self/fd/{_files[certificates].fileno()}"
 
 
 def context_of(path: str) -> ssl.SSLContext:
@@ -201,9 +210,8 @@ def _made(certificates: bytes) -> ssl.SSLContext:
         ) from error
 
 
-@lru_cache(maxsize=4)
-def _opened(certificates: bytes) -> IO[bytes]:
-    opened = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as anybody may ask for the path
+def _written(certificates: bytes) -> IO[bytes]:
+    opened = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as anybody may use the path
     opened.write(certificates)
     opened.flush()
     return opened

@@ -345,6 +345,14 @@ MUTATIONS = (
     ),
     Mutation(
         "trust",
+        "one file for all threads",
+        "bot/trust.py",
+        "    with _one_at_a_time:\n",
+        "    if certificates:\n",
+        (f"{T_TRUST}::test_threads_that_ask_at_the_same_time_get_a_file_that_stays",),
+    ),
+    Mutation(
+        "trust",
         "gateways",
         "bot/systems/gateway.py",
         'trust.context() if endpoint.url.startswith("https:") else False',

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -111,6 +115,28 @@ def test_the_file_for_libraries_holds_what_the_context_trusts(trusted: None, aut
     content = Path(trust.file()).read_bytes()
     assert content == trust.bundle() == Path(trust.file()).read_bytes()
     assert authority.file.read_bytes().strip() in content
+
+
+def test_threads_that_ask_at_the_same_time_get_a_file_that_stays(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`doctor` tries all systems at once."""
+    bundle, both = tmp_path / "ca.pem", threading.Barrier(2)
+    bundle.write_bytes(authority.file.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setattr(trust, "_files", {})
+    made = tempfile.TemporaryFile
+
+    def met() -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.3)  # for another thread that makes one as well
+        return made()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", met)
+    with ThreadPoolExecutor(2) as pool:
+        paths = [asked.result() for asked in [pool.submit(trust.file), pool.submit(trust.file)]]
+    assert len(set(paths)) == 1
+    assert Path(paths[0]).read_bytes() == trust.bundle()
 
 
 @pytest.mark.parametrize(
