@@ -176,8 +176,9 @@ def test_tensors_are_no_code() -> None:
 def test_small_numbers_and_zeros_are_no_archive(dtype: type[np.generic]) -> None:
     for first in (0, 1, 32, 93, 120, 128):
         for second in (0, 1, 8, 64, 127):
-            values = np.array([first, second, *range(200)] + [0] * 40_000).astype(dtype)
+            values = np.array([first, second, *range(200)]).astype(dtype)
             assert judged("w.data", values.tobytes()) == "", (first, second)
+    assert judged("w.data", np.zeros(40_000, dtype).tobytes()) == ""
     for power in range(12, 31):
         assert judged("w.data", np.array([2**power, 512, 0, 0] * 100, np.int64).tobytes()) == "", power
 
