@@ -47,10 +47,12 @@ LONGEST = ("tests/verbs/", "tests/slack/", "tests/workflows/", "tests/sandbox/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is ``slow`` or ``long``, unless there is a ``-m``; put the longest files first."""
+    """Leave out what is ``slow``, ``extended`` or ``long``, unless there is a ``-m``; put the longest files first."""
     items.sort(key=lambda item: next((k for k, path in enumerate(LONGEST) if item.nodeid.startswith(path)), 9))
     if not config.getoption("-m"):
-        later = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")]
+        later = [
+            item for item in items if any(item.get_closest_marker(name) for name in ("slow", "extended", "long"))
+        ]
         config.hook.pytest_deselected(items=later)
         items[:] = [item for item in items if item not in later]
 

@@ -159,7 +159,7 @@ def test_a_form_asks_for_what_was_left_out(workspace: Workspace) -> None:
     assert first.version == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_form_for_the_way_back_lists_what_was_verified(workspace: Workspace) -> None:
     world = workspace.world
     model = world.model()

@@ -94,7 +94,7 @@ def test_what_fails_for_all_is_nobodys_fault_and_the_next_run_brings_them(tmp_pa
         assert live(company) == dict.fromkeys(company.names, 1) and reverts(company) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_revert_that_somebody_changed_stays_open_and_an_unknown_run_is_refused(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

@@ -112,7 +112,7 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert world.version(model) == 2, "this evidence is what deploy asks for"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_champion_that_the_registry_lost_is_said_and_no_reason_against_the_new_one(world: World) -> None:
     model = world.model()
     old = world.register(model)
@@ -287,7 +287,7 @@ def test_documents_that_changed_after_ready_are_not_used(world: World) -> None:
     assert "config.pbtxt is not what the package says" in _findings(world, model, "triton")["loads"]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_cases_that_take_any_answer_for_right_are_refused_everywhere(world: World) -> None:
     model = world.model()
     registered = world.register(model, "unscaled")
@@ -325,10 +325,15 @@ def test_a_package_that_is_too_large_is_not_downloaded_and_not_copied(world: Wor
     ("old", "new", "line", "what"),
     [
         ("version: 1", "vresion: 1", 5, "models.{model}.vresion: unknown key"),
-        ("digest: sha256:", "digest: sha999:", 6, "models.{model}.digest: 'sha999:"),
-        ("version: 1", "version: yes", 5, "models.{model}.version: "),
-        ("models:", "models: &all", 3, "anchors and aliases are not allowed"),
-        ("shadow: {}", "shadow: {}\nmodels: {}", 10, "models: stands twice, first in line 3"),
+        *(
+            pytest.param(*each, marks=pytest.mark.extended)
+            for each in (
+                ("digest: sha256:", "digest: sha999:", 6, "models.{model}.digest: 'sha999:"),
+                ("version: 1", "version: yes", 5, "models.{model}.version: "),
+                ("models:", "models: &all", 3, "anchors and aliases are not allowed"),
+                ("shadow: {}", "shadow: {}\nmodels: {}", 10, "models: stands twice, first in line 3"),
+            )
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_file_line_and_key(
@@ -366,7 +371,7 @@ def test_an_entry_that_claims_another_run_is_red(world: World) -> None:
     assert _findings(world, model, "ready") == {"run": f"{registered.run} in MLflow, {'f' * 32} proposed"}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_gate_holds_for_what_people_write_by_hand_too(world: World) -> None:
     model = world.model(on_miss="shadow")
     weak = world.register(model, accuracy=0.5)
@@ -511,7 +516,7 @@ def test_a_merge_group_goes_on_only_where_evidence_covers_all_that_it_would_merg
     assert world.words("check", "queued", "--head", head).code == 2, "it needs both commits"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -533,6 +538,7 @@ def test_a_needs_context_that_is_none_is_a_mistake_of_usage(world: World, needs:
     assert "--needs" in said.err and "Traceback" not in said.err
 
 
+@pytest.mark.slow
 def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World) -> None:
     model = world.model()
     first, second = world.register(model), world.register(model, "better")
@@ -546,7 +552,7 @@ def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World)
     assert world.ledger().evidence(model, "models", first.entry) is None
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_check_that_was_killed_leaves_nothing_after_its_next_run(world: World) -> None:
     model = world.model()
     number = world.proposed(world.register(model))["number"]
@@ -593,7 +599,7 @@ def test_a_file_of_no_environment_is_red(world: World) -> None:
     assert "promotions/qa.yaml: is not the desired state of an environment" in world.sticky(number).replace("\\", "")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_staging_that_is_away_is_red_and_says_so(world: World) -> None:
     model = world.model()
     number = world.proposed(world.register(model))["number"]

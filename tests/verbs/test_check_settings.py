@@ -69,7 +69,7 @@ def test_what_settings_would_change_is_shown_as_a_table(world: World) -> None:
     assert "settings of dev" in world.words("check", "ready", "--pull-request", number).out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_comments_alone_a_deleted_and_a_new_environment_are_said(world: World) -> None:
     number = world.propose_by_hand({DEV: "# another word\n" + on_main(world, DEV)})
     said, comment = verdict(world, number)
@@ -103,7 +103,7 @@ def test_comments_alone_a_deleted_and_a_new_environment_are_said(world: World) -
     assert "⚠️ **The environment file is deleted.** Nothing deploys, proves or rolls back prod any more" in comment
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_gate_that_main_still_needs_is_not_taken_out_and_a_fault_of_main_is_nobody_elses(world: World) -> None:
     text = on_main(world, DEV)
     model = world.model()
@@ -120,7 +120,7 @@ def test_a_gate_that_main_still_needs_is_not_taken_out_and_a_fault_of_main_is_no
     assert ["`keep.versions`", "`3`", "`7`"] in list(rows_of(comment, "### Settings of dev"))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_broken_file_of_the_base_branch_can_be_mended_and_holds_only_its_own_environment(world: World) -> None:
     good = on_main(world, DEV)
     bad = good.replace("gates:", "freeze: Christmas\ngates:", 1)

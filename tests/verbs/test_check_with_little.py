@@ -146,7 +146,7 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_verdict_on_a_model_that_leaves_service_says_what_it_does_not_know(world: World, tmp_path: Path) -> None:
     model = world.model()
     world.served(world.register(model))

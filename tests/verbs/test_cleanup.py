@@ -71,7 +71,7 @@ def test_a_deployment_leaves_the_last_verified_and_keeps_one_warm(world: World) 
     assert world.words("drift", "--env", "dev").code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_more_than_one_may_stay_warm(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"warm": 2})
@@ -79,7 +79,7 @@ def test_more_than_one_may_stay_warm(world: World) -> None:
     assert world.loaded() == [f"{model} {version}" for version in (2, 3, 4)]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_rollback_beyond_what_is_kept_brings_the_bytes_back_from_mlflow(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0})
@@ -90,6 +90,7 @@ def test_a_rollback_beyond_what_is_kept_brings_the_bytes_back_from_mlflow(world:
     assert world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_go_and_changes_nothing(world: World) -> None:
     model = world.model()
     _serve(world, model, 3)
@@ -108,7 +109,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(world: World) -> None:
     assert world.version(model) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_model_out_of_service_and_an_old_lane_leave_the_triton(world: World) -> None:
     gone, model = world.model(), world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0})
@@ -124,7 +125,7 @@ def test_a_model_out_of_service_and_an_old_lane_leave_the_triton(world: World) -
     assert _published(world, gone) == [f"{gone}/1"], "it is a way back"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_nothing_goes_that_a_silent_triton_may_have(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 1, "warm": 0}, deadlines={"request_seconds": 2})
@@ -142,7 +143,7 @@ def test_nothing_goes_that_a_silent_triton_may_have(world: World) -> None:
     assert _published(world, model) == [f"{model}/1"] and world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_nothing_is_unloaded_while_a_gateway_may_ask_for_it(world: World) -> None:
     model = world.model()
     _serve(world, model, 3)
@@ -163,6 +164,7 @@ def test_nothing_is_unloaded_while_a_gateway_may_ask_for_it(world: World) -> Non
     assert (world.loaded(), _published(world, model)) == ([f"{model} 3"], [f"{model}/3"])
 
 
+@pytest.mark.slow
 def test_a_damaged_version_in_service_is_not_loaded_again_to_narrow_its_name(world: World) -> None:
     model = world.model()
     _serve(world, model, 2)
@@ -177,6 +179,7 @@ def test_a_damaged_version_in_service_is_not_loaded_again_to_narrow_its_name(wor
     assert world.ask(model) == answer
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_behind_goes_with_the_next(world: World) -> None:
     model = world.model()
     _serve(world, model, 1)
@@ -192,6 +195,7 @@ def test_what_a_killed_run_left_behind_goes_with_the_next(world: World) -> None:
     assert not unneeded.exists() and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_what_nobody_deployed_is_left_alone(world: World) -> None:
     model = world.model()
     _serve(world, model, 1)
@@ -208,7 +212,7 @@ def test_what_nobody_deployed_is_left_alone(world: World) -> None:
         (root / "somebody-elses").rmdir()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("state", ["open", "closed"])
 def test_what_a_killed_check_left_on_staging_goes_when_its_pull_request_is_closed(world: World, state: str) -> None:
     model = world.model()

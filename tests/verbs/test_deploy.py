@@ -110,6 +110,7 @@ def test_a_successor_goes_in_beside_the_old_one_which_stays_warm(world: World) -
     assert world.alias(model, "dev") == 2
 
 
+@pytest.mark.slow
 def test_a_successor_with_another_configuration_is_served_under_a_name_of_its_own(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -133,7 +134,7 @@ def _with_labels(registered: Registered, labels: str) -> Registered:
     return registered.relist()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_versions_with_labels_pass_the_checks_and_each_answers_with_its_own(world: World) -> None:
     model = world.model()
     for number, labels in enumerate(("benign\nmalignant\n", "harmless\nharmful\n"), start=1):
@@ -190,6 +191,7 @@ def test_green_as_a_shadow_is_not_green_for_answering(world: World) -> None:
     assert world.version(model) is None
 
 
+@pytest.mark.slow
 def test_only_a_model_that_the_file_retires_leaves_service(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -228,7 +230,7 @@ def test_only_a_model_that_the_file_retires_leaves_service(world: World) -> None
     assert world.deploy().document["records"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_retired_model_comes_back_at_once_and_the_mark_does_not_take_it_out_again(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -264,6 +266,7 @@ def test_what_nobody_checked_is_held(world: World) -> None:
     assert world.reverts(model) == [], "what is only not allowed yet is not taken back"
 
 
+@pytest.mark.slow
 def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
     model, other = world.model(), world.model()
     late, red = world.register(model), world.register(other)
@@ -318,7 +321,7 @@ def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
     assert len(world.records(model)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_triton_that_restarted_empty_after_a_deployment_was_cut_off_is_loaded_again(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -333,6 +336,7 @@ def test_a_triton_that_restarted_empty_after_a_deployment_was_cut_off_is_loaded_
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -341,7 +345,7 @@ def test_a_gateway_that_restarted_serves_from_routes_json(world: World) -> None:
     assert "nothing to do" in world.words("deploy", "--env", "dev").out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -362,7 +366,7 @@ def test_what_was_damaged_on_the_share_is_not_loaded_again(world: World) -> None
     assert world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_triton_that_answers_otherwise_after_a_restart_is_not_repaired(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -379,7 +383,10 @@ def test_a_triton_that_answers_otherwise_after_a_restart_is_not_repaired(world: 
 # --- Slack --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["refused", "posted, and the answer lost"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(False, id="refused"), pytest.param(True, id="posted, and the answer lost", marks=pytest.mark.slow)],
+)
 def test_slack_alone_failing_is_unconfirmed_and_told_exactly_once_later(world: World, after: bool) -> None:
     model = world.model()
     world.merged(world.register(model))
@@ -420,7 +427,13 @@ def _expect_no_half_state(world: World, model: str, *, version: int, generation:
     assert list((state / "staging").iterdir()) == [] and list((state / "trash").iterdir()) == []
 
 
-@pytest.mark.parametrize("cause", ["wrong answer", "does not load", "artifacts changed"])
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "wrong answer",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("does not load", "artifacts changed")),
+    ],
+)
 def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, cause: str) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -459,7 +472,7 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_number_that_other_bytes_hold_is_published_under_the_next_name(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -515,7 +528,7 @@ def test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once(
     assert (done.code, "nothing to do" in done.out) == (0, True)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_version_that_answers_otherwise_than_the_reviewer_saw_never_goes_on(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -543,7 +556,7 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     assert world.version(model) is None and world.quarantined(model) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -611,7 +624,7 @@ def test_the_records_of_one_run_together_tell_of_all_that_is_in_service(world: W
     assert {m: served.get(m) for m in models} == {m: registered[m].entry for m in models}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -675,7 +688,7 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest
     assert world.words("status", "--env", "dev").out.endswith("Everything is as main says.\n")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_nothing_new_goes_out_past_a_gateway_that_does_not_take_the_routes_in_force(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -702,6 +715,7 @@ def test_nothing_new_goes_out_past_a_gateway_that_does_not_take_the_routes_in_fo
     assert world.deploy().code == 0 and world.version(model) == 3
 
 
+@pytest.mark.slow
 def test_a_reload_token_that_a_gateway_does_not_take_is_found_before_anything_is_changed(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -731,7 +745,7 @@ def test_a_reload_token_that_a_gateway_does_not_take_is_found_before_anything_is
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

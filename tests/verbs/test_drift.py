@@ -216,8 +216,15 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "alias": [_move_alias],
 }
 ELSEWHERE = {"gateway answer", "main", "revert"}
-QUICK, SLOW = {"desired", "triton", "gateway", "bytes", "unfinished"}, [pytest.mark.slow]
+QUICK = {"desired", "triton"}
 CHANGE_THE_ANSWER = (_merge, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
+
+
+def _marks(kind: str, *, first: bool) -> list[pytest.MarkDecorator]:
+    """A sample by default; each kind once among the slow ones; its other causes among the extended ones."""
+    if not first:
+        return [pytest.mark.extended]
+    return [] if kind in QUICK else [pytest.mark.slow]
 
 
 def test_every_kind_is_provoked() -> None:
@@ -227,7 +234,7 @@ def test_every_kind_is_provoked() -> None:
 @pytest.mark.parametrize(
     ("kind", "provoke"),
     [
-        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}", marks=SLOW if others or kind not in QUICK else [])
+        pytest.param(kind, provoke, id=f"{kind}{provoke.__name__}", marks=_marks(kind, first=others == 0))
         for kind, faults in PROVOKED.items()
         for others, provoke in enumerate(faults)
     ],
@@ -253,6 +260,7 @@ def test_what_differs_is_seen_and_gone_after_what_it_says(
     assert world.words("reconcile", "--env", "dev").out.endswith("nothing to do.\n")
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_published_again_under_a_fresh_name(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -281,7 +289,7 @@ def test_damaged_bytes_are_published_again_under_a_fresh_name(world: World) -> N
     assert back.code == 0 and world.version(case.model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_deploy_does_not_load_damaged_bytes_on_a_triton_that_restarted(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -292,7 +300,7 @@ def test_a_deploy_does_not_load_damaged_bytes_on_a_triton_that_restarted(world: 
     assert world.ask(case.model) == case.answer
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_new_version_is_not_loaded_beside_a_damaged_one_that_answers(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -303,7 +311,7 @@ def test_a_new_version_is_not_loaded_beside_a_damaged_one_that_answers(world: Wo
     assert world.version(case.model) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_repair_that_was_cut_off_is_gone_on_with_under_its_own_name(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -322,7 +330,7 @@ def test_a_repair_that_was_cut_off_is_gone_on_with_under_its_own_name(world: Wor
     assert world.ask(case.model) == case.answer and case.drift() == {}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -346,7 +354,7 @@ def test_a_repair_whose_bytes_are_nowhere_fails_and_changes_nothing(world: World
     assert case.drift() == {}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_reconcile_works_on_every_environment_that_it_can(world: World) -> None:
     case = Case(world)
     _damage(case)
@@ -359,6 +367,7 @@ def test_reconcile_works_on_every_environment_that_it_can(world: World) -> None:
     assert world.ask(case.model) == case.answer
 
 
+@pytest.mark.slow
 def test_whoever_only_looks_needs_no_reload_token(world: World) -> None:
     """The workflow drift has no secret, so no branch can read one by it."""
     model = world.model()

@@ -31,7 +31,7 @@ def _checked(world: World, registered: Registered) -> int:
 # --- the base -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_passes_against_the_version_really_in_service_goes_on_and_the_record_says_so(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model, accuracy=0.95))
@@ -49,6 +49,7 @@ def test_what_passes_against_the_version_really_in_service_goes_on_and_the_recor
     assert f"{model} 3 → 2 in dev: {step}" in said.err.splitlines()
 
 
+@pytest.mark.slow
 def test_what_misses_against_the_version_really_in_service_is_held_and_rollback_leads_out(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model, accuracy=0.95))
@@ -70,7 +71,7 @@ def test_what_misses_against_the_version_really_in_service_is_held_and_rollback_
     assert world.version(model) == 3 and world.quarantined(model) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version(world: World) -> None:
     model = world.model()
     number = _checked(world, world.register(model, accuracy=0.95))
@@ -89,7 +90,7 @@ def test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version(
     assert model not in world.promotions()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_package_rules_and_the_latency_budget_count_as_of_today(world: World) -> None:
     model = world.model()
     world.merge(_checked(world, world.register(model)))
@@ -105,7 +106,7 @@ def test_package_rules_and_the_latency_budget_count_as_of_today(world: World) ->
     assert world.records(model)[-1].steps[0].what.startswith("judged again by today's rules, and passed: ")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_cannot_be_judged_is_never_passed(world: World) -> None:
     model = world.model()
     number = _checked(world, world.register(model))
@@ -120,7 +121,7 @@ def test_what_cannot_be_judged_is_never_passed(world: World) -> None:
     assert world.deploy().code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_gate_that_was_taken_out_holds(world: World) -> None:
     model = world.model()
     world.merge(_checked(world, world.register(model)))
@@ -170,6 +171,7 @@ def test_a_verdict_that_a_branchs_workflow_imitates_merges_and_deploys_nothing(w
     assert world.version(model) is None and world.published() == []
 
 
+@pytest.mark.slow
 def test_evidence_that_expired_is_made_anew(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -180,6 +182,7 @@ def test_evidence_that_expired_is_made_anew(world: World) -> None:
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_checks_that_recorded_no_answers_are_made_anew(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -190,7 +193,7 @@ def test_checks_that_recorded_no_answers_are_made_anew(world: World) -> None:
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_shadow_is_checked_again_as_a_shadow(world: World) -> None:
     model = world.model(on_miss="shadow")
     weak = world.register(model, accuracy=0.5)
@@ -213,7 +216,7 @@ def test_what_main_does_not_say_cannot_be_checked_again(world: World) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_newer_checks_that_are_red_win_over_green_ones(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -230,6 +233,7 @@ def test_newer_checks_that_are_red_win_over_green_ones(world: World) -> None:
 # --- the same digest in another proposal --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_proposal_of_the_same_digest_with_a_wrong_run_changes_nothing_for_the_first(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -254,6 +258,7 @@ def test_a_second_proposal_of_the_same_digest_with_a_wrong_run_changes_nothing_f
     assert world.version(model) == better.version
 
 
+@pytest.mark.slow
 def test_another_digest_under_the_same_version_does_not_keep_evidence_from_being_revoked(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -271,6 +276,7 @@ def test_another_digest_under_the_same_version_does_not_keep_evidence_from_being
 # --- revoked ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_revoked_evidence_holds_and_says_by_whom_and_why_until_it_is_checked_again(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -312,7 +318,7 @@ def test_evidence_that_is_revoked_does_not_close_the_way_back(world: World) -> N
     assert "on staging" not in proof, "what was revoked is nothing to compare with"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_summing_up_again_what_was_revoked_makes_no_new_evidence(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -329,6 +335,7 @@ def test_summing_up_again_what_was_revoked_makes_no_new_evidence(world: World) -
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_a_revocation_needs_a_reason_and_something_to_revoke(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -345,6 +352,7 @@ def test_a_revocation_needs_a_reason_and_something_to_revoke(world: World) -> No
     assert world.words("evidence", "revoke", "--env", "dev", "--reason", "x").code == 1
 
 
+@pytest.mark.slow
 def test_evidence_is_shown_with_all_that_was_looked_at(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))

@@ -91,7 +91,7 @@ def test_a_forged_record_of_a_verified_deployment_runs_no_code_in_triton(
     assert f"{model} 1 is not allowed in dev: configuration: runtime: {REFUSED}" in said.out + said.err
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_only_the_bytes_tell_is_refused_with_a_forged_record_too(
     world: World, library: tuple[Path, Path]
 ) -> None:

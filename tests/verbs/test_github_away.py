@@ -128,7 +128,7 @@ def test_however_github_is_away(world: World, away: Away) -> None:
     assert (len(world.reverts(model)), world.noted_reverts()) == (1, [])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.merged(world.register(model, "best"))
@@ -140,7 +140,7 @@ def test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back(wo
     assert [pull["title"] for pull in world.reverts(model)] == [f"Revert {model} 3 in dev: back to 1"]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_another_way_back_that_people_merged_meanwhile_counts(world: World) -> None:
     model, first, _ = _two_versions(world)
     world.served(world.register(model, "best"))
@@ -191,7 +191,7 @@ def test_a_rollback_that_is_killed_is_followed_by_one_revert(world: World, where
     assert (world.deploy().code, world.version(model), world.reverts(model)) == (0, 1, [])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_whoever_decides_after_a_killed_rollback_is_not_overruled_by_its_note(world: World) -> None:
     model, _, _ = _two_versions(world)
     with mock.patch.object(GitHubRepository, "open_pull_request", side_effect=KeyboardInterrupt):
@@ -201,6 +201,7 @@ def test_whoever_decides_after_a_killed_rollback_is_not_overruled_by_its_note(wo
     assert world.reverts(model) == [] and world.quarantined(model) == [2]
 
 
+@pytest.mark.slow
 def test_a_note_that_cannot_be_read_stops_no_way_back(world: World) -> None:
     model, _, _ = _two_versions(world)
     folder = world.endpoints.state("dev") / "reverts"

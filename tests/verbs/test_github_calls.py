@@ -67,7 +67,7 @@ def test_from_the_proposal_to_the_record_of_success(world: World, link: Link) ->
     assert 0 < len(calls) <= MOST_CALLS, shown(calls)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_other_verb_that_asks_github(world: World, link: Link) -> None:
     model = world.model()
     world.served(world.register(model))

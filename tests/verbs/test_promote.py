@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from tests.verbs.world import World
@@ -29,6 +30,7 @@ def test_the_same_digest_goes_from_dev_to_prod(world: World) -> None:
     assert (world.alias(model, "prod"), world.alias(model, "dev")) == (2, 2)
 
 
+@pytest.mark.slow
 def test_only_from_where_the_environment_file_says(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -58,6 +60,7 @@ def test_what_is_not_verified_there_is_refused(world: World) -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_version_than_the_one_meant_is_refused(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -68,6 +71,7 @@ def test_another_version_than_the_one_meant_is_refused(world: World) -> None:
     assert "→ Leave the version out to promote 1." in said.err
 
 
+@pytest.mark.slow
 def test_artifacts_that_changed_since_are_refused(world: World) -> None:
     model = world.model()
     served = world.served(world.register(model))
@@ -81,6 +85,7 @@ def test_artifacts_that_changed_since_are_refused(world: World) -> None:
     assert world.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_a_miss_of_the_next_gate_stops_it_even_where_shadows_are_allowed(world: World) -> None:
     model = world.model(on_miss="shadow")
     world.served(world.register(model, accuracy=0.91))

@@ -49,6 +49,7 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert entry == {"version": 1, "digest": first.digest, "run": first.run}
 
 
+@pytest.mark.slow
 def test_a_successor_is_shown_against_the_version_in_service_worst_metric_first(world: World) -> None:
     model = world.model()
     old = world.served(world.register(model, accuracy=0.95, roc_auc=0.96, log_loss=0.2))
@@ -87,6 +88,7 @@ def test_running_it_twice_changes_nothing(world: World) -> None:
     assert said.out == f"{model} 1 is proposed to dev already; nothing was changed: {pull['html_url']}\n"
 
 
+@pytest.mark.slow
 def test_a_newer_version_updates_the_one_pull_request_and_an_older_one_is_stopped(world: World) -> None:
     model = world.model()
     first, second = world.register(model), world.register(model, "better")
@@ -141,6 +143,7 @@ def test_a_miss_becomes_a_shadow_where_the_gate_says_so(world: World) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_shadow_never_takes_over_the_pull_request_of_what_passes_but_the_other_way_round(world: World) -> None:
     model = world.model(on_miss="shadow")
     good = world.register(model)
@@ -170,6 +173,7 @@ def test_a_miss_stops_where_the_gate_says_so(world: World) -> None:
     assert world.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_a_regression_against_the_version_in_service_is_a_miss(world: World) -> None:
     model = world.model(on_miss="stop")
     world.served(world.register(model, accuracy=0.98))
@@ -220,10 +224,15 @@ def _with_nothing_left(registered: Registered) -> None:
     ("spoil", "what"),
     [
         (_without_a_package, "package.json"),
-        (_with_a_file_more, "not listed: notes.txt"),
-        (_with_a_file_less, "missing: model.onnx"),
-        (_with_a_list_that_was_edited, "but its list of files is"),
-        (_with_nothing_left, "package.json"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (_with_a_file_more, "not listed: notes.txt"),
+                (_with_a_file_less, "missing: model.onnx"),
+                (_with_a_list_that_was_edited, "but its list of files is"),
+                (_with_nothing_left, "package.json"),
+            )
+        ),
     ],
 )
 def test_a_package_that_is_not_whole_is_not_proposed(world: World, spoil: object, what: str) -> None:
@@ -287,7 +296,7 @@ def test_a_training_job_proposes_with_the_same_verb(world: World, monkeypatch: p
     assert (proposed.action, proposed.url) == ("opened", world.open_pulls()[0]["html_url"])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_neighbouring_models_merge_in_either_order(world: World) -> None:
     names = sorted(world.model() for _ in range(3))
     for name in names:
@@ -299,7 +308,7 @@ def test_neighbouring_models_merge_in_either_order(world: World) -> None:
     assert {name: entry["version"] for name, entry in served.items()} == dict.fromkeys(names, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_proposal_that_conflicts_is_put_on_top_of_main_by_proposing_again(world: World) -> None:
     one, other = world.model(), world.model()
     pulls = [world.proposed(world.register(name)) for name in (one, other)]

@@ -45,7 +45,7 @@ def test_the_revert_goes_to_the_last_verified_version_and_needs_no_gate(world: W
     assert world.promotions().count(first.digest) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_asking_twice_opens_one_pull_request(world: World) -> None:
     model, _, _ = _two_versions(world)
     first = world.promobot("rollback", model, "--env", "dev", "--by", "sam").document
@@ -54,7 +54,7 @@ def test_asking_twice_opens_one_pull_request(world: World) -> None:
     assert len(world.reverts(model)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_version_can_be_named(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.served(world.register(model, "best"))
@@ -84,7 +84,7 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     assert len(world.records(model)) == records
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("where", ["before the switch", "before the record"])
 def test_now_that_was_cut_off_is_gone_on_with_and_not_undone(world: World, where: str) -> None:
     model, _, _ = _two_versions(world)
@@ -102,7 +102,7 @@ def test_now_that_was_cut_off_is_gone_on_with_and_not_undone(world: World, where
     assert (world.deploy().code, world.version(model)) == (0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_now_puts_users_back_also_where_nothing_can_go_into_quarantine(world: World) -> None:
     model, _, _ = _two_versions(world)
     with mock.patch.object(Ledger, "put_in_quarantine", side_effect=Unavailable("full", system="record store")):
@@ -117,7 +117,7 @@ def test_now_puts_users_back_also_where_nothing_can_go_into_quarantine(world: Wo
     assert (world.deploy().code, world.version(model)) == (0, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_now_moves_nothing_but_its_own_model(world: World) -> None:
     model, _, _ = _two_versions(world)
     other = world.model()
@@ -144,6 +144,7 @@ def _break_settings(world: World, model: str) -> str:
     return f"gates.{model}.on_miss: Input should be 'shadow' or 'stop', not 'reject'"
 
 
+@pytest.mark.slow
 def test_now_goes_on_where_unrelated_settings_are_broken_and_names_them(world: World) -> None:
     model, _, _ = _two_versions(world)
     mistake = _break_settings(world, model)
@@ -156,7 +157,7 @@ def test_now_goes_on_where_unrelated_settings_are_broken_and_names_them(world: W
     assert "Mend the settings: manifests/environments/dev.yaml:" in said.out and mistake in said.out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken(world: World) -> None:
     model, first, _ = _two_versions(world)
     other = world.model()
@@ -172,7 +173,7 @@ def test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken(world
     assert "nothing is cleaned up while the settings have a mistake" in said.err
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_needed_part_that_is_broken_stops_it_and_says_how_to_take_the_last_right_file(world: World) -> None:
     model, _, _ = _two_versions(world)
     world.configure("dev", gateways=[])
@@ -197,6 +198,7 @@ def test_nothing_to_go_back_to_is_refused_with_what_there_is(world: World) -> No
     assert world.reverts(model) == []
 
 
+@pytest.mark.slow
 def test_bytes_that_are_gone_are_refused(world: World) -> None:
     model, first, _ = _two_versions(world)
     published = world.endpoints.model_repository("dev") / model / "1"
@@ -248,6 +250,7 @@ def test_what_was_rolled_back_goes_out_again_once_it_is_lifted(world: World) -> 
     assert world.quarantined(model) == [], "a second try says nothing against the version before"
 
 
+@pytest.mark.slow
 def test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_new_checks(world: World) -> None:
     model, _, second = _two_versions(world)
     world.revert_head()
@@ -268,7 +271,7 @@ def test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_n
     assert (world.version(model), world.quarantined(model)) == (2, [])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World) -> None:
     model, _, second = _two_versions(world)
     assert world.promobot("rollback", model, "--env", "dev", "--now").code == 0
@@ -291,7 +294,7 @@ def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World)
     assert world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_shadow_that_was_promoted_and_rolled_back_is_in_quarantine(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -306,6 +309,7 @@ def test_a_shadow_that_was_promoted_and_rolled_back_is_in_quarantine(world: Worl
     assert (world.version(model), world.quarantined(model)) == (1, [2])
 
 
+@pytest.mark.slow
 def test_a_digest_that_is_in_quarantine_and_in_service_is_said_to_be(world: World) -> None:
     model, _, second = _two_versions(world)
     world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="complaints", by="sam")
@@ -326,6 +330,7 @@ def test_lifting_what_is_not_there_is_refused(world: World) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_request_is_done_once(world: World) -> None:
     model, _, _ = _two_versions(world)
     where = ("rollback", model, "--env", "dev", "--now", "--request", "incident-7")
@@ -351,7 +356,7 @@ def test_a_request_is_done_once(world: World) -> None:
     assert world.words(*where[:-1], "../x").code == 2
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_request_that_was_cut_off_goes_on_to_what_it_chose(world: World) -> None:
     model, first, _ = _two_versions(world)
     best = world.served(world.register(model, "best"))

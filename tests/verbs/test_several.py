@@ -160,7 +160,7 @@ def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
         assert world.version(model) == 2 and world.quarantined(model) == [] and world.reverts(model) == []
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_gateway_that_falls_silent_and_keeps_its_address_blames_no_digest(
     world: World, dns: Dns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_gateway_that_falls_silent_and_keeps_its_address_blames_no_digest(
     assert world.version(model) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_who_comes_up_in_the_middle_is_loaded_proven_and_switched_as_well(world: World, dns: Dns) -> None:
     model = world.model()
     _served(world, model)
@@ -211,7 +211,7 @@ def test_who_comes_up_in_the_middle_is_loaded_proven_and_switched_as_well(world:
     assert any(proof.endswith("on gateway-127.0.0.1, gateway-dev-2, gateway-127.0.0.2") for proof in proofs)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_an_address_where_nobody_answers_is_silent_and_nothing_new_goes_out(world: World, dns: Dns) -> None:
     model = world.model()
     _served(world, model)
@@ -226,6 +226,7 @@ def test_an_address_where_nobody_answers_is_silent_and_nothing_new_goes_out(worl
     assert world.deploy().code == 0 and world.version(model) == 2
 
 
+@pytest.mark.slow
 def test_no_address_is_never_taken_for_all_of_them(world: World, dns: Dns) -> None:
     model = world.model()
     _served(world, model)

@@ -49,7 +49,7 @@ def test_an_empty_environment_is_said_as_such(world: World) -> None:
     assert "No model is desired, none is served." in said.out and "Everything is as main says." in said.out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_open_proposals_are_shown_with_their_model(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -58,7 +58,7 @@ def test_open_proposals_are_shown_with_their_model(world: World) -> None:
     assert f"#{number} Promote {model} to 2 in dev" in said.out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_shadows_proposal_is_shown_on_its_own_row_only(world: World) -> None:
     model = world.model(on_miss="shadow")
     world.served(world.register(model))
@@ -73,6 +73,7 @@ def test_a_shadows_proposal_is_shown_on_its_own_row_only(world: World) -> None:
     assert pending.startswith(f"#{number} ")
 
 
+@pytest.mark.slow
 def test_what_is_merged_and_not_deployed(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -84,7 +85,7 @@ def test_what_is_merged_and_not_deployed(world: World) -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_what_is_merged_and_in_quarantine(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -97,7 +98,7 @@ def test_what_is_merged_and_in_quarantine(world: World) -> None:
     assert f"in quarantine: {model} 2 ({second.digest[7:19]}): nonsense" in world.words("status", "--env", "dev").out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_triton_that_lost_its_models(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -124,6 +125,7 @@ def test_who_is_silent_is_named(world: World, part: str) -> None:
     assert " silent" in world.words("status", "--env", "dev").out
 
 
+@pytest.mark.slow
 def test_a_gateway_with_other_routes(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -141,6 +143,7 @@ def test_a_gateway_with_other_routes(world: World) -> None:
     assert world.promobot("drift").code == 0
 
 
+@pytest.mark.slow
 def test_a_message_that_waits(world: World) -> None:
     model = world.model()
     world.merged(world.register(model))
@@ -150,6 +153,7 @@ def test_a_message_that_waits(world: World) -> None:
     assert found["what"] == f"the message of {world.outbox()[0]} is in the outbox"
 
 
+@pytest.mark.slow
 def test_an_alias_that_was_moved_by_hand_is_drift_and_no_more(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -162,7 +166,7 @@ def test_an_alias_that_was_moved_by_hand_is_drift_and_no_more(world: World) -> N
     assert world.version(model) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_status_without_github_says_what_is_not_known(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -193,7 +197,7 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     assert said.out == "Nothing was deployed to dev yet.\n"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_history_knows_what_was_in_service_at_a_time(world: World) -> None:
     model = world.model()
     first = world.served(world.register(model))
@@ -249,8 +253,8 @@ def test_the_doctor_finds_everything_well(world: World) -> None:
 @pytest.mark.parametrize(
     ("variable", "systems"),
     [
-        ("GITHUB_TOKEN", {"Git", "GitHub"}),
-        ("SLACK_BOT_TOKEN", {"Slack"}),
+        pytest.param("GITHUB_TOKEN", {"Git", "GitHub"}, marks=pytest.mark.slow),
+        pytest.param("SLACK_BOT_TOKEN", {"Slack"}, marks=pytest.mark.slow),
         ("PROMOBOT_RELOAD_TOKEN", {"gateway gateway-dev-1", "gateway gateway-dev-2"}),
     ],
 )

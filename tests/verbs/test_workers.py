@@ -99,7 +99,7 @@ def test_the_same_under_gunicorn(world: World, tmp_path: Path) -> None:
         assert versions_seen(gateway, model) == {"1"}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_way_back_goes_past_a_worker_that_stands_still_and_is_not_called_done(world: World, tmp_path: Path) -> None:
     with served_by_workers(world, tmp_path) as gateway:
         model, _, _ = two_versions(world)
@@ -116,7 +116,7 @@ def test_a_way_back_goes_past_a_worker_that_stands_still_and_is_not_called_done(
         wait_until(lambda: versions_seen(gateway, model) == {"1"})
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_worker_that_is_killed_in_the_switch_is_started_again_and_nothing_is_put_back(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
