@@ -85,7 +85,8 @@ class Item:
         self.sees(criterion, str(error), holds=False)
         self.problem = str(error)
         self.lost = isinstance(error, OtherBytes)
-        self.to_blame = isinstance(error, NotAllowed)
+        # A step that has judged the bytes says so itself before it raises.
+        self.to_blame = self.to_blame or isinstance(error, NotAllowed)
 
     def fails_after_the_switch(self, why: GoesBack) -> None:
         """Note that it was routed to, failed, and goes back."""
