@@ -185,7 +185,9 @@ def _github(settings: Environment) -> str:
         raise Refused(identity.branch_refuses(*refused), next_step=identity.branch_refuses_step())
     github.try_to_open(trial_name())
     said = identity.access(access.login, access.kind, repository, access.permissions)
-    return f"{said}; {identity.merges(way, queue=rules.has_queue)}{identity.requires(rules.types)}"
+    sign = settings.github.sign_commits
+    signed = identity.SIGNED if sign or (sign is None and "required_signatures" in rules.types) else ""
+    return f"{said}; {identity.merges(way, queue=rules.has_queue)}{signed}{identity.requires(rules.types)}"
 
 
 def refused_pushes(

@@ -70,6 +70,9 @@ def branch_refuses_step() -> str:
     )
 
 
+SIGNED = "; GitHub makes and signs the bot's commits"
+
+
 def rebase_is_not_signed(base: str) -> str:
     """Merging by rebase makes commits that GitHub does not sign."""
     return f"{base} takes signed commits only, and GitHub cannot sign what it merges by rebase"

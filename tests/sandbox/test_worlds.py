@@ -28,6 +28,7 @@ SEEN = {
     "squash-only": ("GitHub", "Slack's Merge merges by squash"),
     "rebase-only": ("GitHub", "Slack's Merge merges by rebase"),
     "merge-queue": ("GitHub", "Slack's Merge joins the merge queue"),
+    "signed-commits": ("GitHub", "GitHub makes and signs the bot's commits"),
     "workers": ("gateway gateway-dev-1", "serves generation 0"),
 }
 """What `promobot doctor` shows in each, on which line."""
