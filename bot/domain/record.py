@@ -68,7 +68,8 @@ class DeploymentRecord(BaseModel):
     model: str
     before: Entry | None = Field(description="what was in service")
     after: Entry | None = Field(description="what was asked for")
-    commit: str = Field(description="head of main that was deployed; empty where main could not be read")
+    # Empty where main could not be read: a way back needs no Git.
+    commit: str = Field(description="head of main that was deployed")
     started_at: datetime
     finished_at: datetime
     outcome: Outcome
