@@ -168,7 +168,7 @@ def test_a_verdict_that_a_branchs_workflow_imitates_merges_and_deploys_nothing(w
     world.merge(number)
     held = world.words("deploy", "--env", "dev")
     assert held.code == 1 and f"held: {model} 1 in dev: there is no evidence that " in held.out
-    assert world.version(model) is None and world.published() == []
+    assert world.version(model) is None and f"{model}/1" not in world.published()
 
 
 @pytest.mark.slow
