@@ -12,11 +12,17 @@ import pytest
 
 from tests.benchmarks.measuring import Bench, Benchmark, Figure, benchmarks
 
-QUICK = [benchmark for benchmark in benchmarks() if not benchmark.slow]
+SAMPLE = "publish"
+"""The one that runs by default."""
+QUICK = [
+    pytest.param(benchmark, id=benchmark.name, marks=[] if benchmark.name == SAMPLE else pytest.mark.slow)
+    for benchmark in benchmarks()
+    if not benchmark.slow
+]
 SLOW = [benchmark for benchmark in benchmarks() if benchmark.slow]
 
 
-@pytest.mark.parametrize("benchmark", QUICK, ids=lambda benchmark: benchmark.name)
+@pytest.mark.parametrize("benchmark", QUICK)
 def test_each_benchmark_runs_small_and_once(benchmark: Benchmark, tmp_path: Path) -> None:
     figures = list(benchmark.run(Bench(tmp_path, rounds=1, quick=True, say=lambda _: None)))
 

@@ -79,6 +79,7 @@ def test_what_says_nothing_is_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_page_plots_and_figures_are_written_and_a_second_time_the_same(tmp_path: Path) -> None:
     page, folder = tmp_path / "performance.md", tmp_path / "performance"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")

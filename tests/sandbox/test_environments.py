@@ -12,6 +12,7 @@ from bot.errors import Unavailable
 from bot.sandbox import environments
 
 
+@pytest.mark.slow
 def test_two_sandboxes_at_once_make_one_environment_that_works(own_cache: Path) -> None:
     said: list[str] = []
     with ThreadPoolExecutor() as pool:
@@ -46,6 +47,7 @@ def test_a_build_that_fails_leaves_nothing_and_says_why(own_cache: Path, monkeyp
     assert not [path for path in (own_cache / "promobot").iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_a_runner_has_the_bot_but_no_training_framework(own_cache: Path) -> None:
     runner = environments.runner(progress=print)
     assert runner.directory == environments.runner_directory()

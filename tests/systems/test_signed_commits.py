@@ -59,7 +59,7 @@ def with_setting(bot: Bot, sign: bool | None) -> GitHubRepository:
     return bot.github
 
 
-@pytest.mark.parametrize("include", [BOTS, MAIN])
+@pytest.mark.parametrize("include", [BOTS, pytest.param(MAIN, marks=pytest.mark.slow)])
 def test_a_rule_has_the_proposal_signed_and_proposed_again(server: Server, bot: Bot, include: str) -> None:
     ask_for_signatures(server, include)
     first = bot.propose(7)
@@ -78,6 +78,7 @@ def test_a_rule_has_the_proposal_signed_and_proposed_again(server: Server, bot: 
     assert [ref.name for ref in server.forge.git.refs("refs/heads/promobot-signing")] == []
 
 
+@pytest.mark.slow
 def test_what_a_person_commits_on_githubs_pages_is_a_persons(server: Server, bot: Bot) -> None:
     with_setting(bot, True)
     bot.propose(7)
@@ -136,6 +137,7 @@ def test_the_doctor_says_so_before_the_first_proposal(server: Server, bot: Bot, 
     assert branch == "promobot/dev/model" and why.startswith("required_signatures: its commits must be signed")
 
 
+@pytest.mark.slow
 def test_what_a_signed_main_merges(server: Server, bot: Bot) -> None:
     ask_for_signatures(server, MAIN)
     with_setting(bot, False)
@@ -158,6 +160,7 @@ def test_what_a_signed_main_merges(server: Server, bot: Bot) -> None:
     assert tip is not None and is_verified(server, tip)
 
 
+@pytest.mark.slow
 def test_a_branch_that_a_killed_one_left_is_taken_over(server: Server, bot: Bot) -> None:
     ask_for_signatures(server, BOTS)
     main = server.forge.git.branch("main")
@@ -167,6 +170,7 @@ def test_a_branch_that_a_killed_one_left_is_taken_over(server: Server, bot: Bot)
     assert [ref.name for ref in server.forge.git.refs("refs/heads/promobot-signing")] == []
 
 
+@pytest.mark.slow
 def test_somebody_else_is_faster(server: Server, bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_for_signatures(server, BOTS)
     real, moved = GitHubRepository.commit_on, []
