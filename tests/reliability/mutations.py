@@ -1636,9 +1636,17 @@ MUTATIONS = (
         "allow-list",
         "a package that the rules refuse is to blame",
         "bot/verbs/deployment/item.py",
-        "        self.to_blame = isinstance(error, NotAllowed)\n",
+        "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
         "        self.to_blame = False\n",
         (f"{T_FORGED}::test_forged_evidence_runs_no_code_in_triton",),
+    ),
+    Mutation(
+        "blame",
+        "a step that blames the digest is not overruled by its error",
+        "bot/verbs/deployment/item.py",
+        "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
+        "        self.to_blame = isinstance(error, NotAllowed)\n",
+        ("tests/verbs/test_deploy.py::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",),
     ),
     Mutation(
         "contents",
