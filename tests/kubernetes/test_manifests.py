@@ -35,6 +35,15 @@ FORMS = ("share-nfs", "share-dynamic")
 Break = Callable[[Cluster], Any]
 
 
+def with_component(folder: Path, overlay: str, component: str) -> Cluster:
+    """Return what an overlay makes with one component more."""
+    shutil.copytree(MANIFESTS, folder / "kubernetes")
+    file = folder / "kubernetes/overlays" / overlay / "kustomization.yaml"
+    file.write_text(file.read_text().replace("images\n", f"images\n  - ../../components/{component}\n"))
+    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    return Cluster(list(yaml.safe_load_all(done)))
+
+
 @pytest.mark.parametrize("share", FORMS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_it_holds(rule: Rule, share: str) -> None:
@@ -89,11 +98,7 @@ def test_the_storage_class_is_of_the_share_that_the_overlays_name() -> None:
 
 @pytest.mark.parametrize(("overlay", "name"), [("prod", "triton"), ("mlops", "triton-staging")])
 def test_with_gpus_a_triton_goes_where_one_is_and_gets_it(tmp_path: Path, overlay: str, name: str) -> None:
-    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
-    file = tmp_path / f"kubernetes/overlays/{overlay}/kustomization.yaml"
-    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/gpu\n"))
-    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
-    cluster = Cluster(list(yaml.safe_load_all(done)))
+    cluster = with_component(tmp_path, overlay, "gpu")
     (pods,) = (pods for pods in cluster.pods if pods.name == name)
     assert pods.main["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert pods.spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
@@ -103,12 +108,9 @@ def test_with_gpus_a_triton_goes_where_one_is_and_gets_it(tmp_path: Path, overla
 
 
 def test_as_a_github_app_nothing_has_a_persons_token_and_the_key_is_where_the_settings_say(tmp_path: Path) -> None:
-    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
-    file = tmp_path / "kubernetes/overlays/mlops/kustomization.yaml"
-    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/github-app\n"))
-    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
-    cluster = Cluster(list(yaml.safe_load_all(done)))
+    cluster = with_component(tmp_path, "mlops", "github-app")
     assert [each for each in cluster.objects if list(rules.schema(Cluster([each])))] == []
+    done = yaml.safe_dump(cluster.objects)
     assert "GITHUB_TOKEN" not in done and "GITSYNC_PASSWORD" not in done
     slack = cluster.pod("mlops/slack")
     assert settings.GitHubApp(id=1).private_key_env in {each["name"] for each in slack.main["env"]}
@@ -162,11 +164,7 @@ def test_a_triton_takes_the_largest_request_that_a_gateway_passes_on() -> None:
 
 
 def test_with_cilium_the_runners_for_checks_reach_names_alone(tmp_path: Path) -> None:
-    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
-    file = tmp_path / "kubernetes/overlays/mlops/kustomization.yaml"
-    file.write_text(file.read_text().replace("images\n", "images\n  - ../../components/egress-by-name\n"))
-    done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
-    cluster = Cluster(list(yaml.safe_load_all(done)))
+    cluster = with_component(tmp_path, "mlops", "egress-by-name")
     (plain,) = (each for each in cluster.of("NetworkPolicy") if each["metadata"]["name"] == "checks")
     (by_name,) = cluster.of("CiliumNetworkPolicy")
     assert by_name["metadata"]["namespace"] == "mlops"
