@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import tempfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,13 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 # One record of `git log -z`: the fields are separated by NUL too, so a message can hold anything but NUL.
 _FIELDS = ("%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B")
+
+
+_SETTLED = ("cat-file", "diff", "log", "ls-tree", "merge-base", "merge-tree", "rev-list")
+"""What these say of objects that are named by their hash stays true."""
+_HASH = re.compile(r"[0-9a-f]{40}(?:(?:\.\.|\.\.\.)[0-9a-f]{40}|\^\{tree\}|:.+)?", re.DOTALL)
+_REMEMBERED = 2000
+_REMEMBERED_BYTES = 2**16
 
 
 class GitFailed(Exception):
@@ -94,6 +103,26 @@ class Git:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known: OrderedDict[tuple[str, ...], tuple[int, bytes]] = OrderedDict()
+
+    def settled(self, command: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, bytes]:
+        """Like `bytes_of`, asked once where every object is named by its hash: a process costs more than an answer.
+
+        A page of pull requests asks the same dozen of questions of each of them again and again.
+        """
+        revisions = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        named = [one for one in revisions if not one.startswith("-") and one != "blob"]
+        if command not in _SETTLED or not named or not all(_HASH.fullmatch(one) for one in named):
+            return self.bytes_of(command, *arguments, ok=ok)
+        key = (command, *arguments)
+        if (known := self._known.pop(key, None)) is None:
+            known = self.bytes_of(command, *arguments, ok=ok)
+        if known[0] in (0, 1) and len(known[1]) <= _REMEMBERED_BYTES:  # 128: an object that may still come
+            self._known[key] = known
+        with suppress(KeyError):  # another thread may have emptied it
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return known
 
     def bytes_of(
         self,
@@ -125,6 +154,13 @@ class Git:
         """The commit that a branch, tag, full reference or (short) SHA names; None when there is none."""
         if not name or name.startswith("-"):
             return None
+        if sha := self._loose(f"refs/heads/{name}"):
+            return sha
+        if (
+            re.fullmatch(r"[0-9a-f]{40}", name)
+            and self.settled("cat-file", "-t", name, ok=(0, 128))[1] == b"commit\n"
+        ):
+            return name
         for candidate in (f"refs/heads/{name}", name):
             if sha := self.text_of("rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}", ok=(0, 1, 128)):
                 return sha
@@ -137,11 +173,22 @@ class Git:
 
     def ref(self, name: str) -> str | None:
         """What a full reference name points to, or None."""
-        return (
-            self.text_of("rev-parse", "--verify", "--quiet", name, ok=(0, 1, 128)) or None
-            if name.startswith("refs/")
-            else None
-        )
+        if not name.startswith("refs/"):
+            return None
+        return self._loose(name) or self.text_of("rev-parse", "--verify", "--quiet", name, ok=(0, 1, 128)) or None
+
+    def _loose(self, name: str) -> str | None:
+        """The hash in a reference's own file, as Git replaces it whole; None where Git must be asked.
+
+        A reference is looked up more often than all else together, and a process for it takes ten milliseconds.
+        """
+        if ".." in name or not re.fullmatch(r"refs/heads/[\w./-]+", name):
+            return None
+        try:
+            said = (self.folder / name).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return said.strip() if re.fullmatch(r"[0-9a-f]{40}\n", said) else None
 
     def branch(self, name: str) -> str | None:
         return self.ref(f"refs/heads/{name}")
@@ -173,13 +220,13 @@ class Git:
         return not self.bytes_of("check-ref-format", name, ok=(0, 1))[0]
 
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
-        return not self.bytes_of("merge-base", "--is-ancestor", ancestor, descendant, ok=(0, 1))[0]
+        return not self.settled("merge-base", "--is-ancestor", ancestor, descendant, ok=(0, 1))[0]
 
     def merge_base(self, one: str, other: str) -> str | None:
-        return self.text_of("merge-base", one, other, ok=(0, 1)) or None
+        return self.settled("merge-base", one, other, ok=(0, 1))[1].decode().strip() or None
 
     def count(self, revisions: str) -> int:
-        return int(self.text_of("rev-list", "--count", revisions))
+        return int(self.settled("rev-list", "--count", revisions)[1])
 
     def commit(self, sha: str) -> Commit:
         return self.commits(sha, limit=1)[0]
@@ -187,14 +234,13 @@ class Git:
     def commits(self, *revisions: str, limit: int | None = None, path: str = "") -> list[Commit]:
         """The commits of ``git log`` for these revisions (``a..b``, a SHA), newest first."""
         arguments = [
-            "log",
             "-z",
             f"--format={'%x00'.join(_FIELDS)}",
             *([f"-{limit}"] if limit else []),
             *revisions,
             "--",
         ]
-        fields = self.bytes_of(*arguments, *([path] if path else []))[1].decode(errors="replace").split("\0")
+        fields = self.settled("log", *arguments, *([path] if path else []))[1].decode(errors="replace").split("\0")
         size = len(_FIELDS)
         records = [fields[at : at + size] for at in range(0, len(fields) - size + 1, size)]
         return [
@@ -216,31 +262,31 @@ class Git:
     def entries(self, commit: str, path: str = "", *, recursive: bool = False) -> list[TreeEntry]:
         """The entry at ``path`` if it is a file, what is in it if it is a folder, nothing if it is not there."""
         flags = ["-l", "-z", *(["-r"] if recursive else [])]
-        listed = self.bytes_of("ls-tree", *flags, commit, "--", *([path] if path else []))[1].decode(errors="replace")
+        listed = self.settled("ls-tree", *flags, commit, "--", *([path] if path else []))[1].decode(errors="replace")
         entries = [_tree_entry(line) for line in listed.split("\0") if line]
         if path and not recursive and [entry.kind for entry in entries] == ["tree"]:
             return self.entries(commit, f"{path}/")
         return entries
 
     def file(self, commit: str, path: str) -> bytes:
-        return self.bytes_of("cat-file", "blob", f"{commit}:{path}")[1]
+        return self.settled("cat-file", "blob", f"{commit}:{path}")[1]
 
     def diff(self, base: str, head: str) -> list[FileChange]:
         """The files that differ between two commits (or trees), with their patches; renames are found."""
         flags = ("-M", "--no-color", "--no-ext-diff", base, head, "--")
-        raw = self.bytes_of("diff", "--raw", "--numstat", "--abbrev=40", "-z", *flags)[1].decode(errors="replace")
-        patches = self.bytes_of("diff", "-p", *flags)[1].decode(errors="replace")
+        raw = self.settled("diff", "--raw", "--numstat", "--abbrev=40", "-z", *flags)[1].decode(errors="replace")
+        patches = self.settled("diff", "-p", *flags)[1].decode(errors="replace")
         return _file_changes(raw, patches)
 
     def changed_paths(self, base: str, head: str) -> tuple[str, ...]:
-        listed = self.bytes_of("diff", "--name-only", "--no-renames", "-z", base, head, "--")[1]
+        listed = self.settled("diff", "--name-only", "--no-renames", "-z", base, head, "--")[1]
         return tuple(path for path in listed.decode(errors="replace").split("\0") if path)
 
     # New commits
 
     def merge_trees(self, ours: str, theirs: str) -> str | None:
         """The tree of a clean three-way merge of two commits, or None when they conflict."""
-        code, stdout = self.bytes_of("merge-tree", "--write-tree", "--no-messages", ours, theirs, ok=(0, 1))
+        code, stdout = self.settled("merge-tree", "--write-tree", "--no-messages", ours, theirs, ok=(0, 1))
         return stdout.decode().split("\n", 1)[0] if code == 0 else None
 
     def tree_with(self, commit: str, files: Mapping[str, bytes | None]) -> str:
