@@ -88,6 +88,7 @@ def test_a_reload_reaches_every_worker(address: GatewayProcess) -> None:
     assert {version for _, version in versions_seen(address)} == {"2"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_stands_still_is_named_and_no_reload_is_called_done(address: GatewayProcess) -> None:
     still = sorted(workers_of(address))[0]
     generation = switched(address)

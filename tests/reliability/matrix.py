@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.reliability.scene import Scene
 
 T = TypeVar("T")
-SAMPLE_POINTS = 2
+SAMPLE_POINTS = 1
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.verbs.world import World
 
 def test_a_sample_of_switches_under_load(world: World) -> None:
     # A rate is no matter of right or wrong here: the machine may do much else.
-    for outcome in load.run(world, argparse.Namespace(switches=4, rate=1)):
+    for outcome in load.run(world, argparse.Namespace(switches=2, rate=1)):
         assert outcome.problems == [], outcome
 
 

@@ -16,6 +16,7 @@ def test_a_gateway_dies_in_the_middle_of_a_reload_and_comes_back(world: World) -
     assert gateway_killed_in_a_reload_and_restarted(world)[0] == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(world: World) -> None:
     world.configure("dev", deadlines=DEADLINES)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
 from tests.verbs.world import wait_until
 
@@ -31,6 +33,7 @@ def test_who_may_only_look_changes_nothing(office: Office) -> None:
     assert "nothing is desired" in office.types(KIM, f"/promotions dev {model}").answer()
 
 
+@pytest.mark.slow
 def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     world = office.world
     model = world.model()

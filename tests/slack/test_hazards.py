@@ -90,7 +90,9 @@ def test_twenty_five_copies_over_two_replicas_have_one_effect(office: Office) ->
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("role", ["propose", "approve", "roll_back", "read"])
+@pytest.mark.parametrize(
+    "role", ["approve", *(pytest.param(role, marks=pytest.mark.slow) for role in ("propose", "roll_back", "read"))]
+)
 def test_each_role_may_what_it_says_and_no_more(office: Office, role: str) -> None:
     world = office.world
     model = world.model()
@@ -172,6 +174,7 @@ def test_a_pull_request_of_somebody_else_is_none_of_ours(office: Office) -> None
     assert not world.pull(number)["merged"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

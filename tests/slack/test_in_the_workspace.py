@@ -138,6 +138,7 @@ def test_groups_decide(workspace: Workspace) -> None:
     wait_until(lambda: "You approved" in (workspace.told("alex") or [""])[-1])
 
 
+@pytest.mark.slow
 def test_a_form_asks_for_what_was_left_out(workspace: Workspace) -> None:
     world = workspace.world
     model = world.model()

@@ -133,6 +133,7 @@ def test_a_push_needs_the_branch_to_be_where_it_was_looked_at(repository: Reposi
         repository.push(mine, "moving", expected=mine)
 
 
+@pytest.mark.slow
 def test_of_many_that_push_at_once_one_wins_and_the_others_are_told(forge: Server, person: Clone) -> None:
     told: list[str] = []
     ready = threading.Barrier(4)

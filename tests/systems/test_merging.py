@@ -35,6 +35,7 @@ def proposal(github: GitHubRepository, clone: Clone, name: str) -> tuple[int, st
     return github.open_pull_request(branch=name, title=name, body="").number, head
 
 
+@pytest.mark.slow
 def test_each_method_merges_by_setting_and_by_what_is_allowed(server: Server, clone: Clone) -> None:
     main = server.forge.git
     for number, (wanted, forbidden, parents) in enumerate(

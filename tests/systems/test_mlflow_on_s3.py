@@ -159,6 +159,7 @@ def test_the_rest_of_a_file_is_asked_for_alone(registry: Registry, churn: Regist
     assert rest == FILES["weights/part.data"][2_000_000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

@@ -29,12 +29,17 @@ SECONDS = 1.6
 SHORT = [
     Fault("reset", times=1),
     Fault("truncated", times=1),
-    Fault("slow", times=1),
-    Fault("status", status=500, times=1),
     Fault("status", status=503, times=2),
-    Fault("status", status=503, retry_after=0, times=1),
-    Fault("status", status=409, times=1),
-    Fault("status", status=429, times=1),
+    *(
+        pytest.param(fault, marks=pytest.mark.slow)
+        for fault in (
+            Fault("slow", times=1),
+            Fault("status", status=500, times=1),
+            Fault("status", status=503, retry_after=0, times=1),
+            Fault("status", status=409, times=1),
+            Fault("status", status=429, times=1),
+        )
+    ),
 ]
 LASTING = [
     Fault("hangs"),
@@ -137,6 +142,7 @@ def test_a_put_whose_answer_is_lost_finds_what_another_wrote(
     assert beside.get("a/1.json") == "theirs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LASTING, ids=str)
 def test_a_lasting_fault_ends_in_time_and_says_so(
     fault: Fault, link: HttpLink, through: BucketRecords, beside: BucketRecords
@@ -173,6 +179,7 @@ def test_reading_outlives_a_short_fault_and_never_gives_half(
         assert link.spoiled
 
 
+@pytest.mark.slow
 def test_reading_what_hangs_after_the_head_never_gives_half(
     link: HttpLink, through: BucketRecords, beside: BucketRecords
 ) -> None:

@@ -146,6 +146,7 @@ def test_opened_then_unchanged_then_updated(forge: Server, bot: Bot) -> None:
     assert bot.open_pulls() == [(bot.branch, "churn 8")]
 
 
+@pytest.mark.slow
 def test_other_words_for_the_same_edit_are_no_new_commit(bot: Bot) -> None:
     _, first = bot.proposed(7)
     action, second = bot.proposed(7, body="Serve 7, please.")
@@ -166,6 +167,7 @@ def test_main_moves_in_another_file(forge: Server, bot: Bot, person: Clone) -> N
     assert bot.proposed(7) == ("unchanged", first)
 
 
+@pytest.mark.slow
 def test_the_first_two_models_of_an_environment(forge: Server, bot: Bot) -> None:
     """Both edit the line ``models: {}``, so the second conflicts as soon as the first is merged."""
     _, churn = bot.proposed(7)
@@ -182,6 +184,7 @@ def test_the_first_two_models_of_an_environment(forge: Server, bot: Bot) -> None
     assert served(bot) == {"churn": entry(7), "fraud": entry(3)}
 
 
+@pytest.mark.slow
 def test_a_neighbour_is_merged(forge: Server, bot: Bot, person: Clone) -> None:
     push(person, "Both are served", {bot.file: bot.text_of(churn=1, fraud=2)})
     pulls = {model: bot.proposed(10, model=model)[1].number for model in ("churn", "fraud")}
@@ -276,6 +279,7 @@ def test_a_persons_commit_on_a_branch_without_a_pull_request_is_not_replaced_eit
         bot.propose(7)
 
 
+@pytest.mark.slow
 def test_who_asked_is_written_for_what_was_proposed(bot: Bot) -> None:
     bot.proposed(7, asking=Asking(Proposer(slack="U0ALEX")))
     bot.proposed(7, asking=Asking(Proposer(github="sam")))
@@ -299,6 +303,7 @@ def test_where_who_asked_cannot_be_written_it_is_proposed_all_the_same_and_said(
     ]
 
 
+@pytest.mark.slow
 def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bot: Bot) -> None:
     _, first = bot.proposed(7)
     by = forge.forge.people.named("alex")
@@ -320,6 +325,7 @@ def test_an_environment_without_a_file_is_a_mistake_and_not_an_empty_one(
     assert bot.open_pulls() == []
 
 
+@pytest.mark.slow
 def test_an_environment_that_serves_nothing_keeps_its_lines(bot: Bot, forge: Server, person: Clone) -> None:
     _, pull = bot.proposed(7)
     assert bot.said_on(bot.branch).startswith(f"environment: {bot.environment}\nmodels:\n  churn:\n")

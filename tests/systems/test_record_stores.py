@@ -86,6 +86,7 @@ def test_a_record_is_never_overwritten(store: Store, opens: Callable[[], Store])
     assert store.get("a/1.json") == opens().get("a/1.json") == "first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [False, True], ids=["each its own", "all the same"])
 def test_of_sixteen_writers_one_wins(opens: Callable[[], Store], same: bool) -> None:
     texts = ["same" if same else f"{n}" * 100_000 for n in range(16)]

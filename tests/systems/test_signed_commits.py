@@ -90,6 +90,7 @@ def test_what_a_person_commits_on_githubs_pages_is_a_persons(server: Server, bot
         bot.propose(8)
 
 
+@pytest.mark.slow
 def test_an_apps_commits_carry_its_own_address(server: Server, bot: Bot) -> None:
     private, public = key_pair()
     install(server, public)
@@ -103,6 +104,7 @@ def test_an_apps_commits_carry_its_own_address(server: Server, bot: Bot) -> None
         assert entry(version).digest in bot.said_on(bot.branch), "its own commit is no person's"
 
 
+@pytest.mark.slow
 def test_without_a_rule_git_commits_and_with_the_setting_github_does(server: Server, bot: Bot) -> None:
     bot.propose(7)
     tip = server.forge.git.branch(bot.branch)
@@ -223,6 +225,7 @@ def test_the_forge_answers_200_with_an_error(server: Server, change: dict[str, A
     assert server.forge.git.branch("topic") == head
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 def test_git_itself_takes_the_forges_signature(server: Server, bot: Bot, tmp_path: Path) -> None:
     with_setting(bot, True)

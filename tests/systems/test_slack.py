@@ -241,6 +241,7 @@ def test_what_slack_refuses_is_rejected(slack: SlackChannel) -> None:
         slack.deliver(Message("dev-12", "x", ({"type": "headline"},)))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_or_hangs_is_unavailable_in_time(
     closed_port: int, stand_in: StandIn, broken: SlackChannel
 ) -> None:

@@ -407,11 +407,16 @@ def test_a_server_that_is_down_is_unavailable_in_time(closed_port: int, call: st
     ("call", "fault"),
     [
         ("load", Fault("reset")),
-        ("load", Fault("truncated")),
-        ("load", Fault("status", status=429)),
-        ("load", Fault("status", status=500)),
-        ("load", Fault("status", status=502)),
         ("infer", Fault("truncated")),
+        *(
+            pytest.param("load", fault, marks=pytest.mark.slow)
+            for fault in (
+                Fault("truncated"),
+                Fault("status", status=429),
+                Fault("status", status=500),
+                Fault("status", status=502),
+            )
+        ),
     ],
     ids=str,
 )

@@ -153,6 +153,7 @@ def test_it_ends_as_its_deployment_did(world: World, outcome: Outcome, next_step
     assert ("a gateway said 401" in found.said) == (outcome != "succeeded")
 
 
+@pytest.mark.slow
 def test_an_older_record_of_the_same_version_is_none_of_this_proposal(world: World) -> None:
     registered = world.register(world.model())
     deployed(world, registered, "failed")
@@ -160,6 +161,7 @@ def test_an_older_record_of_the_same_version_is_none_of_this_proposal(world: Wor
     assert isinstance(end(world, registered, pull_request=pull["number"], newest_record=newest(world)), NotYet)
 
 
+@pytest.mark.slow
 def test_a_pull_request_that_was_closed_is_refused(world: World) -> None:
     registered = world.register(world.model())
     pull = world.proposed(registered)
@@ -170,6 +172,7 @@ def test_a_pull_request_that_was_closed_is_refused(world: World) -> None:
     assert "closed without being merged" in found.said
 
 
+@pytest.mark.slow
 def test_one_that_was_merged_waits_for_its_record(world: World) -> None:
     registered = world.register(world.model())
     pull = world.proposed(registered)
@@ -190,6 +193,7 @@ def test_one_that_was_merged_with_red_checks_is_refused(world: World) -> None:
     assert f"promobot recheck {registered.model} --env dev" in found.next_step
 
 
+@pytest.mark.slow
 def test_one_in_quarantine_is_refused(world: World) -> None:
     registered = world.register(world.model())
     pull = world.proposed(registered)
@@ -204,6 +208,7 @@ def test_one_in_quarantine_is_refused(world: World) -> None:
     assert "quarantine lift" in found.next_step
 
 
+@pytest.mark.slow
 def test_one_that_another_version_took_over_is_refused(world: World) -> None:
     model = world.model()
     older = world.register(model)
@@ -233,6 +238,7 @@ def test_what_main_asks_for_already_ends_as_its_newest_record(world: World) -> N
     assert found.record == again
 
 
+@pytest.mark.slow
 def test_who_listens_and_who_answers_are_two_things(world: World) -> None:
     registered = world.register(world.model())
     pull = world.proposed(registered)
@@ -243,6 +249,7 @@ def test_who_listens_and_who_answers_are_two_things(world: World) -> None:
     assert found.record == record
 
 
+@pytest.mark.slow
 def test_another_models_record_says_nothing(world: World) -> None:
     registered, other = world.register(world.model()), world.register(world.model())
     pull = world.proposed(registered)

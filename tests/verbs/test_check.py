@@ -125,6 +125,7 @@ def test_a_champion_that_the_registry_lost_is_said_and_no_reason_against_the_new
     assert "⚠️ **Against version 1 in service**, on the same Triton: not compared." in comment
 
 
+@pytest.mark.slow
 def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
     model = world.model()
     registered = world.register(model, "unscaled")
@@ -212,6 +213,7 @@ def test_a_library_in_a_package_is_never_copied_and_never_loaded(
     assert f"{model}.check" not in triton.read_text(), "Triton was never asked to load it"
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_is_red_with_tritons_words(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -226,6 +228,7 @@ def test_a_model_that_does_not_load_is_red_with_tritons_words(world: World) -> N
     assert "model.onnx cannot be opened" in world.sticky(number).replace("\\", "")
 
 
+@pytest.mark.slow
 def test_a_signature_that_mlflow_and_triton_disagree_on_is_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -239,6 +242,7 @@ def test_a_signature_that_mlflow_and_triton_disagree_on_is_red(world: World) -> 
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_a_signature_is_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -249,6 +253,7 @@ def test_a_model_without_a_signature_is_red(world: World) -> None:
     assert "no signature" in _findings(world, model, "triton")["signature agrees"]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_too_slow_is_red(world: World) -> None:
     model = world.model(latency_budget_milliseconds=0.001)
     number = world.proposed(world.register(model))["number"]
@@ -258,6 +263,7 @@ def test_a_version_that_is_too_slow_is_red(world: World) -> None:
     assert wrong["latency"].startswith("p50 ") and wrong["latency"].endswith("budget for p50: 0.001 ms")
 
 
+@pytest.mark.slow
 def test_bytes_that_changed_after_the_registration_are_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -352,6 +358,7 @@ def test_a_mistake_in_the_file_is_named_with_file_line_and_key(
     assert "❌ **Do not merge: " in comment and said in comment
 
 
+@pytest.mark.slow
 def test_an_entry_of_other_bytes_than_mlflow_has_is_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -362,6 +369,7 @@ def test_an_entry_of_other_bytes_than_mlflow_has_is_red(world: World) -> None:
     assert "digest" in _findings(world, model, "smoke")
 
 
+@pytest.mark.slow
 def test_an_entry_that_claims_another_run_is_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -382,6 +390,7 @@ def test_the_gate_holds_for_what_people_write_by_hand_too(world: World) -> None:
     assert world.check(as_shadow, "ready")[0].code == 0
 
 
+@pytest.mark.slow
 def test_a_model_without_a_gate_is_red_and_the_comment_says_why(world: World) -> None:
     registered = world.register("ungated")
     number = world.propose_by_hand(world.edited("ungated", registered.entry))
@@ -398,6 +407,7 @@ def test_a_digest_in_quarantine_is_red(world: World) -> None:
     assert _findings(world, model, "ready") == {"quarantine": "nonsense"}
 
 
+@pytest.mark.slow
 def test_nothing_to_check_is_said_as_such(world: World, tmp_path: Path) -> None:
     number = world.propose_by_hand({"README.md": "Other words.\n"}, title="Words only")
     summary = tmp_path / "summary.md"
@@ -467,6 +477,7 @@ def test_what_would_leave_service_by_mistake_is_red(world: World) -> None:
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_an_entry_that_never_went_into_service_may_go(world: World) -> None:
     model = world.model()
     world.desire(model, world.register(model).entry)

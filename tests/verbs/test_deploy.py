@@ -308,6 +308,7 @@ def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> 
 # --- repairs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_triton_that_restarted_empty_is_loaded_again(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
@@ -545,6 +546,7 @@ def test_a_version_that_answers_otherwise_than_the_reviewer_saw_never_goes_on(wo
     assert world.quarantined(model) == [2]
 
 
+@pytest.mark.slow
 def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) -> None:
     model = world.model()
     first = world.register(model)
@@ -586,6 +588,7 @@ def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(wo
     assert world.deploy().code == 0 and world.version(model) == 1
 
 
+@pytest.mark.slow
 def test_a_load_that_triton_says_it_did_and_did_not_is_none(world: World) -> None:
     model = world.model()
     registered = world.register(model)
@@ -614,6 +617,7 @@ def test_of_two_versions_the_one_that_fails_holds_up_nothing(world: World) -> No
     assert (world.quarantined(good), world.quarantined(bad)) == ([], [2])
 
 
+@pytest.mark.slow
 def test_the_records_of_one_run_together_tell_of_all_that_is_in_service(world: World) -> None:
     models = [world.model(), world.model()]
     registered = {model: world.register(model) for model in models}
@@ -818,6 +822,7 @@ def test_nothing_new_goes_out_past_a_gateway_that_is_down_but_the_way_back_does(
     assert world.deploy().code == 0
 
 
+@pytest.mark.slow
 def test_a_broken_file_on_main_changes_nothing(world: World) -> None:
     model = world.model()
     world.served(world.register(model))

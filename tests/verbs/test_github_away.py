@@ -67,6 +67,7 @@ def _no_token(_: World) -> Iterator[Mapping[str, str]]:
     yield {"GITHUB_TOKEN": ""}
 
 
+@pytest.mark.slow
 def test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the_one_revert(world: World) -> None:
     model, _, _ = _two_versions(world)
     with _stopped(world):

@@ -94,6 +94,7 @@ def test_what_is_asked_for_all_is_asked_once_and_said_in_the_order_of_the_models
     assert [record["model"] for record in said.document["records"]] == company.names
 
 
+@pytest.mark.slow
 def test_one_that_does_not_load_stays_behind_and_the_others_go_on(company: Company) -> None:
     bad = f"model-{3:05d}"
     begin(company, broken=bad)
@@ -169,6 +170,7 @@ def test_a_triton_that_lost_them_all_has_them_again_proven_with_one_look(company
     assert asked["Triton RepositoryIndex"] == 2 * TRITONS + 1
 
 
+@pytest.mark.slow
 def test_who_is_overtaken_in_the_middle_changes_nothing_more(company: Company) -> None:
     begin(company)
     configs = company.share("dev") / "model-repo"

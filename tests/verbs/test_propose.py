@@ -75,6 +75,7 @@ def test_a_successor_is_shown_against_the_version_in_service_worst_metric_first(
     assert (identity["version"], identity["MLflow run"]) == ("1", f"`{old.run}`")
 
 
+@pytest.mark.slow
 def test_running_it_twice_changes_nothing(world: World) -> None:
     model = world.model()
     world.register(model)

@@ -264,11 +264,13 @@ def test_the_doctor_names_whose_credentials_are_wrong(world: World, variable: st
     assert "wrong-token" not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_the_doctor_names_a_secret_that_is_not_set(world: World) -> None:
     found = _ill(world, SLACK_BOT_TOKEN="")
     assert found == {"Slack": "the environment variable SLACK_BOT_TOKEN is not set; it holds Slack's bot token"}
 
 
+@pytest.mark.slow
 def test_the_doctor_names_a_control_key_that_is_not_set(world: World) -> None:
     triton = {"name": "triton-dev-1", "grpc": world.endpoints.triton["dev"][0].grpc}
     world.configure("dev", tritons=[{**triton, "control_key_env": "A_CONTROL_KEY"}])
@@ -277,6 +279,7 @@ def test_the_doctor_names_a_control_key_that_is_not_set(world: World) -> None:
     assert _ill(world, A_CONTROL_KEY="a-key-that-nobody-asks-for") == {}
 
 
+@pytest.mark.slow
 def test_the_doctor_names_a_triton_that_reads_another_repository(world: World, tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / "elsewhere" / name).mkdir(parents=True)

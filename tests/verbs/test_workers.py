@@ -54,6 +54,7 @@ def workers_of(gateway: GatewayProcess) -> list[str]:
     return sorted(worker["id"] for worker in gateway.routes()["workers"])
 
 
+@pytest.mark.slow
 def test_a_rollback_is_called_done_when_no_worker_answers_with_the_version_rolled_back(
     world: World, tmp_path: Path
 ) -> None:

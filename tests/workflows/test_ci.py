@@ -35,6 +35,7 @@ def forge_folder(server: Server) -> Path:
     return server.folder
 
 
+@pytest.mark.slow
 @pytest.mark.runs(
     "ci.yml push",
     "ci.yml pull_request opened",

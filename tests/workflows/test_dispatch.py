@@ -26,6 +26,7 @@ def forge_folder(endpoints: Endpoints) -> Path:
     return endpoints.directory / "forge"
 
 
+@pytest.mark.slow
 @pytest.mark.runs("dispatch.yml workflow_dispatch")
 def test_a_person_proposes_by_hand(endpoints: Endpoints) -> None:
     alex = Person(endpoints)
@@ -52,6 +53,7 @@ def test_checking_again_what_main_does_not_ask_for_is_red_and_says_why(endpoints
     assert f"main asks for no version of {MODEL} in prod" in alex.log(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", ["$(touch CANARY)`touch CANARY`; touch CANARY", "' && touch CANARY #"])
 def test_inputs_are_arguments_and_never_code(endpoints: Endpoints, hostile: str) -> None:
     alex = Person(endpoints)

@@ -106,6 +106,7 @@ def test_merging_makes_a_merge_commit_with_both_parents(repo: github.Repository.
     assert again.value.status == 405
 
 
+@pytest.mark.slow
 def test_squashing_makes_one_commit_and_rebasing_one_of_each(
     repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -210,6 +211,7 @@ def test_deleting_the_branch_closes_the_pull_request(repo: github.Repository.Rep
     assert refused.value.status == 422
 
 
+@pytest.mark.slow
 def test_lists_come_in_pages_that_pygithub_follows(
     repo: github.Repository.Repository, server: Server, clone: Clone
 ) -> None:
@@ -332,6 +334,7 @@ def test_branches_are_compared_from_where_they_parted(repo: github.Repository.Re
     assert repo.compare("main", "main").status == "identical"
 
 
+@pytest.mark.slow
 def test_renames_deletions_and_binary_files_have_their_words(
     repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -354,6 +357,7 @@ def test_renames_deletions_and_binary_files_have_their_words(
     assert files["new name.txt"].previous_filename == "old.txt"
 
 
+@pytest.mark.slow
 def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     first = Server(tmp_path / "forge", None)
     first.start()

@@ -247,6 +247,7 @@ def test_new_commits_are_checked_again_one_run_after_the_other(
     assert {check.conclusion for check in repo.get_commit(head).get_check_runs()} == {"success"}
 
 
+@pytest.mark.slow
 def test_a_pull_request_that_touches_nothing_of_interest_starts_nothing(
     repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_merge_starts_the_workflow_of_pushes_to_main(repo: github.Repository.R
     ]
 
 
+@pytest.mark.slow
 def test_a_dispatch_with_inputs_pushes_a_branch(repo: github.Repository.Repository, clone: Clone) -> None:
     workflow = repo.get_workflow("rollback.yml")
     assert workflow.create_dispatch("main", {"model": "churn", "dry_run": False}, throw=True)
@@ -296,6 +298,7 @@ def test_a_dispatch_that_does_not_fit_the_workflow_is_422(running_server: Server
         assert said("nothing.yml", ref="main")[0] == 404
 
 
+@pytest.mark.slow
 def test_what_a_runs_own_token_does_starts_no_workflow(tmp_path: Path) -> None:
     push_back = """
 on: push
@@ -319,6 +322,7 @@ jobs:
         server.stop()
 
 
+@pytest.mark.slow
 def test_an_action_without_a_stand_in_fails_with_words_and_later_jobs_still_run(
     running_server: Server, repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -350,6 +354,7 @@ jobs:
     assert "it was failure" in log_of(repo, run, "after")
 
 
+@pytest.mark.slow
 def test_a_broken_workflow_file_is_a_failed_run_that_says_why(
     running_server: Server, repo: github.Repository.Repository, clone: Clone
 ) -> None:
@@ -458,6 +463,7 @@ jobs:
 """
 
 
+@pytest.mark.slow
 def test_a_job_with_an_environment_is_a_deployment_there(
     running_server: Server, repo: github.Repository.Repository, clone: Clone
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_page_is_no_wider_than_the_screen_and_fresh(slack: Slack, served: Se
     browser.sees("#messages article", "hello Kim")
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_said(slack: Slack, served: Served, browser: Browser) -> None:
     browser.open(f"{slack.url}/?as=kim", ready="#composer")
     browser.types("#composer input", "/promote churn")  # nobody handles it: Bolt answers 404

@@ -117,6 +117,7 @@ def test_what_comes_with_the_acknowledgement_is_seen_by_one_or_by_all(slack: Sla
     assert newest["text"] == "for everybody" and newest["bot_id"] == "B0PROMOBOT"
 
 
+@pytest.mark.slow
 def test_no_acknowledgement_within_three_seconds(slack: Slack, served: Served) -> None:
     late, acknowledged = threading.Event(), threading.Event()
 

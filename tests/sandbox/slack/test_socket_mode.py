@@ -167,6 +167,7 @@ def test_what_was_not_acknowledged_before_a_connection_ended_goes_to_another(ins
     asyncio.run(scene())
 
 
+@pytest.mark.slow
 def test_no_acknowledgement_within_three_seconds(installed: Slack) -> None:
     async def scene() -> None:
         async with connected(installed) as one:
