@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import stat
 import tempfile
@@ -88,23 +89,74 @@ def context_of(path: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=_joined(found).decode("ascii"))
 
 
-_NOT_TRUSTED = re.compile(r"certificate.?verif|unable to get (local )?issuer|unknown ca|self.?signed", re.IGNORECASE)
-_NOT_ITS_NAME = re.compile(
-    r"hostname mismatch|certificate is not valid for|doesn't match|does not match|no alternative certificate subject",
+_NO_TLS = re.compile(
+    r"wrong.?version.?number|record.?layer.?failure|packet.?length.?too.?long|unexpected TLS packet", re.IGNORECASE
+)
+_NOT_TRUSTED = re.compile(
+    r"certificate.?verify.?failed|certificate.?verification.?failed|verification of the certificate"
+    r"|unable to get (local )?issuer|unknown ca|self.?signed",
     re.IGNORECASE,
 )
+_NOT_ITS_NAME = re.compile(
+    r"hostname mismatch|hostname verification|certificate is not valid for|doesn't match|does not match"
+    r"|no alternative certificate subject",
+    re.IGNORECASE,
+)
+NO_TLS, NOT_TRUSTED, NOT_ITS_NAME, TRUSTED = (
+    "it speaks no TLS at this address",
+    "its certificate is not trusted here",
+    "its certificate is for other names",
+    "its certificate is trusted here",
+)
+"""What an error of TLS, or a look at who is there, can mean."""
+ADVICE = {
+    NO_TLS: "It speaks no TLS at this address: name the port that does, or its address with http://.",
+    NOT_TRUSTED: "Its certificate is of an authority that is not trusted here: add that to this machine's store, or "
+    "name its file in SSL_CERT_FILE. docs/networks.md has both.",
+    NOT_ITS_NAME: "Its certificate is for other names: use one of them as its address, or have it issued for this "
+    "one.",
+}
+
+
+def meaning(said: str) -> str:
+    """Return what an error of TLS means, by the words in which a library tells it; empty for any other error."""
+    # gRPC tells of a certificate's verification also where the other side speaks no TLS.
+    if _NO_TLS.search(said):
+        return NO_TLS
+    if _NOT_ITS_NAME.search(said):
+        return NOT_ITS_NAME
+    return NOT_TRUSTED if _NOT_TRUSTED.search(said) else ""
 
 
 def advice(said: str) -> str:
     """Return what to do about an error of TLS, by the words in which a library tells it; empty for any other."""
-    if _NOT_ITS_NAME.search(said):
-        return "Its certificate is for other names: use one of them as its address, or have it issued for this one."
-    if _NOT_TRUSTED.search(said):
-        return (
-            "Its certificate is of an authority that is not trusted here: add that to this machine's store, or name "
-            "its file in SSL_CERT_FILE. docs/networks.md has both."
-        )
-    return ""
+    return ADVICE.get(meaning(said), "")
+
+
+def look(host: str, port: int, *, name: str, seconds: float) -> str:
+    """Return what a handshake with whoever is there means, where it is to be ``name``; empty where nobody is.
+
+    No request is sent. ``seconds`` is the limit of each step. It asks directly, whatever proxies are named.
+    """
+    tls = new_context()
+    tls.set_alpn_protocols(["h2"])  # else a server of gRPC says no more
+    try:
+        connection = socket.create_connection((host, port), timeout=seconds)
+    except (OSError, ValueError):
+        return ""
+    with connection:
+        try:
+            with tls.wrap_socket(connection, server_hostname=name):
+                return TRUSTED
+        except ssl.SSLCertVerificationError as error:
+            return meaning(str(error)) or NOT_TRUSTED
+        except TimeoutError:
+            return ""
+        except (OSError, ValueError) as error:
+            # It may refuse in the language of TLS: then it wants a certificate of ours. Others answer in their own
+            # language, or hang up.
+            refuses = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+            return TRUSTED if refuses else NO_TLS
 
 
 Source = tuple[str, str, int, int]

@@ -329,7 +329,7 @@ class Repository:
                 raise Moved(said) from error
             message = f"could not {doing}: {said or error.status}"
             if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
-                raise Unavailable(message, system=self._system) from error
+                raise Unavailable(message, system=self._system, next_step=trust.advice(said)) from error
             step = trust.advice(said) or "`promobot doctor` tries the credentials."
             if _REDIRECTED.search(said):
                 step = (

@@ -7,6 +7,7 @@ is how gateways ask.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -17,6 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+# gRPC writes lines of its own about each handshake, and reads this when it is imported. Its errors say the same.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import numpy as np
@@ -59,9 +63,18 @@ _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _OF_TLS = (
-    "Is it up, does its gRPC endpoint speak TLS, and is the authority of its certificate trusted here "
-    "(SSL_CERT_FILE)? docs/networks.md says how."
+    "Is it up, does its gRPC endpoint speak TLS, is the authority of its certificate trusted here (SSL_CERT_FILE), "
+    "and does it want a certificate of the bot's (grpc_client_certificate)? docs/networks.md says how."
 )
+_TLS_STEPS = {
+    trust.NOT_TRUSTED: trust.ADVICE[trust.NOT_TRUSTED],
+    trust.NO_TLS: "Leave out grpc_tls, or start it with --grpc-use-ssl=true.",
+    trust.NOT_ITS_NAME: "Name one of them in grpc_tls_name, or have the certificate issued for the host in grpc.",
+}
+_ONLY_TLS, _ONLY_TLS_STEP = "it speaks TLS, and the settings say nothing of it", "Set grpc_tls: true."
+_NO_CONNECTION = "failed to connect to all addresses"
+_LOOK_SECONDS = 2.0
+"""For a look at who is there, after an error."""
 _HTTP_WORTH_TRYING_AGAIN = (429, 502, 503, 504)
 _OF_THE_LINE = re.compile(r"RST_STREAM|GOAWAY|Stream removed|http2 header with status|Socket closed|Connection reset")
 
@@ -106,8 +119,8 @@ class TritonServer:
         )
         self._client = self._open()
         self.http = triton.http
-        # gRPC tells what the last of several addresses said, which may not be the one that speaks TLS.
-        self._of_tls = _OF_TLS if triton.grpc_tls else ""
+        self._where = (triton.host, int(triton.grpc.rpartition(":")[2]))
+        self._has_tls, self._tls_name = triton.grpc_tls, triton.grpc_tls_name or triton.host
         self._http_client: httpx.Client | None = None
         self._left: list[triton_grpc.InferenceServerClient] = []
         self._leaving = threading.Lock()
@@ -319,11 +332,27 @@ class TritonServer:
             if _NOT_EXPLICIT in message:  # it says UNAVAILABLE, and no version is to blame
                 raise Unavailable(message, system=self._system, next_step=_EXPLICIT_STEP) from error
             if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
-                step = trust.advice(error.message() or "") or self._of_tls or "Is it up? `promobot doctor`."
+                meaning, step = self._of_the_connection(error.message() or "")
+                if meaning:
+                    message = f"could not {doing}: {meaning} ({_first_lines(error.message())})"
                 raise Unavailable(message, system=self._system, next_step=step) from error
             raise Rejected(message, system=self._system) from error
         except (grpc.RpcError, ValueError) as error:
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
+
+    def _of_the_connection(self, said: str) -> tuple[str, str]:
+        """Return what an error says of who is at this address, if anything, and what to do about it."""
+        meaning = trust.meaning(said) if self._has_tls else ""
+        if not meaning and _NO_CONNECTION in said:
+            # gRPC tells what the last of several addresses said, and that a server of TLS hung up without a word.
+            meaning = trust.look(*self._where, name=self._tls_name, seconds=min(self._request_seconds, _LOOK_SECONDS))
+        if not self._has_tls:
+            if meaning in ("", trust.NO_TLS):
+                return "", "Is it up? `promobot doctor`."
+            return _ONLY_TLS, _ONLY_TLS_STEP
+        if meaning in ("", trust.TRUSTED):
+            return "", _OF_TLS
+        return meaning, _TLS_STEPS[meaning]
 
     def _leave(self, client: triton_grpc.InferenceServerClient) -> None:
         """Ask on a new connection from now on; what others still wait for on this one goes on.

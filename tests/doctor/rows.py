@@ -18,10 +18,13 @@ from typing import Any
 
 import httpx
 
+from bot import trust
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.sandbox import worlds
 from bot.sandbox.processes import HOST
 from tests.stores import begin_share
+from tests.tls import HERE as NAMES
+from tests.tls import Authority
 from tests.verbs.world import World
 
 Arrange = Callable[[World, ExitStack], Mapping[str, str] | None]
@@ -238,6 +241,15 @@ def _with_a_control_key(world: World, stack: ExitStack) -> dict[str, str]:
     return {"A_CONTROL_KEY": "another-key-than-this-tritons"}
 
 
+def _with_tls(world: World, stack: ExitStack, **settings: Any) -> None:
+    """Have Triton speak TLS, with a certificate of an authority that nobody named."""
+    authority = Authority(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+    certificate = authority.issue(*NAMES)
+    flags = (f"--grpc-server-cert={certificate}", f"--grpc-server-key={certificate}")
+    _triton_with({}, "--grpc-use-ssl=true", *flags)(world, stack)
+    world.configure("dev", **tritons(world, **settings))
+
+
 def _triton_elsewhere(world: World, stack: ExitStack) -> None:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     _triton_with({"--model-repository": folder})(world, stack)
@@ -365,6 +377,30 @@ ROWS = (
         "This protocol is restricted",
         "This protocol is restricted",
         _with_a_control_key,
+    ),
+    Row(
+        "triton-no-tls",
+        "`grpc_tls` is true, and Triton speaks none",
+        "Triton triton-dev-1",
+        trust.NO_TLS,
+        trust.NO_TLS,
+        lambda world, _: world.configure("dev", **tritons(world, grpc_tls=True)),
+    ),
+    Row(
+        "triton-not-trusted",
+        "the authority of Triton's certificate is not trusted",
+        "Triton triton-dev-1",
+        trust.NOT_TRUSTED,
+        trust.NOT_TRUSTED,
+        lambda world, stack: _with_tls(world, stack, grpc_tls=True),
+    ),
+    Row(
+        "triton-only-tls",
+        "Triton speaks TLS, and `grpc_tls` is not set",
+        "Triton triton-dev-1",
+        "it speaks TLS, and the settings say nothing of it",
+        "it speaks TLS, and the settings say nothing of it",
+        _with_tls,
     ),
     Row(
         "triton-no-address",

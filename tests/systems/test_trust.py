@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -322,6 +324,86 @@ def test_nobody_is_trusted_who_was_not_named(real: RealTriton, stand_in: StandIn
     assert {name for name, error in told.items() if "SSL_CERT_FILE" not in error.next_step} == set(), {
         name: (str(error), error.next_step) for name, error in told.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "says", "step"),
+    [
+        ({"grpc_tls": True, "to": "plain"}, trust.NO_TLS, "Leave out grpc_tls"),
+        ({"grpc_tls": True, "to": "tls"}, trust.NOT_TRUSTED, "SSL_CERT_FILE"),
+        ({"grpc_tls": False, "to": "tls"}, "it speaks TLS, and the settings say nothing", "Set grpc_tls: true"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                (
+                    {"grpc_tls": True, "to": "tls", "trusts": True, "grpc_tls_name": "x.acme"},
+                    trust.NOT_ITS_NAME,
+                    "grpc_tls_name",
+                ),
+                ({"grpc_tls": True, "to": "http"}, trust.NO_TLS, "Leave out grpc_tls"),
+                ({"grpc_tls": True, "to": "nobody"}, "could not ask", "Is it up"),
+                ({"grpc_tls": False, "to": "nobody"}, "could not ask", "Is it up"),
+                ({"grpc_tls": False, "to": "mutual"}, "it speaks TLS, and the settings say nothing", "Set grpc_tls"),
+                ({"grpc_tls": True, "to": "mutual", "trusts": True}, "could not ask", "grpc_client_certificate"),
+            )
+        ),
+    ],
+    ids=lambda value: value.get("to") if isinstance(value, dict) else "",
+)
+def test_why_a_tritons_tls_and_the_settings_do_not_fit_is_said(
+    settings: dict[str, Any],
+    says: str,
+    step: str,
+    real: RealTriton,
+    authority: Authority,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to = settings.pop("to")
+    if settings.pop("trusts", False):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    plain, clients = int(real.grpc.rpartition(":")[2]), authority.file if to == "mutual" else None
+    with behind_tls(plain, certificate, alpn=["h2"], clients_of=clients) as secured:
+        port = {"plain": plain, "http": port_of(real.url), "nobody": 1}.get(to, secured)
+        named = Triton.model_validate({"name": "serving-0", "grpc": f"localhost:{port}", **settings})
+        with (
+            contextlib.closing(TritonServer(named, request_seconds=3)) as server,
+            pytest.raises(Unavailable) as refused,
+        ):
+            server.version()
+    assert says in str(refused.value) and step in refused.value.next_step, refused.value.next_step
+
+
+def test_https_to_a_server_without_tls_is_not_taken_for_a_certificate(mlflow_uri: str) -> None:
+    url = f"https://localhost:{port_of(mlflow_uri)}"
+    gateway = Gateway(GatewayEndpoint(name="gw-0", url=url), token=TOKEN, request_seconds=1)
+    github = GitHub(repository=REPOSITORY, server_url=url, api_url=f"{url}/api/v3")
+    attempts = {
+        "gateway": gateway.routes,
+        "mlflow": lambda: Registry(MLflow(uri=url), request_seconds=1).ping(),
+        "github": lambda: GitHubRepository(github, token="t", request_seconds=1).login(),
+        "git": lambda: Repository(github.clone_url, token="t", stall_seconds=1).head(),
+    }
+    for name, attempt in attempts.items():
+        with pytest.raises(OutsideError) as refused:
+            attempt()
+        assert "It speaks no TLS at this address" in refused.value.next_step, (name, str(refused.value))
+
+
+def test_grpc_writes_no_lines_of_its_own_about_handshakes(real: RealTriton) -> None:
+    """In a process of its own: gRPC reads what it may write when it is imported."""
+    asks = f"""
+from bot.settings import Triton
+from bot.systems.triton import TritonServer
+server = TritonServer(Triton(name="x", grpc={real.grpc!r}, grpc_tls=True), request_seconds=2)
+try:
+    server.version()
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True, timeout=120)
+    assert trust.NO_TLS in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_certificate_for_another_name_is_refused_and_said_to_be(
