@@ -16,12 +16,12 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +36,25 @@ AIRFLOW_LOCK = Path(__file__).with_name("airflow.lock")
 TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
 PROJECT = Path(__file__).parents[2]
 POLL_SECONDS = 0.05
+TRITON_PYTHONS = ((3, 10), (3, 12))
+"""The oldest and the newest Python of Triton's environment: of numpy 1 there are builds for these."""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that an environment is made with."""
+
+    path: str
+    version: str
+    """Major and minor: ``3.11``."""
+    identity: str
+    """All that tells it from another build of the same version."""
+
+    @classmethod
+    def ours(cls) -> Interpreter:
+        """Return the one that runs this."""
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return cls(sys.executable, version, f"{sys.version} {sys.base_prefix}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,7 @@ class Environment:
     """A finished Python environment."""
 
     directory: Path
+    python: Interpreter
 
     @property
     def bin(self) -> Path:
@@ -52,7 +72,7 @@ class Environment:
     @property
     def site_packages(self) -> Path:
         """Where its packages are."""
-        return self.directory / "lib" / f"python{_python_version()}" / "site-packages"
+        return self.directory / "lib" / f"python{self.python.version}" / "site-packages"
 
 
 def cache_directory() -> Path:
@@ -66,6 +86,7 @@ def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
     Raises Refused where no Triton is to be had for this machine or Python, Unavailable when a download failed.
     """
     _check_triton_runs_here()
+    python = triton_python()
 
     def install(environment: Environment) -> None:
         # nvidia-pytriton's own requirements hold nothing that the server needs.
@@ -81,10 +102,10 @@ def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
             cancelled=cancelled,
         )
         server = triton_server(environment)
-        stub = server / "python_backend_stubs" / _python_version() / "triton_python_backend_stub"
+        stub = server / "python_backend_stubs" / python.version / "triton_python_backend_stub"
         if not stub.is_file():
             raise Refused(
-                f"nvidia-pytriton has no Python backend for Python {_python_version()}",
+                f"nvidia-pytriton has no Python backend for Python {python.version}",
                 next_step="run the sandbox with Python 3.11",
             )
         _copy_executable(stub, server / "backends" / "python" / stub.name)
@@ -94,7 +115,32 @@ def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
         shutil.copyfile(TRITON_BACKEND, backend)
 
     made_from = (TRITON_LOCK.read_bytes(), TRITON_BACKEND.read_bytes())
-    return _environment("triton", made_from, install, progress=progress, cancelled=cancelled)
+    return _environment("triton", made_from, install, python=python, progress=progress, cancelled=cancelled)
+
+
+def triton_python() -> Interpreter:
+    """Return the Python of Triton's environment: ours, or where ours is too new another one of this machine.
+
+    Raises Refused where there is none.
+    """
+    oldest, newest = TRITON_PYTHONS
+    if oldest <= sys.version_info[:2] <= newest:
+        return Interpreter.ours()
+    for minor in range(newest[1], oldest[1] - 1, -1):
+        # Looked for, never downloaded: what runs here is for the person to choose.
+        command = [str(_uv_program()), "python", "find", "--no-python-downloads", "--system", f"3.{minor}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode == 0 and (path := found.stdout.strip()):
+            told = [path, "-c", "import sys; print(sys.version, sys.base_prefix)"]
+            identity = subprocess.run(told, capture_output=True, text=True, check=False)
+            if identity.returncode == 0:
+                return Interpreter(path, f"3.{minor}", identity.stdout.strip())
+    ours = Interpreter.ours().version
+    raise Refused(
+        f"the sandbox's Triton needs a Python between 3.{oldest[1]} and 3.{newest[1]} beside this one ({ours}): its "
+        "Python backend needs numpy 1, which has no build for others",
+        next_step=f"install Python 3.{newest[1]} beside it; nothing else of the bot needs it",
+    )
 
 
 def triton_server(environment: Environment) -> Path:
@@ -147,18 +193,21 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
 def runner_directory() -> Path:
     """Return where :func:`runner` is or will be, without making it."""
     project, lock = PROJECT / "pyproject.toml", PROJECT / "requirements.lock"
-    return _directory("runner", (project.read_bytes(), lock.read_bytes()))
+    return _directory("runner", (project.read_bytes(), lock.read_bytes()), Interpreter.ours())
 
 
-def libpython() -> Path:
-    """Return this Python's shared library, which Triton's Python backend is linked against.
+def libpython(python: Interpreter) -> Path:
+    """Return a Python's shared library, which Triton's Python backend is linked against.
 
     Raises Refused that says what to install where there is none.
     """
-    name = f"libpython{_python_version()}.so.1.0"
-    configured = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL")]
-    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
-    folders = [Path(sys.base_prefix) / "lib", *(Path(folder) for folder in configured if folder)]
+    name = f"libpython{python.version}.so.1.0"
+    # Asked of that Python, since it need not be ours.
+    asked = "import json, sys, sysconfig; print(json.dumps([sys.base_prefix, sysconfig.get_config_vars()]))"
+    prefix, variables = json.loads(subprocess.check_output([python.path, "-c", asked]))
+    configured = [variables.get("LIBDIR"), variables.get("LIBPL")]
+    multiarch = variables.get("MULTIARCH") or ""
+    folders = [Path(prefix) / "lib", *(Path(folder) for folder in configured if folder)]
     for folder in folders:
         for candidate in (folder / name, folder / multiarch / name):
             if candidate.is_file():
@@ -166,7 +215,7 @@ def libpython() -> Path:
     raise Refused(
         f"{name} is in none of {', '.join(sorted({str(folder) for folder in folders}))}; "
         "Triton's Python backend is linked against it",
-        next_step=f"install it (Debian, Ubuntu: apt-get install libpython{_python_version()}), or use a Python that "
+        next_step=f"install it (Debian, Ubuntu: apt-get install libpython{python.version}), or use a Python that "
         "was built with --enable-shared",
     )
 
@@ -189,11 +238,13 @@ def _environment(
     made_from: Sequence[bytes],
     install: Callable[[Environment], None],
     *,
+    python: Interpreter | None = None,
     progress: Callable[[str], None],
     cancelled: Callable[[], bool],
 ) -> Environment:
-    directory = _directory(name, made_from)
-    environment = Environment(directory)
+    python = python or Interpreter.ours()
+    directory = _directory(name, made_from, python)
+    environment = Environment(directory, python)
     if (directory / MARKER).exists():
         return environment
     with _locked(directory.with_name(f"{directory.name}.lock"), cancelled=cancelled):
@@ -202,7 +253,7 @@ def _environment(
         progress(f"making the {name} environment, once: {directory}")
         shutil.rmtree(directory, ignore_errors=True)
         try:
-            _uv("venv", "--python", sys.executable, str(directory), into=None, cancelled=cancelled)
+            _uv("venv", "--python", python.path, str(directory), into=None, cancelled=cancelled)
             install(environment)
             (directory / MARKER).touch()
         except BaseException:
@@ -211,8 +262,8 @@ def _environment(
     return environment
 
 
-def _directory(name: str, made_from: Sequence[bytes]) -> Path:
-    parts = (*made_from, f"{sys.version} {sys.base_prefix}".encode())
+def _directory(name: str, made_from: Sequence[bytes], python: Interpreter) -> Path:
+    parts = (*made_from, python.identity.encode())
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return cache_directory() / f"{name}-{digest[:16]}"
 
@@ -233,11 +284,7 @@ def _locked(path: Path, *, cancelled: Callable[[], bool]) -> Iterator[None]:
 
 
 def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]) -> None:
-    program = Path(sys.executable).with_name("uv")
-    if not program.is_file():
-        raise Refused(
-            f"{program} is missing", next_step="install the sandbox's packages: pip install -e '.[sandbox]'"
-        )
+    program = _uv_program()
     variables = {**os.environ, "UV_NO_PROGRESS": "1"}
     variables.pop("PYTHONPATH", None)
     if into is not None:
@@ -265,6 +312,15 @@ def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]
         )
 
 
+def _uv_program() -> Path:
+    program = Path(sys.executable).with_name("uv")
+    if not program.is_file():
+        raise Refused(
+            f"{program} is missing", next_step="install the sandbox's packages: pip install -e '.[sandbox]'"
+        )
+    return program
+
+
 def _stop_if(cancelled: Callable[[], bool]) -> None:
     if cancelled():
         raise OutsideError("stopped on the way", system="environments")
@@ -284,7 +340,3 @@ def _copy_executable(source: Path, target: Path) -> None:
     shutil.copyfile(source, beside)
     beside.chmod(0o755)
     beside.replace(target)
-
-
-def _python_version() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"

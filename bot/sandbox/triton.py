@@ -32,7 +32,7 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
     variables = {
         # The Python that the backend embeds looks for its packages beside the first python3 on PATH.
         "PATH": f"{environment.bin}:{os.environ.get('PATH', os.defpath)}",
-        "LD_LIBRARY_PATH": str(environments.libpython().parent),
+        "LD_LIBRARY_PATH": str(environments.libpython(environment.python).parent),
         "PYTHONPATH": "",
         # A backend that is loaded from a version directory would leave __pycache__ there: to Triton, a new version.
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bot.errors import Unavailable
+from bot.errors import Refused, Unavailable
 from bot.sandbox import environments
 
 
@@ -45,6 +46,20 @@ def test_a_build_that_fails_leaves_nothing_and_says_why(own_cache: Path, monkeyp
         environments.triton(progress=print)
     assert "package index" in failure.value.next_step
     assert not [path for path in (own_cache / "promobot").iterdir() if path.is_dir()]
+
+
+def test_where_triton_has_no_build_for_this_python_another_one_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environments.triton_python() == environments.Interpreter.ours()
+    assert environments.libpython(environments.Interpreter.ours()).is_file()
+    monkeypatch.setattr(environments, "TRITON_PYTHONS", ((3, 1), (3, 1)))
+    with pytest.raises(Refused, match=r"needs a Python between 3\.1 and 3\.1 beside this one") as failure:
+        environments.triton_python()
+    assert "Python 3.1" in failure.value.next_step
+    # Whatever this machine has: what is found is of the version that was asked for, and is not ours.
+    monkeypatch.setattr(environments, "TRITON_PYTHONS", ((3, 8), (3, 10)))
+    with contextlib.suppress(Refused):
+        found = environments.triton_python()
+        assert found.version in ("3.8", "3.9", "3.10") and found != environments.Interpreter.ours()
 
 
 @pytest.mark.slow
