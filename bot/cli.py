@@ -742,7 +742,7 @@ def _parser() -> argparse.ArgumentParser:
         "version", nargs="?", metavar="VERSION", help="show, revoke: the version, or the beginning of its digest"
     )
     environment(added)
-    added.add_argument("--reason", default="", help="revoke: why; whoever is held by it reads this")
+    added.add_argument("--reason", default="", help="revoke: why; those who are held by it read this")
     added.add_argument("--by", default=by, help=argparse.SUPPRESS)
 
     added = verb("cleanup", _cleanup, "unload and remove what no route, no way back and no Triton needs any more")

@@ -371,7 +371,7 @@ class SlackRoles(_Part):
     """Who may do what from Slack, by id of a user (U…, W…) or of a user group (S…). Nobody else may do anything."""
 
     read: list[Annotated[str, Field(pattern=r"^(?:[UWS][A-Z0-9]{2,}|everyone)$")]] = Field(
-        default_factory=list, description="see what is served; `everyone` is whoever can type the command"
+        default_factory=list, description="see what is served; `everyone` is anyone who can type the command"
     )
     propose: list[SlackWho] = Field(default_factory=list, description="/promote: open a pull request")
     approve: list[SlackWho] = Field(
@@ -421,7 +421,7 @@ class Freeze(_Part):
 
     start: Moment = Field(description="from, with time zone")
     end: Moment = Field(description="until, with time zone")
-    reason: str = Field(min_length=1, description="why; whoever is held by it reads this")
+    reason: str = Field(min_length=1, description="why; those who are held by it read this")
 
     @model_validator(mode="after")
     def _in_order(self) -> Freeze:
