@@ -53,8 +53,19 @@ def triton_server(
             yield RunningTriton(grpc=f"127.0.0.1:{grpc_port}", repository=repository)
 
 
+UP: list[Sandbox] = []
+"""The sandbox of this process, once a test has asked for it."""
+
+
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server: the sandbox's where one is up, since a second one takes fifteen seconds of a core to start.
+
+    Each test has names of its own for models and experiments.
+    """
+    if UP:
+        yield UP[0].endpoints.mlflow
+        return
     directory = tmp_path_factory.mktemp("mlflow")
     with Ports() as ports:
         part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
@@ -74,9 +85,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One real sandbox; its forge runs no workflows, so the tests run the verbs themselves."""
     home = tmp_path_factory.mktemp("sandbox")
     running = Sandbox.up(home, progress=print, seed=seed.seed, parts=PARTS - {"actions", "slack-app"})
+    UP.append(running)
     try:
         yield running
     finally:
+        UP.clear()
         Sandbox.down(home)
 
 

@@ -23,6 +23,8 @@ from tests.servers import running
 from tests.systems.test_mlflow import MODEL, Server, whole
 from tests.systems.test_share import share_at
 
+pytestmark = pytest.mark.slow  # an MLflow of its own, which takes longer to start than all tests together
+
 FILES = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode()}
 
 
@@ -159,7 +161,6 @@ def test_the_rest_of_a_file_is_asked_for_alone(registry: Registry, churn: Regist
     assert rest == FILES["weights/part.data"][2_000_000:]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
