@@ -579,6 +579,7 @@ SWITCHES = {
     ("bot/cli.py", "PYDANTIC_DISABLE_PLUGINS"),
     ("bot/systems/mlflow.py", "MLFLOW_DISABLE_TELEMETRY"),
     ("bot/systems/mlflow.py", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
+    ("bot/systems/triton.py", "GRPC_VERBOSITY"),
 }
 """Constants without a secret, which a library reads when it is imported and cannot be told otherwise."""
 
