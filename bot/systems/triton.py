@@ -49,8 +49,12 @@ CONTROL_HEADER = "triton-grpc-protocol-promobot-control"
 """What ``--grpc-restricted-protocol=model-repository,…:promobot-control=VALUE`` makes Triton ask for."""
 _RESTRICTED = "This protocol is restricted"
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
-_NOT_FOUND = ("failed to poll from model repository", "at least one version must be available under")
-"""What Triton says of a model that it does not find. The bot has published and verified it, so it looks elsewhere."""
+_NOT_FOUND = (
+    "failed to poll from model repository",
+    "at least one version must be available under",
+    "failed to open directory",
+)
+"""What Triton says of a model that it does not find, or may not look for. The bot has published and verified it."""
 _NOT_FOUND_STEP = (
     "It does not see what is on the share: compare its --model-repository, and what is mounted there, with the "
     "environment file; and may its user read what the bot's user writes?"

@@ -6,11 +6,13 @@ on the line of ``system``; ``deployment`` is what the first deployment says, or 
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from bot import trust
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.sandbox import worlds
 from bot.sandbox.processes import HOST
+from tests.privileges import WITHOUT, without_privileges
 from tests.stores import begin_share
 from tests.tls import HERE as NAMES
 from tests.tls import Authority
@@ -43,6 +46,8 @@ class Row:
     doctor: str
     deployment: str
     arrange: Arrange
+    by_root: bool = False
+    """Whether only root can make the world so."""
 
 
 def nowhere(stack: ExitStack) -> int:
@@ -132,6 +137,62 @@ def read_only(folder: Callable[[World], Path]) -> Arrange:
         subprocess.run(["mount", "--options", "remount,bind,ro", there], check=True)
 
     return arrange
+
+
+def of_another_user(folder: Callable[[World], Path], *, deep: bool = True) -> Arrange:
+    """Give a folder, with all that is in it where ``deep``, to another user, and take root's privileges from the bot.
+
+    For root.
+    """
+
+    def arrange(world: World, stack: ExitStack) -> None:
+        _give_away(folder(world), stack, deep=deep)
+        stack.enter_context(without_privileges())
+
+    return arrange
+
+
+def _give_away(folder: Path, stack: ExitStack, *, deep: bool) -> None:
+    for path in (folder, *(folder.rglob("*") if deep else ())):
+        found = path.lstat()
+        stack.callback(os.chown, path, found.st_uid, found.st_gid, follow_symlinks=False)
+        os.chown(path, ANOTHER, ANOTHER, follow_symlinks=False)
+
+
+def _models_of_another_user(world: World, stack: ExitStack) -> None:
+    for folder in _models(world).iterdir():
+        if folder.is_dir():
+            _give_away(folder, stack, deep=False)
+    stack.enter_context(without_privileges())
+
+
+def closed_to(parts: Sequence[str], folder: Callable[[World], Path]) -> Arrange:
+    """Have parts run as a user who may not enter a folder of the bot's; for root."""
+
+    def run_by_another(world: World) -> None:
+        for name in parts:
+            world.sandbox.restart(name, command=lambda words: (*WITHOUT, *words))
+
+    def arrange(world: World, stack: ExitStack) -> None:
+        restarted(run_by_another, *parts)(world, stack)
+        there = folder(world)
+        stack.callback(there.chmod, stat.S_IMODE(there.stat().st_mode))
+        there.chmod(0o700)
+        _give_away(there, stack, deep=False)
+
+    return arrange
+
+
+def refuses_chmod(world: World, stack: ExitStack) -> None:
+    """Have the bot see the share by a file system that keeps every mode, as some mounts of SMB; for root."""
+    seen = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    subprocess.run(["bindfs", "--chmod-deny", world.endpoints.share, seen], check=True)
+    stack.callback(subprocess.run, ["umount", "--lazy", seen], check=True)
+    folders = {"model_repository": _models(world), "state": _state(world)}
+    world.configure(
+        "dev",
+        share={key: str(seen / path.relative_to(world.endpoints.share)) for key, path in folders.items()},
+    )
 
 
 def marked(folder: Callable[[World], Path], marker: Marker) -> Arrange:
@@ -267,6 +328,8 @@ def _models(world: World) -> Path:
     return world.endpoints.model_repository("dev")
 
 
+ANOTHER = 4001
+"""A user whom nobody of these tests is."""
 GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
 NEVER = "was never used"
 LATER = "everything holds but Slack; the message is in the outbox"
@@ -457,6 +520,7 @@ ROWS = (
         "are two mounts",
         "could not take a turn: Read-only file system",
         read_only(_state),
+        by_root=True,
     ),
     Row(
         "models-read-only",
@@ -465,6 +529,61 @@ ROWS = (
         "are two mounts",
         "Read-only file system",
         read_only(_models),
+        by_root=True,
+    ),
+    Row(
+        "models-not-writable",
+        "Triton's root belongs to another user than the bot",
+        "share",
+        "Permission denied",
+        "Permission denied",
+        of_another_user(_models, deep=False),
+        by_root=True,
+    ),
+    Row(
+        "state-not-writable",
+        "the state belongs to another user, who deployed before",
+        "share",
+        "Permission denied",
+        "could not take a turn: Permission denied",
+        of_another_user(_state),
+        by_root=True,
+    ),
+    Row(
+        "models-of-another-user",
+        "the folders of models that are there belong to another user, who deployed before",
+        "share",
+        "somebody else made it, and we may not write to it",
+        NOTHING,
+        _models_of_another_user,
+        by_root=True,
+    ),
+    Row(
+        "share-refuses-chmod",
+        "the share refuses `chmod`, as some mounts of SMB and FUSE",
+        "share",
+        "it refuses chmod (Operation not permitted)",
+        "this share refuses to set modes",
+        refuses_chmod,
+        by_root=True,
+    ),
+    Row(
+        "state-closed-to-gateways",
+        "the state's folder has mode 700, and the gateways run as another user",
+        "gateway gateway-dev-1",
+        "does not read the routes in",
+        "could not reload to generation",
+        closed_to(GATEWAYS, _state),
+        by_root=True,
+    ),
+    Row(
+        "models-closed-to-triton",
+        "Triton's root has mode 700, and Triton runs as another user",
+        "Triton triton-dev-1",
+        "could not read the index: failed to open directory",
+        "failed to poll from model repository",
+        closed_to(("triton-dev-1",), _models),
+        by_root=True,
     ),
     # --- records
     Row("records-not-mounted", "the record store's mount is missing", "records", NEVER, NEVER, away(_records)),
@@ -491,6 +610,16 @@ ROWS = (
         "Read-only file system",
         "Read-only file system",
         read_only(_records),
+        by_root=True,
+    ),
+    Row(
+        "records-not-writable",
+        "the record store belongs to another user than the bot",
+        "records",
+        "Permission denied",
+        "Permission denied",
+        of_another_user(_records),
+        by_root=True,
     ),
     # --- Git and GitHub
     Row(

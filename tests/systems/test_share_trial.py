@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from bot.domain.marker import MARKER_FILE
 from bot.errors import Rejected, Unavailable
 from bot.settings import Share
 from bot.systems.share import ModelRepository, trial_name
+from tests.privileges import without_privileges
 from tests.systems.tracing import traced
 
 ABANDONED = time.time() - 3600
@@ -50,6 +52,23 @@ def test_while_a_trial_is_there_nobody_takes_it_for_a_model(share: ModelReposito
         assert share.sweep(alone=True) == 0, "a cleanup leaves a trial that is under way alone"
         assert (share.root / name).is_dir()
     assert list(share.root.iterdir()) == [share.root / MARKER_FILE]
+
+
+def test_where_several_users_write_a_trial_has_the_mode_of_what_is_published_there(share: ModelRepository) -> None:
+    """Else another user of the group could not move it, as with a version."""
+    share.root.chmod(0o2775)
+    with share.trial() as name:
+        assert stat.S_IMODE((share.root / name).stat().st_mode) & 0o777 == 0o575
+    assert list(share.root.iterdir()) == [share.root / MARKER_FILE]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_who_may_not_write_is_asked_as_the_bot_and_not_as_whoever_started_it(share: ModelRepository) -> None:
+    (share.root / "churn").mkdir()
+    os.chown(share.root / "churn", 4001, 4001)
+    share.check()
+    with without_privileges(), pytest.raises(Unavailable, match="somebody else made it"):
+        share.check()
 
 
 @pytest.mark.parametrize("then", [ModelRepository.check, lambda share: share.sweep(alone=False)])
@@ -102,8 +121,7 @@ def test_a_share_that_takes_a_mode_and_keeps_another_is_named(
     share: ModelRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As CIFS and some FUSE file systems do: chmod succeeds, and nothing changes."""
-    monkeypatch.setattr(Path, "chmod", lambda *_, **__: None)
-    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    monkeypatch.setattr(os, "chmod", lambda *_, **__: None)
     umask = os.umask(0o077)
     try:
         with pytest.raises(Rejected, match="others could not read what is published"):
@@ -119,7 +137,7 @@ def test_files_of_another_user_that_may_not_be_written_are_named(
     for path in (share.state / "lock", share.root / "churn"):
         if path.name == "churn":
             path.mkdir()
-        monkeypatch.setattr(os, "access", lambda asked, _, path=path: asked != path)
+        monkeypatch.setattr(os, "access", lambda asked, _, path=path, **__: asked != path)
         with pytest.raises(Unavailable, match="somebody else made it, and we may not write to it") as failure:
             share.check()
         assert str(path) in str(failure.value) and "Give the bot's user this right" in failure.value.next_step

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bot.domain.package import CONFIG_FILE
-from bot.folders import sync_folder
+from bot.folders import make_writable, of_published, set_mode, sync_folder
 from bot.systems.share.files import age_seconds, delete, rename_in, write
 
 _NAME = re.compile(r"promobot-doctor-[0-9a-f]{16}(?:\.[a-z]+)?")
@@ -58,14 +58,13 @@ def published(root: Path, state: Path) -> Iterator[str]:
         sync_folder(staged)
         rename_in(staged, there)
         _replace(state, there / CONFIG_FILE)
-        _set_mode(there, 0o555)
+        _set_mode(there, of_published(root))
         yield name
     finally:
         for left in (staged, there):
             if left.exists():
                 # Out of Triton's root by one rename, as a version goes; a folder that moves must be writable itself.
-                if not left.stat().st_mode & stat.S_IWUSR:
-                    left.chmod(0o755)
+                make_writable(left)
                 trash = state / "trash" / name
                 left.rename(trash)
                 sync_folder(left.parent)
@@ -144,12 +143,13 @@ def forget_abandoned(*folders: Path) -> int:
 
 def _set_mode(path: Path, mode: int) -> None:
     try:
-        path.chmod(mode)
+        set_mode(path, mode)
     except OSError as error:
-        raise Unfit(
-            f"it refuses chmod ({error.strerror}); a deployment sets the mode of all that it writes"
-        ) from error
-    if (found := stat.S_IMODE(path.stat().st_mode) & 0o777) != mode:
+        said = f"it refuses chmod ({os.strerror(error.errno or 0)}): {error.strerror}"
+        raise Unfit(f"{said}; a deployment sets the mode of all that it writes") from error
+    # One that is as open to readers, and as closed to writers, is accepted.
+    found = stat.S_IMODE(path.stat().st_mode)
+    if ~found & mode & 0o777 or found & ~mode & 0o222:
         raise Unfit(f"it takes mode {mode:o} for {path} and keeps {found:o}: others could not read what is published")
 
 
@@ -168,7 +168,7 @@ def _create(path: Path) -> None:
 def _see_writable(path: Path) -> None:
     # Asked, not opened: to close the file of a lock takes the lock from whoever holds it in this process.
     wanted = os.W_OK | (os.X_OK if path.is_dir() else 0)
-    if path.exists() and not os.access(path, wanted):
+    if path.exists() and not os.access(path, wanted, effective_ids=True):
         raise PermissionError(errno.EACCES, "somebody else made it, and we may not write to it", str(path))
 
 
