@@ -50,7 +50,21 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--routes", type=Path, required=True, metavar="FILE", help="routes.json, written by the bot")
     made.add_argument(
-        "--triton", action="append", required=True, metavar="URL", help="http://HOST:PORT; once for each Triton"
+        "--triton", action="append", default=[], metavar="URL", help="http://HOST:PORT; once for each Triton"
+    )
+    made.add_argument(
+        "--triton-every-address",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="http://HOST:PORT; every address that DNS gives for HOST is a Triton of its own",
+    )
+    made.add_argument(
+        "--resolve-seconds",
+        type=float,
+        default=_SETTINGS["resolve_seconds"],
+        metavar="N",
+        help="how often to ask DNS for these addresses (default: %(default)s)",
     )
     made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     made.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
@@ -90,6 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = GatewaySettings(
             routes_file=options.routes,
             tritons=tuple(options.triton),
+            tritons_every_address=tuple(options.triton_every_address),
+            resolve_seconds=options.resolve_seconds,
             name=options.name,
             environment=options.environment,
             reload_token=_reload_token(),
@@ -134,7 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _allow_files(settings: GatewaySettings) -> None:
     """Raise the soft limit of open files to what the connections need; say so where the hard limit is lower."""
-    needed = settings.clients.max_connections + len(settings.tritons) * settings.limits.max_in_flight + 256
+    connections = settings.clients.max_connections
+    needed = connections + len(settings.tritons) * settings.limits.max_in_flight + 256
+    if settings.tritons_every_address:
+        needed += 2 * connections  # nobody knows how many there will be; a client has one request under way at a time
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < possible:

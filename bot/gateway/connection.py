@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -91,6 +91,26 @@ class Limits:
     max_head_bytes: int = 256 * 1024
 
 
+class BaseUrl(NamedTuple):
+    """Where a Triton is. ``host`` has no brackets; ``netloc`` is what the header ``Host`` says."""
+
+    host: str
+    port: int
+    netloc: str
+
+
+def base_url(url: str) -> BaseUrl:
+    """Return the parts of a Triton's base URL; raise ValueError, which quotes ``url``, where it is not one."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError as error:  # brackets that do not match, or a port that is no number
+        raise ValueError(f"{url!r} is no base URL of a Triton: {error}") from None
+    if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"{url!r} is no base URL of a Triton: http://HOST:PORT")
+    return BaseUrl(parts.hostname, port, parts.netloc)
+
+
 class Server:
     """One Triton at ``http://host:port`` and the connections that are open to it.
 
@@ -98,16 +118,16 @@ class Server:
     connections and drops them, and a request sent into one might or might not have been processed.
     """
 
-    def __init__(self, url: str, limits: Limits) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-            raise ValueError(f"{url!r} is no base URL of a Triton: http://HOST:PORT")
+    def __init__(self, url: str, limits: Limits, *, known_as: str = "") -> None:
+        """``known_as`` is the base URL whose name goes into the header ``Host``; without it, that of ``url``."""
+        self._host, self._port, netloc = base_url(url)
         self.url = url.rstrip("/")
-        self._host, self._port, self._host_header = parts.hostname, parts.port or 80, parts.netloc.encode()
+        self._host_header = (base_url(known_as).netloc if known_as else netloc).encode()
         self._limits = limits
         self._in_flight = 0
         self._busy = False
         self._idle: list[_Connection] = []
+        self._left = False
         self._failing = False
         self._paused_until = float("-inf")
 
@@ -131,8 +151,16 @@ class Server:
             reply = await self._exchange(connection, request, timeout_seconds=timeout_seconds)
         finally:
             self._in_flight -= 1
-        self._idle.append(connection)
+        if self._left:
+            connection.abort()
+        else:
+            self._idle.append(connection)
         return reply
+
+    def leave(self) -> None:
+        """Keep no connection from now on: close the idle ones, and each other one after its answer."""
+        self._left = True
+        self.close()
 
     def close(self) -> None:
         """Close the idle connections; those under way are closed by cancelling what waits for them."""

@@ -13,7 +13,7 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -38,11 +38,12 @@ from bot.gateway.asgi import (
 )
 from bot.gateway.budget import Budget, Full, Held
 from bot.gateway.connection import ExchangeFailed, Headers
+from bot.gateway.discovery import Discovery
 from bot.gateway.rewrite import with_public_name
 from bot.gateway.settings import GatewaySettings
 from bot.gateway.shadow import Shadows, sum_of_counts
 from bot.gateway.table import Broken, NotTaken, RoutesFile, check_successor
-from bot.gateway.tritons import Tritons, request_to
+from bot.gateway.tritons import Tritons, in_the_way, request_to
 from bot.gateway.workers import State, Workers
 
 log = logging.getLogger("bot.gateway")
@@ -89,6 +90,13 @@ class Gateway:
             timeout_seconds=settings.timeout_seconds,
             probe_timeout_seconds=settings.probe_timeout_seconds,
             limits=settings.limits,
+            unreachable=self._ask_dns_soon,
+        )
+        self._discovery = Discovery(
+            settings.tritons_every_address,
+            every_seconds=settings.resolve_seconds,
+            found=self._take_tritons,
+            then=self._ask_tritons_that_lack,
         )
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._shadows = Shadows(settings.tritons, settings.shadow)
@@ -120,6 +128,7 @@ class Gateway:
             await self._workers.join(state=self._own_state, reload=self._reload_for_another)
             self._worker = self._workers.id.encode()
             await self._begin()
+        await self._discovery.begin(timeout_seconds=self.settings.probe_timeout_seconds)
         following = asyncio.create_task(self._follow()) if self.settings.follow_seconds else None
         try:
             yield
@@ -127,6 +136,7 @@ class Gateway:
             if following is not None:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
+            await self._discovery.end()
             self._workers.leave()
             self._service = Service(self.table, problem="the gateway has stopped")
             await self._shadows.close()
@@ -176,7 +186,24 @@ class Gateway:
         self._older = [older for older in (*self._older, self._service) if older.in_flight]
         self._service = service
         self._shadows.follow(service.table)
+        self._tritons.keep_to(_live(service.table))
         log.info("serving generation %d of %r", service.table.generation, service.table.environment)
+
+    def _take_tritons(self, name: str, urls: Sequence[str], *, first: bool) -> None:
+        """Have these addresses stand for the name; one that is new is asked what it has before users ask it.
+
+        At the start nothing is known of any, and all are asked alike.
+        """
+        self._tritons.become(name, urls, lacking=() if first else _live(self.table))
+        self._shadows.become(name, urls)
+
+    async def _ask_tritons_that_lack(self) -> None:
+        if not self._reloading.locked():  # a reload notes who lacks what it is about to route to
+            self._tritons.keep_to(_live(self.table))
+        await self._tritons.ask_those_that_lack()
+
+    def _ask_dns_soon(self) -> None:
+        self._discovery.ask_soon()
 
     async def _follow(self) -> None:
         """Take over newer routes without being told: nobody can choose which worker a reload reaches."""
@@ -288,19 +315,25 @@ class Gateway:
         """Raise NotTaken, which names all such models, if a Triton says that a version to answer is not ready on it.
 
         A Triton that cannot be asked does not count unless none can: while one of several is down, a rollback must
-        still be possible. Shadows are not asked about: they must never be in the way of what answers.
+        still be possible. One that DNS gave does not count where another has the version: it may have come up after
+        the bot loaded the version everywhere, and requests go around it. Shadows are not asked about: they must never
+        be in the way of what answers.
         """
+        live = {
+            model: route.live
+            for model, route in new.models.items()
+            if route.live is not None and route.live != old.route(model).live
+        }
+        readiness = await self._tritons.readiness(set(live.values()))
         problems: dict[str, str] = {}
-        for model, route in new.models.items():
-            if route.live is None or route.live == old.route(model).live:
-                continue
-            said = await self._tritons.readiness(route.live)
-            name = f"{route.live.triton_model} version {route.live.version}"
-            for one in said:
-                if one.ready is False:
-                    problems.setdefault(model, f"{name} (for {model}) is not ready on {one.url}: {one.problem}")
+        for model, target in live.items():
+            said = readiness[target]
+            name = f"{target.triton_model} version {target.version}"
             if all(one.ready is None for one in said):
-                raise NotTaken(f"no Triton can say whether {name} (for {model}) is ready: {said[0].problem}")
+                why = said[0].problem if said else "none is known"
+                raise NotTaken(f"no Triton can say whether {name} (for {model}) is ready: {why}")
+            for one in in_the_way(said)[:1]:
+                problems[model] = f"{name} (for {model}) is not ready on {one.url}: {one.problem}"
         if problems:
             # Whoever reloads can leave these out, and route to the others.
             raise NotTaken("; ".join(problems.values()), models=tuple(problems))
@@ -338,6 +371,8 @@ class Gateway:
             "routes": service.fingerprint,
             "draining": sum(older.in_flight for older in self._older),
             "problem": service.problem or None,
+            # Their number: no answer names an address.
+            "tritons": self._tritons.counts,
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
         }
 
@@ -459,6 +494,10 @@ class _Ask:
 
 def _without_shadows(worker: State) -> State:
     return {key: value for key, value in worker.items() if key != "shadows"}
+
+
+def _live(table: RouteTable) -> set[Target]:
+    return {route.live for route in table.models.values() if route.live is not None}
 
 
 def _trial(body: bytes | bytearray) -> str:

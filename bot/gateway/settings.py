@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot import redaction
 from bot.domain.secret_text import cleaned
-from bot.gateway.connection import Limits
+from bot.gateway.connection import Limits, base_url
 
 MEBIBYTE = 2**20
 
@@ -62,6 +62,8 @@ class GatewaySettings:
     """One gateway: where its routes lie, which Tritons it asks, and how long and how much it bears.
 
     ``tritons`` are base URLs (``http://host:port``), all of one environment: each has every version loaded.
+    For each of ``tritons_every_address``, base URLs, too, every address that DNS gives for the host is a Triton. DNS
+    is asked at the start, every ``resolve_seconds``, and as soon as a Triton does not answer.
     ``timeout_seconds`` is for one answer, ``probe_timeout_seconds`` for what a Triton says of its health and its
     versions, ``reload_timeout_seconds`` for the file system to show the generation that a reload expects.
     ``max_bytes_in_flight`` is for the bodies of all requests and of all answers that the process holds at one time.
@@ -73,7 +75,7 @@ class GatewaySettings:
     """
 
     routes_file: Path
-    tritons: tuple[str, ...]
+    tritons: tuple[str, ...] = ()
     name: str = "gateway"
     environment: str = ""
     reload_token: str = field(default="", repr=False)
@@ -81,6 +83,8 @@ class GatewaySettings:
     probe_timeout_seconds: float = 3.0
     reload_timeout_seconds: float = 5.0
     follow_seconds: float = 2.0
+    tritons_every_address: tuple[str, ...] = ()
+    resolve_seconds: float = 5.0
     single_process: bool = False
     max_request_bytes: int = 256 * MEBIBYTE
     max_bytes_in_flight: int = 512 * MEBIBYTE
@@ -89,8 +93,12 @@ class GatewaySettings:
     shadow: ShadowSettings = SHADOW_SETTINGS
 
     def __post_init__(self) -> None:
-        if not self.tritons:
+        if not self.tritons and not self.tritons_every_address:
             raise ValueError("a gateway needs the URL of at least one Triton")
+        for url in self.tritons_every_address:
+            base_url(url)
+        if not self.resolve_seconds > 0:
+            raise ValueError("resolve_seconds must be more than 0")
         if not self.follow_seconds >= 0:
             raise ValueError("follow_seconds must be 0 or more")
         if not 0 < self.max_request_bytes <= self.max_bytes_in_flight:

@@ -72,6 +72,10 @@ class Shadows:
         self._bodies = Budget(settings.max_bytes_in_flight)
         self._under_way: set[asyncio.Task[None]] = set()
 
+    def become(self, name: str, urls: Sequence[str]) -> None:
+        """Have these Tritons, and no others, stand for ``name``."""
+        self._tritons.become(name, urls)
+
     @property
     def counts(self) -> dict[str, ShadowCounts]:
         """The counts of each model that has a shadow."""

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 _RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not what it says
 
 
+Opened = TypeVar("Opened", "Gateway", "TritonServer")
+
+
 @dataclass(frozen=True)
 class Serving:
     """What serves an environment: the share, every Triton, every gateway.
 
     ``find_more`` asks DNS again and returns the servers that came up since, opened like the others, or only the
-    gateways among them. ``gateway_names`` asks it for the names of all gateways that there are now.
+    gateways among them. ``gateway_names`` and ``triton_names`` ask it for the names of all that there are now.
     """
 
     share: ModelRepository
@@ -38,6 +41,7 @@ class Serving:
     gateways: tuple[Gateway, ...]
     find_more: Callable[..., tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]] = lambda **_: ((), ())
     gateway_names: Callable[[], frozenset[str]] | None = None
+    triton_names: Callable[[], frozenset[str]] | None = None
 
     def with_more_gateways(self) -> Serving:
         """Return the same with the gateways that came up since; raise Unavailable where DNS does not answer."""
@@ -49,13 +53,19 @@ class Serving:
 
         Nobody reaches these by the name, so they are no gateways any more. One that is named by itself never leaves.
         """
-        listed = list(gateways)
-        names = self.gateway_names() if listed and self.gateway_names else None
-        return [gateway for gateway in listed if names is not None and gateway.name not in names]
+        return _not_among(gateways, self.gateway_names)
 
-    def without(self, gateways: Sequence[Gateway]) -> Serving:
-        """Return the same without these gateways."""
-        return replace(self, gateways=tuple(one for one in self.gateways if one not in gateways))
+    def tritons_that_left(self, tritons: Iterable[TritonServer]) -> list[TritonServer]:
+        """Return those of these Tritons whose address DNS gives no more, as ``that_left`` does."""
+        return _not_among(tritons, self.triton_names)
+
+    def without(self, servers: Sequence[Gateway | TritonServer]) -> Serving:
+        """Return the same without these servers."""
+        return replace(
+            self,
+            tritons=tuple(one for one in self.tritons if one not in servers),
+            gateways=tuple(one for one in self.gateways if one not in servers),
+        )
 
     def with_more(self) -> Serving:
         """Return the same with what came up since; raise Unavailable where DNS does not answer."""
@@ -63,6 +73,12 @@ class Serving:
         if not tritons and not gateways:
             return self
         return replace(self, tritons=(*self.tritons, *tritons), gateways=(*self.gateways, *gateways))
+
+
+def _not_among(servers: Iterable[Opened], ask: Callable[[], frozenset[str]] | None) -> list[Opened]:
+    listed = list(servers)
+    names = ask() if listed and ask else None
+    return [server for server in listed if names is not None and server.name not in names]
 
 
 @contextmanager
@@ -99,8 +115,11 @@ def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serv
         def gateway_names() -> frozenset[str]:
             return frozenset(one.name for several in settings.gateways for one in each(several))
 
+        def triton_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.tritons for one in each(several))
+
         share = ModelRepository(settings.share, _before(settings), environment=settings.environment)
-        yield Serving(share, *find_more(), find_more, gateway_names)
+        yield Serving(share, *find_more(), find_more, gateway_names, triton_names)
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)

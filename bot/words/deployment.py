@@ -344,6 +344,11 @@ def gateway_left(gateway: str) -> str:
     return f"{gateway} does not answer, and its name gives its address no more: it is no gateway any more"
 
 
+def triton_left(triton: str) -> str:
+    """A Triton was scaled away or replaced in the middle of the switch."""
+    return f"{triton} does not answer, and its name gives its address no more: it is no Triton any more"
+
+
 def gateway_came(gateway: str) -> str:
     """A gateway came up in the middle of the switch."""
     return f"{gateway} came up in the middle of the switch: it is reloaded and proven, too"

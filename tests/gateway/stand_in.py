@@ -61,12 +61,17 @@ def as_if_restarted(seen: Seen) -> bytes:
 
 @dataclass
 class StandIn:
-    """Set ``behaviour`` at any time; ``seen`` are the requests so far, ``open`` the connections now."""
+    """Set ``behaviour`` at any time; ``seen`` are the requests so far, ``open`` the connections now.
+
+    It listens at ``host``, and where ``port`` is 0 at a free port.
+    """
 
     behaviour: Behaviour = answer_well
     seen: list[Seen] = field(default_factory=list)
     open: int = 0
     url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
 
     def __enter__(self) -> StandIn:
         self._loop = asyncio.new_event_loop()
@@ -74,7 +79,7 @@ class StandIn:
         self._thread.start()
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self.listen(0)
+        self.listen(self.port)
         return self
 
     def __exit__(
@@ -90,7 +95,7 @@ class StandIn:
         return [seen for seen in self.seen if seen.path.endswith("/infer")]
 
     def listen(self, port: int) -> None:
-        self._server = self._run(asyncio.start_server(self._accept, "127.0.0.1", port))
+        self._server = self._run(asyncio.start_server(self._accept, self.host, port))
         self.url = "http://{}:{}".format(*self._server.sockets[0].getsockname())
 
     def refuse(self) -> None:

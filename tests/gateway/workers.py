@@ -67,13 +67,14 @@ def gateway_workers(
     routes_file: Path | None = None,
     token: str = TOKEN,
     temporary: Path | None = None,
+    application: str = APPLICATION,
 ) -> Iterator[GatewayProcess]:
     """Run the application under this server until the block ends."""
     routes = routes_file or folder / "routes.json"
     with Ports() as ports:
         port = ports.take()
     of_application = {"routes": str(routes), "tritons": tuple(tritons), "name": f"gateway-{port}"}
-    (folder / "app.py").write_text(APPLICATION.format(**of_application, follow_seconds=follow_seconds))
+    (folder / "app.py").write_text(application.format(**of_application, follow_seconds=follow_seconds))
     (folder / "worker.py").write_text(WORKER)
     log_file = folder / f"{master}.log"
     more = {"TMPDIR": str(temporary)} if temporary else {}

@@ -84,6 +84,7 @@ T_SIGNED = "tests/systems/test_signed_commits.py"
 ROLLBACK, T_AWAY = "bot/verbs/rollback.py", "tests/verbs/test_github_away.py"
 WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the_one_revert"
 T_ROLLBACK = "tests/verbs/test_rollback.py"
+DISCOVERY, T_DISCOVERY = "bot/gateway/discovery.py", "tests/gateway/test_discovery.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
 T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/systems/test_share_trial.py"
@@ -519,6 +520,103 @@ MUTATIONS = (
         "    if not left or len(left) == len(run.systems.gateways):\n",
         "    if True:\n",
         ("tests/verbs/test_several.py::test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back",),
+    ),
+    # Tritons that are found by DNS.
+    Mutation(
+        "tritons by DNS",
+        "an answer that fails or is empty removes nobody",
+        DISCOVERY,
+        "        if problem:\n            return\n",
+        "",
+        (f"{T_DISCOVERY}::test_an_answer_that_fails_or_is_empty_removes_nobody",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "no request waits for DNS",
+        DISCOVERY,
+        "addresses = await _in_a_thread(addresses_of, host)\n",
+        "addresses = addresses_of(host)\n",
+        (f"{T_DISCOVERY}::test_no_request_waits_for_dns_and_neither_does_the_end",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "who does not answer has DNS asked at once",
+        DISCOVERY,
+        "            event.set()\n",
+        "            pass\n",
+        (f"{T_DISCOVERY}::test_who_does_not_answer_has_dns_asked_at_once",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "one that joins gets no request before it has the version",
+        "bot/gateway/core.py",
+        "lacking=() if first else _live(self.table)",
+        "lacking=()",
+        (f"{T_DISCOVERY}::test_one_that_joins_gets_requests_once_it_has_the_version",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "one that joins gets requests once it has the version",
+        "bot/gateway/core.py",
+        "        await self._tritons.ask_those_that_lack()\n",
+        "",
+        (f"{T_DISCOVERY}::test_one_that_joins_gets_requests_once_it_has_the_version",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "what one that cannot be asked has is not known",
+        "bot/gateway/tritons.py",
+        "        if said.ready:\n            lacks.discard(target)\n",
+        "        if said.ready is not False:\n            lacks.discard(target)\n",
+        (f"{T_DISCOVERY}::test_one_that_is_named_before_it_listens_gets_nothing_until_it_does",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "the idle connections of one that left are closed",
+        "bot/gateway/tritons.py",
+        "                server.leave()\n",
+        "",
+        (f"{T_DISCOVERY}::test_one_that_leaves_finishes_what_it_has_and_its_connections_are_closed",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "the connections of one that left are closed after their answers",
+        "bot/gateway/connection.py",
+        "        if self._left:\n",
+        "        if False:\n",
+        (f"{T_DISCOVERY}::test_one_that_leaves_finishes_what_it_has_and_its_connections_are_closed",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "one that came after the bot loaded is not in the way of a switch",
+        "bot/gateway/tritons.py",
+        " and not (one.found and some_have_it)]\n",
+        "]\n",
+        (f"{T_DISCOVERY}::test_one_that_came_after_the_bot_loaded_is_not_in_the_way_of_a_switch",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "what no Triton has is not routed to",
+        "bot/gateway/tritons.py",
+        " and not (one.found and some_have_it)]\n",
+        " and not one.found]\n",
+        (f"{T_DISCOVERY}::test_one_that_came_after_the_bot_loaded_is_not_in_the_way_of_a_switch",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "one that is gone is asked about one model of a switch",
+        "bot/gateway/tritons.py",
+        "            away = bool(said) and said[-1].ready is None\n",
+        "            away = False\n",
+        (f"{T_DISCOVERY}::test_of_one_that_is_gone_a_switch_of_many_models_asks_once",),
+    ),
+    Mutation(
+        "tritons by DNS",
+        "one that is scaled away in the switch is left out",
+        SWITCHING,
+        "    if len(left) == len(run.systems.tritons):\n",
+        "    if True:\n",
+        ("tests/verbs/test_several.py::test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back",),
     ),
     # What GitHub answers.
     Mutation(

@@ -13,6 +13,7 @@ import pytest
 
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
+from bot.systems.triton import TritonServer
 from tests.verbs.world import World
 
 TRITONS, GATEWAYS = "tritons.test", "gateways.test"
@@ -158,6 +159,37 @@ def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
             proof = [c.proof for c in world.records(model)[-1].criteria if c.name == "fastapi_reloaded"]
             assert proof[0].endswith("on gateway-127.0.0.1, gateway-dev-2, gateway-127.0.0.4")
         assert world.version(model) == 2 and world.quarantined(model) == [] and world.reverts(model) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["its index", "the golden requests"])
+def test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back(
+    world: World, dns: Dns, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    world.configure("dev", deadlines={"request_seconds": 3})
+    model = world.model()
+    _served(world, model)
+    world.merged(world.register(model, "better"))
+    generation = world.routes()["generation"]
+    triton = next(one for name, one in world.endpoints.tritons if name == "dev")
+    with second_address(int(triton.grpc.rpartition(":")[2]), "127.0.0.3") as scale_down:
+        dns.known[TRITONS] = ["127.0.0.1", "127.0.0.3"]
+        name = "index" if when == "its index" else "infer"
+        does = getattr(TritonServer, name)
+
+        def asked(server: TritonServer, *given: Any, **named: Any) -> Any:
+            if server.name == "triton-127.0.0.3" and _committed(world) > generation:
+                scale_down()
+                dns.known[TRITONS] = ["127.0.0.1"]
+            return does(server, *given, **named)
+
+        monkeypatch.setattr(TritonServer, name, asked)
+        said = world.words("deploy", "--env", "dev")
+    assert said.code == 0, said
+    assert "triton-127.0.0.3 does not answer, and its name gives its address no more" in said.err
+    proofs = {criterion.name: criterion.proof for criterion in world.records(model)[-1].criteria}
+    assert "triton-127.0.0.3" not in proofs["smoke_passed"]
+    assert world.version(model) == 2 and world.quarantined(model) == [] and world.reverts(model) == []
 
 
 @pytest.mark.extended

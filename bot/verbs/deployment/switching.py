@@ -219,6 +219,20 @@ def _leave_out_those_that_left(run: Run, silent: list[Gateway]) -> list[Gateway]
     return left
 
 
+def _leave_out_tritons_that_left(run: Run, silent: list[TritonServer]) -> list[TritonServer]:
+    """Do the same with Tritons: one that was scaled away serves nobody, and must not have everything put back."""
+    try:
+        left = run.systems.tritons_that_left(silent)
+    except PromobotError:
+        return []
+    if len(left) == len(run.systems.tritons):
+        return []
+    run.systems = run.systems.without(left)
+    for triton in left:
+        run.say(words.triton_left(triton.name))
+    return left
+
+
 def _those_that_came(run: Run, *, known: Container[Gateway]) -> list[Gateway]:
     """Ask DNS for the gateways that came up since, and return them. A Triton that did is the next run's."""
     try:
@@ -268,10 +282,18 @@ def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
 def _ask_tritons(
     run: Run, items: list[Item], tables: list[RouteTable], failures: list[Failure], asked: dict[str, set[str]]
 ) -> None:
-    """Ask every Triton for what users get by now; add what fails, and for what each was asked."""
+    """Ask every Triton for what users get by now; add what fails, and for what each was asked.
+
+    One that is silent, and whose address its name gives no more, is left out.
+    """
     serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
     index: dict[TritonServer, Index] = {}
-    for triton, answer in at_once(run.systems.tritons if serving else (), _index):
+    answers = at_once(run.systems.tritons if serving else (), _index)
+    silent = [triton for triton, answer in answers if isinstance(answer, Unavailable)]
+    left = _leave_out_tritons_that_left(run, silent)
+    for triton, answer in answers:
+        if triton in left:
+            continue
         if isinstance(answer, PromobotError):
             failures.append(_named("silent" if isinstance(answer, Unavailable) else "refused", triton, answer))
         elif is_empty({pair for pair, state in answer.items() if state.ready}, *tables):
@@ -287,12 +309,24 @@ def _ask_tritons(
         found[one[0].id] = at_once(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
 
     side_by_side(serving, ask)
+    silent = [
+        triton
+        for triton in index
+        if any(triton is one and _is_silent(failure) for said in found.values() for one, failure in said)
+    ]
+    left = _leave_out_tritons_that_left(run, silent)
+    for triton in left:
+        del asked[_key(triton)]
     for item, _, _ in serving:
-        for _, failure in found[item.id]:
-            if isinstance(failure, Failure):
+        for triton, failure in found[item.id]:
+            if isinstance(failure, Failure) and triton not in left:
                 failures.append(failure)
                 if failure.kind != "silent":
                     item.sees("smoke_passed", failure.said, holds=False)
+
+
+def _is_silent(failure: Failure | PromobotError | None) -> bool:
+    return isinstance(failure, Failure) and failure.kind == "silent"
 
 
 def _fails_on_triton(
