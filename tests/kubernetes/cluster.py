@@ -141,11 +141,22 @@ class Cluster:
                         about["name"],
                         about["namespace"],
                         made["metadata"]["labels"],
-                        spec["replicas"],
+                        spec["replicas"] if "replicas" in spec else self._least(each),
                         made["spec"],
                     )
                 )
         return found
+
+    def autoscaler(self, namespace: str, name: str) -> Object | None:
+        """What sets the number of a workload's pods, if anything does."""
+        for each in self.of("HorizontalPodAutoscaler"):
+            if each["metadata"]["namespace"] == namespace and each["spec"]["scaleTargetRef"]["name"] == name:
+                return each
+        return None
+
+    def _least(self, workload: Object) -> int:
+        scaled = self.autoscaler(workload["metadata"]["namespace"], workload["metadata"]["name"])
+        return scaled["spec"].get("minReplicas", 1) if scaled else 1
 
     def pod(self, path: str) -> Pods:
         (found,) = (pods for pods in self.pods if str(pods) == path)

@@ -353,13 +353,43 @@ def folders(cluster: Cluster) -> Iterator[str]:
 
 
 def tritons_of_gateways(cluster: Cluster) -> Iterator[str]:
-    """Each gateway names each Triton of its environment."""
+    """Each gateway names each Triton of its environment; where their number changes, it finds them by their name."""
     for pods in cluster.pods:
         if pods.labels["app.kubernetes.io/name"] == "gateway":
-            named = [w.partition("=")[2] for w in cluster.words(pods, pods.main) if w.startswith("--triton=")]
-            count = cluster.pod(f"{pods.namespace}/triton").replicas
-            if sorted(named) != [f"http://triton-{number}.triton:8000" for number in range(count)]:
-                yield f"{pods} asks {named}, there are {count}"
+            named = [w for w in cluster.words(pods, pods.main) if w.startswith("--triton")]
+            triton = cluster.pod(f"{pods.namespace}/triton")
+            wanted = [f"--triton=http://triton-{number}.triton:8000" for number in range(triton.replicas)]
+            if cluster.autoscaler(pods.namespace, "triton"):
+                wanted = ["--triton-every-address=http://triton:8000"]
+            if sorted(named) != wanted:
+                yield f"{pods} asks {named}, there are {wanted}"
+
+
+def autoscaling(cluster: Cluster) -> Iterator[str]:
+    """What an autoscaler scales is there, and only it says how many; it can measure, and takes away slowly."""
+    for each in cluster.of("HorizontalPodAutoscaler"):
+        spec, namespace = each["spec"], each["metadata"]["namespace"]
+        scaled = spec["scaleTargetRef"]
+        workload = cluster.get(scaled["kind"], scaled["name"], namespace)
+        if workload is None:
+            yield f"{name_of(each)} scales nothing"
+            continue
+        if "replicas" in workload["spec"]:
+            yield f"{name_of(workload)} says how many, too"
+        if not 1 < spec.get("minReplicas", 1) < spec["maxReplicas"]:
+            yield f"{name_of(each)}: {spec.get('minReplicas')} to {spec['maxReplicas']}"
+        for metric in spec["metrics"]:
+            wanted = metric.get("resource", {}).get("name")
+            if any(
+                wanted not in c["resources"]["requests"] for c in workload["spec"]["template"]["spec"]["containers"]
+            ):
+                yield f"{name_of(each)} cannot measure {wanted or metric['type']}"
+        down = spec["behavior"]["scaleDown"]
+        if down["stabilizationWindowSeconds"] < 300 or [p["value"] for p in down["policies"]] != [1]:
+            yield f"{name_of(each)} takes away in haste"
+        environment = ENVIRONMENTS[namespace.removeprefix("ml-")]
+        if not all(triton.every_address for triton in environment.tritons):
+            yield f"{environment.environment}.yaml names Tritons one by one"
 
 
 def secrets(cluster: Cluster) -> Iterator[str]:
@@ -598,6 +628,7 @@ RULES: tuple[Rule, ...] = (
     addresses,
     folders,
     tritons_of_gateways,
+    autoscaling,
     secrets,
     identities,
     commands,

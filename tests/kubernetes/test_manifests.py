@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +47,41 @@ def with_component(folder: Path, overlay: str, component: str) -> Cluster:
     return Cluster(list(yaml.safe_load_all(done)))
 
 
+@cache
+def _autoscaled() -> list[Object]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copytree(MANIFESTS, folder / "kubernetes")
+        file = folder / "kubernetes/overlays/prod/kustomization.yaml"
+        # As the component says: what names Tritons one by one goes.
+        kept, one_by_one = re.subn(r"^replicas:\n.*\Z", "", file.read_text(), flags=re.MULTILINE | re.DOTALL)
+        assert one_by_one == 1 and "- ../../components/images\n" in kept
+        file.write_text(kept.replace("images\n", "images\n  - ../../components/autoscaling\n"))
+        done = subprocess.run([KUBECTL, "kustomize", file.parent], capture_output=True, text=True, check=True).stdout
+    others = [each for each in objects() if each not in yaml.safe_load_all(rendered("prod"))]
+    return [*others, *yaml.safe_load_all(done)]
+
+
+def autoscaled() -> Cluster:
+    """All of the cluster, with an autoscaler for the Tritons of prod."""
+    return Cluster(copy.deepcopy(_autoscaled()))
+
+
 @pytest.mark.parametrize("share", FORMS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_it_holds(rule: Rule, share: str) -> None:
     assert list(rule(Cluster(objects(share)))) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_it_holds_with_an_autoscaler(rule: Rule) -> None:
+    assert list(rule(autoscaled())) == []
+
+
+def test_what_names_tritons_one_by_one_beside_an_autoscaler_is_seen(tmp_path: Path) -> None:
+    """An overlay that was left as it is."""
+    cluster = with_component(tmp_path, "prod", "autoscaling")
+    assert len(list(rules.tritons_of_gateways(cluster))) == len(list(rules.autoscaling(cluster))) == 1
 
 
 def test_every_environment_has_an_overlay_and_the_bot_has_one() -> None:
@@ -220,6 +254,7 @@ def without(entries: list[Object], name: str) -> None:
 TRITON, GATEWAY = "StatefulSet ml-prod/triton", "StatefulSet ml-prod/gateway"
 STAGING, SLACK, RUNNER = "StatefulSet mlops/triton-staging", "Deployment mlops/slack", "Pod mlops/runner-deploy"
 CHECKS = "Pod mlops/runner-checks"
+SCALER = "HorizontalPodAutoscaler ml-prod/triton"
 
 BREAKS: list[tuple[Rule, str, Break]] = [
     (rules.schema, "unknown key", lambda c: main(c, GATEWAY).update(imagePullPolice="Always")),
@@ -382,6 +417,35 @@ def test_it_can_be_broken(rule: Rule, how: Break) -> None:
     assert list(rule(broken)) != []
 
 
+SCALED: list[tuple[Rule, str, Break]] = [
+    (rules.autoscaling, "nothing", lambda c: at(c, SCALER)["spec"]["scaleTargetRef"].update(name="tritons")),
+    (rules.autoscaling, "another kind", lambda c: at(c, SCALER)["spec"]["scaleTargetRef"].update(kind="Deployment")),
+    (rules.autoscaling, "two say how many", lambda c: at(c, TRITON)["spec"].update(replicas=2)),
+    (rules.autoscaling, "down to one", lambda c: at(c, SCALER)["spec"].pop("minReplicas")),
+    (rules.autoscaling, "never", lambda c: at(c, SCALER)["spec"].update(maxReplicas=2)),
+    (rules.autoscaling, "unknown", lambda c: main(c, TRITON)["resources"]["requests"].pop("cpu")),
+    (rules.autoscaling, "in haste", lambda c: at(c, SCALER)["spec"]["behavior"]["scaleDown"].update(
+        stabilizationWindowSeconds=0)),
+    (rules.autoscaling, "all at once", lambda c: at(c, SCALER)["spec"]["behavior"]["scaleDown"]["policies"][0].update(
+        value=4)),
+    (rules.tritons_of_gateways, "a fixed list", lambda c: swap(
+        main(c, GATEWAY)["args"], "--triton-every-address=http://triton:", "--triton=http://triton-0.triton:")),
+    (rules.tritons_of_gateways, "both", lambda c: main(c, GATEWAY)["args"].append(
+        "--triton=http://triton-0.triton:8000")),
+    (rules.replicas, "once", lambda c: at(c, SCALER)["spec"].update(minReplicas=1)),
+    (rules.commands, "typo", lambda c: swap(main(c, GATEWAY)["args"], "every-address", "each-address")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "how"), [(rule, how) for rule, _, how in SCALED], ids=[f"{r.__name__}-{n}" for r, n, _ in SCALED]
+)
+def test_an_autoscaler_can_be_broken(rule: Rule, how: Break) -> None:
+    broken = autoscaled()
+    how(broken)
+    assert list(rule(broken)) != []
+
+
 DYNAMIC: list[tuple[str, Break]] = [
     ("own directories", lambda c: next(c.of("StorageClass"))["parameters"].pop("subDir")),
     ("deleted", lambda c: next(c.of("StorageClass")).update(reclaimPolicy="Delete")),
@@ -397,7 +461,7 @@ def test_a_share_by_storage_class_can_be_broken(how: Break) -> None:
 
 
 def test_no_rule_is_left_unbroken() -> None:
-    assert {rule for rule, _, _ in BREAKS} == set(RULES)
+    assert {rule for rule, _, _ in (*BREAKS, *SCALED)} == set(RULES)
 
 
 # --- the examples -------------------------------------------------------------------------------------------------

@@ -618,6 +618,14 @@ MUTATIONS = (
         "    if True:\n",
         ("tests/verbs/test_several.py::test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back",),
     ),
+    Mutation(
+        "tritons by DNS",
+        "gateways behind an autoscaler find the Tritons by their name",
+        "manifests/kubernetes/components/autoscaling/kustomization.yaml",
+        "        value: --triton-every-address=http://triton:8000\n",
+        "        value: --triton=http://triton-0.triton:8000\n",
+        (f"{T_MANIFESTS}::test_it_holds_with_an_autoscaler[tritons_of_gateways]",),
+    ),
     # What GitHub answers.
     Mutation(
         "github",
