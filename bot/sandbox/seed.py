@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -56,7 +57,7 @@ def seed(endpoints: Endpoints) -> None:
         tree = Path(folder)
         _copy_project(tree)
         for environment in endpoints.triton:
-            _write(tree / f"manifests/environments/{environment}.yaml", _environment(endpoints, environment))
+            write(tree / f"manifests/environments/{environment}.yaml", environment_file(endpoints, environment))
             _write_text(
                 tree / f"promotions/{environment}.yaml",
                 f"# What {environment} serves. Merging a change of this file deploys it.\n"
@@ -84,7 +85,8 @@ def _copy_project(tree: Path) -> None:
         (tree / ".github" / "workflows" / workflow).unlink(missing_ok=True)
 
 
-def _environment(endpoints: Endpoints, environment: str) -> dict[str, object]:
+def environment_file(endpoints: Endpoints, environment: str) -> dict[str, Any]:
+    """Return the document of ``manifests/environments/<environment>.yaml`` that names these endpoints."""
     environments = list(endpoints.triton)
     earlier = environments[: environments.index(environment)]
     return {
@@ -125,7 +127,8 @@ def _share(endpoints: Endpoints, environment: str) -> dict[str, str]:
     }
 
 
-def _write(path: Path, document: dict[str, object]) -> None:
+def write(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as YAML, in the order of its keys."""
     _write_text(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import yaml
 
 from bot.errors import InvalidInput, Refused
 from bot.sandbox.platform import OWNER, SLACK_MANIFEST, Sandbox
+from bot.sandbox.processes import HOST, Part, Ports
+from bot.sandbox.seed import environment_file, write
+from bot.sandbox.tls import HERE, Authority
 
 WORKERS = 3
 Command = Callable[[tuple[str, ...]], tuple[str, ...]]
@@ -180,6 +183,92 @@ def _of_several_workers(command: tuple[str, ...]) -> tuple[str, ...]:
     return (sys.executable, "-m", "uvicorn", "bot.sandbox.mounted:app", *where, "--workers", str(WORKERS))
 
 
+def _private_ca(sandbox: Sandbox) -> None:
+    """Behind TLS, with a certificate of an authority that nobody knows.
+
+    Not Slack, and not the forge's API: it names its own address in its answers, which is without TLS.
+    """
+    endpoints = sandbox.endpoints
+    gateways = [one for several in endpoints.gateway.values() for one in several]
+    plain = [
+        *(endpoints.forge, endpoints.mlflow),
+        *(one.url for one in gateways),
+        *([endpoints.s3.endpoint] if endpoints.s3 else []),
+    ]
+    with Ports() as ports:
+        fronts = _speak_tls(sandbox, ports, map(_port, plain), grpc=[_port(one.grpc) for _, one in endpoints.tritons])
+
+    def secured(url: str) -> str:
+        return f"https://localhost:{fronts[_port(url)]}"
+
+    def change(document: dict[str, Any]) -> None:
+        document["github"]["server_url"] = secured(endpoints.forge)
+        document["mlflow"]["uri"] = secured(endpoints.mlflow)
+        for gateway in document["gateways"]:
+            gateway["url"] = secured(gateway["url"])
+        for triton in (*document["tritons"], document["staging"]["triton"]):
+            triton.update(grpc=secured(triton["grpc"]).removeprefix("https://"), grpc_tls=True)
+        if endpoints.s3:
+            document["records"]["s3"]["endpoint"] = secured(endpoints.s3.endpoint)
+
+    _write_settings(sandbox, change)
+
+
+def _store_like(kind: str, *, over_https: bool = False) -> Callable[[Sandbox], None]:
+    """Records in a store of this kind of ``bot.sandbox.s3_like``, in front of the sandbox's own."""
+
+    def make(sandbox: Sandbox) -> None:
+        storage = sandbox.endpoints.s3
+        if storage is None:
+            raise Refused("records are in a directory", next_step="Start it with --s3.")
+        with Ports() as ports:
+            port = ports.take()
+            words = (sys.executable, "-m", "bot.sandbox.s3_like", kind, "--port", str(port))
+            part = Part("s3-like", (*words, "--store", storage.endpoint), port, any_answer=True)
+            _started(sandbox, part)
+            url = f"http://{HOST}:{port}"
+            if over_https:
+                url = f"https://localhost:{_speak_tls(sandbox, ports, [port])[port]}"
+        _write_settings(sandbox, lambda document: document["records"]["s3"].update(endpoint=url))
+
+    return make
+
+
+def _speak_tls(sandbox: Sandbox, ports: Ports, http: Iterable[int], *, grpc: Sequence[int] = ()) -> dict[int, int]:
+    """Speak TLS for these ports, with a certificate of a new authority in ``DIR/like``; return where, by port."""
+    folder = _like(sandbox)
+    authority = Authority(folder, "a private authority of the sandbox")
+    certificate = authority.issue(*HERE)
+    fronts, health = {port: ports.take() for port in (*http, *grpc)}, ports.take()
+    words = (sys.executable, "-m", "bot.sandbox.tls", "--certificate", str(certificate), "--health", str(health))
+    pairs = (f"{front}:{port}{'/h2' if port in grpc else ''}" for port, front in fronts.items())
+    _started(sandbox, Part("private-ca", (*words, *pairs), health))
+    return fronts
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _started(sandbox: Sandbox, part: Part) -> None:
+    sandbox.processes.stop([process for process in sandbox.processes.recorded() if process.part.name == part.name])
+    sandbox.processes.wait_until_ready(sandbox.processes.start(part))
+
+
+def _write_settings(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> None:
+    """Write environment files that name this world's addresses, below ``DIR/like``; the repository's stay."""
+    for environment in sandbox.endpoints.triton:
+        document = environment_file(sandbox.endpoints, environment)
+        change(document)
+        write(_like(sandbox) / f"manifests/environments/{environment}.yaml", document)
+
+
+def _like(sandbox: Sandbox) -> Path:
+    folder = sandbox.endpoints.directory / "like"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 WORLDS: dict[str, Likeness] = {
     "slack-archived": Likeness(
         "the channel of releases is archived",
@@ -247,6 +336,27 @@ WORLDS: dict[str, Likeness] = {
         "a ruleset asks for signed commits on every branch",
         "promobot propose churn 1 --env dev; the commit of its pull request",
         ask_for_signatures,
+    ),
+    "private-ca": Likeness(
+        "Git, MLflow, gateways, Triton's gRPC and with --s3 the bucket speak TLS, with a certificate of a private "
+        "authority; the environment files of DIR/like name them",
+        "cd DIR/like; promobot doctor --env dev; SSL_CERT_FILE=ca.pem promobot doctor --env dev",
+        _private_ca,
+    ),
+    "s3-no-trailers": Likeness(
+        "records are in a store that speaks TLS and knows no checksums behind a body, as OCI (with --s3)",
+        "cd DIR/like; SSL_CERT_FILE=ca.pem promobot doctor --env dev",
+        _store_like("no-trailers", over_https=True),
+    ),
+    "s3-virtual-hosts-only": Likeness(
+        "records are in a store that takes a bucket in the host's name only, as Alibaba Cloud (with --s3)",
+        "cd DIR/like; promobot doctor --env dev",
+        _store_like("virtual-hosts-only"),
+    ),
+    "s3-no-conditions": Likeness(
+        "records are in a store that answers 501 to a write with a condition (with --s3)",
+        "cd DIR/like; promobot doctor --env dev",
+        _store_like("no-conditions"),
     ),
     "workers": Likeness(
         f"each gateway is an application of {WORKERS} uvicorn workers",

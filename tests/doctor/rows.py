@@ -22,12 +22,15 @@ import httpx
 
 from bot import trust
 from bot.domain.marker import MARKER_FILE, Marker
-from bot.sandbox import worlds
+from bot.sandbox import s3, s3_like, worlds
 from bot.sandbox.processes import HOST
+from bot.sandbox.tls import HERE as NAMES
+from bot.sandbox.tls import Authority
+from bot.settings import Bucket
+from bot.systems.object_store import BucketRecords
+from bot.systems.records import RecordStore
 from tests.privileges import WITHOUT, without_privileges
 from tests.stores import begin_share
-from tests.tls import HERE as NAMES
-from tests.tls import Authority
 from tests.verbs.world import World
 
 Arrange = Callable[[World, ExitStack], Mapping[str, str] | None]
@@ -193,6 +196,35 @@ def refuses_chmod(world: World, stack: ExitStack) -> None:
         "dev",
         share={key: str(seen / path.relative_to(world.endpoints.share)) for key, path in folders.items()},
     )
+
+
+def in_bucket(
+    like: str | None = None, *, key_id: str = "", secret: str = "", begun: bool = True, **settings: Any
+) -> Arrange:
+    """Have records in a bucket of a store that starts now, by a ``like`` in front of it, with these settings.
+
+    ``key_id`` and ``secret`` are those of the bot, where they are not the store's. ``begun`` says whether a person
+    said `doctor --init`.
+    """
+
+    def arrange(world: World, stack: ExitStack) -> dict[str, str]:
+        storage = stack.enter_context(s3.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        known = storage.credentials
+        named = {"access_key_id_env": "RECORDS_KEY_ID", "secret_access_key_env": "RECORDS_KEY"}
+        bucket = {"bucket": storage.bucket, "endpoint": storage.endpoint, "region": storage.region, **named}
+        key = {"aws_access_key_id": known.access_key_id, "aws_secret_access_key": known.secret_access_key}
+        if begun:
+            at = Bucket.model_validate({**bucket, "prefix": "dev/promobot"})
+            store, before = BucketRecords(at, key, request_seconds=60), RecordStore(world.endpoints.records)
+            store.begin()
+            for name in before.keys("evidence"):
+                store.put(name, before.get(name) or "")
+        if like is not None:
+            bucket["endpoint"] = stack.enter_context(s3_like.like(like, storage.endpoint))
+        world.configure("dev", records={"s3": {**bucket, **settings}})
+        return {"RECORDS_KEY_ID": key_id or known.access_key_id, "RECORDS_KEY": secret or known.secret_access_key}
+
+    return arrange
 
 
 def marked(folder: Callable[[World], Path], marker: Marker) -> Arrange:
@@ -620,6 +652,70 @@ ROWS = (
         "Permission denied",
         of_another_user(_records),
         by_root=True,
+    ),
+    Row(
+        "bucket-new",
+        "the records' folder in the bucket is new, and nobody said `doctor --init`",
+        "records",
+        NEVER,
+        NEVER,
+        in_bucket(begun=False),
+    ),
+    Row(
+        "bucket-unknown",
+        "`records.s3.bucket` names a bucket that the key may not use, or none",
+        "records",
+        "AccessDenied",
+        "AccessDenied",
+        in_bucket(bucket="nobodys-bucket"),
+    ),
+    Row(
+        "bucket-secret-wrong",
+        "the secret of the bucket's key is wrong",
+        "records",
+        "SignatureDoesNotMatch",
+        "SignatureDoesNotMatch",
+        in_bucket(secret="another-secret-than-this-keys"),
+    ),
+    Row(
+        "bucket-key-unknown",
+        "the bucket's key is another store's",
+        "records",
+        "InvalidAccessKeyId",
+        "InvalidAccessKeyId",
+        in_bucket(key_id="ANOTHERSTORESKEY0000"),
+    ),
+    Row(
+        "bucket-key-missing",
+        "the variable of the bucket's key is not set",
+        "records",
+        "A_KEY is not set",
+        "A_KEY is not set",
+        in_bucket(access_key_id_env="A_KEY"),
+    ),
+    Row(
+        "bucket-in-host",
+        "the store takes a bucket in the host's name only, and `addressing_style` is not set",
+        "records",
+        "SecondLevelDomainForbidden",
+        "SecondLevelDomainForbidden",
+        in_bucket("virtual-hosts-only"),
+    ),
+    Row(
+        "bucket-no-conditions",
+        "the store answers 501 to a write with a condition",
+        "records",
+        "NotImplemented",
+        "NotImplemented",
+        in_bucket("no-conditions"),
+    ),
+    Row(
+        "bucket-no-tls",
+        "`records.s3.endpoint` says https, and the store speaks none",
+        "records",
+        "wrong version number",
+        "wrong version number",
+        lambda world, stack: in_bucket(endpoint=world.endpoints.mlflow.replace("http:", "https:"))(world, stack),
     ),
     # --- Git and GitHub
     Row(

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from bot import trust
+from bot.errors import Refused
 from bot.sandbox import seed, worlds
-from bot.sandbox.platform import PARTS, Sandbox
+from bot.sandbox.platform import PARTS, Sandbox, Shape
 
 SEEN = {
     "slack-archived": ("Slack", "the channel is archived"),
@@ -32,7 +35,18 @@ SEEN = {
     "workers": ("gateway gateway-dev-1", "serves generation 0"),
 }
 """What `promobot doctor` shows in each, on which line."""
-IN_ORDER = [*(name for name in worlds.WORLDS if name != "renamed-repository"), "renamed-repository"]
+WITH_SETTINGS = ("private-ca", "s3-no-trailers", "s3-virtual-hosts-only", "s3-no-conditions")
+"""Worlds that have environment files of their own."""
+BEHIND_TLS = {"Git", "MLflow", "records", "staging Triton", "Triton triton-dev-1", "gateway gateway-dev-1"}
+DOCTOR = """
+import sys
+from bot import cli
+from bot.verbs import doctor, trials
+trials.DEADLINE_SECONDS, trials.REQUEST_SECONDS, doctor.GIT_SECONDS = 60.0, 20.0, 60.0
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""A person waits 15 s for it. A loaded machine of tests may need longer for what is well."""
+IN_ORDER = [*(name for name in SEEN if name != "renamed-repository"), "renamed-repository"]
 """After the last nobody finds the repository by the name in the clone."""
 
 
@@ -49,7 +63,63 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_each_world_has_something_to_see() -> None:
-    assert SEEN.keys() == worlds.WORLDS.keys()
+    assert {*SEEN, *WITH_SETTINGS} == worlds.WORLDS.keys()
+
+
+@pytest.fixture(scope="module")
+def with_bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("worlds-with-a-bucket")
+    parts = PARTS - {"actions", "slack-app"}
+    yield Sandbox.up(folder, progress=print, seed=seed.seed, parts=parts, shape=Shape(s3=True))
+    Sandbox.down(folder)
+
+
+def diagnosed(sandbox: Sandbox, root: Path, **variables: str) -> dict[str, dict[str, Any]]:
+    """Return what `promobot doctor` says of dev, by system."""
+    command = [sys.executable, "-c", DOCTOR, "doctor", "--env", "dev", "--json", "--root", str(root)]
+    known = {name: value for name, value in os.environ.items() if name not in trust.FILES}
+    environment = {**known, **sandbox.endpoints.variables(), **variables}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    (found,) = json.loads(done.stdout)["environments"]
+    return {line["system"]: line for line in found["systems"]}
+
+
+@pytest.mark.slow
+def test_behind_a_private_authority_nobody_is_asked_who_is_not_trusted_and_everything_works_once_it_is(
+    with_bucket: Sandbox,
+) -> None:
+    worlds.likeness("private-ca").make(with_bucket)
+    root = with_bucket.endpoints.directory / "like"
+    found = diagnosed(with_bucket, root)
+    failing = {name for name, line in found.items() if line["works"] is False}
+    assert failing >= BEHIND_TLS, found
+    untold = {name: found[name] for name in BEHIND_TLS if "SSL_CERT_FILE" not in found[name]["next_step"]}
+    assert untold == {}, json.dumps(untold)
+    found = diagnosed(with_bucket, root, SSL_CERT_FILE=str(root / "ca.pem"))
+    assert {name: line for name, line in found.items() if line["works"] is False} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "works", "seen"),
+    [
+        ("s3-no-trailers", True, "cannot be overwritten"),
+        ("s3-virtual-hosts-only", False, "SecondLevelDomainForbidden"),
+        ("s3-no-conditions", False, "NotImplemented"),
+    ],
+)
+def test_records_in_a_store_that_is_not_as_aws(with_bucket: Sandbox, name: str, works: bool, seen: str) -> None:
+    worlds.likeness(name).make(with_bucket)
+    root = with_bucket.endpoints.directory / "like"
+    line = diagnosed(with_bucket, root, SSL_CERT_FILE=str(root / "ca.pem") if works else "")["records"]
+    assert line["works"] is works and seen in line["seen"], line
+
+
+@pytest.mark.slow
+def test_a_store_like_others_needs_a_bucket(home: Path) -> None:
+    with pytest.raises(Refused, match="records are in a directory") as refused:
+        worlds.likeness("s3-no-trailers").make(Sandbox.open(home / "sandbox"))
+    assert "--s3" in refused.value.next_step
 
 
 @pytest.mark.slow
@@ -60,11 +130,7 @@ def test_a_reader_sees_it(home: Path, name: str) -> None:
     worlds.install_app(sandbox)
     worlds.likeness(name).make(sandbox)
     system, seen = SEEN[name]
-    command = [sys.executable, "-m", "bot", "doctor", "--env", "dev", "--json", "--root", str(home / "clone")]
-    variables = {**os.environ, **sandbox.endpoints.variables()}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=120)
-    (found,) = json.loads(done.stdout)["environments"]
-    lines = {line["system"]: line for line in found["systems"]}
+    lines = diagnosed(sandbox, home / "clone")
     assert seen in lines[system]["seen"], lines
     if name == "workers":
         answer = httpx.get(f"{sandbox.endpoints.gateway['dev'][0].url}/routes", timeout=60).json()

@@ -16,6 +16,7 @@ import pytest
 from bot import web
 from bot.errors import OutsideError, Rejected
 from bot.sandbox.s3 import REGION
+from bot.sandbox.tls import HERE, Authority, behind_tls, hand_on
 from bot.settings import Bucket, GatewayEndpoint, GitHub, MLflow, Slack, Triton
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
@@ -25,7 +26,6 @@ from bot.systems.object_store import BucketRecords
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.systems.stand_in import StandIn
-from tests.tls import HERE, Authority, behind_tls, hand_on
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
 PAGE = Path(__file__).parents[2] / "docs/networks.md"

@@ -14,11 +14,11 @@ from botocore.exceptions import ClientError
 from bot.errors import Refused, Rejected, Unavailable
 from bot.sandbox.s3 import ObjectStorage
 from bot.sandbox.s3_like import like
+from bot.sandbox.tls import HERE, Authority, behind_tls
 from bot.settings import Bucket
 from bot.systems.object_store import BucketRecords
 from tests.systems.stand_in import StandIn, answer
 from tests.systems.test_record_stores import bucket_of
-from tests.tls import HERE, Authority, behind_tls
 
 SECONDS = 30.0
 

@@ -22,6 +22,7 @@ from bot.errors import OutsideError, PromobotError, Refused, Unavailable
 from bot.sandbox import triton
 from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
+from bot.sandbox.tls import HERE, Authority, behind_tls
 from bot.settings import GatewayEndpoint, GitHub, MLflow, Slack, Triton, Tritons
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
@@ -36,7 +37,6 @@ from tests.servers import running
 from tests.systems.conftest import RealTriton
 from tests.systems.stand_in import StandIn
 from tests.systems.test_record_stores import bucket_of
-from tests.tls import HERE, Authority, behind_tls
 
 NAMED = (*trust.FILES, *trust.FOLDERS)
 SECONDS = 20.0

@@ -189,7 +189,9 @@ class World:
         path = self.root / MANIFEST.format(environment)
         document = yaml.safe_load(path.read_text())
         for key, value in changes.items():
-            document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
+            before = document.get(key)
+            is_merged = isinstance(value, dict) and isinstance(before, dict)
+            document[key] = {**before, **value} if is_merged else value
         path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def drop_gate(self, environment: str, model: str) -> None:
