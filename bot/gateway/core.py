@@ -201,6 +201,7 @@ class Gateway:
         if not self._reloading.locked():  # a reload notes who lacks what it is about to route to
             self._tritons.keep_to(_live(self.table))
         await self._tritons.ask_those_that_lack()
+        await self._shadows.ask_those_that_lack()
 
     def _ask_dns_soon(self) -> None:
         self._discovery.ask_soon()

@@ -76,6 +76,10 @@ class Shadows:
         """Have these Tritons, and no others, stand for ``name``."""
         self._tritons.become(name, urls)
 
+    async def ask_those_that_lack(self) -> None:
+        """Ask each Triton for the shadows that it lacked when a copy met it."""
+        await self._tritons.ask_those_that_lack()
+
     @property
     def counts(self) -> dict[str, ShadowCounts]:
         """The counts of each model that has a shadow."""
@@ -89,6 +93,7 @@ class Shadows:
             model: old[model] if model in old and old[model].target == target else ShadowCounts(target)
             for model, target in targets.items()
         }
+        self._tritons.keep_to(targets.values())
 
     def copy(self, model: str, headers: Headers, body: bytes | bytearray) -> None:
         """Send a copy in the background, if the budget allows; never waits, never raises for what the shadow does."""

@@ -28,7 +28,9 @@ from typing import Any
 log = logging.getLogger("bot.gateway")
 
 State = dict[str, Any]
-"""What a worker says of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``, ``shadows``."""
+"""What a worker says of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``, ``tritons`` and
+``shadows``.
+"""
 
 LINE_BYTES = 16 * 2**20
 """A line holds the counts of every shadow of an environment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from bot.gateway.connection import Limits
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, table, target, wait_for, write_routes
 from tests.gateway.stand_in import Seen, StandIn, answer_well, as_if_restarted, for_infer, hang
+from tests.gateway.test_switch import CLIENTS, Client, wait_for_more_answers
+from tests.gateway.triton import publish_adder, running_triton
 from tests.gateway.workers import APPLICATION, gateway_workers
 
 NAME = "tritons.test"
@@ -289,6 +292,19 @@ def test_shadows_follow_too(start: Callable[..., RunningGateway], dns: Dns, trit
     gateway = start(routes=table(1, target(7), shadow=target(8)))
     dns.addresses = ["127.0.0.2"]
     wait_for(lambda: gateway.infer(1.0).status_code == 200 and any("/8/infer" in one.path for one in tritons[1].seen))
+    # One that lacks the shadow when a copy meets it gets copies again once it has it.
+    tritons[1].behaviour = lambda seen: as_if_restarted(seen) if "/8/" in seen.path else answer_well(seen)
+    dns.addresses = ["127.0.0.1", "127.0.0.2"]
+    wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
+    wait_for(lambda: gateway.infer(1.0).status_code == 200 and any("/8/ready" in one.path for one in tritons[1].seen))
+    tritons[1].behaviour = answer_well
+    before = sum("/8/infer" in one.path for one in tritons[1].seen)
+    wait_for(
+        lambda: (
+            gateway.infer(1.0).status_code == 200
+            and sum("/8/infer" in one.path for one in tritons[1].seen) > before + 2
+        )
+    )
 
 
 def test_ipv6_addresses_are_in_brackets(
@@ -325,6 +341,61 @@ def test_what_cannot_be_meant_is_refused(
 def test_an_application_may_name_every_address_alone(tmp_path: Path) -> None:
     settings = GatewaySettings(tmp_path / "routes.json", tritons_every_address=("http://tritons.test:8000",))
     assert settings.tritons == ()
+
+
+@pytest.mark.slow
+def test_a_switch_while_real_tritons_come_and_go_fails_nothing(
+    dns: Dns, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """One comes up that has not what the bot has loaded; the other is scaled away."""
+    repositories = [tmp_path / name / "repository" for name in ("goes", "comes")]
+    publish_adder(repositories[0] / "adder", versions=(1, 2, 3))
+    publish_adder(repositories[1] / "adder", versions=(1,))
+    dns.addresses = ["127.0.0.1"]
+    with running_triton(repositories[0]) as goes:
+        goes.load("adder")
+        port = int(goes.url.rpartition(":")[2])
+        gateway = start_gateway(
+            routes=table(1, target(1)),
+            tritons_every_address=(f"http://{NAME}:{port}",),
+            resolve_seconds=FAST,
+            limits=Limits(connection_seconds=1.0),
+        )
+        clients = [Client(gateway, binary=number % 2 == 0) for number in range(CLIENTS)]
+        with ExitStack() as running:
+            try:
+                for client in clients:
+                    client.start()
+                dns.addresses = ["127.0.0.1", "127.0.0.2"]
+                wait_for_more_answers(clients)
+                comes = running.enter_context(running_triton(repositories[1], host="127.0.0.2", http_port=port))
+                wait_for_more_answers(clients)
+                comes.load("adder")
+                wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
+                gateway.write(table(2, target(2)))
+                assert gateway.reload(2).status_code == 200
+                assert known(gateway) == {"known": 2, "lacking": 1}
+                wait_for_more_answers(clients)
+                shutil.rmtree(repositories[1] / "adder")
+                publish_adder(repositories[1] / "adder", versions=(2, 3))
+                comes.load("adder")
+                wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
+                goes.process.terminate()
+                gateway.write(table(3, target(3)))
+                assert gateway.reload(3).status_code == 200
+                goes.process.wait(timeout=20)  # by itself it would wait 30 s for its connections
+                dns.addresses = ["127.0.0.2"]
+                wait_for(lambda: known(gateway) == {"known": 1, "lacking": 0})
+                wait_for_more_answers(clients)
+            finally:
+                for client in clients:
+                    client.stop.set()
+                for client in clients:
+                    client.join(20)
+    assert [failure for client in clients for failure in client.failures] == []
+    for client in clients:
+        assert client.versions == sorted(client.versions)
+        assert set(client.versions) == {"1", "2", "3"}
 
 
 RESOLVES_FROM_A_FILE = """

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from bot.sandbox import environments, triton
-from bot.sandbox.processes import Ports
+from bot.sandbox.processes import HOST, Ports
 from tests.gateway.gateways import http_client, wait_until_live
 
 CONFIG = """\
@@ -50,24 +50,25 @@ def publish_adder(directory: Path, *, versions: Sequence[int]) -> None:
 
 
 @contextmanager
-def running_triton(repository: Path) -> Iterator[RunningTriton]:
+def running_triton(repository: Path, *, host: str = HOST, http_port: int | None = None) -> Iterator[RunningTriton]:
     """Run the sandbox's Triton on ``repository`` until the block ends; it has loaded nothing."""
     with Ports() as ports:
         part = triton.part(
             "triton",
             environment=environments.triton(progress=print),
             model_repository=repository,
-            http_port=ports.take(),
+            http_port=http_port or ports.take(),
             grpc_port=(grpc_port := ports.take()),
         )
         log_file = repository.with_name("triton.log")
+        command = [f"--http-address={host}" if "--http-address=" in word else word for word in part.command]
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                part.command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **part.variables}
+                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **part.variables}
             )
         try:
-            wait_until_live(f"http://127.0.0.1:{part.port}", process, log_file)
-            yield RunningTriton(f"http://127.0.0.1:{part.port}", f"127.0.0.1:{grpc_port}", process)
+            wait_until_live(f"http://{host}:{part.port}", process, log_file)
+            yield RunningTriton(f"http://{host}:{part.port}", f"127.0.0.1:{grpc_port}", process)
         finally:
             process.terminate()
             try:

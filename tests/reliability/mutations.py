@@ -626,6 +626,14 @@ MUTATIONS = (
         "        value: --triton=http://triton-0.triton:8000\n",
         (f"{T_MANIFESTS}::test_it_holds_with_an_autoscaler[tritons_of_gateways]",),
     ),
+    Mutation(
+        "tritons by DNS",
+        "one that lacked a shadow gets copies once it has it",
+        "bot/gateway/core.py",
+        "        await self._shadows.ask_those_that_lack()\n",
+        "",
+        (f"{T_DISCOVERY}::test_shadows_follow_too",),
+    ),
     # What GitHub answers.
     Mutation(
         "github",
