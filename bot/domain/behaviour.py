@@ -11,22 +11,55 @@ from bot.domain.smoke import FLOATS, Tensor
 MAX_MOVED = 5
 
 
-def compare(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[int, list[Moved]]:
-    """Return how many of the cases flip, and the `MAX_MOVED` that moved most, the worst first.
+def compare(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[int, int, list[Moved]]:
+    """Return how many cases were compared, how many of them flip, and the `MAX_MOVED` that differ most.
 
     A case flips where a value that is no float differs, or where another entry of a row of floats is the greatest:
-    the decision that somebody makes of it. Both lists hold the same cases in the same order.
+    the decision that somebody makes of it. Flips come first, then the numbers that moved furthest: of those one at
+    least is there, also beside many flips, whose labels have no distance. A case of several rows that are cases of
+    their own is left out, for it would count them twice. Both lists hold the same cases in the same order.
     """
-    moved = [m for old, new in zip(before, after, strict=True) if (m := _moved(old, new)) is not None]
-    moved.sort(key=lambda m: (not m.flips, -m.by if not math.isnan(m.by) else -math.inf))
-    return sum(m.flips for m in moved), moved[:MAX_MOVED]
+    pairs = [pair for pair in zip(before, after, strict=True) if not _repeats(pair[0], before)]
+    found = [_moved(old, new) for old, new in pairs]
+    flips = [max(flipping, key=lambda m: m.by) for of in found if (flipping := [m for m in of if m.flips])]
+    numbers = [max(moving, key=lambda m: m.by) for of in found if (moving := [m for m in of if _is_number(m)])]
+    numbers = sorted((m for m in numbers if m not in flips), key=lambda m: -m.by)
+    shown = flips[: MAX_MOVED - 1 if numbers else MAX_MOVED]
+    return len(pairs), len(flips), [*shown, *numbers[: MAX_MOVED - len(shown)]]
 
 
-def _moved(old: Answer, new: Answer) -> Moved | None:
-    """Return where a case's answer moved most, a flip before all else; None where it is the same."""
+def _is_number(moved: Moved) -> bool:
+    return not moved.flips or math.isfinite(moved.by)
+
+
+def _repeats(answer: Answer, answers: Sequence[Answer]) -> bool:
+    """Whether an answer is made of rows that are answers of their own, up to how floats are rounded in a batch."""
+    heights = {tensor.shape[0] if tensor.shape else 0 for tensor in answer.outputs}
+    if len(heights) != 1 or (height := heights.pop()) < 2:
+        return False
+    rows = [other.outputs for other in answers if all(t.shape and t.shape[0] == 1 for t in other.outputs)]
+    return all(any(_is_row(answer.outputs, n, height, row) for row in rows) for n in range(height))
+
+
+def _is_row(outputs: Sequence[Tensor], number: int, height: int, row: Sequence[Tensor]) -> bool:
+    if [(t.name, t.shape[1:]) for t in outputs] != [(t.name, t.shape[1:]) for t in row]:
+        return False
+    for whole, one in zip(outputs, row, strict=True):
+        width = len(whole.data) // height
+        pairs = zip(whole.data[number * width : (number + 1) * width], one.data, strict=True)
+        if not all(a == b or (whole.datatype in FLOATS and _is_close(float(a), float(b))) for a, b in pairs):
+            return False
+    return True
+
+
+def _is_close(one: float, other: float) -> bool:
+    return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-6)
+
+
+def _moved(old: Answer, new: Answer) -> list[Moved]:
+    """Return where each output of a case moved most; nothing where it is the same."""
     by_name = {tensor.name: tensor for tensor in new.outputs}
-    found = [m for tensor in old.outputs for m in _of_tensor(old.case, tensor, by_name.get(tensor.name))]
-    return max(found, key=lambda m: (m.flips, m.by), default=None)
+    return [m for tensor in old.outputs for m in _of_tensor(old.case, tensor, by_name.get(tensor.name))]
 
 
 def _of_tensor(case: str, old: Tensor, new: Tensor | None) -> Iterator[Moved]:

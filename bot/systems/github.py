@@ -369,6 +369,12 @@ class GitHubRepository:
             return _pull_request(pull)
 
     @patient
+    def set_body(self, number: int, body: str) -> None:
+        """Set the text of a pull request, and leave its title."""
+        with self._errors(f"write the text of pull request #{number}"):
+            self._repository.get_pull(number).edit(body=redact(body))
+
+    @patient
     def close(self, number: int) -> None:
         """Close a pull request without merging it."""
         with self._errors(f"close pull request #{number}"):

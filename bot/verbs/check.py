@@ -31,9 +31,11 @@ from bot.verbs.proposed_settings import ProposedSettings, is_settings, read_prop
 from bot.verbs.proposing import read_desired, what_is_beside
 from bot.words import checks as words
 from bot.words import leaving as leaving_words
+from bot.words import proposal as proposal_words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository, PullRequest
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Checked:
 def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say) -> Checked:
     """Run one check for everything that the pull request proposes, and keep what it found."""
     environments = _environments(root)
-    subject, unreadable = _subject(environments, pull_request=pull_request, head=head)
+    subject, unreadable, _ = _subject(environments, pull_request=pull_request, head=head)
     if unreadable is not None:
         raise unreadable
     results: list[CheckResult] = []
@@ -103,7 +105,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     environments = _environments(root)
     say(f"summing up #{pull_request}")
     problems = [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
-    subject, unreadable = _subject(environments, pull_request=pull_request, head=head)
+    subject, unreadable, pull = _subject(environments, pull_request=pull_request, head=head)
     # A file that cannot be read is the first thing a reviewer must see after the jobs that failed for it.
     problems += [str(unreadable)] if unreadable is not None else []
     problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
@@ -141,7 +143,27 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     )
     _write_summary(body)
     github = connect.github(environments.any_of_them)
-    return replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
+    checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
+    _keep_true(environments, github, pull, checked)
+    return checked
+
+
+def _keep_true(environments: _Environments, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
+    """Have the text that the bot opened a pull request with say first what the checks found."""
+    subject, scope = checked.subject, scope_of(pull.branch)
+    if scope is None or scope.environment not in {*environments, *environments.broken}:
+        return
+    verdict = words.headline(
+        subject.changes,
+        checked.results,
+        checked.problems,
+        other_paths=subject.other_paths,
+        settings=subject.settings.changes,
+        leaving=checked.leaving,
+    )
+    body = proposal_words.with_verdict(pull.body, verdict, words.details_are_in(checked.comment_url))
+    if body != pull.body:
+        github.set_body(pull.number, body)
 
 
 @dataclass(frozen=True)
@@ -247,8 +269,8 @@ def _environments(root: Path) -> _Environments:
 
 def _subject(
     environments: _Environments, *, pull_request: int, head: str | None
-) -> tuple[Subject, InvalidInput | None]:
-    """Return what is proposed, and why its changes are not known where a file of desired state has a mistake."""
+) -> tuple[Subject, InvalidInput | None, PullRequest]:
+    """Return what is proposed, why that is not known where a file has a mistake, and the pull request itself."""
     settings = environments.any_of_them
     pull = connect.github(settings).pull_request(pull_request)
     if head is not None and pull.head != head:
@@ -273,7 +295,7 @@ def _subject(
         more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
     others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
     subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
-    return subject, unreadable
+    return subject, unreadable, pull
 
 
 def _all_changes(

@@ -219,8 +219,8 @@ def _beside(
             latency = _latency(triton, on_staging, registered.version, smoke, None)
     except OutsideError as error:
         return Behaviour(champion=champion, cases=cases, problem=str(error))
-    flipped, moved = compare(before, answers)
-    return Behaviour(champion=champion, cases=cases, flipped=flipped, moved=tuple(moved), latency=latency)
+    compared, flipped, moved = compare(before, answers)
+    return Behaviour(champion=champion, cases=compared, flipped=flipped, moved=tuple(moved), latency=latency)
 
 
 def _ready(

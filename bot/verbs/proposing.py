@@ -117,6 +117,7 @@ def put_proposal(
     edits whether its title and text stay.
     """
     from bot.systems.git import Moved
+    from bot.words.proposal import below_verdict
 
     path = desired.path_of(settings.environment)
     for _ in range(_TRIES):
@@ -140,7 +141,8 @@ def put_proposal(
             parent = repository.parent(tip)
             # The same change on the same text: pushing it again would only start the checks again.
             if repository.read(tip, path) == after and repository.read(parent, path) == before:
-                if (existing.title, existing.body) == (title, body) or keeps(existing):
+                said, says = below_verdict(existing.body), below_verdict(body)
+                if (existing.title, said) == (title, says) or keeps(existing):
                     return Proposed("unchanged", existing)
                 return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
         try:

@@ -141,6 +141,11 @@ def beside(branch: str, found: Sequence[str]) -> str:
     )
 
 
+def details_are_in(url: str) -> str:
+    """Point from the text of a pull request to the comment."""
+    return f"[What each check found]({url})" if url else ""
+
+
 def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
     """Nothing speaks for a change of a merge group."""
     revoked = evidence.revoked if evidence else None
@@ -177,6 +182,32 @@ def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[
     return "\n\n".join(parts)
 
 
+def headline(
+    changes: Sequence[Change],
+    results: Sequence[CheckResult],
+    problems: Sequence[str],
+    *,
+    other_paths: Sequence[str],
+    settings: Sequence[SettingsChange] = (),
+    leaving: Sequence[Leaving] = (),
+) -> str:
+    """Return the verdict in one paragraph: whether to merge, and for what reason not."""
+    proposed = [change for change in changes if change.after is not None]
+    failed = [result for result in results if not result.passed]
+    if problems or failed:
+        return "❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed."
+    if not proposed:
+        gone = {(one.stop.change.environment, one.stop.change.model) for one in leaving}
+        idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
+        said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
+        first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
+        return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
+    what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
+    what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
+    also = "".join(f" {said}" for said in _besides(settings, other_paths))
+    return f"✅ **Every check passed for {what}.**{also} Next: review and merge."
+
+
 def comment(
     changes: Sequence[Change],
     results: Sequence[CheckResult],
@@ -195,20 +226,9 @@ def comment(
     """
     proposed = [change for change in changes if change.after is not None]
     failed = [result for result in results if not result.passed]
-    parts = [MARKER]
-    if not problems and not proposed:
-        gone = {(one.stop.change.environment, one.stop.change.model) for one in leaving}
-        idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
-        said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
-        first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
-        parts.append(first + "".join(f" {line}." for line in said[:MAX_ENTRIES]))
-    elif not problems and not failed:
-        what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
-        what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
-        also = "".join(f" {said}" for said in _besides(settings, other_paths))
-        parts.append(f"✅ **Every check passed for {what}.**{also} Next: review and merge.")
-    else:
-        parts.append("❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed.")
+    first = headline(changes, results, problems, other_paths=other_paths, settings=settings, leaving=leaving)
+    parts = [MARKER, first]
+    if problems or failed:
         told = {job_did_not_succeed(result.check, "failure") for result in failed}
         untold = [problem for problem in problems if problem not in told]
         rest = [f"- {escape(problem)}" for problem in untold[:20]]
@@ -339,7 +359,9 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
 def _behaviour(smoke: CheckResult) -> str:
     """Return how the version answered on staging: as in training, beside the champion, and how fast."""
     right = sum(f.passed for f in smoke.findings if f.what.startswith("case "))
-    parts = [f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases."]
+    parts = []
+    if smoke.answers:
+        parts.append(f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases.")
     behaviour = smoke.behaviour
     if behaviour is not None:
         against = f"**Against version {behaviour.champion.version} in service**, on the same Triton: "
@@ -347,15 +369,25 @@ def _behaviour(smoke: CheckResult) -> str:
             parts.append(f"⚠️ {against}not compared. {escape(behaviour.problem)}")
         else:
             moved = [m.by for m in behaviour.moved if math.isfinite(m.by)]
-            furthest = f"; numbers move by at most {max(moved):.3g}" if moved else "; no number moves"
-            flips = f"{behaviour.flipped} of {behaviour.cases} answers flip"
-            parts.append(f"{'⚠️ ' if behaviour.flipped else ''}{against}{flips}{furthest}.")
+            broken = any(m.by == math.inf and not m.flips for m in behaviour.moved)
+            furthest = f"numbers move by up to {max(moved):.3g}" if moved else "no number moves"
+            if broken:
+                furthest = "a number is none any more, or was none"
+            flips = f"{behaviour.flipped} of {behaviour.cases} decisions flip"
+            parts.append(f"{'⚠️ ' if behaviour.flipped or broken else ''}{against}{flips}; {furthest}.")
             if behaviour.moved:
                 rows = [
-                    ("⚠️ flips" if m.flips else "", escape(m.case), code(m.output), escape(m.before), escape(m.after))
+                    (
+                        "⚠️ flips" if m.flips else "moves",
+                        escape(m.case),
+                        code(m.output),
+                        escape(m.before),
+                        escape(m.after),
+                        f"{m.by:.3g}" if math.isfinite(m.by) else "–",
+                    )
                     for m in behaviour.moved
                 ]
-                parts.append(table(("", "case", "output", "in service", "proposed"), rows))
+                parts.append(table(("", "case", "output", "in service", "proposed", "moved by"), rows))
     measured = (("proposed", smoke.latency), ("in service", behaviour.latency if behaviour else None))
     times = [
         (

@@ -101,14 +101,6 @@ def fenced(text: str, language: str = "", *, limit: int = 10_000) -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def bar_chart(title: str, labels: Sequence[str], series: Sequence[Sequence[float]]) -> str:
-    """Return a Mermaid bar chart; the same numbers belong into a table beside it."""
-    names = ", ".join('"' + re.sub(r"[^A-Za-z0-9_. -]", " ", label)[:30] + '"' for label in labels)
-    lines = ["xychart-beta", f'    title "{re.sub(r"[^A-Za-z0-9_.,:() -]", " ", title)}"', f"    x-axis [{names}]"]
-    lines += [f"    bar [{', '.join(f'{value:.6g}' for value in values)}]" for values in series]
-    return fenced("\n".join(lines), "mermaid")
-
-
 def tick(passed: bool) -> str:
     """Return the sign for passed or failed."""
     return "✅" if passed else "❌"

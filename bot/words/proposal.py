@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from bot.domain.package import Package
 from bot.domain.record import DeploymentRecord, run_of
 from bot.domain.signature import Signature
 from bot.words import metrics as metric_words
-from bot.words.markdown import bar_chart, code, details, escape, fenced, fit, table, tick
+from bot.words.markdown import code, details, escape, fenced, fit, table, tick
 from bot.words.sizes import size
 
 
@@ -51,6 +50,27 @@ class Facts:
     gateways: int | None
     promoted_from: str = ""
     note: str = ""
+
+
+VERDICT_ENDS = "<!-- promobot:verdict -->"
+"""What stands above it in a pull request's text is kept true by each run of the checks."""
+
+
+def headed(verdict: str, next_step: str = "") -> str:
+    """Return a verdict and what comes next, as the part of a text that :func:`with_verdict` replaces."""
+    return "\n\n".join(part for part in (verdict, next_step, VERDICT_ENDS) if part)
+
+
+def with_verdict(body: str, verdict: str, next_step: str = "") -> str:
+    """Return the text of a pull request with another verdict; as it is where it has none of ours."""
+    _, mark, rest = body.partition(VERDICT_ENDS)
+    return headed(verdict, next_step) + rest if mark else body
+
+
+def below_verdict(body: str) -> str:
+    """Return what a text says besides the verdict, which may have changed since it was written."""
+    _, mark, rest = body.partition(VERDICT_ENDS)
+    return rest if mark else body
 
 
 _REQUESTED = "<!-- promobot:requested-by {} -->"
@@ -98,14 +118,15 @@ def verdict(facts: Facts) -> str:
 
 def body(facts: Facts) -> str:
     """Return the text of a proposal."""
+    problem = f"⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
     sections = [
-        verdict(facts),
+        headed(verdict(facts), "Next: the checks below, then your review. Merging deploys it."),
         facts.note,
-        "Next: the checks below, then your review. Merging deploys it.",
-        _identity(facts),
+        problem,
         _gate(facts),
         _behaviour(facts),
         _way_back(facts),
+        details("What it is: version, digest, run, code, size", _identity(facts)),
         details("Where each number comes from", _origins(facts)),
         details("Files of the package", _files(facts.candidate.package)),
     ]
@@ -138,8 +159,7 @@ def _identity(facts: Facts) -> str:
         ),
         ("size", size(candidate.package.size), size(champion.package.size) if champion else "–"),
     ]
-    note = f"\n\n⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
-    return "### What\n\n" + table(("", "proposed", "in service"), rows) + note
+    return table(("", "proposed", "in service"), rows)
 
 
 def _gate(facts: Facts) -> str:
@@ -156,14 +176,6 @@ def _gate(facts: Facts) -> str:
     ]
     text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
     measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
-    shown = [row for row in facts.gate.rows if row.value is not None and 0 <= row.value <= 1][:12]
-    if shown:
-        series = [[row.value or 0.0 for row in shown]]
-        caption = "proposed"
-        if champion.values and all(row.champion is not None and math.isfinite(row.champion) for row in shown):
-            series.append([row.champion or 0.0 for row in shown])
-            caption = "proposed (first) and in service"
-        text += "\n\n" + bar_chart(caption, [row.metric for row in shown], series)
     others = sorted(set(measured.values) - {row.metric for row in facts.gate.rows})
     more = f"\n\n… and {len(others) - 50} more." if len(others) > 50 else ""
     if others:
@@ -321,6 +333,7 @@ def retire_body(model: str, environment: str, served: Entry | None, *, reason: s
     )
     back = f"promobot rollback {model} --env {environment}"
     lines = [
+        headed(""),
         f"⏹️ **{escape(model)} leaves service in {escape(environment)}.** {now}",
         f"Asked for by {escape(by)}." if by else "",
         f"**Why:** {escape(reason)}",
@@ -446,6 +459,7 @@ def revert_body(
     if lost:
         asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
     lines = [
+        headed(""),
         f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
         note or asked,
         f"**Why:** {escape(reason)}" if reason else "",

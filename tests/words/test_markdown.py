@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.words.markdown import bar_chart, code, cut, details, escape, fenced, fit, table
+from bot.words.markdown import code, cut, details, escape, fenced, fit, table
 from tests.words.markdown_reader import HOSTILE, assert_only_our_markup, markup, outside_fences, shown
 
 any_text = st.one_of(
@@ -47,16 +47,6 @@ def test_code_is_code_in_a_table_and_a_line(text: str) -> None:
 @given(any_text)
 def test_nothing_ends_a_fence(text: str) -> None:
     assert outside_fences(f"before\n{fenced(text, 'diff')}\nafter") == "before\nafter"
-
-
-@settings(max_examples=100)
-@given(st.lists(any_text, min_size=1, max_size=3), st.text(max_size=20))
-def test_a_chart_holds_plain_labels(labels: list[str], title: str) -> None:
-    chart = bar_chart(title, labels, [[0.5] * len(labels)])
-    assert outside_fences(chart) == ""
-    lines = chart.split("\n")
-    assert len(lines) == 6
-    assert lines[3].count('"') == 2 * len(labels)
 
 
 def test_long_text_is_cut() -> None:

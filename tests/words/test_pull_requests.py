@@ -86,14 +86,20 @@ def test_a_promotion_says_the_verdict_first_then_what_is_next() -> None:
     assert first.startswith("✅ **churn 8 passes the gate of dev; against version 7 in service: ")
     assert r"accuracy \+0.01" in first
     assert second.startswith("Next: the checks below, then your review. Merging deploys it.")
-    assert text.index("### What") < text.index("### Gate") < text.index("### Way back") < text.index("<details>")
+    assert (
+        text.index("### Gate")
+        < text.index("### Way back")
+        < text.index("What it is: version")
+        < text.index("Files of")
+    )
+    assert text.index("<details>") > text.index("### Way back") or "Other metrics" in text
     assert "| version | [8](http://mlflow.example/#/models/churn/versions/8) | 7 |" in text
     assert "| ✅ | `accuracy` | 0.95 | 0.94 | +0.01 | ≥ 0.9, at most 0.01 worse |" in text
     assert "promobot rollback churn --env dev" in text
     assert "Reaches 1 Triton, 2 gateways of dev" in text
     assert "The signature is the same." in text
     assert "The configuration is the same." in text
-    assert_only_our_markup(text, links=LINKS)
+    assert_only_our_markup(text, comments=1, links=LINKS)
 
 
 def test_the_first_version_has_nothing_to_compare_with() -> None:
@@ -102,7 +108,7 @@ def test_the_first_version_has_nothing_to_compare_with() -> None:
     assert "nothing is in service yet" in text.split("\n")[0]
     assert "promobot retire churn --env dev --reason" in text
     assert 'backend: "onnxruntime"' in text
-    assert_only_our_markup(text, links=LINKS)
+    assert_only_our_markup(text, comments=1, links=LINKS)
 
 
 def test_a_shadow_says_why_and_the_worst_metric_stands_first() -> None:
@@ -115,7 +121,7 @@ def test_a_shadow_says_why_and_the_worst_metric_stands_first() -> None:
     rows = [line.split("|")[2].strip() for line in text.split("\n") if line.startswith(("| ❌", "| ✅"))]
     assert rows == ["`log_loss`", "`accuracy`", "`roc_auc`"]
     assert proposal.title(shadow) == "Shadow churn 8 in dev"
-    assert_only_our_markup(text, links=LINKS)
+    assert_only_our_markup(text, comments=1, links=LINKS)
 
 
 def test_what_differs_from_the_champion_is_shown() -> None:
@@ -151,7 +157,7 @@ def test_each_number_says_which_model_or_run_it_is_from_which_step_and_when() ->
         r"| `log_loss` | – | ⚠️ logged for 2 datasets \(test, train\) |",
         "| `roc_auc` | – | – |",
     ]
-    assert_only_our_markup(text, links=LINKS)
+    assert_only_our_markup(text, comments=1, links=LINKS)
 
 
 def test_hostile_facts_stay_text() -> None:
@@ -179,7 +185,7 @@ def test_hostile_facts_stay_text() -> None:
                     reason=judged.reason,
                 )
             )
-            assert_only_our_markup(text, links=LINKS)
+            assert_only_our_markup(text, comments=1, links=LINKS)
             assert checks.MARKER not in outside_fences(text)
 
 
@@ -196,7 +202,21 @@ def test_a_text_that_is_too_long_for_github_loses_its_end() -> None:
         assert text.startswith("✅ **churn 8 passes the gate")
         assert "promobot rollback churn --env dev" in text
         assert "left out here" in text
-        assert_only_our_markup(text, links=LINKS)
+        assert_only_our_markup(text, comments=1, links=LINKS)
+
+
+def test_the_first_line_is_what_the_checks_found_and_the_rest_stays() -> None:
+    text = proposal.body(facts())
+    red = proposal.with_verdict(
+        text, "❌ **Do not merge: Smoke failed.**", "[What each check found](https://x.example)"
+    )
+    assert red.startswith("❌ **Do not merge: Smoke failed.**\n\n[What each check found](https://x.example)\n\n")
+    assert "passes the gate" not in red and proposal.below_verdict(red) == proposal.below_verdict(text)
+    green = proposal.with_verdict(red, "✅ **Every check passed.**")
+    assert green.startswith("✅ **Every check passed.**\n\n<!--") and "Do not merge" not in green
+    assert proposal.with_verdict("a person's own words", "❌") == "a person's own words"
+    revert = proposal.with_verdict(proposal.revert_body(change(), entry(6), reason=""), "✅ **Every check passed.**")
+    assert revert.startswith("✅ **Every check passed.**") and "↩️ **churn in dev goes back" in revert
 
 
 # --- reverts -----------------------------------------------------------------------------------------------------
@@ -204,7 +224,10 @@ def test_a_text_that_is_too_long_for_github_loses_its_end() -> None:
 
 def test_a_revert_says_where_it_goes_why_and_what_it_forbids() -> None:
     text = proposal.revert_body(change(), entry(6), reason="precision fell", by="alex")
-    assert text.split("\n")[0].startswith("↩️ **churn in dev goes back from version 8 to version 6 (")
+    mark, _, first = text.split("\n")[:3]
+    assert mark == proposal.VERDICT_ENDS and first.startswith(
+        "↩️ **churn in dev goes back from version 8 to version 6 ("
+    )
     for part in ("Asked for by alex.", "**Why:** precision fell", "quarantine", entry(8).digest):
         assert part in text
     assert proposal.revert_title(change(), entry(6)) == "Revert churn 8 in dev: back to 6"
@@ -213,7 +236,7 @@ def test_a_revert_says_where_it_goes_why_and_what_it_forbids() -> None:
 
 def test_a_revert_by_the_bot_with_a_hostile_reason() -> None:
     text = proposal.revert_body(change(), None, reason=HOSTILE, by=HOSTILE)
-    assert_only_our_markup(text)
+    assert_only_our_markup(text, comments=1)
     assert "Opened by the bot" in proposal.revert_body(change(), None, reason="")
     assert_only_our_markup(proposal.replaced([HOSTILE], change()))
 
@@ -272,10 +295,10 @@ def test_how_it_behaves_beside_the_champion() -> None:
     text = comment([change()], [*ALL_GOOD[:2], behaves()], logs="https://github.example/a/b/actions/runs/7")
     assert "**Parity with the training framework:** 1 of 1 smoke cases." in text
     assert (
-        "**Against version 7 in service**, on the same Triton: 1 of 8 answers flip; numbers move by at most 0.02."
+        "**Against version 7 in service**, on the same Triton: 1 of 8 decisions flip; numbers move by up to 0.02."
         in text
     )
-    assert "| ⚠️ flips | row\\-1 | `probabilities[1]` | 0.49 | 0.51 |" in text
+    assert "| ⚠️ flips | row\\-1 | `probabilities[1]` | 0.49 | 0.51 | 0.02 |" in text
     assert "| in service | 1.23 | 2.00 | 3.00 | 50 | 50 |" in text
     assert "([logs](https://github.example/a/b/actions/runs/7))" in text
 
@@ -285,7 +308,7 @@ def test_a_champion_that_cannot_be_asked_is_said_and_no_verdict() -> None:
     assert text.startswith("✅ **Every check passed")
     assert "⚠️ **Against version 7 in service**, on the same Triton: not compared." in text
     same = comment([change()], [*ALL_GOOD[:2], behaves(flipped=0, moved=())])
-    assert "0 of 8 answers flip; no number moves." in same
+    assert "0 of 8 decisions flip; no number moves." in same
 
 
 def test_a_thousand_entries_keep_the_verdict() -> None:
