@@ -305,10 +305,17 @@ def _drift(arguments: argparse.Namespace) -> Answer:
 
 
 def _history(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.history import history
+    from bot.errors import InvalidInput
+    from bot.verbs.history import history, show
     from bot.words import terminal
 
-    found = history(_settings(arguments), model=arguments.model, at=arguments.at, limit=arguments.limit)
+    settings = _settings(arguments)
+    if arguments.model == "show" and arguments.record:
+        record = show(settings, arguments.record)
+        return Answer(record, terminal.record_in_full(record))
+    if arguments.record:
+        raise InvalidInput(f"is one word too many; `promobot history show {arguments.record}`", key=arguments.record)
+    found = history(settings, model=arguments.model, at=arguments.at, limit=arguments.limit)
     return Answer(found, terminal.history(found))
 
 
@@ -605,10 +612,26 @@ def _time(text: str) -> Any:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+class _Version(argparse.Action):
+    """Looked up when somebody asks: reading what is installed takes longer than the rest of the parser."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"promobot {version('promobot')}")
+        parser.exit()
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; end with exit code 2 where it is a mistake."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if typed and not typed[0].startswith("-") and typed[0] not in parser.verbs:
+        from bot.domain.nearest import did_you_mean
+
+        meant = did_you_mean(typed[0], parser.verbs)
+        parser.error(f"there is no verb {typed[0]!r:.80}. {meant}`promobot --help` lists them")
+    arguments = parser.parse_args(typed)
     # Of `--reason=--` argparse leaves no value at all, where a text is meant.
     for name, value in vars(arguments).items():
         if value == []:
@@ -621,16 +644,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """What reads a command line."""
+
+    verbs: list[str]
+    """Those that it knows, as they are listed."""
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="promobot",
         description="Git says which model each environment serves; promobot makes it so, proves it, or puts it back.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
+    parser.verbs = []
 
     def verb(name: str, run: Callable[[argparse.Namespace], Answer], says: str) -> argparse.ArgumentParser:
+        parser.verbs.append(name)
         added = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
         added.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
         added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")
@@ -710,8 +743,11 @@ def _parser() -> argparse.ArgumentParser:
     added = verb("reconcile", _reconcile, "put right what drift finds, by deploy's own path")
     environment(added, required=False)
 
-    added = verb("history", _history, "show what was deployed, or what was in service at a time")
-    added.add_argument("model", type=_model, nargs="?")
+    added = verb(
+        "history", _history, "show what was deployed, one deployment whole, or what was in service at a time"
+    )
+    added.add_argument("model", type=_model, nargs="?", help="a model; or `show`, and one deployment's id behind it")
+    added.add_argument("record", nargs="?", metavar="RECORD", help="show: the deployment, as dev-00000012-churn")
     environment(added)
     added.add_argument(
         "--at", type=_time, metavar="TIME", help="what was in service then (ISO 8601, UTC if not said)"

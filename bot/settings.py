@@ -33,6 +33,7 @@ from bot.domain.gate import Gate
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
+from bot.domain.nearest import did_you_mean
 from bot.domain.secret_text import Kind, cleaned
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput, Refused
@@ -530,10 +531,12 @@ class Environment(_Part):
         """Return the gate of ``model``; raise Refused where the file has none."""
         gate = self.gates.get(model)
         if gate is None:
+            known = ", ".join(sorted(self.gates)) or "no model"
             raise Refused(
                 f"{ENVIRONMENTS}/{self.environment}.yaml has no gate for {model}",
                 state="Nothing was changed.",
-                next_step=f"Add gates.{model} there, in a pull request of its own.",
+                next_step=f"{did_you_mean(model, self.gates)}Gates are for {known}. "
+                f"For a new model add gates.{model} there, in a pull request of its own.",
             )
         return gate
 
@@ -769,8 +772,9 @@ def _text_of(root: Path, environment: str) -> str:
     try:
         return path.read_bytes().decode()
     except FileNotFoundError as error:
-        known = ", ".join(environments(root))
-        raise InvalidInput("there is no such file", file=str(path), next_step=f"Environments: {known}.") from error
+        known = environments(root)
+        step = f"{did_you_mean(environment, known)}Environments: {', '.join(known)}."
+        raise InvalidInput("there is no such file", file=str(path), next_step=step) from error
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:

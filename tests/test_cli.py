@@ -136,7 +136,7 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
     ("arguments", "says"),
     [
         ([], "the following arguments are required: VERB"),
-        (["deploi"], "invalid choice: 'deploi'"),
+        (["deploi"], "there is no verb 'deploi'. Did you mean deploy?"),
         (["deploy"], "required: --env"),
         (["deploy", "--env"], "expected one argument"),
         (["propose", "churn", "--env", "dev"], "required: version"),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 from bot.sandbox.platform import OWNER, SLACK_MANIFEST, Sandbox
 from bot.sandbox.processes import HOST, Part, Ports
@@ -369,9 +369,8 @@ WORLDS: dict[str, Likeness] = {
 def likeness(name: str) -> Likeness:
     """Return the world of this name; raise InvalidInput, with all that there are, for another."""
     if name not in WORLDS:
-        nearest = difflib.get_close_matches(name, WORLDS, n=1)
-        meant = f"Did you mean {nearest[0]}? " if nearest else ""
-        raise InvalidInput(f"no world is called {name!r}", key="--like", next_step=f"{meant}There are:\n{listed()}")
+        step = f"{did_you_mean(name, WORLDS)}There are:\n{listed()}"
+        raise InvalidInput(f"no world is called {name!r}", key="--like", next_step=step)
     return WORLDS[name]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.names import MAX_VERSION
+from bot.domain.nearest import nearest
 from bot.words import slack as words
 
 Name = Literal["promote", "rollback", "promotions"]
@@ -144,7 +144,7 @@ class _Reading:
         self._no_more_than(3)
         model = self._model(0)
         environments = self._known.environments
-        is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not _nearest(typed[1], environments)
+        is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not nearest(typed[1], environments)
         if typed[1] not in environments and is_version:
             return Promote(model, self._version(1), self._environment(2))
         source, target = self._environment(1), self._environment(2)
@@ -167,7 +167,7 @@ class _Reading:
     def promotions(self) -> Command:
         typed = self._typed
         named = (*self._known.environments, *self._known.every_model)
-        if typed and _nearest(typed[0], ["history"]) and typed[0] not in named:
+        if typed and nearest(typed[0], ["history"]) and typed[0] not in named:
             self._no_more_than(2)
             if typed[0] != "history":
                 raise _WrongWord(self._instead(0, "history", words.unknown_word(typed[0])))
@@ -217,9 +217,9 @@ class _Reading:
             raise _WrongWord(Wrong(words.too_many_words(self._name, self._typed[count])))
 
     def _wrong(self, position: int, possible: Collection[str], problem: str) -> Wrong:
-        nearest = _nearest(self._typed[position], possible)
-        if nearest:
-            return self._instead(position, nearest, problem)
+        found = nearest(self._typed[position], possible)
+        if found:
+            return self._instead(position, found, problem)
         return Wrong(f"{problem} {words.there_is(sorted(possible))}")
 
     def _instead(self, position: int, word: str, problem: str) -> Wrong:
@@ -230,8 +230,3 @@ class _Reading:
 def is_number(word: str) -> bool:
     """Whether a word can be a version."""
     return word.isascii() and word.isdecimal() and len(word) <= 10
-
-
-def _nearest(word: str, possible: Collection[str]) -> str:
-    found = difflib.get_close_matches(word.lower()[:100], list(possible), n=1, cutoff=0.6)
-    return found[0] if found else ""

@@ -30,6 +30,7 @@ from bot import s3, trust, web
 from bot.domain import jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.names import MAX_VERSION
+from bot.domain.nearest import did_you_mean
 from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
@@ -63,7 +64,8 @@ _NO_KEY = (
     "The artifacts are in a bucket: name the variables of its key under mlflow.s3, or give this machine an identity "
     "(IRSA, an instance profile)."
 )
-_NO_ALIAS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+_NO_ALIAS = ("INVALID_PARAMETER_VALUE", _NOT_THERE)
 """How MLflow says that a model has no such alias, or that there is no such model."""
 _WHO = "Name mlflow.token_env, or mlflow.username_env and mlflow.password_env, in the environment file."
 
@@ -400,7 +402,12 @@ class Registry:
         wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
         """
         with self._errors(f"read {model} {version}"):
-            found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
+            try:
+                found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
+            except _Refusal as refusal:
+                if refusal.code != _NOT_THERE:  # a proxy's 404 has no code, and says nothing about the version
+                    raise
+                raise self._unknown(model, version) from refusal
             run = self._run(found["run_id"])["data"] if found.get("run_id") and with_run else {}
             metrics = self._measured(found, run) if with_run else Measured()
             return RegisteredVersion(
@@ -415,6 +422,20 @@ class Registry:
                 tags={**_pairs(run, "tags"), **_pairs(found, "tags")},
                 url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
             )
+
+    def _unknown(self, model: str, version: int) -> Rejected:
+        """Return that there is no such version, with those that there are; or with the model that may be meant."""
+        if there := self.versions(model):
+            newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
+            return Rejected(f"there is no version {version} of {model}; the newest are {newest}", system=self._system)
+        found = self._server.get("registered-models/search", max_results=200).get("registered_models", [])
+        names = [str(one["name"]) for one in found]
+        listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        return Rejected(
+            f"no version of {model} is registered",
+            system=self._system,
+            next_step=f"{did_you_mean(model, names)}Registered are: {listed or 'no models'}.",
+        )
 
     def wait_ready(self, model: str, version: int, *, timeout_seconds: float) -> RegisteredVersion:
         """Return the version once it is no longer pending, or as it is at the deadline.

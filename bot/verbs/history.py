@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.domain.desired import Desired
+from bot.domain.nearest import did_you_mean
 from bot.domain.record import DeploymentRecord, served_after
+from bot.errors import InvalidInput
 from bot.settings import Environment
 from bot.verbs import connect
 
 
 @dataclass(frozen=True)
 class History:
-    """Deployments, newest first; with ``at``, what was in service then and since which deployment."""
+    """Deployments, newest first; with ``at``, what was in service then and since which deployment.
+
+    ``model`` is what was asked for, and ``models`` all that was ever deployed here.
+    """
 
     environment: str
     records: tuple[DeploymentRecord, ...]
     at: datetime | None = None
     in_service: Desired | None = None
     since: str = ""
+    model: str | None = None
+    models: tuple[str, ...] = ()
 
 
 def history(settings: Environment, *, model: str | None, at: datetime | None, limit: int) -> History:
@@ -31,4 +38,15 @@ def history(settings: Environment, *, model: str | None, at: datetime | None, li
         served = served_after(settings.environment, until)
         return History(settings.environment, (), at, served, last.id if last else "")
     chosen = [record for record in records if model is None or record.model == model]
-    return History(settings.environment, tuple(reversed(chosen))[:limit])
+    models = tuple(sorted({record.model for record in records}))
+    return History(settings.environment, tuple(reversed(chosen))[:limit], model=model, models=models)
+
+
+def show(settings: Environment, deployment: str) -> DeploymentRecord:
+    """Return one deployment's record; raise InvalidInput, with the nearest that there are, for another id."""
+    records = {record.id: record for record in connect.ledger(settings).deployments()}
+    if deployment not in records:
+        newest = ", ".join(list(records)[-3:][::-1])
+        step = f"{did_you_mean(deployment, records)}" + (f"The newest are {newest}." if newest else "")
+        raise InvalidInput(f"there is no deployment {deployment!r:.80}", key="RECORD", next_step=step)
+    return records[deployment]

@@ -13,6 +13,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, plan, serves, target_of
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
+from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
 from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
@@ -72,6 +73,8 @@ class Status:
     undelivered: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
     unknown: str = ""
+    users: tuple[Users, ...] = ()
+    """Those of each model that is in service, the worst first."""
 
     @property
     def in_sync(self) -> bool:
@@ -191,7 +194,18 @@ def status(settings: Environment) -> Status:
         outbox,
         tuple(problems),
         unknown,
+        _users(rows),
     )
+
+
+def _users(rows: Sequence[ModelStatus]) -> tuple[Users, ...]:
+    """Return how the users of each model are; a shadow has none."""
+    found = [
+        users_of(row.model, row.routed, tritons=row.tritons, gateways=row.gateways)
+        for row in rows
+        if row.section == "models" and row.routed is not None
+    ]
+    return tuple(sorted(found, key=lambda users: WORST_FIRST.index(users.health)))
 
 
 def of_unknown_workers(systems: Serving) -> list[Difference]:

@@ -505,6 +505,25 @@ def alias_moved(model: str, alias: str, version: int) -> str:
     return f"moved MLflow's alias {model}@{alias} to {version}"
 
 
+OUTCOME_MARKS: dict[Outcome, str] = {
+    "succeeded": "✅",
+    "unconfirmed": "✅",
+    "incomplete": "⚠️",
+    "put back": "↩️",
+    "failed": "❌",
+}
+
+
+def mark(record: DeploymentRecord) -> str:
+    """Return the sign of an outcome; a way back that failed is no way back, whatever was put back for it."""
+    return "❌" if is_failed_rollback(record) else OUTCOME_MARKS[record.outcome]
+
+
+def is_failed_rollback(record: DeploymentRecord) -> bool:
+    """Whether users still get what somebody wanted to go back from."""
+    return record.outcome in ("put back", "failed") and record.way_back and record.before is not None
+
+
 # --- the end -----------------------------------------------------------------------------------------------------
 
 
@@ -533,6 +552,11 @@ def verdict(record: DeploymentRecord) -> str:
             return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
         case "incomplete":
             return f"{describe(change)}: it is in service wherever gateways answer; deploy again when all do."
+        case "put back" | "failed" if is_failed_rollback(record):
+            return (
+                f"The rollback of {record.model} to version {version} in {record.environment} failed: {before} still "
+                f"{'listens' if record.section == 'shadow' else 'answers'}."
+            )
         case "put back":
             return f"{describe(change)} failed after the switch and was put back: {before} answers."
         case "failed":
@@ -554,8 +578,8 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
 
 
 def is_unblamed(record: DeploymentRecord) -> bool:
-    """Whether it was put back for a fault that is not the model's own."""
-    return record.outcome == "put back" and not record.quarantined
+    """Whether it was put back for a fault that is not the model's own, or is a rollback that failed."""
+    return (record.outcome == "put back" and not record.quarantined) or is_failed_rollback(record)
 
 
 def may_be_wrong(record: DeploymentRecord) -> bool:
@@ -565,6 +589,9 @@ def may_be_wrong(record: DeploymentRecord) -> bool:
 
 def fix_and_deploy(record: DeploymentRecord) -> str:
     """Return what to do where no digest is to blame."""
+    if is_failed_rollback(record) and record.after is not None:
+        again = f"promobot rollback {record.model} --env {record.environment} --to {record.after.version} --now"
+        return f"fix the cause, then {again}"
     return f"no digest is blamed; fix the cause, then promobot deploy --env {record.environment}"
 
 
@@ -579,9 +606,7 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     Its key is the record's id and how it ended: a deployment that was cut off after its message, and that ended
     otherwise when it was finished, is told of again.
     """
-    sign = {"succeeded": "✅", "unconfirmed": "✅", "incomplete": "⚠️", "put back": "↩️", "failed": "❌"}[
-        record.outcome
-    ]
+    sign = mark(record)
     text = f"{sign} {verdict(record)}"
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
     if record.problem:

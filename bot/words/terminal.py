@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
+from bot.domain.nearest import did_you_mean
 from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.words import doctor as doctor_words
 from bot.words import metrics as metric_words
 from bot.words import proposal as proposal_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
+from bot.words.deployment import mark as outcome_mark
 from bot.words.deployment import verdict as deployment_verdict
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def status(found: Status) -> str:
     """Return the state of an environment, and what to type."""
     main = "desired: unknown" if found.unknown else f"main is at {found.commit[:12]}"
-    lines = [f"{found.environment}: {main}, routes at generation {found.generation}"]
+    lines = [users(found), f"{main}, routes at generation {found.generation}"]
+    well = {one.model for one in found.users if one.health == "OK"}
     if not found.models:
         lines.append("No model is served." if found.unknown else "No model is desired, none is served.")
     else:
@@ -54,7 +57,10 @@ def status(found: Status) -> str:
         gateways = sorted({name for row in found.models for name in row.gateways})
         rows = [
             [
-                {True: "✓", False: "✗", None: "?"}[row.agrees],
+                # ✓ never stands beside a model that somebody asks for in vain.
+                "✗"
+                if row.section == "models" and row.routed is not None and row.model not in well
+                else {True: "✓", False: "✗", None: "?"}[row.agrees],
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
                 str(row.routed or "–"),
@@ -75,6 +81,28 @@ def status(found: Status) -> str:
     return "\n".join(lines)
 
 
+def users(found: Status) -> str:
+    """Return how users are, in one line: the first thing that matters."""
+    ill = [one for one in found.users if one.health != "OK"]
+    if ill:
+        said = "; ".join(
+            f"{one.model} is DOWN: {one.why}" if one.health == "DOWN" else f"{one.model} is degraded: {one.why}"
+            for one in ill[:5]
+        )
+        more = f"; and {len(ill) - 5} more" if len(ill) > 5 else ""
+        well = len(found.users) - len(ill)
+        return f"{found.environment}: {said}{more}." + (f" {well} other models are OK." if well > 1 else "")
+    if not found.users:
+        return f"{found.environment}: no model is in service."
+    if len(found.users) > 3:
+        return f"{found.environment}: OK. {len(found.users)} models answer."
+    return (
+        f"{found.environment}: OK. "
+        + ", ".join(f"{one.model} {one.version}" for one in found.users)
+        + (" answers." if len(found.users) == 1 else " answer.")
+    )
+
+
 def history(found: History) -> str:
     """Return deployments, newest first, or what was in service at a time."""
     if found.at is not None and found.in_service is not None:
@@ -86,23 +114,56 @@ def history(found: History) -> str:
         ]
         head = f"In service in {found.environment} at {found.at.isoformat()} ({since}):"
         return head + "\n" + (grid(["model", "version", "digest", "run"], rows) if rows else "nothing")
+    if not found.records and found.model and found.models:
+        asked = f"Nothing of {found.model} was deployed to {found.environment}. "
+        return f"{asked}{did_you_mean(found.model, found.models)}There are: {', '.join(found.models)}."
     if not found.records:
         return f"Nothing was deployed to {found.environment} yet."
-    return grid(
-        ["when (UTC)", "deployment", "model", "from", "to", "outcome", "what happened"],
+    table = grid(
+        ["", "when (UTC)", "deployment", "model", "version", "outcome"],
         (
             [
+                outcome_mark(record),
                 f"{record.finished_at:%Y-%m-%d %H:%M:%S}",
                 record.id,
                 record.model + (" (shadow)" if record.section == "shadow" else ""),
-                str(record.before.version) if record.before else "–",
-                str(record.after.version) if record.after else "–",
+                _versions(record),
                 record.outcome,
-                record.problem[:80],
             ]
             for record in found.records
         ),
     )
+    causes = [f"{record.id}: {record.problem}" for record in found.records if record.problem]
+    if not causes:
+        return table
+    which = f"promobot history show {found.records[0].id} --env {found.environment}"
+    return "\n".join([table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"])
+
+
+def record_in_full(record: DeploymentRecord) -> str:
+    """Return all that is known of one deployment: how it ended first, then why, what to type, and each step."""
+    served = f"version {record.serving.version} ({record.serving.digest})" if record.serving else "nothing"
+    after = record.after
+    proposed = f"version {after.version} ({after.digest}, run {after.run})" if after else "no version"
+    lines = [
+        f"{outcome_mark(record)} {deployment_verdict(record)}",
+        f"what happened: {record.problem}" if record.problem else "",
+        f"users get: {served}",
+        f"asked for: {proposed}",
+        f"its digest is in quarantine: promobot quarantine list --env {record.environment}"
+        if record.quarantined
+        else "",
+        f"from {record.started_at:%Y-%m-%d %H:%M:%S} to {record.finished_at:%H:%M:%S} UTC, "
+        f"commit {record.commit[:12] or 'unknown'}",
+        "",
+        grid(
+            ["", "criterion", "proof"],
+            [["✓" if c.holds else "✗", CRITERION_NAMES[c.name], c.proof] for c in record.criteria],
+        ),
+        "",
+        grid(["seconds", "step"], [[f"{step.seconds:.1f}", step.what] for step in record.steps]),
+    ]
+    return "\n".join(line for number, line in enumerate(lines) if line or number in (6, 8))
 
 
 def criteria(records: Sequence[DeploymentRecord]) -> str:

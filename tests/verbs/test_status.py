@@ -33,9 +33,10 @@ def test_an_environment_that_is_as_main_says(world: World) -> None:
     world.served(world.register(model))
     world.served(world.register(model, "better"), section="shadow")
     said = world.words("status", "--env", "dev")
-    head, columns, _, live, shadow, *_, last = said.out.splitlines()
+    users, head, columns, _, live, shadow, *_, last = said.out.splitlines()
     generation = world.routes()["generation"]
-    assert head == f"dev: main is at {world.git('rev-parse', 'HEAD')[:12]}, routes at generation {generation}"
+    assert users == f"dev: OK. {model} 1 answers.", "a shadow answers nobody"
+    assert head == f"main is at {world.git('rev-parse', 'HEAD')[:12]}, routes at generation {generation}"
     assert columns.split() == ["model", "desired", "live", "triton-dev-1", "gateway-dev-1", "gateway-dev-2", "open"]
     assert live.split() == ["✓", model, "1", "1", "READY", "1", "1"]
     assert shadow.split() == ["✓", model, "(shadow)", "2", "2", "READY", "2", "2"]
@@ -43,9 +44,21 @@ def test_an_environment_that_is_as_main_says(world: World) -> None:
     assert world.words("drift").code == 0
 
 
+def test_the_first_line_says_that_nobody_answers(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", deadlines={"request_seconds": 1})
+    world.kill("triton-dev-1")
+    first, *rest = world.words("status", "--env", "dev").out.splitlines()
+    assert first == f"dev: {model} is DOWN: 1 of 1 Triton silent (triton-dev-1)."
+    (row,) = [line for line in rest if model in line and "silent" in line][:1]
+    assert row.split()[:2] == ["✗", model], "no ✓ beside a model that nobody answers for"
+
+
 def test_an_empty_environment_is_said_as_such(world: World) -> None:
     said = world.words("status", "--env", "prod")
     assert said.code == 0
+    assert said.out.startswith("prod: no model is in service.\n")
     assert "No model is desired, none is served." in said.out and "Everything is as main says." in said.out
 
 
@@ -186,15 +199,23 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     world.deploy()
     said = world.words("history", model, "--env", "dev")
     assert said.code == 0
-    head, _, newest, oldest = said.out.splitlines()
-    assert head.split("  ")[0] == "when (UTC)"
-    assert newest.split()[3:7] == [model, "1", "2", "failed"] and "instead of" in newest
-    assert oldest.split()[3:7] == [model, "–", "1", "succeeded"]
-    assert (
-        world.promobot("history", model, "--env", "dev", "--limit", 1).document["records"][0]["outcome"] == "failed"
+    head, _, newest, oldest, _, cause, which = said.out.splitlines()
+    assert head.split()[:2] == ["when", "(UTC)"]
+    assert newest.split() == ["❌", *newest.split()[1:4], model, "1", "→", "2", "failed"]
+    assert oldest.split()[-5:] == [model, "–", "→", "1", "succeeded"]
+    record = world.promobot("history", model, "--env", "dev", "--limit", 1).document["records"][0]
+    assert record["outcome"] == "failed"
+    assert cause == f"  {record['id']}: {record['problem']}" and "instead of" in cause, "whole"
+    assert which == f"All of one: promobot history show {record['id']} --env dev"
+    whole = world.words("history", "show", record["id"], "--env", "dev").out
+    assert whole.startswith(
+        f"❌ {model} 1 → 2 in dev failed before the switch: nothing that users see has changed.\n"
     )
-    said = world.words("history", world.model(), "--env", "dev")
-    assert said.out == "Nothing was deployed to dev yet.\n"
+    assert record["problem"] in whole and all(step["what"] in whole for step in record["steps"])
+    missing = world.words("history", "show", f"{record['id']}x", "--env", "dev")
+    assert missing.code == 1 and f"Did you mean {record['id']}?" in missing.err
+    said = world.words("history", f"{model}x", "--env", "dev")
+    assert said.out.startswith(f"Nothing of {model}x was deployed to dev. Did you mean {model}? There are: ")
 
 
 @pytest.mark.extended

@@ -59,6 +59,15 @@ def test_a_failure_says_what_happened_the_state_and_what_to_do() -> None:
     ]
 
 
+@pytest.mark.parametrize("outcome", ["put back", "failed"])
+def test_a_rollback_that_failed_says_what_still_answers_and_how_to_try_again(outcome: Outcome) -> None:
+    failed = record(outcome, failing=("fastapi_reloaded",), problem="triton-1 hangs", way_back=True)
+    said = texts(deployment.message(failed, revert_url="").blocks)
+    assert said[0] == "*❌ The rollback of churn to version 8 in dev failed: version 7 still answers.*"
+    assert said[2].endswith("fix the cause, then promobot rollback churn --env dev --to 8 --now")
+    assert "--to 8 --now" in deployment.concluded(failed, revert_url="")
+
+
 def test_where_no_digest_is_blamed_the_cause_is_to_be_fixed() -> None:
     failed = record("put back", failing=("fastapi_reloaded",), problem="gateway g1: HTTP 401")
     step = "no digest is blamed; fix the cause, then promobot deploy --env dev"

@@ -1,0 +1,30 @@
+"""How users are, by what each server says."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.domain.users import users_of
+
+
+@pytest.mark.parametrize(
+    ("tritons", "gateways", "health", "why"),
+    [
+        ({"t1": True, "t2": True}, {"g1": 3, "g2": 3}, "OK", ""),
+        ({"t1": True, "t2": None}, {"g1": 3}, "degraded", "1 of 2 Tritons silent (t2)"),
+        ({"t1": None}, {"g1": 3}, "DOWN", "1 of 1 Triton silent (t1)"),
+        ({"t1": False, "t2": None}, {"g1": 3}, "DOWN", "2 of 2 Tritons silent or without it (t1, t2)"),
+        ({"t1": False, "t2": False}, {"g1": 3}, "DOWN", "2 of 2 Tritons without it (t1, t2)"),
+        ({"t1": True}, {"g1": False, "g2": False}, "DOWN", "2 of 2 gateways silent (g1, g2)"),
+        ({"t1": True}, {"g1": 3, "g2": False}, "degraded", "1 of 2 gateways silent (g2)"),
+        ({"t1": True}, {"g1": None}, "DOWN", "1 of 1 gateway without it (g1)"),
+        ({"t1": True}, {"g1": 2, "g2": 3}, "degraded", "g1 serves another version"),
+        ({"t1": True}, {"g1": 2, "g2": 1}, "degraded", "g1, g2 serve another version"),
+        ({}, {}, "OK", ""),
+    ],
+)
+def test_who_is_missing_makes_it_worse_and_nobody_left_makes_it_down(
+    tritons: dict[str, bool | None], gateways: dict[str, int | bool | None], health: str, why: str
+) -> None:
+    found = users_of("churn", 3, tritons=tritons, gateways=gateways)
+    assert (found.health, found.why) == (health, why)
