@@ -22,7 +22,7 @@ from bot.systems.mlflow import Registry
 from bot.training import Registration, end_run, register, start_run
 from bot.training.package import hash_file
 
-NAMES = (f"model-{number}" for number in count(1))
+NAMES = (f"trained-{number}" for number in count(1))
 
 
 @pytest.fixture(scope="module")

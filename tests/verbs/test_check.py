@@ -81,10 +81,18 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     escaped = model.replace("-", r"\-")
     first_line = comment.splitlines()[2]
     assert first_line == f"✅ **Every check passed for {escaped} 1 → 2 in dev.** Next: review and merge."
+    body = world.pull(number)["body"]
+    assert body.startswith(f"{first_line}\n\n[What each check found]({pull['html_url']}#issuecomment-")
+    assert "passes the gate" not in body and "### Gate" in body
+    red = json.dumps(
+        {"ready": {"result": "failure"}, "triton": {"result": "success"}, "smoke": {"result": "success"}}
+    )
+    assert world.words("check", "verdict", *where, "--needs", red, login=BOT).code == 1
+    assert world.pull(number)["body"].startswith("❌ **Do not merge: "), "kept true by each run"
     assert [row[:2] for row in rows_of(comment, "### ")][1:] == [["✅", "READY"], ["✅", "Triton"], ["✅", "Smoke"]]
     assert "requests on staging" in comment and "| 250 | 50 |" in comment
     assert "**Parity with the training framework:** 9 of 9 smoke cases." in comment
-    assert "**Against version 1 in service**, on the same Triton: " in comment and " of 9 answers flip; " in comment
+    assert "**Against version 1 in service**, on the same Triton: " in comment and " of 8 decisions flip; " in comment
     assert [row[0] for row in rows_of(comment, "|  | p50 ms")][1:] == ["proposed", "in service"]
     assert f"<sub>Commit `{head[:12]}`." in comment
 

@@ -259,7 +259,7 @@ def test_a_version_that_is_not_in_mlflow_is_said_as_such(world: World) -> None:
     model = world.model()
     said = world.words("propose", model, 7, "--env", "dev")
     assert said.code == 1
-    assert f"promobot: MLflow ({world.endpoints.mlflow}): could not read {model} 7" in said.err
+    assert f"promobot: MLflow ({world.endpoints.mlflow}): no version of {model} is registered" in said.err
 
 
 def test_a_pending_version_is_waited_for_until_the_deadline(world: World) -> None:

@@ -29,7 +29,7 @@ def test_the_revert_goes_to_the_last_verified_version_and_needs_no_gate(world: W
     body = revert["body"]
     name = model.replace("-", r"\-")
     was = f"goes back from version 2 to version 1 (`{first.digest[7:19]}`), which was verified here.**"
-    assert body.startswith(f"↩️ **{name} in dev {was}")
+    assert f"\n\n↩️ **{name} in dev {was}" in body
     assert "Asked for by sam." in body and "**Why:** users complain" in body
     assert f"promobot quarantine lift {second.digest} --env dev" in body
     assert world.version(model) == 2, "nothing happens before the merge"
