@@ -12,16 +12,11 @@ import pytest
 
 from tests.benchmarks.measuring import Bench, Benchmark, Figure, benchmarks
 
-SAMPLE = "publish"
-"""The one that runs by default."""
-QUICK = [
-    pytest.param(benchmark, id=benchmark.name, marks=[] if benchmark.name == SAMPLE else pytest.mark.slow)
-    for benchmark in benchmarks()
-    if not benchmark.slow
-]
+QUICK = [pytest.param(benchmark, id=benchmark.name) for benchmark in benchmarks() if not benchmark.slow]
 SLOW = [benchmark for benchmark in benchmarks() if benchmark.slow]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark", QUICK)
 def test_each_benchmark_runs_small_and_once(benchmark: Benchmark, tmp_path: Path) -> None:
     figures = list(benchmark.run(Bench(tmp_path, rounds=1, quick=True, say=lambda _: None)))

@@ -78,6 +78,7 @@ def versions_seen(gateway: GatewayProcess, *, connections: int = SEEN) -> Counte
     return Counter((heard.headers["promobot-worker"], heard.json()["model_version"]) for heard in answers)
 
 
+@pytest.mark.slow
 def test_a_reload_reaches_every_worker(address: GatewayProcess) -> None:
     seen = versions_seen(address)
     assert len({worker for worker, _ in seen}) > 1 and {version for _, version in seen} == {"1"}

@@ -12,6 +12,7 @@ from tests.reliability.users import Asked, golden
 from tests.verbs.world import World
 
 
+@pytest.mark.slow
 def test_a_sample_of_switches_under_load(world: World) -> None:
     # A rate is no matter of right or wrong here: the machine may do much else.
     for outcome in load.run(world, argparse.Namespace(switches=2, rate=1)):

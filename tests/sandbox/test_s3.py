@@ -34,6 +34,7 @@ def code_of(call: Any, **arguments: Any) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_of_sixteen_writers_of_one_key_one_wins(object_storage: ObjectStorage) -> None:
     begin = threading.Barrier(16)
 

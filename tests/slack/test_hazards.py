@@ -50,6 +50,7 @@ def silent_server() -> Iterator[str]:
                 connection.close()
 
 
+@pytest.mark.slow
 def test_github_hangs_and_slack_is_answered_at_once(office: Office) -> None:
     world = office.world
     model = world.model()

@@ -42,7 +42,8 @@ def bot(enterprise: Server, first_commit: Path, tmp_path: Path) -> Bot:
     return made
 
 
-@pytest.mark.parametrize("sign", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [False, True])
 def test_a_proposal_from_its_branch_to_its_merge(enterprise: Server, bot: Bot, sign: bool) -> None:
     github = with_setting(bot, sign)
     assert bot.settings.github.clone_url == f"{enterprise.url}/{REPOSITORY}.git" and "/ghe/" in enterprise.url + "/"

@@ -115,6 +115,7 @@ def test_a_branch_that_is_not_there_is_none_and_one_of_a_longer_name_is_another(
     assert repository.branch("promobot/dev/risk") is None
 
 
+@pytest.mark.slow
 def test_a_push_needs_the_branch_to_be_where_it_was_looked_at(repository: Repository, person: Clone) -> None:
     head = repository.head()
     mine = repository.commit(head, {FILE: "mine\n"}, message="Mine", **AUTHOR)
@@ -355,6 +356,7 @@ def test_the_token_is_on_no_command_line_and_in_no_file(
     assert not list(tmp_path.glob("promobot-git-*"))
 
 
+@pytest.mark.slow
 def test_a_clone_of_what_was_pushed_is_whole(forge: Server, repository: Repository, tmp_path: Path) -> None:
     """A commit made in a shallow repository reaches the server with all that it needs."""
     commit = repository.commit(repository.head(), {FILE: "new\n"}, message="New", **AUTHOR)

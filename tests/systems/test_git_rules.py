@@ -29,8 +29,18 @@ Review all repository rules at https://github.example/acme/models/rules?ref=refs
             "GH013: Repository rule violations found for refs/heads/promobot/dev/churn.",
             "github.sign_commits: true",
         ),
-        ("error: GH013: Repository rule violations found\n- Branch name must match", "GH013: Repository", "exclude"),
-        ("error: GH006: Protected branch update failed for refs/heads/x.", "GH006: Protected", "let it cover main"),
+        pytest.param(
+            "error: GH013: Repository rule violations found\n- Branch name must match",
+            "GH013: Repository",
+            "exclude",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "error: GH006: Protected branch update failed for refs/heads/x.",
+            "GH006: Protected",
+            "let it cover main",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_rules_own_words_are_kept_from_their_beginning(

@@ -99,6 +99,7 @@ def test_after_anothers_merge_only_the_head_that_was_shown_is_merged(
     assert "look at the new commit" in failure.value.next_step
 
 
+@pytest.mark.slow
 def test_a_merge_queue_is_joined_once(server: Server, clone: Clone) -> None:
     with server.api("owner") as api:
         rule = {"type": "merge_queue", "parameters": QUEUE}

@@ -456,6 +456,7 @@ def _answers(server: TritonServer) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_and_comes_back_is_found_again(tmp_path: Path) -> None:
     """One channel outlives a restart; what was loaded does not."""
     repository = tmp_path / "model-repository"

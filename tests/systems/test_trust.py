@@ -297,6 +297,7 @@ def test_triton_with_its_own_tls_that_asks_for_the_bots_certificate(
 # --- and what is not trusted ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nobody_is_trusted_who_was_not_named(real: RealTriton, stand_in: StandIn, certificate: Path) -> None:
     """Each is told what to do; no request of theirs, with a token in it, arrives."""
     stand_in.answers(200, {})

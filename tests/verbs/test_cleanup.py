@@ -34,6 +34,7 @@ def _clean(world: World, *arguments: str) -> str:
     return said.out
 
 
+@pytest.mark.slow
 def test_a_deployment_leaves_the_last_verified_and_keeps_one_warm(world: World) -> None:
     model = world.model()
     world.configure("dev", keep={"versions": 2, "warm": 1})

@@ -216,7 +216,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "alias": [_move_alias],
 }
 ELSEWHERE = {"gateway answer", "main", "revert"}
-QUICK = {"desired", "triton"}
+QUICK = {"triton"}
 CHANGE_THE_ANSWER = (_merge, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 
 

@@ -132,6 +132,7 @@ def test_a_gate_that_was_taken_out_holds(world: World) -> None:
 # --- checked again, where main says it already --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_nobody_checked_is_checked_where_it_is_and_goes_out(world: World) -> None:
     model = world.model()
     first = world.register(model)

@@ -70,6 +70,7 @@ def live(company: Company) -> dict[str, int]:
     return {name: route["live"]["version"] for name, route in table["models"].items()}
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_all_is_asked_once_and_said_in_the_order_of_the_models(company: Company) -> None:
     begin(company)
     with mock.patch.object(ModelRepository, "routes", autospec=True, side_effect=ModelRepository.routes) as read:

@@ -120,7 +120,7 @@ def test_every_address_is_loaded_proven_switched_and_shown(world: World, dns: Dn
     proofs = {criterion.name: criterion.proof for criterion in world.records(model)[0].criteria}
     assert "on triton-127.0.0.1, triton-127.0.0.2" in proofs["triton_loaded"]
     assert proofs["fastapi_reloaded"].endswith("on gateway-127.0.0.1, gateway-127.0.0.2, gateway-dev-2")
-    columns = world.words("status", "--env", "dev").out.splitlines()[1].split()
+    columns = world.words("status", "--env", "dev").out.splitlines()[2].split()
     assert columns[3:] == [
         *("triton-127.0.0.1", "triton-127.0.0.2"),
         *("gateway-127.0.0.1", "gateway-127.0.0.2", "gateway-dev-2", "open"),
@@ -130,7 +130,8 @@ def test_every_address_is_loaded_proven_switched_and_shown(world: World, dns: Dn
     assert world.words("drift", "--env", "dev").code == 0
 
 
-@pytest.mark.parametrize("when", ["the reload", pytest.param("the golden requests", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["the reload", "the golden requests"])
 def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
     world: World, dns: Dns, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:

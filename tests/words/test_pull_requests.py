@@ -386,6 +386,7 @@ def test_hostile_results_stay_text_and_cannot_forge_the_marker() -> None:
         assert_only_our_markup(checks.check_summary(name, [change()], [result(name, hostile)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [1, 8])
 def test_a_hundred_failing_findings_fit(entries: int) -> None:
     failing = [Finding(what=f"[{n}]" * 40, passed=False, detail="<|>" * 2000) for n in range(100)]

@@ -81,6 +81,7 @@ def is_green(server: Server, pull: dict[str, Any]) -> bool:
     return [job.conclusion for _, job in jobs] == ["success"]
 
 
+@pytest.mark.slow
 def test_what_is_queued_is_checked_as_it_would_be_merged_one_after_the_other(
     running_server: Server, clone: Clone
 ) -> None:

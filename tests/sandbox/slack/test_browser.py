@@ -87,6 +87,7 @@ def test_a_command_a_modal_and_a_button(slack: Slack, served: Served, browser: B
     browser.sees("#thread article", f"{model} merged")
 
 
+@pytest.mark.slow
 def test_the_page_is_no_wider_than_the_screen_and_fresh(slack: Slack, served: Served, browser: Browser) -> None:
     browser.open(f"{slack.url}/?as=kim", ready="#composer")
     cells = [{"type": "raw_text", "text": f"column {n}"} for n in range(20)]

@@ -46,6 +46,7 @@ def handler(installed: Slack) -> Iterator[SocketModeHandler]:
     running.close()
 
 
+@pytest.mark.slow
 def test_a_command_and_its_acknowledgement(installed: Slack, handler: SocketModeHandler) -> None:
     heard: list[dict[str, Any]] = []
 
