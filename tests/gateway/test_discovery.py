@@ -20,7 +20,7 @@ from bot.gateway.connection import Limits
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, table, target, wait_for, write_routes
 from tests.gateway.stand_in import Seen, StandIn, answer_well, as_if_restarted, for_infer, hang
-from tests.gateway.test_switch import CLIENTS, Client, wait_for_more_answers
+from tests.gateway.test_switch import users_of, wait_for_more_answers
 from tests.gateway.triton import publish_adder, running_triton
 from tests.gateway.workers import APPLICATION, gateway_workers
 
@@ -361,41 +361,29 @@ def test_a_switch_while_real_tritons_come_and_go_fails_nothing(
             resolve_seconds=FAST,
             limits=Limits(connection_seconds=1.0),
         )
-        clients = [Client(gateway, binary=number % 2 == 0) for number in range(CLIENTS)]
-        with ExitStack() as running:
-            try:
-                for client in clients:
-                    client.start()
-                dns.addresses = ["127.0.0.1", "127.0.0.2"]
-                wait_for_more_answers(clients)
-                comes = running.enter_context(running_triton(repositories[1], host="127.0.0.2", http_port=port))
-                wait_for_more_answers(clients)
-                comes.load("adder")
-                wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
-                gateway.write(table(2, target(2)))
-                assert gateway.reload(2).status_code == 200
-                assert known(gateway) == {"known": 2, "lacking": 1}
-                wait_for_more_answers(clients)
-                shutil.rmtree(repositories[1] / "adder")
-                publish_adder(repositories[1] / "adder", versions=(2, 3))
-                comes.load("adder")
-                wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
-                goes.process.terminate()
-                gateway.write(table(3, target(3)))
-                assert gateway.reload(3).status_code == 200
-                goes.process.wait(timeout=20)  # by itself it would wait 30 s for its connections
-                dns.addresses = ["127.0.0.2"]
-                wait_for(lambda: known(gateway) == {"known": 1, "lacking": 0})
-                wait_for_more_answers(clients)
-            finally:
-                for client in clients:
-                    client.stop.set()
-                for client in clients:
-                    client.join(20)
-    assert [failure for client in clients for failure in client.failures] == []
-    for client in clients:
-        assert client.versions == sorted(client.versions)
-        assert set(client.versions) == {"1", "2", "3"}
+        # The clients end before the Triton that they ask.
+        with ExitStack() as running, users_of(gateway) as clients:
+            dns.addresses = ["127.0.0.1", "127.0.0.2"]
+            wait_for_more_answers(clients)
+            comes = running.enter_context(running_triton(repositories[1], host="127.0.0.2", http_port=port))
+            wait_for_more_answers(clients)
+            comes.load("adder")
+            wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
+            gateway.write(table(2, target(2)))
+            assert gateway.reload(2).status_code == 200
+            assert known(gateway) == {"known": 2, "lacking": 1}
+            wait_for_more_answers(clients)
+            shutil.rmtree(repositories[1] / "adder")
+            publish_adder(repositories[1] / "adder", versions=(2, 3))
+            comes.load("adder")
+            wait_for(lambda: known(gateway) == {"known": 2, "lacking": 0})
+            goes.process.terminate()
+            gateway.write(table(3, target(3)))
+            assert gateway.reload(3).status_code == 200
+            goes.process.wait(timeout=20)  # by itself it would wait 30 s for its connections
+            dns.addresses = ["127.0.0.2"]
+            wait_for(lambda: known(gateway) == {"known": 1, "lacking": 0})
+            wait_for_more_answers(clients)
 
 
 RESOLVES_FROM_A_FILE = """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,24 +45,14 @@ class Client(threading.Thread):
                     self.failures.append(error)
 
 
-def wait_for_more_answers(clients: list[Client]) -> None:
-    wanted = [len(client.versions) + 15 for client in clients]
-    wait_for(lambda: all(len(client.versions) >= many for client, many in zip(clients, wanted, strict=True)))
-
-
-def test_a_switch_under_load_fails_nothing_and_happens_once(
-    start_process: StartProcess, triton_server: RunningTriton
-) -> None:
-    gateway = start_process(triton_server.url, routes=table(1, target(1)))
+@contextmanager
+def users_of(gateway: RunningGateway) -> Iterator[list[Client]]:
+    """Clients that ask all the time: in the end no request failed, and each saw versions 1, 2 and 3 in this order."""
     clients = [Client(gateway, binary=number % 2 == 0) for number in range(CLIENTS)]
     for client in clients:
         client.start()
     try:
-        for generation, name in ((2, "adder.1a2b3c4d"), (3, "adder")):
-            wait_for_more_answers(clients)
-            gateway.write(table(generation, target(generation, name)))
-            assert gateway.reload(generation).status_code == 200
-        wait_for_more_answers(clients)
+        yield clients
     finally:
         for client in clients:
             client.stop.set()
@@ -71,6 +62,23 @@ def test_a_switch_under_load_fails_nothing_and_happens_once(
     for client in clients:
         assert client.versions == sorted(client.versions)
         assert set(client.versions) == {"1", "2", "3"}
+
+
+def wait_for_more_answers(clients: list[Client]) -> None:
+    wanted = [len(client.versions) + 15 for client in clients]
+    wait_for(lambda: all(len(client.versions) >= many for client, many in zip(clients, wanted, strict=True)))
+
+
+def test_a_switch_under_load_fails_nothing_and_happens_once(
+    start_process: StartProcess, triton_server: RunningTriton
+) -> None:
+    gateway = start_process(triton_server.url, routes=table(1, target(1)))
+    with users_of(gateway) as clients:
+        for generation, name in ((2, "adder.1a2b3c4d"), (3, "adder")):
+            wait_for_more_answers(clients)
+            gateway.write(table(generation, target(generation, name)))
+            assert gateway.reload(generation).status_code == 200
+        wait_for_more_answers(clients)
 
 
 def test_a_triton_that_is_told_to_end_fails_nothing_and_ends(
