@@ -632,7 +632,8 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
     ended = {outcome: [r for r in records if _told_as(r) == outcome] for outcome in _BULLETIN}
     worst = next(outcome for outcome in reversed(_BULLETIN) if ended[outcome])
     counts = ", ".join(f"{len(of)} {_BULLETIN[outcome][1]}" for outcome, of in ended.items() if of)
-    head = f"{_BULLETIN[worst][0]} {len(records)} deployments in {records[0].environment}: {counts}."
+    sign = "❌" if any(map(is_failed_rollback, records)) else _BULLETIN[worst][0]
+    head = f"{sign} {len(records)} deployments in {records[0].environment}: {counts}."
     blocks: list[dict[str, Any]] = [_section(f"*{escape(head)}*")]
     wrong = [record for outcome, of in ended.items() if outcome != "succeeded" for record in of]
     for record in wrong[:_NAMED]:

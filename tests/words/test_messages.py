@@ -66,6 +66,8 @@ def test_a_rollback_that_failed_says_what_still_answers_and_how_to_try_again(out
     assert said[0] == "*❌ The rollback of churn to version 8 in dev failed: version 7 still answers.*"
     assert said[2].endswith("fix the cause, then promobot rollback churn --env dev --to 8 --now")
     assert "--to 8 --now" in deployment.concluded(failed, revert_url="")
+    several = deployment.bulletin("dev-00000012", [failed, record()], revert_urls={})
+    assert several.text.startswith("❌ 2 deployments in dev: ")
 
 
 def test_where_no_digest_is_blamed_the_cause_is_to_be_fixed() -> None:
