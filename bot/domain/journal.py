@@ -48,6 +48,7 @@ class Journal(BaseModel):
     turn: int
     before: str = Field(description="routes.json as it was")
     underway: tuple[Underway, ...]
+    by: str = Field(default="", description="who deploys, and where to look; empty in journals of before")
     going_back: str = Field(
         default="", description="why all of it is being put back; only in journals written before each change said so"
     )

@@ -188,6 +188,13 @@ def last_try(records: Iterable[DeploymentRecord], change: Change) -> DeploymentR
     return last if failed and last and change.after and last.after == change.after else None
 
 
+def last_failed(records: Iterable[DeploymentRecord]) -> DeploymentRecord | None:
+    """Return the newest record of a deployment that failed, where its model had no other since; oldest come first."""
+    newest = {(record.section, record.model): record for record in records}
+    failed = [record for record in newest.values() if not record.verified]
+    return max(failed, key=lambda record: record.id, default=None)
+
+
 def served_after(environment: str, records: Iterable[DeploymentRecord]) -> Desired:
     """Return what users get of every model after these deployments, which come oldest first."""
     found: dict[Section, dict[str, Entry]] = {section: {} for section in SECTIONS}

@@ -74,6 +74,14 @@ def scope_of(branch: str) -> Scope | None:
             return Scope(environment, model, ("models",) if model == name else ("shadow",), "way back")
 
 
+def asks_for(branch: str, environment: str, model: str, section: Section) -> bool:
+    """Whether a branch of this name may change the entry: one of the bot's, or GitHub's revert of one."""
+    scope = scope_of(re.sub(r"^revert-[0-9]+-", "", branch))
+    return (
+        scope is not None and (scope.environment, scope.model) == (environment, model) and section in scope.sections
+    )
+
+
 def beside(scope: Scope, paths: Iterable[str], before: str | None, after: str | None) -> list[str]:
     """Return what a branch changes besides its entry, in words; empty where it does what the bot does.
 

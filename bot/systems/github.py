@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal, TypeVar
@@ -141,6 +141,7 @@ class PullRequest:
 
 _authors: dict[tuple[str, int], tuple[str, str]] = {}
 """Name and address of each App's commits, by GitHub's address and the App's number; they do not change."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _USER_AGENT = "promobot"
 _sessions: dict[str, requests.Session] = {}
 """A session for each server, so that connections are used again. It keeps no cookie: tokens are in each request."""
@@ -325,6 +326,19 @@ class GitHubRepository:
         with self._errors("list open pull requests"):
             found = self._repository.get_pulls(state="open", base=self._settings.base)
             return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix) and self._is_ours(pull)]
+
+    @patient
+    def merged_pull_requests(self) -> list[PullRequest]:
+        """Return the pull requests merged into the base branch, the latest merge first.
+
+        Only the hundred closed ones that were changed last are looked at: one request, however old the repository is.
+        """
+        with self._errors("list merged pull requests"):
+            found = self._repository.get_pulls(
+                state="closed", base=self._settings.base, sort="updated", direction="desc"
+            ).get_page(0)
+            merged = [pull for each in found if (pull := _pull_request(each)).merged_at is not None]
+            return sorted(merged, key=lambda pull: pull.merged_at or _NEVER, reverse=True)
 
     @patient  # where it was opened all the same, GitHub refuses a second one
     def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:

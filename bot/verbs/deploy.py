@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bot.domain.desired import Change, Desired
+from bot.domain.hold import Held
 from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
 from bot.errors import PromobotError
@@ -21,7 +22,7 @@ from bot.systems.share import Turn
 from bot.verbs import Say, connect
 from bot.verbs.cleanup import clean_up
 from bot.verbs.connect import Serving
-from bot.verbs.deployment.admission import admit_all, is_quarantined
+from bot.verbs.deployment.admission import admit_all, held_among, is_quarantined
 from bot.verbs.deployment.conclusion import conclude, flush_outbox, make_git_follow
 from bot.verbs.deployment.loading import load, prove, take_in_newcomers
 from bot.verbs.deployment.publishing import publish
@@ -44,7 +45,7 @@ class Deployed:
     environment: str
     commit: str
     records: tuple[DeploymentRecord, ...] = ()
-    held: tuple[tuple[Change, str], ...] = ()
+    held: tuple[Held, ...] = ()
     repaired: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     undelivered: int = 0
@@ -93,7 +94,7 @@ def converge(
 ) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now."""
     ledger = connect.ledger(settings)
-    run = Run(settings, systems, ledger, turn, commit, ledger.deployments(), say)
+    run = Run(settings, systems, ledger, turn=turn, commit=commit, say=say)
     flush_outbox(run)
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
@@ -104,10 +105,10 @@ def converge(
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
     admitted = admit_all(run, [*todo.changes, *overruled])
-    held = [(change, admission.held) for change, admission in admitted.items() if admission.held]
-    for change, _ in held:
-        if is_quarantined(run, change):
-            make_git_follow(run, change)
+    held = held_among(admitted)
+    for one in held:
+        if is_quarantined(run, one.change):
+            make_git_follow(run, one.change)
     restoration = Restoration(run, before, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
     repaired, problems, behind = repair(run, todo, before, current.routes)

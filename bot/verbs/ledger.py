@@ -120,15 +120,15 @@ class Ledger:
         """Return the id of the newest deployment record; an empty string where there is none."""
         return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
 
-    def deployments(self, *, after: str = "") -> list[DeploymentRecord]:
+    def deployments(self, *, after: str = "", newest: int | None = None) -> list[DeploymentRecord]:
         """Return all deployment records, oldest first; those confirmed later read as succeeded.
 
-        ``after`` is an id: only what is newer is read.
+        ``after`` is an id: only what is newer is read. ``newest``: no more than so many, the newest ones.
         """
         confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
         found = []
         folder = f"deployments/{self._environment}"
-        for key, record in self._read_all(folder, DeploymentRecord, after=after).items():
+        for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest).items():
             if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
                     c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
@@ -294,9 +294,12 @@ class Ledger:
         name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(event.digest)}"
         self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
 
-    def _read_all(self, folder: str, model: type[Model], *, after: str = "") -> dict[str, Model]:
+    def _read_all(
+        self, folder: str, model: type[Model], *, after: str = "", newest: int | None = None
+    ) -> dict[str, Model]:
         """Return all objects of a folder by key, in the order of the keys; of ids, those that are greater."""
         keys = [key for key in self._store.keys(folder) if _id_of(key) > after]
+        keys = keys if newest is None else keys[-newest:]
         texts = self._store.get_all(keys)
         # One that is listed and gone is an error: it may be what is in quarantine.
         return {key: self._parsed(key, texts.get(key, ""), model) for key in keys}

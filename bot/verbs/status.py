@@ -5,33 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
+from bot.domain.hold import Held
+from bot.domain.journal import Journal
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, plan, serves, target_of
-from bot.domain.retirement import is_removal, spent_by
-from bot.domain.scope import proposal_branch, retire_branch, revert_branch
+from bot.domain.record import DeploymentRecord, last_failed
+from bot.domain.scope import asks_for, proposal_branch, retire_branch, revert_branch
+from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
-from bot.errors import InvalidInput, PromobotError
+from bot.errors import InvalidInput, PromobotError, Rejected
 from bot.settings import Environment
 from bot.verbs import connect
+from bot.verbs.deployment.admission import admit_all, held_among
+from bot.verbs.deployment.unfinished import read_journal
 from bot.verbs.following import ways_back
 from bot.verbs.inspection import routed
-from bot.verbs.ledger import Ledger
 from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.meanwhile import meanwhile
 from bot.verbs.observe import at_once, observe
+from bot.verbs.past import Past
 from bot.verbs.proposing import desired_at, read_desired
 from bot.words import differences as words
-from bot.words.deployment import retired_before, silent, unknown_workers
+from bot.words.deployment import silent, unknown_workers
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
     from bot.systems.github import PullRequest
+    from bot.systems.share import ModelRepository
     from bot.verbs.connect import Serving
+
+
+LOOKED_BACK = 30
+"""Among how many deployments the last failed one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,9 @@ class Status:
     unknown: str = ""
     users: tuple[Users, ...] = ()
     """Those of each model that is in service, the worst first."""
+    held: tuple[Held, ...] = ()
+    failed: DeploymentRecord | None = None
+    """The newest deployment that failed, where nothing of its model was deployed since."""
 
     @property
     def in_sync(self) -> bool:
@@ -105,7 +119,8 @@ def status(settings: Environment) -> Status:
         meanwhile(partial(_open_pull_requests, settings)) as opened,
     ):
         live = observe(settings, systems)
-        outbox, cut_off = tuple(systems.share.outbox()), systems.share.journal() is not None
+        outbox = tuple(systems.share.outbox())
+        journal = _journal(systems.share, problems)
         ways = ways_back(systems.share, problems.append)
         main = look()
         if isinstance(main, InvalidInput):
@@ -126,20 +141,20 @@ def status(settings: Environment) -> Status:
         for way in latest(ways).values()
     ]
     differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
-    if cut_off:
-        differences.append(Difference("unfinished", words.UNFINISHED, words.deploy(settings.environment)))
+    if journal is not None:
+        told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
+        differences.append(Difference("unfinished", told, words.wait_for(settings.environment)))
+    deploy = words.wait_for(settings.environment) if journal is not None else words.deploy(settings.environment)
+    past = Past(settings, ledger)
+    held = _since(settings, held_among(admit_all(past, todo.changes)), problems)
+    holds = {one.change: one for one in held}
     for change in todo.changes:
-        if is_removal(change):
-            why = why_not_out(change, ledger)
-            kind = "retired" if why else "desired"
-            step = words.retire(change) if why else words.deploy(settings.environment)
-            differences.append(Difference(kind, words.leaves(change, why), step))
-            continue
-        held = quarantined.get(change.after.digest) if change.after else None
-        kind, step = (
-            ("quarantine", words.merge_revert(change)) if held else ("desired", words.deploy(settings.environment))
-        )
-        differences.append(Difference(kind, words.differs(change, held.reason if held else ""), step))
+        if change in holds:
+            hold = holds[change].hold
+            kind = words.KIND_OF_HOLD.get(hold.cause, "held")
+            differences.append(Difference(kind, words.is_held(holds[change]), hold.next_step))
+        else:
+            differences.append(Difference("desired", words.differs(change), deploy))
     for what in routed(live.routes):
         event = quarantined.get(what.target.digest)
         wanted = desired.section(what.section).get(what.model)
@@ -148,18 +163,13 @@ def status(settings: Environment) -> Status:
             said = words.serves_quarantined(what.model, what.target.version, settings.environment, event.reason)
             differences.append(Difference("quarantine", said, words.merge_revert(change)))
     for triton, missing in todo.load.items():
-        differences += [
-            Difference("triton", words.not_loaded(target, triton), words.deploy(settings.environment))
-            for target in missing
-        ]
+        differences += [Difference("triton", words.not_loaded(target, triton), deploy) for target in missing]
     differences += of_unknown_workers(systems)
     for gateway in todo.reload:
         table = live.gateways[gateway]
         behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
-        differences.append(Difference("gateway", behind, words.deploy(settings.environment)))
-    differences += [
-        Difference("slack", words.undelivered(name), words.deploy(settings.environment)) for name in outbox
-    ]
+        differences.append(Difference("gateway", behind, deploy))
+    differences += [Difference("slack", words.undelivered(name), deploy) for name in outbox]
     rows = [
         ModelStatus(
             model=model,
@@ -179,10 +189,13 @@ def status(settings: Environment) -> Status:
             pending=tuple(pending.get((model, section), ())),
         )
         for section in SECTIONS
-        for model in sorted({*desired.section(section), *live.routes.models})
+        for model in sorted(
+            {*desired.section(section), *live.routes.models, *(m for m, s in pending if s == section)}
+        )
         for entry in [desired.section(section).get(model)]
         for target in [target_of(live.routes.route(model), section)]
-        if entry or target
+        # A proposal of a model that was never served is seen, too.
+        if entry or target or (model, section) in pending
     ]
     return Status(
         settings.environment,
@@ -195,7 +208,18 @@ def status(settings: Environment) -> Status:
         tuple(problems),
         unknown,
         _users(rows),
+        tuple(held),
+        last_failed(ledger.deployments(newest=LOOKED_BACK)),
     )
+
+
+def _journal(share: ModelRepository, problems: list[str]) -> Journal | None:
+    """Return the journal of a deployment under way; one that cannot be read is said, and hides nothing else."""
+    try:
+        return read_journal(share)
+    except Rejected as error:
+        problems.append(str(error))
+        return None
 
 
 def _users(rows: Sequence[ModelStatus]) -> tuple[Users, ...]:
@@ -215,6 +239,24 @@ def of_unknown_workers(systems: Serving) -> list[Difference]:
         for gateway in systems.gateways
         if (why := unknown_workers(gateway.latest))
     ]
+
+
+def _since(settings: Environment, held: list[Held], problems: list[str]) -> list[Held]:
+    """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
+    if not held:
+        return []
+    try:
+        merged = connect.github(settings).merged_pull_requests()
+    except PromobotError as error:
+        problems.append(str(error))
+        merged = []
+    return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
+
+
+def _asked_at(merged: Sequence[PullRequest], change: Change) -> datetime | None:
+    """Return when the latest pull request for this entry was merged; ``merged`` come latest first."""
+    of_change = (p for p in merged if asks_for(p.branch, change.environment, change.model, change.section))
+    return next((pull.merged_at for pull in of_change), None)
 
 
 def _open_pull_requests(settings: Environment) -> list[PullRequest]:
@@ -250,11 +292,3 @@ def _concerned(settings: Environment, repository: Repository, head: str, model: 
     before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
     after = read_desired(repository, settings.environment, head)
     return [change.section for change in changes(before, after) if change.model == model]
-
-
-def why_not_out(change: Change, ledger: Ledger) -> str:
-    """Say why no deployment takes a model out of service that main has no entry for; empty where one does."""
-    if not change.retired:
-        return words.NOT_RETIRED
-    spent = spent_by(ledger.deployments(), change)
-    return retired_before(change, spent) if spent else ""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence, Finding
 from bot.domain.golden import Disagreement, Golden
+from bot.domain.hold import Held, Hold
 from bot.domain.message import Message
 from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
@@ -61,14 +62,28 @@ def describe(change: Change) -> str:
 # --- why a change is held ----------------------------------------------------------------------------------------
 
 
-def held_by_quarantine(reason: str, at: datetime) -> str:
+def held_by_quarantine(change: Change, reason: str, at: datetime) -> Hold:
     """The digest failed here before."""
-    return f"its digest is in quarantine here since {at:%Y-%m-%d %H:%M} UTC: {reason or 'no reason was given'}"
+    return Hold(
+        "quarantine",
+        f"its digest is in quarantine here since {at:%Y-%m-%d %H:%M} UTC: {reason or 'no reason was given'}",
+        merge_revert(change),
+        at,
+    )
 
 
-def held_by_settings(mistake: object) -> str:
+def merge_revert(change: Change) -> str:
+    """Git must follow."""
+    return f"merge the revert of {change.model}, or: promobot rollback {change.model} --env {change.environment}"
+
+
+def held_by_settings(change: Change, mistake: object) -> Hold:
     """The environment file has a mistake, so its rules are not known."""
-    return f"nothing new goes out while its settings have a mistake ({mistake}); the way back stays open"
+    return Hold(
+        "settings",
+        f"nothing new goes out while its settings have a mistake ({mistake}); the way back stays open",
+        f"correct manifests/environments/{change.environment}.yaml on main, then {deploy(change.environment)}",
+    )
 
 
 def goes_on_without(mistake: object) -> str:
@@ -81,9 +96,14 @@ def not_cleaned_up(mistake: object) -> str:
     return f"nothing is cleaned up while the settings have a mistake ({mistake})"
 
 
-def held_by_freeze(reason: str, end: datetime) -> str:
+def held_by_freeze(change: Change, reason: str, start: datetime, end: datetime) -> Hold:
     """Nothing new goes out now."""
-    return f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open"
+    return Hold(
+        "freeze",
+        f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open",
+        f"wait for its end, then {deploy(change.environment)}",
+        start,
+    )
 
 
 def retirement(model: str, environment: str) -> str:
@@ -94,53 +114,61 @@ def retirement(model: str, environment: str) -> str:
     )
 
 
-def not_retired(change: Change) -> str:
+def not_retired(change: Change) -> Hold:
     """An entry is gone, and nothing says that this is meant."""
     version = f"version {change.before.version}" if change.before else "it"
-    return (
+    return Hold(
+        "entry gone",
         f"its entry is gone from promotions/{change.environment}.yaml, and nothing there says that it is to leave "
-        f"service; {version} goes on answering. Put the entry back, or: "
-        f"{retirement(change.model, change.environment)}"
+        f"service; {version} goes on answering",
+        f"put the entry back, or: {retirement(change.model, change.environment)}",
     )
 
 
-def retired_before(change: Change, spent: DeploymentRecord) -> str:
+def retired_before(change: Change, spent: DeploymentRecord) -> Hold:
     """The mark was carried out, and a person brought the model back."""
-    return (
-        f"{spent.id} took it out of service for this reason already ({change.retired}), and it came back since. "
-        f"Merge the pull request that brings it back; to take it out once more, write another reason under "
-        f"retired.{change.model} in promotions/{change.environment}.yaml"
+    return Hold(
+        "retired before",
+        f"{spent.id} took it out of service for this reason already ({change.retired}), and it came back since",
+        f"merge the pull request that brings it back; to take it out once more, write another reason under "
+        f"retired.{change.model} in promotions/{change.environment}.yaml",
+        spent.finished_at,
     )
 
 
-def no_evidence(change: Change) -> str:
+def no_evidence(change: Change) -> Hold:
     """Nobody checked it."""
     digest = short(change.after.digest) if change.after else ""
-    return f"there is no evidence that {digest} was checked for this environment; {_check_again(change)}"
+    return Hold(
+        "evidence", f"there is no evidence that {digest} was checked for this environment", _check_again(change)
+    )
 
 
-def failed_evidence(change: Change, evidence: Evidence) -> str:
+def failed_evidence(change: Change, evidence: Evidence) -> Hold:
     """The checks were red."""
     what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
-    return f"its checks {checked_in(evidence)} did not pass; {what_next}"
+    return Hold("evidence", f"its checks {checked_in(evidence)} did not pass", what_next, evidence.at)
 
 
-def revoked_evidence(change: Change, evidence: Evidence) -> str:
+def revoked_evidence(change: Change, evidence: Evidence) -> Hold:
     """Somebody took the checks' word back."""
     event = evidence.revoked
     why = f" by {event.by or 'somebody'} on {event.at:%Y-%m-%d %H:%M} UTC: {event.reason}" if event else ""
     what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
-    return f"its evidence {checked_in(evidence)} was revoked{why}; {what_next}"
+    at = event.at if event else evidence.at
+    return Hold("evidence", f"its evidence {checked_in(evidence)} was revoked{why}", what_next, at)
 
 
-def expired_evidence(change: Change, evidence: Evidence) -> str:
+def expired_evidence(change: Change, evidence: Evidence) -> Hold:
     """The checks were too long ago."""
-    return f"its checks {checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}; {_check_again(change)}"
+    why = f"its checks {checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}"
+    return Hold("evidence", why, _check_again(change), evidence.expires)
 
 
-def nothing_to_compare(change: Change, evidence: Evidence) -> str:
+def nothing_to_compare(change: Change, evidence: Evidence) -> Hold:
     """The checks are older than what deploy asks of them."""
-    return f"its checks {checked_in(evidence)} did not record what staging answered; {_check_again(change)}"
+    why = f"its checks {checked_in(evidence)} did not record what staging answered"
+    return Hold("evidence", why, _check_again(change), evidence.at)
 
 
 def checked_in(evidence: Evidence) -> str:
@@ -164,20 +192,36 @@ def judged_again(evidence: Evidence, moved: Sequence[str]) -> str:
     return f"judged again by today's rules, and passed: since its checks {checked_in(evidence)} {' and '.join(moved)}"
 
 
-def misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> str:
+def misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> Hold:
     """Something moved, and it does not pass any more."""
     found = "; ".join(f"{problem.what}: {problem.detail}" for problem in problems[:3])
-    return (
-        f"since its checks {checked_in(evidence)} {' and '.join(moved)}; judged again, it does not pass ({found}); "
-        f"{_take_back(change, evidence)}"
+    return Hold(
+        "base",
+        f"since its checks {checked_in(evidence)} {' and '.join(moved)}; judged again, it does not pass ({found})",
+        _take_back(change, evidence),
+        evidence.at,
     )
 
 
-def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> str:
+def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> Hold:
     """Something moved, and what that means could not be found out."""
     since = " and ".join(moved) or "it cannot be told whether something moved"
-    again = f"deploy again when that is mended, or {_take_back(change, evidence)}"
-    return f"since its checks {checked_in(evidence)} {since}, and it could not be judged again: {error}; {again}"
+    return Hold(
+        "base",
+        f"since its checks {checked_in(evidence)} {since}, and it could not be judged again: {error}",
+        f"deploy again when that is mended, or {_take_back(change, evidence)}",
+        evidence.at,
+    )
+
+
+def held(one: Held) -> str:
+    """Return, in one line, that a change is held, why, and what to type."""
+    return f"held: {describe(one.change)}: {one.hold.why}; {one.hold.next_step}"
+
+
+def deploy(environment: str) -> str:
+    """Converge."""
+    return f"promobot deploy --env {environment}"
 
 
 def _check_again(change: Change) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from bot.domain.desired import Change
+from bot.domain.hold import Held
+from bot.domain.journal import Journal
 from bot.domain.names import short
 from bot.domain.routes import Target
 from bot.domain.way_back import WayBack
+from bot.words.deployment import deploy as deploy
 from bot.words.deployment import describe
+from bot.words.deployment import merge_revert as merge_revert
 from bot.words.proposal import revert_of
 
 DOCTOR = "promobot doctor"
-UNFINISHED = "a deployment is under way, or was cut off"
+KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
+"""The kind of a difference by the cause of a hold; that of all other causes is `held`."""
 STRANGER_STEP = "see who made it, and remove it by hand; the bot never does"
 
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
@@ -19,11 +26,18 @@ KINDS = {
     "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", f"`{DOCTOR}`"),
     "revert": ("a rollback put users back at once, and its pull request is not open yet", _DEPLOY),
     "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
-    "unfinished": ("a journal is open: a deployment is under way, or was cut off", _DEPLOY),
+    "unfinished": (
+        "a deployment is under way: who makes it, since when, at which step; or it was cut off",
+        "wait for its end; where its run is over, " + _DEPLOY,
+    ),
     "desired": ("main asks for something else than the routes name", _DEPLOY),
     "retired": (
         "main has no entry for a model in service, and does not say that it is to leave",
         "put the entry back, or `promobot retire churn --env dev --reason …`",
+    ),
+    "held": (
+        "a deployment refuses what main asks for (evidence, freeze, base, settings); it says why and since when",
+        "as it says, mostly `promobot recheck churn --env dev`",
     ),
     "quarantine": ("main asks for a digest that is in quarantine", _REVERT),
     "triton": ("a Triton does not have READY what the routes name", _DEPLOY),
@@ -44,7 +58,7 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first ten, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first eleven, drift all of them."""
 
 
 def unknown(why: str) -> str:
@@ -57,11 +71,6 @@ def revert_waits(way: WayBack) -> str:
     return f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet"
 
 
-def deploy(environment: str) -> str:
-    """Converge."""
-    return f"promobot deploy --env {environment}"
-
-
 def reconcile(environment: str) -> str:
     """Put right what only the deep look finds."""
     return f"promobot reconcile --env {environment}"
@@ -72,35 +81,35 @@ def restart(server: str) -> str:
     return f"restart {server}: it starts from routes.json; then: {DOCTOR}"
 
 
-NOT_RETIRED = "main does not say that it is to leave"
+def under_way(journal: Journal, steps: Sequence[str]) -> str:
+    """Somebody deploys: what, since when, at which step, and who. ``steps`` are those of the journal's changes."""
+    began = min(item.started_at for item in journal.underway)
+    what = [
+        f"{item.model}{f' {item.after.version}' if item.after else ''} ({step})"
+        for item, step in zip(journal.underway, steps, strict=True)
+    ]
+    more = f" and {len(what) - 5} more" if len(what) > 5 else ""
+    by = f", by {journal.by}" if journal.by else ""
+    return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
 
 
-def retire(change: Change) -> str:
-    """A model answers that main does not ask for, and nothing says that this is meant."""
-    return (
-        f"put its entry back, or merge the pull request that does; to take it out of service: "
-        f"promobot retire {change.model} --env {change.environment} --reason '…'"
-    )
+def wait_for(environment: str) -> str:
+    """Somebody deploys already."""
+    return f"wait for its end; where its run is over, it was cut off: {deploy(environment)}"
 
 
-def leaves(change: Change, why_not: str) -> str:
-    """Main has no entry for what is live; ``why_not`` says why it goes on answering."""
-    version = change.before.version if change.before else "something"
-    if not why_not:
-        return f"{describe(change)} is desired ({change.retired}), {version} is live"
-    return f"{change.model} {version} is live in {change.environment} without an entry, and stays: {why_not}"
+def is_held(one: Held) -> str:
+    """A deployment refuses what main asks for."""
+    since = f" since {one.hold.since:%Y-%m-%d %H:%M} UTC" if one.hold.since else ""
+    now = f"version {one.change.before.version} is live" if one.change.before else "nothing is live"
+    return f"{describe(one.change)} is held{since}, {now}: {one.hold.why}"
 
 
-def merge_revert(change: Change) -> str:
-    """Git must follow."""
-    return f"merge the revert of {change.model}, or: promobot rollback {change.model} --env {change.environment}"
-
-
-def differs(change: Change, held: str) -> str:
+def differs(change: Change) -> str:
     """Desired is not what is routed."""
-    why = f", held in quarantine: {held}" if held else ""
+    why = f" ({change.retired})" if change.retired else ""
     now = f"{change.before.version} is live" if change.before else "nothing is live"
-    return f"{describe(change)} is desired, {now}{why}"
+    return f"{describe(change)} is desired{why}, {now}"
 
 
 def serves_quarantined(model: str, version: int, environment: str, reason: str) -> str:

@@ -53,7 +53,7 @@ def problem(leaving: Leaving) -> str:
     if stop.is_meant:
         return ""
     said = retired_before(stop.change, stop.spent) if stop.spent else not_retired(stop.change)
-    return f"{stop.change.model} in {stop.change.environment}: {said}"
+    return f"{stop.change.model} in {stop.change.environment}: {said.why}; {said.next_step}"
 
 
 def paragraph(leaving: Leaving) -> str:

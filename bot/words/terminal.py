@@ -12,7 +12,7 @@ from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.words import doctor as doctor_words
 from bot.words import metrics as metric_words
 from bot.words import proposal as proposal_words
-from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe
+from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe, held
 from bot.words.deployment import mark as outcome_mark
 from bot.words.deployment import verdict as deployment_verdict
 
@@ -60,6 +60,8 @@ def status(found: Status) -> str:
                 # ✓ never stands beside a model that somebody asks for in vain.
                 "✗"
                 if row.section == "models" and row.routed is not None and row.model not in well
+                else " "
+                if row.desired is None and row.routed is None
                 else {True: "✓", False: "✗", None: "?"}[row.agrees],
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
@@ -71,6 +73,11 @@ def status(found: Status) -> str:
             for row in found.models
         ]
         lines.append(grid(["", "model", "desired", "live", *tritons, *gateways, "open"], rows))
+    if found.failed is not None:
+        failed = found.failed
+        lines.append(f"last deployment that failed: {outcome_mark(failed)} {failed.finished_at:%Y-%m-%d %H:%M} UTC: "
+                     f"{deployment_verdict(failed)} {failed.problem}")  # fmt: skip
+        lines.append(f"    → promobot history show {failed.id} --env {found.environment}")
     lines += [f"in quarantine: {line}" for line in found.quarantined]
     lines += [f"not known: {problem}" for problem in found.problems]
     if found.in_sync:
@@ -192,7 +199,7 @@ def deployed(done: Deployed) -> str:
     if done.records:
         lines.append(criteria(done.records))
     lines += [f"what happened: {record.problem}" for record in done.records if record.problem]
-    lines += [f"held: {describe(change)}: {reason}" for change, reason in done.held]
+    lines += map(held, done.held)
     lines += [f"repaired: {line}" for line in done.repaired]
     lines += [f"problem: {line}" for line in done.problems]
     if done.undelivered:

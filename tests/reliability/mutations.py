@@ -1685,9 +1685,17 @@ MUTATIONS = (
         "broken settings",
         "nothing new goes out by rules that could not be read",
         ADMISSION,
-        "    if run.settings.mistakes:\n",
+        "    if past.settings.mistakes:\n",
         "    if False:\n",
         (f"{T_ROLLBACK}::test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken",),
+    ),
+    Mutation(
+        "held",
+        "status advises nothing that deploy refuses",
+        "bot/verbs/status.py",
+        "    held = _since(settings, held_among(admit_all(past, todo.changes)), problems)\n",
+        "    held = _since(settings, [], problems)\n",
+        ("tests/verbs/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
     # What a package may hold, and which bytes count.
     Mutation(

@@ -200,7 +200,7 @@ def test_only_a_model_that_the_file_retires_leaves_service(world: World) -> None
     assert said.code == 1 and "✓" not in said.out
     assert said.out.splitlines()[0].startswith(
         f"held: {model} out of dev: its entry is gone from promotions/dev.yaml, and nothing there says that it is to "
-        f"leave service; version 1 goes on answering. Put the entry back, or: `promobot retire {model} --env dev"
+        f"leave service; version 1 goes on answering; put the entry back, or: `promobot retire {model} --env dev"
     )
     assert world.version(model) == 1 and len(world.records(model)) == 1
     (shown,) = world.promobot("status", "--env", "dev").document["environments"][0]["differences"]

@@ -106,9 +106,26 @@ def test_what_is_merged_and_in_quarantine(world: World) -> None:
     world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="nonsense", by="alex")
     world.merged(second)
     found = _difference(world, "quarantine")
-    assert found["what"] == f"{model} 1 → 2 in dev is desired, 1 is live, held in quarantine: nonsense"
+    assert found["what"].startswith(f"{model} 1 → 2 in dev is held since ")
+    assert ", version 1 is live: its digest is in quarantine here since " in found["what"]
+    assert found["what"].endswith(": nonsense")
     assert found["next_step"] == f"merge the revert of {model}, or: promobot rollback {model} --env dev"
     assert f"in quarantine: {model} 2 ({second.digest[7:19]}): nonsense" in world.words("status", "--env", "dev").out
+
+
+@pytest.mark.slow
+def test_what_deploy_refuses_status_calls_held_with_the_same_reason(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.desire(model, world.register(model, "better").entry)
+    found = _difference(world, "held")
+    held = world.words("deploy", "--env", "dev")
+    assert held.code == 1
+    (line,) = [line for line in held.out.splitlines() if line.startswith("held: ")]
+    why, step = found["what"].partition(": ")[2], found["next_step"]
+    assert line == f"held: {model} 1 → 2 in dev: {why}; {step}"
+    assert found["what"].startswith(f"{model} 1 → 2 in dev is held, version 1 is live: ")
+    assert not step.startswith("promobot deploy"), "what deploy refuses is not advised"
 
 
 @pytest.mark.extended

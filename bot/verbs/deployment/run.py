@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Change, Section
-from bot.domain.record import DeploymentRecord, verified_by
 from bot.domain.routes import RouteTable
 from bot.settings import Environment
 from bot.systems.share import ReadFile, Turn
-from bot.verbs import Say, connect
+from bot.verbs import Say
 from bot.verbs.connect import Serving
-from bot.verbs.ledger import Ledger, QuarantineEvent
+from bot.verbs.ledger import Ledger
+from bot.verbs.past import Past
 
 if TYPE_CHECKING:
-    from bot.systems.mlflow import RegisteredVersion, Registry
+    from bot.systems.mlflow import RegisteredVersion
 
 
-@dataclass
-class Run:
+class Run(Past):
     """What every step of one deployment needs."""
 
-    settings: Environment
-    systems: Serving
-    ledger: Ledger
-    turn: Turn
-    commit: str
-    history: list[DeploymentRecord]
-    say: Say
-    alone: Lock = field(default_factory=Lock)
-    """Held by whoever publishes a large package."""
-    _registered: dict[tuple[str, int], RegisteredVersion] = field(default_factory=dict)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """The model registry; opened by the first step that needs it, for its SDK is slow to import."""
-        return connect.registry(self.settings)
-
-    @cached_property
-    def quarantined(self) -> Mapping[str, QuarantineEvent]:
-        """What was in quarantine when it was first asked; what this run puts there itself is not among it."""
-        return self.ledger.quarantined()
-
-    def of(self, model: str, section: Section) -> list[DeploymentRecord]:
-        """Return what was done before to this model on this path, oldest first."""
-        return self._by_path.get((model, section), [])
-
-    @cached_property
-    def _by_path(self) -> dict[tuple[str, Section], list[DeploymentRecord]]:
-        found: dict[tuple[str, Section], list[DeploymentRecord]] = {}
-        for record in self.history:
-            found.setdefault((record.model, record.section), []).append(record)
-        return found
+    def __init__(
+        self, settings: Environment, systems: Serving, ledger: Ledger, *, turn: Turn, commit: str, say: Say
+    ) -> None:
+        super().__init__(settings, ledger)
+        self.systems, self.turn, self.commit, self.say = systems, turn, commit, say
+        self.alone = Lock()
+        """Held by whoever publishes a large package."""
+        self._registered: dict[tuple[str, int], RegisteredVersion] = {}
 
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""
@@ -75,14 +48,3 @@ class Run:
             return self.registry.unverified_chunks(self.registered(model, version), path, start)
 
         return read
-
-    def verified_by(self, change: Change) -> DeploymentRecord | None:
-        """Return the newest record that verified what this change asks for in service, or None."""
-        if change.after is None:
-            return None
-        of_path = self.of(change.model, change.section)
-        return verified_by(of_path, model=change.model, section=change.section, entry=change.after)
-
-    def goes_back(self, change: Change) -> bool:
-        """Whether this change returns to what was verified in service before."""
-        return self.verified_by(change) is not None

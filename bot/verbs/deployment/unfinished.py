@@ -20,6 +20,7 @@ from bot.domain.record import DeploymentRecord, Step
 from bot.domain.routes import RouteTable, Target
 from bot.errors import Rejected
 from bot.systems.share import ModelRepository
+from bot.verbs.deployer import deployer
 from bot.verbs.deployment.admission import Admission
 from bot.verbs.deployment.item import Item
 from bot.verbs.deployment.run import Run
@@ -135,7 +136,7 @@ def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable
     underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
     if not underway:
         return
-    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway)
+    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, by=deployer())
     run.turn.check()
     run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
 

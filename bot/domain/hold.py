@@ -1,0 +1,49 @@
+"""Held: main asks for a change, and no deployment makes it until somebody acts or a freeze ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from bot.domain.desired import Change
+
+Cause = Literal["quarantine", "settings", "freeze", "evidence", "base", "entry gone", "retired before"]
+"""
+quarantine      the digest failed here before, or a person put it there
+settings        the environment file has a mistake, so its rules are not known
+freeze          the environment file has a freeze
+evidence        there is none, or it is red, revoked or expired
+base            the version in service or the rules changed since the checks, and the change does not pass any more
+entry gone      the entry is gone, and the file does not say that the model is to leave service
+retired before  the file's mark was carried out already, and a person brought the model back
+"""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a change is held, what to type about it, and since when. ``since`` is None where nobody can say."""
+
+    cause: Cause
+    why: str
+    next_step: str
+    since: datetime | None = None
+
+    def no_earlier_than(self, asked: datetime | None) -> Hold:
+        """Return it with ``since`` no earlier than the time at which main began to ask for the change."""
+        times = [at for at in (self.since, asked) if at is not None]
+        return replace(self, since=max(times, default=None))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A change that is held."""
+
+    change: Change
+    hold: Hold
+
+
+def held_of(held: Iterable[Held], model: str, section: str) -> Hold | None:
+    """Return why the change of this model on this path is held; None where it is not."""
+    return next((one.hold for one in held if (one.change.model, one.change.section) == (model, section)), None)

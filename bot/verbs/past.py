@@ -1,0 +1,60 @@
+"""What is known of one environment before anything is done there: enough to decide whether a change may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import Change, Section
+from bot.domain.record import DeploymentRecord, verified_by
+from bot.settings import Environment
+from bot.verbs import connect
+from bot.verbs.ledger import Ledger, QuarantineEvent
+
+if TYPE_CHECKING:
+    from bot.systems.mlflow import Registry
+
+
+class Past:
+    """Settings, records and registry of one environment. Each is asked when it is first needed, and once."""
+
+    def __init__(self, settings: Environment, ledger: Ledger) -> None:
+        self.settings, self.ledger = settings, ledger
+
+    @cached_property
+    def history(self) -> list[DeploymentRecord]:
+        """All deployment records, oldest first."""
+        return self.ledger.deployments()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The model registry; opened by the first step that needs it, for its SDK is slow to import."""
+        return connect.registry(self.settings)
+
+    @cached_property
+    def quarantined(self) -> Mapping[str, QuarantineEvent]:
+        """What was in quarantine when it was first asked; what is put there since is not among it."""
+        return self.ledger.quarantined()
+
+    def of(self, model: str, section: Section) -> list[DeploymentRecord]:
+        """Return what was done before to this model on this path, oldest first."""
+        return self._by_path.get((model, section), [])
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, Section], list[DeploymentRecord]]:
+        found: dict[tuple[str, Section], list[DeploymentRecord]] = {}
+        for record in self.history:
+            found.setdefault((record.model, record.section), []).append(record)
+        return found
+
+    def verified_by(self, change: Change) -> DeploymentRecord | None:
+        """Return the newest record that verified what this change asks for in service, or None."""
+        if change.after is None:
+            return None
+        of_path = self.of(change.model, change.section)
+        return verified_by(of_path, model=change.model, section=change.section, entry=change.after)
+
+    def goes_back(self, change: Change) -> bool:
+        """Whether this change returns to what was verified in service before."""
+        return self.verified_by(change) is not None
