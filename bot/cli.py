@@ -37,6 +37,8 @@ class Answer(NamedTuple):
     result: Any
     text: str
     exit_code: int = DONE
+    job: Callable[[Any], Any] | None = None
+    """Given ``bot.words.job``, returns what GitHub Actions shows of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,28 +61,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = _json(answer) if arguments.json else answer.text
     except KeyboardInterrupt:
         print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
+        _tell_the_job(lambda words: words.interrupted(_title(arguments)))
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
-        return _explain(error, as_json=arguments.json)
+        return _explain(error, arguments)
     _print(text)
+    if answer.job is not None:
+        _tell_the_job(answer.job)
     return answer.exit_code
 
 
-def _explain(error: Exception, *, as_json: bool) -> int:
-    from bot.errors import PromobotError, Unavailable
+def _tell_the_job(job: Callable[[Any], Any]) -> bool:
+    """Have GitHub Actions show what ``job`` makes of ``bot.words.job``, where it runs this; whether it does."""
+    if not (os.environ.get("GITHUB_ACTIONS") or os.environ.get("GITHUB_STEP_SUMMARY")):
+        return False
+    from bot.verbs.job import annotates, tell
+    from bot.words import job as words
 
+    try:
+        tell(job(words), say=_say)
+    except Exception as error:  # noqa: BLE001 - the verb is over, and its exit code is what counts
+        _say(words.summary_not_written(error))
+        return False
+    return annotates()
+
+
+def _title(arguments: argparse.Namespace) -> str:
+    where = getattr(arguments, "env", None)
+    return f"promobot {arguments.verb}" + (f" --env {where}" if isinstance(where, str) else "")
+
+
+def _explain(error: Exception, arguments: argparse.Namespace) -> int:
+    from bot.errors import InvalidInput, PromobotError, Unavailable
+
+    as_json = arguments.json
     if not isinstance(error, PromobotError):
-        return _bug(error, as_json=as_json)
+        return _bug(error, arguments)
     next_step = error.next_step or (COME_BACK if isinstance(error, Unavailable) else "")
+    file, line = (error.file, error.line) if isinstance(error, InvalidInput) else ("", None)
+    told = _tell_the_job(
+        lambda words: words.failed(
+            _title(arguments), str(error), state=error.state, next_step=next_step, file=file, line=line
+        )
+    )
     if as_json:
         _print(_json(Answer({"error": str(error), "state": error.state, "next_step": next_step}, "", FAILED)))
-    else:
+    elif not told:
         lines = [f"promobot: {error}", error.state, f"→ {next_step}" if next_step else ""]
         print(redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
     return FAILED
 
 
-def _bug(error: Exception, *, as_json: bool) -> int:
+def _bug(error: Exception, arguments: argparse.Namespace) -> int:
     import tempfile
     import traceback
 
@@ -88,9 +120,10 @@ def _bug(error: Exception, *, as_json: bool) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="promobot-bug-", suffix=".txt", delete=False) as log:
         log.write(redact(f"promobot {' '.join(sys.argv[1:])}\nPython {sys.version}\n\n") + trace)
     said = f"this is a bug in promobot: {type(error).__name__}: {error}"
-    if as_json:
+    told = _tell_the_job(lambda words: words.bug(_title(arguments), said, trace=trace))
+    if arguments.json:
         _print(_json(Answer({"error": said, "log": log.name}, "", BUG)))
-    else:
+    elif not told:
         print(redact(f"promobot: {said}\n  Please report it with {log.name}"), file=sys.stderr)
     return BUG
 
@@ -171,11 +204,16 @@ def _once(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace], An
     asked = {name: str(getattr(arguments, name) or "") for name in ("model", *named)}
     done = begin(settings, arguments.request, {"verb": verb.__name__.strip("_"), **asked})
     if done is not None:
-        return Answer(done, terminal.done_before(arguments.request, done), done.exit_code)
+        return _answer(arguments, done, terminal.done_before(arguments.request, done), done.exit_code)
     answer = verb(arguments)
     if answer.exit_code in (DONE, UNCONFIRMED):
         finish(settings, arguments.request, answer.text, answer.exit_code)
     return answer
+
+
+def _answer(arguments: argparse.Namespace, done: Any, text: str, exit_code: int = DONE, url: str = "") -> Answer:
+    """Return the answer of a verb of which a job says what the terminal says."""
+    return Answer(done, text, exit_code, lambda job: job.said(text, exit_code, title=_title(arguments), url=url))
 
 
 def _propose(arguments: argparse.Namespace) -> Answer:
@@ -185,7 +223,7 @@ def _propose(arguments: argparse.Namespace) -> Answer:
     done = propose(
         _settings(arguments), model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
     )
-    return Answer(done, terminal.proposed(done), done.exit_code)
+    return _answer(arguments, done, terminal.proposed(done), done.exit_code, url=done.url)
 
 
 def _promote(arguments: argparse.Namespace) -> Answer:
@@ -203,7 +241,7 @@ def _promote(arguments: argparse.Namespace) -> Answer:
     done = promote(
         source, target, model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
     )
-    return Answer(done, terminal.proposed(done), done.exit_code)
+    return _answer(arguments, done, terminal.proposed(done), done.exit_code, url=done.url)
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
@@ -218,7 +256,7 @@ def _check(arguments: argparse.Namespace) -> Answer:
         done = sum_up(root, pull_request=number, head=head, needs=arguments.needs, say=_say)
     else:
         done = check(root, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=_say)
-    return Answer(done, terminal.checked(done), done.exit_code)
+    return Answer(done, terminal.checked(done), done.exit_code, lambda job: job.checked(done))
 
 
 def _recheck(arguments: argparse.Namespace) -> Answer:
@@ -226,7 +264,7 @@ def _recheck(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     done = recheck(_settings(arguments), model=arguments.model, say=_say)
-    return Answer(done, terminal.rechecked(done), done.exit_code)
+    return _answer(arguments, done, terminal.rechecked(done), done.exit_code)
 
 
 def _deploy(arguments: argparse.Namespace) -> Answer:
@@ -234,7 +272,7 @@ def _deploy(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     done = deploy(_settings_of_the_way_back(arguments), say=_say)
-    return Answer(done, terminal.deployed(done), done.exit_code)
+    return Answer(done, terminal.deployed(done), done.exit_code, lambda job: job.deployed([done]))
 
 
 def _reconcile(arguments: argparse.Namespace) -> Answer:
@@ -242,7 +280,8 @@ def _reconcile(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     done = reconcile(_all_settings(arguments), say=_say)
-    return Answer({"environments": done}, "\n\n".join(map(terminal.deployed, done)), exit_code(done))
+    text = "\n\n".join(map(terminal.deployed, done))
+    return Answer({"environments": done}, text, exit_code(done), lambda job: job.deployed(done))
 
 
 def _cleanup(arguments: argparse.Namespace) -> Answer:
@@ -269,7 +308,7 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
     )
     from bot.words import terminal  # until users are back, nothing is imported that only speaks
 
-    return Answer(done, terminal.rolled_back(done), done.exit_code)
+    return Answer(done, terminal.rolled_back(done), done.exit_code, lambda job: job.rolled_back(done))
 
 
 def _retire(arguments: argparse.Namespace) -> Answer:
@@ -284,7 +323,7 @@ def _retire(arguments: argparse.Namespace) -> Answer:
         say=_say,
         asking=_asking(arguments),
     )
-    return Answer(done, terminal.retired(done), done.exit_code)
+    return _answer(arguments, done, terminal.retired(done), done.exit_code, url=done.url)
 
 
 def _status(arguments: argparse.Namespace) -> Answer:
@@ -301,7 +340,8 @@ def _drift(arguments: argparse.Namespace) -> Answer:
 
     found = [drift(settings) for settings in _all_settings(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
-    return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)), code)
+    text = "\n\n".join(map(terminal.status, found))
+    return Answer({"environments": found}, text, code, lambda job: job.differences(found))
 
 
 def _history(arguments: argparse.Namespace) -> Answer:
@@ -650,6 +690,12 @@ class _Parser(argparse.ArgumentParser):
     verbs: list[str]
     """Those that it knows, as they are listed."""
 
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2. A job of GitHub Actions gets its inputs from people, and shows them what is wrong."""
+        step = f"`{self.prog} --help` lists what it takes."
+        _tell_the_job(lambda words: words.failed(self.prog, message, state="Nothing was changed.", next_step=step))
+        super().error(message)
+
 
 def _parser() -> _Parser:
     parser = _Parser(
@@ -667,7 +713,7 @@ def _parser() -> _Parser:
         added = verbs.add_parser(name, help=says, description=says[0].upper() + says[1:] + ".")
         added.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
         added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, verb=name)
         return added
 
     def environment(added: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -17,9 +17,15 @@ from typing import Any
 import pytest
 
 from bot import cli
-from bot.errors import OutsideError, Refused, Unavailable
+from bot.domain.desired import Change
+from bot.domain.hold import Held, Hold
+from bot.errors import InvalidInput, OutsideError, Refused, Unavailable
 from bot.redaction import redact
+from bot.verbs import deploy as deploy_verb
 from bot.verbs import validate as validate_verb
+from bot.verbs.deploy import Deployed
+from bot.words import job as job_words
+from tests.domain.entries import entry
 
 PROJECT = Path(__file__).parents[1]
 CANARY = "canary-7f3a9c51e2"
@@ -322,6 +328,140 @@ def test_a_result_that_is_no_json_is_a_bug_and_no_traceback(
     assert cli.main(["validate", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["exit_code"] == 3
     assert len(list(bug_folder.iterdir())) == 1
+
+
+# --- where GitHub Actions runs it ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the job's summary is, as in a job of GitHub Actions."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    return tmp_path / "summary.md"
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Deployed:
+    """What `promobot deploy` finds instead of deploying."""
+    change = Change("dev", "models", "churn", entry(1), entry(2))
+    hold = Hold("evidence", f"no evidence, says {CANARY}", "promobot recheck churn --env dev")
+    found = Deployed("dev", "c" * 40, held=(Held(change, hold),))
+    monkeypatch.setattr(deploy_verb, "deploy", lambda *_, **__: found)
+    monkeypatch.setenv("SLACK_BOT_TOKEN", CANARY)
+    return found
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_job_shows_the_verdict_first_and_the_cause_as_an_annotation(
+    as_json: list[str], held: Deployed, summary: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["deploy", "--env", "dev", "--root", str(checkout), *as_json]) == held.exit_code == 1
+    said = capsys.readouterr()
+    assert said.err == (
+        "::error title=churn in dev%3A held::churn 1 → 2 in dev is held: version 1 answers."
+        "%0Ano evidence, says ***%0A→ promobot recheck churn --env dev\n"
+    )
+    assert "::error" not in said.out
+    assert not as_json or json.loads(said.out)["exit_code"] == 1
+    lines = summary.read_text().replace("\\", "").splitlines()
+    assert lines[0] == "❌ **churn 1 → 2 in dev is held: version 1 answers.**"
+    assert CANARY not in summary.read_text()
+
+
+def test_elsewhere_nothing_is_annotated(
+    held: Deployed, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["deploy", "--env", "dev", "--root", str(checkout)]) == 1
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("GITHUB_ACTIONS", "false")
+    assert cli.main(["deploy", "--env", "dev", "--root", str(checkout)]) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_summary_that_cannot_be_written_changes_no_outcome_and_is_said(
+    as_json: list[str],
+    held: Deployed,
+    tmp_path: Path,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "gone" / "summary.md"))
+    assert cli.main(["deploy", "--env", "dev", "--root", str(checkout), *as_json]) == held.exit_code == 1
+    said = capsys.readouterr()
+    first, cause = said.err.splitlines()
+    assert first.startswith("the job's summary could not be written (FileNotFoundError: ")
+    assert first.endswith("; what was done stays done")
+    assert cause.startswith("::error title=churn in dev%3A held::")
+    assert "held" in said.out
+
+
+def test_words_that_fail_change_no_outcome_either(
+    held: Deployed,
+    summary: Path,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(job_words, "deployed", lambda _: 1 / 0)
+    assert cli.main(["deploy", "--env", "dev", "--root", str(checkout)]) == held.exit_code == 1
+    assert "could not be written (ZeroDivisionError: division by zero)" in capsys.readouterr().err
+    assert not summary.exists()
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_an_error_is_said_once_in_a_job_and_stands_in_the_summary(
+    as_json: list[str], validating: Doing, summary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validating(fail(InvalidInput("is no version", file="promotions/dev.yaml", line=3, key="models.churn.version")))
+    assert cli.main(["validate", *as_json]) == 1
+    said = capsys.readouterr()
+    what = "promotions/dev.yaml:3: models.churn.version: is no version"
+    assert said.err == (
+        f"::error file=promotions/dev.yaml,line=3,title=promobot validate::{what}%0ANothing was changed.\n"
+    )
+    assert not as_json or json.loads(said.out)["error"] == what
+    assert as_json or not said.out
+    assert summary.read_text().replace("\\", "") == f"❌ **{what}**\n\nNothing was changed.\n\n"
+
+
+def test_where_an_error_cannot_be_annotated_it_is_said_as_elsewhere(
+    validating: Doing, summary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job_words, "failed", fail(RuntimeError("boom")))
+    validating(fail(Refused("it is frozen")))
+    assert cli.main(["validate"]) == 1
+    assert capsys.readouterr().err.endswith("\npromobot: it is frozen\n")
+
+
+def test_a_bug_leaves_its_traceback_in_the_summary_of_a_job(
+    validating: Doing,
+    bug_folder: Path,
+    summary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", CANARY)
+    validating(fail(RuntimeError(f"boom {CANARY}")))
+    assert cli.main(["validate"]) == cli.BUG
+    assert (
+        capsys.readouterr().err
+        == "::error title=promobot validate::this is a bug in promobot: RuntimeError: boom ***\n"
+    )
+    assert "Traceback (most recent call last)" in summary.read_text()
+    assert CANARY not in summary.read_text()
+
+
+def test_a_wrong_input_of_a_job_is_shown_too(summary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["propose", "churn", "latest", "--env", "dev"])
+    assert ended.value.code == cli.USAGE
+    what = "argument version: 'latest' is no version: a whole number from 1 to 2147483647"
+    assert f"::error title=promobot propose::{what}%0A" in capsys.readouterr().err
+    assert summary.read_text().replace("\\", "").startswith(f"❌ **{what}**\n")
 
 
 # --- interrupted ---------------------------------------------------------------------------------------------------

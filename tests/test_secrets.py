@@ -39,7 +39,7 @@ from bot.systems.github import GitHubRepository
 from bot.systems.records import RecordStore
 from bot.systems.slack import Posted, SlackChannel
 from bot.training import end_run
-from bot.verbs import check
+from bot.verbs import job
 from bot.verbs.ledger import Ledger
 from tests.stores import begin_share
 from tests.systems.stand_in import Seen, StandIn, answer
@@ -483,7 +483,7 @@ def test_what_is_sent_is_blanked(what: str, stand_in: StandIn) -> None:
 def test_what_is_written_is_blanked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: StandIn) -> None:
     keep(canary("dev", "mlflow"))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    check._write_summary(LEAVING)
+    job.write_summary(LEAVING, say=pytest.fail)
     inbox = Inbox(tmp_path / "inbox")
     inbox.begin()
     inbox.decide("slack-1", Answer(text=LEAVING))

@@ -21,10 +21,10 @@ from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, Refused
-from bot.redaction import redact
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
+from bot.verbs.job import write_summary
 from bot.verbs.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.verbs.ledger import Ledger
 from bot.verbs.proposed_settings import ProposedSettings, is_settings, read_proposed
@@ -96,7 +96,7 @@ def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, r
                 f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment
             )
     checked = Checked(name, subject, tuple(results))
-    _write_summary(words.check_summary(name, subject.changes, checked.results))
+    write_summary(words.check_summary(name, subject.changes, checked.results), say=say)
     return checked
 
 
@@ -141,7 +141,7 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
         logs=_logs(),
         leaving=leaving,
     )
-    _write_summary(body)
+    write_summary(body, say=say)
     github = connect.github(environments.any_of_them)
     checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
     _keep_true(environments, github, pull, checked)
@@ -202,7 +202,7 @@ def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
         problem = _uncovered(connect.ledger(environments[change.environment]), change)
         problems += [problem] if problem else []
     queued = Queued(base, head, tuple(changes), tuple(problems))
-    _write_summary(words.queued(queued.changes, queued.problems))
+    write_summary(words.queued(queued.changes, queued.problems), say=say)
     return queued
 
 
@@ -340,11 +340,3 @@ def _logs() -> str:
     """Return the address of this run of GitHub Actions, or an empty string elsewhere."""
     server, repository, run = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
     return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""
-
-
-def _write_summary(text: str) -> None:
-    """Append to the job's summary, where GitHub Actions has one."""
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if path:
-        with Path(path).open("a", encoding="utf-8") as summary:
-            summary.write(redact(text) + "\n")

@@ -10,7 +10,8 @@ where the failure points at it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
@@ -49,6 +50,8 @@ class Deployed:
     repaired: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     undelivered: int = 0
+    reverts: Mapping[str, str] = field(default_factory=dict)
+    """The addresses of the reverts that are open for what is held or failed, by branch."""
 
     @property
     def exit_code(self) -> int:
@@ -140,6 +143,7 @@ def converge(
         repaired=(*repaired, *restoration.repaired),
         problems=(*problems, *restoration.problems),
         undelivered=len(systems.share.outbox()),
+        reverts=run.reverts,
     )
 
 

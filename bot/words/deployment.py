@@ -612,13 +612,30 @@ def concluded(record: DeploymentRecord, *, revert_url: str) -> str:
     lines = [verdict(record)]
     if record.problem:
         lines.append(f"  what happened: {record.problem}")
-    if is_unblamed(record):
-        lines.append(f"  what to do: {fix_and_deploy(record)}" + (f"; or merge {revert_url}" if revert_url else ""))
-    elif revert_url:
-        lines.append(f"  what to do: merge {revert_url}")
+    if step := what_to_do(record, merge=f"merge {revert_url}" if revert_url else ""):
+        lines.append(f"  what to do: {step}")
     if may_be_wrong(record):
         lines.append(f"  if the model is not at fault: {take_blame_back(record.id, record.environment)}")
     return "\n".join(lines)
+
+
+def what_to_do(record: DeploymentRecord, *, merge: str) -> str:
+    """Return what to do about a deployment that did not go well; ``merge`` says to merge its revert, if it has one.
+
+    Empty where nothing is to do.
+    """
+    again = deploy(record.environment)
+    if is_unblamed(record):
+        return "; or ".join(part for part in (fix_and_deploy(record), merge) if part)
+    match record.outcome:
+        case "succeeded" | "unconfirmed":
+            return ""
+        case "incomplete":
+            return f"{again}, when every gateway answers"
+        case "put back":
+            return merge or f"promobot rollback {record.model} --env {record.environment}, and merge what it opens"
+        case "failed":
+            return merge or f"fix the cause, then {again}"
 
 
 def is_unblamed(record: DeploymentRecord) -> bool:

@@ -134,7 +134,7 @@ def history(found: History) -> str:
                 f"{record.finished_at:%Y-%m-%d %H:%M:%S}",
                 record.id,
                 record.model + (" (shadow)" if record.section == "shadow" else ""),
-                _versions(record),
+                versions(record),
                 record.outcome,
             ]
             for record in found.records
@@ -182,11 +182,12 @@ def criteria(records: Sequence[DeploymentRecord]) -> str:
             # Nothing was registered, loaded or asked: a ✓ would say that it was.
             held = {c.name: c.holds for c in record.criteria if not c.holds or c.proof != NOTHING_TO_SERVE}
         marks = ["✓" if held.get(name) else "✗" if name in held else "–" for name in CRITERIA]
-        rows.append([record.id, _versions(record), record.outcome, *marks])
+        rows.append([record.id, versions(record), record.outcome, *marks])
     return grid(["deployment", "version", "outcome", *(CRITERION_NAMES[name] for name in CRITERIA)], rows)
 
 
-def _versions(record: DeploymentRecord) -> str:
+def versions(record: DeploymentRecord) -> str:
+    """Return from which version to which; a dash stands for none."""
     before = str(record.before.version) if record.before else "–"
     return f"{before} → {record.after.version if record.after else '–'}"
 
@@ -198,7 +199,6 @@ def deployed(done: Deployed) -> str:
     lines = [deployment_verdict(record) for record in done.records]
     if done.records:
         lines.append(criteria(done.records))
-    lines += [f"what happened: {record.problem}" for record in done.records if record.problem]
     lines += map(held, done.held)
     lines += [f"repaired: {line}" for line in done.repaired]
     lines += [f"problem: {line}" for line in done.problems]
@@ -296,7 +296,7 @@ def rechecked(done: Rechecked) -> str:
     verdict = f"Not every check passed for {what}: it is not deployed."
     if not done.exit_code:
         verdict = f"Every check passed for {what}. Next: promobot deploy --env {done.environment}"
-    return "\n".join([*_results(done.results), verdict])
+    return "\n".join([verdict, *_results(done.results)])
 
 
 def evidence(found: Found) -> str:

@@ -91,6 +91,7 @@ T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/syst
 SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
 PROPOSING, T_PROPOSING = "bot/verbs/proposing.py", "tests/systems/test_proposing.py"
 DOING, T_PROPOSED = "bot/slack/doing.py", "tests/slack/test_only_what_was_proposed.py"
+JOB, T_JOB = "bot/words/job.py", "tests/words/test_job.py"
 CHECK, T_SETTINGS = "bot/verbs/check.py", "tests/test_settings.py"
 T_CHECK_SETTINGS, T_CONSISTENCY = "tests/verbs/test_check_settings.py", "tests/verbs/test_consistency.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
@@ -2403,6 +2404,30 @@ MUTATIONS = (
         "        waiting.discard(id(one))\n",
         "        waiting.discard(id(one))\n        ends = clock() + 600\n",
         ("tests/verbs/test_trials.py::test_what_an_entry_stands_for_has_no_more_time_than_the_others",),
+    ),
+    Mutation(
+        "job",
+        "no text of others begins a command of GitHub Actions",
+        JOB,
+        '.replace("\\r", "%0D").replace("\\n", "%0A")',
+        "",
+        (f"{T_JOB}::test_no_text_of_others_ends_an_annotation_or_begins_another",),
+    ),
+    Mutation(
+        "job",
+        "an annotation is redacted",
+        "bot/verbs/job.py",
+        "text=redact(one.text)",
+        "text=one.text",
+        ("tests/test_cli.py::test_a_job_shows_the_verdict_first_and_the_cause_as_an_annotation",),
+    ),
+    Mutation(
+        "job",
+        "a summary that cannot be written changes no outcome",
+        "bot/verbs/job.py",
+        "    except (OSError, ValueError) as error:",
+        "    except ValueError as error:",
+        ("tests/test_cli.py::test_a_summary_that_cannot_be_written_changes_no_outcome_and_is_said",),
     ),
 )
 

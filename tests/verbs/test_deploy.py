@@ -456,7 +456,8 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     assert said.code == 1
     lines = said.out.splitlines()
     assert lines[0] == f"{model} 1 → 2 in dev failed before the switch: nothing that users see has changed."
-    assert any(line.startswith("what happened: ") and said_of_it in line for line in lines)
+    assert any(line.startswith("  what happened: ") and said_of_it in line for line in said.err.splitlines())
+    assert said_of_it not in said.out
     _expect_no_half_state(world, model, version=1, generation=generation)
     record = world.records(model)[-1]
     assert record.outcome == "failed" and said_of_it in record.problem
@@ -808,7 +809,7 @@ def test_nothing_new_goes_out_past_a_gateway_that_is_down_but_the_way_back_does(
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
     assert f"{model} 2 → 3 in dev failed before the switch: nothing that users see has changed." in said.out
-    assert f"what happened: {GATEWAYS[1]} does not answer: " in said.out
+    assert f"what happened: {GATEWAYS[1]} does not answer: " in said.err
     assert world.ask(model).version == second.version
     assert world.quarantined(model) == [], "no version is to blame for that"
 

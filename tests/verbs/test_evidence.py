@@ -142,7 +142,7 @@ def test_what_nobody_checked_is_checked_where_it_is_and_goes_out(world: World) -
     said = world.words("recheck", model, "--env", "dev")
     commit = world.git("rev-parse", "HEAD")
     assert said.code == 0
-    assert said.out.splitlines()[-1] == (
+    assert said.out.splitlines()[0] == (
         f"Every check passed for {model} in dev, as main says at {commit[:12]}. Next: promobot deploy --env dev"
     )
     evidence = world.ledger().evidence(model, "models", first.entry)

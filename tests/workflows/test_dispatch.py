@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bot.sandbox.platform import Endpoints, Sandbox
@@ -42,7 +43,15 @@ def test_a_rollback_without_anything_to_go_back_to_is_red_and_says_why(endpoints
     alex = Person(endpoints)
     run = alex.dispatch("dispatch.yml", verb="rollback", model=MODEL, environment="prod", now="true", reason="x")
     assert run["conclusion"] == "failure"
-    assert f"there is no verified record of an earlier version of {MODEL} in prod" in alex.log(run)
+    said = f"there is no verified record of an earlier version of {MODEL} in prod to go back to"
+    (job,) = alex.jobs(run)
+    (note,) = alex.ask("GET", f"/check-runs/{job['id']}/annotations")
+    assert (note["annotation_level"], note["message"].splitlines()[0]) == ("failure", said)
+    page = httpx.get(run["html_url"]).text
+    assert page.index("Dispatch summary") < page.index("❌ <strong>there is no verified record"), (
+        "the verdict is first"
+    )
+    assert alex.log(run).count(said) == 1, "said once"
 
 
 @pytest.mark.slow

@@ -101,7 +101,10 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
         return ""
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
         run.say(identity_words.no_checks(proposed.pull_request.number))
-    return proposed.pull_request.url if proposed else ""
+    if proposed is None:
+        return ""
+    run.reverts[proposed.pull_request.branch] = proposed.pull_request.url
+    return proposed.pull_request.url
 
 
 def flush_outbox(run: Run) -> None:

@@ -28,6 +28,8 @@ class Run(Past):
         self.systems, self.turn, self.commit, self.say = systems, turn, commit, say
         self.alone = Lock()
         """Held by whoever publishes a large package."""
+        self.reverts: dict[str, str] = {}
+        """The address of each revert that is open for what this run could not bring into service, by its branch."""
         self._registered: dict[tuple[str, int], RegisteredVersion] = {}
 
     def routes(self) -> RouteTable:
