@@ -9,6 +9,7 @@
         └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
             ├── NotAllowed   a package holds, or its configuration says, what it may not
             ├── OtherBytes   what is there is not what the digest names
+            ├── NotRegistered  MLflow has no such version
             ├── Denied       our credentials are not accepted
             ├── Foreign      something in between answered in the system's place
             └── NotReady     a gateway refuses routes to models that are not ready for it
@@ -94,6 +95,14 @@ class NotAllowed(Rejected):
 
 class OtherBytes(Rejected):
     """What is there is not what the digest names: somebody changed it, and the digest is not to blame for that."""
+
+
+class NotRegistered(Rejected):
+    """MLflow has no such version of the model; ``versions`` are the newest that it has, the newest first."""
+
+    def __init__(self, message: str, *, system: str, next_step: str = "", versions: tuple[int, ...] = ()) -> None:
+        super().__init__(message, system=system, next_step=next_step)
+        self.versions = versions
 
 
 class Denied(Rejected):

@@ -12,6 +12,11 @@ def nearest(word: str, possible: Collection[str]) -> str:
     return found[0] if found else ""
 
 
+def nearest_number(number: int, possible: Collection[int]) -> int | None:
+    """Return the possible number that is closest, of two the higher; None where there is none."""
+    return min(possible, key=lambda one: (abs(one - number), -one), default=None)
+
+
 def did_you_mean(word: str, possible: Collection[str]) -> str:
     """Return the question, with a space behind it; empty where nothing is like ``word``, or it is right."""
     found = nearest(word, possible)

@@ -22,6 +22,8 @@ from pathlib import PurePosixPath
 
 from bot.domain import jsontext
 
+DIGEST_TAG = "promobot.digest"
+"""The tag of a version in MLflow that names its package."""
 PACKAGE_FILE = "package.json"
 CONFIG_FILE = "config.pbtxt"
 SMOKE_FILE = "smoke.json"

@@ -30,11 +30,11 @@ from bot import s3, trust, web
 from bot.domain import jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.names import MAX_VERSION
-from bot.domain.nearest import did_you_mean
-from bot.domain.package import MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
+from bot.domain.nearest import did_you_mean, nearest_number
+from bot.domain.package import DIGEST_TAG, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package, PackageFile
 from bot.domain.secret_text import Kind
 from bot.domain.signature import Signature, TensorSpec
-from bot.errors import OtherBytes, Refused, Rejected, Unavailable
+from bot.errors import NotRegistered, OtherBytes, Refused, Rejected, Unavailable
 from bot.redaction import excerpt, redact, redact_all
 from bot.retry import going_on, patient, seconds_asked_for, without
 from bot.settings import MLflow, secret
@@ -423,15 +423,20 @@ class Registry:
                 url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
             )
 
-    def _unknown(self, model: str, version: int) -> Rejected:
+    def _unknown(self, model: str, version: int) -> NotRegistered:
         """Return that there is no such version, with those that there are; or with the model that may be meant."""
         if there := self.versions(model):
             newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
-            return Rejected(f"there is no version {version} of {model}; the newest are {newest}", system=self._system)
+            return NotRegistered(
+                f"there is no version {version} of {model}; the newest are {newest}",
+                system=self._system,
+                next_step=f"Did you mean {nearest_number(version, there)}?",
+                versions=tuple(there),
+            )
         found = self._server.get("registered-models/search", max_results=200).get("registered_models", [])
         names = [str(one["name"]) for one in found]
         listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-        return Rejected(
+        return NotRegistered(
             f"no version of {model} is registered",
             system=self._system,
             next_step=f"{did_you_mean(model, names)}Registered are: {listed or 'no models'}.",
@@ -528,6 +533,20 @@ class Registry:
                 order_by="version_number DESC",
             )
             return [int(version["version"]) for version in found.get("model_versions", [])]
+
+    @patient
+    def registered_with(self, *, digest: str = "", run: str = "") -> list[tuple[str, int]]:
+        """Return which versions of whatever model were registered with this digest or for this run, newest first.
+
+        Whoever registers says so in a tag, so this names a mistake and proves nothing.
+        """
+        where = f"run_id = '{run}'" if run else f"tags.`{DIGEST_TAG}` = '{digest}'"
+        with self._errors(f"search the versions with {where}"):
+            found = self._server.get("model-versions/search", filter=where, max_results=10)
+            return sorted(
+                ((str(one["name"]), int(one["version"])) for one in found.get("model_versions", [])),
+                key=lambda named: -named[1],
+            )
 
     @patient
     def alias(self, model: str, alias: str) -> int | None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from bot.domain.metrics import as_tags
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import check_model_name, check_run_id, short
+from bot.domain.package import DIGEST_TAG
 from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
 from bot.training.package import MODEL_FILE, TensorSpec, interface_of, numpy_dtype, read_package
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.types.schema import Schema
 
-DIGEST_TAG = "promobot.digest"
 KEY_TAG = "promobot.key"
 STEPS_TAG = "promobot.steps"
 COMMIT_TAG = "mlflow.source.git.commit"

@@ -33,7 +33,7 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFil
 from bot.domain.record import verified_by
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
-from bot.errors import OutsideError, Refused, Rejected
+from bot.errors import NotRegistered, OutsideError, Refused, Rejected
 from bot.settings import Environment
 from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
@@ -56,14 +56,14 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
     try:
         gate = settings.gate(change.model)
     except Refused as error:
-        seen.findings.append(_finding("gate", False, f"{error} {error.next_step}"))
+        seen.findings.append(_finding("gate", False, words.with_step(error, error.next_step)))
     else:
         try:
             _look(settings, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
             # What a system says against the version is what the check found; a system that is away is no verdict on
             # it, but red all the same: nothing passes that was not looked at.
-            seen.findings.append(Finding(what=words.could_not(name), passed=False, detail=str(error)))
+            seen.findings.append(_finding(words.could_not(name), False, words.with_step(error, error.next_step)))
     return CheckResult(
         check=name,
         environment=change.environment,
@@ -156,16 +156,28 @@ def _look(
     settings: Environment, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
 ) -> None:
     registry = connect.registry(settings)
-    if name == "ready":
-        registered = registry.wait_ready(
-            change.model, entry.version, timeout_seconds=settings.deadlines.ready_seconds
+    try:
+        if name == "ready":
+            seconds = settings.deadlines.ready_seconds
+            registered = registry.wait_ready(change.model, entry.version, timeout_seconds=seconds)
+        else:
+            registered = registry.version(change.model, entry.version, with_run=False)
+    except NotRegistered as error:
+        said = words.no_such_version(
+            change,
+            entry,
+            error.versions,
+            _owners(registry, digest=entry.digest),
+            of_the_model=words.with_step(error, error.next_step),
         )
+        seen.findings.append(_finding("version", False, said))
+        return
+    if name == "ready":
         seen.findings += _ready(settings, registry, registered, change, entry, seen)
         return
-    registered = registry.version(change.model, entry.version, with_run=False)
     contents = registry.contents(registered)
     package = contents.package
-    seen.findings.append(_finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow"))
+    seen.findings.append(_digest(registry, change, entry, package.digest))
     if package.digest != entry.digest:
         return
     # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
@@ -234,7 +246,11 @@ def _ready(
     yield _finding("status", registered.status == "READY", f"{registered.status} {registered.status_message}".strip())
     if registered.status != "READY":
         return
-    yield _finding("run", registered.run == entry.run, f"{registered.run} in MLflow, {entry.run} proposed")
+    if registered.run == entry.run:
+        yield _finding("run", True, f"{registered.run} in MLflow, {entry.run} proposed")
+    else:
+        owners = _owners(registry, run=entry.run)
+        yield _finding("run", False, words.wrong_run(change, entry, registered.run, owners))
     ledger = connect.ledger(settings)
     quarantine = ledger.quarantined().get(entry.digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
@@ -257,7 +273,7 @@ def _ready(
         yield _judged(settings.gate(change.model), change, result)
     contents = registry.contents(registered)
     package = contents.package
-    yield _finding("digest", package.digest == entry.digest, f"{package.digest} in MLflow")
+    yield _digest(registry, change, entry, package.digest)
     if package.digest != entry.digest:
         return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
@@ -265,6 +281,25 @@ def _ready(
     yield from rule_findings(settings, contents)
     if not package.too_large(settings.packages.max_bytes):
         yield from _bytes(contents)
+
+
+def _digest(registry: Registry, change: Change, entry: Entry, there: str) -> Finding:
+    """Compare the digest of an entry with that of its version; where it is another one, say whose it is."""
+    if there == entry.digest:
+        return _finding("digest", True, f"{there} in MLflow")
+    owners = _owners(registry, digest=entry.digest)
+    return _finding("digest", False, words.wrong_digest(change, entry, there, owners))
+
+
+def _owners(registry: Registry, *, digest: str = "", run: str = "") -> list[tuple[str, int]] | None:
+    """Return which versions are registered with a digest or a run; None where MLflow does not tell.
+
+    It only explains what is red already, so it may be missing.
+    """
+    try:
+        return registry.registered_with(digest=digest, run=run)
+    except OutsideError:
+        return None
 
 
 def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:

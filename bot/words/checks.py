@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Change
+from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, Latency
 from bot.domain.gate import GateResult
 from bot.domain.names import short
+from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
 from bot.domain.smoke import Tensor
 from bot.words import leaving as leaving_words
@@ -74,6 +75,74 @@ def not_allowed(name: str, environment: str, findings: Iterable[Finding]) -> str
 def could_not(name: CheckName) -> str:
     """A system kept the check from being finished."""
     return {"ready": "artifacts can be read", "triton": "loads", "smoke": "answers"}[name]
+
+
+WRITTEN = ("version", "run", "digest")
+"""What an entry itself says. Where it is wrong, somebody made a mistake in writing it, and all else follows."""
+
+Owners = Sequence[tuple[str, int]]
+"""Models and versions in MLflow, the newest first."""
+
+
+def wrong_digest(change: Change, entry: Entry, there: str, owners: Owners | None) -> str:
+    """An entry names other bytes than its version has; ``owners`` were registered with what it names."""
+    if owners and (change.model, entry.version) in owners:
+        return (
+            f"version {entry.version} was registered with this digest, and has {there} by now: somebody replaced its "
+            "files. Register the model again, and propose that version"
+        )
+    return _written_wrong("digest", change, entry, f"has {there}", owners)
+
+
+def wrong_run(change: Change, entry: Entry, there: str, owners: Owners | None) -> str:
+    """An entry names another run than its version is of; ``owners`` are those of the run that it names."""
+    return _written_wrong("run", change, entry, f"is of run {there}" if there else "is of no run", owners)
+
+
+def _written_wrong(what: str, change: Change, entry: Entry, right: str, owners: Owners | None) -> str:
+    own = [version for model, version in owners or () if model == change.model]
+    if own:
+        whose = f"this is the {what} of version {own[0]}"
+    elif owners:
+        whose = f"this is the {what} of another model, {owners[0][0]} {owners[0][1]}"
+    elif owners is None:
+        whose = f"this is not the {what} of version {entry.version}"
+    else:
+        whose = f"no version in MLflow has this {what}"
+    return f"{whose}; version {entry.version} {right}; {_how_to_write(change, entry.version, f'the right {what}')}"
+
+
+def no_such_version(
+    change: Change, entry: Entry, there: Sequence[int], owners: Owners | None, *, of_the_model: str
+) -> str:
+    """An entry names a version that is not there; ``owners`` were registered with the digest that it names.
+
+    ``there`` are the model's newest versions. Without any, ``of_the_model`` says which models there are.
+    """
+    own = [version for model, version in owners or () if model == change.model]
+    if not there:
+        return of_the_model
+    unknown = f"there is no version {entry.version} of {change.model}"
+    if own:
+        return f"{unknown}; the digest is that of version {own[0]}; {_how_to_write(change, own[0], 'that entry')}"
+    newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
+    return f"{unknown}; did you mean version {nearest_number(entry.version, there)}? The newest are {newest}"
+
+
+def _how_to_write(change: Change, version: int, what: str) -> str:
+    if change.section == "shadow":
+        return f"write {what} under shadow.{change.model} in promotions/{change.environment}.yaml"
+    return f"`promobot propose {change.model} {version} --env {change.environment}` writes {what}"
+
+
+def with_step(error: Exception, next_step: str) -> str:
+    """Return an error in one line, with what to do about it."""
+    return f"{error}. {next_step}" if next_step else str(error)
+
+
+def problems_of(result: CheckResult) -> list[Finding]:
+    """Return what is wrong: first what is written wrong, because the rest may follow from that."""
+    return sorted(result.problems, key=lambda finding: finding.what not in WRITTEN)
 
 
 def job_did_not_succeed(job: str, result: str) -> str:
@@ -339,7 +408,7 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         if result is None:
             rows.append(("❌", CHECK_NAMES[name], "no result"))
             continue
-        problems = result.problems
+        problems = problems_of(result)
         said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=400)}" for f in problems[:3])
         if len(problems) > 3:
             said += f"; and {len(problems) - 3} more"
@@ -425,7 +494,7 @@ def _findings(result: CheckResult) -> str:
 
 def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> str:
     for result in failed:
-        for finding in result.problems:
+        for finding in problems_of(result):
             name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
             return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=400)}"
         return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} looked at nothing"

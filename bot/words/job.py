@@ -11,7 +11,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.record import DeploymentRecord
 from bot.domain.scope import revert_branch
 from bot.words import terminal
-from bot.words.checks import CHECK_NAMES, some
+from bot.words.checks import CHECK_NAMES, problems_of, some
 from bot.words.deployment import (
     CRITERION_NAMES,
     describe,
@@ -141,7 +141,7 @@ def checked(done: Checked) -> Job:
         Annotation(
             "error",
             f"{CHECK_NAMES[result.check]} of {result.model} {result.version} for {result.environment}",
-            some([f"{finding.what}: {finding.detail}" for finding in result.problems], "\n"),
+            some([f"{finding.what}: {finding.detail}" for finding in problems_of(result)], "\n"),
         )
         for result in failed
     ]

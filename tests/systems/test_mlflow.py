@@ -17,11 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from bot.domain.metrics import Measured
 from bot.domain.package import MAX_BYTES, PACKAGE_FILE
 from bot.domain.signature import Signature, TensorSpec
-from bot.errors import OtherBytes, Rejected, Unavailable
+from bot.errors import NotRegistered, OtherBytes, Rejected, Unavailable
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports
 from bot.settings import MLflow
@@ -533,12 +534,26 @@ def test_a_registration_that_failed_ends_the_wait_at_once(
 
 
 def test_what_is_not_there_is_rejected(registry: Registry, churn: RegisteredVersion) -> None:
-    with pytest.raises(Rejected, match=r"there is no version 4711 of churn; the newest are \d"):
+    with pytest.raises(NotRegistered, match=r"there is no version 4711 of churn; the newest are \d") as absent:
         registry.version("churn", 4711)
+    assert absent.value.versions[-1] == 1 and absent.value.next_step == f"Did you mean {absent.value.versions[0]}?"
     with pytest.raises(Rejected, match="no version of nobody is registered"):
         registry.wait_ready("nobody", 1, timeout_seconds=30)
     with pytest.raises(Rejected, match=r"nothing\.txt of churn 1"):
         whole(registry, churn, "nothing.txt")
+
+
+def test_who_has_a_digest_or_a_run_is_found_in_whatever_model(server: Server, registry: Registry) -> None:
+    client, digest = server.client(), "sha256:" + "7" * 64
+    runs = [client.create_run("0").info.run_id for _ in range(2)]
+    for model, run in (("one", runs[0]), ("two", runs[0]), ("two", runs[1])):
+        with suppress(MlflowException):
+            client.create_registered_model(model)
+        client.create_model_version(model, "s3://nowhere/one", run, tags={"promobot.digest": digest})
+    assert sorted(registry.registered_with(digest=digest)) == [("one", 1), ("two", 1), ("two", 2)]
+    assert registry.registered_with(digest=digest)[0] == ("two", 2), "the newest first"
+    assert registry.registered_with(run=runs[1]) == [("two", 2)]
+    assert registry.registered_with(digest="sha256:" + "8" * 64) == [] == registry.registered_with(run="0" * 32)
 
 
 def test_a_version_without_a_package_is_rejected(server: Server, registry: Registry, tmp_path: Path) -> None:

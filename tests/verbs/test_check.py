@@ -373,8 +373,35 @@ def test_an_entry_of_other_bytes_than_mlflow_has_is_red(world: World) -> None:
     entry = Entry(version=1, digest="sha256:" + "0" * 64, run=registered.run)
     number = world.propose_by_hand(world.edited(model, entry))
     assert [said.code for said in world.check(number, "ready", "smoke")] == [1, 1, 1]
-    assert _findings(world, model, "ready") == {"digest": f"{registered.digest} in MLflow"}
-    assert "digest" in _findings(world, model, "smoke")
+    step = f"`promobot propose {model} 1 --env dev` writes the right digest"
+    said = {"digest": f"no version in MLflow has this digest; version 1 has {registered.digest}; {step}"}
+    assert _findings(world, model, "ready") == said == _findings(world, model, "smoke")
+
+
+@pytest.mark.slow
+def test_what_belongs_to_another_version_is_named_first_in_the_comment(world: World) -> None:
+    """The digest, the run and the number of another version: what copying an entry by hand leads to."""
+    model = world.model()
+    first, second = world.register(model), world.register(model, "better", accuracy=0.5)
+    mixed = Entry(version=2, digest=first.digest, run=first.run)
+    number = world.propose_by_hand(world.edited(model, mixed))
+    assert world.check(number, "ready")[0].code == 1
+    step = f"`promobot propose {model} 2 --env dev` writes the right"
+    wrong = _findings(world, model, "ready")
+    assert wrong["run"] == f"this is the run of version 1; version 2 is of run {second.run}; {step} run"
+    assert wrong["digest"] == f"this is the digest of version 1; version 2 has {second.digest}; {step} digest"
+    assert "gate" in wrong, "which judges another version than was meant"
+    comment = world.sticky(number).replace("\\", "")
+    assert f"❌ **Do not merge: READY of {model} 2 failed at “run”: this is the run of version 1; " in comment
+
+    absent = Entry(version=7, digest=first.digest, run=first.run)
+    number = world.propose_by_hand(world.edited(model, absent))
+    assert [said.code for said in world.check(number, "ready", "triton")] == [1, 1, 1]
+    said = f"there is no version 7 of {model}; the digest is that of version 1; "
+    for name in ("ready", "triton"):
+        assert _findings(world, model, name) == {
+            "version": f"{said}`promobot propose {model} 1 --env dev` writes that entry"
+        }
 
 
 @pytest.mark.slow
@@ -384,7 +411,9 @@ def test_an_entry_that_claims_another_run_is_red(world: World) -> None:
     entry = Entry(version=1, digest=registered.digest, run="f" * 32)
     number = world.propose_by_hand(world.edited(model, entry))
     assert world.check(number, "ready")[0].code == 1
-    assert _findings(world, model, "ready") == {"run": f"{registered.run} in MLflow, {'f' * 32} proposed"}
+    step = f"`promobot propose {model} 1 --env dev` writes the right run"
+    said = f"no version in MLflow has this run; version 1 is of run {registered.run}; {step}"
+    assert _findings(world, model, "ready") == {"run": said}
 
 
 @pytest.mark.extended
