@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -42,8 +41,3 @@ class Held:
 
     change: Change
     hold: Hold
-
-
-def held_of(held: Iterable[Held], model: str, section: str) -> Hold | None:
-    """Return why the change of this model on this path is held; None where it is not."""
-    return next((one.hold for one in held if (one.change.model, one.change.section) == (model, section)), None)

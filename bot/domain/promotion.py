@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from bot.domain.desired import Section
 from bot.domain.evidence import Evidence
-from bot.domain.record import DeploymentRecord
+from bot.domain.hold import Hold
+from bot.domain.record import DeploymentRecord, is_failed_rollback
 
 Stage = Literal[
     "checking",
     "green",
     "red",
     "merged",
+    "held",
     "deploying",
     "served",
     "put back",
+    "rollback failed",
     "failed",
     "incomplete",
     "left",
@@ -26,17 +30,19 @@ Stage = Literal[
     "closed",
 ]
 """
-checking    open, and nothing is known of its checks yet
-green, red  open, and what its checks found
-merged      main asks for it; no deployment has begun
-deploying   a deployment of it is under way
-served      in service (or listening, on the shadow path)
-put back    it failed after the switch
-failed      it failed before the switch
-incomplete  a way back is in service wherever gateways answer
-left        it was in service, and something else is by now
-overtaken   main asked for something else before it was deployed, and that is in service now
-closed      closed without being merged
+checking         open, and nothing is known of its checks yet
+green, red       open, and what its checks found
+merged           main asks for it; no deployment has begun
+held             main asks for it, and deployments refuse it
+deploying        a deployment of it is under way
+served           in service (or listening, on the shadow path)
+put back         it failed after the switch
+rollback failed  a way back that failed: what people wanted to go back from still answers
+failed           it failed before the switch
+incomplete       a way back is in service wherever gateways answer
+left             it was in service, and something else is by now
+overtaken        main asked for something else before it was deployed, and that is in service now
+closed           closed without being merged
 """
 BESIDE_SHOWN = 5
 PullState = Literal["open", "merged", "closed"]
@@ -71,6 +77,9 @@ class Promotion:
     digest: str
     way_back: bool
     requested_by: str = ""
+    """The Slack user who asked for it; empty where nobody did so in Slack."""
+    proposed_by: str = ""
+    """The GitHub login behind it, where no Slack user is."""
     state: PullState = "open"
     merged_at: float = 0
     metrics: tuple[Metric, ...] = ()
@@ -102,6 +111,7 @@ class Promotion:
             "digest": self.digest,
             "way_back": "yes" if self.way_back else "",
             "requested_by": self.requested_by,
+            "proposed_by": self.proposed_by,
             "state": self.state,
             "merged_at": f"{self.merged_at:.6f}",
             "metrics": json.dumps(metrics),
@@ -126,6 +136,7 @@ class Promotion:
                 digest=facts["digest"],
                 way_back=bool(facts["way_back"]),
                 requested_by=facts["requested_by"],
+                proposed_by=facts.get("proposed_by", ""),
                 state="open" if facts["state"] == "open" else state,
                 merged_at=float(facts["merged_at"]),
                 metrics=tuple(Metric(*row) for row in json.loads(facts["metrics"])),
@@ -153,6 +164,8 @@ class Progress:
     record: DeploymentRecord | None = None
     then: DeploymentRecord | None = None
     """What replaced it."""
+    hold: Hold | None = None
+    """Why deployments refuse it, where they do."""
 
 
 def progress_of(
@@ -161,8 +174,12 @@ def progress_of(
     evidence: Iterable[Evidence],
     records: Iterable[DeploymentRecord],
     underway: Iterable[str],
+    hold: Hold | None = None,
 ) -> Progress:
-    """Say how far it has come: ``evidence`` newest first, ``records`` oldest first, ``underway`` threads."""
+    """Say how far it has come: ``evidence`` newest first, ``records`` oldest first, ``underway`` threads.
+
+    ``hold``: why deployments refuse what main asks for of this model on this path, where they do.
+    """
     found = next((one for one in evidence if one.head == promotion.head), None)
     if promotion.state == "closed":
         return Progress("closed", found)
@@ -184,6 +201,9 @@ def progress_of(
             # What began before the merge has not seen it: its own deployment is still to come.
             after = (record for record in since if record.started_at.timestamp() >= promotion.merged_at)
             then = next((record for record in after if record.verified), None)
+            if then is None and hold is not None:
+                merged_at = datetime.fromtimestamp(promotion.merged_at, UTC)
+                return Progress("held", found, hold=hold.no_earlier_than(merged_at))
             return Progress("overtaken" if then else "merged", found, then=then)
         if promotion.beside:
             return Progress("red", found)
@@ -193,7 +213,7 @@ def progress_of(
             later = [record for record in since if record.finished_at > own.finished_at]
             again = next((r for r in later if r.verified and _digest(r) == promotion.digest), None)
             if again is None:
-                return Progress(own.outcome, found, own)
+                return Progress("rollback failed" if is_failed_rollback(own) else own.outcome, found, own)
             own = again
         case _:
             pass

@@ -188,6 +188,11 @@ def last_try(records: Iterable[DeploymentRecord], change: Change) -> DeploymentR
     return last if failed and last and change.after and last.after == change.after else None
 
 
+def is_failed_rollback(record: DeploymentRecord) -> bool:
+    """Whether users still get what somebody wanted to go back from."""
+    return record.outcome in ("put back", "failed") and record.way_back and record.before is not None
+
+
 def last_failed(records: Iterable[DeploymentRecord]) -> DeploymentRecord | None:
     """Return the newest record of a deployment that failed, where its model had no other since; oldest come first."""
     newest = {(record.section, record.model): record for record in records}

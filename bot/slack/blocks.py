@@ -102,7 +102,7 @@ def _buttons(promotion: Promotion, progress: Progress, way_back: Promotion | Non
                     confirm=_confirm(words.ROLL_BACK, words.roll_back_question(promotion)),
                 )
             )
-        case "put back" | "failed" | "incomplete" if way_back is not None:
+        case "put back" | "rollback failed" | "failed" | "held" | "incomplete" if way_back is not None:
             found.append(_merge(way_back, words.merge_way_back(way_back.number)))
         case _:
             pass

@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Desired, changes
+from bot.domain.desired import Change, Desired, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
+from bot.domain.hold import Held, Hold
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
-from bot.domain.scope import proposal_branch, revert_branch
+from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
 from bot.verbs import Say, connect
+from bot.verbs.holding import what_is_held
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
 from bot.verbs.proposing import desired_at, what_is_beside
@@ -44,10 +46,18 @@ def follow(settings: Environment, *, say: Say) -> None:
     promotions = _promotions(settings, posted, say)
     ledger = connect.ledger(settings)
     records, deploying = ledger.deployments(), _underway(settings)
+    # Asked once a round, and only where something is merged: it takes Git.
+    held = _held(settings, say) if any(one.state == "merged" for one in promotions) else []
     for promotion in promotions:
         before = posted.get(promotion.key)
         way_back = _way_back(promotion, promotions)
-        progress = progress_of(promotion, evidence=_evidence(ledger, promotion), records=records, underway=deploying)
+        progress = progress_of(
+            promotion,
+            evidence=_evidence(ledger, promotion),
+            records=records,
+            underway=deploying,
+            hold=_hold(held, promotion),
+        )
         message = blocks.promotion_message(promotion, progress, way_back=way_back)
         linked = before is not None and before.facts.get("linked") == "yes"
         message = replace(message, facts={**message.facts, "linked": "yes" if linked else ""})
@@ -165,6 +175,7 @@ def _promotion(
         digest=change.after.digest if change.after else "",
         way_back=way_back,
         requested_by=proposal_words.requester_of(pull.body),
+        proposed_by=_proposer(connect.ledger(settings), list(changes(before, after)), pull),
         metrics=metrics,
     )
 
@@ -210,6 +221,34 @@ def _underway(settings: Environment) -> list[str]:
         thread_of(settings.environment, one.section, one.model, one.after.digest if one.after else "")
         for one in underway(settings)
     ]
+
+
+def _held(settings: Environment, say: Say) -> list[Held]:
+    """Return what is held; where that cannot be seen it is said, and the messages go on without it."""
+    try:
+        return what_is_held(settings)
+    except PromobotError as error:
+        say(str(error))
+        return []
+
+
+def _hold(held: list[Held], promotion: Promotion) -> Hold | None:
+    """Return why main's present wish for this model is held, where that is what the promotion asks for."""
+    return next(
+        (
+            one.hold
+            for one in held
+            if (one.change.section, one.change.model) == (promotion.section, promotion.model)
+            and (one.change.after.digest if one.change.after else "") == promotion.digest
+        ),
+        None,
+    )
+
+
+def _proposer(ledger: Ledger, changes_of_all: list[Change], pull: PullRequest) -> str:
+    """Return the GitHub login that asked the bot for it, or else the one that opened the pull request."""
+    logins = sorted({one.github for one in ledger.proposers(fingerprint(changes_of_all)) if one.github})
+    return ", ".join(logins) or pull.author
 
 
 def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | None:

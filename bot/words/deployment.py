@@ -13,7 +13,7 @@ from bot.domain.golden import Disagreement, Golden
 from bot.domain.hold import Held, Hold
 from bot.domain.message import Message
 from bot.domain.names import short
-from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
+from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome, is_failed_rollback
 from bot.domain.routes import Target
 from bot.domain.workers import Answering
 from bot.words.mrkdwn import escape
@@ -561,11 +561,6 @@ OUTCOME_MARKS: dict[Outcome, str] = {
 def mark(record: DeploymentRecord) -> str:
     """Return the sign of an outcome; a way back that failed is no way back, whatever was put back for it."""
     return "❌" if is_failed_rollback(record) else OUTCOME_MARKS[record.outcome]
-
-
-def is_failed_rollback(record: DeploymentRecord) -> bool:
-    """Whether users still get what somebody wanted to go back from."""
-    return record.outcome in ("put back", "failed") and record.way_back and record.before is not None
 
 
 # --- the end -----------------------------------------------------------------------------------------------------

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import Change
 from bot.domain.names import SHADOW_SUFFIX
-from bot.domain.record import DeploymentRecord
+from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.domain.scope import revert_branch
 from bot.words import terminal
 from bot.words.checks import CHECK_NAMES, problems_of, some
 from bot.words.deployment import (
     CRITERION_NAMES,
     describe,
-    is_failed_rollback,
     mark,
     may_be_wrong,
     verdict,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage
 from bot.domain.record import DeploymentRecord
-from bot.words.deployment import verdict
+from bot.words.deployment import fix_and_deploy, verdict
 from bot.words.mrkdwn import code, escape, link, user
 from bot.words.proposal import revert_waits
 
@@ -386,26 +386,30 @@ SIGNS: Mapping[Stage, str] = {
     "green": "🟢",
     "red": "🔴",
     "merged": "🔀",
+    "held": "✋",
     "deploying": "🚀",
     "served": "✅",
     "put back": "↩️",
+    "rollback failed": "❌",
     "failed": "❌",
     "incomplete": "⚠️",
     "left": "⏮️",
     "overtaken": "⏭️",
     "closed": "⚪",
 }
-StepState = Literal["done", "now", "wrong", "open"]
-_MARKS: Mapping[StepState, str] = {"done": "✅", "now": "⏳", "wrong": "❌", "open": "▫️"}
+StepState = Literal["done", "now", "held", "wrong", "open"]
+_MARKS: Mapping[StepState, str] = {"done": "✅", "now": "⏳", "held": "✋", "wrong": "❌", "open": "▫️"}
 _STEPS = ("proposed", "checks", "merged", "deploying", "served")
 _REACHED: Mapping[Stage, tuple[int, StepState]] = {
     "checking": (1, "now"),
     "green": (2, "open"),
     "red": (1, "wrong"),
     "merged": (3, "now"),
+    "held": (3, "held"),
     "deploying": (3, "now"),
     "served": (5, "done"),
     "put back": (4, "wrong"),
+    "rollback failed": (4, "wrong"),
     "failed": (3, "wrong"),
     "incomplete": (4, "now"),
     "left": (5, "done"),
@@ -452,6 +456,12 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             return "its checks did not pass; do not merge"
         case "merged":
             return "merged; waiting for the deployment"
+        case "held":
+            since = (
+                f" since {progress.hold.since:%Y-%m-%d %H:%M} UTC" if progress.hold and progress.hold.since else ""
+            )
+            now = f"{promotion.before} answers" if promotion.before else "nothing answers"
+            return f"merged, and held{since}; {now if promotion.section == 'models' else 'nothing of it listens'}"
         case "deploying":
             return "being deployed"
         case "served" if record is not None and record.outcome == "unconfirmed":
@@ -460,6 +470,8 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             return f"{version} {listens}"
         case "put back":
             return "failed after the switch and was put back"
+        case "rollback failed":
+            return f"the rollback failed; {promotion.before} still answers"
         case "failed":
             return "failed before the switch; nothing that users see has changed"
         case "incomplete":
@@ -484,6 +496,8 @@ def steps(progress: Progress) -> str:
     parts = []
     for number, name in enumerate(_STEPS):
         mark = _MARKS["done" if number < reached else there if number == reached else "open"]
+        if name == "checks" and progress.evidence is not None and not progress.evidence.passed:
+            mark = _MARKS["wrong"]  # also where it was merged all the same
         parts.append(f"{mark} {name}")
     return "  ".join(parts)
 
@@ -491,6 +505,8 @@ def steps(progress: Progress) -> str:
 def facts(promotion: Promotion) -> str:
     """Return who asked, where it is on GitHub, and which bytes."""
     asked = f"asked for by {user(promotion.requested_by)} · " if promotion.requested_by else ""
+    if not asked and promotion.proposed_by:
+        asked = f"proposed by {escape(promotion.proposed_by, limit=60)} · "
     digest = f" · digest {code(short(promotion.digest))}" if promotion.digest else ""
     return f"{asked}{link(promotion.url, f'#{promotion.number}')} · commit {code(promotion.head[:12])}{digest}"
 
@@ -500,6 +516,14 @@ def problem(promotion: Promotion, progress: Progress) -> str:
     if progress.stage == "red" and promotion.beside:
         return f"*What happened:* {escape(more_than_proposed(promotion.beside), limit=1200)}"
     record, evidence = progress.record, progress.evidence
+    if progress.stage == "held" and progress.hold is not None:
+        hold = progress.hold
+        return f"*Why:* {escape(hold.why, limit=1200)}\n*What to do:* {escape(hold.next_step, limit=600)}"
+    if record is not None and progress.stage == "rollback failed":
+        return (
+            f"*What happened:* {escape(record.problem, limit=1200)}\n*State:* {_in_service(record)}\n"
+            f"*What to do:* {escape(fix_and_deploy(record))}"
+        )
     if record is not None and progress.stage in ("put back", "failed", "incomplete"):
         return f"*What happened:* {escape(record.problem, limit=1200)}\n*State:* {_in_service(record)}"
     if progress.stage == "red" and evidence is not None:

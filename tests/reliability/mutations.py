@@ -1698,6 +1698,24 @@ MUTATIONS = (
         "    held = _since(settings, [], problems)\n",
         ("tests/verbs/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
+    Mutation(
+        "held",
+        "Slack says that a merged pull request is held",
+        "bot/domain/promotion.py",
+        "            if then is None and hold is not None:\n",
+        "            if False:\n",
+        (
+            "tests/slack/test_messages.py::test_a_red_pull_request_that_was_merged_is_held_and_says_why_since_when_and_what_to_type",
+        ),
+    ),
+    Mutation(
+        "held",
+        "a rollback that failed is not told as a way back",
+        "bot/domain/promotion.py",
+        'Progress("rollback failed" if is_failed_rollback(own) else own.outcome, found, own)',
+        "Progress(own.outcome, found, own)",
+        ("tests/slack/test_messages.py::test_a_rollback_that_failed_is_no_way_back",),
+    ),
     # What a package may hold, and which bytes count.
     Mutation(
         "allow-list",

@@ -64,6 +64,15 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     assert world.pull(number)["merged"]
     assert "merged already" in office.presses(SAM, "promobot_merge", message).answer()
     office.stands(number, "merged; waiting")
+    # What a deployment would refuse is held, as long as it would.
+    ledger = world.ledger()
+    ledger.put_in_quarantine(model=model, version=second.version, digest=second.digest, reason="nonsense", by="alex")
+    message = office.stands(number, "merged, and held since")
+    assert "in quarantine here since" in str(message["blocks"]) and "*What to do:* merge the revert" in str(
+        message["blocks"]
+    )
+    ledger.lift_quarantine(ledger.quarantined()[second.digest], reason="it was not", by="alex")
+    office.stands(number, "merged; waiting")
     assert world.deploy().code == 0
     message = office.stands(number, f"{second.version} is served")
     replies = [reply["text"] for reply in message["replies"]]

@@ -10,6 +10,7 @@ import pytest
 from slack_sdk.models.blocks import Block
 
 from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
+from bot.domain.hold import Hold
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
 from bot.sandbox.slack.blocks import problems_of_message
@@ -132,6 +133,57 @@ def test_how_far_it_has_come(
     actions = [e["action_id"] for block in message.blocks for e in block.get("elements", []) if "action_id" in e]
     may = {"green": [blocks.APPROVE, blocks.MERGE], "checking": [blocks.APPROVE], "served": [blocks.ROLL_BACK]}
     assert actions == [blocks.OPEN, *may.get(stage, [])]
+
+
+HOLD = Hold(
+    "evidence", "its checks in #12 did not pass", "`promobot recheck churn --env dev`", AT - timedelta(hours=2)
+)
+
+
+def test_a_red_pull_request_that_was_merged_is_held_and_says_why_since_when_and_what_to_type() -> None:
+    progress = progress_of(MERGED, evidence=[evidence(passed=False)], records=[BEFORE], underway=[], hold=HOLD)
+    message = blocks.promotion_message(MERGED, progress, way_back=None)
+    assert_slack_takes_it(message.blocks)
+    assert message.text == "✋ churn 1 → 2 in dev: merged, and held since 2026-11-23 12:00 UTC; 1 answers (#12)"
+    shown = str(message.blocks)
+    assert "✅ proposed  ❌ checks  ✅ merged  ✋ deploying  ▫️ served" in shown
+    assert "*Why:* its checks in #12 did not pass" in shown
+    assert "*What to do:* `promobot recheck churn --env dev`" in shown
+
+
+@pytest.mark.parametrize(
+    ("stage", "promotion", "records", "underway"),
+    [
+        ("checking", OPEN, [BEFORE], []),
+        ("deploying", MERGED, [BEFORE], [OPEN.thread]),
+        ("served", MERGED, [BEFORE, SERVED], []),
+        ("put back", MERGED, [record(2, "put back", minutes=5)], []),
+        ("overtaken", MERGED, [BEFORE, record(3, "succeeded", minutes=9)], []),
+    ],
+)
+def test_only_what_waits_for_its_deployment_is_held(
+    stage: Stage, promotion: Promotion, records: Sequence[DeploymentRecord], underway: Sequence[str]
+) -> None:
+    assert progress_of(promotion, evidence=[], records=records, underway=underway, hold=HOLD).stage == stage
+
+
+@pytest.mark.parametrize("outcome", ["put back", "failed"])
+def test_a_rollback_that_failed_is_no_way_back(outcome: Outcome) -> None:
+    back = replace(MERGED, way_back=True, before=2, after=1, digest=entry(1).digest)
+    failed = record(1, outcome, minutes=5, before=2, problem="gateway-2 does not answer")
+    message = blocks.promotion_message(
+        back, progress_of(back, evidence=[], records=[failed], underway=[]), way_back=None
+    )
+    assert message.text == "❌ Back: churn 2 → 1 in dev: the rollback failed; 2 still answers (#12)"
+    shown = str(message.blocks)
+    assert "*What to do:* fix the cause, then promobot rollback churn --env dev --to 1 --now" in shown
+
+
+def test_a_card_names_who_proposed_it() -> None:
+    by_login = replace(OPEN, requested_by="", proposed_by="sam")
+    progress = progress_of(by_login, evidence=[], records=[], underway=[])
+    assert "proposed by sam · " in str(blocks.promotion_message(by_login, progress, way_back=None).blocks)
+    assert "asked for by <@U0ALEX> · " in str(blocks.promotion_message(OPEN, progress, way_back=None).blocks)
 
 
 def test_what_failed_says_so_and_leads_back() -> None:

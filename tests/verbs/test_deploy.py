@@ -295,7 +295,7 @@ def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> 
     assert said.code == 1
     assert said.out == (
         f"held: {model} 2 → 3 in dev: nothing new goes out until {end:%Y-%m-%d %H:%M} UTC (Black Friday); "
-        "the way back stays open\n"
+        "the way back stays open; wait for its end, then promobot deploy --env dev\n"
     )
     assert world.version(model) == second.version
     assert world.reverts(model) == [], "it goes out when the freeze is over"
