@@ -98,10 +98,10 @@ def _explain(error: Exception, arguments: argparse.Namespace) -> int:
     if not isinstance(error, PromobotError):
         return _bug(error, arguments)
     next_step = error.next_step or (COME_BACK if isinstance(error, Unavailable) else "")
-    file, line = (error.file, error.line) if isinstance(error, InvalidInput) else ("", None)
+    mistakes = [(m.file, m.line, str(m)) for m in error.mistakes] if isinstance(error, InvalidInput) else []
     told = _tell_the_job(
         lambda words: words.failed(
-            _title(arguments), str(error), state=error.state, next_step=next_step, file=file, line=line
+            _title(arguments), str(error), state=error.state, next_step=next_step, mistakes=mistakes
         )
     )
     if as_json:

@@ -51,6 +51,8 @@ class InvalidInput(PromobotError):
         text = ": ".join(part for part in (where, key, message) if part)
         super().__init__(text, state="Nothing was changed.", next_step=next_step)
         self.file, self.line, self.key, self.problem = file, line, key, message
+        self.mistakes: tuple[InvalidInput, ...] = (self,)
+        """One for each mistake in the file; the message names them all."""
 
 
 class Refused(PromobotError):

@@ -30,6 +30,7 @@ from pydantic import (
 from bot import redaction
 from bot.domain import yamltext
 from bot.domain.gate import Gate
+from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
@@ -74,7 +75,10 @@ def _of_mlflow(url: str) -> str:
 
 def _moment(text: object) -> object:
     # Pydantic would take a number for seconds since 1970.
-    return datetime.fromisoformat(text) if isinstance(text, str) else text
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError(f"it needs {A_TIME}, not {text!r:.60}") from error
 
 
 def _in_url(address: str) -> str:
@@ -778,4 +782,4 @@ def _text_of(root: Path, environment: str) -> str:
     except OSError as error:
         raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start}", file=str(path)) from error
+        raise InvalidInput(f"is not UTF-8: byte {error.start} belongs to no character", file=str(path)) from error

@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.domain import jsontext
+
 TAG = "promobot.metrics"
 """Tag of a registered version with what ``register`` was told; more of it is in ``promobot.metrics.2`` and so on."""
 _TAG_CHARACTERS = 5000
@@ -108,7 +110,7 @@ def told_in(tags: Mapping[str, str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for tag in _tags_in(tags):
         try:
-            document = json.loads(tags[tag])
+            document = jsontext.read(tags[tag])
         except ValueError as error:
             raise ValueError(f"its tag {tag} is not JSON: {error}") from error
         if not isinstance(document, dict):

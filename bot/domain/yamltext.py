@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from bot.domain import in_words
 from bot.errors import InvalidInput
 
 MAX_CHARACTERS = 4 * 2**20
@@ -86,14 +87,12 @@ def read(text: str, *, file: str) -> Node:
     try:
         return _build(text, file)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        last = text.rstrip("\n").count("\n") + 1  # where the text ends too early, libyaml names a line behind it
-        where = min(mark.line + 1, last) if mark else None
-        raise InvalidInput(f"not YAML: {problem}", file=file, line=where) from error
+        said, where = in_words.of_yaml(error, text)
+        key = in_words.key_near(text, where) if where else ""
+        raise InvalidInput(f"not YAML: {said}", file=file, line=where, key=key) from error
     except (ValueError, OverflowError) as error:
         # PyYAML without libyaml does not check the numbers of escapes such as "\Uffffffff".
-        raise InvalidInput(f"not YAML: {error}", file=file) from error
+        raise InvalidInput("not YAML: an escape names a character that does not exist", file=file) from error
 
 
 def needs_quotes(text: str) -> bool:
@@ -167,7 +166,7 @@ def _events(text: str) -> Iterator[Any]:
 
 def _key(value: Any, mapping: Node, file: str, line: int) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"the key {value!r:.60} is no text; quote it", file=file, line=line)
+        raise InvalidInput(f"the key {in_words.value(value)} is no text; quote it", file=file, line=line)
     if value in mapping.value:
         first = mapping.keys[value].line
         raise InvalidInput(f"stands twice, first in line {first}", file=file, line=line, key=shown(value))
@@ -195,27 +194,21 @@ def validate(node: Node, model: type[Model], *, file: str) -> Model:
     try:
         return model.model_validate(node.plain())
     except ValidationError as error:
-        mistakes = [mistake(node, detail, file) for detail in error.errors(include_url=False)]
+        details = in_words.misspelt_once(error.errors(include_url=False))
+        mistakes = [mistake(node, detail, file) for detail in details]
         first = mistakes[0]
         if len(mistakes) == 1:
             raise first from error
         listing = "\n  ".join(map(str, mistakes[:MAX_MISTAKES]))
         if len(mistakes) > MAX_MISTAKES:
             listing += f"\n  and {len(mistakes) - MAX_MISTAKES} more"
-        raise InvalidInput(f"{len(mistakes)} mistakes:\n  {listing}", file=file) from error
+        all_of_them = InvalidInput(f"{len(mistakes)} mistakes:\n  {listing}", file=file)
+        all_of_them.mistakes = tuple(mistakes)
+        raise all_of_them from error
 
 
 def mistake(node: Node, detail: Any, file: str) -> InvalidInput:
     """Return one of Pydantic's error details as a mistake with file, line and key."""
     path = tuple(step for step in detail["loc"] if step not in _NOT_IN_THE_FILE)
-    match detail["type"]:
-        case "extra_forbidden":
-            problem = "unknown key"
-        case "missing":
-            problem = "is missing"
-        case "value_error":
-            problem = str(detail["ctx"]["error"])
-        case _:
-            problem = f"{detail['msg']}, not {detail['input']!r:.60}"
     key = ".".join(shown(str(step)) for step in path)
-    return InvalidInput(problem, file=file, line=node.line_at(path), key=key)
+    return InvalidInput(in_words.of_pydantic(detail), file=file, line=node.line_at(path), key=key)

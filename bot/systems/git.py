@@ -247,7 +247,7 @@ class Repository:
         try:
             return blob.decode()
         except UnicodeDecodeError as error:
-            said = f"is not UTF-8 at {commit[:12]}: {error.reason} at byte {error.start}"
+            said = f"is not UTF-8 at {commit[:12]}: byte {error.start} belongs to no character"
             raise InvalidInput(said, file=path) from error
 
     def commits(self, before: str, after: str) -> list[Commit]:

@@ -27,7 +27,7 @@ import httpx
 import yaml
 
 from bot import s3, trust, web
-from bot.domain import jsontext
+from bot.domain import in_words, jsontext
 from bot.domain.metrics import Logged, Measured, Origin, moment, number, of_model, of_run, told_in
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
@@ -65,6 +65,20 @@ _NO_KEY = (
     "(IRSA, an instance profile)."
 )
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+_IN_WORDS = {
+    _NOT_THERE: "MLflow does not have it",
+    "RESOURCE_ALREADY_EXISTS": "MLflow has it already",
+    "RESOURCE_CONFLICT": "somebody else changed it at the same time",
+    "INVALID_PARAMETER_VALUE": "MLflow does not take such a request",
+    "BAD_REQUEST": "MLflow does not take such a request",
+    "ENDPOINT_NOT_FOUND": "this server does not know the question: it is too old, or is no MLflow",
+    "UNAUTHENTICATED": "MLflow does not know these credentials",
+    "PERMISSION_DENIED": "MLflow does not let these credentials do it",
+    "REQUEST_LIMIT_EXCEEDED": "MLflow is asked too often",
+    "TEMPORARILY_UNAVAILABLE": "MLflow is not available for the moment",
+    "INTERNAL_ERROR": "MLflow failed",
+}
+"""What the server's codes mean; its own words stand behind ours."""
 _NO_ALIAS = ("INVALID_PARAMETER_VALUE", _NOT_THERE)
 """How MLflow says that a model has no such alias, or that there is no such model."""
 _WHO = "Name mlflow.token_env, or mlflow.username_env and mlflow.password_env, in the environment file."
@@ -127,7 +141,9 @@ class _Refusal(Exception):
             document = answer.json()
             self.code = str(document["error_code"])
             said = f"{document['error_code']}: {document['message']}"
-        super().__init__(excerpt(f"HTTP {self.status} {self.redirected_to or said}".strip(), 400))
+        answered = excerpt(f"HTTP {self.status} {self.redirected_to or said}".strip(), 400)
+        ours = _IN_WORDS.get(self.code, "")
+        super().__init__(f"{ours} ({answered})" if ours else answered)
 
 
 class _Server:
@@ -518,7 +534,11 @@ class Registry:
             signature = _yaml_value(yaml.compose(text, Loader=yaml.SafeLoader), "signature")
             inputs, outputs = (_tensors(_yaml_text(_yaml_value(signature, part))) for part in ("inputs", "outputs"))
         except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
-            message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {error}"
+            said = "it is not built as MLflow builds one"
+            if isinstance(error, yaml.YAMLError):
+                said, line = in_words.of_yaml(error, text.decode(errors="replace"))
+                said = f"not YAML{f' in line {line}' if line else ''}: {said}"
+            message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {said}"
             raise Rejected(message, system=self._system) from error
         return Signature(inputs, outputs) if inputs and outputs else None
 

@@ -104,12 +104,12 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     """Demand that every check of every entry ran and passed; write the one comment, the summary and the evidence."""
     environments = _environments(root)
     say(f"summing up #{pull_request}")
-    problems = [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
     subject, unreadable, pull = _subject(environments, pull_request=pull_request, head=head)
-    # A file that cannot be read is the first thing a reviewer must see after the jobs that failed for it.
-    problems += [str(unreadable)] if unreadable is not None else []
-    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
+    # A mistake in a file is the first thing that a reviewer must see: jobs fail because of it, and say only that.
+    problems = [str(mistake) for mistake in unreadable.mistakes] if unreadable is not None else []
     problems += subject.settings.mistakes
+    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
+    problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
     leaving = tuple(what_leaves(environments, subject.changes))
     problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
     expected = [change for change in subject.changes if change.after is not None]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.record import verified_entries
 from bot.domain.scope import revert_branch
@@ -30,7 +31,7 @@ def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
         try:
             found.append(WayBack.model_validate_json(text))
         except ValidationError as error:
-            say(words.way_back_is_unreadable(name, error.errors()[0]["msg"]))
+            say(words.way_back_is_unreadable(name, in_words.of_record(error.errors())))
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bot.domain import in_words
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
@@ -311,7 +312,9 @@ class Ledger:
         try:
             return model.model_validate_json(text)
         except ValidationError as error:
-            raise Rejected(f"{key} is not readable: {error.errors()[0]['msg']}", system="record store") from error
+            raise Rejected(
+                f"{key} is not readable: {in_words.of_record(error.errors())}", system="record store"
+            ) from error
 
 
 def _id_of(key: str) -> str:

@@ -61,9 +61,10 @@ def read_proposed(
     there = {_identity(mistake) for mistake in mistakes_in(_files(repository, main, main, lambda _: main))}
     mistakes = [m for m in mistakes_in(merged) if m.file in touched or _identity(m) not in there]
     mistakes += [error for path in touched if (error := _not_an_environment_file(path)) is not None]
+    each = [one for mistake in mistakes for one in mistake.mistakes]
     names = [path.removeprefix(f"{ENVIRONMENTS}/").removesuffix(".yaml") for path in touched if _is_file(path)]
     changes = [_change(repository, name, base, merged) for name in names]
-    return ProposedSettings(tuple(change for change in changes if change is not None), tuple(map(str, mistakes)))
+    return ProposedSettings(tuple(change for change in changes if change is not None), tuple(map(str, each)))
 
 
 def _is_file(path: str) -> bool:

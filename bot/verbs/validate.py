@@ -59,4 +59,4 @@ def _text(path: Path, root: Path) -> str | InvalidInput:
     except OSError as error:
         return InvalidInput(f"cannot be read: {error.strerror}", file=file)
     except UnicodeDecodeError as error:
-        return InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start}", file=file)
+        return InvalidInput(f"is not UTF-8: byte {error.start} belongs to no character", file=file)

@@ -300,9 +300,10 @@ def comment(
     if problems or failed:
         told = {job_did_not_succeed(result.check, "failure") for result in failed}
         untold = [problem for problem in problems if problem not in told]
-        rest = [f"- {escape(problem)}" for problem in untold[:20]]
-        if len(untold) > 20:
-            rest.append(f"- and {len(untold) - 20} more")
+        below = untold if failed else untold[1:]  # the verdict says the first of them
+        rest = [f"- {escape(problem)}" for problem in below[:20]]
+        if len(below) > 20:
+            rest.append(f"- and {len(below) - 20} more")
         if rest:
             parts.append("\n".join(rest))
     parts += [leaving_words.paragraph(one) for one in leaving[:MAX_ENTRIES]]

@@ -165,16 +165,31 @@ def said(text: str, exit_code: int, *, title: str, url: str = "") -> Job:
 # --- where a verb has no answer ------------------------------------------------------------------------------------
 
 
-def failed(title: str, message: str, *, state: str, next_step: str, file: str = "", line: int | None = None) -> Job:
-    """Tell of an error: what happened, in what state things are, what to do."""
+Mistake = tuple[str, int | None, str]
+"""The file, the line, and what is wrong there."""
+
+
+def failed(title: str, message: str, *, state: str, next_step: str, mistakes: Sequence[Mistake] = ()) -> Job:
+    """Tell of an error: what happened, in what state things are, what to do. ``mistakes`` are those in a file."""
     step = f"**What to do:** {escape(next_step, limit=2_000)}" if next_step else ""
-    text = "\n".join(part for part in (message, state, f"→ {next_step}" if next_step else "") if part)
+    head, listed = escape(message, limit=2_000), ""
+    if len(mistakes) > 1:
+        head = escape(message.partition("\n")[0].rstrip(":"), limit=2_000)
+        listed = "\n".join(f"- {escape(said)}" for _, _, said in mistakes[:_IN_FULL])
+    of_each = mistakes if len(mistakes) > 1 else [(*(mistakes[0][:2] if mistakes else ("", None)), message)]
+    notes = [_in_file(title, _with(said, state, next_step), file, line) for file, line, said in of_each]
+    return Job(_fit([f"❌ **{head}**", listed, escape(state), step]), _limited(notes))
+
+
+def _with(said: str, state: str, next_step: str) -> str:
+    return "\n".join(part for part in (said, state, f"→ {next_step}" if next_step else "") if part)
+
+
+def _in_file(title: str, text: str, file: str, line: int | None) -> Annotation:
     # GitHub shows it in the diff of a file; it knows only those of the repository.
-    is_of_the_repository = not file.startswith("/")
-    note = Annotation(
-        "error", title, text, file=file if is_of_the_repository else "", line=line if is_of_the_repository else None
-    )
-    return Job(_fit([f"❌ **{escape(message, limit=2_000)}**", escape(state), step]), _limited([note]))
+    if file.startswith("/"):
+        return Annotation("error", title, text)
+    return Annotation("error", title, text, file=file, line=line)
 
 
 def bug(title: str, message: str, *, trace: str) -> Job:

@@ -108,8 +108,8 @@ def with_tensor(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "Expecting value"),
-        (b"\xff", "can't decode"),
+        ("", "a value is missing, at line 1, column 1"),
+        (b"\xff", "it is no text in UTF-8, at byte 0"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "not a smoke.json of format 1"),
         (json.dumps(DOCUMENT | {"format": 2}), "not a smoke.json of format 1"),

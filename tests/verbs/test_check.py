@@ -363,7 +363,8 @@ def test_a_mistake_in_the_file_is_named_with_file_line_and_key(
     assert said in ready.document["error"]
     assert any(said in problem for problem in verdict.document["problems"])
     comment = world.sticky(number).replace("\\", "")
-    assert "❌ **Do not merge: " in comment and said in comment
+    assert f"❌ **Do not merge: {said}" in comment, "before the jobs that failed because of it"
+    assert comment.count(said) == 1 and "- the job ready ended as “failure”" in comment
 
 
 @pytest.mark.slow

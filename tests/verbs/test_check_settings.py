@@ -39,7 +39,7 @@ def test_a_mistake_in_proposed_settings_is_red_with_file_line_and_key(world: Wor
     number = world.propose_by_hand({DEV: text, "conftest.py": f"open({str(canary)!r}, 'w')\n"})
     said, comment = verdict(world, number)
     line = text[: text.index("on_miss: reject")].count("\n") + 1
-    mistake = f"{DEV}:{line}: gates.{MODEL}.on_miss: Input should be 'shadow' or 'stop', not 'reject'"
+    mistake = f"{DEV}:{line}: gates.{MODEL}.on_miss: it must be 'shadow' or 'stop', not 'reject'"
     assert (said.code, said.document["problems"]) == (1, [mistake])
     assert comment.splitlines()[2] == f"❌ **Do not merge: {mistake}.** Nothing in service has changed."
     assert world.bot("check", "ready", "--pull-request", number).code == 0, "no entry is wrong"

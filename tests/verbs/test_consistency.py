@@ -85,4 +85,4 @@ def test_staging_records_and_the_channel_may_be_shared() -> None:
 def test_a_file_with_a_mistake_of_its_own_is_named_once_and_not_judged_beside_others() -> None:
     text = f"environment: prod\nmodels:\n  fraud:\n{ENTRY}"
     (only,) = mistakes(prod=PROD.replace("on_miss: stop", "on_miss: reject"), promotions={"prod": text})
-    assert only.startswith("manifests/environments/prod.yaml:44: gates.churn.on_miss: Input should be 'shadow' or ")
+    assert only.startswith("manifests/environments/prod.yaml:44: gates.churn.on_miss: it must be 'shadow' or ")

@@ -141,7 +141,7 @@ def _break_settings(world: World, model: str) -> str:
     """Give the environment file mistakes that no way back needs; return the first of them."""
     gate = {"on_miss": "reject", "metrics": {"accuracy": {"minimum": 0}}}
     world.configure("dev", gates={model: gate}, freeze="Christmas", freezes="Christmas", keep={"versions": 0})
-    return f"gates.{model}.on_miss: Input should be 'shadow' or 'stop', not 'reject'"
+    return f"gates.{model}.on_miss: it must be 'shadow' or 'stop', not 'reject'"
 
 
 @pytest.mark.slow

@@ -234,15 +234,24 @@ def test_what_another_verb_says_begins_with_its_verdict_and_links_its_pull_reque
 
 
 def test_an_error_in_a_file_stands_in_its_line() -> None:
-    done = job.failed(
-        "t", "no", state="Nothing was changed.", next_step="Fix it.", file="promotions/dev.yaml", line=3
-    )
+    here = ("promotions/dev.yaml", 3, "no")
+    done = job.failed("t", "no", state="Nothing was changed.", next_step="Fix it.", mistakes=[here])
     assert done.summary == "❌ **no**\n\nNothing was changed.\n\n**What to do:** Fix it.\n"
     assert done.annotations[0].command == (
         "::error file=promotions/dev.yaml,line=3,title=t::no%0ANothing was changed.%0A→ Fix it."
     )
-    outside = job.failed("t", "no", state="", next_step="", file="/etc/x.yaml", line=3)
+    outside = job.failed("t", "no", state="", next_step="", mistakes=[("/etc/x.yaml", 3, "no")])
     assert outside.annotations[0].command == "::error title=t::no"
+
+
+def test_each_of_several_mistakes_stands_in_its_own_line() -> None:
+    several = [("promotions/dev.yaml", 3, "a"), ("promotions/dev.yaml", 7, "b")]
+    done = job.failed("t", "promotions/dev.yaml: 2 mistakes:\n  a\n  b", state="", next_step="", mistakes=several)
+    assert done.summary == "❌ **promotions/dev.yaml: 2 mistakes**\n\n- a\n- b\n"
+    assert [note.command for note in done.annotations] == [
+        "::error file=promotions/dev.yaml,line=3,title=t::a",
+        "::error file=promotions/dev.yaml,line=7,title=t::b",
+    ]
 
 
 def test_a_bug_has_its_traceback_folded() -> None:

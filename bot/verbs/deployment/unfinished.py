@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from bot.domain import in_words
 from bot.domain.blame import GoesBack
 from bot.domain.desired import Change, Desired, Section
 from bot.domain.journal import Journal, Underway
@@ -124,7 +125,7 @@ def read_journal(share: ModelRepository) -> Journal | None:
         return Journal.model_validate_json(text) if text is not None else None
     except ValidationError as error:
         raise Rejected(
-            words.unreadable_journal(error.errors()[0]["msg"]),
+            words.unreadable_journal(in_words.of_record(error.errors())),
             system="model repository",
             state=words.UNREADABLE_JOURNAL_STATE,
             next_step=words.UNREADABLE_JOURNAL_STEP,
