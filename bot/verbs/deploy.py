@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
@@ -31,6 +32,7 @@ from bot.verbs.deployment.repair import repair
 from bot.verbs.deployment.restoration import Restoration
 from bot.verbs.deployment.run import Run
 from bot.verbs.deployment.switching import put_back, see_that_gateways_follow, switch
+from bot.verbs.deployment.telling import Tell, tell_pull_requests
 from bot.verbs.deployment.unfinished import Unfinished, close_journal, write_journal
 from bot.verbs.following import let_git_follow
 from bot.verbs.observe import observe
@@ -77,7 +79,8 @@ def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)
-        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep)
+        tell = partial(tell_pull_requests, repository=repository)
+        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
         if settings.mistakes:
             say(words.not_cleaned_up(settings.mistakes[0]))
         else:
@@ -94,8 +97,12 @@ def converge(
     desired: Desired,
     say: Say,
     deep: bool = False,
+    tell: Tell | None = None,
 ) -> Deployed:
-    """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now."""
+    """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now.
+
+    ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
+    """
     ledger = connect.ledger(settings)
     run = Run(settings, systems, ledger, turn=turn, commit=commit, say=say)
     flush_outbox(run)
@@ -133,6 +140,8 @@ def converge(
         # commit, and a generation that is taken is what refuses it.
         put_back(run, [], before)
     records += conclude(run, [*items, *abandoned])
+    if tell is not None:
+        tell(run, [*unfinished.recorded, *records], held)
     close_journal(run)
     restoration.put_the_rest_right(desired)
     return Deployed(

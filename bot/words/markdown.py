@@ -21,6 +21,23 @@ def escape(text: str, *, limit: int = 500) -> str:
     return _LINKED.sub("\u200b", escaped)
 
 
+def escape_with_code(text: str, *, limit: int = 500) -> str:
+    """Return the text as it reads, with what stands between backticks as code."""
+    parts = text[:limit].split("`")
+    if len(parts) % 2 == 0:  # one without its other
+        return escape(text, limit=limit)
+    return "".join(
+        code(part) if number % 2 else _spaced(part, escape(part, limit=limit)) for number, part in enumerate(parts)
+    )
+
+
+def _spaced(part: str, escaped: str) -> str:
+    """Keep a word from running into the code beside it: escaping takes the space at both ends."""
+    if not escaped:
+        return " " if part else ""
+    return " " * part[:1].isspace() + escaped + " " * part[-1:].isspace()
+
+
 def code(text: str, *, limit: int = 200) -> str:
     """Return foreign text as inline code."""
     # No backslash counts in code: a character that would end it, or a table's cell, becomes one that looks alike.

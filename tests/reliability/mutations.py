@@ -1716,6 +1716,14 @@ MUTATIONS = (
         "Progress(own.outcome, found, own)",
         ("tests/slack/test_messages.py::test_a_rollback_that_failed_is_no_way_back",),
     ),
+    Mutation(
+        "held",
+        "a merged pull request is told how it ended",
+        "bot/verbs/deploy.py",
+        "        tell(run, [*unfinished.recorded, *records], held)\n",
+        "        pass\n",
+        ("tests/slack/test_commands_end_to_end.py::test_from_proposal_to_rollback_in_one_thread",),
+    ),
     # What a package may hold, and which bytes count.
     Mutation(
         "allow-list",

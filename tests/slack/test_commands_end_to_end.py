@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bot.words import markdown
+from bot.words.ending import MARKER
 from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
 from tests.verbs.world import wait_until
 
@@ -31,6 +33,12 @@ def test_who_may_only_look_changes_nothing(office: Office) -> None:
     assert "You may not roll it back" in office.types(KIM, f"/rollback {model} dev").answer()
     assert world.open_pulls(f"promobot/dev/{model}") == []
     assert "nothing is desired" in office.types(KIM, f"/promotions dev {model}").answer()
+
+
+def _end(office: Office, number: int) -> str:
+    """Return the one comment that says what became of a pull request."""
+    (body,) = [body for body in office.world.comments(number) if body.startswith(MARKER)]
+    return body
 
 
 @pytest.mark.slow
@@ -71,9 +79,17 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     assert "in quarantine here since" in str(message["blocks"]) and "*What to do:* merge the revert" in str(
         message["blocks"]
     )
+    assert world.deploy().code == 1
+    shown = markdown.escape(model)
+    assert f"✋ **{shown} 1 → 2 in dev was merged and is held since " in _end(office, number)
+    for revert in world.reverts(model):
+        world.api("PATCH", f"/pulls/{revert['number']}", {"state": "closed"})
     ledger.lift_quarantine(ledger.quarantined()[second.digest], reason="it was not", by="alex")
     office.stands(number, "merged; waiting")
     assert world.deploy().code == 0
+    ended = _end(office, number)
+    assert f"✅ **{shown} 2 went into service in dev at " in ended and "is held" not in ended
+    assert "promobot history show dev-" in ended
     message = office.stands(number, f"{second.version} is served")
     replies = [reply["text"] for reply in message["replies"]]
     assert [f"<@{SAM}> approved" in replies[0], f"<@{SAM}> merged" in replies[1]] == [True, True]
@@ -95,6 +111,6 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     office.stands(number, "rolled back: 1 is in service now")
     assert world.version(model) == 1
     assert "is not what dev serves any more" in office.presses(ALEX, "promobot_roll_back", message).answer()
-    assert len(office.promotions(model)) == 2
+    assert len(office.promotions(model)) == 3, "the revert that was opened while it was held, too"
     shown = office.types(KIM, f"/promotions history {model}").answer()
     assert "1 → 2 succeeded" in shown and "2 → 1 succeeded" in shown

@@ -672,7 +672,7 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest
     assert said.code == 1
     lines = said.out.splitlines()
     assert lines[0] == f"{model} 1 → 2 in dev failed after the switch and was put back: version 1 answers."
-    assert f"gateway {GATEWAYS[1]}" in said.out and f"{model} version 2 (for {model}) is not ready on" in said.out
+    assert f"gateway {GATEWAYS[1]}" in said.err and f"{model} version 2 (for {model}) is not ready on" in said.err
     assert world.version(model) == 1
     assert world.loaded() == [f"{model} 1"]
     assert world.alias(model, "dev") == 1

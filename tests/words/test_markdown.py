@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.words.markdown import code, cut, details, escape, fenced, fit, table
+from bot.words.markdown import code, cut, details, escape, escape_with_code, fenced, fit, table
 from tests.words.markdown_reader import HOSTILE, assert_only_our_markup, markup, outside_fences, shown
 
 any_text = st.one_of(
@@ -105,3 +105,15 @@ def test_it_always_fits(parts: list[str], limit: int) -> None:
 
 def test_details_are_closed() -> None:
     assert_only_our_markup(details("Files", table(("a",), [(escape(HOSTILE),)])))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("`promobot deploy --env dev` tries *again*", "`promobot deploy --env dev` tries \\*again\\*"),
+        ("press Revert on #12, or `a` `b`", "press Revert on #\u200b12, or `a` `b`"),
+        ("one ` alone", "one \\` alone"),
+    ],
+)
+def test_what_stands_between_backticks_is_code_and_the_rest_is_no_markup(text: str, shown: str) -> None:
+    assert escape_with_code(text) == shown

@@ -92,6 +92,12 @@ class Unfinished:
         """What was cut off on its way forward, beside what goes back."""
         return [u for u in self._unfinished() if self.journal and self.journal.why_back(u) is None]
 
+    @property
+    def recorded(self) -> list[DeploymentRecord]:
+        """What was cut off after its record was written, and before the journal was closed."""
+        ids = {item.id for item in self.journal.underway} if self.journal else set()
+        return [record for record in self._run.history if record.id in ids]
+
     def _was_switched(self, underway: Underway) -> bool:
         there = target_of(self._in_force.route(underway.model), underway.section)
         before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
