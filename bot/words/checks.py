@@ -28,6 +28,7 @@ MAX_SETTINGS = 100
 NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
 CONFIGURATION_ALLOWED = "every field and parameter is allowed, and every file that it names is listed"
 NO_CODE = "no program, library, script, archive or pickle under another name; every file that a model names is listed"
+NOTHING_LOOKED_AT = "looked at nothing"
 _VALUES_SHOWN = 4
 _PROBLEMS_SHOWN = 10
 
@@ -413,13 +414,9 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=400)}" for f in problems[:3])
         if len(problems) > 3:
             said += f"; and {len(problems) - 3} more"
-        rows.append(
-            (
-                tick(result.passed),
-                CHECK_NAMES[name],
-                said or f"{len(result.findings)} of {len(result.findings)}: {_WHAT[name]}",
-            )
-        )
+        count = len(result.findings)
+        said = said or (f"{count} of {count}: {_WHAT[name]}" if count else NOTHING_LOOKED_AT)
+        rows.append((tick(result.passed), CHECK_NAMES[name], said))
     digest = f" {code(short(change.after.digest))}" if change.after else ""
     text = f"### {escape(describe(change))}{digest}\n\n" + table(("", "check", "found"), rows)
     smoke = by_name.get("smoke")
@@ -431,12 +428,16 @@ def _behaviour(smoke: CheckResult) -> str:
     right = sum(f.passed for f in smoke.findings if f.what.startswith("case "))
     parts = []
     if smoke.answers:
-        parts.append(f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases.")
+        # Where it broke off, nobody knows how many more there were.
+        broke_off = any(finding.what == could_not("smoke") for finding in smoke.problems)
+        rest = "; then it broke off" if broke_off else ""
+        parts.append(f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases{rest}.")
     behaviour = smoke.behaviour
     if behaviour is not None:
         against = f"**Against version {behaviour.champion.version} in service**, on the same Triton: "
-        if behaviour.problem:
-            parts.append(f"⚠️ {against}not compared. {escape(behaviour.problem)}")
+        if behaviour.problem or not behaviour.cases:
+            why = escape(behaviour.problem) or "There is no case that both answered."
+            parts.append(f"⚠️ {against}not compared. {why}")
         else:
             moved = [m.by for m in behaviour.moved if math.isfinite(m.by)]
             broken = any(m.by == math.inf and not m.flips for m in behaviour.moved)
@@ -478,7 +479,7 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     """Return everything that was looked at for one entry, folded."""
     parts = []
     by_name = {result.check: result for result in results}
-    for result in (by_name[name] for name in CHECKS if name in by_name):
+    for result in (by_name[name] for name in CHECKS if name in by_name and by_name[name].findings):
         count = sum(finding.passed for finding in result.findings)
         title = f"{CHECK_NAMES[result.check]} of {escape(describe(change))}: {count} of {len(result.findings)} hold"
         parts.append(details(title, _findings(result)))
@@ -486,6 +487,8 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
 
 
 def _findings(result: CheckResult) -> str:
+    if not result.findings:
+        return f"It {NOTHING_LOOKED_AT}."
     ordered = sorted(result.findings, key=lambda finding: finding.passed)
     shown = ordered[:MAX_FINDINGS]
     rows = [(tick(f.passed), escape(f.what, limit=100), escape(f.detail, limit=1000)) for f in shown]
@@ -498,7 +501,7 @@ def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> st
         for finding in problems_of(result):
             name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
             return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=400)}"
-        return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} looked at nothing"
+        return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} {NOTHING_LOOKED_AT}"
     return escape(next(iter(problems), "a check failed"))
 
 

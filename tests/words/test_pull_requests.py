@@ -311,6 +311,25 @@ def test_a_champion_that_cannot_be_asked_is_said_and_no_verdict() -> None:
     assert "0 of 8 decisions flip; no number moves." in same
 
 
+def test_nothing_of_nothing_is_never_said() -> None:
+    empty = [result(name) for name in CHECKS]
+    text = comment([change()], empty)
+    assert "0 of 0" not in text and "Parity" not in text
+    assert "| ❌ | READY | looked at nothing |" in text
+    assert "<summary>READY" not in text, "there is nothing to unfold"
+    assert checks.check_summary("ready", [change()], empty[:1]).endswith("\n\nIt looked at nothing.")
+    nobody = comment([change()], [*ALL_GOOD[:2], behaves(cases=0, flipped=0, moved=())])
+    assert "not compared. There is no case that both answered." in nobody and "0 of 0" not in nobody
+
+
+def test_cases_that_were_never_asked_are_no_parity() -> None:
+    right = Finding(what="case row-0", passed=True, detail="as in training")
+    broken = Finding(what="answers", passed=False, detail="Triton staging: connection refused")
+    smoke = behaves().model_copy(update={"findings": (right, broken)})
+    text = comment([change()], [*ALL_GOOD[:2], smoke])
+    assert "**Parity with the training framework:** 1 of 1 smoke cases; then it broke off." in text
+
+
 def test_a_thousand_entries_keep_the_verdict() -> None:
     changes = [change(model=f"m{n}", before=None) for n in range(1000)]
     text = comment(changes, [result(c, GOOD, model=f"m{n}") for n in range(1000) for c in CHECKS])
