@@ -31,7 +31,7 @@ class MarkedFolder:
         try:
             if not self._look() and not self._in_use(self.root):
                 raise Unavailable(
-                    f"{self.root} has no {MARKER_FILE} and nothing of ours: it is not mounted, or was never used",
+                    f"{self.root} is not mounted, or was never used: it has no {MARKER_FILE} and nothing of ours",
                     system=self._system,
                     state="Nothing was read or written there.",
                     next_step=f"Mount it and run the same command again. {BEGIN}",

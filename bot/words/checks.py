@@ -271,6 +271,8 @@ def headline(
         idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
         said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
         first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
+        if leaving:
+            first = leaving_words.stops(leaving) + (f" {first}" if settings else " Next: review and merge.")
         return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
     what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
     what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)

@@ -558,6 +558,9 @@ OUTCOME_MARKS: dict[Outcome, str] = {
 }
 
 
+WORST_FIRST: tuple[Outcome, ...] = ("put back", "failed", "incomplete", "unconfirmed", "succeeded")
+
+
 def mark(record: DeploymentRecord) -> str:
     """Return the sign of an outcome; a way back that failed is no way back, whatever was put back for it."""
     return "❌" if is_failed_rollback(record) else OUTCOME_MARKS[record.outcome]
@@ -588,9 +591,14 @@ def verdict(record: DeploymentRecord) -> str:
             was = f" (was {record.before.version})" if record.before else ""
             return f"{record.model} {version} is served in {record.environment}{was}."
         case "unconfirmed":
-            return f"{describe(change)}: everything holds but Slack; the message is in the outbox."
+            served = verdict(record.model_copy(update={"outcome": "succeeded"})).removesuffix(".")
+            return f"{served}; everything holds but Slack; the message is in the outbox."
         case "incomplete":
-            return f"{describe(change)}: it is in service wherever gateways answer; deploy again when all do."
+            if record.after is None or record.section == "shadow":
+                return f"{describe(change)}: so it is wherever gateways answer; deploy again when all do."
+            was = f" (from {record.before.version})" if record.before else ""
+            back = f"{record.model} is back at version {version} in {record.environment}{was}"
+            return f"{back} wherever gateways answer; deploy again when all do."
         case "put back" | "failed" if is_failed_rollback(record):
             return (
                 f"The rollback of {record.model} to version {version} in {record.environment} failed: {before} still "

@@ -74,7 +74,13 @@ def _ended(record: DeploymentRecord, at: str) -> str:
         case "put back":
             return f"{version} was put back in {where} at {at}: {answers} after it."
         case "failed":
-            return f"{version} failed before the switch in {where} at {at}: {answers} all along."
+            return f"{version} failed before the switch in {where} at {at}: {_stayed(record)}."
+
+
+def _stayed(record: DeploymentRecord) -> str:
+    # Not that it answered: a Triton that is down is why many a deployment fails before the switch.
+    path = "on the shadow path" if record.section == "shadow" else "in service"
+    return f"version {record.serving.version} stayed {path}" if record.serving else f"nothing was {path}"
 
 
 def could_not_tell(error: Exception) -> str:

@@ -73,6 +73,14 @@ def paragraph(leaving: Leaving) -> str:
     )
 
 
+def stops(leaving: Sequence[Leaving]) -> str:
+    """Return what merging takes from users, in one paragraph, where nothing else is proposed."""
+    named = [f"{one.stop.change.model} in {one.stop.change.environment}" for one in leaving]
+    listed = escape(", ".join(named[:5])) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+    now = f"version {leaving[0].stop.answers.version} answers" if len(named) == 1 else "all of them answer"
+    return f"⏹️ **Merging stops {listed}: {now} now, and users get 404 after the merge.**"
+
+
 def nothing_leaves(model: str, environment: str) -> str:
     """Return that an entry goes which nobody gets answers from."""
     return f"{escape(model)} is not in service in {escape(environment)}, so nothing stops"

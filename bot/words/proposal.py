@@ -458,9 +458,14 @@ def revert_body(
     asked = f"Asked for by {escape(by)}." if by else f"{BY_THE_BOT}, which has put the runtime back already."
     if lost:
         asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
+    first = f"{escape(change.model)} in {where} goes back from {now} to {target}."
+    if not (by or note):
+        first = (
+            f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
+        )
     lines = [
         headed(""),
-        f"↩️ **{escape(change.model)} in {where} goes back from {now} to {target}.**",
+        f"↩️ **{first}**",
         note or asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",

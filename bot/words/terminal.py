@@ -12,7 +12,7 @@ from bot.domain.record import CRITERIA, DeploymentRecord
 from bot.words import doctor as doctor_words
 from bot.words import metrics as metric_words
 from bot.words import proposal as proposal_words
-from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, checked_in, describe, held
+from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, WORST_FIRST, checked_in, describe, held
 from bot.words.deployment import mark as outcome_mark
 from bot.words.deployment import verdict as deployment_verdict
 
@@ -111,7 +111,7 @@ def users(found: Status) -> str:
 
 
 def history(found: History) -> str:
-    """Return deployments, newest first, or what was in service at a time."""
+    """Return how the newest deployment ended and all of them, newest first, or what was in service at a time."""
     if found.at is not None and found.in_service is not None:
         since = f"since {found.since}" if found.since else "nothing had been deployed"
         rows = [
@@ -140,11 +140,13 @@ def history(found: History) -> str:
             for record in found.records
         ),
     )
+    newest = found.records[0]
+    first = f"{newest.finished_at:%Y-%m-%d %H:%M} UTC: {outcome_mark(newest)} {deployment_verdict(newest)}"
     causes = [f"{record.id}: {record.problem}" for record in found.records if record.problem]
     if not causes:
-        return table
-    which = f"promobot history show {found.records[0].id} --env {found.environment}"
-    return "\n".join([table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"])
+        return f"{first}\n{table}"
+    which = f"promobot history show {newest.id} --env {found.environment}"
+    return "\n".join([first, table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"])
 
 
 def record_in_full(record: DeploymentRecord) -> str:
@@ -192,16 +194,21 @@ def versions(record: DeploymentRecord) -> str:
     return f"{before} → {record.after.version if record.after else '–'}"
 
 
-def deployed(done: Deployed) -> str:
-    """Return what a deploy did."""
+def deployed(done: Deployed, *, asked_for: str = "") -> str:
+    """Return what a deploy did: first of the model that somebody ``asked_for``, then what went wrong."""
     if not (done.records or done.held or done.repaired or done.problems or done.undelivered):
         return f"{done.environment} is as main says ({done.commit[:12]}): nothing to do."
-    lines = [deployment_verdict(record) for record in done.records]
+    # Whoever reads one line must not read of a success where something else of the same run went wrong.
+    lines = [deployment_verdict(record) for record in done.records if record.model == asked_for]
+    others = [record for record in done.records if record.model != asked_for]
+    failed = sorted((r for r in others if not r.verified), key=lambda r: WORST_FIRST.index(r.outcome))
+    lines += [deployment_verdict(record) for record in failed]
+    lines += map(held, done.held)
+    lines += [f"problem: {line}" for line in done.problems]
+    lines += [deployment_verdict(record) for record in others if record.verified]
     if done.records:
         lines.append(criteria(done.records))
-    lines += map(held, done.held)
     lines += [f"repaired: {line}" for line in done.repaired]
-    lines += [f"problem: {line}" for line in done.problems]
     if done.undelivered:
         waiting = "1 message waits" if done.undelivered == 1 else f"{done.undelivered} messages wait"
         lines.append(f"{waiting} in the outbox for Slack; the next deploy delivers what waits.")
@@ -232,14 +239,14 @@ def retired(done: Retired) -> str:
     now = f"version {done.serving.version} answers until then" if done.serving else "nothing answers now"
     if done.action == "already desired":
         return f"main retires {what} already: {done.reason}."
-    return f"{done.action}: {done.url}\nMerge it to take {what} out of service; {now}."
+    return f"Merge this to take {what} out of service: {done.url}\nIt is {done.action}; {now}."
 
 
 def rolled_back(done: RolledBack) -> str:
     """Return what a rollback did."""
     lines = []
     if done.deployed and (done.deployed.commit or done.deployed.records):
-        lines.append(deployed(done.deployed))
+        lines.append(deployed(done.deployed, asked_for=done.model))
     elif done.deployed:
         lines.append(f"{done.model} {done.after.version} answers in {done.environment} already: nothing to do.")
     if done.revert_waits:

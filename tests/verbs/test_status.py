@@ -216,7 +216,10 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     world.deploy()
     said = world.words("history", model, "--env", "dev")
     assert said.code == 0
-    head, _, newest, oldest, _, cause, which = said.out.splitlines()
+    first, head, _, newest, oldest, _, cause, which = said.out.splitlines()
+    assert first.endswith(
+        f" UTC: ❌ {model} 1 → 2 in dev failed before the switch: nothing that users see has changed."
+    )
     assert head.split()[:2] == ["when", "(UTC)"]
     assert newest.split() == ["❌", *newest.split()[1:4], model, "1", "→", "2", "failed"]
     assert oldest.split()[-5:] == [model, "–", "→", "1", "succeeded"]

@@ -43,7 +43,7 @@ def _read(markdown: str) -> str:
         ("put back", "↩️ **churn 2 was put back in dev at 2026-11-30 03:02 UTC: version 1 answered after it.**"),
         (
             "failed",
-            "❌ **churn 2 failed before the switch in dev at 2026-11-30 03:02 UTC: version 1 answered all along.**",
+            "❌ **churn 2 failed before the switch in dev at 2026-11-30 03:02 UTC: version 1 stayed in service.**",
         ),
     ],
 )

@@ -107,7 +107,7 @@ def test_what_is_held_is_an_error_and_says_what_answers() -> None:
 def test_what_only_slack_lacks_is_a_warning() -> None:
     unconfirmed = record("unconfirmed", failing=("slack_delivered",))
     done = job.deployed([Deployed("dev", "c" * 40, records=(unconfirmed,), undelivered=1)])
-    assert first(done.summary).startswith("✅ **churn 7 → 8 in dev: everything holds but Slack")
+    assert first(done.summary).startswith("✅ **churn 8 is served in dev (was 7); everything holds but Slack")
     (note,) = done.annotations
     assert (note.level, note.title) == ("warning", "dev: unconfirmed")
     assert "`promobot deploy --env dev` delivers when Slack answers again" in note.text

@@ -9,6 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.verbs.deploy import Deployed
+from bot.verbs.history import History
 from bot.words import awaiting, deployment, terminal
 from tests.domain.entries import a_record, entry
 
@@ -120,3 +122,32 @@ def test_the_six_criteria_in_a_table() -> None:
 def test_a_grid_is_aligned_and_has_no_trailing_spaces() -> None:
     lines = terminal.grid(["a", "long head"], [["1", "x"], ["333", ""]]).split("\n")
     assert lines == ["a    long head", "───  ─────────", "1    x", "333"]
+
+
+# --- what stands first on a terminal -----------------------------------------------------------------------------
+
+
+def a_run(*records: DeploymentRecord, **more: Any) -> Deployed:
+    return Deployed("dev", "c" * 40, records=records, **more)
+
+
+def test_what_went_wrong_stands_before_what_went_well() -> None:
+    wrong = record("put back", failing=("smoke_passed",), model="wine", problem="g1: no answer")
+    lines = terminal.deployed(a_run(record(), wrong, problems=("gateway-2 does not answer",))).splitlines()
+    assert lines[0].startswith("wine 7 → 8 in dev failed after the switch and was put back: version 7 answers.")
+    assert lines[1:3] == ["problem: gateway-2 does not answer", "churn 8 is served in dev (was 7)."]
+
+
+def test_the_model_that_somebody_asked_for_is_told_of_first() -> None:
+    wrong = record("failed", failing=("ready",), model="wine", problem="away")
+    told = terminal.deployed(a_run(wrong, record(), problems=("a gateway is silent",)), asked_for="churn")
+    assert told.startswith("churn 8 is served in dev (was 7).\nwine 7 → 8 in dev failed before the switch: ")
+
+
+def test_history_begins_with_how_the_newest_deployment_ended() -> None:
+    put_back = record("put back", failing=("ready",), problem="g1: no answer")
+    first, head, *_ = terminal.history(History("dev", (put_back, record()))).splitlines()
+    assert first == (
+        "2026-03-01 12:00 UTC: ↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers."
+    )
+    assert head.split()[:2] == ["when", "(UTC)"]

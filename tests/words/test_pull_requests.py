@@ -13,7 +13,9 @@ from bot.domain.evidence import CHECKS, Answer, Behaviour, CheckName, CheckResul
 from bot.domain.gate import Gate, MetricRule, judge
 from bot.domain.metrics import Measured, Origin
 from bot.domain.package import Package, PackageFile
+from bot.domain.retirement import Stop
 from bot.domain.signature import Signature, TensorSpec
+from bot.verbs.leaving import Leaving
 from bot.words import checks, proposal
 from bot.words.markdown import MAX_CHARACTERS
 from bot.words.proposal import Candidate, Facts
@@ -216,7 +218,7 @@ def test_the_first_line_is_what_the_checks_found_and_the_rest_stays() -> None:
     assert green.startswith("✅ **Every check passed.**\n\n<!--") and "Do not merge" not in green
     assert proposal.with_verdict("a person's own words", "❌") == "a person's own words"
     revert = proposal.with_verdict(proposal.revert_body(change(), entry(6), reason=""), "✅ **Every check passed.**")
-    assert revert.startswith("✅ **Every check passed.**") and "↩️ **churn in dev goes back" in revert
+    assert revert.startswith("✅ **Every check passed.**") and "↩️ **churn in dev is at version 6" in revert
 
 
 # --- reverts -----------------------------------------------------------------------------------------------------
@@ -238,6 +240,8 @@ def test_a_revert_by_the_bot_with_a_hostile_reason() -> None:
     text = proposal.revert_body(change(), None, reason=HOSTILE, by=HOSTILE)
     assert_only_our_markup(text, comments=1)
     assert "Opened by the bot" in proposal.revert_body(change(), None, reason="")
+    already = "is at version 6 (`000000000000`), which was verified here; main asks for version 8. Merging this"
+    assert f"↩️ **churn in dev {already} only changes main.**" in proposal.revert_body(change(), entry(6), reason="")
     assert_only_our_markup(proposal.replaced([HOSTILE], change()))
 
 
@@ -376,6 +380,9 @@ def test_nothing_to_check_is_said_as_such() -> None:
     assert removal.startswith(
         "**No version to check:** this pull request only takes entries away (churn out of dev). churn is"
     )
+    stop = Stop(change(after=None, retired="replaced"), entry(7), None, None)
+    stopping = comment([stop.change], [], leaving=[Leaving(stop)])
+    assert stopping.startswith("⏹️ **Merging stops churn in dev: version 7 answers now, and users get 404 after the ")
     for name in CHECKS:
         assert checks.check_summary(name, [], []).startswith("**Nothing to check:**")
     assert comment([], [], ["promotions/dev.yaml:3: models.x: unknown key"]).startswith(
