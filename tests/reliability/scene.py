@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import importlib
 import itertools
+import json
 import multiprocessing
 import os
 import pickle
@@ -33,8 +34,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import yaml
@@ -93,10 +95,12 @@ class Version:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a verb ended: its exit code, None where it was killed; and what it said."""
+    """How a verb ended: its exit code, None where it was killed; and what it said: stderr, then stdout."""
 
     code: int | None
     said: str
+    out: str = ""
+    """What it said on stdout alone."""
 
     @property
     def killed(self) -> bool:
@@ -105,15 +109,18 @@ class Ended:
 
 @dataclass(frozen=True)
 class Kill:
-    """Where to kill: at request number ``request``, or by strace's ``inject`` expression."""
+    """Where to kill: at request number ``request``, at the first ``named`` so, or by strace's ``inject``."""
 
     request: int = 0
     after: bool = False
     inject: str = ""
+    named: str = ""
 
     def __str__(self) -> str:
         if self.inject:
             return self.inject
+        if self.named:
+            return f"{self.named} {'answered' if self.after else 'arriving'}"
         return f"request {self.request} {'answered' if self.after else 'arriving'}" if self.request else "no kill"
 
 
@@ -139,7 +146,7 @@ class Paused:
         if self.tracer is not None:
             self.tracer.wait(SECONDS)
         code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return Ended(code, self.out.read_text(errors="replace"))
+        return Ended(code, *_what_was_said(self.out))
 
 
 class StraceMissing(RuntimeError):
@@ -196,6 +203,7 @@ class Scene:
             grpc=(free.take(), free.take()),
             http=(free.take(), free.take()),
             gateways=(free.take(), free.take()),
+            staging=free.take(),
             address=self.address,
         )
         mlflow_uri = f"http://127.0.0.1:{part.port}"
@@ -259,7 +267,7 @@ class Scene:
             },
             "mlflow": {"uri": f"{here}:{self.ports.mlflow}"},
             "staging": {
-                "triton": {"name": "triton-staging", "grpc": f"{self.address}:{self.ports.grpc[0]}"},
+                "triton": {"name": "triton-staging", "grpc": f"{self.address}:{self.ports.staging}"},
                 "share": {"model_repository": str(self.home / "staging"), "state": str(self.home / "staging-state")},
             },
             "share": share,
@@ -321,6 +329,7 @@ class Scene:
                 for path, content in contents.items():
                     (package / path).parent.mkdir(parents=True, exist_ok=True)
                     (package / path).write_bytes(content)
+                (package / MLMODEL_FILE).write_text(_MLMODEL)
                 client.log_artifacts(run.info.run_id, str(package), "model")
                 client.log_metric(
                     run.info.run_id, "accuracy", 0.9
@@ -366,6 +375,11 @@ class Scene:
             text = desired.with_entry(text, file=PROMOTIONS, section=section, model=model, entry=entry)
         commit(self._bare, PROMOTIONS, text)
 
+    def passes(self, model: str, number: int, *, pull_request: int, at: datetime | None = None) -> None:
+        """Leave what green checks of a pull request leave; ``at``: when they ran."""
+        entry = self.version(model, number).entry
+        self._evidence(model, entry, "models", at=at, pull_request=pull_request)
+
     def promotions(self) -> str:
         """Return the file at the head of main."""
         return self._git("show", f"refs/heads/main:{PROMOTIONS}").decode()
@@ -382,11 +396,15 @@ class Scene:
     def _bare(self) -> Path:
         return self.live / "forge/repositories" / f"{REPOSITORY}.git"
 
-    def _evidence(self, model: str, entry: Entry, section: Section) -> None:
+    def _evidence(
+        self, model: str, entry: Entry, section: Section, *, at: datetime | None = None, pull_request: int = 1
+    ) -> None:
         champion = self.desired.models.get(model) if section == "models" else None
         change = Change(ENVIRONMENT, section, model, champion, entry)
         smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
-        self.ledger.add_evidence(green_evidence(change, smoke, settings.load(self.root, ENVIRONMENT)))
+        self.ledger.add_evidence(
+            green_evidence(change, smoke, settings.load(self.root, ENVIRONMENT), at=at, pull_request=pull_request)
+        )
 
     # --- states ------------------------------------------------------------------------------------------------
 
@@ -421,8 +439,9 @@ class Scene:
         inject: Sequence[str] = (),
         on: str = "",
         data: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> Ended:
-        """Run ``promobot`` with these arguments; kill it where ``kill`` says.
+        """Run ``promobot`` with these arguments, and variables; kill it where ``kill`` says.
 
         ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
         (more of strace's expressions), all without them, and with ``data`` all that change something, in full. With
@@ -436,14 +455,14 @@ class Scene:
         child = os.fork()
         if not child:
             os.close(release)
-            self._be_the_verb(argv, released, out)
+            self._be_the_verb(argv, released, out, env or {})
         os.close(released)
         tracer: subprocess.Popen[str] | None = None
         try:
             if options:
                 tracer = _attach(child, options)
-            if kill.request:
-                self.tell("arm", pid=child, at=kill.request, after=kill.after)
+            if kill.request or kill.named:
+                self.tell("arm", pid=child, at=kill.request, after=kill.after, named=kill.named)
             else:
                 self.tell("disarm")
             os.write(release, b"x")
@@ -453,12 +472,12 @@ class Scene:
             _end_group(child)
             if tracer is not None:
                 tracer.wait(SECONDS)
-        said = out.read_text(errors="replace") if out.exists() else ""
+        said, stdout = _what_was_said(out)
         if os.WIFSIGNALED(status):
             if os.WTERMSIG(status) != signal.SIGKILL:
                 raise RuntimeError(f"the verb died of signal {os.WTERMSIG(status)}: {said}")
-            return Ended(None, said)
-        return Ended(os.WEXITSTATUS(status), said)
+            return Ended(None, said, stdout)
+        return Ended(os.WEXITSTATUS(status), said, stdout)
 
     def paused(self, *argv: str, stop: Kill) -> Paused | Ended:
         """Run ``promobot`` until it is stopped there, instead of killed; or to its end where it never gets there."""
@@ -486,16 +505,17 @@ class Scene:
         status = os.waitpid(child, os.WUNTRACED)[1]
         return paused if os.WIFSTOPPED(status) else paused.ended(status)
 
-    def _be_the_verb(self, argv: Sequence[str], released: int, out: Path) -> None:
+    def _be_the_verb(
+        self, argv: Sequence[str], released: int, out: Path, env: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Run as the verb, in the forked process; never returns."""
         code = 99
         try:
             os.setsid()
             self._control.close()
-            file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            os.environ.update(servers.variables({"TMPDIR": str(self.live / "tmp")}))
+            for number, path in ((1, out), (2, _beside(out))):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            os.environ.update(servers.variables({"TMPDIR": str(self.live / "tmp"), **env}))
             tempfile.tempdir = str(self.live / "tmp")
             os.read(released, 1)
             try:
@@ -544,6 +564,15 @@ class Scene:
             with contextlib.suppress(FileNotFoundError):
                 tables.append(RouteTable.from_json(path.read_text()))
         return max(tables, key=lambda table: table.generation)
+
+
+_TENSORS = {
+    "inputs": [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 1]}, "name": "X"}],
+    "outputs": [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}, "name": "Y"}],
+}
+MLMODEL_FILE = "MLmodel"
+_MLMODEL = yaml.safe_dump({"signature": {part: json.dumps(tensors) for part, tensors in _TENSORS.items()}})
+"""What MLflow writes beside a model, as far as the checks read it: the signature."""
 
 
 # --- packages -----------------------------------------------------------------------------------------------------
@@ -678,6 +707,17 @@ def _wait(child: int) -> int:
     finally:
         os.close(pidfd)
     return os.waitpid(child, 0)[1]
+
+
+def _beside(out: Path) -> Path:
+    """Return where a verb's stderr goes whose stdout goes to ``out``."""
+    return out.with_name(f"{out.name}-err")
+
+
+def _what_was_said(out: Path) -> tuple[str, str]:
+    """Return what a verb said on stderr and stdout together, and on stdout alone."""
+    stderr, stdout = (path.read_text(errors="replace") if path.exists() else "" for path in (_beside(out), out))
+    return stderr + stdout, stdout
 
 
 def _end_group(child: int) -> None:

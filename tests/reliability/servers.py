@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -76,6 +77,8 @@ class Ports:
     grpc: tuple[int, ...]
     http: tuple[int, ...]
     gateways: tuple[int, ...]
+    staging: int
+    """The gRPC of the Triton on which pull requests are checked."""
     address: str = "127.0.0.1"
 
 
@@ -126,17 +129,22 @@ class Trap:
     def disarm(self) -> None:
         self.requests: list[str] = []
         self.pid, self.at, self.after, self.killed = 0, 0, False, False
-        self.signal = signal.SIGKILL
+        self.signal, self.named = signal.SIGKILL, ""
 
-    def arm(self, pid: int, at: int, *, after: bool, stop: bool = False) -> None:
-        """Kill or stop ``pid`` at request number ``at`` (from 1): before it is handled, or before it is answered."""
+    def arm(self, pid: int, at: int, *, after: bool, stop: bool = False, named: str = "") -> None:
+        """Kill or stop ``pid`` at request number ``at`` (from 1): before it is handled, or before it is answered.
+
+        With ``named``, at the first request of this name instead, as ``gateway-1 POST /reload``.
+        """
         self.disarm()
-        self.pid, self.at, self.after = pid, at, after
+        self.pid, self.at, self.after, self.named = pid, at, after, named
         self.signal = signal.SIGSTOP if stop else signal.SIGKILL
 
     def arrives(self, name: str) -> int:
         """Count a request; return its number."""
         self.requests.append(name)
+        if self.named and name == self.named:
+            self.at, self.named = len(self.requests), ""
         return len(self.requests)
 
     def springs(self, number: int, *, after: bool) -> bool:
@@ -211,6 +219,10 @@ class Servers:
         self._mlflow, self._database = mlflow, database
         self.trap = Trap()
         self.tritons = [StandInTriton(self.repository) for _ in ports.grpc]
+        self._staging = StandInTriton(home / "staging")
+        self._listening: dict[str, tuple[int, ASGIApp]] = {}
+        self._running: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
+        self._grpc: dict[str, grpc.aio.Server] = {}
         self._states: dict[str, tuple[list[stand_in.State], list[tuple[Any, ...]]]] = {}
         self.known: dict[tuple[str, int], tuple[float, ...]] = {}
         self.asked_for: tuple[str, ...] = ()
@@ -247,39 +259,57 @@ class Servers:
         folder = self.live / "forge"
         self._forge = open_forge(folder=folder, repository=REPOSITORY, server_url=url, people=people, settings=None)
         client = httpx.AsyncClient(base_url=self._mlflow, timeout=60, trust_env=False)
-        listening = [
-            (self.ports.forge, Counted("forge", application(self._forge), self.trap)),
-            (self.ports.slack, self._slack),
-            (self.ports.mlflow, Counted("MLflow", _Proxy(client), self.trap)),
-            *((port, stand_in.http_app(triton)) for port, triton in zip(self.ports.http, self.tritons, strict=True)),
-            *zip(self.ports.gateways, self._gateways, strict=True),
-        ]
-        grpc_servers = [
-            stand_in.grpc_server(triton, port=port, around=self.trap.around_grpc, address=self.ports.address)
-            for port, triton in zip(self.ports.grpc, self.tritons, strict=True)
-        ]
-        for server in grpc_servers:
-            await server.start()
-        servers = [_server(app) for _, app in listening]
-        tasks = [
-            asyncio.create_task(server.serve(sockets=[_socket(port, self.ports.address)]))
-            for server, (port, _) in zip(servers, listening, strict=True)
-        ]
+        self._listening = {
+            "forge": (self.ports.forge, Counted("forge", application(self._forge), self.trap)),
+            "Slack": (self.ports.slack, self._slack),
+            "MLflow": (self.ports.mlflow, Counted("MLflow", _Proxy(client), self.trap)),
+            **{
+                f"triton-{n}": (port, stand_in.http_app(triton))
+                for n, (port, triton) in enumerate(zip(self.ports.http, self.tritons, strict=True), 1)
+            },
+            **{
+                f"gateway-{n}": (port, gateway)
+                for n, (port, gateway) in enumerate(zip(self.ports.gateways, self._gateways, strict=True), 1)
+            },
+        }
         await self._fresh()
+        await self._begin()
         users = [asyncio.create_task(self._ask_for_ever(gateway)) for gateway, _ in enumerate(self.ports.gateways)]
-        while not all(server.started for server in servers):
-            if failed := [task for task in tasks if task.done()]:
-                await failed[0]  # a port that somebody else took after all
-                raise OSError("a server ended before it had started")
-            await asyncio.sleep(0.01)
         await self._obey(control)
         for task in users:
             task.cancel()
-        for server in servers:
+        await self._end(*self._running, *self._grpc)
+
+    async def _begin(self) -> None:
+        """Have every server listen that does not."""
+        tritons = [(f"triton-{n}", port) for n, port in enumerate(self.ports.grpc, 1)]
+        tritons.append(("triton-staging", self.ports.staging))
+        for (name, port), triton in zip(tritons, [*self.tritons, self._staging], strict=True):
+            if name not in self._grpc:
+                self._grpc[name] = stand_in.grpc_server(
+                    triton, port=port, around=self.trap.around_grpc, address=self.ports.address
+                )
+                await self._grpc[name].start()
+        for name, (port, app) in self._listening.items():
+            if name not in self._running:
+                server = _server(app)
+                sockets = [_socket(port, self.ports.address)]
+                self._running[name] = (server, asyncio.create_task(server.serve(sockets=sockets)))
+        while not all(server.started for server, _ in self._running.values()):
+            if failed := [task for _, task in self._running.values() if task.done()]:
+                await failed[0]  # a port that somebody else took after all
+                raise OSError("a server ended before it had started")
+            await asyncio.sleep(0.01)
+
+    async def _end(self, *names: str) -> None:
+        """Have these servers end; whoever asks one of them then is refused the connection."""
+        ending = [self._running.pop(name) for name in {*names} & {*self._running}]
+        for server, _ in ending:
             server.should_exit = True
-        for server in grpc_servers:
-            await server.stop(None)
-        await asyncio.wait(tasks, timeout=5)
+        for name in {*names} & {*self._grpc}:
+            await self._grpc.pop(name).stop(None)
+        if ending:
+            await asyncio.wait([task for _, task in ending], timeout=5)
 
     async def _obey(self, control: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -325,6 +355,7 @@ class Servers:
         """Put everything back as it was saved; ``models`` are what users ask for then."""
         self.trap.disarm()
         self.trap.faults.clear()
+        await self._begin()
         await self._quiet()
         source = self.home / "states" / name
         for part in (*PARTS_OF_A_STATE, "tmp"):
@@ -335,6 +366,7 @@ class Servers:
         tritons, aliases = self._states[name]
         for triton, state in zip(self.tritons, tritons, strict=True):
             triton.restart(state)
+        self._staging.restart()
         with sqlite3.connect(self._database, timeout=30) as database:
             database.execute("DELETE FROM registered_model_aliases")
             if aliases:
@@ -344,6 +376,14 @@ class Servers:
         await self._fresh()
         self.asked_for = models
         self._answers, self._asked, self._epoch = set(), 0, self._epoch + 1
+
+    async def do_stop(self, names: tuple[str, ...]) -> None:
+        """End servers (forge, Slack, MLflow, triton-1, gateway-2, …) until the next restore or ``start``."""
+        await self._end(*names)
+
+    async def do_start(self) -> None:
+        """Start again what was stopped, with the memory that it had."""
+        await self._begin()
 
     async def do_restart_triton(self, number: int) -> None:
         """Start a Triton anew: it has loaded nothing."""
@@ -356,8 +396,8 @@ class Servers:
         await self._fresh()
         self.asked_for = asked_for
 
-    async def do_arm(self, pid: int, at: int, after: bool, stop: bool = False) -> None:
-        self.trap.arm(pid, at, after=after, stop=stop)
+    async def do_arm(self, pid: int, at: int, after: bool, stop: bool = False, named: str = "") -> None:
+        self.trap.arm(pid, at, after=after, stop=stop, named=named)
 
     async def do_disarm(self) -> None:
         self.trap.disarm()
@@ -401,7 +441,7 @@ class Servers:
         for port in self.ports.gateways:
             with contextlib.closing(_Line(port, self.ports.address)) as line:
                 _, content = await line.ask("GET", "/routes")
-            document = json.loads(content)
+            document = json.loads(content or '{"environment": null, "problem": "it does not answer"}')
             problems.append(document["problem"])
             tables.append(RouteTable("") if document["environment"] is None else RouteTable.from_json(content))
         channel = self._workspace.channel(CHANNEL)

@@ -33,10 +33,15 @@ def commit(repository: Path, path: str, text: str) -> None:
     subprocess.run([*git, "fast-import", "--quiet"], input=stream, check=True)
 
 
-def green_evidence(change: Change, smoke: SmokeCases, settings: Environment) -> Evidence:
-    """Return what the checks write of a change that passes: staging answered as the smoke cases say."""
+def green_evidence(
+    change: Change, smoke: SmokeCases, settings: Environment, *, at: datetime | None = None, pull_request: int = 1
+) -> Evidence:
+    """Return what the checks write of a change that passes: staging answered as the smoke cases say.
+
+    ``at``: when they ran; now where it is not said.
+    """
     assert change.after is not None
-    now = datetime.now(UTC)
+    now = at or datetime.now(UTC)
     keys: dict[str, Any] = {
         "environment": change.environment,
         "section": change.section,
@@ -53,5 +58,5 @@ def green_evidence(change: Change, smoke: SmokeCases, settings: Environment) -> 
         CheckResult(check=name, findings=looked, at=now, rules=rules, **keys, **of[name]) for name in CHECKS
     )
     return Evidence(
-        pull_request=1, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
+        pull_request=pull_request, base="0" * 40, head="1" * 40, at=now, expires=now + LIFETIME, checks=checks, **keys
     )

@@ -1,0 +1,88 @@
+"""Tries rows: brings the scene into each situation, looks, and compares with what the row declares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.reliability.scene import Scene
+from tests.situations.rows import Row
+from tests.situations.stage import Seen, Stage
+
+_VARY = {
+    "time": r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?",
+    "date": r"\d{4}-\d\d-\d\d",
+    "url": r"https?://\S+?",
+    "digest": r"[0-9a-f]{12}",
+    "commit": r"[0-9a-f]{12}",
+    "number": r"\d+",
+    "why": r".+?",
+    "folder": r"\S+?",
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was seen in one situation, and in what the table does not hold."""
+
+    seen: Seen
+    problems: tuple[str, ...]
+
+
+class Theatre:
+    """The scene on which all rows are played, with the states from which they begin."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.stage = Stage(scene)
+
+    def tried(self, row: Row) -> Tried:
+        """Bring the world into one situation and look."""
+        self._prepare(row.base)
+        self.stage.begin(row.base, row.models)
+        self.stage.pull = PULLS[row.base]
+        try:
+            row.arrange(self.stage)
+            seen = self.stage.see()
+        finally:
+            self.stage.tidy()
+        return Tried(seen, tuple(problems(row, seen.lines)))
+
+    def _prepare(self, base: str) -> None:
+        """Have real verbs make the state from which a row begins, once."""
+        if self.scene.has(base):
+            return
+        before = {"served": "empty", "merged": "served"}[base]
+        self._prepare(before)
+        stage = self.stage
+        stage.begin(before)
+        version = PULLS[base]
+        assert stage.merged("churn", version) == version
+        stage.follows()
+        if base == "served":
+            stage.deploys()
+            stage.follows()
+        self.scene.save(base)
+        stage.tidy()
+
+
+PULLS: Mapping[str, int] = {"empty": 0, "served": 1, "merged": 2}
+"""The newest pull request in each of the states; it proposes the version of the same number."""
+
+
+def problems(row: Row, lines: Mapping[str, str]) -> list[str]:
+    """Return where what was seen is not what the row says."""
+    expected = {"users": row.users, **row.says}
+    found = []
+    for surface in {**expected, **lines}:
+        said, wanted = lines.get(surface, ""), expected.get(surface, "")
+        if not pattern(wanted).fullmatch(said):
+            found.append(f"{surface}: says {said or 'nothing'!r}, and not {wanted or 'nothing'!r}")
+    return found
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Return what a declared line stands for."""
+    parts = re.split(r"‹(\w+)›", text)
+    return re.compile("".join(_VARY[part] if n % 2 else re.escape(part) for n, part in enumerate(parts)))
