@@ -438,6 +438,7 @@ def _slack(arguments: argparse.Namespace) -> Answer:
         environments=tuple(arguments.env or ()),
         state=state,
         follow_seconds=arguments.follow,
+        drift_seconds=arguments.drift,
     )
     if arguments.once:
         service.worker.once()
@@ -561,6 +562,10 @@ def _seconds(text: str) -> float:
     if not (seconds > 0 and math.isfinite(seconds)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return seconds
+
+
+def _seconds_or_never(text: str) -> float:
+    return 0.0 if text == "0" else _seconds(text)
 
 
 def _port(text: str) -> int:
@@ -889,6 +894,14 @@ def _parser() -> _Parser:
         default=15.0,
         metavar="SECONDS",
         help="how often promotions' messages are brought up to date, besides after each command (default: 15)",
+    )
+
+    added.add_argument(
+        "--drift",
+        type=_seconds_or_never,
+        default=3_600.0,
+        metavar="SECONDS",
+        help="how often to look as deep as `promobot drift` for what waits for somebody; 0: never (default: 3600)",
     )
 
     added = verb("sandbox", _sandbox, "start or stop the whole platform on this machine")

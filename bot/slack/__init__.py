@@ -9,6 +9,7 @@ worker.py     takes entries from the inbox, does them, answers
 doing.py      one command: the verb, and what to answer
 forms.py      modals, for what was left out
 follow.py     the message of each promotion, as it ought to be by now
+attention.py  one message of what waits for somebody: held for long, drifted, not delivered
 blocks.py     Block Kit, through slack_sdk's own validation
 service.py    all of it together: under HTTP, mounted, or in Socket Mode
 

@@ -20,7 +20,7 @@ from bot.slack.doing import Doing
 from bot.slack.guard import PATH, Guard
 from bot.slack.inbox import Asked, Inbox
 from bot.slack.people import People
-from bot.slack.worker import FOLLOW_SECONDS, Worker
+from bot.slack.worker import DRIFT_SECONDS, FOLLOW_SECONDS, Worker
 
 log = logging.getLogger("bot.slack")
 STATE = "slack"
@@ -40,6 +40,7 @@ class SlackService:
         environments: tuple[str, ...] = (),
         state: Path | None = None,
         follow_seconds: float = FOLLOW_SECONDS,
+        drift_seconds: float = DRIFT_SECONDS,
     ) -> None:
         self._root = root
         self._names = environments or tuple(files.environments(root))
@@ -48,7 +49,9 @@ class SlackService:
         self.inbox = _inbox_at(state, listed) if state else _inbox_beside_the_records(listed)
         self.inbox.begin()
         doing = Doing(root, self._names, self.inbox, People())
-        self.worker = Worker(self.inbox, doing, self.settings, follow_seconds=follow_seconds)
+        self.worker = Worker(
+            self.inbox, doing, self.settings, follow_seconds=follow_seconds, drift_seconds=drift_seconds
+        )
 
     def settings(self) -> list[Environment]:
         """Return the environments' settings as they are in the checkout now.

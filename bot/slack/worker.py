@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from bot.errors import PromobotError, Rejected
 from bot.settings import Environment
 from bot.slack import blocks, forms
+from bot.slack.attention import attend
 from bot.slack.doing import Doing, FormWanted, SaidLater
 from bot.slack.follow import follow
 from bot.slack.inbox import Answer, Asked, Inbox
@@ -31,6 +32,10 @@ AT_ONCE = 8
 LOOK_SECONDS = 1.0
 """How often the inbox is looked at for what another replica left."""
 FOLLOW_SECONDS = 15.0
+ATTEND_SECONDS = 300.0
+"""How often is looked at what waits for somebody."""
+DRIFT_SECONDS = 3_600.0
+"""How often every byte and answer is looked at; at each look while something has drifted, so that its end is told."""
 ANSWER_SECONDS = 1_800
 """How long an address to answer to is good."""
 TRIGGER_SECONDS = 3.0
@@ -48,9 +53,12 @@ class Worker:
         settings: Callable[[], list[Environment]],
         *,
         follow_seconds: float = FOLLOW_SECONDS,
+        drift_seconds: float = DRIFT_SECONDS,
     ) -> None:
+        """``drift_seconds``: how often is looked as deep as ``drift`` does; 0 for never."""
         self._inbox, self._doing, self._settings = inbox, doing, settings
-        self._follow_seconds = follow_seconds
+        self._follow_seconds, self._drift_seconds = follow_seconds, drift_seconds
+        self._drift_due: dict[str, float] = {}
         self._wake, self._changed, self._stop = threading.Event(), threading.Event(), threading.Event()
         self._not_before: dict[str, tuple[float, float]] = {}
         self._threads: list[threading.Thread] = []
@@ -62,6 +70,7 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._work, name="promobot-inbox", daemon=True),
             threading.Thread(target=self._follow, name="promobot-follow", daemon=True),
+            threading.Thread(target=self._attend, name="promobot-attend", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -136,6 +145,36 @@ class Worker:
                     log.warning("%s: %s", settings.environment, error)
                 except Exception:
                     log.exception("%s: its promotions could not be followed", settings.environment)
+
+    def _attend(self) -> None:
+        # The first look comes after a while: whoever restarts the service need not read every byte each time.
+        while not self._stop.wait(ATTEND_SECONDS):
+            self.attend_all(now=time.monotonic())
+
+    def attend_all(self, *, now: float) -> None:
+        """Bring each environment's message of what waits up to date; ``now`` is in seconds, and never goes back."""
+        try:
+            listed = self._settings()
+        except PromobotError as error:
+            log.error("%s", error)
+            return
+        for settings in listed:
+            name = settings.environment
+            with self._inbox.claim(f"attend-{name}") as mine:
+                if not mine:
+                    continue
+                due = self._drift_due.setdefault(name, now + self._drift_seconds)
+                deep = bool(self._drift_seconds) and now >= due
+                try:
+                    soon = attend(settings, deep=deep)
+                except PromobotError as error:
+                    log.warning("%s: what waits there is not known: %s", name, error)
+                    continue
+                except Exception:
+                    log.exception("%s: what waits there could not be told", name)
+                    continue
+                if deep:
+                    self._drift_due[name] = now + (0.0 if soon else self._drift_seconds)
 
     # --- one entry ---------------------------------------------------------------------------------------------
 

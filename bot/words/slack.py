@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage
 from bot.domain.record import DeploymentRecord
 from bot.words.deployment import fix_and_deploy, verdict
+from bot.words.differences import is_held as is_held
 from bot.words.mrkdwn import code, escape, link, user
 from bot.words.proposal import revert_waits
+from bot.words.terminal import users
 
 if TYPE_CHECKING:
     from bot.verbs.history import History
@@ -301,6 +304,29 @@ def desired_state_gone(number: int, environment: str) -> str:
 def link_back(url: str) -> str:
     """The comment on a pull request that leads to its thread."""
     return f"💬 [In Slack]({url}): how far it is, and what happened."
+
+
+# --- what waits for somebody -------------------------------------------------------------------------------------
+
+
+def attention(found: Status, began: datetime) -> str:
+    """Users first; then that somebody is wanted, since when."""
+    return f"⚠️ {escape(users(found))} Something waits for you since {began:%Y-%m-%d %H:%M} UTC:"
+
+
+def attention_over(found: Status, began: datetime, now: datetime) -> str:
+    """The same message, when nothing waits any more."""
+    return f"✅ {escape(users(found))} What waited from {began:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC is over."
+
+
+def waits(what: str, next_step: str) -> str:
+    """One thing that waits, and what to type."""
+    return f"• {escape(what, limit=500)}\n   → {escape(next_step, limit=300)}"
+
+
+def more_waits(count: int, environment: str) -> str:
+    """The rest."""
+    return f"… and {count} more: {code(f'promobot drift --env {environment}')}"
 
 
 # --- /promotions -------------------------------------------------------------------------------------------------

@@ -1724,6 +1724,14 @@ MUTATIONS = (
         "        pass\n",
         ("tests/slack/test_commands_end_to_end.py::test_from_proposal_to_rollback_in_one_thread",),
     ),
+    Mutation(
+        "held",
+        "what a deep look found stays told at the looks between",
+        "bot/slack/attention.py",
+        "    drifted = _drifted(found) if deep and not moving else _kept(open_)\n",
+        "    drifted = _drifted(found) if deep and not moving else []\n",
+        ("tests/slack/test_attention.py::test_it_is_told_once_changed_while_it_lasts_and_closed",),
+    ),
     # What a package may hold, and which bytes count.
     Mutation(
         "allow-list",
