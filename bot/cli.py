@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -128,12 +129,20 @@ def _bug(error: Exception, arguments: argparse.Namespace) -> int:
     return BUG
 
 
-def _print(text: str) -> None:
+def _print(text: str, *, colours: bool = False) -> bool:
+    """Print it; say whether somebody reads on."""
+    from bot.words import colour
+
+    said = redact(text)
+    if colours and colour.is_wanted(os.environ, on_a_terminal=sys.stdout.isatty()):
+        said = colour.coloured(said)
     try:
-        print(redact(text), flush=True)
+        print(said, flush=True)
+        return True
     except BrokenPipeError:
         # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
 
 
 def _json(answer: Answer) -> str:
@@ -330,8 +339,30 @@ def _status(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.status import statuses
     from bot.words import terminal
 
-    found = statuses(list(_all_settings(arguments)))
-    return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
+    if arguments.watch is None:
+        found = statuses(list(_all_settings(arguments)))
+        return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
+    try:
+        # Settings are read anew each time, as the file may be corrected meanwhile.
+        while _show(lambda: "\n\n".join(map(terminal.status, statuses(list(_all_settings(arguments)))))):
+            time.sleep(arguments.watch)
+    except KeyboardInterrupt:
+        pass
+    return Answer(None, "")
+
+
+def _show(look: Callable[[], str]) -> bool:
+    """Show a look in the place of the one before; say whether somebody reads on. A fault is shown, too."""
+    from datetime import UTC, datetime
+
+    from bot.errors import PromobotError
+
+    try:
+        text = look()
+    except PromobotError as error:
+        text = f"{error}\n{error.state}".strip()
+    clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+    return _print(f"{clear}{text}\n\nlooked at {datetime.now(UTC):%H:%M:%S} UTC; Ctrl-C ends it\n", colours=True)
 
 
 def _drift(arguments: argparse.Namespace) -> Answer:
@@ -681,6 +712,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, value in vars(arguments).items():
         if value == []:
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+    if getattr(arguments, "watch", None) is not None and arguments.json:
+        parser.error("argument --watch: not allowed with argument --json")
     if "check" in arguments:
         needed = ("base", "head") if arguments.check == "queued" else ("pull_request",)
         if missing := [name for name in needed if getattr(arguments, name) is None]:
@@ -787,6 +820,14 @@ def _parser() -> _Parser:
 
     added = verb("status", _status, "show what is desired and what is live everywhere, and what to type next")
     environment(added, required=False)
+    added.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="look again and again, every 5 seconds if not said; not with --json",
+    )
 
     added = verb("drift", _drift, "like status, with every byte, answer and alias; exit code 1 if anything differs")
     environment(added, required=False)

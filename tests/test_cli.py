@@ -621,3 +621,34 @@ def test_a_private_key_is_blanked_out_line_by_line(monkeypatch: pytest.MonkeyPat
 )
 def test_a_token_that_is_in_no_variable_is_blanked_out_by_its_look(token: str) -> None:
     assert redact(f"Authorization: token {token} here") == "Authorization: token *** here"
+
+
+def test_watching_looks_again_until_somebody_ends_it_and_a_fault_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[str] = []
+
+    def statuses(_: object) -> list[object]:
+        looks.append("a look")
+        if len(looks) == 1:
+            raise Unavailable("Slack hangs", system="Slack", state="Nothing was changed.")
+        return []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 7
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bot.verbs.status.statuses", statuses)
+    monkeypatch.setattr("time.sleep", sleep)
+    assert cli.main(["status", "--watch", "7"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Slack: Slack hangs\nNothing was changed.\n")
+    assert said.count("looked at") == 3, "it went on after the fault"
+
+
+def test_watching_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status", "--watch", "--json"])
+    assert ended.value.code == 2
+    assert "not allowed with argument --json" in capsys.readouterr().err
