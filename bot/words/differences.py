@@ -83,13 +83,15 @@ def restart(server: str) -> str:
 
 def under_way(journal: Journal, steps: Sequence[str]) -> str:
     """Somebody deploys: what, since when, at which step, and who. ``steps`` are those of the journal's changes."""
+    by = f", by {journal.by}" if journal.by else ""
+    if not journal.underway:
+        return f"a deployment is under way{by}, or was cut off"
     began = min(item.started_at for item in journal.underway)
     what = [
         f"{item.model}{f' {item.after.version}' if item.after else ''} ({step})"
         for item, step in zip(journal.underway, steps, strict=True)
     ]
     more = f" and {len(what) - 5} more" if len(what) > 5 else ""
-    by = f", by {journal.by}" if journal.by else ""
     return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
 
 

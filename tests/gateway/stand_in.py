@@ -118,6 +118,9 @@ class StandIn:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        # A transport that was aborted closes at the loop's next turn: before the loop is stopped for good.
+        await self._server.wait_closed()
+        await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -144,7 +144,7 @@ def test_a_store_of_before_there_were_markers_is_adopted_by_whoever_writes(
         ("models", Marker("models", "prod").to_json(), "it belongs to prod, not to dev"),
         ("state", Marker("staging state").to_json(), "it is for staging state, not for state"),
         ("state", Marker("records").to_json(), "it is for records, not for state"),
-        ("state", "hello", "Expecting value"),
+        ("state", "hello", "a value is missing, at line 1, column 1"),
         ("state", "[]", "not a marker of format 1"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import re
 import shlex
 import shutil
 import threading
@@ -60,13 +61,16 @@ class Case:
 
     def type(self, step: str) -> None:
         """Do what a difference says."""
-        command = step.rpartition(": ")[2] if ": " in step else step
+        quoted = re.search(r"`(promobot [^`]*)`", step)
+        command = quoted[1] if quoted else step.rpartition(": ")[2] if ": " in step else step
         if not command.startswith("promobot "):
             self.by_hand()
             return
         if step.startswith("restart "):
             self.by_hand()
         self.world.promobot(*shlex.split(command)[1:])
+        if step.endswith("then deploy again"):
+            self.world.deploy()
         for pull in [*self.world.reverts(self.model), *self.world.open_pulls("promobot-retire/")]:
             self.world.merge(pull["number"])
             self.world.deploy()
@@ -170,6 +174,10 @@ def _merge(case: Case) -> None:
     case.world.merged(case.world.register(case.model, "best"))
 
 
+def _merge_unchecked(case: Case) -> None:
+    case.world.desire(case.model, case.world.register(case.model, "best").entry)
+
+
 def _lose_entry(case: Case) -> None:
     case.world.desire(case.model, None)
 
@@ -202,6 +210,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "silent": [_kill],
     "unfinished": [_journal],
     "desired": [_merge],
+    "held": [_merge_unchecked],
     "retired": [_lose_entry],
     "quarantine": [_quarantine],
     "triton": [_restart_triton],
@@ -217,7 +226,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
 }
 ELSEWHERE = {"gateway answer", "main", "revert"}
 QUICK = {"triton"}
-CHANGE_THE_ANSWER = (_merge, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
+CHANGE_THE_ANSWER = (_merge, _merge_unchecked, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 
 
 def _marks(kind: str, *, first: bool) -> list[pytest.MarkDecorator]:
