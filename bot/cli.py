@@ -340,11 +340,11 @@ def _status(arguments: argparse.Namespace) -> Answer:
     from bot.words import terminal
 
     if arguments.watch is None:
-        found = statuses(list(_all_settings(arguments)))
+        found = statuses(_all_settings_of_the_way_back(arguments))
         return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
     try:
         # Settings are read anew each time, as the file may be corrected meanwhile.
-        while _show(lambda: "\n\n".join(map(terminal.status, statuses(list(_all_settings(arguments)))))):
+        while _show(lambda: "\n\n".join(map(terminal.status, statuses(_all_settings_of_the_way_back(arguments))))):
             time.sleep(arguments.watch)
     except KeyboardInterrupt:
         pass
@@ -369,7 +369,7 @@ def _drift(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.drift import drift
     from bot.words import terminal
 
-    found = [drift(settings) for settings in _all_settings(arguments)]
+    found = [drift(settings) for settings in _all_settings_of_the_way_back(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
     text = "\n\n".join(map(terminal.status, found))
     return Answer({"environments": found}, text, code, lambda job: job.differences(found))
@@ -380,7 +380,7 @@ def _history(arguments: argparse.Namespace) -> Answer:
     from bot.verbs.history import history, show
     from bot.words import terminal
 
-    settings = _settings(arguments)
+    settings = _settings_of_the_way_back(arguments)
     if arguments.model == "show" and arguments.record:
         record = show(settings, arguments.record)
         return Answer(record, terminal.record_in_full(record))
@@ -564,6 +564,15 @@ def _all_settings(arguments: argparse.Namespace) -> list[Any]:
 
     root = _root(arguments)
     return [settings.load(root, name) for name in ([arguments.env] if arguments.env else settings.environments(root))]
+
+
+def _all_settings_of_the_way_back(arguments: argparse.Namespace) -> list[Any]:
+    """For those who only look: a mistake in one part must not hide how users are."""
+    from bot import settings
+
+    root = _root(arguments)
+    names = [arguments.env] if arguments.env else settings.environments(root)
+    return [settings.load_for_the_way_back(root, name) for name in names]
 
 
 def _model(text: str) -> str:

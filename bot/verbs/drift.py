@@ -10,7 +10,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import serves, target_of
 from bot.domain.retention import Stock, owned, published_in, retention, strangers_in
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
+from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.systems.gateway import Gateway
 from bot.verbs import connect
@@ -66,7 +66,10 @@ def drift(settings: Environment) -> Status:
 
 def _aliases(settings: Environment, desired: Desired, table: RouteTable) -> list[Difference]:
     """Compare the aliases of what is in service as desired; a deployment moves those of the rest."""
-    registry = connect.registry(settings)
+    try:
+        registry = connect.registry(settings)
+    except InvalidInput:
+        return []  # status names the mistake
     found: list[Difference] = []
     for section in SECTIONS:
         alias = settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")

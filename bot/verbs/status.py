@@ -137,6 +137,9 @@ def status(settings: Environment) -> Status:
     todo = plan(desired, live, known={})
     differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
     differences += [
+        Difference("settings", str(mistake), words.correct(settings.environment)) for mistake in settings.mistakes
+    ]
+    differences += [
         Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
         for way in latest(ways).values()
     ]

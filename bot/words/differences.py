@@ -24,6 +24,10 @@ _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env 
 _REVERT = "merge the revert, or `promobot rollback churn --env dev`"
 KINDS = {
     "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", f"`{DOCTOR}`"),
+    "settings": (
+        "the environment file has a mistake: only ways back go on until it is corrected",
+        "correct the file on main, then " + _DEPLOY,
+    ),
     "revert": ("a rollback put users back at once, and its pull request is not open yet", _DEPLOY),
     "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
     "unfinished": (
@@ -58,7 +62,7 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first eleven, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first twelve, drift all of them."""
 
 
 def unknown(why: str) -> str:
@@ -93,6 +97,11 @@ def under_way(journal: Journal, steps: Sequence[str]) -> str:
     ]
     more = f" and {len(what) - 5} more" if len(what) > 5 else ""
     return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
+
+
+def correct(environment: str) -> str:
+    """The environment file has a mistake."""
+    return f"correct manifests/environments/{environment}.yaml on main, then: {deploy(environment)}"
 
 
 def wait_for(environment: str) -> str:

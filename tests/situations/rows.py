@@ -364,18 +364,9 @@ ROWS: tuple[Row, ...] = (
                 "needs a number, not 'high'); the way back stays open; correct "
                 "manifests/environments/dev.yaml on main, then promobot deploy --env dev"
             ),
-            "status": (
-                "promobot: manifests/environments/dev.yaml:36: "
-                "gates.churn.metrics.accuracy.minimum: it needs a number, not 'high'"
-            ),
-            "drift": (
-                "promobot: manifests/environments/dev.yaml:36: "
-                "gates.churn.metrics.accuracy.minimum: it needs a number, not 'high'"
-            ),
-            "history": (
-                "promobot: manifests/environments/dev.yaml:36: "
-                "gates.churn.metrics.accuracy.minimum: it needs a number, not 'high'"
-            ),
+            "status": "dev: OK. churn 1 answers.",
+            "drift": "dev: OK. churn 1 answers.",
+            "history": "‹time›: ✅ churn 1 is served in dev.",
             "job summary": "❌ dev: 1 held (churn); 1 problem.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",

@@ -206,8 +206,14 @@ def _leave_a_message(case: Case) -> None:
     case.world.slack_works()
 
 
+def _break_settings(case: Case) -> None:
+    case.world.configure("dev", freezes=[{"start": "soon"}])
+    case.by_hand = lambda: case.world.configure("dev", freezes=[])
+
+
 PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "silent": [_kill],
+    "settings": [_break_settings],
     "unfinished": [_journal],
     "desired": [_merge],
     "held": [_merge_unchecked],
@@ -258,7 +264,7 @@ def test_what_differs_is_seen_and_gone_after_what_it_says(
         found = case.drift()
         assert list(found) == [kind], found
         case.type(found[kind][0]["next_step"])
-        if kind == "silent":
+        if kind in ("silent", "settings"):
             case.by_hand()
         assert case.drift() == {}
     finally:
