@@ -555,7 +555,7 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     world.desire(model, first.entry)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
+    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.err
     assert world.version(model) is None and world.quarantined(model) == []
 
 
@@ -583,7 +583,7 @@ def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(wo
     (third.artifacts / "smoke.json").write_text("{}")
     other = third.relist()
     said = world.words("deploy", "--env", "dev")
-    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.out
+    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.err
     assert world.quarantined(model) == [2], "only what was rolled back"
     world.merge(world.reverts(model)[-1]["number"])
     assert world.deploy().code == 0 and world.version(model) == 1
@@ -600,7 +600,7 @@ def test_a_load_that_triton_says_it_did_and_did_not_is_none(world: World) -> Non
     ) as address:
         world.configure("dev", tritons=[{"name": "far", "grpc": address}], deadlines={"load_seconds": 1})
         said = world.words("deploy", "--env", "dev")
-    assert said.code == 1 and f"Triton far: {model} 1 is ABSENT after the load" in said.out
+    assert said.code == 1 and f"Triton far: {model} 1 is ABSENT after the load" in said.err
     assert model not in world.routes()["models"]
 
 
@@ -712,7 +712,7 @@ def test_nothing_new_goes_out_past_a_gateway_that_does_not_take_the_routes_in_fo
     for _ in range(2):
         said = world.words("deploy", "--env", "dev")
         assert said.code == 1
-        assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in said.out
+        assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in said.err
         assert world.routes()["generation"] == generation, "users are not switched over and back by every run"
     assert world.records(model)[-1].outcome == "failed" and world.quarantined(model) == [2]
 
@@ -730,8 +730,8 @@ def test_a_reload_token_that_a_gateway_does_not_take_is_found_before_anything_is
     generation = world.routes()["generation"]
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"{GATEWAYS[1]} cannot be switched, so nothing new goes out: gateway {GATEWAYS[1]}" in said.out
-    assert "HTTP 401" in said.out
+    assert f"{GATEWAYS[1]} cannot be switched, so nothing new goes out: gateway {GATEWAYS[1]}" in said.err
+    assert "HTTP 401" in said.err
     assert world.routes()["generation"] == generation and f"{model} 3" not in world.loaded()
     record = world.records(model)[-1]
     assert record.outcome == "failed" and record.serving == second.entry
