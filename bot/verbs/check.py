@@ -20,7 +20,7 @@ from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
-from bot.errors import InvalidInput, Refused
+from bot.errors import InvalidInput, PromobotError, Refused
 from bot.settings import Environment
 from bot.verbs import Say, connect
 from bot.verbs.checking import evidence_of, look
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a pull request proposes: the changes of desired state between where it parted from main and its head."""
+    """What a pull request proposes: the changes of desired state between where it parted from main and its head.
+
+    What is checked and judged is a change from what answers (:func:`_as_served`).
+    """
 
     pull_request: int
     base: str
@@ -82,6 +85,7 @@ def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, r
     subject, unreadable, _ = _subject(environments, pull_request=pull_request, head=head)
     if unreadable is not None:
         raise unreadable
+    subject = _as_served(environments, subject)
     results: list[CheckResult] = []
     for change in subject.changes:
         settings = environments[change.environment]
@@ -112,6 +116,10 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
     problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
     leaving = tuple(what_leaves(environments, subject.changes))
     problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
+    try:
+        subject = _as_served(environments, subject)
+    except PromobotError as error:
+        problems.append(str(error))
     expected = [change for change in subject.changes if change.after is not None]
     concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
@@ -296,6 +304,19 @@ def _subject(
     others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
     subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
     return subject, unreadable, pull
+
+
+def _as_served(environments: _Environments, subject: Subject) -> Subject:
+    """Return it with each change from what answers now, rather than from what main says: that may have been put back.
+
+    By the records, because a runner for checks reaches neither the share nor a gateway of what serves.
+    """
+    changes: list[Change] = []
+    for name in dict.fromkeys(change.environment for change in subject.changes):
+        own = [change for change in subject.changes if change.environment == name]
+        answers = connect.ledger(environments[name]).answers(own)
+        changes += (replace(change, before=entry) for change, entry in zip(own, answers, strict=True))
+    return replace(subject, changes=tuple(changes))
 
 
 def _all_changes(

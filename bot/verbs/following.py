@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
+from bot.domain.plan import serves, target_of
 from bot.domain.record import verified_entries
 from bot.domain.scope import revert_branch
 from bot.domain.way_back import WayBack, latest
@@ -79,6 +80,7 @@ def let_git_follow(
                     note=way.note,
                     asking=Asking(Proposer(slack=way.slack, github=way.github)),
                     say=say,
+                    is_back=answers(share, settings.environment, model, way.target),
                 )
         except Superseded:
             raise
@@ -89,6 +91,11 @@ def let_git_follow(
         forget_ways_back(share, ways, model=model)
         if proposed is not None:
             say(words.revert_is_open(which, proposed.pull_request.url))
+
+
+def answers(share: ModelRepository, environment: str, model: str, entry: Entry) -> bool:
+    """Say whether this version is what users get now, by the routes: main may say something else."""
+    return serves(target_of(share.routes(environment).route(model), "models"), entry)
 
 
 def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:
@@ -118,9 +125,11 @@ def propose_way_back(
     note: str,
     asking: Asking,
     say: Say,
+    is_back: bool,
 ) -> Proposed | None:
     """Open, or update, the pull request from main's entry ``current`` to ``target``; None where main says so already.
 
+    ``is_back`` says that ``target`` answers already: see :func:`answers`.
     Its text says whether ``current`` was ever in service, because only then does it go into quarantine at the merge.
     """
     from bot.words import identity as identity_words
@@ -143,6 +152,7 @@ def propose_way_back(
             by=by,
             served=current is not None and current.digest in left,
             note=note,
+            is_back=is_back,
         ),
         say=say,
         asking=asking,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -11,9 +12,9 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.domain import in_words
-from bot.domain.desired import Entry, Section
+from bot.domain.desired import Change, Entry, Section
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
-from bot.domain.names import short
+from bot.domain.names import SHADOW_SUFFIX, short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
 from bot.redaction import redact
@@ -138,6 +139,25 @@ class Ledger:
                 record = record.model_copy(update={"outcome": "succeeded", "criteria": criteria})
             found.append(record)
         return found
+
+    def answers(self, changes: Sequence[Change]) -> list[Entry | None]:
+        """Return what users get on each change's path, by the newest record of its model; else what it leaves.
+
+        That is what the routes named when the newest deployment was over, also where it was put back: main may say
+        something else since, and may have said it then. One record is read for each change.
+        """
+        names = [change.model + (SHADOW_SUFFIX if change.section == "shadow" else "") for change in changes]
+        newest: dict[str, str] = {}
+        for key in self._store.keys(f"deployments/{self._environment}"):
+            if found := re.fullmatch(rf"{re.escape(self._environment)}-\d+-(.+)", _id_of(key)):
+                newest[found[1]] = key
+        keys = [newest[name] for name in names if name in newest]
+        texts = self._store.get_all(keys)
+        records = {key: self._parsed(key, texts.get(key, ""), DeploymentRecord) for key in keys}
+        return [
+            records[newest[name]].serving if name in newest else change.before
+            for name, change in zip(names, changes, strict=True)
+        ]
 
     # --- evidence ----------------------------------------------------------------------------------------------
 

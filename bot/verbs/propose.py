@@ -94,7 +94,8 @@ def propose(
 
     with connect.repository(settings) as repository:
         desired = read_desired(repository, settings.environment, repository.head())
-        in_service = desired.models.get(model)
+        # What main says may have been put back: what answers is what a new version replaces.
+        in_service = _answers(ledger, desired, "models", model)
         champion, problem = _champion(registry, model, in_service)
         result = judge(gate, candidate.metrics, champion.metrics if champion else None)
         if not result.passed and (gate.on_miss == "stop" or promoted_from):
@@ -114,7 +115,8 @@ def propose(
                 run=registered.run,
             )
         facts = words.Facts(
-            change=Change(settings.environment, section, model, desired.section(section).get(model), entry),
+            change=Change(settings.environment, section, model, _answers(ledger, desired, section, model), entry),
+            main=desired.section(section).get(model),
             candidate=candidate,
             champion=champion,
             champion_problem=problem,
@@ -128,6 +130,11 @@ def propose(
         done = _put(settings, repository, ledger, facts, desired, say, asking)
         newest = "" if done.action == "already desired" else newest
         return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
+
+
+def _answers(ledger: Ledger, desired: Desired, section: Section, model: str) -> Entry | None:
+    main = desired.section(section).get(model)
+    return ledger.answers([Change(desired.environment, section, model, main, main)])[0]
 
 
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:

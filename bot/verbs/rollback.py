@@ -13,7 +13,7 @@ from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError, Refused, Rejected, Superseded
 from bot.settings import Environment
 from bot.verbs import Say, connect
-from bot.verbs.following import forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
+from bot.verbs.following import answers, forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
 from bot.verbs.ledger import Ledger
 from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.package_rules import refuse_what_is_not_allowed
@@ -40,6 +40,8 @@ class RolledBack:
     """What is wrong with the environment file, and was not needed."""
     revert_waits: str = ""
     """Why the pull request is not open yet; the next deployment that reaches GitHub opens it."""
+    is_back: bool = False
+    """Whether users have the version already, so that only main has to follow."""
 
     @property
     def exit_code(self) -> int:
@@ -134,8 +136,9 @@ def rollback(
                 deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
                 if not is_held:
                     leave.hold()
-        proposed, waits = None, ""
+        proposed, waits, is_back = None, "", False
         try:
+            is_back = answers(systems.share, settings.environment, model, target)
             # Users are back, so Git has its usual time now, unless it did not answer before.
             limit = None if isinstance(main, Main) else hurried
             with connect.repository(settings, limit_seconds=limit) as repository:
@@ -155,6 +158,7 @@ def rollback(
                     note=note,
                     asking=asking,
                     say=say,
+                    is_back=is_back,
                 )
         except PromobotError as error:
             from bot.words import proposal as words
@@ -172,7 +176,16 @@ def rollback(
     number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
     mistakes = tuple(map(str, settings.mistakes))
     return RolledBack(
-        settings.environment, model, current, target, number, url, deployed, mistakes, revert_waits=waits
+        settings.environment,
+        model,
+        current,
+        target,
+        number,
+        url,
+        deployed,
+        mistakes,
+        revert_waits=waits,
+        is_back=is_back,
     )
 
 

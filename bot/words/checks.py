@@ -274,10 +274,25 @@ def headline(
         if leaving:
             first = leaving_words.stops(leaving) + (f" {first}" if settings else " Next: review and merge.")
         return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
-    what = ", ".join(escape(describe(change)) for change in proposed[:MAX_ENTRIES])
+    what = ", ".join(escape(_named(change)) for change in proposed[:MAX_ENTRIES])
     what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
     also = "".join(f" {said}" for said in _besides(settings, other_paths))
-    return f"✅ **Every check passed for {what}.**{also} Next: review and merge."
+    say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
+    return f"✅ **Every check passed for {what}.**{say_so}{also} Next: review and merge."
+
+
+def _answers_already(change: Change) -> bool:
+    """Whether merging changes nothing for users: main said something else, which was put back."""
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.names_the_same_as(after)
+
+
+def _named(change: Change) -> str:
+    if not _answers_already(change) or change.after is None:
+        return describe(change)
+    where = change.environment + (" (shadow)" if change.section == "shadow" else "")
+    verb = "listens" if change.section == "shadow" else "answers"
+    return f"{change.model} {change.after.version} in {where}, which {verb} already"
 
 
 def comment(
@@ -420,7 +435,7 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
         said = said or (f"{count} of {count}: {_WHAT[name]}" if count else NOTHING_LOOKED_AT)
         rows.append((tick(result.passed), CHECK_NAMES[name], said))
     digest = f" {code(short(change.after.digest))}" if change.after else ""
-    text = f"### {escape(describe(change))}{digest}\n\n" + table(("", "check", "found"), rows)
+    text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows)
     smoke = by_name.get("smoke")
     return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
 
@@ -483,7 +498,7 @@ def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
     by_name = {result.check: result for result in results}
     for result in (by_name[name] for name in CHECKS if name in by_name and by_name[name].findings):
         count = sum(finding.passed for finding in result.findings)
-        title = f"{CHECK_NAMES[result.check]} of {escape(describe(change))}: {count} of {len(result.findings)} hold"
+        title = f"{CHECK_NAMES[result.check]} of {escape(_named(change))}: {count} of {len(result.findings)} hold"
         parts.append(details(title, _findings(result)))
     return "\n\n".join(parts)
 

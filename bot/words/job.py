@@ -86,6 +86,8 @@ def rolled_back(done: RolledBack) -> Job:
     what = f"{done.model} {done.after.version}"
     if done.deployed is None:
         head = f"✅ **Nothing that users see has changed yet: merging goes back to {escape(what)}.**"
+        if done.is_back:
+            head = f"✅ **{escape(what)} answers in {escape(done.environment)} already; main has to say so.**"
         if not done.url:
             head = f"✅ **main says {escape(what)} in {escape(done.environment)} already: nothing to merge.**"
         own, body = None, []

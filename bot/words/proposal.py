@@ -50,6 +50,14 @@ class Facts:
     gateways: int | None
     promoted_from: str = ""
     note: str = ""
+    main: Entry | None = None
+    """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
+
+    @property
+    def does_not_answer(self) -> Entry | None:
+        """What main asks for and users do not get; None where they do, or where it asks for nothing."""
+        before = self.change.before
+        return None if self.main is None or (before and self.main.names_the_same_as(before)) else self.main
 
 
 VERDICT_ENDS = "<!-- promobot:verdict -->"
@@ -122,6 +130,7 @@ def body(facts: Facts) -> str:
     sections = [
         headed(verdict(facts), "Next: the checks below, then your review. Merging deploys it."),
         facts.note,
+        _main_says_otherwise(facts),
         problem,
         _gate(facts),
         _behaviour(facts),
@@ -132,6 +141,15 @@ def body(facts: Facts) -> str:
     ]
     sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
     return fit(sections)
+
+
+def _main_says_otherwise(facts: Facts) -> str:
+    missing, change = facts.does_not_answer, facts.change
+    if missing is None:
+        return ""
+    verb = "listens" if change.section == "shadow" else "answers"
+    now = f"version {change.before.version} {verb}" if change.before else f"nothing {verb}"
+    return f"⚠️ Main asks for version {missing.version}, which is not in service: {now}, and that is what is compared."
 
 
 def _lineage(candidate: Candidate) -> str:
@@ -234,10 +252,12 @@ def _way_back(facts: Facts) -> str:
             f"to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
         )
     command = f"promobot rollback {change.model} --env {change.environment}"
+    button = "press **Revert** below after the merge, or run"
+    if facts.does_not_answer is not None:
+        button = f"run the following. The button **Revert** would bring version {facts.does_not_answer.version} back"
     return (
-        f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: press **Revert** below "
-        f"after the merge, or run\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before "
-        f"the revert is merged."
+        f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: {button}"
+        f"\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
     )
 
 
@@ -446,11 +466,13 @@ def revert_body(
     note: str = "",
     to_blame: bool = True,
     deployment: str = "",
+    is_back: bool = False,
 ) -> str:
     """Return the text of the pull request that goes back.
 
-    ``lost`` says that the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it
-    does not go into quarantine. Without ``to_blame`` the fault lies elsewhere. ``deployment`` is the one that blames.
+    ``is_back`` says that users have what it goes back to already, so that only main has to follow. ``lost`` says that
+    the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it does not go into
+    quarantine. Without ``to_blame`` the fault lies elsewhere. ``deployment`` is the one that blames.
     """
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
     where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
@@ -459,7 +481,7 @@ def revert_body(
     if lost:
         asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
     first = f"{escape(change.model)} in {where} goes back from {now} to {target}."
-    if not (by or note):
+    if is_back:
         first = (
             f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
         )

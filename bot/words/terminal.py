@@ -251,6 +251,9 @@ def rolled_back(done: RolledBack) -> str:
         lines.append(f"{done.model} {done.after.version} answers in {done.environment} already: nothing to do.")
     if done.revert_waits:
         lines.append(proposal_words.revert_waits(done.environment, done.revert_waits))
+    elif done.url and done.is_back:
+        answers = f"{done.model} {done.after.version} answers in {done.environment} already. "
+        lines.append(f"{'' if done.deployed else answers}Merge this, so that main says so: {done.url}")
     elif done.url:
         lines.append(f"Merge this to go back to {done.model} {done.after.version} in {done.environment}: {done.url}")
     else:

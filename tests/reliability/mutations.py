@@ -2440,6 +2440,14 @@ MUTATIONS = (
         ("tests/verbs/test_trials.py::test_what_an_entry_stands_for_has_no_more_time_than_the_others",),
     ),
     Mutation(
+        "champion",
+        "after a put-back what answers is compared with, and not what main says",
+        LEDGER,
+        "records[newest[name]].serving if name in newest else change.before",
+        "change.before",
+        (f"{T_LEDGER}::test_what_answers_is_by_the_newest_record_of_the_model_on_its_path_whatever_main_says",),
+    ),
+    Mutation(
         "job",
         "no text of others begins a command of GitHub Actions",
         JOB,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from bot.domain.desired import Entry
+from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
 from bot.errors import Refused, Rejected
@@ -248,6 +249,19 @@ def test_an_event_names_its_deployment_and_those_of_before_name_none(ledger: Led
     )
     found = {event.digest: event.deployment for event in ledger.quarantined().values()}
     assert found == {entry(6).digest: "", entry(7).digest: "", entry(8).digest: "dev-00000012-churn"}
+
+
+def test_what_answers_is_by_the_newest_record_of_the_model_on_its_path_whatever_main_says(ledger: Ledger) -> None:
+    main = Change("dev", "models", "churn", entry(9), entry(10))
+    assert ledger.answers([main]) == [entry(9)], "of what was never deployed nobody knows more than main"
+    ledger.add_deployment(a_record(entry(7), number=2, at=NOW, serving=entry(7)))
+    ledger.add_deployment(a_record(entry(9), number=11, at=NOW, outcome="put back", serving=entry(7)))
+    ledger.add_deployment(a_record(entry(5), number=12, at=NOW, model="a-churn", serving=entry(5)))
+    shadow = {"id": "dev-00000013-churn-shadow", "section": "shadow", "serving": entry(8)}
+    ledger.add_deployment(a_record(entry(8), number=13, at=NOW, **shadow))
+    assert ledger.answers([main, replace(main, section="shadow")]) == [entry(7), entry(8)]
+    ledger.add_deployment(a_record(None, number=14, at=NOW, serving=None))
+    assert ledger.answers([main]) == [None], "it is out of service"
 
 
 # --- what somebody broke ------------------------------------------------------------------------------------------

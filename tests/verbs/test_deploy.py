@@ -685,6 +685,18 @@ def test_a_gateway_that_refuses_the_reload_has_everything_put_back_and_no_digest
     assert message["text"] == f"↩️ {lines[0]}"
     assert revert["html_url"] in str(message["blocks"])
 
+    assert (
+        f"{model} in dev is at version 1 (`{first.digest[7:19]}`), which was verified here; main asks for version 2."
+        in (revert["body"].replace("\\", ""))
+    )
+    assert [checked.code for checked in world.check(revert["number"], "ready")] == [0, 1], "two checks are missing"
+    assert f"### {model} 1 in dev, which answers already" in world.sticky(revert["number"]).replace("\\", "")
+    assert f"{model} 2" not in world.sticky(revert["number"]), "nothing is compared with what was put back"
+    third = world.register(model, "best")
+    proposed = world.promobot("propose", model, third.version, "--env", "dev").document
+    body = world.pull(proposed["pull_request"])["body"].replace("\\", "")
+    assert "against version 1 in service" in body and "Main asks for version 2, which is not in service" in body
+
     world.restart(GATEWAYS[1])
     done = world.words("deploy", "--env", "dev")
     assert done.code == 0 and f"closed the revert {revert['html_url']}" in done.err

@@ -64,13 +64,16 @@ def test_a_version_can_be_named(world: World) -> None:
 
 
 def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(world: World) -> None:
-    model, _, _ = _two_versions(world)
+    model, first, _ = _two_versions(world)
     said = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
     assert said.code == 0
     assert world.version(model) == 1, "before anything is merged"
     assert said.out.splitlines()[0] == f"{model} is back at version 1 in dev (from 2)."
     (revert,) = world.reverts(model)
-    assert said.out.splitlines()[-1] == f"Merge this to go back to {model} 1 in dev: {revert['html_url']}"
+    assert said.out.splitlines()[-1] == f"Merge this, so that main says so: {revert['html_url']}"
+    assert f"in dev is at version 1 (`{first.digest[7:19]}`), which was verified here; main asks for version 2." in (
+        revert["body"].replace("\\", "")
+    )
     assert world.quarantined(model) == [2]
 
     held = world.words("deploy", "--env", "dev")

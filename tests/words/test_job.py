@@ -14,7 +14,7 @@ from bot.domain.users import Users
 from bot.verbs.deploy import Deployed
 from bot.verbs.rollback import RolledBack
 from bot.verbs.status import Difference, Status
-from bot.words import job
+from bot.words import job, terminal
 from bot.words.job import Annotation
 from tests.domain.entries import entry
 from tests.words.test_messages import HOSTILE, URL, record
@@ -181,6 +181,18 @@ def test_a_rollback_that_only_opens_a_pull_request_says_that_nothing_changed_yet
         f"**What to do:** [merge the revert #9]({URL}).\n"
     )
     assert done.annotations == ()
+
+
+def test_a_rollback_to_what_answers_already_says_that_only_main_has_to_follow() -> None:
+    done = rollback(is_back=True)
+    assert first(job.rolled_back(done).summary) == "✅ **churn 7 answers in dev already; main has to say so.**"
+    assert terminal.rolled_back(done) == f"churn 7 answers in dev already. Merge this, so that main says so: {URL}"
+    at_once = terminal.rolled_back(rollback(deployed=back(), is_back=True)).splitlines()
+    assert (at_once[0], at_once[-1]) == (
+        "churn is back at version 7 in dev (from 8).",
+        f"Merge this, so that main says so: {URL}",
+    )
+    assert terminal.rolled_back(rollback()) == f"Merge this to go back to churn 7 in dev: {URL}"
 
 
 def test_a_rollback_at_once_says_what_answers_and_that_the_merge_is_left() -> None:

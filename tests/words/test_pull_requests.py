@@ -217,7 +217,8 @@ def test_the_first_line_is_what_the_checks_found_and_the_rest_stays() -> None:
     green = proposal.with_verdict(red, "✅ **Every check passed.**")
     assert green.startswith("✅ **Every check passed.**\n\n<!--") and "Do not merge" not in green
     assert proposal.with_verdict("a person's own words", "❌") == "a person's own words"
-    revert = proposal.with_verdict(proposal.revert_body(change(), entry(6), reason=""), "✅ **Every check passed.**")
+    body = proposal.revert_body(change(), entry(6), reason="", is_back=True)
+    revert = proposal.with_verdict(body, "✅ **Every check passed.**")
     assert revert.startswith("✅ **Every check passed.**") and "↩️ **churn in dev is at version 6" in revert
 
 
@@ -236,12 +237,50 @@ def test_a_revert_says_where_it_goes_why_and_what_it_forbids() -> None:
     assert proposal.revert_title(change(), None) == "Revert churn 8 in dev: back to nothing"
 
 
+def test_a_revert_of_what_was_put_back_says_what_users_have_already() -> None:
+    text = proposal.revert_body(change(), entry(7), reason="g1: 0.9 instead of 0.1", is_back=True)
+    assert text.split("\n")[2] == (
+        "↩️ **churn in dev is at version 7 (`000000000000`), which was verified here; main asks for version 8. "
+        "Merging this only changes main.**"
+    )
+    assert "goes back from" not in text
+    nothing = proposal.revert_body(change(before=None), None, reason="", is_back=True)
+    assert "churn in dev is at no version; main asks for version 8." in nothing
+    asked = proposal.revert_body(change(), entry(7), reason="", by="sam", is_back=True)
+    assert "churn in dev is at version 7" in asked, "also where a person asked, whose rollback was at once"
+    assert "goes back from version 8 to version 7" in proposal.revert_body(change(), entry(7), reason="")
+
+
+def test_the_checks_of_a_revert_of_what_was_put_back_compare_with_what_answers() -> None:
+    reverts = change(before=8)
+    text = comment([reverts], ALL_GOOD)
+    assert text.startswith(
+        "✅ **Every check passed for churn 8 in dev, which answers already.** Merging makes main say so. Next: review"
+    )
+    assert "### churn 8 in dev, which answers already" in text
+    other = comment([reverts, change(model="fraud")], [*ALL_GOOD, *(result(c, GOOD, model="fraud") for c in CHECKS)])
+    assert "churn 8 in dev, which answers already, fraud 7 → 8 in dev.** Next: review and merge." in other
+
+
+def test_a_proposal_after_a_put_back_compares_with_what_answers_and_names_no_button_that_brings_it_back() -> None:
+    text = proposal.body(facts(main=entry(9)))
+    assert (
+        "⚠️ Main asks for version 9, which is not in service: version 7 answers, and that is what is compared." in text
+    )
+    assert (
+        "To go back to version 7 (000000000000): run the following. The button **Revert** would bring version 9"
+        in (text)
+    )
+    assert "press **Revert**" not in text
+    assert "not in service" not in proposal.body(facts(main=entry(7))) and "press **Revert**" in proposal.body(
+        facts()
+    )
+
+
 def test_a_revert_by_the_bot_with_a_hostile_reason() -> None:
     text = proposal.revert_body(change(), None, reason=HOSTILE, by=HOSTILE)
     assert_only_our_markup(text, comments=1)
     assert "Opened by the bot" in proposal.revert_body(change(), None, reason="")
-    already = "is at version 6 (`000000000000`), which was verified here; main asks for version 8. Merging this"
-    assert f"↩️ **churn in dev {already} only changes main.**" in proposal.revert_body(change(), entry(6), reason="")
     assert_only_our_markup(proposal.replaced([HOSTILE], change()))
 
 

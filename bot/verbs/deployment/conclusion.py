@@ -264,6 +264,7 @@ def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str,
         lost=lost,
         to_blame=not unblamed,
         deployment=event.deployment if event else "",
+        is_back=serves(_serving(run.routes(), change), back),
     )
 
 
