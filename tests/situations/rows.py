@@ -61,6 +61,10 @@ FREEZE = {"start": "2020-01-01T00:00:00+00:00", "end": "2099-12-24T00:00:00+00:0
 BROKEN = {"gates": {"churn": {"metrics": {"accuracy": {"minimum": "high"}}}}}
 HARDER = {"gates": {"churn": {"metrics": {"accuracy": {"minimum": 0.95}}}}}
 
+AT_1 = (
+    "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks for version 2. Merging this "
+    "only changes main."
+)
 CHECKED = "✅ Every check passed for churn 1 → 2 in dev. Next: review and merge."
 OK_2 = "dev: OK. churn 2 answers."
 NOTHING: Said = {}
@@ -575,7 +579,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
-            "revert": ("↩️ churn in dev goes back from version 2 to version 1 (`‹digest›`), which was verified here."),
+            "revert": AT_1,
         },
         do="merge the revert",
         base="merged",
@@ -599,7 +603,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
-            "revert": ("↩️ churn in dev goes back from version 2 to version 1 (`‹digest›`), which was verified here."),
+            "revert": AT_1,
         },
         do="merge the revert",
         base="merged",
@@ -674,7 +678,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
-            "revert": ("↩️ churn in dev goes back from version 2 to version 1 (`‹digest›`), which was verified here."),
+            "revert": AT_1,
         },
         do="bring the gateway back, `promobot deploy --env dev`, and merge the revert",
         base="merged",
