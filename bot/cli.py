@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bot.verbs.progress import show_on
 
         show_on(sys.stderr)
+    _fit_the_terminal(arguments)
     try:
         answer: Answer = arguments.run(arguments)
         text = _json(answer) if arguments.json else answer.text
@@ -70,6 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if answer.job is not None:
         _tell_the_job(answer.job)
     return answer.exit_code
+
+
+def _fit_the_terminal(arguments: argparse.Namespace) -> None:
+    """Have tables and long lines fit where somebody reads them; a file or a pipe gets them whole."""
+    if arguments.json or not sys.stdout.isatty():
+        return
+    import shutil
+
+    from bot.words.width import COLUMNS
+
+    COLUMNS.set(shutil.get_terminal_size().columns)
 
 
 def _tell_the_job(job: Callable[[Any], Any]) -> bool:
@@ -109,7 +121,7 @@ def _explain(error: Exception, arguments: argparse.Namespace) -> int:
         _print(_json(Answer({"error": str(error), "state": error.state, "next_step": next_step}, "", FAILED)))
     elif not told:
         lines = [f"promobot: {error}", error.state, f"→ {next_step}" if next_step else ""]
-        print(redact("\n  ".join(line for line in lines if line)), file=sys.stderr)
+        print(_folded(redact("\n  ".join(line for line in lines if line))), file=sys.stderr)
     return FAILED
 
 
@@ -133,7 +145,7 @@ def _print(text: str, *, colours: bool = False) -> bool:
     """Print it; say whether somebody reads on."""
     from bot.words import colour
 
-    said = redact(text)
+    said = _folded(redact(text))
     if colours and colour.is_wanted(os.environ, on_a_terminal=sys.stdout.isatty()):
         said = colour.coloured(said)
     try:
@@ -179,7 +191,13 @@ def _plain(value: Any) -> Any:
 
 
 def _say(text: str) -> None:
-    print(redact(text), file=sys.stderr, flush=True)
+    print(_folded(redact(text)), file=sys.stderr, flush=True)
+
+
+def _folded(text: str) -> str:
+    from bot.words.width import folded
+
+    return folded(text)
 
 
 def _die_politely() -> None:
@@ -371,7 +389,7 @@ def _drift(arguments: argparse.Namespace) -> Answer:
 
     found = [drift(settings) for settings in _all_settings_of_the_way_back(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
-    text = "\n\n".join(map(terminal.status, found))
+    text = "\n\n".join(map(terminal.drift, found))
     return Answer({"environments": found}, text, code, lambda job: job.differences(found))
 
 

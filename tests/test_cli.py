@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -506,6 +507,21 @@ def test_a_terminal_without_unicode_is_no_failure() -> None:
 
 
 # --- validate ------------------------------------------------------------------------------------------------------
+
+
+def test_on_a_terminal_lines_are_broken_between_words_and_in_a_pipe_they_are_not(checkout: Path) -> None:
+    screen, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 40))
+    command = [sys.executable, "-m", "bot", "validate", "--root", str(checkout)]
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "TERM")}
+    done = subprocess.run(command, cwd=PROJECT, stdout=terminal, stderr=subprocess.PIPE, env=env, check=False)
+    os.close(terminal)
+    shown = os.read(screen, 10_000).decode().replace("\r\n", "\n")
+    os.close(screen)
+    whole = promobot("validate", "--root", str(checkout)).stdout
+    assert done.returncode == 0 and whole.count("\n") == 1
+    assert shown.split() == whole.split() and shown.count("\n") > 3
+    assert max(map(len, shown.splitlines())) <= 40
 
 
 def test_a_good_checkout_validates(checkout: Path) -> None:

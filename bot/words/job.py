@@ -122,9 +122,7 @@ def differences(found: Sequence[Status]) -> Job:
     ordered = sorted(found, key=lambda one: one.in_sync)
     heads, bodies, notes = [], [], []
     for one in ordered:
-        count = len(one.differences)
-        differ = "Everything is as main says." if not count else f"{_count(count, 'thing')} to put right."
-        heads.append(f"{tick(one.in_sync)} **{escape(terminal.users(one))} {differ}**")
+        heads.append(f"{tick(one.in_sync)} **{escape(terminal.users(one))} {terminal.to_put_right(one)}**")
         rows = [(escape(d.what), escape(d.next_step)) for d in one.differences]
         bodies += [f"### {escape(one.environment)}"] * (len(ordered) > 1)
         bodies += [table(("what differs", "what to type"), rows)] if rows else []

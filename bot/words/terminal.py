@@ -15,7 +15,7 @@ from bot.words import proposal as proposal_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, WORST_FIRST, checked_in, describe, held
 from bot.words.deployment import mark as outcome_mark
 from bot.words.deployment import verdict as deployment_verdict
-from bot.words.differences import is_held
+from bot.words.width import COLUMNS, cells, padded, stacked
 
 if TYPE_CHECKING:
     from bot.verbs.check import Checked, Queued
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 
 
 def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of plain text, columns aligned."""
+    """Return a table of plain text, columns aligned; stacked where the terminal is too narrow for it."""
     listed = [list(head), *[list(row) for row in rows]]
-    widths = [max(len(row[i]) for row in listed) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in listed]
+    widths = [max(cells(row[i]) for row in listed) for i in range(len(head))]
+    columns = COLUMNS.get()
+    if columns is not None and sum(widths) + 2 * (len(widths) - 1) > columns:
+        return stacked(head, listed[1:], columns)
+    lines = ["  ".join(map(padded, row, widths)).rstrip() for row in listed]
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join(lines)
 
@@ -49,7 +52,9 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def status(found: Status) -> str:
     """Return the state of an environment, and what to type."""
     main = "desired: unknown" if found.unknown else f"main is at {found.commit[:12]}"
-    lines = [users(found), f"{main}, routes at generation {found.generation}"]
+    # That users are well is half of it where something waits for a person.
+    first = users(found) if found.in_sync else f"{users(found)} {to_put_right(found)}"
+    lines = [first, f"{main}, routes at generation {found.generation}"]
     well = {one.model for one in found.users if one.health == "OK"}
     if not found.models:
         lines.append("No model is served." if found.unknown else "No model is desired, none is served.")
@@ -89,6 +94,20 @@ def status(found: Status) -> str:
     return "\n".join(lines)
 
 
+def drift(found: Status) -> str:
+    """Return what a deep look found: how users are and how much is to be put right, then as status says it."""
+    first, _, rest = status(found).partition("\n")
+    return f"{users(found)} {to_put_right(found)}\n{rest}" if found.in_sync else f"{first}\n{rest}"
+
+
+def to_put_right(found: Status) -> str:
+    """Return how much differs from main, in one sentence."""
+    count = len(found.differences)
+    if not count:
+        return "Everything is as main says."
+    return f"{count} thing{'s' * (count > 1)} to put right."
+
+
 def users(found: Status) -> str:
     """Return how users are, in one line: the first thing that matters."""
     ill = [one for one in found.users if one.health != "OK"]
@@ -122,13 +141,11 @@ def history(found: History) -> str:
         ]
         head = f"In service in {found.environment} at {found.at.isoformat()} ({since}):"
         return head + "\n" + (grid(["model", "version", "digest", "run"], rows) if rows else "nothing")
-    held = [f"✋ {is_held(one)}\n    → {one.hold.next_step}" for one in found.held]
-    held += [f"whether something is held now is not known: {found.unknown}"] if found.unknown else []
     if not found.records and found.model and found.models:
         asked = f"Nothing of {found.model} was deployed to {found.environment}. "
         return f"{asked}{did_you_mean(found.model, found.models)}There are: {', '.join(found.models)}."
     if not found.records:
-        return "\n".join([f"Nothing was deployed to {found.environment} yet.", *held])
+        return f"Nothing was deployed to {found.environment} yet."
     table = grid(
         ["", "when (UTC)", "deployment", "model", "version", "outcome"],
         (
@@ -147,11 +164,9 @@ def history(found: History) -> str:
     first = f"{newest.finished_at:%Y-%m-%d %H:%M} UTC: {outcome_mark(newest)} {deployment_verdict(newest)}"
     causes = [f"{record.id}: {record.problem}" for record in found.records if record.problem]
     if not causes:
-        return "\n".join([first, *held, table])
+        return f"{first}\n{table}"
     which = f"promobot history show {newest.id} --env {found.environment}"
-    return "\n".join(
-        [first, *held, table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"]
-    )
+    return "\n".join([first, table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"])
 
 
 def record_in_full(record: DeploymentRecord) -> str:

@@ -87,7 +87,7 @@ def test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the
 
         live = world.words("status", "--env", "dev")
         users, head, _, _, row, *_ = live.out.splitlines()
-        assert users == f"dev: OK. {model} 1 answers."
+        assert users == f"dev: OK. {model} 1 answers. 2 things to put right."
         assert (live.code, head) == (0, f"desired: unknown, routes at generation {world.routes()['generation']}")
         assert row.split() == ["?", model, "unknown", "1", "READY", "1", "1"]
         assert "  ✗ desired: unknown. Git (http://127.0.0.1:" in live.out

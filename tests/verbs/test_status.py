@@ -50,7 +50,7 @@ def test_the_first_line_says_that_nobody_answers(world: World) -> None:
     world.configure("dev", deadlines={"request_seconds": 1})
     world.kill("triton-dev-1")
     first, *rest = world.words("status", "--env", "dev").out.splitlines()
-    assert first == f"dev: {model} is DOWN: 1 of 1 Triton silent (triton-dev-1)."
+    assert first == f"dev: {model} is DOWN: 1 of 1 Triton silent (triton-dev-1). 1 thing to put right."
     (row,) = [line for line in rest if model in line and "silent" in line][:1]
     assert row.split()[:2] == ["✗", model], "no ✓ beside a model that nobody answers for"
 
@@ -126,11 +126,6 @@ def test_what_deploy_refuses_status_calls_held_with_the_same_reason(world: World
     assert line == f"held: {model} 1 → 2 in dev: {why}; {step}"
     assert found["what"].startswith(f"{model} 1 → 2 in dev is held, version 1 is live: ")
     assert not step.startswith("promobot deploy"), "what deploy refuses is not advised"
-    first, told, what_to_do, *_ = world.words("history", model, "--env", "dev").out.splitlines()
-    assert f"{model} 1 is served in dev" in first
-    assert (told, what_to_do) == (f"✋ {found['what']}", f"    → {step}"), (
-        "it has no record, and is told all the same"
-    )
 
 
 @pytest.mark.extended
@@ -221,8 +216,7 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     world.deploy()
     said = world.words("history", model, "--env", "dev")
     assert said.code == 0
-    first, held, _, head, _, newest, oldest, _, cause, which = said.out.splitlines()
-    assert held.startswith(f"✋ {model} 1 → 2 in dev is held since "), "main still asks for it"
+    first, head, _, newest, oldest, _, cause, which = said.out.splitlines()
     assert first.endswith(
         f" UTC: ❌ {model} 1 → 2 in dev failed before the switch: nothing that users see has changed."
     )

@@ -9,8 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.domain.users import Users
 from bot.verbs.deploy import Deployed
 from bot.verbs.history import History
+from bot.verbs.status import Difference, Status
 from bot.words import awaiting, deployment, terminal
 from tests.domain.entries import a_record, entry
 
@@ -151,3 +153,20 @@ def test_history_begins_with_how_the_newest_deployment_ended() -> None:
         "2026-03-01 12:00 UTC: ↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers."
     )
     assert head.split()[:2] == ["when", "(UTC)"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        ((), "Everything is as main says."),
+        (("bytes",), "1 thing to put right."),
+        (("bytes", "alias"), "2 things to put right."),
+    ],
+)
+def test_drift_says_first_how_users_are_and_whether_anything_differs(kinds: tuple[str, ...], says: str) -> None:
+    differences = tuple(Difference(kind, f"its {kind}", "promobot reconcile --env dev") for kind in kinds)
+    found = Status("dev", "c" * 40, 3, (), differences, users=(Users("churn", 1, "OK"),))
+    first, *rest = terminal.drift(found).splitlines()
+    assert first == f"dev: OK. churn 1 answers. {says}"
+    assert rest == terminal.status(found).splitlines()[1:]
+    assert terminal.status(found).splitlines()[0] == first.removesuffix(" Everything is as main says.")
