@@ -30,6 +30,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -440,8 +441,11 @@ class Scene:
         on: str = "",
         data: bool = False,
         env: Mapping[str, str] | None = None,
+        columns: int = 0,
     ) -> Ended:
         """Run ``promobot`` with these arguments, and variables; kill it where ``kill`` says.
+
+        ``columns``: its stdout is a terminal that is so wide, and whose buffer takes all that it says.
 
         ``log`` has strace write its main thread's system calls there: those that matter to the kill or to ``inject``
         (more of strace's expressions), all without them, and with ``data`` all that change something, in full. With
@@ -449,13 +453,16 @@ class Scene:
         """
         options = [*_strace_options(kill, log, inject, data=data), *(("-P", on) if on else ())]
         out = self.live / "tmp-out"
+        screen, terminal = os.openpty() if columns else (-1, -1)
+        if columns:
+            termios.tcsetwinsize(terminal, (1000, columns))
         sys.stdout.flush()
         sys.stderr.flush()
         released, release = os.pipe()
         child = os.fork()
         if not child:
             os.close(release)
-            self._be_the_verb(argv, released, out, env or {})
+            self._be_the_verb(argv, released, out, env or {}, terminal)
         os.close(released)
         tracer: subprocess.Popen[str] | None = None
         try:
@@ -472,6 +479,9 @@ class Scene:
             _end_group(child)
             if tracer is not None:
                 tracer.wait(SECONDS)
+        if columns:
+            os.close(terminal)
+            out.write_text(_read_all(screen).replace("\r\n", "\n"))
         said, stdout = _what_was_said(out)
         if os.WIFSIGNALED(status):
             if os.WTERMSIG(status) != signal.SIGKILL:
@@ -506,7 +516,12 @@ class Scene:
         return paused if os.WIFSTOPPED(status) else paused.ended(status)
 
     def _be_the_verb(
-        self, argv: Sequence[str], released: int, out: Path, env: Mapping[str, str] = MappingProxyType({})
+        self,
+        argv: Sequence[str],
+        released: int,
+        out: Path,
+        env: Mapping[str, str] = MappingProxyType({}),
+        terminal: int = -1,
     ) -> None:
         """Run as the verb, in the forked process; never returns."""
         code = 99
@@ -515,6 +530,8 @@ class Scene:
             self._control.close()
             for number, path in ((1, out), (2, _beside(out))):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            if terminal >= 0:
+                os.dup2(terminal, 1)
             os.environ.update(servers.variables({"TMPDIR": str(self.live / "tmp"), **env}))
             tempfile.tempdir = str(self.live / "tmp")
             os.read(released, 1)
@@ -712,6 +729,16 @@ def _wait(child: int) -> int:
 def _beside(out: Path) -> Path:
     """Return where a verb's stderr goes whose stdout goes to ``out``."""
     return out.with_name(f"{out.name}-err")
+
+
+def _read_all(screen: int) -> str:
+    """Return what was written to a terminal that nobody has open any more; close it."""
+    found = b""
+    with contextlib.suppress(OSError):  # the end, where a terminal is gone
+        while chunk := os.read(screen, 65536):
+            found += chunk
+    os.close(screen)
+    return found.decode(errors="replace")
 
 
 def _what_was_said(out: Path) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from tests.reliability.scene import Scene
 from tests.situations.page import PAGE, page
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print what is said, and judge nothing")
     parser.add_argument("--json", action="store_true", help="one row as JSON on each line")
     parser.add_argument("--write", action="store_true", help="write the table of docs/operations.md")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="keep pictures there, and judge nothing")
     given = parser.parse_args()
     if given.write:
         PAGE.write_text(page(PAGE.read_text()))
@@ -36,7 +38,7 @@ def main() -> int:
     chosen = [row for row in ROWS if row.name in (given.only or names)]
     failed = 0
     with Scene(more=1) as scene:
-        theatre = Theatre(scene)
+        theatre = Theatre(scene, given.pictures)
         for row in chosen:
             started = time.monotonic()
             tried = theatre.tried(row)

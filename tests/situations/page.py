@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.situations.rows import ROWS, Row
+from tests.situations.rows import ROWS, SERVED, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-HEARD_FIRST = ("command", "job summary", "revert", "Slack, promotion")
-"""Where people hear of a situation, the surest first."""
+HEARD_FIRST = ("command", "job summary", "revert", "Slack, promotion", "drift")
+"""Where people hear of a situation, the surest first; what they read before it came about tells nothing of it."""
 HEAD = "| situation | users get | you read first | `promobot status` says | then |"
 
 
@@ -21,7 +21,8 @@ def page(text: str) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return a row of the table."""
-    heard = next((row.says[surface] for surface in HEARD_FIRST if row.says.get(surface)), "")
+    known = {*SERVED.values(), row.says["status"], ""}
+    heard = next((line for surface in HEARD_FIRST if (line := row.says.get(surface, "")) not in known), "")
     return row.what, row.users, _said(heard), _said(row.says["status"]), row.do
 
 

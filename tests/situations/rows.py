@@ -70,7 +70,7 @@ OK_2 = "dev: OK. churn 2 answers."
 NOTHING: Said = {}
 SERVED: Said = {
     "status": "dev: OK. churn 1 answers.",
-    "drift": "dev: OK. churn 1 answers.",
+    "drift": "dev: OK. churn 1 answers. Everything is as main says.",
     "history": "‹time›: ✅ churn 1 is served in dev.",
     "Slack, deployment": "✅ churn 1 is served in dev.",
     "Slack, promotion": "✅ churn 1 in dev: 1 is served (#1)",
@@ -79,6 +79,8 @@ SERVED: Said = {
 }
 """What is said where version 1 is served, and nobody asked for anything else."""
 MERGED: Said = SERVED | {
+    "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+    "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
     "Slack, promotion": "🔀 churn 1 → 2 in dev: merged; waiting for the deployment (#2)",
     "pull request": CHECKED,
     "comment": CHECKED,
@@ -94,7 +96,7 @@ ROWS: tuple[Row, ...] = (
         users="404",
         says={
             "status": "dev: no model is in service.",
-            "drift": "dev: no model is in service.",
+            "drift": "dev: no model is in service. Everything is as main says.",
             "history": "Nothing was deployed to dev yet.",
         },
         do="`promobot propose churn 1 --env dev`",
@@ -176,7 +178,7 @@ ROWS: tuple[Row, ...] = (
         | {
             "command": "churn 2 is served in dev (was 1).",
             "status": OK_2,
-            "drift": OK_2,
+            "drift": "dev: OK. churn 2 answers. Everything is as main says.",
             "history": "‹time›: ✅ churn 2 is served in dev (was 1).",
             "job summary": "✅ churn 2 is served in dev (was 1).",
             "Slack, deployment": "✅ churn 2 is served in dev (was 1).",
@@ -215,6 +217,7 @@ ROWS: tuple[Row, ...] = (
                 "held: churn 1 → 2 in dev: its digest is in quarantine here since ‹time›: ‹why›; "
                 "merge the revert of churn, or: promobot rollback churn --env dev"
             ),
+            "drift": "dev: OK. churn 1 answers. 2 things to put right.",
             "history": ("‹time›: ↩️ churn 1 → 2 in dev failed after the switch and was put back: version 1 answers."),
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
@@ -263,6 +266,8 @@ ROWS: tuple[Row, ...] = (
                 "this environment; `promobot recheck churn --env dev` checks what main says, then"
                 " deploy again"
             ),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
@@ -283,6 +288,8 @@ ROWS: tuple[Row, ...] = (
                 "churn --env dev --to 1` has main say what is in service, or `promobot recheck "
                 "churn --env dev` checks what main says, then deploy again"
             ),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ churn 1 → 3 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 3 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 3 in dev: merged, and held since ‹time›; 1 answers (#2)",
@@ -326,6 +333,8 @@ ROWS: tuple[Row, ...] = (
                 "held: churn 1 → 2 in dev: its checks in #2 expired on ‹date›; `promobot recheck "
                 "churn --env dev` checks what main says, then deploy again"
             ),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
@@ -368,9 +377,8 @@ ROWS: tuple[Row, ...] = (
                 "needs a number, not 'high'); the way back stays open; correct "
                 "manifests/environments/dev.yaml on main, then promobot deploy --env dev"
             ),
-            "status": "dev: OK. churn 1 answers.",
-            "drift": "dev: OK. churn 1 answers.",
-            "history": "‹time›: ✅ churn 1 is served in dev.",
+            "status": "dev: OK. churn 1 answers. 2 things to put right.",
+            "drift": "dev: OK. churn 1 answers. 2 things to put right.",
             "job summary": "❌ dev: 1 held (churn); 1 problem.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
@@ -393,6 +401,8 @@ ROWS: tuple[Row, ...] = (
                 "request that takes it out of service; by hand, write its name and a reason under"
                 " `retired:` in promotions/dev.yaml"
             ),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ churn out of dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn out of dev is held: version 1 answers.",
         },
@@ -407,6 +417,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": ("churn 1 → 4 in dev failed before the switch: nothing that users see has changed."),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "history": (
                 "‹time›: ❌ churn 1 → 4 in dev failed before the switch: nothing that users see has changed."
             ),
@@ -439,6 +451,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": ("churn 1 → 3 in dev failed before the switch: nothing that users see has changed."),
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "history": (
                 "‹time›: ❌ churn 1 → 3 in dev failed before the switch: nothing that users see has changed."
             ),
@@ -471,6 +485,7 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": ("churn 1 → 2 in dev failed after the switch and was put back: version 1 answers."),
+            "drift": "dev: OK. churn 1 answers. 2 things to put right.",
             "history": ("‹time›: ↩️ churn 1 → 2 in dev failed after the switch and was put back: version 1 answers."),
             "job summary": ("↩️ churn 1 → 2 in dev failed after the switch and was put back: version 1 answers."),
             "annotation": (
@@ -527,8 +542,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": "wine 1 in dev failed after the switch and was put back: nothing answers.",
-            "status": "dev: OK. churn 1, iris 1 answer.",
-            "drift": "dev: OK. churn 1, iris 1 answer.",
+            "status": "dev: OK. churn 1, iris 1 answer. 1 thing to put right.",
+            "drift": "dev: OK. churn 1, iris 1 answer. 1 thing to put right.",
             "history": ("‹time›: ↩️ wine 1 in dev failed after the switch and was put back: nothing answers."),
             "job summary": "❌ dev: 1 put back after the switch (wine); 1 as main asks.",
             "annotation": (
@@ -553,7 +568,7 @@ ROWS: tuple[Row, ...] = (
         | {
             "command": "Merge this to go back to churn 1 in dev: ‹url›",
             "status": OK_2,
-            "drift": OK_2,
+            "drift": "dev: OK. churn 2 answers. Everything is as main says.",
             "history": "‹time›: ✅ churn 2 is served in dev (was 1).",
             "job summary": "✅ Nothing that users see has changed yet: merging goes back to churn 1.",
             "Slack, deployment": "✅ churn 2 is served in dev (was 1).",
@@ -579,7 +594,10 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
-            "revert": AT_1,
+            "revert": (
+                "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
+                " for version 2. Merging this only changes main."
+            ),
         },
         do="merge the revert",
         base="merged",
@@ -603,7 +621,10 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
-            "revert": AT_1,
+            "revert": (
+                "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
+                " for version 2. Merging this only changes main."
+            ),
         },
         do="merge the revert",
         base="merged",
@@ -616,6 +637,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": "dev is as main says (‹digest›): nothing to do.",
+            "status": "dev: OK. churn 1 answers.",
+            "drift": "dev: OK. churn 1 answers. Everything is as main says.",
             "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
             "job summary": "✅ dev is as main says (`‹digest›`): nothing to do.",
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
@@ -634,8 +657,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": "The rollback of churn to version 1 in dev failed: version 2 still answers.",
-            "status": OK_2,
-            "drift": OK_2,
+            "status": "dev: OK. churn 2 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 2 answers. 1 thing to put right.",
             "history": ("‹time›: ❌ The rollback of churn to version 1 in dev failed: version 2 still answers."),
             "job summary": ("❌ The rollback of churn to version 1 in dev failed: version 2 still answers."),
             "annotation": (
@@ -661,8 +684,8 @@ ROWS: tuple[Row, ...] = (
             "command": (
                 "churn is back at version 1 in dev (from 2) wherever gateways answer; deploy again when all do."
             ),
-            "status": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
-            "drift": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
+            "status": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
+            "drift": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
             "history": (
                 "‹time›: ⚠️ churn is back at version 1 in dev (from 2) wherever gateways answer; "
                 "deploy again when all do."
@@ -678,7 +701,10 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
-            "revert": AT_1,
+            "revert": (
+                "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
+                " for version 2. Merging this only changes main."
+            ),
         },
         do="bring the gateway back, `promobot deploy --env dev`, and merge the revert",
         base="merged",
@@ -691,6 +717,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": "churn is back at version 1 in dev (from 2).",
+            "status": "dev: OK. churn 1 answers. 2 things to put right.",
+            "drift": "dev: OK. churn 1 answers. 2 things to put right.",
             "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
             "job summary": "✅ churn is back at version 1 in dev (from 2).",
             "annotation": (
@@ -734,7 +762,7 @@ ROWS: tuple[Row, ...] = (
         | {
             "command": "churn out of dev: it is out of service (replaced by churn-eu).",
             "status": "dev: no model is in service.",
-            "drift": "dev: no model is in service.",
+            "drift": "dev: no model is in service. Everything is as main says.",
             "history": "‹time›: ✅ churn out of dev: it is out of service (replaced by churn-eu).",
             "job summary": "✅ churn out of dev: it is out of service (replaced by churn-eu).",
             "Slack, deployment": "✅ churn out of dev: it is out of service (replaced by churn-eu).",
@@ -755,8 +783,8 @@ ROWS: tuple[Row, ...] = (
         users="version 1",
         says=SERVED
         | {
-            "status": "dev: churn is degraded: 1 of 2 Tritons silent (triton-1).",
-            "drift": "dev: churn is degraded: 1 of 2 Tritons silent (triton-1).",
+            "status": ("dev: churn is degraded: 1 of 2 Tritons silent (triton-1). 1 thing to put right."),
+            "drift": ("dev: churn is degraded: 1 of 2 Tritons silent (triton-1). 1 thing to put right."),
         },
         do="bring it back, then `promobot deploy --env dev`",
     ),
@@ -767,8 +795,8 @@ ROWS: tuple[Row, ...] = (
         users="error 503",
         says=SERVED
         | {
-            "status": "dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2).",
-            "drift": "dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2).",
+            "status": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 2 things to put right."),
+            "drift": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 2 things to put right."),
         },
         do="bring one back, then `promobot deploy --env dev`",
     ),
@@ -780,8 +808,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": ("churn 1 → 2 in dev failed before the switch: nothing that users see has changed."),
-            "status": "dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2).",
-            "drift": "dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2).",
+            "status": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 3 things to put right."),
+            "drift": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 3 things to put right."),
             "history": (
                 "‹time›: ❌ churn 1 → 2 in dev failed before the switch: nothing that users see has changed."
             ),
@@ -808,8 +836,8 @@ ROWS: tuple[Row, ...] = (
         users="version 1",
         says=SERVED
         | {
-            "status": "dev: churn is degraded: 1 of 2 Tritons without it (triton-2).",
-            "drift": "dev: churn is degraded: 1 of 2 Tritons without it (triton-2).",
+            "status": ("dev: churn is degraded: 1 of 2 Tritons without it (triton-2). 1 thing to put right."),
+            "drift": ("dev: churn is degraded: 1 of 2 Tritons without it (triton-2). 1 thing to put right."),
         },
         do="`promobot deploy --env dev` loads what is missing",
     ),
@@ -820,8 +848,8 @@ ROWS: tuple[Row, ...] = (
         users="no answer from gateway-2, version 1 from gateway-1",
         says=SERVED
         | {
-            "status": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
-            "drift": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
+            "status": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 1 thing to put right."),
+            "drift": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 1 thing to put right."),
         },
         do="bring it back, then `promobot deploy --env dev`",
     ),
@@ -832,8 +860,8 @@ ROWS: tuple[Row, ...] = (
         users="no answer",
         says=SERVED
         | {
-            "status": "dev: churn is DOWN: 2 of 2 gateways silent (gateway-1, gateway-2).",
-            "drift": "dev: churn is DOWN: 2 of 2 gateways silent (gateway-1, gateway-2).",
+            "status": ("dev: churn is DOWN: 2 of 2 gateways silent (gateway-1, gateway-2). 2 things to put right."),
+            "drift": ("dev: churn is DOWN: 2 of 2 gateways silent (gateway-1, gateway-2). 2 things to put right."),
         },
         do="bring one back; it starts from `routes.json`",
     ),
@@ -845,8 +873,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": ("churn 1 → 2 in dev failed before the switch: nothing that users see has changed."),
-            "status": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
-            "drift": "dev: churn is degraded: 1 of 2 gateways silent (gateway-2).",
+            "status": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
+            "drift": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
             "history": (
                 "‹time›: ❌ churn 1 → 2 in dev failed before the switch: nothing that users see has changed."
             ),
@@ -873,6 +901,8 @@ ROWS: tuple[Row, ...] = (
         users="version 1",
         says=SERVED
         | {
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›",
             "annotation": (
                 "promobot deploy --env dev: Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›"
@@ -917,8 +947,8 @@ ROWS: tuple[Row, ...] = (
             "command": (
                 "churn 2 is served in dev (was 1); everything holds but Slack; the message is in the outbox."
             ),
-            "status": OK_2,
-            "drift": OK_2,
+            "status": "dev: OK. churn 2 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 2 answers. 1 thing to put right.",
             "history": (
                 "‹time›: ✅ churn 2 is served in dev (was 1); everything holds but Slack; the "
                 "message is in the outbox."
@@ -1003,7 +1033,12 @@ ROWS: tuple[Row, ...] = (
         "the runner died before the switch",
         killed("Triton RepositoryModelLoad"),
         users="version 1",
-        says=MERGED | {"Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)"},
+        says=MERGED
+        | {
+            "status": "dev: OK. churn 1 answers. 2 things to put right.",
+            "drift": "dev: OK. churn 1 answers. 3 things to put right.",
+            "Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)",
+        },
         do="`promobot deploy --env dev` finishes it",
         base="merged",
     ),
@@ -1013,7 +1048,11 @@ ROWS: tuple[Row, ...] = (
         killed("gateway-2 POST /v2/models/churn/infer"),
         users="version 2",
         says=MERGED
-        | {"status": OK_2, "drift": OK_2, "Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)"},
+        | {
+            "status": "dev: OK. churn 2 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 2 answers. 2 things to put right.",
+            "Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)",
+        },
         do="`promobot deploy --env dev` finishes it",
         base="merged",
     ),
@@ -1057,7 +1096,7 @@ ROWS: tuple[Row, ...] = (
         "somebody changed bytes on the share",
         other_bytes,
         users="version 1",
-        says=SERVED,
+        says=SERVED | {"drift": "dev: OK. churn 1 answers. 1 thing to put right."},
         do="`promobot reconcile --env dev`",
     ),
     Row(
@@ -1065,7 +1104,7 @@ ROWS: tuple[Row, ...] = (
         "something of somebody else's lies in Triton's root",
         stranger,
         users="version 1",
-        says=SERVED,
+        says=SERVED | {"drift": "dev: OK. churn 1 answers. 1 thing to put right."},
         do="see who made it, and remove it by hand",
     ),
     Row(
@@ -1073,7 +1112,7 @@ ROWS: tuple[Row, ...] = (
         "somebody moved MLflow's alias",
         alias,
         users="version 1",
-        says=SERVED,
+        says=SERVED | {"drift": "dev: OK. churn 1 answers. 1 thing to put right."},
         do="`promobot reconcile --env dev`",
     ),
 )

@@ -50,6 +50,8 @@ class Stage:
         self._runs = 0
         self._summary = scene.home / "summary.md"
         self.command, self.ended = "", Ended(0, "")
+        self.columns = 0
+        """How wide the terminal is on which people read; 0 where lines are as long as they are."""
         self.pull = 0
         """The pull request that this is about; 0 where there is none."""
 
@@ -86,9 +88,10 @@ class Stage:
         codes: Sequence[int | None] = (0,),
         kill: Kill = NO_KILL,
         env: Mapping[str, str] | None = None,
+        columns: int = 0,
     ) -> Ended:
         """Run a verb in the checkout; raise AssertionError where it ends otherwise than it must."""
-        ended = self.scene.run(*words, kill=kill, env=env)
+        ended = self.scene.run(*words, kill=kill, env=env, columns=columns)
         assert ended.code in codes, f"promobot {' '.join(words)} ended with {ended.code}: {ended.said}"
         return ended
 
@@ -96,8 +99,8 @@ class Stage:
         """Run the verb whose end this situation is about, as a job of GitHub Actions does."""
         self.command = f"promobot {' '.join(words)}"
         self._summary.unlink(missing_ok=True)
-        in_a_job = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self._summary)}
-        self.ended = self.promobot(*words, codes=codes, kill=kill, env=in_a_job)
+        in_a_job = {"NO_COLOR": "1", "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(self._summary)}
+        self.ended = self.promobot(*words, codes=codes, kill=kill, env=in_a_job, columns=self.columns)
         self.follows()
         return self.ended
 
@@ -160,7 +163,7 @@ class Stage:
             seen.texts[self.command] = self.ended.out or _ANNOTATION.sub("", self.ended.said)
         for name in ("status", "drift", "history"):
             words = (name, "--env", ENVIRONMENT)
-            ended = self.scene.run(*words)
+            ended = self.scene.run(*words, columns=self.columns, env={"NO_COLOR": "1"})
             assert ended.code in (0, 1), f"promobot {name} ended with {ended.code}: {ended.said}"
             seen.texts[f"promobot {' '.join(words)}"] = ended.out or ended.said
         for command, text in seen.texts.items():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.reliability.scene import Scene
+from tests.situations.pictures import take
 from tests.situations.rows import Row
-from tests.situations.stage import Seen, Stage
+from tests.situations.stage import COLUMNS, Seen, Stage
 
 _VARY = {
     "time": r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?",
@@ -33,8 +35,9 @@ class Tried:
 class Theatre:
     """The scene on which all rows are played, with the states from which they begin."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, pictures: Path | None = None) -> None:
+        """``pictures``: where to keep pictures of each situation; what is said is folded then, and not judged."""
+        self.scene, self._pictures = scene, pictures
         self.stage = Stage(scene)
 
     def tried(self, row: Row) -> Tried:
@@ -42,10 +45,15 @@ class Theatre:
         self._prepare(row.base)
         self.stage.begin(row.base, row.models)
         self.stage.pull = PULLS[row.base]
+        self.stage.columns = COLUMNS if self._pictures else 0
         try:
             row.arrange(self.stage)
             seen = self.stage.see()
+            if self._pictures:
+                take(row.name, row.what, seen, self._pictures)
+                return Tried(seen, ())
         finally:
+            self.stage.columns = 0
             self.stage.tidy()
         return Tried(seen, tuple(problems(row, seen.lines)))
 
