@@ -1,4 +1,4 @@
-"""What PyYAML and Pydantic find wrong with a document, in the bot's words.
+"""What PyYAML, Pydantic and protobuf find wrong with a document, in the bot's words.
 
 Their own messages speak of tokens, types and flow nodes to whoever wrote a program. Whoever wrote the file needs to
 know which line is wrong and what belongs there.
@@ -7,7 +7,7 @@ know which line is wrong and what belongs there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.domain.nearest import nearest
@@ -226,3 +226,42 @@ def value(given: object) -> str:
     if isinstance(given, list | tuple):
         return "a list" if given else "[]"
     return f"{given!r:.60}"
+
+
+# --- protobuf's text format, as config.pbtxt has it --------------------------------------------------------------
+
+_AT = re.compile(r"(\d+):\d+ : (?:'.*': )?(.*)", re.DOTALL)
+_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]*)"')
+_TEXT_FORMAT = (
+    (re.compile(r"Enum type .* has no value named (.+)\."), "{} is none of the values that belong here"),
+    (re.compile(r"Couldn't parse integer: (.+)"), "it needs a whole number, not {}"),
+    (re.compile(r"Couldn't parse float: (.+)"), "it needs a number, not {}"),
+    (re.compile(r"Value out of range: (.+)"), "{} is too large or too small"),
+    (re.compile(r'should not have multiple "(.+)" fields'), "{} stands twice"),
+    (re.compile(r"Expected string but found: (.+)"), "it needs a text in quotation marks, not {}"),
+    (re.compile(r'Expected "true" or "false"()'), "it needs true or false"),
+    (re.compile(r'Expected "(.+)"'), "“{}” is missing"),
+    (re.compile(r"String missing ending quote()"), "a quotation mark is not closed"),
+    (re.compile(r"Expected identifier or number, got (\S+)\."), "“{}” stands where a field begins"),
+)
+
+
+def of_text_format(said: str, fields: Callable[[str], Collection[str]]) -> str:
+    """Return what protobuf's reader says of a text, with its line; ``fields`` are those of a message by its name."""
+    found = _AT.match(said)
+    if found is None:
+        return "it cannot be read"
+    where, rest = f"line {found[1]}", found[2]
+    if unknown := _NO_FIELD.search(rest):
+        meant = nearest(unknown[2], fields(unknown[1]))
+        return f"{where}: there is no field {unknown[2]}" + (f"; did you mean {meant}?" if meant else "")
+    for theirs, ours in _TEXT_FORMAT:
+        if known := theirs.search(rest):
+            return f"{where}: {ours.format(shorter(known[1]))}"
+    return f"{where}: it cannot be read from here on"
+
+
+def shorter(text: str) -> str:
+    """Return a piece of a file in one line of at most 60 characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 60 else flat[:59] + "…"

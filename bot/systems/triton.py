@@ -30,7 +30,7 @@ from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from bot import trust
-from bot.domain import binary
+from bot.domain import binary, in_words
 from bot.domain.model_config import backend_of
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
@@ -455,7 +455,12 @@ def _message(text: str) -> model_config_pb2.ModelConfig:
     try:
         return text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
-        raise ValueError(f"config.pbtxt: {error}") from error
+        raise ValueError(f"config.pbtxt: {in_words.of_text_format(str(error), _fields)}") from error
+
+
+def _fields(message: str) -> list[str]:
+    pool = model_config_pb2.ModelConfig.DESCRIPTOR.file.pool
+    return list(pool.FindMessageTypeByName(message).fields_by_name)
 
 
 def _spec(tensor: object, max_batch_size: int) -> TensorSpec:
