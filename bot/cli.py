@@ -10,6 +10,7 @@ import argparse
 import gc
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -642,32 +643,24 @@ def _request(text: str) -> str:
 
 
 def _repository(text: str) -> str:
-    import re
-
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", text):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is no repository: owner/name")
     return text
 
 
 def _owners(text: str) -> str:
-    import re
-
     if not re.fullmatch(r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is no owner: @person or @organisation/team")
     return text
 
 
 def _branch(text: str) -> str:
-    import re
-
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a branch")
     return text
 
 
 def _runners(text: str) -> tuple[str, str]:
-    import re
-
     labels = text.split(",")
     if len(labels) > 2 or not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", label) for label in labels):
         raise argparse.ArgumentTypeError(f"{text!r} is not one label, or two with a comma between them")
@@ -689,8 +682,6 @@ def _environments(text: str) -> tuple[str, ...]:
 
 
 def _sha(text: str) -> str:
-    import re
-
     if not re.fullmatch(r"[0-9a-f]{40}", text):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is no commit: 40 hexadecimal digits")
     return text
@@ -757,6 +748,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2. A job of GitHub Actions gets its inputs from people, and shows them what is wrong."""
+        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            from bot.domain.nearest import did_you_mean
+
+            meant = did_you_mean(wrong[1], [word.strip(" '") for word in wrong[2].split(",")])
+            message = f"{message}. {meant}".rstrip() if meant else message
         step = f"`{self.prog} --help` lists what it takes."
         _tell_the_job(lambda words: words.failed(self.prog, message, state="Nothing was changed.", next_step=step))
         super().error(message)

@@ -668,3 +668,16 @@ def test_watching_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]
         cli.main(["status", "--watch", "--json"])
     assert ended.value.code == 2
     assert "not allowed with argument --json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["check", "smoek", "--pull-request", "1"], "smoke"), (["quarantine", "lst", "--env", "dev"], "list")],
+)
+def test_a_wrong_word_behind_a_verb_gets_the_nearest_one(
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(typed)
+    assert ended.value.code == 2
+    assert f"Did you mean {meant}?" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.domain.evidence import Evidence, newest_of_each
+from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
 from bot.verbs import connect
@@ -48,6 +49,11 @@ def revoke(settings: Environment, *, model: str, which: str, reason: str, by: st
     return Found(settings.environment, datetime.now(UTC), tuple(left), len(standing))
 
 
+def _nearest_model(settings: Environment, model: str, found: list[Evidence]) -> str:
+    """Return the question which model was meant, where there is no evidence of this one at all."""
+    return "" if found else did_you_mean(model, {one.model for one in connect.ledger(settings).all_evidence()})
+
+
 def _of(settings: Environment, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
     """Return the evidence of a version, or of the one digest that begins so.
 
@@ -65,6 +71,7 @@ def _of(settings: Environment, model: str, which: str, *, passed: bool = False) 
         raise Refused(
             f"there is {what} of {model} {which} in {settings.environment}",
             state="Nothing was changed.",
-            next_step=f"`promobot evidence list {model} --env {settings.environment}` lists what there is.",
+            next_step=f"{_nearest_model(settings, model, found)}"
+            f"`promobot evidence list {model} --env {settings.environment}` lists what there is.",
         )
     return of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after, verified_entries
 from bot.errors import Refused
 from bot.settings import Environment
@@ -38,7 +39,8 @@ def promote(
         raise Refused(
             f"{source.environment} has no verified version of {model} in service",
             state="Nothing was proposed.",
-            next_step=f"`promobot status --env {source.environment}` shows what it serves.",
+            next_step=f"{did_you_mean(model, {record.model for record in records})}"
+            f"`promobot status --env {source.environment}` shows what it serves.",
         )
     if version is not None and version != in_service.version:
         raise Refused(

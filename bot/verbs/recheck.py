@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
+from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after
 from bot.errors import Refused
 from bot.settings import Environment
@@ -43,7 +44,8 @@ def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
         raise Refused(
             f"main asks for no version of {model} in {settings.environment}",
             state="Nothing was checked.",
-            next_step=f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
+            next_step=f"{did_you_mean(model, desired.names())}"
+            f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
         )
     serving = served_after(settings.environment, ledger.deployments())
     results: list[CheckResult] = []

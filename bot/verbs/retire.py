@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.desired import Entry
+from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after
 from bot.domain.scope import retire_branch
 from bot.errors import InvalidInput, Refused
@@ -55,7 +56,8 @@ def retire(
             raise Refused(
                 f"{model} is not in service in {settings.environment}, and main asks for no version of it",
                 state="Nothing was changed.",
-                next_step=f"`promobot status --env {settings.environment}` shows what is.",
+                next_step=f"{did_you_mean(model, desired.names())}"
+                f"`promobot status --env {settings.environment}` shows what is.",
             )
         proposed = put_proposal(
             settings,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
+from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.way_back import WayBack, latest
@@ -296,7 +297,8 @@ def _target(
     raise Refused(
         f"there is no verified record of {wanted} of {model} in {settings.environment} to go back to",
         state="Nothing was changed.",
-        next_step=f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}. "
+        next_step=f"{did_you_mean(model, {record.model for record in history})}"
+        f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}. "
         f"Where nothing was in service before, `promobot retire {model} --env {settings.environment} --reason '…'` "
         f"takes it out.",
     )

@@ -427,3 +427,19 @@ def test_a_new_store_begins_by_an_explicit_act(world: World, tmp_path: Path) -> 
     assert rows["records"]["seen"] == "0 deployment records; what is there cannot be overwritten"
     assert rows["share"]["works"] and rows["share"]["seen"].startswith("writable, ")
     assert world.words("quarantine", "list", "--env", "dev").code == 0
+
+
+@pytest.mark.slow
+def test_a_wrong_model_gets_the_nearest_one_of_every_verb(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    wrong = f"{model}x"
+    for typed in (
+        ["rollback", wrong, "--env", "dev"],
+        ["retire", wrong, "--env", "dev", "--reason", "nobody asks"],
+        ["recheck", wrong, "--env", "dev"],
+        ["promote", wrong, "--to", "prod"],
+        ["evidence", "show", wrong, "1", "--env", "dev"],
+    ):
+        said = world.words(*typed)
+        assert said.code == 1 and f"Did you mean {model}? " in said.err, typed
