@@ -102,7 +102,7 @@ def _tell_the_job(job: Callable[[Any], Any]) -> bool:
 
 def _title(arguments: argparse.Namespace) -> str:
     where = getattr(arguments, "env", None)
-    return f"promobot {arguments.verb}" + (f" --env {where}" if isinstance(where, str) else "")
+    return f"promobot {arguments.verb}" + (f" in {where}" if isinstance(where, str) else "")
 
 
 def _explain(error: Exception, arguments: argparse.Namespace) -> int:

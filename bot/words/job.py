@@ -101,6 +101,9 @@ def rolled_back(done: RolledBack) -> Job:
     follow = ""
     if done.revert_waits:
         follow = escape(revert_waits(done.environment, done.revert_waits), limit=2_000)
+    elif done.url and done.exit_code:
+        # What to do stands below, with the cause: nobody is back yet.
+        follow = f"The revert, with which main follows: [#{done.pull_request}]({done.url})."
     elif done.url:
         until = "" if done.deployed is None else f" Until then main asks for {_version(done)}."
         follow = f"**What to do:** [merge the revert #{done.pull_request}]({done.url}).{until}"

@@ -203,6 +203,18 @@ def test_a_rollback_at_once_says_what_answers_and_that_the_merge_is_left() -> No
     ]
 
 
+def test_a_rollback_that_failed_says_once_what_to_do() -> None:
+    own = record("put back", after=entry(7), before=entry(8), serving=entry(8), way_back=True, problem="g1 hangs")
+    done = rollback(deployed=Deployed("dev", "c" * 40, records=(own,)))
+    parts = seen(job.rolled_back(done).summary).split("\n\n")
+    assert parts[:4] == [
+        "❌ **The rollback of churn to version 7 in dev failed: version 8 still answers.**",
+        f"The revert, with which main follows: [#9]({URL}).",
+        "**What happened:** g1 hangs",
+        "**What to do:** fix the cause, then promobot rollback churn --env dev --to 7 --now.",
+    ]
+
+
 def test_a_rollback_whose_pull_request_waits_for_github_is_a_warning() -> None:
     done = job.rolled_back(rollback(deployed=back(), pull_request=None, url="", revert_waits="GitHub: 503"))
     assert seen(done.summary).startswith(
