@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.domain.desired import Desired
+from bot.domain.hold import Held
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import DeploymentRecord, served_after
-from bot.errors import InvalidInput
+from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
+from bot.verbs.holding import what_is_held
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class History:
     since: str = ""
     model: str | None = None
     models: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    """What is held now; nothing where ``unknown`` says why that cannot be seen."""
+    unknown: str = ""
 
 
 def history(settings: Environment, *, model: str | None, at: datetime | None, limit: int) -> History:
@@ -39,7 +44,18 @@ def history(settings: Environment, *, model: str | None, at: datetime | None, li
         return History(settings.environment, (), at, served, last.id if last else "")
     chosen = [record for record in records if model is None or record.model == model]
     models = tuple(sorted({record.model for record in records}))
-    return History(settings.environment, tuple(reversed(chosen))[:limit], model=model, models=models)
+    held, unknown = _held(settings, model)
+    newest = tuple(reversed(chosen))[:limit]
+    return History(settings.environment, newest, model=model, models=models, held=held, unknown=unknown)
+
+
+def _held(settings: Environment, model: str | None) -> tuple[tuple[Held, ...], str]:
+    """Return what has no record because deployments refuse it, or why that cannot be seen."""
+    try:
+        held = what_is_held(settings, within_seconds=settings.deadlines.request_seconds)
+    except PromobotError as error:
+        return (), str(error)
+    return tuple(one for one in held if model in (None, one.change.model)), ""
 
 
 def show(settings: Environment, deployment: str) -> DeploymentRecord:

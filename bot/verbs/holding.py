@@ -8,14 +8,20 @@ from bot.settings import Environment
 from bot.systems.share import ModelRepository
 from bot.verbs import connect
 from bot.verbs.deployment.admission import admit_all, held_among
+from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.past import Past
-from bot.verbs.proposing import read_desired
 
 
-def what_is_held(settings: Environment) -> list[Held]:
-    """Return what main asks for and a deployment would refuse right now. Asks no Triton and no gateway."""
-    with connect.repository(settings) as repository:
-        desired = read_desired(repository, settings.environment, repository.head())
-    routes = ModelRepository(settings.share, environment=settings.environment).routes(settings.environment)
-    todo = plan(desired, Live(routes, {}, {}, {}), known={})
+def what_is_held(settings: Environment, *, within_seconds: float | None = None) -> list[Held]:
+    """Return what main asks for and a deployment would refuse right now. Asks no Triton and no gateway.
+
+    Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
+    that cannot be read.
+    """
+    with main_beside(settings, within_seconds=within_seconds) as look:
+        routes = ModelRepository(settings.share, environment=settings.environment).routes(settings.environment)
+        main = look()
+    if not isinstance(main, Main):
+        raise main
+    todo = plan(main.desired, Live(routes, {}, {}, {}), known={})
     return held_among(admit_all(Past(settings, connect.ledger(settings)), todo.changes))

@@ -354,6 +354,9 @@ def _row(row: ModelStatus) -> str:
 def history(found: History) -> str:
     """Return what was deployed to one environment, newest first."""
     lines = [f"*{escape(found.environment)}*"]
+    lines += [
+        f"✋ {escape(is_held(one), limit=500)}\n   → {escape(one.hold.next_step, limit=300)}" for one in found.held
+    ]
     for record in found.records:
         before = record.before.version if record.before else "–"
         after = record.after.version if record.after else "–"

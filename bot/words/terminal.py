@@ -15,6 +15,7 @@ from bot.words import proposal as proposal_words
 from bot.words.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, WORST_FIRST, checked_in, describe, held
 from bot.words.deployment import mark as outcome_mark
 from bot.words.deployment import verdict as deployment_verdict
+from bot.words.differences import is_held
 from bot.words.width import COLUMNS, cells, padded, stacked
 
 if TYPE_CHECKING:
@@ -141,11 +142,13 @@ def history(found: History) -> str:
         ]
         head = f"In service in {found.environment} at {found.at.isoformat()} ({since}):"
         return head + "\n" + (grid(["model", "version", "digest", "run"], rows) if rows else "nothing")
+    held = [f"✋ {is_held(one)}\n    → {one.hold.next_step}" for one in found.held]
+    held += [f"whether something is held now is not known: {found.unknown}"] if found.unknown else []
     if not found.records and found.model and found.models:
         asked = f"Nothing of {found.model} was deployed to {found.environment}. "
         return f"{asked}{did_you_mean(found.model, found.models)}There are: {', '.join(found.models)}."
     if not found.records:
-        return f"Nothing was deployed to {found.environment} yet."
+        return "\n".join([f"Nothing was deployed to {found.environment} yet.", *held])
     table = grid(
         ["", "when (UTC)", "deployment", "model", "version", "outcome"],
         (
@@ -164,9 +167,11 @@ def history(found: History) -> str:
     first = f"{newest.finished_at:%Y-%m-%d %H:%M} UTC: {outcome_mark(newest)} {deployment_verdict(newest)}"
     causes = [f"{record.id}: {record.problem}" for record in found.records if record.problem]
     if not causes:
-        return f"{first}\n{table}"
+        return "\n".join([first, *held, table])
     which = f"promobot history show {newest.id} --env {found.environment}"
-    return "\n".join([first, table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"])
+    return "\n".join(
+        [first, *held, table, "What happened:", *(f"  {cause}" for cause in causes), f"All of one: {which}"]
+    )
 
 
 def record_in_full(record: DeploymentRecord) -> str:

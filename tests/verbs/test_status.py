@@ -126,6 +126,11 @@ def test_what_deploy_refuses_status_calls_held_with_the_same_reason(world: World
     assert line == f"held: {model} 1 → 2 in dev: {why}; {step}"
     assert found["what"].startswith(f"{model} 1 → 2 in dev is held, version 1 is live: ")
     assert not step.startswith("promobot deploy"), "what deploy refuses is not advised"
+    first, told, what_to_do, *_ = world.words("history", model, "--env", "dev").out.splitlines()
+    assert f"{model} 1 is served in dev" in first
+    assert (told, what_to_do) == (f"✋ {found['what']}", f"    → {step}"), (
+        "it has no record, and is told all the same"
+    )
 
 
 @pytest.mark.extended
@@ -216,7 +221,8 @@ def test_history_tells_deployments_newest_first(world: World) -> None:
     world.deploy()
     said = world.words("history", model, "--env", "dev")
     assert said.code == 0
-    first, head, _, newest, oldest, _, cause, which = said.out.splitlines()
+    first, held, _, head, _, newest, oldest, _, cause, which = said.out.splitlines()
+    assert held.startswith(f"✋ {model} 1 → 2 in dev is held since "), "main still asks for it"
     assert first.endswith(
         f" UTC: ❌ {model} 1 → 2 in dev failed before the switch: nothing that users see has changed."
     )
