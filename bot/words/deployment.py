@@ -17,6 +17,7 @@ from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome
 from bot.domain.routes import Target
 from bot.domain.workers import Answering
 from bot.words.mrkdwn import escape
+from bot.words.plainly import plainly
 from bot.words.proposal import take_blame_back
 
 CUT_OFF = "this deployment was cut off, and what came after it did not ask for it"
@@ -674,13 +675,15 @@ def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     text = f"{sign} {verdict(record)}"
     blocks: list[dict[str, Any]] = [_section(f"*{sign} {escape(verdict(record))}*")]
     if record.problem:
-        blocks.append(_section(f"*What happened:* {escape(record.problem)}"))
+        blocks.append(_section(f"*What happened:* {escape(plainly(record.problem))}"))
         blocks.append(_section(f"*State:* {escape(_state(record))}{_step(record, revert_url)}"))
     held = {criterion.name for criterion in record.criteria if criterion.holds}
     criteria = "   ".join(f"{'✅' if name in held else '❌'} {CRITERION_NAMES[name]}" for name in CRITERIA)
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": criteria}]})
     digest = f" · digest `{short(record.after.digest)}`" if record.after else ""
     facts = f"`{record.id}` · commit `{record.commit[:12] or 'unknown'}`{digest}"
+    if record.problem:
+        facts += f" · all of it: `promobot history show {record.id} --env {record.environment}`"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": facts}]})
     return Message(
         key=f"{record.id}/{record.outcome}", text=text, blocks=tuple(blocks), since=record.started_at.timestamp()
@@ -702,7 +705,7 @@ def bulletin(group: str, records: Sequence[DeploymentRecord], *, revert_urls: Ma
     wrong = [record for outcome, of in ended.items() if outcome != "succeeded" for record in of]
     for record in wrong[:_NAMED]:
         url = revert_urls.get(record.id, "")
-        said = f"*{escape(verdict(record))}*\n{escape(record.problem[:500])}"
+        said = f"*{escape(verdict(record))}*\n{escape(plainly(record.problem)[:500])}"
         blocks.append(_section(said + _step(record, url, alone=False)))
     if any(map(may_be_wrong, wrong)):
         command = take_blame_back(group, records[0].environment)

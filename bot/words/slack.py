@@ -12,6 +12,7 @@ from bot.domain.record import DeploymentRecord
 from bot.words.deployment import fix_and_deploy, verdict
 from bot.words.differences import is_held as is_held
 from bot.words.mrkdwn import code, escape, link, user
+from bot.words.plainly import plainly
 from bot.words.proposal import revert_waits
 from bot.words.terminal import users
 
@@ -361,7 +362,7 @@ def history(found: History) -> str:
         before = record.before.version if record.before else "–"
         after = record.after.version if record.after else "–"
         shadow = " (shadow)" if record.section == "shadow" else ""
-        why = f": {escape(record.problem, limit=120)}" if record.problem else ""
+        why = f": {escape(plainly(record.problem), limit=300)}" if record.problem else ""
         lines.append(
             f"• {_SIGNS_OF_RECORDS[record.outcome]} {record.finished_at:%Y-%m-%d %H:%M} {before} → {after}{shadow} "
             f"{record.outcome}{why}"
@@ -550,11 +551,11 @@ def problem(promotion: Promotion, progress: Progress) -> str:
         return f"*Why:* {escape(hold.why, limit=1200)}\n*What to do:* {escape(hold.next_step, limit=600)}"
     if record is not None and progress.stage == "rollback failed":
         return (
-            f"*What happened:* {escape(record.problem, limit=1200)}\n*State:* {_in_service(record)}\n"
+            f"*What happened:* {escape(plainly(record.problem), limit=1200)}\n*State:* {_in_service(record)}\n"
             f"*What to do:* {escape(fix_and_deploy(record))}"
         )
     if record is not None and progress.stage in ("put back", "failed", "incomplete"):
-        return f"*What happened:* {escape(record.problem, limit=1200)}\n*State:* {_in_service(record)}"
+        return f"*What happened:* {escape(plainly(record.problem), limit=1200)}\n*State:* {_in_service(record)}"
     if progress.stage == "red" and evidence is not None:
         wrong = [f"{f.what}: {f.detail}" for check in evidence.checks for f in check.problems]
         listed = [*evidence.problems, *wrong][:5]
