@@ -24,6 +24,20 @@ def comment(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
     return MARKER + "\n" + fit(parts)
 
 
+def headline(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
+    """Return how it ended in one paragraph, for the head of the text with which the bot opened it."""
+    first, *more = [
+        *(_held(one)[0] for one in held),
+        *(_first(record) for record in sorted(records, key=lambda record: record.verified)),
+    ]
+    return f"{MARKER}\n{first}" + (f" And {len(more)} more." if more else "")
+
+
+def details_are_in(url: str) -> str:
+    """Point from the text of a pull request to the comment."""
+    return f"[What happened, and what to do]({url})"
+
+
 def _environment(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
     return records[0].environment if records else held[0].change.environment
 
@@ -40,9 +54,13 @@ def _held(one: Held) -> list[str]:
     ]
 
 
-def _record(record: DeploymentRecord) -> str:
+def _first(record: DeploymentRecord) -> str:
     at = f"{record.finished_at:%Y-%m-%d %H:%M} UTC"
-    lines = [f"{mark(record)} **{escape(_ended(record, at))}**"]
+    return f"{mark(record)} **{escape(_ended(record, at))}**"
+
+
+def _record(record: DeploymentRecord) -> str:
+    lines = [_first(record)]
     if record.problem:
         lines.append(f"What happened: {escape(record.problem, limit=2_000)}")
     if step := what_to_do(record, merge="merge the revert that the bot opened" if record.quarantined else ""):

@@ -73,7 +73,7 @@ def status(found: Status) -> str:
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
                 str(row.routed or "–"),
-                *({True: "READY", False: "absent", None: "silent"}[row.tritons[name]] for name in tritons),
+                *(_on_triton(row.tritons[name], routed=row.routed is not None) for name in tritons),
                 *("silent" if row.gateways[name] is False else str(row.gateways[name] or "–") for name in gateways),
                 "; ".join(row.pending),
             ]
@@ -93,6 +93,12 @@ def status(found: Status) -> str:
         lines.append("What differs, and what to type:")
         lines += [f"  ✗ {d.what}\n    → {d.next_step}" for d in found.differences]
     return "\n".join(lines)
+
+
+def _on_triton(has_it: bool | None, *, routed: bool) -> str:
+    if has_it and not routed:
+        return "–"  # it has all that is asked of it, which is nothing
+    return {True: "READY", False: "absent", None: "silent"}[has_it]
 
 
 def drift(found: Status) -> str:

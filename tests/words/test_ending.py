@@ -10,7 +10,7 @@ import pytest
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.record import Outcome
-from bot.words.ending import MARKER, comment
+from bot.words.ending import MARKER, comment, headline
 from tests.domain.entries import a_record, entry
 
 AT = datetime(2026, 11, 30, 3, 2, tzinfo=UTC)
@@ -75,3 +75,12 @@ def test_of_many_what_went_wrong_comes_first_and_the_rest_is_counted() -> None:
     said = comment([*well, _record("failed", finished_at=AT + timedelta(minutes=1))], [])
     assert said.splitlines()[1].startswith("❌ **churn 2 failed before the switch")
     assert "… and 11 more: `promobot history --env dev`" in said
+
+
+def test_the_head_of_the_text_says_the_worst_and_how_many_more_there_are() -> None:
+    held = Held(Change("dev", "models", "churn", entry(1), entry(2)), HOLD)
+    marker, first = _read(headline([_record("succeeded"), _record("put back")], [held])).splitlines()
+    assert marker == MARKER and first.startswith("✋ **churn 1 → 2 in dev was merged and is held since ")
+    assert first.endswith("version 1 goes on answering.** And 2 more.")
+    _, alone = _read(headline([_record("put back")], [])).splitlines()
+    assert alone == "↩️ **churn 2 was put back in dev at 2026-11-30 03:02 UTC: version 1 answered after it.**"

@@ -12,7 +12,7 @@ from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.domain.users import Users
 from bot.verbs.deploy import Deployed
 from bot.verbs.history import History
-from bot.verbs.status import Difference, Status
+from bot.verbs.status import Difference, ModelStatus, Status
 from bot.words import awaiting, deployment, terminal
 from tests.domain.entries import a_record, entry
 
@@ -170,3 +170,9 @@ def test_drift_says_first_how_users_are_and_whether_anything_differs(kinds: tupl
     assert first == f"dev: OK. churn 1 answers. {says}"
     assert rest == terminal.status(found).splitlines()[1:]
     assert terminal.status(found).splitlines()[0] == first.removesuffix(" Everything is as main says.")
+
+
+def test_what_is_not_in_service_is_ready_nowhere() -> None:
+    row = ModelStatus("wine", "models", 1, None, {"t1": True, "t2": None}, {"g1": None}, agrees=False)
+    line = terminal.status(Status("dev", "c" * 40, 3, (row,), ())).splitlines()[4]
+    assert line.split() == ["✗", "wine", "1", "–", "–", "silent", "–"]

@@ -14,10 +14,11 @@ from bot.verbs import connect
 from bot.verbs.deployment.run import Run
 from bot.verbs.proposing import desired_at
 from bot.words import ending as words
+from bot.words import proposal as proposal_words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
-    from bot.systems.github import PullRequest
+    from bot.systems.github import GitHubRepository, PullRequest
 
 TOLD_AT_MOST = 20
 """Of a run of more pull requests than this, the others are not told: GitHub limits how much an App may write."""
@@ -60,13 +61,30 @@ def tell_pull_requests(
                 found.setdefault(number, ([], []))[1].append(one)
         for number, (ended, waiting) in list(found.items())[:TOLD_AT_MOST]:
             run.turn.check()
-            github.put_comment(number, words.comment(ended, _since(waiting, merged, number)), marker=words.MARKER)
+            waiting = _since(waiting, merged, number)
+            url = github.put_comment(number, words.comment(ended, waiting), marker=words.MARKER)
+            _head(github, next(pull for pull in merged if pull.number == number), ended, waiting, url)
         if len(found) > TOLD_AT_MOST:
             run.say(words.not_all_told(TOLD_AT_MOST, len(found)))
     except Superseded:
         raise
     except PromobotError as error:
         run.say(words.could_not_tell(error))
+
+
+def _head(
+    github: GitHubRepository, pull: PullRequest, records: list[DeploymentRecord], held: list[Held], url: str
+) -> None:
+    """Have the text of a pull request that the bot opened begin with how it ended, where that is not as it asked.
+
+    Else it would go on beginning with "every check passed", above a version that users do not get.
+    """
+    is_as_asked = not held and all(record.verified for record in records)
+    if is_as_asked and words.MARKER not in pull.body:
+        return
+    body = proposal_words.with_verdict(pull.body, words.headline(records, held), words.details_are_in(url))
+    if body != pull.body:
+        github.set_body(pull.number, body)
 
 
 def _since(held: list[Held], merged: list[PullRequest], number: int) -> list[Held]:
