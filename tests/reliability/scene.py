@@ -532,6 +532,7 @@ class Scene:
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             if terminal >= 0:
                 os.dup2(terminal, 1)
+                sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
             os.environ.update(servers.variables({"TMPDIR": str(self.live / "tmp"), **env}))
             tempfile.tempdir = str(self.live / "tmp")
             os.read(released, 1)

@@ -41,7 +41,7 @@ def main() -> int:
     terminal = "".join(
         f"<pre>$ {html.escape(command)}\n{html.escape(text)}</pre>" for command, text in given["texts"].items()
     )
-    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Browser(Path(profile)) as browser:
         taken = []
         for page, url in given["pages"].items():
             for size, (width, height) in SIZES.items():

@@ -226,6 +226,9 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "↩️ churn 1 → 2 in dev: failed after the switch and was put back (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -249,6 +252,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="wait; the way back stays open",
@@ -271,7 +277,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": ("✅ churn 2 passes the gate of dev; against version 1 in service: accuracy +0."),
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
@@ -294,8 +302,7 @@ ROWS: tuple[Row, ...] = (
             "annotation": "churn in dev: held: churn 1 → 3 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 3 in dev: merged, and held since ‹time›; 1 answers (#2)",
             "pull request": (
-                "❌ Do not merge: Smoke of churn 3 failed at “case one”: Y[0]: 1.20374 instead of "
-                "0.334328 (4 of 4 values differ). Nothing in service has changed."
+                "✋ churn 1 → 3 in dev was merged and is held since ‹time›; version 1 goes on answering."
             ),
             "comment": ("✋ churn 1 → 3 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
@@ -317,6 +324,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
@@ -338,7 +348,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": ("✅ churn 2 passes the gate of dev; against version 1 in service: accuracy +0."),
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
@@ -359,6 +371,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="`promobot rollback churn --env dev --to 1`",
@@ -382,6 +397,9 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ dev: 1 held (churn); 1 problem.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
         },
         do="correct the file on main, then `promobot deploy --env dev`",
@@ -434,7 +452,7 @@ ROWS: tuple[Row, ...] = (
                 "❌ churn 1 → 4 in dev: failed before the switch; nothing that users see has changed (#2)"
             ),
             "Slack, way back": "🟡 Back: churn 4 → 1 in dev: its checks run (#3)",
-            "pull request": ("✅ churn 4 passes the gate of dev; against version 1 in service: accuracy +0."),
+            "pull request": ("❌ churn 4 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "comment": ("❌ churn 4 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -468,7 +486,7 @@ ROWS: tuple[Row, ...] = (
                 "❌ churn 1 → 3 in dev: failed before the switch; nothing that users see has changed (#2)"
             ),
             "Slack, way back": "🟡 Back: churn 3 → 1 in dev: its checks run (#3)",
-            "pull request": ("✅ churn 3 passes the gate of dev; against version 1 in service: accuracy +0."),
+            "pull request": ("❌ churn 3 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "comment": ("❌ churn 3 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -497,6 +515,7 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "↩️ churn 1 → 2 in dev: failed after the switch and was put back (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it.",
             "comment": "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it.",
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -525,6 +544,7 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "↩️ churn 1 → 2 in dev: failed after the switch and was put back (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it.",
             "comment": "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it.",
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -620,6 +640,9 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": (
+                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
+            ),
             "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -824,6 +847,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": (
                 "❌ churn 1 → 2 in dev: failed before the switch; nothing that users see has changed (#2)"
             ),
+            "pull request": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "comment": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
         },
         do="bring one back, then `promobot deploy --env dev`",
@@ -889,6 +913,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": (
                 "❌ churn 1 → 2 in dev: failed before the switch; nothing that users see has changed (#2)"
             ),
+            "pull request": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "comment": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
         },
         do="bring it back, then `promobot deploy --env dev`",
@@ -905,7 +930,7 @@ ROWS: tuple[Row, ...] = (
             "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
             "job summary": "❌ Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›",
             "annotation": (
-                "promobot deploy --env dev: Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›"
+                "promobot deploy in dev: Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›"
             ),
         },
         do="wait; what is served goes on. To go back: [without GitHub](#without-github)",
@@ -932,6 +957,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, promotion": (
                 "❌ churn 1 → 2 in dev: failed before the switch; nothing that users see has changed (#2)"
             ),
+            "pull request": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
             "comment": ("❌ churn 2 failed before the switch in dev at ‹time›: version 1 stayed in service."),
         },
         do="bring MLflow back, then `promobot deploy --env dev`",
@@ -991,8 +1017,8 @@ ROWS: tuple[Row, ...] = (
                 " used: it has no .promobot.json and nothing of ours"
             ),
             "annotation": (
-                "promobot deploy --env dev: record store (‹folder›/records): ‹folder›/records is "
-                "not mounted, or was never used: it has no .promobot.json and nothing of ours"
+                "promobot deploy in dev: record store (‹folder›/records): ‹folder›/records is not"
+                " mounted, or was never used: it has no .promobot.json and nothing of ours"
             ),
         },
         do="mount it, then the same command again",
@@ -1020,7 +1046,7 @@ ROWS: tuple[Row, ...] = (
                 "is not mounted, or was never used: it has no .promobot.json and nothing of ours"
             ),
             "annotation": (
-                "promobot deploy --env dev: model repository (‹folder›/share/model-repo/dev): "
+                "promobot deploy in dev: model repository (‹folder›/share/model-repo/dev): "
                 "‹folder›/share/promobot/dev is not mounted, or was never used: it has no "
                 ".promobot.json and nothing of ours"
             ),
@@ -1069,8 +1095,7 @@ ROWS: tuple[Row, ...] = (
             "history": ("promobot: manifests/environments/dev.yaml:51: tritons: stands twice, first in line 18"),
             "job summary": ("❌ manifests/environments/dev.yaml:51: tritons: stands twice, first in line 18"),
             "annotation": (
-                "promobot deploy --env dev: manifests/environments/dev.yaml:51: tritons: stands "
-                "twice, first in line 18"
+                "promobot deploy in dev: manifests/environments/dev.yaml:51: tritons: stands twice, first in line 18"
             ),
         },
         do=("correct the file on main; to go back meanwhile, [take an older checkout](#from-slack)"),
@@ -1086,7 +1111,7 @@ ROWS: tuple[Row, ...] = (
             "status": "promobot: promotions/dev.yaml:9: models: stands twice, first in line 2",
             "drift": "promobot: promotions/dev.yaml:9: models: stands twice, first in line 2",
             "job summary": "❌ promotions/dev.yaml:9: models: stands twice, first in line 2",
-            "annotation": ("promobot deploy --env dev: promotions/dev.yaml:9: models: stands twice, first in line 2"),
+            "annotation": ("promobot deploy in dev: promotions/dev.yaml:9: models: stands twice, first in line 2"),
         },
         do="correct the file on main, then `promobot deploy --env dev`",
         base="merged",
