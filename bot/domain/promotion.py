@@ -217,7 +217,9 @@ def progress_of(
             own = again
         case _:
             pass
-    later = [record for record in since if record.finished_at > own.finished_at and record.verified]
+    # A way back of which one gateway has not heard yet is what users get all the same.
+    served = (record for record in since if record.verified or record.outcome == "incomplete")
+    later = [record for record in served if record.finished_at > own.finished_at]
     then = next((record for record in later if _digest(record) != promotion.digest), None)
     return Progress("left" if then else "served", found, own, then)
 

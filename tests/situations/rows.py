@@ -721,7 +721,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": (
                 "⚠️ churn is back at version 1 in dev (from 2) wherever gateways answer; deploy again when all do."
             ),
-            "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
             "revert": (

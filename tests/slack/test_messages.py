@@ -103,6 +103,7 @@ BEFORE = record(1, "succeeded", minutes=-60, before=3)
         ("incomplete", MERGED, [], [record(2, "incomplete", minutes=5)], []),
         ("served", MERGED, [], [record(2, "failed", minutes=5), record(2, "succeeded", minutes=9)], []),
         ("left", MERGED, [], [SERVED, record(1, "succeeded", minutes=9, before=2)], []),
+        ("left", MERGED, [], [SERVED, record(1, "incomplete", minutes=9, before=2)], []),
         ("overtaken", MERGED, [], [BEFORE, record(3, "succeeded", minutes=9)], []),
         ("merged", MERGED, [], [BEFORE, record(3, "succeeded", minutes=9, began=-1)], []),
         ("merged", MERGED, [], [BEFORE, record(3, "failed", minutes=9)], []),
