@@ -161,6 +161,20 @@ ROWS: tuple[Row, ...] = (
         do="review the newer version, and merge",
     ),
     Row(
+        "two-proposals",
+        "two models are proposed at the same time",
+        after(checked(2), lambda stage: stage.proposes("wine", 1)),
+        users="churn: version 1; wine: 404",
+        says=SERVED
+        | {
+            "Slack, promotion": "🟡 wine 1 in dev: its checks run (#3)",
+            "pull request": "✅ wine 1 passes the gate of dev; nothing is in service yet.",
+            "comment": "",
+        },
+        do="review each by itself: they do not wait for each other",
+        models=("churn", "wine"),
+    ),
+    Row(
         "merged",
         "merged, and not deployed yet",
         nothing,
