@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from bot.domain.desired import Change
@@ -31,7 +31,7 @@ class Hold:
 
     def no_earlier_than(self, asked: datetime | None) -> Hold:
         """Return it with ``since`` no earlier than the time at which main began to ask for the change."""
-        times = [at for at in (self.since, asked) if at is not None]
+        times = [at.astimezone(UTC) for at in (self.since, asked) if at is not None]
         return replace(self, since=max(times, default=None))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from bot.domain.desired import Section
 from bot.domain.evidence import Evidence
-from bot.domain.hold import Hold
+from bot.domain.hold import Held
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 
 Stage = Literal[
@@ -41,7 +41,7 @@ rollback failed  a way back that failed: what people wanted to go back from stil
 failed           it failed before the switch
 incomplete       a way back is in service wherever gateways answer
 left             it was in service, and something else is by now
-overtaken        main asked for something else before it was deployed, and that is in service now
+overtaken        main asked for something else before it was deployed
 closed           closed without being merged
 """
 BESIDE_SHOWN = 5
@@ -164,7 +164,7 @@ class Progress:
     record: DeploymentRecord | None = None
     then: DeploymentRecord | None = None
     """What replaced it."""
-    hold: Hold | None = None
+    held: Held | None = None
     """Why deployments refuse it, where they do."""
 
 
@@ -174,11 +174,12 @@ def progress_of(
     evidence: Iterable[Evidence],
     records: Iterable[DeploymentRecord],
     underway: Iterable[str],
-    hold: Hold | None = None,
+    held: Held | None = None,
+    is_asked: bool = True,
 ) -> Progress:
     """Say how far it has come: ``evidence`` newest first, ``records`` oldest first, ``underway`` threads.
 
-    ``hold``: why deployments refuse what main asks for of this model on this path, where they do.
+    ``held``: that deployments refuse it, where they do. ``is_asked``: whether main asks for it after the merge.
     """
     found = next((one for one in evidence if one.head == promotion.head), None)
     if promotion.state == "closed":
@@ -201,10 +202,10 @@ def progress_of(
             # What began before the merge has not seen it: its own deployment is still to come.
             after = (record for record in since if record.started_at.timestamp() >= promotion.merged_at)
             then = next((record for record in after if record.verified), None)
-            if then is None and hold is not None:
+            if then is None and held is not None:
                 merged_at = datetime.fromtimestamp(promotion.merged_at, UTC)
-                return Progress("held", found, hold=hold.no_earlier_than(merged_at))
-            return Progress("overtaken" if then else "merged", found, then=then)
+                return Progress("held", found, held=Held(held.change, held.hold.no_earlier_than(merged_at)))
+            return Progress("overtaken" if then or not is_asked else "merged", found, then=then)
         if promotion.beside:
             return Progress("red", found)
         return Progress("checking" if found is None else "green" if found.passed else "red", found)

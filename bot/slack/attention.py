@@ -6,6 +6,7 @@ What is told already is read from the channel, so a service that begins anew goe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from bot.domain.hold import Held
 from bot.domain.message import Message
 from bot.settings import Environment
 from bot.slack import blocks
@@ -25,10 +25,13 @@ from bot.words import slack as words
 if TYPE_CHECKING:
     from bot.systems.slack import Posted
 
-HELD_FOR = timedelta(hours=1)
-"""A hold that is younger is told by the promotion's own message alone: somebody may be at it."""
+WAITS_FROM = timedelta(hours=1)
+"""Somebody may be at what is younger, and the promotion's own message tells of a hold at once."""
+ANEW_AFTER = timedelta(days=1)
+"""Slack notifies nobody of a message that is changed. What is new in one that is older than this begins another."""
 _FOLLOWED_DAYS = 30
-_SHOWN = 20
+_SHOWN, _WHAT, _STEP = 15, 220, 120
+"""So many things, and so many characters of each: Slack takes 8,000 characters of facts, and not much more text."""
 
 
 @dataclass(frozen=True)
@@ -38,55 +41,93 @@ class Waiting:
     what: str
     next_step: str
 
+    @property
+    def cut(self) -> Waiting:
+        """The same, as short as a message can have it."""
+        return Waiting(_cut(self.what, _WHAT), _cut(self.next_step, _STEP))
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What the last deep look found: the first of it, and how much it was."""
+
+    shown: tuple[Waiting, ...] = ()
+    count: int = 0
+
+    @classmethod
+    def of(cls, found: Sequence[Waiting]) -> Drifted:
+        """Return what a message can have of all that was found."""
+        return cls(tuple(one.cut for one in found[:_SHOWN]), len(found))
+
 
 def attend(settings: Environment, *, deep: bool) -> bool:
-    """Bring the environment's message up to date; return whether a deep look is wanted again soon.
+    """Bring the environment's message up to date; return whether something has drifted.
 
-    ``deep`` looks as ``drift`` does. It is wanted again soon while something has drifted, so that its end is told,
-    and where a deployment was under way, which moves things. Between deep looks, what the last one found stands: it
-    is kept in the message.
+    ``deep`` looks as ``drift`` does, unless a deployment is under way, which moves things. Between deep looks, what
+    the last one found stands: it is kept in the message.
 
     Raises what GitHub, Slack, the share or the records raise: then nothing is known, and the message stays.
     """
     slack = connect.slack(settings)
     since = time.time() - _FOLLOWED_DAYS * 86_400
     open_ = next((one for one in slack.posted(since=since) if _is_open(one, settings.environment)), None)
-    found = drift(settings) if deep else status(settings)
+    found, drifted = status(settings), _kept(open_)
+    if deep and found.underway_since is None:
+        found = drift(settings)
+        drifted = Drifted.of(_drifted(found))
     now = datetime.now(UTC)
-    moving = any(difference.kind == "unfinished" for difference in found.differences)
-    drifted = _drifted(found) if deep and not moving else _kept(open_)
-    waiting = [*what_waits(found, now=now), *drifted]
-    if open_ is None and not waiting:
-        return moving
+    waiting = what_waits(found, now=now)
     began = datetime.fromisoformat(open_.facts["began"]) if open_ is not None else now
-    slack.put(message(found, waiting, drifted, began=began, now=now), posted=open_)
-    return moving or bool(drifted)
+    if open_ is not None and now - began > ANEW_AFTER and _is_new(open_, waiting, drifted):
+        slack.put(message(found, [], Drifted(), began=began, now=now, goes_on=True), posted=open_)
+        open_, began = None, now
+    if open_ is not None or waiting or drifted.count:
+        slack.put(message(found, waiting, drifted, began=began, now=now), posted=open_)
+    return bool(drifted.count)
 
 
 def what_waits(found: Status, *, now: datetime) -> list[Waiting]:
-    """Return what any look finds: changes held for more than an hour, and messages that Slack has not taken."""
-    held = [Waiting(words.is_held(one), one.hold.next_step) for one in found.held if _is_old(one, now)]
-    outbox = [Waiting(d.what, d.next_step) for d in found.differences if d.kind == "slack"]
-    return [*held, *outbox]
+    """Return what any look finds: what is held or being deployed for too long, and what Slack has not taken."""
+    held = [Waiting(words.is_held(one), one.hold.next_step) for one in found.held if _is_old(one.hold.since, now)]
+    cut_off = found.underway_since is not None and _is_old(found.underway_since, now)
+    told = [d for d in found.differences if d.kind == "slack" or (d.kind == "unfinished" and cut_off)]
+    return [*held, *(Waiting(d.what, d.next_step) for d in told)]
 
 
 def message(
-    found: Status, waiting: Sequence[Waiting], drifted: Sequence[Waiting], *, began: datetime, now: datetime
+    found: Status,
+    waiting: Sequence[Waiting],
+    drifted: Drifted,
+    *,
+    began: datetime,
+    now: datetime,
+    goes_on: bool = False,
 ) -> Message:
-    """Return the message: how users are, and what waits since when; or that nothing does any more."""
-    lines = [words.waits(one.what, one.next_step) for one in waiting[:_SHOWN]]
-    if len(waiting) > _SHOWN:
-        lines.append(words.more_waits(len(waiting) - _SHOWN, found.environment))
-    head = words.attention(found, began) if waiting else words.attention_over(found, began, now)
+    """Return the message: how users are, and what waits since when; or that nothing does any more.
+
+    ``goes_on``: it is closed, because a new message follows.
+    """
+    shown = [*(one.cut for one in waiting), *drifted.shown][:_SHOWN]
+    more = len(waiting) + drifted.count - len(shown)
+    lines = [words.waits(one.what, one.next_step) for one in shown]
+    if more:
+        lines.append(words.more_waits(more, found.environment))
+    head = words.attention_over(found, began, now)
+    if shown:
+        head = words.attention(found, began)
+    elif goes_on:
+        head = words.attention_goes_on(found, began)
     return Message(
         key=f"{found.environment}/attention/{began.isoformat()}",
         text=head,
         blocks=blocks.sections("\n".join([f"*{head}*", *lines])),
         facts={
-            "attention": "open" if waiting else "closed",
+            "attention": "open" if shown else "closed",
             "of": found.environment,
             "began": began.isoformat(),
-            "drifted": json.dumps([[one.what, one.next_step] for one in drifted[:_SHOWN]]),
+            "drifted": json.dumps([[one.what, one.next_step] for one in drifted.shown], ensure_ascii=False),
+            "drifted_count": str(drifted.count),
+            "known": ",".join(sorted({_name(one) for one in shown})),
         },
     )
 
@@ -95,8 +136,21 @@ def _is_open(posted: Posted, environment: str) -> bool:
     return posted.facts.get("attention") == "open" and posted.facts.get("of") == environment
 
 
-def _is_old(held: Held, now: datetime) -> bool:
-    return held.hold.since is None or now - held.hold.since >= HELD_FOR
+def _is_old(since: datetime | None, now: datetime) -> bool:
+    return since is None or now - since >= WAITS_FROM
+
+
+def _is_new(posted: Posted, waiting: Sequence[Waiting], drifted: Drifted) -> bool:
+    known = set(posted.facts.get("known", "").split(","))
+    return any(_name(one) not in known for one in [*(one.cut for one in waiting), *drifted.shown][:_SHOWN])
+
+
+def _name(one: Waiting) -> str:
+    return hashlib.sha256(one.what.encode()).hexdigest()[:8]
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _drifted(found: Status) -> list[Waiting]:
@@ -105,7 +159,8 @@ def _drifted(found: Status) -> list[Waiting]:
     return [Waiting(d.what, d.next_step) for d in found.differences if d.kind != "slack" and d.what not in held]
 
 
-def _kept(posted: Posted | None) -> list[Waiting]:
+def _kept(posted: Posted | None) -> Drifted:
     if posted is None:
-        return []
-    return [Waiting(str(what), str(step)) for what, step in json.loads(posted.facts.get("drifted", "[]"))]
+        return Drifted()
+    shown = [Waiting(str(what), str(step)) for what, step in json.loads(posted.facts.get("drifted", "[]"))]
+    return Drifted(tuple(shown), int(posted.facts.get("drifted_count", len(shown))))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Change, Desired, changes
+from bot.domain.desired import Change, Desired, Entry, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
-from bot.domain.hold import Held, Hold
+from bot.domain.hold import Held
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
@@ -22,7 +22,7 @@ from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.slack import blocks
 from bot.verbs import Say, connect
-from bot.verbs.holding import what_is_held
+from bot.verbs.holding import Asked, what_main_asks
 from bot.verbs.ledger import Ledger
 from bot.verbs.observe import underway
 from bot.verbs.proposing import desired_at, what_is_beside
@@ -47,7 +47,7 @@ def follow(settings: Environment, *, say: Say) -> None:
     ledger = connect.ledger(settings)
     records, deploying = ledger.deployments(), _underway(settings)
     # Asked once a round, and only where something is merged: it takes Git.
-    held = _held(settings, say) if any(one.state == "merged" for one in promotions) else []
+    asked = _asked(settings, say) if any(one.state == "merged" for one in promotions) else None
     for promotion in promotions:
         before = posted.get(promotion.key)
         way_back = _way_back(promotion, promotions)
@@ -56,8 +56,11 @@ def follow(settings: Environment, *, say: Say) -> None:
             evidence=_evidence(ledger, promotion),
             records=records,
             underway=deploying,
-            hold=_hold(held, promotion),
+            held=_held(asked, promotion),
+            is_asked=asked is None or _is_asked(asked, promotion),
         )
+        if before is not None and asked is None and progress.stage == "merged":
+            continue  # whether it is held is not known right now: what is said of it stays
         message = blocks.promotion_message(promotion, progress, way_back=way_back)
         linked = before is not None and before.facts.get("linked") == "yes"
         message = replace(message, facts={**message.facts, "linked": "yes" if linked else ""})
@@ -223,26 +226,28 @@ def _underway(settings: Environment) -> list[str]:
     ]
 
 
-def _held(settings: Environment, say: Say) -> list[Held]:
-    """Return what is held; where that cannot be seen it is said, and the messages go on without it."""
+def _asked(settings: Environment, say: Say) -> Asked | None:
+    """Return what main asks for and what of it is held; None, and say why, where that cannot be seen right now."""
     try:
-        return what_is_held(settings)
+        return what_main_asks(settings, within_seconds=settings.deadlines.request_seconds)
     except PromobotError as error:
         say(str(error))
-        return []
+        return None
 
 
-def _hold(held: list[Held], promotion: Promotion) -> Hold | None:
-    """Return why main's present wish for this model is held, where that is what the promotion asks for."""
-    return next(
-        (
-            one.hold
-            for one in held
-            if (one.change.section, one.change.model) == (promotion.section, promotion.model)
-            and (one.change.after.digest if one.change.after else "") == promotion.digest
-        ),
-        None,
-    )
+def _held(asked: Asked | None, promotion: Promotion) -> Held | None:
+    """Return that main's present wish for this model is held, where that is what the promotion asks for."""
+    held = asked.held if asked is not None else ()
+    of_path = (one for one in held if (one.change.section, one.change.model) == (promotion.section, promotion.model))
+    return next((one for one in of_path if _digest(one.change.after) == promotion.digest), None)
+
+
+def _is_asked(asked: Asked, promotion: Promotion) -> bool:
+    return _digest(asked.desired.section(promotion.section).get(promotion.model)) == promotion.digest
+
+
+def _digest(entry: Entry | None) -> str:
+    return entry.digest if entry is not None else ""
 
 
 def _proposer(ledger: Ledger, changes_of_all: list[Change], pull: PullRequest) -> str:

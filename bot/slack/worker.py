@@ -35,7 +35,9 @@ FOLLOW_SECONDS = 15.0
 ATTEND_SECONDS = 300.0
 """How often is looked at what waits for somebody."""
 DRIFT_SECONDS = 3_600.0
-"""How often every byte and answer is looked at; at each look while something has drifted, so that its end is told."""
+"""How often every byte and answer is looked at."""
+AGAIN_SECONDS = 900.0
+"""The same while something has drifted, so that its end is told."""
 ANSWER_SECONDS = 1_800
 """How long an address to answer to is good."""
 TRIGGER_SECONDS = 3.0
@@ -136,15 +138,14 @@ class Worker:
             log.error("%s", error)
             return
         for settings in listed:
-            with self._inbox.claim(f"follow-{settings.environment}") as mine:
-                if not mine:
-                    continue
-                try:
-                    follow(settings, say=log.info)
-                except PromobotError as error:
-                    log.warning("%s: %s", settings.environment, error)
-                except Exception:
-                    log.exception("%s: its promotions could not be followed", settings.environment)
+            try:
+                with self._inbox.claim(f"follow-{settings.environment}") as mine:
+                    if mine:
+                        follow(settings, say=log.info)
+            except (PromobotError, OSError) as error:
+                log.warning("%s: %s", settings.environment, error)
+            except Exception:
+                log.exception("%s: its promotions could not be followed", settings.environment)
 
     def _attend(self) -> None:
         # The first look comes after a while: whoever restarts the service need not read every byte each time.
@@ -155,26 +156,31 @@ class Worker:
         """Bring each environment's message of what waits up to date; ``now`` is in seconds, and never goes back."""
         try:
             listed = self._settings()
-        except PromobotError as error:
+        except (PromobotError, OSError) as error:
             log.error("%s", error)
             return
         for settings in listed:
-            name = settings.environment
-            with self._inbox.claim(f"attend-{name}") as mine:
-                if not mine:
-                    continue
-                due = self._drift_due.setdefault(name, now + self._drift_seconds)
-                deep = bool(self._drift_seconds) and now >= due
-                try:
-                    soon = attend(settings, deep=deep)
-                except PromobotError as error:
-                    log.warning("%s: what waits there is not known: %s", name, error)
-                    continue
-                except Exception:
-                    log.exception("%s: what waits there could not be told", name)
-                    continue
-                if deep:
-                    self._drift_due[name] = now + (0.0 if soon else self._drift_seconds)
+            try:
+                self._attend_to(settings, now=now)
+            except (PromobotError, OSError) as error:
+                log.warning("%s: what waits there is not known: %s", settings.environment, error)
+            except Exception:
+                log.exception("%s: what waits there could not be told", settings.environment)
+
+    def _attend_to(self, settings: Environment, *, now: float) -> None:
+        name = settings.environment
+        with self._inbox.claim(f"attend-{name}") as mine:
+            if not mine:
+                return
+            due = self._drift_due.setdefault(name, now + self._drift_seconds)
+            deep = bool(self._drift_seconds) and now >= due
+            began = time.monotonic()
+            if deep:  # also where it fails: a share that is away is not read again at once
+                self._drift_due[name] = now + self._drift_seconds
+            if attend(settings, deep=deep) and deep:
+                # Sooner, so that its end is told; but a look that takes long must not follow upon itself.
+                soon = max(AGAIN_SECONDS, 5 * (time.monotonic() - began))
+                self._drift_due[name] = now + min(soon, self._drift_seconds)
 
     # --- one entry ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from bot.domain.record import DeploymentRecord, served_after
 from bot.errors import InvalidInput, PromobotError
 from bot.settings import Environment
 from bot.verbs import connect
-from bot.verbs.holding import what_is_held
+from bot.verbs.holding import what_main_asks
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def history(settings: Environment, *, model: str | None, at: datetime | None, li
 def _held(settings: Environment, model: str | None) -> tuple[tuple[Held, ...], str]:
     """Return what has no record because deployments refuse it, or why that cannot be seen."""
     try:
-        held = what_is_held(settings, within_seconds=settings.deadlines.request_seconds)
+        held = what_main_asks(settings, within_seconds=settings.deadlines.request_seconds).held
     except PromobotError as error:
         return (), str(error)
     return tuple(one for one in held if model in (None, one.change.model)), ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from bot.domain.desired import Desired
 from bot.domain.hold import Held
 from bot.domain.plan import Live, plan
 from bot.settings import Environment
@@ -12,8 +15,16 @@ from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.past import Past
 
 
-def what_is_held(settings: Environment, *, within_seconds: float | None = None) -> list[Held]:
-    """Return what main asks for and a deployment would refuse right now. Asks no Triton and no gateway.
+@dataclass(frozen=True)
+class Asked:
+    """What main asks for, and what of it deployments refuse."""
+
+    desired: Desired
+    held: tuple[Held, ...]
+
+
+def what_main_asks(settings: Environment, *, within_seconds: float | None = None) -> Asked:
+    """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
     Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
     that cannot be read.
@@ -24,4 +35,4 @@ def what_is_held(settings: Environment, *, within_seconds: float | None = None) 
     if not isinstance(main, Main):
         raise main
     todo = plan(main.desired, Live(routes, {}, {}, {}), known={})
-    return held_among(admit_all(Past(settings, connect.ledger(settings)), todo.changes))
+    return Asked(main.desired, tuple(held_among(admit_all(Past(settings, connect.ledger(settings)), todo.changes))))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.domain.desired import Change, Section
 from bot.domain.record import DeploymentRecord, verified_by
@@ -15,33 +15,38 @@ from bot.verbs.ledger import Ledger, QuarantineEvent
 if TYPE_CHECKING:
     from bot.systems.mlflow import Registry
 
+Known = TypeVar("Known")
+
 
 class Past:
     """Settings, records and registry of one environment. Each is asked when it is first needed, and once."""
 
     def __init__(self, settings: Environment, ledger: Ledger) -> None:
         self.settings, self.ledger = settings, ledger
+        # A lock of its own: that of functools.cached_property is one for all instances until Python 3.12, so a record
+        # store that hangs would keep every other environment of the process waiting.
+        self._lock = RLock()
+        self._known: dict[str, Any] = {}
 
-    @cached_property
+    @property
     def history(self) -> list[DeploymentRecord]:
         """All deployment records, oldest first."""
-        return self.ledger.deployments()
+        return self._once("history", self.ledger.deployments)
 
-    @cached_property
+    @property
     def registry(self) -> Registry:
         """The model registry; opened by the first step that needs it, for its SDK is slow to import."""
-        return connect.registry(self.settings)
+        return self._once("registry", lambda: connect.registry(self.settings))
 
-    @cached_property
+    @property
     def quarantined(self) -> Mapping[str, QuarantineEvent]:
         """What was in quarantine when it was first asked; what is put there since is not among it."""
-        return self.ledger.quarantined()
+        return self._once("quarantined", self.ledger.quarantined)
 
     def of(self, model: str, section: Section) -> list[DeploymentRecord]:
         """Return what was done before to this model on this path, oldest first."""
-        return self._by_path.get((model, section), [])
+        return self._once("by path", self._by_path).get((model, section), [])
 
-    @cached_property
     def _by_path(self) -> dict[tuple[str, Section], list[DeploymentRecord]]:
         found: dict[tuple[str, Section], list[DeploymentRecord]] = {}
         for record in self.history:
@@ -58,3 +63,10 @@ class Past:
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""
         return self.verified_by(change) is not None
+
+    def _once(self, name: str, ask: Callable[[], Known]) -> Known:
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = ask()
+            found: Known = self._known[name]
+            return found

@@ -15,7 +15,7 @@ from bot.domain.journal import Journal
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, plan, serves, target_of
 from bot.domain.record import DeploymentRecord, last_failed
-from bot.domain.scope import asks_for, proposal_branch, retire_branch, revert_branch
+from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
@@ -28,6 +28,7 @@ from bot.verbs.following import ways_back
 from bot.verbs.inspection import routed
 from bot.verbs.main_branch import Main, main_beside
 from bot.verbs.meanwhile import meanwhile
+from bot.verbs.merged import Merged
 from bot.verbs.observe import at_once, observe
 from bot.verbs.past import Past
 from bot.verbs.proposing import desired_at, read_desired
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bot.systems.github import PullRequest
     from bot.systems.share import ModelRepository
     from bot.verbs.connect import Serving
+    from bot.verbs.ledger import Ledger
 
 
 LOOKED_BACK = 30
@@ -87,6 +89,8 @@ class Status:
     users: tuple[Users, ...] = ()
     """Those of each model that is in service, the worst first."""
     held: tuple[Held, ...] = ()
+    underway_since: datetime | None = None
+    """When the deployment began that is under way, or was cut off."""
     failed: DeploymentRecord | None = None
     """The newest deployment that failed, where nothing of its model was deployed since."""
 
@@ -129,12 +133,13 @@ def status(settings: Environment) -> Status:
         if isinstance(main, Main):
             pending, unclear = _pending(settings, main.repository, opened)
             problems += unclear
+        # Where main is not known, what serves is still compared with the routes.
+        desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
+        # What it says of what is live is its version, which the routes know.
+        todo = plan(desired, live, known={})
+        held = _held(settings, ledger, main.repository, todo.changes, problems) if isinstance(main, Main) else []
     quarantined = ledger.quarantined()
     commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
-    # Where main is not known, what serves is still compared with the routes.
-    desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
-    # What it says of what is live is its version, which the routes know: the records, which are many, are not read.
-    todo = plan(desired, live, known={})
     differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
     differences += [
         Difference("settings", str(mistake), words.correct(settings.environment)) for mistake in settings.mistakes
@@ -148,8 +153,6 @@ def status(settings: Environment) -> Status:
         told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
         differences.append(Difference("unfinished", told, words.wait_for(settings.environment)))
     deploy = words.wait_for(settings.environment) if journal is not None else words.deploy(settings.environment)
-    past = Past(settings, ledger)
-    held = _since(settings, held_among(admit_all(past, todo.changes)), problems)
     holds = {one.change: one for one in held}
     for change in todo.changes:
         if change in holds:
@@ -212,6 +215,7 @@ def status(settings: Environment) -> Status:
         unknown,
         _users(rows),
         tuple(held),
+        min((item.started_at for item in journal.underway), default=None) if journal is not None else None,
         last_failed(ledger.deployments(newest=LOOKED_BACK)),
     )
 
@@ -244,22 +248,31 @@ def of_unknown_workers(systems: Serving) -> list[Difference]:
     ]
 
 
-def _since(settings: Environment, held: list[Held], problems: list[str]) -> list[Held]:
-    """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
+def _held(
+    settings: Environment, ledger: Ledger, repository: Repository, todo: Sequence[Change], problems: list[str]
+) -> list[Held]:
+    """Return what a deployment refuses, each since main asks for it at the earliest, as far as that can be seen.
+
+    Where the records cannot be read, it is said, and how users are is shown all the same.
+    """
+    try:
+        held = held_among(admit_all(Past(settings, ledger), todo))
+    except PromobotError as error:
+        problems.append(str(error))
+        return []
     if not held:
         return []
     try:
-        merged = connect.github(settings).merged_pull_requests()
+        merged = Merged(repository, settings.environment, connect.github(settings).merged_pull_requests())
+        return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
     except PromobotError as error:
         problems.append(str(error))
-        merged = []
-    return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
+        return held
 
 
-def _asked_at(merged: Sequence[PullRequest], change: Change) -> datetime | None:
-    """Return when the latest pull request for this entry was merged; ``merged`` come latest first."""
-    of_change = (p for p in merged if asks_for(p.branch, change.environment, change.model, change.section))
-    return next((pull.merged_at for pull in of_change), None)
+def _asked_at(merged: Merged, change: Change) -> datetime | None:
+    pull = merged.that_asked(change)
+    return pull.merged_at if pull is not None else None
 
 
 def _open_pull_requests(settings: Environment) -> list[PullRequest]:

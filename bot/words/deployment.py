@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bot.domain.desired import Change, Entry
@@ -103,7 +103,7 @@ def held_by_freeze(change: Change, reason: str, start: datetime, end: datetime) 
         "freeze",
         f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open",
         f"wait for its end, then {deploy(change.environment)}",
-        start,
+        start.astimezone(UTC),
     )
 
 

@@ -10,27 +10,31 @@ from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.words.deployment import describe, mark, what_to_do
 from bot.words.markdown import code, escape, escape_with_code, fit
 
-MARKER = "<!-- promobot:end -->"
 _SHOWN = 20
 
 
-def comment(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
+def marker(environment: str) -> str:
+    """Return how the comment begins, unseen; each environment has its own."""
+    return f"<!-- promobot:end {environment} -->"
+
+
+def comment(environment: str, records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
     """Return the one comment: how each change of the pull request ended, what went wrong first."""
     worst_first = sorted(records, key=lambda record: record.verified)
     parts = [*(part for one in held[:_SHOWN] for part in _held(one)), *map(_record, worst_first[:_SHOWN])]
     more = max(0, len(held) - _SHOWN) + max(0, len(records) - _SHOWN)
     if more:
-        parts.append(f"… and {more} more: {code(f'promobot history --env {_environment(records, held)}')}")
-    return MARKER + "\n" + fit(parts)
+        parts.append(f"… and {more} more: {code(f'promobot history --env {environment}')}")
+    return marker(environment) + "\n" + fit(parts)
 
 
-def headline(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
+def headline(environment: str, records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
     """Return how it ended in one paragraph, for the head of the text with which the bot opened it."""
     first, *more = [
         *(_held(one)[0] for one in held),
         *(_first(record) for record in sorted(records, key=lambda record: record.verified)),
     ]
-    return f"{MARKER}\n{first}" + (f" And {len(more)} more." if more else "")
+    return f"{marker(environment)}\n{first}" + (f" And {len(more)} more." if more else "")
 
 
 def details_are_in(url: str) -> str:
@@ -38,17 +42,13 @@ def details_are_in(url: str) -> str:
     return f"[What happened, and what to do]({url})"
 
 
-def _environment(records: Sequence[DeploymentRecord], held: Sequence[Held]) -> str:
-    return records[0].environment if records else held[0].change.environment
-
-
 def _held(one: Held) -> list[str]:
     since = f" since {one.hold.since:%Y-%m-%d %H:%M} UTC" if one.hold.since else ""
-    before = f"version {one.change.before.version} goes on answering" if one.change.before else "nothing answers"
+    before = f"version {one.change.before.version} went on answering" if one.change.before else "nothing answered"
     if one.change.section == "shadow":
-        before = "no user is affected"
+        before = "no user was affected"
     return [
-        f"✋ **{escape(describe(one.change))} was merged and is held{since}; {before}.**",
+        f"✋ **{escape(describe(one.change))} was merged and held{since}; {before}.**",
         f"Why: {escape(one.hold.why, limit=2_000)}.",
         f"What to do: {escape_with_code(one.hold.next_step, limit=1_000)}",
     ]
@@ -103,9 +103,9 @@ def _stayed(record: DeploymentRecord) -> str:
 
 def could_not_tell(error: Exception) -> str:
     """Users get what they should; only the pull request does not say so yet."""
-    return f"the pull request could not be told how it ended; the next deployment of it tells: {error}"
+    return f"a pull request could not be told how it ended, `promobot history` tells it: {error}"
 
 
-def not_all_told(told: int, all_: int) -> str:
-    """A run of very many pull requests."""
-    return f"{all_ - told} of {all_} pull requests are not told how they ended: `promobot history` has all of them"
+def not_all_told() -> str:
+    """A run of very many changes, or a GitHub that is slow."""
+    return "not every pull request is told how it ended; `promobot history` has all of them"

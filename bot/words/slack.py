@@ -320,6 +320,11 @@ def attention_over(found: Status, began: datetime, now: datetime) -> str:
     return f"✅ {escape(users(found))} What waited from {began:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC is over."
 
 
+def attention_goes_on(found: Status, began: datetime) -> str:
+    """The message is a day old and something is new: nobody would see it here."""
+    return f"⏭️ {escape(users(found))} What waits since {began:%Y-%m-%d %H:%M} UTC stands in a new message."
+
+
 def waits(what: str, next_step: str) -> str:
     """One thing that waits, and what to type."""
     return f"• {escape(what, limit=500)}\n   → {escape(next_step, limit=300)}"
@@ -487,11 +492,7 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
         case "merged":
             return "merged; waiting for the deployment"
         case "held":
-            since = (
-                f" since {progress.hold.since:%Y-%m-%d %H:%M} UTC" if progress.hold and progress.hold.since else ""
-            )
-            now = f"{promotion.before} answers" if promotion.before else "nothing answers"
-            return f"merged, and held{since}; {now if promotion.section == 'models' else 'nothing of it listens'}"
+            return _held(promotion, progress)
         case "deploying":
             return "being deployed"
         case "served" if record is not None and record.outcome == "unconfirmed":
@@ -510,10 +511,21 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
             then = _then(progress)
             back = "rolled back" if progress.then and progress.then.way_back else "replaced"
             return f"{back}: {then} is in service now"
+        case "overtaken" if progress.then is None:
+            return "merged, and taken back on main before it was deployed"
         case "overtaken":
             return f"merged, and overtaken before it was deployed: {_then(progress)} is in service now"
         case "closed":
             return "closed without being merged"
+
+
+def _held(promotion: Promotion, progress: Progress) -> str:
+    if (held := progress.held) is None:
+        return "merged, and held"
+    since = f" since {held.hold.since:%Y-%m-%d %H:%M} UTC" if held.hold.since else ""
+    if promotion.section == "shadow":
+        return f"merged, and held{since}; nothing of it listens"
+    return f"merged, and held{since}; {held.change.before.version if held.change.before else 'nothing'} answers"
 
 
 def _then(progress: Progress) -> str:
@@ -546,8 +558,8 @@ def problem(promotion: Promotion, progress: Progress) -> str:
     if progress.stage == "red" and promotion.beside:
         return f"*What happened:* {escape(more_than_proposed(promotion.beside), limit=1200)}"
     record, evidence = progress.record, progress.evidence
-    if progress.stage == "held" and progress.hold is not None:
-        hold = progress.hold
+    if progress.stage == "held" and progress.held is not None:
+        hold = progress.held.hold
         return f"*Why:* {escape(hold.why, limit=1200)}\n*What to do:* {escape(hold.next_step, limit=600)}"
     if record is not None and progress.stage == "rollback failed":
         return (

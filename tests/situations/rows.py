@@ -240,10 +240,8 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "↩️ churn 1 → 2 in dev: failed after the switch and was put back (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
                 " for version 2. Merging this only changes main."
@@ -266,10 +264,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="wait; the way back stays open",
         base="merged",
@@ -291,10 +287,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
     ),
@@ -315,10 +309,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 3 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 3 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 3 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 3 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 3 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 3 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 3 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do=("`promobot rollback churn --env dev --to 1`, or fix the cause and `promobot recheck churn --env dev`"),
     ),
@@ -338,10 +330,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
         base="merged",
@@ -362,10 +352,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="`promobot recheck churn --env dev`, then `promobot deploy --env dev`",
     ),
@@ -385,10 +373,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="`promobot rollback churn --env dev --to 1`",
         base="merged",
@@ -411,10 +397,8 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ dev: 1 held (churn); 1 problem.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, promotion": "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="correct the file on main, then `promobot deploy --env dev`",
         base="merged",
@@ -654,10 +638,8 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
-            "pull request": (
-                "✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."
-            ),
-            "comment": ("✋ churn 1 → 2 in dev was merged and is held since ‹time›; version 1 goes on answering."),
+            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
                 " for version 2. Merging this only changes main."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
 from bot.slack import attention
-from bot.slack.attention import Waiting, attend, message, what_waits
+from bot.slack.attention import Drifted, Waiting, attend, message, what_waits
 from bot.verbs.status import Difference, Status
 from tests.domain.entries import entry
 from tests.slack.people import Office
+from tests.slack.test_messages import assert_slack_takes_it
 
 NOW = datetime(2026, 11, 30, 4, 10, tzinfo=UTC)
 CHANGE = Change("dev", "models", "churn", entry(1), entry(2))
@@ -44,23 +46,42 @@ def test_what_slack_did_not_take_waits_at_once() -> None:
     assert what_waits(_status(differences=(outbox, other)), now=NOW) == [Waiting(outbox.what, outbox.next_step)]
 
 
+@pytest.mark.parametrize(("minutes", "waits"), [(59, False), (61, True)])
+def test_a_deployment_that_takes_an_hour_was_cut_off_most_likely(minutes: int, waits: bool) -> None:
+    unfinished = Difference("unfinished", "a deployment is under way since 03:09 UTC", "wait for its end; …")
+    found = replace(_status(differences=(unfinished,)), underway_since=NOW - timedelta(minutes=minutes))
+    assert what_waits(found, now=NOW) == [Waiting(unfinished.what, unfinished.next_step)] * waits
+
+
+DRIFTED = [Waiting("MLflow's alias churn@dev is 1, desired is 2", "promobot reconcile --env dev")]
+
+
 def test_the_first_line_says_how_users_are_and_each_thing_what_to_type() -> None:
     began = NOW - timedelta(hours=1)
-    waiting = [Waiting("MLflow's alias churn@dev is 1, desired is 2", "promobot reconcile --env dev")] * 22
-    said = message(_status(), waiting, waiting, began=began, now=NOW)
+    said = message(_status(), [], Drifted.of(DRIFTED * 22), began=began, now=NOW)
     assert said.text == "⚠️ dev: OK. churn 1 answers. Something waits for you since 2026-11-30 03:10 UTC:"
     text = said.blocks[0]["text"]["text"]
     assert "• MLflow's alias churn@dev is 1, desired is 2\n   → promobot reconcile --env dev" in text
-    assert "… and 2 more: `promobot drift --env dev`" in text
-    over = message(_status(), [], [], began=began, now=NOW)
+    assert "… and 7 more: `promobot drift --env dev`" in text
+    over = message(_status(), [], Drifted(), began=began, now=NOW)
     assert over.text == (
         "✅ dev: OK. churn 1 answers. What waited from 2026-11-30 03:10 to 2026-11-30 04:10 UTC is over."
     )
     assert (said.key, said.facts["attention"], over.facts["attention"]) == (over.key, "open", "closed")
 
 
+@pytest.mark.parametrize("text", ["x" * 5000, "→ <!channel> & " * 400, "\U0001f680" * 3000])
+def test_slack_takes_it_when_much_is_wrong(text: str) -> None:
+    wrong = [Waiting(f"{number} {text}", text) for number in range(100)]
+    said = message(_status(), wrong, Drifted.of(wrong), began=NOW, now=NOW)
+    assert_slack_takes_it(said.blocks)
+    assert sum(len(str(value)) for value in said.facts.values()) < 7_000
+    assert sum(len(block["text"]["text"]) for block in said.blocks) < 10_000
+    assert "… and 185 more" in said.blocks[-1]["text"]["text"]
+
+
 def _told(office: Office) -> list[dict[str, Any]]:
-    return [one for one in office.channel() if "Something waits" in one["text"] or "What waited" in one["text"]]
+    return [one for one in office.channel() if "Something waits" in one["text"] or "What wait" in one["text"]]
 
 
 @pytest.mark.slow
@@ -81,7 +102,7 @@ def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monke
     assert "MLflow's alias" in str(told["blocks"])
 
     # A change that is held for long joins it, in the same message.
-    monkeypatch.setattr(attention, "HELD_FOR", timedelta(0))
+    monkeypatch.setattr(attention, "WAITS_FROM", timedelta(0))
     world.desire(model, second.entry)
     assert attend(dev, deep=False) is True
     (told,) = _told(office)[before:]
@@ -93,3 +114,14 @@ def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monke
     (told,) = _told(office)[before:]
     assert told["text"].startswith("✅ dev: OK.") and " is over." in told["text"]
     assert attend(dev, deep=True) is False and len(_told(office)) == before + 1, "nothing is begun anew"
+
+    # Nobody is notified of a message that is changed: what is new after a day begins another.
+    world.move_alias(model, "dev", second.version)
+    assert attend(dev, deep=True) is True
+    monkeypatch.setattr(attention, "ANEW_AFTER", timedelta(0))
+    world.desire(model, second.entry)
+    assert attend(dev, deep=False) is True
+    *_, old, new = _told(office)[before:]
+    assert old["text"].startswith("⏭️ dev: OK.") and f"{model} 1 → 2 in dev is held" in str(new["blocks"])
+    assert attend(dev, deep=False) is True
+    assert len(_told(office)) == before + 3, "nothing is new in it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.words import markdown
-from bot.words.ending import MARKER
+from bot.words.ending import marker
 from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
 from tests.verbs.world import wait_until
 
@@ -37,7 +37,7 @@ def test_who_may_only_look_changes_nothing(office: Office) -> None:
 
 def _end(office: Office, number: int) -> str:
     """Return the one comment that says what became of a pull request."""
-    (body,) = [body for body in office.world.comments(number) if body.startswith(MARKER)]
+    (body,) = [body for body in office.world.comments(number) if body.startswith(marker("dev"))]
     return body
 
 
@@ -81,14 +81,15 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     )
     assert world.deploy().code == 1
     shown = markdown.escape(model)
-    assert f"✋ **{shown} 1 → 2 in dev was merged and is held since " in _end(office, number)
+    assert f"✋ **{shown} 1 → 2 in dev was merged and held since " in _end(office, number)
     for revert in world.reverts(model):
+        office.stands(revert["number"], "its checks run")
         world.api("PATCH", f"/pulls/{revert['number']}", {"state": "closed"})
     ledger.lift_quarantine(ledger.quarantined()[second.digest], reason="it was not", by="alex")
     office.stands(number, "merged; waiting")
     assert world.deploy().code == 0
     ended = _end(office, number)
-    assert f"✅ **{shown} 2 went into service in dev at " in ended and "is held" not in ended
+    assert f"✅ **{shown} 2 went into service in dev at " in ended and "held since" not in ended
     assert "promobot history show dev-" in ended
     message = office.stands(number, f"{second.version} is served")
     replies = [reply["text"] for reply in message["replies"]]

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from slack_sdk.models.blocks import Block
 
+from bot.domain.desired import Change
 from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
-from bot.domain.hold import Hold
+from bot.domain.hold import Held, Hold
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
 from bot.sandbox.slack.blocks import problems_of_message
@@ -136,13 +137,14 @@ def test_how_far_it_has_come(
     assert actions == [blocks.OPEN, *may.get(stage, [])]
 
 
-HOLD = Hold(
-    "evidence", "its checks in #12 did not pass", "`promobot recheck churn --env dev`", AT - timedelta(hours=2)
+HELD = Held(
+    Change("dev", "models", "churn", entry(1), entry(2)),
+    Hold("evidence", "its checks in #12 did not pass", "`promobot recheck churn --env dev`", AT - timedelta(hours=2)),
 )
 
 
 def test_a_red_pull_request_that_was_merged_is_held_and_says_why_since_when_and_what_to_type() -> None:
-    progress = progress_of(MERGED, evidence=[evidence(passed=False)], records=[BEFORE], underway=[], hold=HOLD)
+    progress = progress_of(MERGED, evidence=[evidence(passed=False)], records=[BEFORE], underway=[], held=HELD)
     message = blocks.promotion_message(MERGED, progress, way_back=None)
     assert_slack_takes_it(message.blocks)
     assert message.text == "✋ churn 1 → 2 in dev: merged, and held since 2026-11-23 12:00 UTC; 1 answers (#12)"
@@ -165,7 +167,20 @@ def test_a_red_pull_request_that_was_merged_is_held_and_says_why_since_when_and_
 def test_only_what_waits_for_its_deployment_is_held(
     stage: Stage, promotion: Promotion, records: Sequence[DeploymentRecord], underway: Sequence[str]
 ) -> None:
-    assert progress_of(promotion, evidence=[], records=records, underway=underway, hold=HOLD).stage == stage
+    assert progress_of(promotion, evidence=[], records=records, underway=underway, held=HELD).stage == stage
+
+
+def test_what_answers_is_what_answers_now_not_what_did_at_the_proposal() -> None:
+    moved = replace(HELD, change=replace(HELD.change, before=entry(3)))
+    progress = progress_of(MERGED, evidence=[], records=[BEFORE], underway=[], held=moved)
+    message = blocks.promotion_message(MERGED, progress, way_back=None)
+    assert message.text.endswith("held since 2026-11-23 12:00 UTC; 3 answers (#12)")
+
+
+def test_what_main_does_not_ask_for_any_more_waits_for_nothing() -> None:
+    progress = progress_of(MERGED, evidence=[], records=[BEFORE], underway=[], is_asked=False)
+    message = blocks.promotion_message(MERGED, progress, way_back=None)
+    assert message.text == "⏭️ churn 1 → 2 in dev: merged, and taken back on main before it was deployed (#12)"
 
 
 @pytest.mark.parametrize("outcome", ["put back", "failed"])

@@ -1,18 +1,18 @@
-"""Tell a merged pull request how it ended: one comment, which each deployment of it updates."""
+"""Tell a merged pull request how it ended: one comment for each environment, which each deployment of it updates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bot.domain.desired import Entry, Section
+from bot.domain.desired import Change
 from bot.domain.hold import Held
 from bot.domain.record import DeploymentRecord
-from bot.domain.scope import asks_for
-from bot.errors import InvalidInput, PromobotError, Superseded
+from bot.errors import PromobotError, Superseded
 from bot.verbs import connect
 from bot.verbs.deployment.run import Run
-from bot.verbs.proposing import desired_at
+from bot.verbs.merged import Merged, is_among
 from bot.words import ending as words
 from bot.words import proposal as proposal_words
 
@@ -21,86 +21,99 @@ if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository, PullRequest
 
 TOLD_AT_MOST = 20
-"""Of a run of more pull requests than this, the others are not told: GitHub limits how much an App may write."""
+"""Of a run of more changes than this the others are not looked for: each takes Git, and GitHub limits writing."""
+DEADLINES = 2
+"""How many times ``request_seconds`` all of it may take: who deploys next waits for us."""
 Tell = Callable[[Run, Sequence[DeploymentRecord], Sequence[Held]], None]
 
 
 def tell_pull_requests(
     run: Run, records: Sequence[DeploymentRecord], held: Sequence[Held], *, repository: Repository
 ) -> None:
-    """Write on each merged pull request what became of what it asked for.
+    """Write on each merged pull request what became of all that it asked for.
 
-    It changes nothing that users get, so GitHub's faults are said and raise nothing. Whoever merged nothing that can
-    be found, as after an edit on main, is told by Slack and the job alone.
+    It changes nothing that users get, so faults of GitHub and Git are said and raise nothing. What no pull request
+    asked for, as after an edit on main, is told by Slack and the job alone.
     """
-    if not (records or held):
+    # What was published again was asked for by nobody.
+    ended = [_change(record) for record in records if record.before != record.after]
+    told = [*(one.change for one in held), *ended]
+    if not told:
         return
+    until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
+    done = 0
     try:
-        github = connect.github(run.settings)
-        merged = github.merged_pull_requests()
-        found: dict[int, tuple[list[DeploymentRecord], list[Held]]] = {}
-        said: dict[int, Callable[[Section, str], Entry | None]] = {}
-
-        def pull_of(section: Section, model: str, entry: Entry | None) -> int | None:
-            number = _checked_in(run, section, model, entry)
-            for pull in merged:
-                if pull.number != number and not asks_for(pull.branch, run.settings.environment, model, section):
-                    continue
-                if pull.number not in said:
-                    said[pull.number] = _entries(run, repository, pull)
-                if said[pull.number](section, model) == entry:
-                    return pull.number
-            return None
-
-        for record in records:
-            # What was published again was asked for by nobody.
-            if record.before != record.after and (number := pull_of(record.section, record.model, record.after)):
-                found.setdefault(number, ([], []))[0].append(record)
-        for one in held:
-            if number := pull_of(one.change.section, one.change.model, one.change.after):
-                found.setdefault(number, ([], []))[1].append(one)
-        for number, (ended, waiting) in list(found.items())[:TOLD_AT_MOST]:
-            run.turn.check()
-            waiting = _since(waiting, merged, number)
-            url = github.put_comment(number, words.comment(ended, waiting), marker=words.MARKER)
-            _head(github, next(pull for pull in merged if pull.number == number), ended, waiting, url)
-        if len(found) > TOLD_AT_MOST:
-            run.say(words.not_all_told(TOLD_AT_MOST, len(found)))
+        merged = Merged(repository, run.settings.environment, connect.github(run.settings).merged_pull_requests())
+        asked: dict[int, PullRequest] = {}
+        for change in told[:TOLD_AT_MOST]:
+            if time.monotonic() < until and (pull := merged.that_asked(change, checked_in=_checked_in(run, change))):
+                asked[pull.number] = pull
+            done += 1
+        for pull in asked.values():
+            _tell(run, pull, merged.changed(pull), [*run.history, *records], held)
     except Superseded:
         raise
     except PromobotError as error:
         run.say(words.could_not_tell(error))
+        return
+    if time.monotonic() >= until or done < len(told):
+        run.say(words.not_all_told())
+
+
+def _tell(
+    run: Run, pull: PullRequest, changed: Iterable[Change], records: Sequence[DeploymentRecord], held: Sequence[Held]
+) -> None:
+    """Write the comment anew from all that the pull request changed, also what this run left as it was."""
+    waiting = [one for one in held if is_among(one.change, changed)]
+    ended = [
+        newest
+        for change in changed
+        if not is_among(change, (one.change for one in waiting))
+        for newest in [_newest(records, change, pull)]
+        if newest is not None
+    ]
+    since = [Held(one.change, one.hold.no_earlier_than(pull.merged_at)) for one in waiting]
+    run.turn.check()
+    environment = run.settings.environment
+    github = connect.github(run.settings)
+    url = github.put_comment(pull.number, words.comment(environment, ended, since), marker=words.marker(environment))
+    _head(github, pull, environment, ended, since, url)
 
 
 def _head(
-    github: GitHubRepository, pull: PullRequest, records: list[DeploymentRecord], held: list[Held], url: str
+    github: GitHubRepository,
+    pull: PullRequest,
+    environment: str,
+    records: list[DeploymentRecord],
+    held: list[Held],
+    url: str,
 ) -> None:
     """Have the text of a pull request that the bot opened begin with how it ended, where that is not as it asked.
 
     Else it would go on beginning with "every check passed", above a version that users do not get.
     """
     is_as_asked = not held and all(record.verified for record in records)
-    if is_as_asked and words.MARKER not in pull.body:
+    if (is_as_asked and words.marker(environment) not in pull.body) or not (held or records):
         return
-    body = proposal_words.with_verdict(pull.body, words.headline(records, held), words.details_are_in(url))
+    headline = words.headline(environment, records, held)
+    body = proposal_words.with_verdict(pull.body, headline, words.details_are_in(url))
     if body != pull.body:
         github.set_body(pull.number, body)
 
 
-def _since(held: list[Held], merged: list[PullRequest], number: int) -> list[Held]:
-    at = next(pull.merged_at for pull in merged if pull.number == number)
-    return [Held(one.change, one.hold.no_earlier_than(at)) for one in held]
+def _newest(records: Sequence[DeploymentRecord], change: Change, pull: PullRequest) -> DeploymentRecord | None:
+    """Return the newest deployment of a change since its merge."""
+    since = [r for r in records if pull.merged_at is None or r.finished_at >= pull.merged_at]
+    return next((record for record in reversed(since) if is_among(change, [_change(record)])), None)
 
 
-def _checked_in(run: Run, section: Section, model: str, entry: Entry | None) -> int | None:
-    """Return the pull request in which the entry was checked: that of a person has any branch."""
-    evidence = run.ledger.evidence(model, section, entry) if entry is not None else None
+def _change(record: DeploymentRecord) -> Change:
+    return Change(record.environment, record.section, record.model, record.before, record.after)
+
+
+def _checked_in(run: Run, change: Change) -> int | None:
+    """Return the pull request in which the change was checked: that of a person has any branch."""
+    if change.after is None:
+        return None
+    evidence = run.ledger.evidence(change.model, change.section, change.after)
     return evidence.pull_request if evidence is not None else None
-
-
-def _entries(run: Run, repository: Repository, pull: PullRequest) -> Callable[[Section, str], Entry | None]:
-    try:
-        desired = desired_at(repository, run.settings.environment, repository.fetch(pull.head))
-    except InvalidInput:
-        desired = None  # a file that nobody can read asked for nothing
-    return lambda section, model: desired.section(section).get(model) if desired is not None else None
