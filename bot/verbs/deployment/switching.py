@@ -272,10 +272,11 @@ def _kind_of(answer: str | PromobotError) -> Kind:
 def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
     """Reload one gateway; return what is wrong, or an empty string. Raise Unavailable where nobody can tell."""
     there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
-    if (there.generation, there.models) != (table.generation, table.models):
-        return f"serves generation {there.generation} after the reload"
+    # First whether all of its processes are known: else the one that answers need not be the one that was reloaded.
     if why := words.unknown_workers(gateway.workers()):
         raise Unavailable(why, system=_key(gateway))
+    if (there.generation, there.models) != (table.generation, table.models):
+        return f"serves generation {there.generation} after the reload"
     return ""
 
 
