@@ -31,7 +31,8 @@ class MarkedFolder:
         try:
             if not self._look() and not self._in_use(self.root):
                 raise Unavailable(
-                    f"{self.root} is not mounted, or was never used: it has no {MARKER_FILE} and nothing of ours",
+                    f"{self.root}: it is not mounted, or was never used; "
+                    f"no {MARKER_FILE} and nothing of ours is there",
                     system=self._system,
                     state="Nothing was read or written there.",
                     next_step=f"Mount it and run the same command again. {BEGIN}",

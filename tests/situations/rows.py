@@ -997,24 +997,24 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "status": (
-                "promobot: record store (‹folder›/records): ‹folder›/records is not mounted, or "
-                "was never used: it has no .promobot.json and nothing of ours"
+                "promobot: record store (‹folder›/records): ‹folder›/records: it is not mounted, "
+                "or was never used; no .promobot.json and nothing of ours is there"
             ),
             "drift": (
-                "promobot: record store (‹folder›/records): ‹folder›/records is not mounted, or "
-                "was never used: it has no .promobot.json and nothing of ours"
+                "promobot: record store (‹folder›/records): ‹folder›/records: it is not mounted, "
+                "or was never used; no .promobot.json and nothing of ours is there"
             ),
             "history": (
-                "promobot: record store (‹folder›/records): ‹folder›/records is not mounted, or "
-                "was never used: it has no .promobot.json and nothing of ours"
+                "promobot: record store (‹folder›/records): ‹folder›/records: it is not mounted, "
+                "or was never used; no .promobot.json and nothing of ours is there"
             ),
             "job summary": (
-                "❌ record store (‹folder›/records): ‹folder›/records is not mounted, or was never"
-                " used: it has no .promobot.json and nothing of ours"
+                "❌ record store (‹folder›/records): ‹folder›/records: it is not mounted, or was "
+                "never used; no .promobot.json and nothing of ours is there"
             ),
             "annotation": (
-                "promobot deploy in dev: record store (‹folder›/records): ‹folder›/records is not"
-                " mounted, or was never used: it has no .promobot.json and nothing of ours"
+                "promobot deploy in dev: record store (‹folder›/records): ‹folder›/records: it is"
+                " not mounted, or was never used; no .promobot.json and nothing of ours is there"
             ),
         },
         do="mount it, then the same command again",
@@ -1029,22 +1029,23 @@ ROWS: tuple[Row, ...] = (
         | {
             "status": (
                 "promobot: model repository (‹folder›/share/model-repo/dev): "
-                "‹folder›/share/promobot/dev is not mounted, or was never used: it has no "
-                ".promobot.json and nothing of ours"
+                "‹folder›/share/promobot/dev: it is not mounted, or was never used; no "
+                ".promobot.json and nothing of ours is there"
             ),
             "drift": (
                 "promobot: model repository (‹folder›/share/model-repo/dev): "
-                "‹folder›/share/promobot/dev is not mounted, or was never used: it has no "
-                ".promobot.json and nothing of ours"
+                "‹folder›/share/promobot/dev: it is not mounted, or was never used; no "
+                ".promobot.json and nothing of ours is there"
             ),
             "job summary": (
-                "❌ model repository (‹folder›/share/model-repo/dev): ‹folder›/share/promobot/dev "
-                "is not mounted, or was never used: it has no .promobot.json and nothing of ours"
+                "❌ model repository (‹folder›/share/model-repo/dev): ‹folder›/share/promobot/dev:"
+                " it is not mounted, or was never used; no .promobot.json and nothing of ours is "
+                "there"
             ),
             "annotation": (
                 "promobot deploy in dev: model repository (‹folder›/share/model-repo/dev): "
-                "‹folder›/share/promobot/dev is not mounted, or was never used: it has no "
-                ".promobot.json and nothing of ours"
+                "‹folder›/share/promobot/dev: it is not mounted, or was never used; no "
+                ".promobot.json and nothing of ours is there"
             ),
         },
         do="mount it, then the same command again",
