@@ -220,7 +220,8 @@ def test_several_users_of_one_group_write_where_the_roots_say_so(everybodys: Pat
 
 
 @as_root
-def test_a_user_who_may_not_write_is_told_where(everybodys: Path) -> None:
+@pytest.mark.parametrize("user", [pytest.param(BOT, id="another user"), pytest.param(NOBODY, id="root, squashed")])
+def test_a_user_who_may_not_write_is_told_where(everybodys: Path, user: int) -> None:
     share = share_in(everybodys)
     share.begin()
     everything(share)
@@ -229,7 +230,7 @@ def test_a_user_who_may_not_write_is_told_where(everybodys: Path) -> None:
         with share.turn():
             pass
 
-    said = as_user(BOT, turn)
+    said = as_user(user, turn)
     assert said.startswith("Unavailable: ") and "could not take a turn: Permission denied" in said
     assert str(share.state) in said
 
