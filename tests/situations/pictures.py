@@ -19,7 +19,7 @@ from tests.situations.stage import COLUMNS, Seen
 SIZES = {"1280": DESKTOP, "390": PHONE}
 _STYLE = f"""
 body {{ margin: 12px; background: #fff; font: 13px/1.35 "DejaVu Sans", "Noto Sans", sans-serif; }}
-pre {{ width: {COLUMNS}ch; padding: 8px; background: #1d1f21; color: #e8e8e8; white-space: pre-wrap;
+pre {{ width: calc({COLUMNS}ch + 3px); padding: 8px; background: #1d1f21; color: #e8e8e8; white-space: pre-wrap;
   word-break: break-all; font: 13px/1.3 "DejaVu Sans Mono", monospace; }}
 .sheet {{ display: flex; gap: 10px; align-items: flex-start; flex-wrap: wrap; }}
 .sheet img {{ border: 1px solid #999; height: 470px; }}
