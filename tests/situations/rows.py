@@ -74,7 +74,7 @@ SERVED: Said = {
     "history": "‹time›: ✅ churn 1 is served in dev.",
     "Slack, deployment": "✅ churn 1 is served in dev.",
     "Slack, promotion": "✅ churn 1 in dev: 1 is served (#1)",
-    "pull request": "✅ Every check passed for churn 1 in dev. Next: review and merge.",
+    "pull request": "✅ churn 1 went into service in dev at ‹time›; all six criteria held.",
     "comment": "✅ churn 1 went into service in dev at ‹time›; all six criteria held.",
 }
 """What is said where version 1 is served, and nobody asked for anything else."""
@@ -197,6 +197,7 @@ ROWS: tuple[Row, ...] = (
             "job summary": "✅ churn 2 is served in dev (was 1).",
             "Slack, deployment": "✅ churn 2 is served in dev (was 1).",
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
         },
         do="nothing",
@@ -214,7 +215,7 @@ ROWS: tuple[Row, ...] = (
             "job summary": "✅ churn 2 is on the shadow path in dev.",
             "Slack, deployment": "✅ churn 2 is on the shadow path in dev.",
             "Slack, promotion": "✅ churn 2 in dev (shadow): 2 listens on the shadow path (#2)",
-            "pull request": "✅ Every check passed for churn 2 in dev (shadow). Next: review and merge.",
+            "pull request": "✅ churn 2 went into service in dev's shadow path at ‹time›; all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev's shadow path at ‹time›; all six criteria held."),
         },
         do="nothing: it gets copies of requests, and answers nobody",
@@ -569,7 +570,7 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, deployment": ("↩️ wine 1 in dev failed after the switch and was put back: nothing answers."),
             "Slack, promotion": "✅ iris 1 in dev: 1 is served (#3)",
-            "pull request": "✅ Every check passed for iris 1 in dev. Next: review and merge.",
+            "pull request": "✅ iris 1 went into service in dev at ‹time›; all six criteria held.",
             "comment": "✅ iris 1 went into service in dev at ‹time›; all six criteria held.",
             "revert": ("↩️ wine in dev is at no version; main asks for version 1. Merging this only changes main."),
         },
@@ -592,6 +593,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": "✅ churn 2 is served in dev (was 1).",
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
             "revert": ("↩️ churn in dev goes back from version 2 to version 1 (`‹digest›`), which was verified here."),
         },
@@ -611,6 +613,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -663,6 +666,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "✅ Back: churn 2 → 1 in dev: 1 is served (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
         },
         do="nothing",
@@ -687,6 +691,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": ("❌ The rollback of churn to version 1 in dev failed: version 2 still answers."),
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
             "revert": ("↩️ churn in dev goes back from version 2 to version 1 (`‹digest›`), which was verified here."),
         },
@@ -719,6 +724,7 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
@@ -746,6 +752,7 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
+            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
         },
         do="when GitHub is back: `promobot deploy --env dev` opens the revert; merge it",
@@ -785,10 +792,7 @@ ROWS: tuple[Row, ...] = (
             "history": "‹time›: ✅ churn out of dev: it is out of service (replaced by churn-eu).",
             "job summary": "✅ churn out of dev: it is out of service (replaced by churn-eu).",
             "Slack, deployment": "✅ churn out of dev: it is out of service (replaced by churn-eu).",
-            "pull request": (
-                "⏹️ Merging stops churn in dev: version 1 answers now, and users get 404 after "
-                "the merge. Next: review and merge."
-            ),
+            "pull request": "✅ churn left service in dev at ‹time› (before: 1).",
             "comment": "✅ churn left service in dev at ‹time› (before: 1).",
             "Slack, promotion": "",
         },
@@ -981,6 +985,9 @@ ROWS: tuple[Row, ...] = (
             "annotation": (
                 "dev: unconfirmed: dev: 1 message to Slack waits in the outbox, and `promobot "
                 "deploy --env dev` delivers when Slack answers again"
+            ),
+            "pull request": (
+                "✅ churn 2 went into service in dev at ‹time› (before: 1); Slack had not taken the message yet."
             ),
             "comment": (
                 "✅ churn 2 went into service in dev at ‹time› (before: 1); Slack had not taken the message yet."

@@ -88,12 +88,11 @@ def _head(
     held: list[Held],
     url: str,
 ) -> None:
-    """Have the text of a pull request that the bot opened begin with how it ended, where that is not as it asked.
+    """Have the text of a pull request that the bot opened begin with how it ended.
 
-    Else it would go on beginning with "every check passed", above a version that users do not get.
+    Else it would go on beginning with "every check passed; review and merge".
     """
-    is_as_asked = not held and all(record.verified for record in records)
-    if (is_as_asked and words.marker(environment) not in pull.body) or not (held or records):
+    if not (held or records):
         return
     headline = words.headline(environment, records, held)
     body = proposal_words.with_verdict(pull.body, headline, words.details_are_in(url))
