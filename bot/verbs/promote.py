@@ -39,7 +39,7 @@ def promote(
         raise Refused(
             f"{source.environment} has no verified version of {model} in service",
             state="Nothing was proposed.",
-            next_step=f"{did_you_mean(model, {record.model for record in records})}"
+            next_step=f"{did_you_mean(model, {*source.gates, *(record.model for record in records)})}"
             f"`promobot status --env {source.environment}` shows what it serves.",
         )
     if version is not None and version != in_service.version:

@@ -44,7 +44,7 @@ def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
         raise Refused(
             f"main asks for no version of {model} in {settings.environment}",
             state="Nothing was checked.",
-            next_step=f"{did_you_mean(model, desired.names())}"
+            next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
             f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
         )
     serving = served_after(settings.environment, ledger.deployments())

@@ -56,7 +56,7 @@ def retire(
             raise Refused(
                 f"{model} is not in service in {settings.environment}, and main asks for no version of it",
                 state="Nothing was changed.",
-                next_step=f"{did_you_mean(model, desired.names())}"
+                next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
                 f"`promobot status --env {settings.environment}` shows what is.",
             )
         proposed = put_proposal(

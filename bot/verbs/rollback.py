@@ -297,7 +297,7 @@ def _target(
     raise Refused(
         f"there is no verified record of {wanted} of {model} in {settings.environment} to go back to",
         state="Nothing was changed.",
-        next_step=f"{did_you_mean(model, {record.model for record in history})}"
+        next_step=f"{did_you_mean(model, {*settings.gates, *(record.model for record in history)})}"
         f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}. "
         f"Where nothing was in service before, `promobot retire {model} --env {settings.environment} --reason '…'` "
         f"takes it out.",
