@@ -29,6 +29,8 @@ from tests.systems.stand_in import StandIn
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
 PAGE = Path(__file__).parents[2] / "docs/networks.md"
+PHONES_HOME = b".events.data.microsoft.com"
+"""Where ONNX Runtime sends telemetry from, in the process of these tests; the bot does not import it."""
 
 
 class Proxy:
@@ -67,6 +69,9 @@ class Proxy:
                 return
             head += piece
         method, where, _ = head.split(b" ", 2)
+        if PHONES_HOME in where:
+            taken.close()
+            return
         self.asked.append(where.decode())
         if method != b"CONNECT":
             taken.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
