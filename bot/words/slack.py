@@ -327,7 +327,7 @@ def attention_goes_on(found: Status, began: datetime) -> str:
 
 def waits(what: str, next_step: str) -> str:
     """One thing that waits, and what to type."""
-    return f"• {escape(what, limit=500)}\n   → {escape(next_step, limit=300)}"
+    return f"• {escape(plainly(what), limit=500)}\n   → {escape(next_step, limit=300)}"
 
 
 def more_waits(count: int, environment: str) -> str:
@@ -560,7 +560,7 @@ def problem(promotion: Promotion, progress: Progress) -> str:
     record, evidence = progress.record, progress.evidence
     if progress.stage == "held" and progress.held is not None:
         hold = progress.held.hold
-        return f"*Why:* {escape(hold.why, limit=1200)}\n*What to do:* {escape(hold.next_step, limit=600)}"
+        return f"*Why:* {escape(plainly(hold.why), limit=1200)}\n*What to do:* {escape(hold.next_step, limit=600)}"
     if record is not None and progress.stage == "rollback failed":
         return (
             f"*What happened:* {escape(plainly(record.problem), limit=1200)}\n*State:* {_in_service(record)}\n"
