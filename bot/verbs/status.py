@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bot.systems.github import PullRequest
     from bot.systems.share import ModelRepository
     from bot.verbs.connect import Serving
-    from bot.verbs.ledger import Ledger
+    from bot.verbs.ledger import Ledger, QuarantineEvent
 
 
 LOOKED_BACK = 30
@@ -138,7 +138,7 @@ def status(settings: Environment) -> Status:
         # What it says of what is live is its version, which the routes know.
         todo = plan(desired, live, known={})
         held = _held(settings, ledger, main.repository, todo.changes, problems) if isinstance(main, Main) else []
-    quarantined = ledger.quarantined()
+    quarantined, failed, unread = _of_the_records(ledger)
     commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
     differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
     differences += [
@@ -148,11 +148,13 @@ def status(settings: Environment) -> Status:
         Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
         for way in latest(ways).values()
     ]
+    differences += [Difference("records", words.records_unread(unread), words.DOCTOR)] if unread else []
     differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
     if journal is not None:
         told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
         differences.append(Difference("unfinished", told, words.wait_for(settings.environment)))
     deploy = words.wait_for(settings.environment) if journal is not None else words.deploy(settings.environment)
+    deploy = words.DOCTOR if unread else deploy  # without records it refuses
     holds = {one.change: one for one in held}
     for change in todo.changes:
         if change in holds:
@@ -216,7 +218,7 @@ def status(settings: Environment) -> Status:
         _users(rows),
         tuple(held),
         min((item.started_at for item in journal.underway), default=None) if journal is not None else None,
-        last_failed(ledger.deployments(newest=LOOKED_BACK)),
+        failed,
     )
 
 
@@ -246,6 +248,17 @@ def of_unknown_workers(systems: Serving) -> list[Difference]:
         for gateway in systems.gateways
         if (why := unknown_workers(gateway.latest))
     ]
+
+
+def _of_the_records(ledger: Ledger) -> tuple[Mapping[str, QuarantineEvent], DeploymentRecord | None, str]:
+    """Return what is in quarantine, the last deployment that failed, and why neither can be read.
+
+    How users are is known without records, so nobody is kept from seeing it.
+    """
+    try:
+        return ledger.quarantined(), last_failed(ledger.deployments(newest=LOOKED_BACK)), ""
+    except PromobotError as error:
+        return {}, None, str(error)
 
 
 def _held(

@@ -24,6 +24,10 @@ _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env 
 _REVERT = "merge the revert, or `promobot rollback churn --env dev`"
 KINDS = {
     "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", f"`{DOCTOR}`"),
+    "records": (
+        "the record store cannot be read: what is in quarantine, and what failed, is not known",
+        f"`{DOCTOR} --env dev`",
+    ),
     "settings": (
         "the environment file has a mistake: only ways back go on until it is corrected",
         "correct the file on main, then " + _DEPLOY,
@@ -62,7 +66,7 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first twelve, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first thirteen, drift all of them."""
 
 
 def unknown(why: str) -> str:
@@ -97,6 +101,11 @@ def under_way(journal: Journal, steps: Sequence[str]) -> str:
     ]
     more = f" and {len(what) - 5} more" if len(what) > 5 else ""
     return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
+
+
+def records_unread(why: str) -> str:
+    """Nobody knows what failed here before."""
+    return f"what is in quarantine is not known: {why}"
 
 
 def correct(environment: str) -> str:

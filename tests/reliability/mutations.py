@@ -1732,6 +1732,14 @@ MUTATIONS = (
         "    found, drifted = status(settings), Drifted()\n",
         ("tests/slack/test_attention.py::test_it_is_told_once_changed_while_it_lasts_and_closed",),
     ),
+    Mutation(
+        "held",
+        "status does not take records that it cannot read for none",
+        "bot/verbs/status.py",
+        "        return {}, None, str(error)\n",
+        '        return {}, None, ""\n',
+        ("tests/verbs/test_status.py::test_what_is_not_mounted_is_unavailable_and_never_empty[records]",),
+    ),
     # What a package may hold, and which bytes count.
     Mutation(
         "allow-list",

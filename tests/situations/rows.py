@@ -1003,10 +1003,7 @@ ROWS: tuple[Row, ...] = (
         users="version 1",
         says=MERGED
         | {
-            "status": (
-                "promobot: record store (‹folder›/records): ‹folder›/records: it is not mounted, "
-                "or was never used; no .promobot.json and nothing of ours is there"
-            ),
+            "status": "dev: OK. churn 1 answers. 2 things to put right.",
             "drift": (
                 "promobot: record store (‹folder›/records): ‹folder›/records: it is not mounted, "
                 "or was never used; no .promobot.json and nothing of ours is there"

@@ -230,7 +230,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "stranger": [_stranger, _stranger_at_the_root],
     "alias": [_move_alias],
 }
-ELSEWHERE = {"gateway answer", "main", "revert"}
+ELSEWHERE = {"gateway answer", "main", "records", "revert"}
 QUICK = {"triton"}
 CHANGE_THE_ANSWER = (_merge, _merge_unchecked, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 

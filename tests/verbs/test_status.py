@@ -408,7 +408,7 @@ def test_what_is_not_mounted_is_unavailable_and_never_empty(
     unmounted(folders[what])
     verbs: list[tuple[str | int, ...]] = [("deploy",)]
     if what == "records":
-        verbs += [("quarantine", "list"), ("propose", model, newer.version), ("history",), ("status",)]
+        verbs += [("quarantine", "list"), ("propose", model, newer.version), ("history",)]
         verbs += [("recheck", model), ("rollback", model, "--now"), ("retire", model, "--reason", "x")]
     else:
         verbs += [("status",), ("drift",), ("reconcile",), ("cleanup",)]
@@ -416,6 +416,12 @@ def test_what_is_not_mounted_is_unavailable_and_never_empty(
         said = world.words(verb, *more, "--env", "dev")
         assert said.code == 1, (verb, said)
         assert "not mounted, or was never used" in said.out + said.err, (verb, said)
+    if what == "records":
+        # How users are is known without records; that all is well is not.
+        said = world.words("status", "--env", "dev")
+        assert said.code == 0 and "OK. " in said.out.splitlines()[0], said
+        assert "what is in quarantine is not known: " in said.out and "not mounted, or was never used" in said.out
+        assert "Everything is as main says." not in said.out and "promobot deploy" not in said.out
     rows = _rows(world.promobot("doctor", "--env", "dev"))
     row = rows["records" if what == "records" else "share"]
     assert not row["works"] and "promobot doctor --init" in row["next_step"]
