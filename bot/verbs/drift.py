@@ -52,14 +52,16 @@ def drift(settings: Environment) -> Status:
                 deep.append(
                     Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile)
                 )
+        # What a deployment under way has published, no record names yet; and its aliases come last.
+        moving = found.underway_since is not None
         contents = share.contents()
         stock = Stock(live.routes, records, published_in(contents), live.tritons)
         unknown = retention(stock, versions=1, warm=0).unknown
         deep += [
             Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
-            for path in strangers_in(contents, unknown, own=owned(stock))
+            for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
         ]
-    if desired is not None:
+    if desired is not None and not moving:
         deep += _aliases(settings, desired, live.routes)
     return replace(found, differences=(*found.differences, *deep))
 

@@ -1063,7 +1063,7 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "status": "dev: OK. churn 1 answers. 2 things to put right.",
-            "drift": "dev: OK. churn 1 answers. 3 things to put right.",
+            "drift": "dev: OK. churn 1 answers. 2 things to put right.",
             "Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)",
         },
         do="`promobot deploy --env dev` finishes it",
@@ -1077,7 +1077,7 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "status": "dev: OK. churn 2 answers. 1 thing to put right.",
-            "drift": "dev: OK. churn 2 answers. 2 things to put right.",
+            "drift": "dev: OK. churn 2 answers. 1 thing to put right.",
             "Slack, promotion": "🚀 churn 1 → 2 in dev: being deployed (#2)",
         },
         do="`promobot deploy --env dev` finishes it",
