@@ -33,6 +33,12 @@ class Past:
         """All deployment records, oldest first."""
         return self._once("history", self.ledger.deployments)
 
+    def newest(self, count: int) -> list[DeploymentRecord]:
+        """Return the newest of them, oldest first; reads no more than these, unless all were read."""
+        with self._lock:
+            history: list[DeploymentRecord] | None = self._known.get("history")
+        return self.ledger.deployments(newest=count) if history is None else history[-count:]
+
     @property
     def registry(self) -> Registry:
         """The model registry; opened by the first step that needs it, for its SDK is slow to import."""

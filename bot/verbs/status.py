@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bot.systems.github import PullRequest
     from bot.systems.share import ModelRepository
     from bot.verbs.connect import Serving
-    from bot.verbs.ledger import Ledger, QuarantineEvent
+    from bot.verbs.ledger import QuarantineEvent
 
 
 LOOKED_BACK = 30
@@ -124,7 +124,7 @@ def status(settings: Environment) -> Status:
     ):
         live = observe(settings, systems)
         outbox = tuple(systems.share.outbox())
-        journal = _journal(systems.share, problems)
+        journal = _journal(systems.share)
         ways = ways_back(systems.share, problems.append)
         main = look()
         if isinstance(main, InvalidInput):
@@ -137,8 +137,8 @@ def status(settings: Environment) -> Status:
         desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
         # What it says of what is live is its version, which the routes know.
         todo = plan(desired, live, known={})
-        held = _held(settings, ledger, main.repository, todo.changes, problems) if isinstance(main, Main) else []
-    quarantined, failed, unread = _of_the_records(ledger)
+        read = _of_the_records(Past(settings, ledger), todo.changes if isinstance(main, Main) else ())
+        held = _since(settings, main.repository, read.held, problems) if isinstance(main, Main) else []
     commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
     differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
     differences += [
@@ -148,13 +148,17 @@ def status(settings: Environment) -> Status:
         Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
         for way in latest(ways).values()
     ]
-    differences += [Difference("records", words.records_unread(unread), words.DOCTOR)] if unread else []
+    differences += [Difference("records", words.records_unread(read.why_not), words.DOCTOR)] if read.why_not else []
     differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
-    if journal is not None:
+    deploy = words.deploy(settings.environment)
+    if isinstance(journal, Journal):
+        deploy = words.wait_for(settings.environment)
         told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
-        differences.append(Difference("unfinished", told, words.wait_for(settings.environment)))
-    deploy = words.wait_for(settings.environment) if journal is not None else words.deploy(settings.environment)
-    deploy = words.DOCTOR if unread else deploy  # without records it refuses
+        differences.append(Difference("unfinished", told, deploy))
+    elif journal is not None:
+        # Who cannot read it cannot say that no deployment is under way.
+        differences.append(Difference("unfinished", str(journal), journal.next_step))
+    deploy = words.DOCTOR if read.why_not else deploy  # without records it refuses
     holds = {one.change: one for one in held}
     for change in todo.changes:
         if change in holds:
@@ -164,7 +168,7 @@ def status(settings: Environment) -> Status:
         else:
             differences.append(Difference("desired", words.differs(change), deploy))
     for what in routed(live.routes):
-        event = quarantined.get(what.target.digest)
+        event = read.quarantined.get(what.target.digest)
         wanted = desired.section(what.section).get(what.model)
         if event is not None and not unknown and serves(what.target, wanted):
             change = Change(settings.environment, what.section, what.model, wanted, wanted)
@@ -211,24 +215,23 @@ def status(settings: Environment) -> Status:
         live.routes.generation,
         tuple(rows),
         tuple(differences),
-        tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in quarantined.values()),
+        tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in read.quarantined.values()),
         outbox,
         tuple(problems),
         unknown,
         _users(rows),
         tuple(held),
-        min((item.started_at for item in journal.underway), default=None) if journal is not None else None,
-        failed,
+        min((i.started_at for i in journal.underway), default=None) if isinstance(journal, Journal) else None,
+        read.failed,
     )
 
 
-def _journal(share: ModelRepository, problems: list[str]) -> Journal | None:
-    """Return the journal of a deployment under way; one that cannot be read is said, and hides nothing else."""
+def _journal(share: ModelRepository) -> Journal | Rejected | None:
+    """Return the journal of a deployment under way, or why it cannot be read, which hides nothing else."""
     try:
         return read_journal(share)
     except Rejected as error:
-        problems.append(str(error))
-        return None
+        return error
 
 
 def _users(rows: Sequence[ModelStatus]) -> tuple[Users, ...]:
@@ -250,29 +253,30 @@ def of_unknown_workers(systems: Serving) -> list[Difference]:
     ]
 
 
-def _of_the_records(ledger: Ledger) -> tuple[Mapping[str, QuarantineEvent], DeploymentRecord | None, str]:
-    """Return what is in quarantine, the last deployment that failed, and why neither can be read.
+@dataclass(frozen=True)
+class _Records:
+    """What the records say; ``why_not`` is why they cannot be read, and the rest is empty then."""
+
+    quarantined: Mapping[str, QuarantineEvent] = field(default_factory=dict)
+    held: tuple[Held, ...] = ()
+    failed: DeploymentRecord | None = None
+    why_not: str = ""
+
+
+def _of_the_records(past: Past, todo: Sequence[Change]) -> _Records:
+    """Return what is in quarantine, what a deployment refuses, and which failed last.
 
     How users are is known without records, so nobody is kept from seeing it.
     """
     try:
-        return ledger.quarantined(), last_failed(ledger.deployments(newest=LOOKED_BACK)), ""
+        held = tuple(held_among(admit_all(past, todo)))
+        return _Records(past.quarantined, held, last_failed(past.newest(LOOKED_BACK)))
     except PromobotError as error:
-        return {}, None, str(error)
+        return _Records(why_not=str(error))
 
 
-def _held(
-    settings: Environment, ledger: Ledger, repository: Repository, todo: Sequence[Change], problems: list[str]
-) -> list[Held]:
-    """Return what a deployment refuses, each since main asks for it at the earliest, as far as that can be seen.
-
-    Where the records cannot be read, it is said, and how users are is shown all the same.
-    """
-    try:
-        held = held_among(admit_all(Past(settings, ledger), todo))
-    except PromobotError as error:
-        problems.append(str(error))
-        return []
+def _since(settings: Environment, repository: Repository, held: Sequence[Held], problems: list[str]) -> list[Held]:
+    """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
     if not held:
         return []
     try:
@@ -280,7 +284,7 @@ def _held(
         return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
     except PromobotError as error:
         problems.append(str(error))
-        return held
+        return list(held)
 
 
 def _asked_at(merged: Merged, change: Change) -> datetime | None:

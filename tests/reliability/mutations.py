@@ -1694,8 +1694,8 @@ MUTATIONS = (
         "held",
         "status advises nothing that deploy refuses",
         "bot/verbs/status.py",
-        "        held = held_among(admit_all(Past(settings, ledger), todo))\n",
-        "        held = []\n",
+        "        held = tuple(held_among(admit_all(past, todo)))\n",
+        "        held = ()\n",
         ("tests/verbs/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
     Mutation(
@@ -1736,9 +1736,17 @@ MUTATIONS = (
         "held",
         "status does not take records that it cannot read for none",
         "bot/verbs/status.py",
-        "        return {}, None, str(error)\n",
-        '        return {}, None, ""\n',
+        "        return _Records(why_not=str(error))\n",
+        "        return _Records()\n",
         ("tests/verbs/test_status.py::test_what_is_not_mounted_is_unavailable_and_never_empty[records]",),
+    ),
+    Mutation(
+        "held",
+        "a journal that cannot be read is not taken for none",
+        "bot/verbs/status.py",
+        "    except Rejected as error:\n        return error\n",
+        "    except Rejected:\n        return None\n",
+        ("tests/verbs/test_status.py::test_a_journal_that_cannot_be_read_is_not_taken_for_none",),
     ),
     # What a package may hold, and which bytes count.
     Mutation(

@@ -55,6 +55,20 @@ def test_the_first_line_says_that_nobody_answers(world: World) -> None:
     assert row.split()[:2] == ["✗", model], "no ✓ beside a model that nobody answers for"
 
 
+def test_a_journal_that_cannot_be_read_is_not_taken_for_none(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    folder = world.endpoints.state("dev") / "journal"
+    garbled = folder / f"{max(int(path.stem) for path in folder.iterdir()) + 1:08d}.json"
+    garbled.write_text("{")
+    try:
+        said = world.words("status", "--env", "dev").out
+    finally:
+        garbled.unlink()
+    assert said.startswith("dev: OK. ") and "the journal is not readable: " in said
+    assert "move the latest file in journal/ away" in said and "Everything is as main says." not in said
+
+
 def test_an_empty_environment_is_said_as_such(world: World) -> None:
     said = world.words("status", "--env", "prod")
     assert said.code == 0
