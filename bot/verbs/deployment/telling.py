@@ -43,14 +43,15 @@ def tell_pull_requests(
     until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
     done = 0
     try:
-        merged = Merged(repository, run.settings.environment, connect.github(run.settings).merged_pull_requests())
+        github = connect.github(run.settings)
+        merged = Merged(repository, run.settings.environment, github.merged_pull_requests())
         asked: dict[int, PullRequest] = {}
         for change in told[:TOLD_AT_MOST]:
             if time.monotonic() < until and (pull := merged.that_asked(change, checked_in=_checked_in(run, change))):
                 asked[pull.number] = pull
             done += 1
         for pull in asked.values():
-            _tell(run, pull, merged.changed(pull), [*run.history, *records], held)
+            _tell(run, github, pull, merged.changed(pull), [*run.history, *records], held)
     except Superseded:
         raise
     except PromobotError as error:
@@ -61,7 +62,12 @@ def tell_pull_requests(
 
 
 def _tell(
-    run: Run, pull: PullRequest, changed: Iterable[Change], records: Sequence[DeploymentRecord], held: Sequence[Held]
+    run: Run,
+    github: GitHubRepository,
+    pull: PullRequest,
+    changed: Iterable[Change],
+    records: Sequence[DeploymentRecord],
+    held: Sequence[Held],
 ) -> None:
     """Write the comment anew from all that the pull request changed, also what this run left as it was."""
     waiting = [one for one in held if is_among(one.change, changed)]
@@ -75,7 +81,6 @@ def _tell(
     since = [Held(one.change, one.hold.no_earlier_than(pull.merged_at)) for one in waiting]
     run.turn.check()
     environment = run.settings.environment
-    github = connect.github(run.settings)
     url = github.put_comment(pull.number, words.comment(environment, ended, since), marker=words.marker(environment))
     _head(github, pull, environment, ended, since, url)
 
