@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bot.domain import yamltext
-from bot.domain.names import SHADOW_SUFFIX, Digest, EnvironmentName, ModelName, RunId, Version
+from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version, published_name
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput
 
@@ -123,7 +123,7 @@ class Change:
     @property
     def published_name(self) -> str:
         """The name under which Triton knows the model on this path, unless its configuration needs another."""
-        return self.model + (SHADOW_SUFFIX if self.section == "shadow" else "")
+        return published_name(self.model, self.section)
 
 
 def path_of(environment: str) -> str:

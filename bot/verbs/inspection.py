@@ -10,7 +10,7 @@ from typing import Literal
 
 from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.golden import Disagreement, Golden
-from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.names import published_name
 from bot.domain.plan import Live, target_of
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable, Target
@@ -108,7 +108,7 @@ class WayBack:
     @property
     def base(self) -> str:
         """The name under which it is published, unless its configuration needs another."""
-        return self.model + (SHADOW_SUFFIX if self.section == "shadow" else "")
+        return published_name(self.model, self.section)
 
 
 def ways_back(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bot.domain import in_words
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
-from bot.domain.names import SHADOW_SUFFIX, short
+from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
 from bot.redaction import redact
@@ -146,7 +146,7 @@ class Ledger:
         That is what the routes named when the newest deployment was over, also where it was put back: main may say
         something else since, and may have said it then. One record is read for each change.
         """
-        names = [change.model + (SHADOW_SUFFIX if change.section == "shadow" else "") for change in changes]
+        names = [change.published_name for change in changes]
         newest: dict[str, str] = {}
         for key in self._store.keys(f"deployments/{self._environment}"):
             if found := re.fullmatch(rf"{re.escape(self._environment)}-\d+-(.+)", _id_of(key)):

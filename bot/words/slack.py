@@ -325,9 +325,9 @@ def attention_goes_on(found: Status, began: datetime) -> str:
     return f"⏭️ {escape(users(found))} What waits since {began:%Y-%m-%d %H:%M} UTC stands in a new message."
 
 
-def waits(what: str, next_step: str) -> str:
+def waits(what: str, next_step: str, *, sign: str = "•") -> str:
     """One thing that waits, and what to type."""
-    return f"• {escape(plainly(what), limit=500)}\n   → {escape(next_step, limit=300)}"
+    return f"{sign} {escape(plainly(what), limit=500)}\n   → {escape(next_step, limit=300)}"
 
 
 def more_waits(count: int, environment: str) -> str:
@@ -360,9 +360,7 @@ def _row(row: ModelStatus) -> str:
 def history(found: History) -> str:
     """Return what was deployed to one environment, newest first."""
     lines = [f"*{escape(found.environment)}*"]
-    lines += [
-        f"✋ {escape(is_held(one), limit=500)}\n   → {escape(one.hold.next_step, limit=300)}" for one in found.held
-    ]
+    lines += [waits(is_held(one), one.hold.next_step, sign="✋") for one in found.held]
     for record in found.records:
         before = record.before.version if record.before else "–"
         after = record.after.version if record.after else "–"
