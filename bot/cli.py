@@ -40,7 +40,7 @@ class Answer(NamedTuple):
     text: str
     exit_code: int = DONE
     job: Callable[[Any], Any] | None = None
-    """Given ``bot.words.job``, returns what GitHub Actions shows of it."""
+    """Given ``bot.render.job``, returns what GitHub Actions shows of it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if not arguments.json and sys.stdout.isatty():
-        from bot.verbs.progress import show_on
+        from bot.operations.progress import show_on
 
         show_on(sys.stderr)
     _fit_the_terminal(arguments)
@@ -80,17 +80,17 @@ def _fit_the_terminal(arguments: argparse.Namespace) -> None:
         return
     import shutil
 
-    from bot.words.width import COLUMNS
+    from bot.render.width import COLUMNS
 
     COLUMNS.set(shutil.get_terminal_size().columns)
 
 
 def _tell_the_job(job: Callable[[Any], Any]) -> bool:
-    """Have GitHub Actions show what ``job`` makes of ``bot.words.job``, where it runs this; whether it does."""
+    """Have GitHub Actions show what ``job`` makes of ``bot.render.job``, where it runs this; whether it does."""
     if not (os.environ.get("GITHUB_ACTIONS") or os.environ.get("GITHUB_STEP_SUMMARY")):
         return False
-    from bot.verbs.job import annotates, tell
-    from bot.words import job as words
+    from bot.operations.job import annotates, tell
+    from bot.render import job as words
 
     try:
         tell(job(words), say=_say)
@@ -144,7 +144,7 @@ def _bug(error: Exception, arguments: argparse.Namespace) -> int:
 
 def _print(text: str, *, colours: bool = False) -> bool:
     """Print it; say whether somebody reads on."""
-    from bot.words import colour
+    from bot.render import colour
 
     said = _folded(redact(text))
     if colours and colour.is_wanted(os.environ, on_a_terminal=sys.stdout.isatty()):
@@ -196,7 +196,7 @@ def _say(text: str) -> None:
 
 
 def _folded(text: str) -> str:
-    from bot.words.width import folded
+    from bot.render.width import folded
 
     return folded(text)
 
@@ -214,8 +214,8 @@ def _die_politely() -> None:
 
 
 def _validate(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.validate import validate
-    from bot.words import terminal
+    from bot.operations.validate import validate
+    from bot.render import terminal
 
     found = validate(_root(arguments))
     return Answer(found, terminal.validated(found), found.exit_code)
@@ -225,8 +225,8 @@ def _once(arguments: argparse.Namespace, verb: Callable[[argparse.Namespace], An
     """Run the verb; with --request only if it was not done under this id already."""
     if not arguments.request:
         return verb(arguments)
-    from bot.verbs.requests import begin, finish
-    from bot.words import terminal
+    from bot.operations.requests import begin, finish
+    from bot.render import terminal
 
     settings = _settings_of_the_way_back(arguments) if verb is _rollback else _settings(arguments)
     asked = {name: str(getattr(arguments, name) or "") for name in ("model", *named)}
@@ -245,8 +245,8 @@ def _answer(arguments: argparse.Namespace, done: Any, text: str, exit_code: int 
 
 
 def _propose(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.propose import propose
-    from bot.words import terminal
+    from bot.operations.propose import propose
+    from bot.render import terminal
 
     done = propose(
         _settings(arguments), model=arguments.model, version=arguments.version, say=_say, asking=_asking(arguments)
@@ -256,8 +256,8 @@ def _propose(arguments: argparse.Namespace) -> Answer:
 
 def _promote(arguments: argparse.Namespace) -> Answer:
     from bot import settings
-    from bot.verbs.promote import promote
-    from bot.words import terminal
+    from bot.operations.promote import promote
+    from bot.render import terminal
 
     target = _settings(arguments)
     name = arguments.source or target.promotes_from
@@ -273,8 +273,8 @@ def _promote(arguments: argparse.Namespace) -> Answer:
 
 
 def _check(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.check import check, check_queued, sum_up
-    from bot.words import terminal
+    from bot.operations.check import check, check_queued, sum_up
+    from bot.render import terminal
 
     root, number, head = _root(arguments), arguments.pull_request, arguments.head
     if arguments.check == "queued":
@@ -288,24 +288,24 @@ def _check(arguments: argparse.Namespace) -> Answer:
 
 
 def _recheck(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.recheck import recheck
-    from bot.words import terminal
+    from bot.operations.recheck import recheck
+    from bot.render import terminal
 
     done = recheck(_settings(arguments), model=arguments.model, say=_say)
     return _answer(arguments, done, terminal.rechecked(done), done.exit_code)
 
 
 def _deploy(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.deploy import deploy
-    from bot.words import terminal
+    from bot.operations.deploy import deploy
+    from bot.render import terminal
 
     done = deploy(_settings_of_the_way_back(arguments), say=_say)
     return Answer(done, terminal.deployed(done), done.exit_code, lambda job: job.deployed([done]))
 
 
 def _reconcile(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.reconcile import exit_code, reconcile
-    from bot.words import terminal
+    from bot.operations.reconcile import exit_code, reconcile
+    from bot.render import terminal
 
     done = reconcile(_all_settings(arguments), say=_say)
     text = "\n\n".join(map(terminal.deployed, done))
@@ -313,15 +313,15 @@ def _reconcile(arguments: argparse.Namespace) -> Answer:
 
 
 def _cleanup(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.cleanup import cleanup
-    from bot.words.cleanup import cleaned_up
+    from bot.operations.cleanup import cleanup
+    from bot.render.cleanup import cleaned_up
 
     done = cleanup(_settings(arguments), dry_run=arguments.dry_run, say=_say)
     return Answer(done, cleaned_up(done), done.exit_code)
 
 
 def _rollback(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.rollback import rollback
+    from bot.operations.rollback import rollback
 
     done = rollback(
         _settings_of_the_way_back(arguments),
@@ -334,14 +334,14 @@ def _rollback(arguments: argparse.Namespace) -> Answer:
         request=arguments.request or "",
         asking=_asking(arguments),
     )
-    from bot.words import terminal  # until users are back, nothing is imported that only speaks
+    from bot.render import terminal  # until users are back, nothing is imported that only speaks
 
     return Answer(done, terminal.rolled_back(done), done.exit_code, lambda job: job.rolled_back(done))
 
 
 def _retire(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.retire import retire
-    from bot.words import terminal
+    from bot.operations.retire import retire
+    from bot.render import terminal
 
     done = retire(
         _settings(arguments),
@@ -355,8 +355,8 @@ def _retire(arguments: argparse.Namespace) -> Answer:
 
 
 def _status(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.status import statuses
-    from bot.words import terminal
+    from bot.operations.status import statuses
+    from bot.render import terminal
 
     if arguments.watch is None:
         found = statuses(_all_settings_of_the_way_back(arguments))
@@ -385,8 +385,8 @@ def _show(look: Callable[[], str]) -> bool:
 
 
 def _drift(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.drift import drift
-    from bot.words import terminal
+    from bot.operations.drift import drift
+    from bot.render import terminal
 
     found = [drift(settings) for settings in _all_settings_of_the_way_back(arguments)]
     code = DONE if all(environment.in_sync for environment in found) else FAILED
@@ -396,8 +396,8 @@ def _drift(arguments: argparse.Namespace) -> Answer:
 
 def _history(arguments: argparse.Namespace) -> Answer:
     from bot.errors import InvalidInput
-    from bot.verbs.history import history, show
-    from bot.words import terminal
+    from bot.operations.history import history, show
+    from bot.render import terminal
 
     settings = _settings_of_the_way_back(arguments)
     if arguments.model == "show" and arguments.record:
@@ -412,8 +412,8 @@ def _history(arguments: argparse.Namespace) -> Answer:
 def _init(arguments: argparse.Namespace) -> Answer:
     from pathlib import Path
 
-    from bot.verbs.init import init
-    from bot.words import terminal
+    from bot.operations.init import init
+    from bot.render import terminal
 
     directory = Path(arguments.directory).resolve()
     done = init(
@@ -430,8 +430,8 @@ def _init(arguments: argparse.Namespace) -> Answer:
 
 
 def _doctor(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.doctor import doctor
-    from bot.words import terminal
+    from bot.operations.doctor import doctor
+    from bot.render import terminal
 
     found = doctor(_all_settings(arguments), init=arguments.init)
     code = max(diagnosis.exit_code for diagnosis in found)
@@ -439,8 +439,8 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
 
 
 def _quarantine(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.quarantine import lift, list_quarantine, take_back
-    from bot.words import terminal
+    from bot.operations.quarantine import lift, list_quarantine, take_back
+    from bot.render import terminal
 
     settings = _settings(arguments)
     named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
@@ -458,8 +458,8 @@ def _quarantine(arguments: argparse.Namespace) -> Answer:
 
 
 def _evidence(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.evidence import list_evidence, revoke, show
-    from bot.words import terminal
+    from bot.operations.evidence import list_evidence, revoke, show
+    from bot.render import terminal
 
     settings = _settings(arguments)
     if arguments.action == "list":
@@ -500,7 +500,7 @@ def _slack(arguments: argparse.Namespace) -> Answer:
 
 
 def _sandbox(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.sandbox import down, up
+    from bot.operations.sandbox import down, up
 
     if arguments.action == "up":
         started = up(_directory(arguments), s3=arguments.s3, like=arguments.like, say=_say)
@@ -510,15 +510,15 @@ def _sandbox(arguments: argparse.Namespace) -> Answer:
 
 
 def _demo(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.sandbox import demo
+    from bot.operations.sandbox import demo
 
     told = demo(keep=arguments.keep, directory=_directory(arguments) if arguments.dir else None, say=_say)
     return Answer(told, told.text, told.exit_code)
 
 
 def _proof(arguments: argparse.Namespace) -> Answer:
-    from bot.verbs.sandbox import proof
-    from bot.words.proof import written
+    from bot.operations.sandbox import proof
+    from bot.render.proof import written
 
     command = f"promobot proof --out {arguments.out}" + (" --airflow" if arguments.airflow else "")
     made = proof(_path(arguments.out), command=command, airflow=arguments.airflow, say=_say)
@@ -559,8 +559,8 @@ def _from_here(path: Callable[[], Any]) -> Any:
 
 
 def _asking(arguments: argparse.Namespace) -> Any:
-    from bot.verbs.ledger import Proposer
-    from bot.verbs.proposing import Asking
+    from bot.operations.proposing import Asking
+    from bot.records.ledger import Proposer
 
     # In a workflow this is who started it. Elsewhere it is a person with a token, whom GitHub names as the author.
     return Asking(Proposer(github=os.environ.get("GITHUB_ACTOR", "")), replace=arguments.replace)

@@ -49,7 +49,7 @@ settings.register_profile("promobot", deadline=None, derandomize=True, database=
 settings.load_profile("promobot")
 
 
-LONGEST = ("tests/verbs/", "tests/slack/", "tests/workflows/", "tests/sandbox/")
+LONGEST = ("tests/operations/", "tests/slack/", "tests/workflows/", "tests/sandbox/")
 """They begin, so that no worker is left with the longest file at the end."""
 
 

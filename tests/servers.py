@@ -17,7 +17,7 @@ from bot.sandbox.platform import PARTS, Sandbox
 from bot.sandbox.processes import Part, Ports, Processes
 
 if TYPE_CHECKING:
-    from tests.verbs.world import World
+    from tests.operations.world import World
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +104,7 @@ def clone(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(sandbox: Sandbox, clone: Path, tmp_path: Path) -> Iterator[World]:
     """The platform with nothing desired, nothing served and no fault; put back so when the test is over."""
-    from tests.verbs.world import World  # slow to import, and few need it
+    from tests.operations.world import World  # slow to import, and few need it
 
     root = tmp_path / "checkout"
     root.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.settings import Share
-from bot.systems.share import ModelRepository
+from bot.share import ModelRepository
 
 
 def begin_share(model_repository: Path, state: Path, *, staging: bool = False) -> ModelRepository:

@@ -21,11 +21,11 @@ from bot import cli
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.errors import InvalidInput, OutsideError, Refused, Unavailable
+from bot.operations import deploy as deploy_verb
+from bot.operations import validate as validate_verb
+from bot.operations.deploy import Deployed
 from bot.redaction import redact
-from bot.verbs import deploy as deploy_verb
-from bot.verbs import validate as validate_verb
-from bot.verbs.deploy import Deployed
-from bot.words import job as job_words
+from bot.render import job as job_words
 from tests.domain.entries import entry
 
 PROJECT = Path(__file__).parents[1]
@@ -131,8 +131,8 @@ def test_help_and_usage_import_no_sdk(arguments: list[str]) -> None:
 def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> None:
     """Users wait for all that a way back imports until gateways have switched: Git, Tritons, gateways, no more."""
     program = (
-        "import sys\nimport bot.settings, bot.verbs.rollback, bot.verbs.deploy\n"
-        "import bot.systems.git, bot.systems.share, bot.systems.records, bot.systems.gateway, bot.systems.triton\n"
+        "import sys\nimport bot.settings, bot.operations.rollback, bot.operations.deploy\n"
+        "import bot.systems.git, bot.share, bot.records.directory, bot.systems.gateway, bot.systems.triton\n"
         f"sys.stderr.write(repr(sorted({SDKS!r} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -479,7 +479,7 @@ def test_ctrl_c_is_130(as_json: list[str], validating: Doing, capsys: pytest.Cap
 
 def test_a_runner_that_cancels_the_job_is_ctrl_c() -> None:
     program = (
-        "import os, signal, sys, time\nfrom bot.verbs import validate\n"
+        "import os, signal, sys, time\nfrom bot.operations import validate\n"
         "def cancelled(_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
         "validate.validate = cancelled\nfrom bot.cli import main\nsys.exit(main(['validate']))"
     )
@@ -655,7 +655,7 @@ def test_watching_looks_again_until_somebody_ends_it_and_a_fault_does_not(
         if len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bot.verbs.status.statuses", statuses)
+    monkeypatch.setattr("bot.operations.status.statuses", statuses)
     monkeypatch.setattr("time.sleep", sleep)
     assert cli.main(["status", "--watch", "7"]) == 0
     said = capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.words.layout import ENVIRONMENTS, files
+from bot.render.layout import ENVIRONMENTS, files
 
 PROJECT = Path(__file__).parents[1]
 OURS = (PROJECT / ".github/CODEOWNERS").read_text()

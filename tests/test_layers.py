@@ -64,7 +64,7 @@ LAYERS = {
     "bot": layer(),
     "bot.__main__": layer("cli"),
     # The service is one of its verbs, which stays until it is stopped.
-    "bot.cli": layer("domain errors redaction settings slack verbs words"),
+    "bot.cli": layer("domain errors operations records.ledger redaction render settings slack"),
     "bot.errors": layer("redaction", pure=True),
     "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
@@ -80,7 +80,7 @@ LAYERS = {
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors redaction", "pydantic"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
-    "bot.words": layer("domain words", for_types="verbs", pure=True),
+    "bot.render": layer("domain render", for_types="operations records", pure=True),
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
@@ -88,33 +88,43 @@ LAYERS = {
     "bot.systems.git": layer("domain errors redaction retry settings trust web", "git"),
     "bot.systems.github": layer("domain errors redaction retry settings trust", "github jwt requests"),
     "bot.systems.mlflow": layer("domain errors redaction retry s3 settings trust web", "httpx mlflow yaml"),
-    "bot.systems.object_store": layer("domain errors retry s3 settings", "botocore"),
-    "bot.systems.records": layer("domain errors folders marked"),
-    "bot.systems.share": layer("domain errors folders marked redaction settings systems.share"),
+    "bot.records": layer(),
+    "bot.records.bucket": layer("domain errors retry s3 settings", "botocore"),
+    "bot.records.directory": layer("domain errors folders marked"),
+    "bot.records.ledger": layer("domain errors redaction", "pydantic"),
+    # What a command needs of the outside is opened here.
+    "bot.platform": layer("domain errors records settings share systems"),
+    "bot.share": layer("domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer("domain errors redaction retry settings trust web", "slack_sdk"),
     "bot.systems.triton": layer(
         "domain errors redaction retry settings trust", "tritonclient grpc google httpx numpy"
     ),
-    "bot.verbs": layer("domain errors redaction settings systems verbs words", "pydantic"),
-    "bot.verbs.sandbox": layer("domain errors settings systems verbs words sandbox"),
+    "bot.operations": layer(
+        "domain errors redaction settings systems operations platform records share render", "pydantic"
+    ),
+    "bot.operations.sandbox": layer(
+        "domain errors settings systems operations platform records share render sandbox"
+    ),
     "bot.gateway": layer("domain errors folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "domain errors redaction settings slack systems.records systems.slack verbs words",
+        "domain errors redaction settings slack records systems.slack operations platform records share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",
     ),
     "bot.training": layer(
-        "domain errors settings systems.triton training verbs.propose",
+        "domain errors settings systems.triton training operations.propose",
         "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(
-        "airflow domain errors settings systems.mlflow verbs.awaiting words", "airflow", for_types="verbs.propose"
+        "airflow domain errors settings systems.mlflow operations.awaiting render",
+        "airflow",
+        for_types="operations.propose",
     ),
-    "bot.airflow.waiting": layer("errors verbs.awaiting words"),
+    "bot.airflow.waiting": layer("errors operations.awaiting render"),
     # It speaks the wire, so that the real adapters are what is tested.
-    "bot.sandbox": layer("airflow.logs domain errors gateway sandbox training words", any_other=True),
+    "bot.sandbox": layer("airflow.logs domain errors gateway sandbox training render", any_other=True),
 }
 
 
@@ -282,54 +292,54 @@ def test_every_system_is_listed_by_itself() -> None:
         ("bot.domain.x", "from bot.systems.git import Repository", "imports bot.systems.git.Repository"),
         ("bot.domain.x", "from bot import settings", "imports bot.settings"),
         ("bot.domain.x", "from .. import settings", "imports bot.settings"),
-        ("bot.domain.x", "from ..verbs.deploy import deploy", "imports bot.verbs.deploy.deploy"),
+        ("bot.domain.x", "from ..operations.deploy import deploy", "imports bot.operations.deploy.deploy"),
         ("bot.domain.x", "import importlib", "imports importlib"),
         ("bot.domain.x", "x = open('a')", "calls open"),
         ("bot.domain.x", "from datetime import datetime\nx = datetime.now()", "calls now"),
         ("bot.domain.x", "x = __import__('os')", "imports os"),
         # one system knows no other; an SDK is at home in one file
         ("bot.systems.git", "from bot.systems.github import GitHub", "imports bot.systems.github.GitHub"),
-        ("bot.systems.git", "from . import share", "imports bot.systems.share"),
-        ("bot.systems.share", "from bot.verbs.ledger import Ledger", "imports bot.verbs"),
-        ("bot.systems.share", "from bot.words import deployment", "imports bot.words"),
-        ("bot.systems.share", "import mlflow", "imports mlflow"),
+        ("bot.systems.git", "from . import slack", "imports bot.systems.slack"),
+        ("bot.share", "from bot.records.ledger import Ledger", "imports bot.records.ledger.Ledger"),
+        ("bot.share", "from bot.render import deployment", "imports bot.render"),
+        ("bot.share", "import mlflow", "imports mlflow"),
         ("bot.systems.gateway", "import requests", "imports requests"),
         ("bot.systems.new", "import boto3", "imports boto3"),
-        # verbs and words know no SDK
+        # operations and render know no SDK
         *(
             (f"bot.{layer}.x", f"def f():\n    import {sdk}", f"imports {sdk}")
-            for layer in ("verbs", "words")
+            for layer in ("operations", "render")
             for sdk in (
                 *("github", "git", "mlflow", "tritonclient.grpc", "grpc", "httpx", "slack_sdk", "slack_bolt"),
                 *("requests", "fastapi", "numpy", "yaml", "boto3"),
             )
         ),
-        ("bot.words.x", "from bot.verbs.check import Checked", "imports bot.verbs.check.Checked"),
-        ("bot.words.x", "import subprocess", "imports subprocess"),
-        ("bot.words.x", "print('x')", "calls print"),
-        ("bot.words.x", "from bot import settings", "imports bot.settings"),
+        ("bot.render.x", "from bot.operations.check import Checked", "imports bot.operations.check.Checked"),
+        ("bot.render.x", "import subprocess", "imports subprocess"),
+        ("bot.render.x", "print('x')", "calls print"),
+        ("bot.render.x", "from bot import settings", "imports bot.settings"),
         # the sandbox stays outside
-        ("bot.verbs.deploy", "from bot.sandbox.platform import Sandbox", "imports bot.sandbox"),
-        ("bot.verbs.deploy", "from bot import sandbox", "imports bot.sandbox"),
-        ("bot.verbs.deploy", "import bot.sandbox", "imports bot.sandbox"),
-        ("bot.verbs.deploy", "import_module('bot.sandbox.up')", "imports bot.sandbox"),
-        ("bot.verbs.deploy", "importlib.import_module(name)", "imports <computed>"),
+        ("bot.operations.deploy", "from bot.sandbox.platform import Sandbox", "imports bot.sandbox"),
+        ("bot.operations.deploy", "from bot import sandbox", "imports bot.sandbox"),
+        ("bot.operations.deploy", "import bot.sandbox", "imports bot.sandbox"),
+        ("bot.operations.deploy", "import_module('bot.sandbox.up')", "imports bot.sandbox"),
+        ("bot.operations.deploy", "importlib.import_module(name)", "imports <computed>"),
         ("bot.cli", "from bot.sandbox.story import tell", "imports bot.sandbox"),
         ("bot.cli", "from bot.systems.git import Repository", "imports bot.systems"),
         ("bot.systems.git", "from bot.sandbox.forge.git import Git", "imports bot.sandbox"),
         ("bot.gateway.app", "from bot.sandbox import triton", "imports bot.sandbox"),
         ("bot.gateway.app", "from bot import settings", "imports bot.settings"),
         ("bot.gateway.app", "import tritonclient.http", "imports tritonclient"),
-        ("bot.sandbox.x", "from bot.systems.share import ModelRepository", "imports bot.systems"),
-        ("bot.sandbox.x", "from bot.verbs.deploy import deploy", "imports bot.verbs"),
+        ("bot.sandbox.x", "from bot.share import ModelRepository", "imports bot.share"),
+        ("bot.sandbox.x", "from bot.operations.deploy import deploy", "imports bot.operations"),
         ("bot.sandbox.forge.x", "from ...systems import git", "imports bot.systems.git"),
-        ("bot.training.x", "from bot.verbs.deploy import deploy", "imports bot.verbs.deploy"),
+        ("bot.training.x", "from bot.operations.deploy import deploy", "imports bot.operations.deploy"),
         # Airflow stays where only Airflow imports it
         ("bot.training.x", "from bot.airflow.sensors import PromobotReadySensor", "imports bot.airflow"),
-        ("bot.verbs.x", "from bot.airflow.waiting import wait", "imports bot.airflow"),
-        ("bot.verbs.x", "import airflow", "imports airflow"),
+        ("bot.operations.x", "from bot.airflow.waiting import wait", "imports bot.airflow"),
+        ("bot.operations.x", "import airflow", "imports airflow"),
         ("bot.airflow.x", "import mlflow", "imports mlflow"),
-        ("bot.airflow.x", "from bot.verbs.deploy import deploy", "imports bot.verbs.deploy"),
+        ("bot.airflow.x", "from bot.operations.deploy import deploy", "imports bot.operations.deploy"),
         ("bot.airflow.waiting", "import airflow", "imports airflow"),
         ("bot.new", "import yaml", "bot imports yaml"),
     ],
@@ -344,10 +354,10 @@ def test_what_may_not_be_is_found(module: str, source: str, says: str) -> None:
     [
         ("bot.domain.x", "import yaml\nfrom pydantic import BaseModel\nfrom pathlib import PurePosixPath"),
         (
-            "bot.words.x",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bot.verbs.check import Checked",
+            "bot.render.x",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bot.operations.check import Checked",
         ),
-        ("bot.verbs.sandbox", "from bot.sandbox.platform import Sandbox"),
+        ("bot.operations.sandbox", "from bot.sandbox.platform import Sandbox"),
         ("bot.sandbox.x", "import httpx, mlflow\nfrom bot.domain.names import check_model_name"),
         ("bot.systems.git", "import git\nimport tempfile"),
     ],

@@ -14,7 +14,7 @@ from bot import redaction
 from bot.domain import secret_text
 from bot.errors import Rejected
 from bot.redaction import excerpt, keep, redact, redact_all
-from bot.words.markdown import escape
+from bot.render.markdown import escape
 
 CANARIES = (
     "canary-4711",

@@ -30,17 +30,17 @@ from bot.domain.message import Message
 from bot.errors import InvalidInput, Rejected
 from bot.gateway.__main__ import main as gateway_main
 from bot.gateway.settings import GatewaySettings
+from bot.operations import job
+from bot.records.directory import RecordStore
+from bot.records.ledger import Ledger
 from bot.redaction import keep, redact
 from bot.settings import GitHub, Slack
 from bot.slack.inbox import Answer, Inbox
 from bot.slack.service import log_to_stderr
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.records import RecordStore
 from bot.systems.slack import Posted, SlackChannel
 from bot.training import end_run
-from bot.verbs import job
-from bot.verbs.ledger import Ledger
 from tests.stores import begin_share
 from tests.systems.stand_in import Seen, StandIn, answer
 

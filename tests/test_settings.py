@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bot import platform as connect
 from bot import settings
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
 from bot.settings import Environment
-from bot.verbs import connect
 
 PROJECT = Path(__file__).parents[1]
 FILE = "manifests/environments/dev.yaml"

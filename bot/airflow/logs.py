@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from bot.words import logs as words
+from bot.render import logs as words
 
 ENDED = frozenset({"success", "failed", "up_for_retry", "skipped"})
 

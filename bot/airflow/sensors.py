@@ -25,10 +25,10 @@ from bot.airflow.failures import (
     PromobotTimeout,
 )
 from bot.airflow.triggers import DeploymentTrigger, ReadyTrigger, event_of
-from bot.words import awaiting as words
+from bot.render import awaiting as words
 
 if TYPE_CHECKING:
-    from bot.verbs.propose import Proposal
+    from bot.operations.propose import Proposal
 
 _GRACE = timedelta(minutes=5)
 """Airflow's own timeout of what is deferred: it only counts where no triggerer is there to keep the deadline."""

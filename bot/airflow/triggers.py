@@ -20,7 +20,7 @@ from bot.airflow.failures import text_of
 from bot.airflow.waiting import wait
 from bot.domain.desired import Section
 from bot.errors import InvalidInput, PromobotError
-from bot.verbs.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
+from bot.operations.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 

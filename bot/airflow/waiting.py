@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from bot.errors import Unavailable
-from bot.verbs.awaiting import NotYet
-from bot.words import awaiting as words
+from bot.operations.awaiting import NotYet
+from bot.render import awaiting as words
 
 Found = TypeVar("Found")
 LONGEST_PAUSE_SECONDS = 300.0

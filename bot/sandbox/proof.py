@@ -28,14 +28,14 @@ from bot.domain.package import PACKAGE_FILE, Package
 from bot.domain.proof import Case, CaseName, Comment, Hop, Message, Mount, Proof, Pull, View, formats
 from bot.domain.record import DeploymentRecord
 from bot.errors import OutsideError, Refused
+from bot.render.proof import pages
+from bot.render.slack import SIGNS
 from bot.sandbox import airflow_act
 from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, PROJECT
 from bot.sandbox.story import Act, Say, Story, expect, kind_of, tell
 from bot.training.package import hash_file
-from bot.words.proof import pages
-from bot.words.slack import SIGNS
 
 CASES: dict[int, CaseName] = {
     2: "promotion",

@@ -25,11 +25,11 @@ import httpx
 from bot.domain.desired import Desired, parse, path_of
 from bot.domain.record import DeploymentRecord
 from bot.errors import PromobotError, Rejected
+from bot.render import terminal
+from bot.render.slack import TAKEN
 from bot.sandbox import environments
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.seed import MODEL, clone, seed
-from bot.words import terminal
-from bot.words.slack import TAKEN
 
 Say = Callable[[str], None]
 Titled = tuple[str, Callable[["Story"], None]]

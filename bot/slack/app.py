@@ -12,11 +12,11 @@ from slack_bolt import Ack, App, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 
 from bot.errors import PromobotError
+from bot.render import slack as words
 from bot.slack import forms
 from bot.slack.blocks import OPEN
 from bot.slack.commands import NAMES, Wrong
 from bot.slack.inbox import Asked, id_of
-from bot.words import slack as words
 
 log = logging.getLogger("bot.slack")
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from bot import platform as connect
 from bot.domain.message import Message
+from bot.operations.drift import drift
+from bot.operations.status import Status, status
+from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks
-from bot.verbs import connect
-from bot.verbs.drift import drift
-from bot.verbs.status import Status, status
-from bot.words import slack as words
 
 if TYPE_CHECKING:
     from bot.systems.slack import Posted

@@ -22,8 +22,8 @@ from slack_sdk.models.blocks import (
 
 from bot.domain.message import Message
 from bot.domain.promotion import Progress, Promotion
+from bot.render import slack as words
 from bot.slack.charts import charts
-from bot.words import slack as words
 
 APPROVE, MERGE, ROLL_BACK, OPEN = "promobot_approve", "promobot_merge", "promobot_roll_back", "promobot_open"
 _SECTION_CHARACTERS = 2900

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.domain.promotion import Metric, Promotion
+from bot.render import slack as words
 from bot.systems.slack import CHART
-from bot.words import slack as words
 
 _MOST = 2
 """As many charts as Slack takes in one message."""

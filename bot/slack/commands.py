@@ -8,7 +8,7 @@ from typing import Literal
 
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import nearest
-from bot.words import slack as words
+from bot.render import slack as words
 
 Name = Literal["promote", "rollback", "promotions"]
 NAMES: tuple[Name, ...] = ("promote", "rollback", "promotions")

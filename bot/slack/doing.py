@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
+from bot import platform as connect
 from bot import settings as files
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
@@ -22,6 +23,17 @@ from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import PromobotError, Unavailable
+from bot.operations.history import history
+from bot.operations.promote import promote
+from bot.operations.propose import propose
+from bot.operations.proposing import Asking, desired_at, what_is_beside
+from bot.operations.requests import begin, finish
+from bot.operations.rollback import rollback
+from bot.operations.status import status
+from bot.records.ledger import Proposer
+from bot.render import markdown
+from bot.render import proposal as proposal_words
+from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.commands import (
@@ -39,18 +51,6 @@ from bot.slack.commands import (
 )
 from bot.slack.inbox import Answer, Asked, Inbox
 from bot.slack.people import People, Role
-from bot.verbs import connect
-from bot.verbs.history import history
-from bot.verbs.ledger import Proposer
-from bot.verbs.promote import promote
-from bot.verbs.propose import propose
-from bot.verbs.proposing import Asking, desired_at, what_is_beside
-from bot.verbs.requests import begin, finish
-from bot.verbs.rollback import rollback
-from bot.verbs.status import status
-from bot.words import markdown
-from bot.words import proposal as proposal_words
-from bot.words import slack as words
 
 if TYPE_CHECKING:
     from bot.systems.github import PullRequest

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bot import platform as connect
 from bot.domain.desired import Change, Desired, Entry, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
@@ -19,15 +20,15 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import InvalidInput, PromobotError
+from bot.operations import Say
+from bot.operations.holding import Asked, what_main_asks
+from bot.operations.observe import underway
+from bot.operations.proposing import desired_at, what_is_beside
+from bot.records.ledger import Ledger
+from bot.render import proposal as proposal_words
+from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks
-from bot.verbs import Say, connect
-from bot.verbs.holding import Asked, what_main_asks
-from bot.verbs.ledger import Ledger
-from bot.verbs.observe import underway
-from bot.verbs.proposing import desired_at, what_is_beside
-from bot.words import proposal as proposal_words
-from bot.words import slack as words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository

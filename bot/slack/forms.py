@@ -22,9 +22,9 @@ from slack_sdk.models.blocks import (
 from slack_sdk.models.views import View
 
 from bot.domain.names import MAX_VERSION
+from bot.render import mrkdwn
+from bot.render import slack as words
 from bot.slack.commands import Ask, Command, Promote, Rollback, Wrong, is_number
-from bot.words import mrkdwn
-from bot.words import slack as words
 
 _OPTIONS = 100
 """As many as Slack takes, of groups and in each."""

@@ -29,8 +29,8 @@ from pydantic import BaseModel, ConfigDict
 
 from bot.domain.names import check_request_id
 from bot.errors import Refused
+from bot.records.directory import RecordStore
 from bot.redaction import redact
-from bot.systems.records import RecordStore
 
 KEEP_SECONDS = 7 * 86_400
 """How long an entry is remembered after it is done; a signature lasts five minutes."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from bot.render import slack as words
 from bot.slack.commands import NAMES
 from bot.slack.guard import PATH
-from bot.words import slack as words
 
 FILE = Path(__file__).with_name("manifest.yaml")
 HOST = "https://promobot.example.com"

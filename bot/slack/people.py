@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from bot import platform as connect
 from bot.settings import Environment
-from bot.verbs import connect
 
 Role = Literal["read", "propose", "approve", "roll_back"]
 EVERYONE = "everyone"

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+from bot import platform as connect
 from bot.errors import PromobotError, Rejected
+from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.attention import attend
@@ -22,8 +24,6 @@ from bot.slack.doing import Doing, FormWanted, SaidLater
 from bot.slack.follow import follow
 from bot.slack.inbox import Answer, Asked, Inbox
 from bot.systems.slack import SlackChannel
-from bot.verbs import connect
-from bot.words import slack as words
 
 log = logging.getLogger("bot.slack")
 

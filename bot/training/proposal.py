@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bot.verbs.propose import Proposal
+    from bot.operations.propose import Proposal
 
 log = logging.getLogger("bot.training")
 
@@ -23,6 +23,6 @@ def propose(
     """
     # Imported when called: training code that only registers needs neither Git nor GitHub.
     from bot import settings
-    from bot.verbs.propose import propose as run
+    from bot.operations.propose import propose as run
 
     return run(settings.load(root, environment), model=model, version=version, say=say)

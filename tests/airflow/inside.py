@@ -27,7 +27,7 @@ from bot.airflow.failures import (
 from bot.airflow.sensors import PromobotDeploymentSensor, PromobotReadySensor, handed_over
 from bot.airflow.triggers import DeploymentTrigger, ReadyTrigger
 from bot.errors import Refused, Unavailable
-from bot.verbs.propose import Proposal
+from bot.operations.propose import Proposal
 
 PROPOSAL = Proposal(
     "dev", "churn", 7, "opened", pull_request=12, url="u", digest="sha256:" + "0" * 64, run="r7", newest_record="r"

@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bot import settings
+from bot.render.layout import files
 from bot.sandbox.airflow import MANIFESTS, shipped_variables
 from bot.sandbox.environments import AIRFLOW_LOCK
-from bot.words.layout import files
 from tests.kubernetes.cluster import Cluster, objects
 from tests.kubernetes.test_container import HADOLINT, stages
 

@@ -20,7 +20,7 @@ from bot.sandbox.airflow import MANIFESTS, Airflow, DagRun, variables_for
 from bot.sandbox.platform import Sandbox
 from bot.sandbox.processes import inherited_variables
 from bot.sandbox.s3 import ObjectStorage
-from tests.verbs.world import World, wait_until
+from tests.operations.world import World, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

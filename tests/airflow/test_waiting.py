@@ -11,7 +11,7 @@ import pytest
 
 from bot.airflow.waiting import LONGEST_PAUSE_SECONDS, wait
 from bot.errors import Rejected, Unavailable
-from bot.verbs.awaiting import NotYet
+from bot.operations.awaiting import NotYet
 
 
 class Clock:

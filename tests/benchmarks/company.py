@@ -37,6 +37,7 @@ from bot.domain.routes import Route as Routed
 from bot.domain.routes import RouteTable, Target
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.gateway import GatewaySettings, create_app
+from bot.records.directory import RecordStore
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People, Person
 from bot.sandbox.processes import Ports
@@ -44,7 +45,6 @@ from bot.sandbox.slack import app as slack_app
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
-from bot.systems.records import RecordStore
 from tests.reliability.servers import CHANNEL, REPOSITORY, TOKENS, _server, _socket
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.merged import commit, green_evidence

@@ -13,7 +13,7 @@ from itertools import count
 from unittest import mock
 
 from bot import settings
-from bot.verbs.deploy import deploy
+from bot.operations.deploy import deploy
 from tests.benchmarks.company import LOAD_SECONDS, TRITONS, Company
 from tests.benchmarks.imports import IMPORTS, TO_DEPLOY, importing
 from tests.benchmarks.measuring import Bench, Benchmark, Figure

@@ -11,8 +11,8 @@ from pathlib import Path
 from bot.domain.metrics import Measured
 from bot.domain.package import Package
 from bot.settings import S3, MLflow, Share
+from bot.share import ModelRepository
 from bot.systems.mlflow import RegisteredVersion, Registry
-from bot.systems.share import ModelRepository
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ from bot.domain.metrics import Measured
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
 from bot.sandbox import s3
 from bot.settings import S3, MLflow, Share
+from bot.share import ModelRepository, mount_of
+from bot.share.copying import AT_ONCE
 from bot.systems.mlflow import RegisteredVersion, Registry
-from bot.systems.share import ModelRepository, mount_of
-from bot.systems.share.copying import AT_ONCE
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.systems.packages import CONFIG, SMOKE
 

@@ -30,9 +30,9 @@ from bot.sandbox.platform import BOT, Shape
 from tests.benchmarks.asking import Asking, Heard, Load
 from tests.benchmarks.imports import IMPORTS, TO_SWITCH, importing
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
+from tests.operations.world import Registered, World
 from tests.reliability.outcomes import LENIENT, world_of_its_own
 from tests.reliability.users import question
-from tests.verbs.world import Registered, World
 
 RATE = 100.0
 FLOOR = "routes written, gateways reloaded, all asked once, by a process that runs already"

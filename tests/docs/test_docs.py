@@ -18,9 +18,9 @@ import pytest
 from fastapi import FastAPI
 
 from bot import cli
-from bot.systems.records import RecordStore
+from bot.records.directory import RecordStore
+from bot.render import differences
 from bot.training.package import read_package
-from bot.words import differences
 from tests.gateway.gateways import running_application
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.proof import Proof, formats
-from bot.words.proof import TITLES, pages
+from bot.render.proof import TITLES, pages
 from tests.nfs import proof as nfs
 
 PROJECT = Path(__file__).parents[2]

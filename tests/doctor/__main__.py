@@ -16,7 +16,7 @@ from bot.sandbox.platform import PARTS, Sandbox
 from tests.doctor.page import PAGE, page
 from tests.doctor.rows import ROWS
 from tests.doctor.trying import tried
-from tests.verbs.world import World
+from tests.operations.world import World
 
 
 def main() -> int:

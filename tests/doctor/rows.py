@@ -22,16 +22,16 @@ import httpx
 
 from bot import trust
 from bot.domain.marker import MARKER_FILE, Marker
+from bot.records.bucket import BucketRecords
+from bot.records.directory import RecordStore
 from bot.sandbox import s3, s3_like, worlds
 from bot.sandbox.processes import HOST
 from bot.sandbox.tls import HERE as NAMES
 from bot.sandbox.tls import Authority
 from bot.settings import Bucket
-from bot.systems.object_store import BucketRecords
-from bot.systems.records import RecordStore
+from tests.operations.world import World
 from tests.privileges import WITHOUT, without_privileges
 from tests.stores import begin_share
-from tests.verbs.world import World
 
 Arrange = Callable[[World, ExitStack], Mapping[str, str] | None]
 """Changes the world; what it pushes onto the stack puts it back. It returns variables of the environment."""

@@ -12,7 +12,7 @@ from bot.sandbox import worlds
 from tests.doctor.page import PAGE, page
 from tests.doctor.rows import ROWS, Row
 from tests.doctor.trying import tried
-from tests.verbs.world import World
+from tests.operations.world import World
 
 SAMPLE = {
     "slack-archived",

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tests.doctor.rows import NOTHING, Row
-from tests.verbs.world import World
+from tests.operations.world import World
 
 
 @dataclass(frozen=True)

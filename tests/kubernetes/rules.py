@@ -41,7 +41,7 @@ CHECKS, DEPLOY = "mlops/runner-checks", "mlops/runner-deploy"
 WRITABLE_ROOT = {CHECKS, DEPLOY}
 DEPLOYERS = ("mlops/slack", DEPLOY)
 WRITTEN_BY_CHECKS = ("checks", "evidence")
-"""Folders of the record store. tests/verbs/test_check_with_little.py sees that the checks write there only."""
+"""Folders of the record store. tests/operations/test_check_with_little.py sees that the checks write there only."""
 
 Rule = Callable[[Cluster], Iterator[str]]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bot import platform as connect
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.domain.package import Package, PackageFile
 from bot.domain.routes import Route, RouteTable, Target, generation_file
@@ -23,7 +24,6 @@ from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer
-from bot.verbs import connect
 from tests.kubernetes.cluster import MANIFESTS, Cluster, objects
 from tests.servers import running
 from tests.systems.conftest import RealTriton

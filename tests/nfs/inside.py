@@ -15,7 +15,7 @@ from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import PromobotError
 from bot.settings import Share
-from bot.systems.share import ModelRepository
+from bot.share import ModelRepository
 from tests.nfs.guest import Told
 from tests.systems.packages import CONFIG, SMOKE, package_of
 

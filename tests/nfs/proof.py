@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from bot.domain.proof import Mount
-from bot.words.markdown import fenced, table
+from bot.render.markdown import fenced, table
 from tests.nfs.lab import PROJECT, Client
 from tests.nfs.tries import Place, Tried
 

@@ -26,11 +26,11 @@ from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from tests.operations.world import Registered, Said, World
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome
 from tests.reliability.users import Asked, Client, is_golden, question
-from tests.verbs.world import Registered, Said, World
 
 USERS = 6
 RATE = 120.0

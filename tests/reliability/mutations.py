@@ -43,26 +43,24 @@ class Mutation:
         return ""
 
 
-COPYING, FILES = "bot/systems/share/copying.py", "bot/systems/share/files.py"
-REPOSITORY, STAGING, STATE, TURNS = (
-    f"bot/systems/share/{name}.py" for name in ("repository", "staging", "state", "turns")
-)
-RECORDS, TRITON = "bot/systems/records.py", "bot/systems/triton.py"
-BUCKET, T_BUCKET = "bot/systems/object_store.py", "tests/systems/test_object_store.py"
+COPYING, FILES = "bot/share/copying.py", "bot/share/files.py"
+REPOSITORY, STAGING, STATE, TURNS = (f"bot/share/{name}.py" for name in ("repository", "staging", "state", "turns"))
+RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton.py"
+BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
 T_LIKE = "tests/systems/test_stores_like.py"
 T_PERMISSIONS = "tests/systems/test_permissions.py"
 T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
-T_PUBLISHING = "tests/systems/test_publishing.py"
+T_PUBLISHING = "tests/share/test_publishing.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
-LOADING, PUBLISHING = "bot/verbs/deployment/loading.py", "bot/verbs/deployment/publishing.py"
-ADMISSION, UNFINISHED = "bot/verbs/deployment/admission.py", "bot/verbs/deployment/unfinished.py"
+LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
+ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
 T_SHARE, T_RECORDS, T_TURNS = (
-    "tests/systems/test_share.py",
-    "tests/systems/test_records.py",
-    "tests/systems/test_turns.py",
+    "tests/share/test_share.py",
+    "tests/records/test_records.py",
+    "tests/share/test_turns.py",
 )
 T_SLACK, T_RELOAD, T_TRITON = (
     "tests/systems/test_slack.py",
@@ -71,43 +69,43 @@ T_SLACK, T_RELOAD, T_TRITON = (
 )
 WORKERS, GATEWAY_SYSTEM = "bot/gateway/workers.py", "bot/systems/gateway.py"
 T_WORKERS, T_GATEWAY = "tests/gateway/test_workers.py", "tests/systems/test_gateway.py"
-CHECKING, PACKAGE_RULES = "bot/verbs/checking.py", "bot/verbs/package_rules.py"
+CHECKING, PACKAGE_RULES = "bot/operations/checking.py", "bot/operations/package_rules.py"
 T_REDACTION = "tests/test_redaction.py"
 IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice"
-T_FORGED = "tests/verbs/test_forged_records.py"
-LIBRARY = "tests/verbs/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
-T_DEPLOY, T_EVIDENCE = "tests/verbs/test_deploy.py", "tests/verbs/test_evidence.py"
-BLAME, SWITCHING = "bot/domain/blame.py", "bot/verbs/deployment/switching.py"
-T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/verbs/test_blame.py"
+T_FORGED = "tests/operations/test_forged_records.py"
+LIBRARY = "tests/operations/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
+T_DEPLOY, T_EVIDENCE = "tests/operations/test_deploy.py", "tests/operations/test_evidence.py"
+BLAME, SWITCHING = "bot/domain/blame.py", "bot/operations/deployment/switching.py"
+T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/operations/test_blame.py"
 ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
 T_SIGNED = "tests/systems/test_signed_commits.py"
-ROLLBACK, T_AWAY = "bot/verbs/rollback.py", "tests/verbs/test_github_away.py"
+ROLLBACK, T_AWAY = "bot/operations/rollback.py", "tests/operations/test_github_away.py"
 WHILE_STOPPED = "test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the_one_revert"
-T_ROLLBACK = "tests/verbs/test_rollback.py"
+T_ROLLBACK = "tests/operations/test_rollback.py"
 DISCOVERY, T_DISCOVERY = "bot/gateway/discovery.py", "tests/gateway/test_discovery.py"
 GATEWAY_ASGI, GATEWAY_PROTOCOL = "bot/gateway/asgi.py", "bot/gateway/protocol.py"
 T_UPGRADE, T_LIMITS, T_ADDRESSES = (f"tests/gateway/test_{name}.py" for name in ("upgrade", "limits", "addresses"))
-T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/systems/test_share_trial.py"
+T_TRIALS, T_SHARE_TRIAL = "tests/systems/test_trials_of_systems.py", "tests/share/test_share_trial.py"
 SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
-PROPOSING, T_PROPOSING = "bot/verbs/proposing.py", "tests/systems/test_proposing.py"
+PROPOSING, T_PROPOSING = "bot/operations/proposing.py", "tests/systems/test_proposing.py"
 DOING, T_PROPOSED = "bot/slack/doing.py", "tests/slack/test_only_what_was_proposed.py"
-JOB, T_JOB = "bot/words/job.py", "tests/words/test_job.py"
-CHECK, T_SETTINGS = "bot/verbs/check.py", "tests/test_settings.py"
-T_CHECK_SETTINGS, T_CONSISTENCY = "tests/verbs/test_check_settings.py", "tests/verbs/test_consistency.py"
+JOB, T_JOB = "bot/render/job.py", "tests/render/test_job.py"
+CHECK, T_SETTINGS = "bot/operations/check.py", "tests/test_settings.py"
+T_CHECK_SETTINGS, T_CONSISTENCY = "tests/operations/test_check_settings.py", "tests/operations/test_consistency.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 MLFLOW, T_MLFLOW = "bot/systems/mlflow.py", "tests/systems/test_mlflow.py"
-LEDGER, T_LEDGER = "bot/verbs/ledger.py", "tests/systems/test_ledger.py"
+LEDGER, T_LEDGER = "bot/records/ledger.py", "tests/records/test_ledger.py"
 GIT, T_GIT = "bot/systems/git.py", "tests/systems/test_git.py"
 T_DOMAIN_RECORDS = "tests/domain/test_records.py"
 COVERS = f"{T_DOMAIN_RECORDS}::test_evidence_counts_for_its_own_entry_and_for_no_other_of_the_same_digest"
 STATES = "tests/domain/test_records.py::test_what_evidence_is_worth_follows_from_its_checks_revocation_and_age"
-OVERWRITTEN = "tests/systems/test_record_stores.py::test_a_record_is_never_overwritten"
+OVERWRITTEN = "tests/records/test_record_stores.py::test_a_record_is_never_overwritten"
 T_MARKED = "tests/systems/test_marked.py"
-LEAVES_BY_MISTAKE = "tests/verbs/test_check.py::test_what_would_leave_service_by_mistake_is_red"
+LEAVES_BY_MISTAKE = "tests/operations/test_check.py::test_what_would_leave_service_by_mistake_is_red"
 RECORD_SYNCED = f"{T_RECORDS}::test_a_record_is_synced_before_its_name_appears_and_the_name_after"
 
 CHECKS, T_ISOLATION = ".github/workflows/checks.yml", "tests/workflows/test_isolation.py"
@@ -176,7 +174,7 @@ MUTATIONS = (
     Mutation(
         "github away",
         "the next deployment opens the revert, in the words of who asked",
-        "bot/verbs/deploy.py",
+        "bot/operations/deploy.py",
         "        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)\n",
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
@@ -184,7 +182,7 @@ MUTATIONS = (
     Mutation(
         "github away",
         "the bot does not write over the words of who asked",
-        "bot/verbs/deployment/conclusion.py",
+        "bot/operations/deployment/conclusion.py",
         "                keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,\n",
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
@@ -192,7 +190,7 @@ MUTATIONS = (
     Mutation(
         "github away",
         "what main asks for meanwhile is held",
-        "bot/verbs/following.py",
+        "bot/operations/following.py",
         "        hold_what_main_asks(ledger, way, wanted)\n        which",
         "        which",
         (f"{T_AWAY}::test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back",),
@@ -208,10 +206,10 @@ MUTATIONS = (
     Mutation(
         "github away",
         "a remote that hangs is waited for as long as one request takes",
-        "bot/verbs/main_branch.py",
+        "bot/operations/main_branch.py",
         "        return answer.result(timeout=None if until is None else max(0.0, until - monotonic()))\n",
         "        return answer.result()\n",
-        ("tests/verbs/test_main_branch.py::test_who_hangs_is_not_waited_for",),
+        ("tests/operations/test_main_branch.py::test_who_hangs_is_not_waited_for",),
     ),
     # Who may read and write.
     Mutation(
@@ -493,7 +491,7 @@ MUTATIONS = (
     Mutation(
         "workers",
         "processes that do not know each other are seen",
-        "bot/words/deployment.py",
+        "bot/render/deployment.py",
         "    if len(answers) > 1:\n",
         "    if False:\n",
         (f"{T_GATEWAY}::test_groups_that_do_not_know_each_other_are_seen",),
@@ -520,7 +518,7 @@ MUTATIONS = (
         SWITCHING,
         "    if not left or len(left) == len(run.systems.gateways):\n",
         "    if True:\n",
-        ("tests/verbs/test_several.py::test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back",),
+        ("tests/operations/test_several.py::test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back",),
     ),
     # Tritons that are found by DNS.
     Mutation(
@@ -617,7 +615,7 @@ MUTATIONS = (
         SWITCHING,
         "    if len(left) == len(run.systems.tritons):\n",
         "    if True:\n",
-        ("tests/verbs/test_several.py::test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back",),
+        ("tests/operations/test_several.py::test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back",),
     ),
     Mutation(
         "tritons by DNS",
@@ -721,10 +719,10 @@ MUTATIONS = (
     Mutation(
         "isolation",
         "whoever only looks needs no reload token",
-        "bot/verbs/drift.py",
+        "bot/operations/drift.py",
         "connect.serving(settings, reads_only=True)",
         "connect.serving(settings)",
-        ("tests/verbs/test_drift.py::test_whoever_only_looks_needs_no_reload_token",),
+        ("tests/operations/test_drift.py::test_whoever_only_looks_needs_no_reload_token",),
     ),
     Mutation(
         "isolation",
@@ -761,11 +759,11 @@ MUTATIONS = (
     Mutation(
         "isolation",
         "a check needs nothing that serves",
-        "bot/verbs/connect.py",
+        "bot/platform.py",
         "    server = triton(settings.staging.triton, request_seconds",
         "    triton(settings.tritons[0], request_seconds=1)\n"
         "    server = triton(settings.staging.triton, request_seconds",
-        ("tests/verbs/test_check_with_little.py",),
+        ("tests/operations/test_check_with_little.py",),
     ),
     # What a crash may lose.
     Mutation(
@@ -1071,10 +1069,10 @@ MUTATIONS = (
     Mutation(
         "fence",
         "nothing is begun after an error",
-        "bot/verbs/side_by_side.py",
+        "bot/operations/side_by_side.py",
         "None if errors else next(waiting, None)",
         "next(waiting, None)",
-        ("tests/verbs/test_side_by_side.py",),
+        ("tests/operations/test_side_by_side.py",),
     ),
     # What counts as done.
     Mutation(
@@ -1273,7 +1271,7 @@ MUTATIONS = (
     Mutation(
         "proof",
         "what proposes other bytes under a version keeps no evidence of it from being revoked",
-        "bot/verbs/evidence.py",
+        "bot/operations/evidence.py",
         "    if passed and len({evidence.digest for evidence in of}) > 1:\n",
         "    if False:\n",
         (f"{T_EVIDENCE}::test_another_digest_under_the_same_version_does_not_keep_evidence_from_being_revoked",),
@@ -1324,7 +1322,7 @@ MUTATIONS = (
     Mutation(
         "rollback",
         "one that was cut off is gone on with",
-        "bot/verbs/deploy.py",
+        "bot/operations/deploy.py",
         "    desired, overruled = _go_on_back(run, unfinished, desired)\n",
         "    overruled: list[Change] = []\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
@@ -1332,7 +1330,7 @@ MUTATIONS = (
     Mutation(
         "rollback",
         "what is left is held before the switch",
-        "bot/verbs/rollback.py",
+        "bot/operations/rollback.py",
         "                is_held = leave.try_to_hold(say)\n",
         "                is_held = False\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
@@ -1481,18 +1479,18 @@ MUTATIONS = (
     Mutation(
         "wire",
         "staging is asked as gateways ask",
-        "bot/verbs/checking.py",
+        "bot/operations/checking.py",
         '        wrong += (f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance))\n',
         "        pass\n",
-        ("tests/verbs/test_over_http.py",),
+        ("tests/operations/test_over_http.py",),
     ),
     Mutation(
         "wire",
         "what serves is asked as gateways ask",
-        "bot/verbs/inspection.py",
+        "bot/operations/inspection.py",
         "(triton.infer, triton.infer_over_http) if triton.http else (triton.infer,)",
         "(triton.infer,)",
-        ("tests/verbs/test_over_http.py",),
+        ("tests/operations/test_over_http.py",),
     ),
     Mutation(
         "wire",
@@ -1532,7 +1530,7 @@ MUTATIONS = (
     Mutation(
         "absence",
         "a missing file of desired state is an error",
-        "bot/verbs/proposing.py",
+        "bot/operations/proposing.py",
         "    if found is None:\n        raise _missing(repository, environment, commit)\n",
         "    if found is None:\n        return Desired(environment=environment)\n",
         (LEAVES_BY_MISTAKE,),
@@ -1540,7 +1538,7 @@ MUTATIONS = (
     Mutation(
         "absence",
         "a pull request that moves desired state is red",
-        "bot/verbs/leaving.py",
+        "bot/operations/leaving.py",
         "        raise InvalidInput(words.file_is_gone(environment, before, elsewhere), file=path)\n",
         "        after = Desired(environment=environment)\n",
         (LEAVES_BY_MISTAKE,),
@@ -1548,7 +1546,7 @@ MUTATIONS = (
     Mutation(
         "absence",
         "what leaves service without a mark is red",
-        "bot/verbs/check.py",
+        "bot/operations/check.py",
         "    problems += [problem for one in leaving if (problem := leaving_words.problem(one))]\n",
         "",
         (LEAVES_BY_MISTAKE,),
@@ -1604,7 +1602,7 @@ MUTATIONS = (
     Mutation(
         "absence",
         "an environment without desired state is a mistake",
-        "bot/verbs/consistency.py",
+        "bot/operations/consistency.py",
         "    found += [_without_desired_state(name) for name in files.settings if name not in files.promotions]\n",
         "",
         ("tests/test_cli.py::test_an_environment_without_desired_state_is_a_mistake",),
@@ -1637,7 +1635,7 @@ MUTATIONS = (
     Mutation(
         "proposed settings",
         "a model needs its gate",
-        "bot/verbs/consistency.py",
+        "bot/operations/consistency.py",
         "                if model not in settings.gates:\n",
         "                if False:\n",
         (f"{T_CONSISTENCY}::test_a_model_without_a_gate_is_a_mistake_on_either_path",),
@@ -1645,7 +1643,7 @@ MUTATIONS = (
     Mutation(
         "proposed settings",
         "one environment's folders are not another's",
-        "bot/verbs/consistency.py",
+        "bot/operations/consistency.py",
         "            if touching and not shared and not of_one_share:\n",
         "            if False:\n",
         (f"{T_CONSISTENCY}::test_what_two_environments_must_not_share_is_a_mistake_of_the_second",),
@@ -1693,10 +1691,10 @@ MUTATIONS = (
     Mutation(
         "held",
         "status advises nothing that deploy refuses",
-        "bot/verbs/status.py",
+        "bot/operations/status.py",
         "        held = tuple(held_among(admit_all(past, todo)))\n",
         "        held = ()\n",
-        ("tests/verbs/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
+        ("tests/operations/test_status.py::test_what_deploy_refuses_status_calls_held_with_the_same_reason",),
     ),
     Mutation(
         "held",
@@ -1719,7 +1717,7 @@ MUTATIONS = (
     Mutation(
         "held",
         "a merged pull request is told how it ended",
-        "bot/verbs/deploy.py",
+        "bot/operations/deploy.py",
         "        tell(run, [*unfinished.recorded, *records], held)\n",
         "        pass\n",
         ("tests/slack/test_commands_end_to_end.py::test_from_proposal_to_rollback_in_one_thread",),
@@ -1735,18 +1733,18 @@ MUTATIONS = (
     Mutation(
         "held",
         "status does not take records that it cannot read for none",
-        "bot/verbs/status.py",
+        "bot/operations/status.py",
         "        return _Records(why_not=str(error))\n",
         "        return _Records()\n",
-        ("tests/verbs/test_status.py::test_what_is_not_mounted_is_unavailable_and_never_empty[records]",),
+        ("tests/operations/test_status.py::test_what_is_not_mounted_is_unavailable_and_never_empty[records]",),
     ),
     Mutation(
         "held",
         "a journal that cannot be read is not taken for none",
-        "bot/verbs/status.py",
+        "bot/operations/status.py",
         "    except Rejected as error:\n        return error\n",
         "    except Rejected:\n        return None\n",
-        ("tests/verbs/test_status.py::test_a_journal_that_cannot_be_read_is_not_taken_for_none",),
+        ("tests/operations/test_status.py::test_a_journal_that_cannot_be_read_is_not_taken_for_none",),
     ),
     # What a package may hold, and which bytes count.
     Mutation(
@@ -1808,7 +1806,7 @@ MUTATIONS = (
     Mutation(
         "allow-list",
         "of a way back, before a rollback changes anything",
-        "bot/verbs/rollback.py",
+        "bot/operations/rollback.py",
         "    if described is None:\n        refuse_what",
         "    if False:\n        refuse_what",
         (f"{T_FORGED}::test_neither_rollback_nor_a_deep_repair_brings_code_that_a_forged_record_calls_verified",),
@@ -1816,7 +1814,7 @@ MUTATIONS = (
     Mutation(
         "allow-list",
         "of a damaged way back, before a repair brings it onto the share again",
-        "bot/verbs/deployment/restoration.py",
+        "bot/operations/deployment/restoration.py",
         "        if not in_service:\n",
         "        if False:\n",
         (f"{T_FORGED}::test_neither_rollback_nor_a_deep_repair_brings_code_that_a_forged_record_calls_verified",),
@@ -1824,15 +1822,15 @@ MUTATIONS = (
     Mutation(
         "allow-list",
         "of a package, before it is proposed",
-        "bot/verbs/propose.py",
+        "bot/operations/propose.py",
         "    refuse_what_is_not_allowed(settings, contents,",
         "    0 and refuse_what_is_not_allowed(settings, contents,",
-        ("tests/verbs/test_check.py::test_a_package_that_brings_code_is_red_and_never_loaded",),
+        ("tests/operations/test_check.py::test_a_package_that_brings_code_is_red_and_never_loaded",),
     ),
     Mutation(
         "allow-list",
         "a package that the rules refuse is to blame",
-        "bot/verbs/deployment/item.py",
+        "bot/operations/deployment/item.py",
         "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
         "        self.to_blame = False\n",
         (f"{T_FORGED}::test_forged_evidence_runs_no_code_in_triton",),
@@ -1840,10 +1838,12 @@ MUTATIONS = (
     Mutation(
         "blame",
         "a step that blames the digest is not overruled by its error",
-        "bot/verbs/deployment/item.py",
+        "bot/operations/deployment/item.py",
         "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
         "        self.to_blame = isinstance(error, NotAllowed)\n",
-        ("tests/verbs/test_deploy.py::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",),
+        (
+            "tests/operations/test_deploy.py::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",
+        ),
     ),
     Mutation(
         "contents",
@@ -1931,7 +1931,7 @@ MUTATIONS = (
         CHECKING,
         "    if not package.too_large(settings.packages.max_bytes):\n        yield from _bytes(contents)\n",
         "    yield from _bytes(contents)\n",
-        ("tests/verbs/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
+        ("tests/operations/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
     ),
     Mutation(
         "whose metrics",
@@ -1971,7 +1971,7 @@ MUTATIONS = (
         PACKAGE_RULES,
         "    if said := _wrong_with_smoke(contents):\n",
         "    if said := False:\n",
-        ("tests/verbs/test_check.py::test_cases_that_take_any_answer_for_right_are_refused_everywhere",),
+        ("tests/operations/test_check.py::test_cases_that_take_any_answer_for_right_are_refused_everywhere",),
     ),
     Mutation(
         "smoke cases",
@@ -2093,7 +2093,7 @@ MUTATIONS = (
     Mutation(
         "a wrong blame",
         "lifting a run leaves its reverts open",
-        "bot/verbs/proposing.py",
+        "bot/operations/proposing.py",
         "    github.close(pull.number)\n",
         "",
         (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
@@ -2101,7 +2101,7 @@ MUTATIONS = (
     Mutation(
         "a wrong blame",
         "a revert that somebody changed is closed",
-        "bot/verbs/proposing.py",
+        "bot/operations/proposing.py",
         "    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip, ours=github.author()):\n",
         "    if False:\n",
         (f"{T_ONE_OF_MANY}::test_a_revert_that_somebody_changed_stays_open_and_an_unknown_run_is_refused",),
@@ -2209,7 +2209,7 @@ MUTATIONS = (
     Mutation(
         "redaction",
         "of records",
-        "bot/verbs/ledger.py",
+        "bot/records/ledger.py",
         "redact(model.model_dump_json(indent=1))",
         "model.model_dump_json(indent=1)",
         ("tests/test_secrets.py::test_what_is_written_is_blanked",),
@@ -2346,7 +2346,7 @@ MUTATIONS = (
     Mutation(
         "owners",
         "everything has one but what the bot may propose",
-        "bot/words/layout.py",
+        "bot/render/layout.py",
         "*                      OWNERS\n",
         "/.github/              OWNERS\n",
         ("tests/test_code_owners.py::test_everything_that_init_lays_out_is_owned_but_what_the_bot_may_propose",),
@@ -2402,7 +2402,7 @@ MUTATIONS = (
     Mutation(
         "trial",
         "a share that keeps another mode is named",
-        "bot/systems/share/trial.py",
+        "bot/share/trial.py",
         "    if ~found & mode & 0o777 or found & ~mode & 0o222:\n",
         "    if False:\n",
         (f"{T_SHARE_TRIAL}::test_a_share_that_takes_a_mode_and_keeps_another_is_named",),
@@ -2410,7 +2410,7 @@ MUTATIONS = (
     Mutation(
         "trial",
         "where several users write, a trial is what a version is",
-        "bot/systems/share/trial.py",
+        "bot/share/trial.py",
         "        _set_mode(there, of_published(root))\n",
         "        _set_mode(there, 0o555)\n",
         (f"{T_SHARE_TRIAL}::test_where_several_users_write_a_trial_has_the_mode_of_what_is_published_there",),
@@ -2418,7 +2418,7 @@ MUTATIONS = (
     Mutation(
         "trial",
         "rights are the bot's as it runs",
-        "bot/systems/share/trial.py",
+        "bot/share/trial.py",
         "os.access(path, wanted, effective_ids=True)",
         "os.access(path, wanted)",
         (f"{T_SHARE_TRIAL}::test_who_may_not_write_is_asked_as_the_bot_and_not_as_whoever_started_it",),
@@ -2450,10 +2450,10 @@ MUTATIONS = (
     Mutation(
         "trial",
         "what one entry stands for has no more time than the others",
-        "bot/verbs/trials.py",
+        "bot/operations/trials.py",
         "        waiting.discard(id(one))\n",
         "        waiting.discard(id(one))\n        ends = clock() + 600\n",
-        ("tests/verbs/test_trials.py::test_what_an_entry_stands_for_has_no_more_time_than_the_others",),
+        ("tests/operations/test_trials.py::test_what_an_entry_stands_for_has_no_more_time_than_the_others",),
     ),
     Mutation(
         "champion",
@@ -2474,7 +2474,7 @@ MUTATIONS = (
     Mutation(
         "job",
         "an annotation is redacted",
-        "bot/verbs/job.py",
+        "bot/operations/job.py",
         "text=redact(one.text)",
         "text=one.text",
         ("tests/test_cli.py::test_a_job_shows_the_verdict_first_and_the_cause_as_an_annotation",),
@@ -2482,7 +2482,7 @@ MUTATIONS = (
     Mutation(
         "job",
         "a summary that cannot be written changes no outcome",
-        "bot/verbs/job.py",
+        "bot/operations/job.py",
         "    except (OSError, ValueError) as error:",
         "    except ValueError as error:",
         ("tests/test_cli.py::test_a_summary_that_cannot_be_written_changes_no_outcome_and_is_said",),

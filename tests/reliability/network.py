@@ -23,14 +23,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bot.domain.routes import RouteTable
+from bot.records import bucket as object_store
 from bot.sandbox.platform import Shape
-from bot.systems import object_store
+from tests.operations.world import Registered, Said, World
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
 from tests.reliability.proxy import Fault, GrpcLink, HttpLink, Link
 from tests.reliability.users import Watch
-from tests.verbs.world import Registered, Said, World
 
 REQUEST, LOAD, RELOAD, READY = 2.0, 6.0, 4.0, 4.0
 DEADLINES = {

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from bot.sandbox import seed
 from bot.sandbox.platform import PARTS, Sandbox, Shape
+from tests.operations.world import World
 from tests.reliability.matrix import SAMPLE_POINTS, Matrix
-from tests.verbs.world import World
 
 
 @dataclass(frozen=True)

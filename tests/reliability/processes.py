@@ -22,12 +22,12 @@ from pathlib import Path
 
 from bot.sandbox.platform import BOT, STAGING, Shape
 from bot.sandbox.processes import CODE, inherited_variables
+from tests.operations.world import HTTP, Registered, World, wait_until
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
 from tests.reliability.users import Watch
 from tests.stores import begin_share
-from tests.verbs.world import HTTP, Registered, World, wait_until
 
 SHAPE = Shape(tritons={"dev": 2, "prod": 1}, gateways={"dev": 2, "prod": 1})
 DEADLINES = {"request_seconds": 3, "load_seconds": 20, "reload_seconds": 8}

@@ -42,17 +42,6 @@ from typing import Any
 
 import yaml
 
-import bot.systems.gateway
-import bot.systems.git
-import bot.systems.github
-import bot.systems.mlflow
-import bot.systems.records
-import bot.systems.share
-import bot.systems.slack
-import bot.systems.triton
-import bot.verbs.deploy
-import bot.verbs.rollback
-import bot.words.terminal  # noqa: F401 - all that a verb needs is imported before it is forked
 from bot import cli, settings
 from bot.domain import desired
 from bot.domain.desired import Change, Entry, Section
@@ -60,13 +49,13 @@ from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, P
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
+from bot.records.directory import RecordStore
+from bot.records.ledger import Ledger
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports as FreePorts
 from bot.sandbox.processes import Processes
 from bot.settings import Share
-from bot.systems.records import RecordStore
-from bot.systems.share import ModelRepository
-from bot.verbs.ledger import Ledger
+from bot.share import ModelRepository
 from tests.reliability import servers
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
 from tests.stand_ins import triton as stand_in

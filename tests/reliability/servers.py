@@ -37,6 +37,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.domain.routes import RouteTable
 from bot.gateway import GatewaySettings, create_app
+from bot.records.directory import RecordStore
 from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People, Person
 from bot.sandbox.forge.store import Store
@@ -44,7 +45,6 @@ from bot.sandbox.slack import app as slack_app
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import Channel, Workspace
-from bot.systems.records import RecordStore
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.triton import StandInTriton
 from tests.stores import begin_share

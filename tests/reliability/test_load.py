@@ -6,10 +6,10 @@ import argparse
 
 import pytest
 
+from tests.operations.world import World
 from tests.reliability import load
 from tests.reliability.load import InService, judge
 from tests.reliability.users import Asked, golden
-from tests.verbs.world import World
 
 
 @pytest.mark.slow

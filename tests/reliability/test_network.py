@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.operations.world import World
 from tests.reliability import network
 from tests.reliability.network import CASES, Case, Net, attempt
 from tests.reliability.proxy import Fault
-from tests.verbs.world import World
 
 SAMPLE = (
     ("deploy", "mlflow", Fault("reset", first=3)),

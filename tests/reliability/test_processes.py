@@ -6,9 +6,9 @@ import argparse
 
 import pytest
 
+from tests.operations.world import World
 from tests.reliability import outcomes, processes
 from tests.reliability.processes import DEADLINES, CannotMount, disk_full, gateway_killed_in_a_reload_and_restarted
-from tests.verbs.world import World
 
 
 def test_a_gateway_dies_in_the_middle_of_a_reload_and_comes_back(world: World) -> None:

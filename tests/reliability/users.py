@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from bot.sandbox.reference import RECIPES, train
-from tests.verbs.world import World
+from tests.operations.world import World
 
 TOLERANCE = 1e-4
 CLIENT_SECONDS = 30.0

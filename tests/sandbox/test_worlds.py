@@ -41,7 +41,7 @@ BEHIND_TLS = {"Git", "MLflow", "records", "staging Triton", "Triton triton-dev-1
 DOCTOR = """
 import sys
 from bot import cli
-from bot.verbs import doctor, trials
+from bot.operations import doctor, trials
 trials.DEADLINE_SECONDS, trials.REQUEST_SECONDS, doctor.GIT_SECONDS = 60.0, 20.0, 60.0
 sys.exit(cli.main(sys.argv[1:]))
 """

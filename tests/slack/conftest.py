@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from bot.sandbox.platform import BOT
 from bot.slack import SlackService
 from tests.gateway.gateways import running_application
+from tests.operations.world import World
 from tests.slack.people import LOGINS, MAY, SECRET, Office, ears
-from tests.verbs.world import World
 
 
 @pytest.fixture

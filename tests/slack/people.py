@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from tests.verbs.world import HTTP, World, wait_until
+from tests.operations.world import HTTP, World, wait_until
 
 SECRET = "signing-secret-4711-canary"
 CHANNEL = "C0RELEASES"

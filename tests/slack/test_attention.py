@@ -12,9 +12,9 @@ from bot import settings
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
+from bot.operations.status import Difference, Status
 from bot.slack import attention
 from bot.slack.attention import Drifted, Waiting, attend, message, what_waits
-from bot.verbs.status import Difference, Status
 from tests.domain.entries import entry
 from tests.slack.people import Office
 from tests.slack.test_messages import assert_slack_takes_it

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.render import slack as words
 from bot.slack import forms
 from bot.slack.commands import (
     NAMES,
@@ -22,7 +23,6 @@ from bot.slack.commands import (
     Wrong,
     parse,
 )
-from bot.words import slack as words
 
 KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bot.words import markdown
-from bot.words.ending import marker
+from bot.render import markdown
+from bot.render.ending import marker
+from tests.operations.world import wait_until
 from tests.slack.people import ALEX, CHANNEL, KIM, SAM, Office
-from tests.verbs.world import wait_until
 
 
 def test_promote_opens_the_pull_request_and_its_message(office: Office) -> None:

@@ -20,8 +20,8 @@ import pytest
 
 from bot.sandbox.platform import BOT
 from bot.sandbox.processes import Ports
+from tests.operations.world import World, wait_until
 from tests.slack.people import ALEX, KIM, LOGINS, MAY, SAM, SECRET, Ears, Office, ears
-from tests.verbs.world import World, wait_until
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox.browser import CHROMIUM, DESKTOP, PHONE, Browser
+from tests.operations.world import wait_until
 from tests.slack.test_in_the_workspace import Workspace, workspace
-from tests.verbs.world import wait_until
 
 __all__ = ["workspace"]
 

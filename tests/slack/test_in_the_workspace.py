@@ -15,13 +15,13 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from bot.render import slack as words
 from bot.sandbox.platform import BOT
 from bot.slack import SlackService
 from bot.slack.manifest import FILE, manifest, text
-from bot.words import slack as words
 from tests.gateway.gateways import running_application
+from tests.operations.world import World, wait_until
 from tests.slack.people import CHANNEL, SECRET
-from tests.verbs.world import World, wait_until
 
 APP_TOKEN = "xapp-1-A0PROMOBOT-canary4711"
 MAY = {"read": ["everyone"], "propose": ["S0MLTEAM"], "approve": ["S0RELEASERS"], "roll_back": ["S0MLTEAM"]}

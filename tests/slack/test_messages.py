@@ -14,11 +14,11 @@ from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
 from bot.domain.hold import Held, Hold
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
+from bot.render import mrkdwn
 from bot.sandbox.slack.blocks import problems_of_message
 from bot.slack import blocks
 from bot.slack.charts import charts
 from bot.systems.slack import CHART
-from bot.words import mrkdwn
 from tests.domain.entries import a_record, entry
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)

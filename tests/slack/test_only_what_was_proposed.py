@@ -9,9 +9,9 @@ import pytest
 
 from bot.domain import desired
 from bot.domain.desired import Entry
-from bot.verbs.proposing import AUTHOR, EMAIL
+from bot.operations.proposing import AUTHOR, EMAIL
+from tests.operations.world import Registered, World
 from tests.slack.people import ALEX, KIM, LOGINS, MAY, SAM, Office
-from tests.verbs.world import Registered, World
 
 BUTTONS = ("promobot_approve", "promobot_merge")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import pytest
 
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
+from tests.disks import small_disk
 from tests.sandbox.forge.conftest import Clone, Server, clone, first_commit, server, with_first_commit
 from tests.servers import running
 from tests.systems.stand_in import StandIn
 
-__all__ = ["clone", "first_commit", "server"]
+__all__ = ["clone", "first_commit", "server", "small_disk"]
 
 
 @pytest.fixture
@@ -74,20 +74,6 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealTriton]:
         )
         with running(directory, part):
             yield RealTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{part.port}", repository)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a file system needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 class Clock:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bot.errors import Rejected
+from bot.operations.doctor import refused_pushes
+from bot.records.directory import RecordStore
 from bot.settings import GitHub
 from bot.systems import github as adapter
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.records import RecordStore
-from bot.verbs.doctor import refused_pushes
 from tests.domain.entries import entry
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.systems.test_identity import install, key_pair

@@ -18,9 +18,9 @@ from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import Route, RouteTable, Target
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
+from bot.render.deployment import unknown_workers
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
-from bot.words.deployment import unknown_workers
 from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder

@@ -14,9 +14,9 @@ from bot.domain.marker import MARKER_FILE, Marker
 from bot.domain.routes import RouteTable
 from bot.errors import Rejected, Unavailable
 from bot.marked import MarkedFolder
+from bot.records.directory import RecordStore
 from bot.settings import Share
-from bot.systems.records import RecordStore
-from bot.systems.share import ModelRepository
+from bot.share import ModelRepository
 
 
 def share_of(folder: Path, environment: str = "dev") -> ModelRepository:

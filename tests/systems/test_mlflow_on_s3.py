@@ -20,8 +20,8 @@ from bot.settings import S3, MLflow
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.reliability.proxy import Fault, HttpLink
 from tests.servers import running
+from tests.share.test_share import share_at
 from tests.systems.test_mlflow import MODEL, Server, whole
-from tests.systems.test_share import share_at
 
 pytestmark = pytest.mark.slow  # an MLflow of its own, which takes longer to start than all tests together
 

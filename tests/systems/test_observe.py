@@ -12,16 +12,16 @@ import pytest
 from bot import settings as environment_files
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import Rejected, Unavailable
+from bot.operations.observe import at_once, observe
+from bot.platform import Serving
 from bot.settings import GatewayEndpoint, Triton
+from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
-from bot.systems.share import ModelRepository
 from bot.systems.triton import TritonServer
-from bot.verbs.connect import Serving
-from bot.verbs.observe import at_once, observe
 from tests.gateway.triton import publish_adder
+from tests.share.test_share import share_at
 from tests.systems.conftest import RealTriton
 from tests.systems.stand_in import Seen, StandIn, answer
-from tests.systems.test_share import share_at
 
 SETTINGS = environment_files.load(Path(__file__).parents[2], "dev")
 TABLE = RouteTable("dev", 3, {"churn": Route(live=Target("observed", 2, f"sha256:{2:064x}"))})

@@ -17,12 +17,12 @@ import pytest
 from bot import folders
 from bot.domain.routes import RouteTable
 from bot.errors import Unavailable
+from bot.records.directory import RecordStore
 from bot.settings import Share
-from bot.systems.records import RecordStore
-from bot.systems.share import ModelRepository
+from bot.share import ModelRepository
 from tests.gateway.gateways import gateway_process
+from tests.share.test_share import CONFIG, MODEL, OTHER, modes, publish
 from tests.systems.packages import Contents
-from tests.systems.test_share import CONFIG, MODEL, OTHER, modes, publish
 from tests.systems.tracing import traced
 
 NOBODY, BOT, OTHER_BOT, GROUP = 65534, 4001, 4002, 4711

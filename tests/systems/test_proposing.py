@@ -14,13 +14,13 @@ from bot import settings as environment_files
 from bot.domain.desired import Entry
 from bot.domain.scope import proposal_branch
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
+from bot.operations.proposing import AUTHOR, EMAIL, Asking, Edit, Proposed, open_proposal, put_proposal, read_desired
+from bot.records.directory import RecordStore
+from bot.records.ledger import Ledger, Proposer
 from bot.sandbox.forge.git import Identity
 from bot.settings import Environment, GitHub
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository, PullRequest
-from bot.systems.records import RecordStore
-from bot.verbs.ledger import Ledger, Proposer
-from bot.verbs.proposing import AUTHOR, EMAIL, Asking, Edit, Proposed, open_proposal, put_proposal, read_desired
 from tests.domain.entries import entry
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 

@@ -15,6 +15,7 @@ import pytest
 
 from bot import web
 from bot.errors import OutsideError, Rejected
+from bot.records.bucket import BucketRecords
 from bot.sandbox.s3 import REGION
 from bot.sandbox.tls import HERE, Authority, behind_tls, hand_on
 from bot.settings import Bucket, GatewayEndpoint, GitHub, MLflow, Slack, Triton
@@ -22,7 +23,6 @@ from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
-from bot.systems.object_store import BucketRecords
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.systems.stand_in import StandIn

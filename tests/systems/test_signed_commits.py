@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from bot.errors import Refused, Rejected
+from bot.operations.doctor import refused_pushes
+from bot.records.directory import RecordStore
 from bot.sandbox.forge import signing
 from bot.sandbox.forge.api.apps import COMMIT
 from bot.sandbox.forge.git import Identity
 from bot.systems.github import GitHubRepository, PullRequest
-from bot.systems.records import RecordStore
-from bot.verbs.doctor import refused_pushes
 from tests.domain.entries import entry
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.systems.test_identity import as_app, install, key_pair

@@ -12,13 +12,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bot.errors import Refused, Rejected, Unavailable
+from bot.records.bucket import BucketRecords
 from bot.sandbox.s3 import ObjectStorage
 from bot.sandbox.s3_like import like
 from bot.sandbox.tls import HERE, Authority, behind_tls
 from bot.settings import Bucket
-from bot.systems.object_store import BucketRecords
+from tests.records.test_record_stores import bucket_of
 from tests.systems.stand_in import StandIn, answer
-from tests.systems.test_record_stores import bucket_of
 
 SECONDS = 30.0
 

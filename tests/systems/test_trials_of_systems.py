@@ -15,11 +15,11 @@ from bot.gateway import GatewaySettings
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Part, Ports
 from bot.settings import GatewayEndpoint, GitHub, MLflow, Share, Slack, Triton
+from bot.share import ModelRepository, trial_name
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
-from bot.systems.share import ModelRepository, trial_name
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.gateway.gateways import TOKEN as RELOAD_TOKEN

@@ -19,6 +19,7 @@ import pytest
 
 from bot import trust
 from bot.errors import OutsideError, PromobotError, Refused, Unavailable
+from bot.records.bucket import BucketRecords
 from bot.sandbox import triton
 from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
@@ -28,15 +29,14 @@ from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
-from bot.systems.object_store import BucketRecords
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.gateway.gateways import TOKEN, gateway_process
+from tests.records.test_record_stores import bucket_of
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
 from tests.systems.conftest import RealTriton
 from tests.systems.stand_in import StandIn
-from tests.systems.test_record_stores import bucket_of
 
 NAMED = (*trust.FILES, *trust.FOLDERS)
 SECONDS = 20.0

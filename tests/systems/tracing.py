@@ -24,7 +24,7 @@ SECONDS = 60.0
 
 # Never a fork of this process: gRPC does not support one while it has threads.
 clean = multiprocessing.get_context("forkserver")
-clean.set_forkserver_preload(["tests.systems.test_share", "tests.systems.test_records"])
+clean.set_forkserver_preload(["tests.share.test_share", "tests.records.test_records"])
 
 
 @dataclass(frozen=True)

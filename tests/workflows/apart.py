@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from bot.operations.init import init
 from bot.sandbox import seed
 from bot.sandbox.platform import BOT_REPOSITORY, Endpoints
-from bot.verbs.init import init
 
 
 def seed_apart(endpoints: Endpoints) -> None:

@@ -51,7 +51,7 @@ def edits(canary: Path) -> dict[str, str]:
     return {
         "bot/__init__.py": runs,
         "bot/__main__.py": runs,
-        "bot/verbs/check.py": runs,
+        "bot/operations/check.py": runs,
         "sitecustomize.py": runs,
         "yaml.py": runs,
         ".promobot/bot/__main__.py": runs,
@@ -103,7 +103,7 @@ def test_no_nasty_title_branch_or_edit_is_ever_executed(sandbox: Sandbox, alex: 
     checks = alex.checks(first["head"]["sha"])
     assert set(checks) == {"READY", "Triton", "Smoke", "Verdict"}, "the base's workflow ran, not the proposal's"
     [comment] = alex.ask("GET", f"/issues/{first['number']}/comments")
-    for path in (".github/workflows/checks.yml", ".github/actions/promobot/action.yml", "bot/verbs/check.py"):
+    for path in (".github/workflows/checks.yml", ".github/actions/promobot/action.yml", "bot/operations/check.py"):
         assert f"`{path}`" in comment["body"]
     assert "nothing of it ran in these checks" in comment["body"]
     token = sandbox.endpoints.secrets.people["promobot[bot]"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.words.layout import files
+from bot.render.layout import files
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOCK, UV_LOCK = "requirements.lock", "requirements-uv.lock"

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.operations.init import init
 from bot.sandbox.actions import act
 from bot.sandbox.actions.actions import STAND_INS
 from bot.sandbox.actions.transcript import read_message
-from bot.verbs.init import init
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKFLOWS = PROJECT / ".github/workflows"

@@ -1,0 +1,153 @@
+"""What whoever waits asks again and again: is this version READY, and what became of this proposal?
+
+Each look is short and changes nothing. "Not yet" is a value, and so is every end; what cannot be asked right now is
+Unavailable, as everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bot import platform as connect
+from bot import settings as settings_of
+from bot.domain.desired import Entry, Section
+from bot.domain.evidence import Evidence, newest_for
+from bot.domain.record import DeploymentRecord
+from bot.domain.scope import revert_branch
+from bot.operations.propose import not_ready, see_that_it_is_whole
+from bot.render import awaiting as words
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.records.ledger import Ledger
+    from bot.systems.github import PullRequest
+    from bot.systems.mlflow import Registry
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """Look again later; ``said`` is how things are now."""
+
+    said: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A version that MLflow calls READY, and whose package is whole."""
+
+    model: str
+    version: int
+    digest: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a proposal.
+
+    ``refused`` means that no deployment of it ever began, and none will by itself: closed, replaced, held for good.
+    The others are those of the deployment record ``record``. ``next_step`` is empty where nothing is to be done.
+    """
+
+    outcome: Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed", "refused"]
+    said: str
+    next_step: str = ""
+    record: str = ""
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """The proposal whose end is waited for.
+
+    ``pull_request`` is None where main asked for it already. ``newest_record`` is the environment's newest deployment
+    when it was proposed: only what is newer can be the deployment of it. That asks no two machines for the time.
+    """
+
+    model: str
+    version: int
+    digest: str
+    section: Section = "models"
+    pull_request: int | None = None
+    newest_record: str = ""
+    run: str = ""
+    """Empty where an earlier version of promobot proposed it."""
+
+
+def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | NotYet:
+    """Say whether the version is READY and whole.
+
+    Raises Refused where its registration failed, Rejected where there is no such version or its package is not whole:
+    READY alone says little, since MLflow's own store says it at once, also of a source without files.
+    """
+    registered = registry.version(model, version, with_run=False)
+    if registered.status == "PENDING_REGISTRATION":
+        return NotYet(words.not_ready_yet(model, version, registered.status))
+    if registered.status != "READY":
+        raise not_ready(registered)
+    package = registry.package(registered)
+    see_that_it_is_whole(registry, registered, package)
+    return Ready(model, version, package.digest, registered.run)
+
+
+def look_for_end(root: Path, environment: str, awaited: Awaited) -> Ended | NotYet:
+    """Say what became of a proposal, by the records and GitHub; ``root`` is a checkout with settings."""
+    settings = settings_of.load(root, environment)
+    ledger = connect.ledger(settings)
+    own, others = _deployments(ledger, awaited)
+    if own is not None:
+        return _ended(settings, own)
+    pull = connect.github(settings).pull_request(awaited.pull_request) if awaited.pull_request else None
+    if pull is not None and not pull.merged:
+        if pull.state == "open":
+            found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+            return NotYet(words.is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
+        return Ended("refused", *words.closed(pull.number))
+    return _merged(settings, ledger, awaited, pull, others)
+
+
+def _deployments(ledger: Ledger, awaited: Awaited) -> tuple[DeploymentRecord | None, list[DeploymentRecord]]:
+    """Return the newest deployment of what is awaited, and what else of the model went into service after it."""
+    records = ledger.deployments(after=awaited.newest_record)
+    of_model = [r for r in records if (r.model, r.section) == (awaited.model, awaited.section)]
+    own = next((r for r in reversed(of_model) if r.after is not None and r.after.digest == awaited.digest), None)
+    others = [r for r in of_model if r.verified and r is not own and (own is None or r.id > own.id)]
+    if awaited.pull_request is None and others:
+        return None, []  # it was in service once and was replaced; now main asks for it again
+    return own, others
+
+
+def _merged(
+    settings: Environment, ledger: Ledger, awaited: Awaited, pull: PullRequest | None, others: list[DeploymentRecord]
+) -> Ended | NotYet:
+    """Say what keeps what main asks for, or asked for, from being deployed."""
+    model, version, environment = awaited.model, awaited.version, settings.environment
+    if others:
+        return Ended("refused", *words.replaced(model, version, others[-1]), record=others[-1].id)
+    if event := ledger.quarantined().get(awaited.digest):
+        return Ended("refused", *words.quarantined(model, version, awaited.digest, environment, event.reason))
+    evidence = _evidence(ledger, awaited, pull) if pull is not None else None
+    if evidence is not None and (evidence.revoked is not None or not evidence.passed):
+        return Ended("refused", *words.unchecked(model, version, environment, evidence))
+    return NotYet(words.no_record_yet(model, version, environment))
+
+
+def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence | None:
+    """Return the newest evidence that counts for what is awaited; None without one."""
+    found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+    if awaited.run:
+        entry = Entry(version=awaited.version, digest=awaited.digest, run=awaited.run)
+        return newest_for(found, entry)
+    # The commit pins the entry, and so does main, which was checked again.
+    return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
+
+
+def _ended(settings: Environment, record: DeploymentRecord) -> Ended:
+    reverts: list[str] = []
+    if record.outcome in ("put back", "failed"):
+        branch = revert_branch(settings.environment, record.model, record.section)
+        found = connect.github(settings).open_pull_requests(prefix=branch)
+        reverts = [pull.url for pull in found if pull.branch == branch]
+    said, next_step = words.what_happened(record), words.way_back(record, reverts)
+    return Ended(record.outcome, said, next_step, record.id)

@@ -1,0 +1,364 @@
+"""``promobot check``: what the jobs on a pull request run, each alone, and the one that sums them up.
+
+The pull request is data. Code, settings and gates are those of the checkout this runs in (the base branch); from the
+proposal's head only ``promotions/*.yaml`` and ``manifests/environments/*.yaml`` are read, through Git, and never
+written to disk. The settings that are proposed are looked at, and decide nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot import platform as connect
+from bot import settings as settings_module
+from bot.domain import desired
+from bot.domain.desired import Change
+from bot.domain.evidence import CheckName, CheckResult, latest, missing
+from bot.domain.record import verified_by
+from bot.domain.scope import scope_of
+from bot.errors import InvalidInput, PromobotError, Refused
+from bot.operations import Say
+from bot.operations.checking import evidence_of, look
+from bot.operations.job import write_summary
+from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
+from bot.operations.proposed_settings import ProposedSettings, is_settings, read_proposed
+from bot.operations.proposing import read_desired, what_is_beside
+from bot.records.ledger import Ledger
+from bot.render import checks as words
+from bot.render import leaving as leaving_words
+from bot.render import proposal as proposal_words
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository, PullRequest
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a pull request proposes: the changes of desired state between where it parted from main and its head.
+
+    What is checked and judged is a change from what answers (:func:`_as_served`).
+    """
+
+    pull_request: int
+    base: str
+    head: str
+    changes: tuple[Change, ...]
+    other_paths: tuple[str, ...]
+    settings: ProposedSettings = field(default_factory=ProposedSettings)
+    branch: str = ""
+    beside: tuple[str, ...] = ()
+    """What it changes besides what was proposed, where its branch is one of the bot's."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found. ``subject.changes`` may be empty: then no version is proposed, and it says so."""
+
+    check: str
+    subject: Subject
+    results: tuple[CheckResult, ...]
+    problems: tuple[str, ...] = ()
+    comment_url: str = ""
+    leaving: tuple[Leaving, ...] = ()
+    """What merging would take out of service; the verdict looks, and nothing else does."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every result passed and none is missing."""
+        return not self.problems and all(result.passed for result in self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, or nothing to check · 1 failed."""
+        return 0 if self.passed else 1
+
+
+def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say) -> Checked:
+    """Run one check for everything that the pull request proposes, and keep what it found."""
+    environments = _environments(root)
+    subject, unreadable, _ = _subject(environments, pull_request=pull_request, head=head)
+    if unreadable is not None:
+        raise unreadable
+    subject = _as_served(environments, subject)
+    results: list[CheckResult] = []
+    for change in subject.changes:
+        settings = environments[change.environment]
+        if change.after is None:
+            continue
+        say(f"{name}: {change.model} {change.after.version} for {change.environment}")
+        results.append(look(settings, name, change, change.after, label=str(pull_request)))
+    for environment, settings in environments.items():
+        of_environment = [result for result in results if result.environment == environment]
+        if of_environment:
+            connect.ledger(settings).add_check_run(
+                f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment
+            )
+    checked = Checked(name, subject, tuple(results))
+    write_summary(words.check_summary(name, subject.changes, checked.results), say=say)
+    return checked
+
+
+def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say) -> Checked:
+    """Demand that every check of every entry ran and passed; write the one comment, the summary and the evidence."""
+    environments = _environments(root)
+    say(f"summing up #{pull_request}")
+    subject, unreadable, pull = _subject(environments, pull_request=pull_request, head=head)
+    # A mistake in a file is the first thing that a reviewer must see: jobs fail because of it, and say only that.
+    problems = [str(mistake) for mistake in unreadable.mistakes] if unreadable is not None else []
+    problems += subject.settings.mistakes
+    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
+    problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
+    leaving = tuple(what_leaves(environments, subject.changes))
+    problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
+    try:
+        subject = _as_served(environments, subject)
+    except PromobotError as error:
+        problems.append(str(error))
+    expected = [change for change in subject.changes if change.after is not None]
+    concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
+    found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
+    taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
+    results = latest(result for result in found if _seen(result) not in taken_back)
+    problems += words.missing_results(missing(results, expected))
+    for change in expected:
+        if change.after is not None:
+            evidence = evidence_of(
+                change,
+                change.after,
+                results,
+                problems,
+                pull_request=pull_request,
+                base=subject.base,
+                head=subject.head,
+            )
+            concerned[change.environment].add_evidence(evidence)
+    checked = Checked("verdict", subject, tuple(results), tuple(problems), leaving=leaving)
+    body = words.comment(
+        subject.changes,
+        results,
+        problems,
+        head=subject.head,
+        other_paths=subject.other_paths,
+        settings=subject.settings.changes,
+        logs=_logs(),
+        leaving=leaving,
+    )
+    write_summary(body, say=say)
+    github = connect.github(environments.any_of_them)
+    checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
+    _keep_true(environments, github, pull, checked)
+    return checked
+
+
+def _keep_true(environments: _Environments, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
+    """Have the text that the bot opened a pull request with say first what the checks found."""
+    subject, scope = checked.subject, scope_of(pull.branch)
+    if scope is None or scope.environment not in {*environments, *environments.broken}:
+        return
+    verdict = words.headline(
+        subject.changes,
+        checked.results,
+        checked.problems,
+        other_paths=subject.other_paths,
+        settings=subject.settings.changes,
+        leaving=checked.leaving,
+    )
+    body = proposal_words.with_verdict(pull.body, verdict, words.details_are_in(checked.comment_url))
+    if body != pull.body:
+        github.set_body(pull.number, body)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What a merge group would make of main, and why it must not where it must not."""
+
+    base: str
+    head: str
+    changes: tuple[Change, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all of it is covered by evidence · 1 it is not."""
+        return 1 if self.problems else 0
+
+
+def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
+    """Demand that what the checks of each pull request found counts for what a merge group proposes as a whole.
+
+    Nothing is loaded: the digests are those that were checked. Deploy looks again, and at more.
+    """
+    environments = _environments(root)
+    settings = environments.any_of_them
+    say(f"looking for the evidence of {base[:12]}..{head[:12]}")
+    with connect.repository(settings) as repository:
+        for commit in (base, head):
+            repository.fetch(commit)
+        changes = _all_changes(repository, environments, repository.changed_paths(base, head), base, head)
+    problems = [
+        problem
+        for one in what_leaves(environments, changes, with_usage=False)
+        if (problem := leaving_words.problem(one))
+    ]
+    for change in changes:
+        problem = _uncovered(connect.ledger(environments[change.environment]), change)
+        problems += [problem] if problem else []
+    queued = Queued(base, head, tuple(changes), tuple(problems))
+    write_summary(words.queued(queued.changes, queued.problems), say=say)
+    return queued
+
+
+def _uncovered(ledger: Ledger, change: Change) -> str:
+    """Say why a change of a merge group has nothing that speaks for it; an empty string where it has."""
+    entry = change.after
+    if entry is None:
+        return ""
+    if entry.digest in ledger.quarantined():
+        return words.uncovered(change, "quarantine")
+    if verified_by(ledger.deployments(), model=change.model, section=change.section, entry=entry):
+        return ""
+    evidence = ledger.evidence(change.model, change.section, entry)
+    if evidence is None:
+        return words.uncovered(change, "missing")
+    state = evidence.state(datetime.now(UTC))
+    return "" if state == "green" else words.uncovered(change, state, evidence)
+
+
+def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
+    """Yield the results that a revocation took back: summing them up again makes no new evidence of them."""
+    if change.after is not None:
+        for evidence in ledger.evidence_of(change.model, change.section, change.after.digest):
+            if evidence.revoked is not None and evidence.covers(change.after):
+                yield from (_seen(result) for result in evidence.checks)
+
+
+def _seen(result: CheckResult) -> tuple[object, ...]:
+    return result.environment, result.section, result.model, result.digest, result.check, result.at
+
+
+# --- what is proposed ---------------------------------------------------------------------------------------------
+
+
+class _Environments(dict[str, Environment]):
+    """The settings of the base branch. One whose file has a mistake can be neither checked nor forgotten."""
+
+    def __init__(self, root: Path) -> None:
+        """Read all of them; raise InvalidInput where there is none."""
+        super().__init__()
+        self.broken: dict[str, InvalidInput] = {}
+        self._root = root
+        for name in settings_module.environments(root):
+            try:
+                self[name] = settings_module.load(root, name)
+            except InvalidInput as error:
+                self.broken[name] = error
+
+    @property
+    def any_of_them(self) -> Environment:
+        """One that says where GitHub is: a pull request that mends the only file must reach a verdict."""
+        if self:
+            return next(iter(self.values()))
+        return settings_module.load_for_the_way_back(self._root, next(iter(self.broken)))
+
+    def __missing__(self, name: str) -> Environment:
+        """Say what is wrong with the file of an environment that is asked for all the same."""
+        raise self.broken.get(name) or KeyError(name)
+
+
+def _environments(root: Path) -> _Environments:
+    return _Environments(root)
+
+
+def _subject(
+    environments: _Environments, *, pull_request: int, head: str | None
+) -> tuple[Subject, InvalidInput | None, PullRequest]:
+    """Return what is proposed, why that is not known where a file has a mistake, and the pull request itself."""
+    settings = environments.any_of_them
+    pull = connect.github(settings).pull_request(pull_request)
+    if head is not None and pull.head != head:
+        raise Refused(
+            f"#{pull_request} has moved on from {head[:12]} to {pull.head[:12]}",
+            state="Nothing was checked for the old commit.",
+            next_step="The run for the new commit is what counts.",
+        )
+    with connect.repository(settings) as repository:
+        main = repository.head()
+        base = repository.merge_base(main, repository.fetch(pull.head))
+        paths = repository.changed_paths(base, pull.head)
+        changes: list[Change] = []
+        unreadable = None
+        try:
+            changes = _all_changes(repository, environments, paths, base, pull.head)
+        except InvalidInput as error:
+            unreadable = error
+        proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
+        scope = scope_of(pull.branch)
+        ours = scope is not None and scope.environment in {*environments, *environments.broken}
+        more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
+    others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
+    subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
+    return subject, unreadable, pull
+
+
+def _as_served(environments: _Environments, subject: Subject) -> Subject:
+    """Return it with each change from what answers now, rather than from what main says: that may have been put back.
+
+    By the records, because a runner for checks reaches neither the share nor a gateway of what serves.
+    """
+    changes: list[Change] = []
+    for name in dict.fromkeys(change.environment for change in subject.changes):
+        own = [change for change in subject.changes if change.environment == name]
+        answers = connect.ledger(environments[name]).answers(own)
+        changes += (replace(change, before=entry) for change, entry in zip(own, answers, strict=True))
+    return replace(subject, changes=tuple(changes))
+
+
+def _all_changes(
+    repository: Repository, environments: _Environments, paths: Iterable[str], base: str, head: str
+) -> list[Change]:
+    return [
+        change
+        for path in paths
+        if path.startswith("promotions/")
+        for change in _changes(repository, environments, path, base, head)
+    ]
+
+
+def _changes(repository: Repository, environments: _Environments, path: str, base: str, head: str) -> list[Change]:
+    environment = desired.environment_of(path)
+    if environment in environments.broken:
+        raise environments.broken[environment]
+    if environment not in environments and path == desired.path_of(environment) and _is_new(repository, path, head):
+        return []
+    return desired.changes(*desired_before_and_after(repository, environments, path, base, head))
+
+
+def _is_new(repository: Repository, path: str, head: str) -> bool:
+    """Say whether a pull request adds the environment of this file, too; raise InvalidInput where it has entries."""
+    environment = desired.environment_of(path)
+    if repository.read(head, settings_module.path_of(environment)) is None:
+        return False
+    if read_desired(repository, environment, head).names():
+        raise InvalidInput(
+            f"the settings of {environment} are proposed here, too, so nothing can check its models yet",
+            file=path,
+            next_step="Merge the environment without models first, then propose them.",
+        )
+    return True
+
+
+def _folder(pull_request: int, head: str) -> str:
+    return f"pr-{pull_request}/{head}"
+
+
+def _logs() -> str:
+    """Return the address of this run of GitHub Actions, or an empty string elsewhere."""
+    server, repository, run = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""

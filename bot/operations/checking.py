@@ -1,0 +1,452 @@
+"""The three checks of one proposed version: READY, Triton, Smoke. Whoever runs them keeps what they found."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bot import platform as connect
+from bot.domain.behaviour import compare
+from bot.domain.contents import look_at
+from bot.domain.desired import Change, Entry
+from bot.domain.evidence import (
+    LIFETIME,
+    Answer,
+    Behaviour,
+    CheckName,
+    CheckResult,
+    Evidence,
+    Finding,
+    JudgedMetric,
+    Latency,
+    rules_of,
+)
+from bot.domain.gate import Gate, GateResult, judge
+from bot.domain.metrics import Measured
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
+from bot.domain.record import verified_by
+from bot.domain.signature import differences as signature_differences
+from bot.domain.smoke import SmokeCases, differences
+from bot.errors import NotRegistered, OutsideError, Refused, Rejected
+from bot.operations.package_rules import rule_findings
+from bot.operations.progress import progress
+from bot.render import checks as words
+from bot.settings import Environment
+from bot.share import ModelRepository
+from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
+
+if TYPE_CHECKING:
+    from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
+
+LATENCY_REQUESTS = 50
+HASHED_AT_ONCE = 4
+"""As many files as a publish copies at a time."""
+
+
+def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
+    """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
+    seen, gate = _Seen(), None
+    try:
+        gate = settings.gate(change.model)
+    except Refused as error:
+        seen.findings.append(_finding("gate", False, words.with_step(error, error.next_step)))
+    else:
+        try:
+            _look(settings, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
+        except OutsideError as error:
+            # What a system says against the version is what the check found; a system that is away is no verdict on
+            # it, but red all the same: nothing passes that was not looked at.
+            seen.findings.append(_finding(words.could_not(name), False, words.with_step(error, error.next_step)))
+    return CheckResult(
+        check=name,
+        environment=change.environment,
+        section=change.section,
+        model=change.model,
+        version=entry.version,
+        digest=entry.digest,
+        run=entry.run,
+        findings=tuple(seen.findings),
+        at=datetime.now(UTC),
+        latency=seen.latency,
+        answers=tuple(seen.answers),
+        behaviour=seen.behaviour,
+        champion=champion_of(change) if name == "ready" else None,
+        rules=rules_of(gate, settings.packages) if gate else "",
+        judged=tuple(seen.judged),
+    )
+
+
+def champion_of(change: Change) -> Entry | None:
+    """Return the version that the gate compares with: what would be replaced; a shadow replaces nobody."""
+    return change.before if change.section == "models" else None
+
+
+def judge_again(
+    settings: Environment, registry: Registry, change: Change, entry: Entry, latency: Latency | None
+) -> list[Finding]:
+    """Apply the rules of today to what was checked before, against the version that is in service now.
+
+    What staging did is not done again: ``latency`` is what was measured then. Raises OutsideError where MLflow does
+    not tell what is to be judged, also of the version in service, and Refused where there is no gate any more.
+    """
+    gate = settings.gate(change.model)
+    registered = registry.version(change.model, entry.version)
+    contents = registry.contents(registered)
+    champion = champion_of(change)
+    metrics = registry.version(change.model, champion.version).metrics if champion else None
+    findings = [
+        _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
+        _judged(gate, change, judge(gate, registered.metrics, metrics)),
+        *rule_findings(settings, contents),
+    ]
+    if latency is not None:
+        today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
+        findings.append(_finding(*words.latency_finding(today)))
+    return findings
+
+
+def evidence_of(
+    change: Change,
+    entry: Entry,
+    results: Iterable[CheckResult],
+    problems: Iterable[str],
+    *,
+    pull_request: int | None,
+    base: str,
+    head: str,
+) -> Evidence:
+    """Return the evidence that the results of a change's own entry make."""
+    now = datetime.now(UTC)
+    return Evidence(
+        environment=change.environment,
+        section=change.section,
+        model=change.model,
+        version=entry.version,
+        digest=entry.digest,
+        run=entry.run,
+        pull_request=pull_request,
+        base=base,
+        head=head,
+        at=now,
+        expires=now + LIFETIME,
+        checks=tuple(result for result in results if result.is_about(change)),
+        problems=tuple(problems),
+    )
+
+
+@dataclass
+class _Seen:
+    """What a check found so far; kept also where it breaks off."""
+
+    findings: list[Finding] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    latency: Latency | None = None
+    behaviour: Behaviour | None = None
+    judged: list[JudgedMetric] = field(default_factory=list)
+
+
+def _look(
+    settings: Environment, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
+) -> None:
+    registry = connect.registry(settings)
+    try:
+        if name == "ready":
+            seconds = settings.deadlines.ready_seconds
+            registered = registry.wait_ready(change.model, entry.version, timeout_seconds=seconds)
+        else:
+            registered = registry.version(change.model, entry.version, with_run=False)
+    except NotRegistered as error:
+        said = words.no_such_version(
+            change,
+            entry,
+            error.versions,
+            _owners(registry, digest=entry.digest),
+            of_the_model=words.with_step(error, error.next_step),
+        )
+        seen.findings.append(_finding("version", False, said))
+        return
+    if name == "ready":
+        seen.findings += _ready(settings, registry, registered, change, entry, seen)
+        return
+    contents = registry.contents(registered)
+    package = contents.package
+    seen.findings.append(_digest(registry, change, entry, package.digest))
+    if package.digest != entry.digest:
+        return
+    # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
+    seen.findings += rule_findings(settings, contents)
+    if not all(finding.passed for finding in seen.findings):
+        return
+    with _on_staging(settings, registry, registered, contents, on_staging) as triton:
+        seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
+        if name == "triton":
+            seen.findings += _agreement(registry, registered, contents, triton, on_staging)
+            return
+        smoke = _smoke_cases(contents, registered)
+        for finding, answer in _smoke(triton, on_staging, registered.version, smoke):
+            seen.findings.append(finding)
+            seen.answers.append(answer)
+        seen.findings.append(_over_http(triton, on_staging, registered.version, smoke))
+        budget = gate.latency_budget_milliseconds
+        seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
+        seen.findings.append(_finding(*words.latency_finding(seen.latency)))
+        champion = champion_of(change)
+        if champion is not None and champion.digest != entry.digest:
+            beside = f"{on_staging.rpartition('-')[0]}-champion"
+            seen.behaviour = _beside(settings, registry, change.model, champion, beside, smoke, seen.answers)
+
+
+def _beside(
+    settings: Environment,
+    registry: Registry,
+    model: str,
+    champion: Entry,
+    on_staging: str,
+    smoke: SmokeCases,
+    answers: Sequence[Answer],
+) -> Behaviour:
+    """Ask the version in service what the proposed one was asked, on the same Triton at the same time.
+
+    Where that cannot be done, the reviewer reads why: what is in service is not on trial here.
+    """
+    cases = len(smoke.cases)
+    try:
+        registered = registry.version(model, champion.version, with_run=False)
+        contents = registry.contents(registered)
+        digest = contents.package.digest
+        if digest != champion.digest:
+            return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(digest))
+        refused = [f for f in rule_findings(settings, contents) if not f.passed]
+        if refused:
+            return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
+        with _on_staging(settings, registry, registered, contents, on_staging) as triton:
+            before = [answer for _, answer in _smoke(triton, on_staging, registered.version, smoke)]
+            latency = _latency(triton, on_staging, registered.version, smoke, None)
+    except OutsideError as error:
+        return Behaviour(champion=champion, cases=cases, problem=str(error))
+    compared, flipped, moved = compare(before, answers)
+    return Behaviour(champion=champion, cases=compared, flipped=flipped, moved=tuple(moved), latency=latency)
+
+
+def _ready(
+    settings: Environment,
+    registry: Registry,
+    registered: RegisteredVersion,
+    change: Change,
+    entry: Entry,
+    seen: _Seen,
+) -> Iterator[Finding]:
+    yield _finding("status", registered.status == "READY", f"{registered.status} {registered.status_message}".strip())
+    if registered.status != "READY":
+        return
+    if registered.run == entry.run:
+        yield _finding("run", True, f"{registered.run} in MLflow, {entry.run} proposed")
+    else:
+        owners = _owners(registry, run=entry.run)
+        yield _finding("run", False, words.wrong_run(change, entry, registered.run, owners))
+    ledger = connect.ledger(settings)
+    quarantine = ledger.quarantined().get(entry.digest)
+    yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
+    # What answered here before may answer again, and may listen.
+    verified = verified_by(ledger.deployments(), model=change.model, section="models", entry=entry)
+    if verified is not None:
+        yield _finding("gate", True, words.gate_skipped(verified.id))
+    else:
+        result = judge(settings.gate(change.model), registered.metrics, _champion_metrics(registry, change))
+        seen.judged += [
+            JudgedMetric(
+                metric=row.metric,
+                value=row.value,
+                origin=row.origin,
+                champion=row.champion,
+                champion_origin=row.champion_origin,
+            )
+            for row in result.rows
+        ]
+        yield _judged(settings.gate(change.model), change, result)
+    contents = registry.contents(registered)
+    package = contents.package
+    yield _digest(registry, change, entry, package.digest)
+    if package.digest != entry.digest:
+        return
+    listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
+    yield _finding("file list", listed == there, words.file_list(listed, there))
+    yield from rule_findings(settings, contents)
+    if not package.too_large(settings.packages.max_bytes):
+        yield from _bytes(contents)
+
+
+def _digest(registry: Registry, change: Change, entry: Entry, there: str) -> Finding:
+    """Compare the digest of an entry with that of its version; where it is another one, say whose it is."""
+    if there == entry.digest:
+        return _finding("digest", True, f"{there} in MLflow")
+    owners = _owners(registry, digest=entry.digest)
+    return _finding("digest", False, words.wrong_digest(change, entry, there, owners))
+
+
+def _owners(registry: Registry, *, digest: str = "", run: str = "") -> list[tuple[str, int]] | None:
+    """Return which versions are registered with a digest or a run; None where MLflow does not tell.
+
+    It only explains what is red already, so it may be missing.
+    """
+    try:
+        return registry.registered_with(digest=digest, run=run)
+    except OutsideError:
+        return None
+
+
+def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
+    if result.passed:
+        return _finding("gate", True, words.gate_passed(result))
+    if change.section == "models":
+        return _finding("gate", False, result.reason)
+    allowed = gate.on_miss == "shadow"
+    return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
+
+
+def _bytes(contents: PackageContents) -> Iterator[Finding]:
+    """Hash every file of the package and look at what it is, in one reading."""
+    package = contents.package
+    look = look_at(package)
+
+    def problem_of(file: PackageFile) -> tuple[bool, str]:
+        seen = look(file)
+
+        def feed(chunk: bytes) -> None:
+            seen.feed(chunk)
+            moved(len(chunk))
+
+        whole = contents.is_whole(file, feed)
+        return whole, seen.problem() if whole and file in package.version_files else ""
+
+    with progress(package.size) as moved, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+        found = list(zip(package.files, pool.map(problem_of, package.files), strict=True))
+    wrong = [file.path for file, (whole, _) in found if not whole]
+    total = f"{package.size} bytes in {len(package.files)} files hashed"
+    yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
+    strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
+    yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
+
+
+def _agreement(
+    registry: Registry,
+    registered: RegisteredVersion,
+    contents: PackageContents,
+    triton: TritonServer,
+    on_staging: str,
+) -> Iterator[Finding]:
+    config = parse_config(contents.read(CONFIG_FILE).decode())
+    served = triton.signature(on_staging, registered.version)
+    wrong = signature_differences(config.signature, served, one_is="config.pbtxt", other_is="Triton")
+    yield _finding("configuration agrees", not wrong, "; ".join(wrong) or str(served))
+    logged = registry.signature(registered)
+    if logged is None:
+        yield _finding("signature agrees", False, words.NO_SIGNATURE)
+        return
+    wrong = signature_differences(logged, served, one_is="MLflow", other_is="Triton")
+    yield _finding("signature agrees", not wrong, "; ".join(wrong) or str(logged))
+
+
+def _smoke(
+    triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases
+) -> Iterator[tuple[Finding, Answer]]:
+    for case in smoke.cases:
+        answer = triton.infer(on_staging, version, case.inputs, outputs=[tensor.name for tensor in case.outputs])
+        wrong = differences(case, answer, smoke.tolerance)
+        detail = "; ".join(wrong) or words.as_in_training(answer)
+        yield _finding(f"case {case.name}", not wrong, detail), Answer(case=case.name, outputs=tuple(answer))
+
+
+def _over_http(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases) -> Finding:
+    """Ask every case as a gateway will ask it: what only one wire carries must be found before it is deployed."""
+    if triton.http is None:
+        return _finding(words.OVER_HTTP, True, words.NOT_OVER_HTTP)
+    wrong: list[str] = []
+    for case in smoke.cases:
+        outputs = [tensor.name for tensor in case.outputs]
+        answer = triton.infer_over_http(on_staging, version, case.inputs, outputs=outputs)
+        wrong += (f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance))
+    return _finding(words.OVER_HTTP, not wrong, "; ".join(wrong[:3]) or words.over_http(len(smoke.cases)))
+
+
+def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases, budget: float | None) -> Latency:
+    case, taken = smoke.cases[0], []
+    outputs = [tensor.name for tensor in case.outputs]
+    for _ in range(LATENCY_REQUESTS):
+        started = time.perf_counter()
+        triton.infer(on_staging, version, case.inputs, outputs=outputs)
+        taken.append((time.perf_counter() - started) * 1000)
+    cuts = statistics.quantiles(taken, n=100, method="inclusive")
+    return Latency(requests=len(taken), p50=cuts[49], p95=cuts[94], p99=cuts[98], budget=budget)
+
+
+@contextmanager
+def _on_staging(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents, name: str
+) -> Iterator[TritonServer]:
+    """Load the version on the staging Triton under a name of its own; leave staging as it was found."""
+    seconds, package = settings.deadlines.load_seconds, contents.package
+    config = placed_config(contents.read(CONFIG_FILE).decode(), registered.version)
+    with connect.staging(settings) as systems:
+        share, triton = systems.share, systems.tritons[0]
+        # A check of this pull request that was killed may have left its own name behind.
+        clear(share, triton, name, seconds)
+        try:
+            with progress(sum(file.size for file in package.version_files)) as moved:
+                share.publish(
+                    package,
+                    partial(registry.unverified_chunks, registered),
+                    triton_model=name,
+                    version=registered.version,
+                    moved=moved,
+                    look=look_at(package),
+                )
+            share.write_config(name, render_config(config, versions=[registered.version]))
+            triton.load(name, timeout_seconds=seconds)
+            for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
+                raise Rejected(
+                    f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}"
+                )
+            yield triton
+        finally:
+            # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
+            # name waits for that, and nobody else has to.
+            triton.unload(name)
+            share.remove(name)
+
+
+def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
+    """Take a name off the staging Triton and out of its root; does nothing where it is not there."""
+    if any(state.model == name for state in triton.index()):
+        triton.unload(name)
+        triton.wait_gone(name, timeout_seconds=seconds)
+    share.remove(name)
+
+
+def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> SmokeCases:
+    try:
+        return SmokeCases.from_json(contents.read(SMOKE_FILE))
+    except ValueError as error:
+        raise Rejected(f"{SMOKE_FILE} of {registered.model} {registered.version} {error}", system="MLflow") from error
+
+
+def _champion_metrics(registry: Registry, change: Change) -> Measured | None:
+    champion = champion_of(change)
+    if champion is None:
+        return None
+    try:
+        return registry.version(change.model, champion.version).metrics
+    except Rejected:
+        # The registry lost the version in service; the proposal says so to the reviewer.
+        return None
+
+
+def _finding(what: str, passed: bool, detail: str) -> Finding:
+    return Finding(what=what, passed=passed, detail=detail)

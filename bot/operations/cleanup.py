@@ -1,0 +1,379 @@
+"""``promobot cleanup``, and the last step of each deployment: unload and remove what nothing needs any more.
+
+First off the Tritons, and only when every gateway serves the routes in force and no request runs under older ones;
+then out of Triton's root, by a rename into the trash; then out of the trash. What goes is decided by
+``bot.domain.retention`` alone. Each step can run twice and looks at its turn first; a cleanup that is killed is gone
+on with by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from bot import platform as connect
+from bot.domain.plan import Loaded, targets
+from bot.domain.record import DeploymentRecord
+from bot.domain.retention import (
+    CleanedUp,
+    Retention,
+    Stock,
+    emptied,
+    path_of,
+    published_in,
+    pull_request_of,
+    retention,
+)
+from bot.domain.routes import RouteTable
+from bot.errors import PromobotError, Refused, Superseded
+from bot.operations import Say
+from bot.operations.checking import clear
+from bot.operations.deployment.unfinished import read_journal
+from bot.operations.observe import at_once
+from bot.operations.side_by_side import side_by_side
+from bot.platform import Serving
+from bot.render import cleanup as words
+from bot.settings import Environment
+from bot.share import Turn
+from bot.systems.gateway import Gateway
+from bot.systems.triton import TritonServer, render_config, versions_of
+
+
+def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
+    """Clean up after what was deployed to the environment; with ``dry_run``, say what would go and change nothing."""
+    with connect.serving(settings) as systems:
+        if dry_run:
+            return _Cleanup(settings, systems, None, say).run()
+        with systems.share.turn() as turn:
+            return clean_up(settings, systems, turn=turn, say=say)
+
+
+def clean_up(settings: Environment, systems: Serving, *, turn: Turn, say: Say) -> CleanedUp:
+    """Clean up under a turn that is held already; raise Superseded where it is over."""
+    # What came up since may have loaded anything of what is still there.
+    return _Cleanup(settings, systems.with_more(), turn, say).run()
+
+
+@dataclass
+class _Cleanup:
+    settings: Environment
+    systems: Serving
+    turn: Turn | None
+    """None where nothing is to be changed."""
+    say: Say
+    unloaded: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def run(self) -> CleanedUp:
+        ledger = connect.ledger(self.settings)
+        stock = self._stock(ledger.deployments(), frozenset(ledger.quarantined()))
+        decided = self._decide(stock)
+        with self._unless_it_fails():
+            stock = self._unload(stock, decided)
+            decided = self._decide(stock)
+        with self._unless_it_fails():
+            self._remove(stock, decided)
+        with self._unless_it_fails():
+            self._clear_staging()
+        with self._unless_it_fails():
+            if self.turn is not None:
+                # What a deployment that was cut off had prepared is for whoever goes on with it.
+                alone = self.turn.alone and stock.journal is None
+                if count := self.systems.share.sweep(alone=alone):
+                    self._tell(self.removed, words.trash_deleted(count))
+        return CleanedUp(
+            self.settings.environment,
+            self.turn is None,
+            tuple(self.unloaded),
+            tuple(self.removed),
+            tuple(self.left),
+        )
+
+    def _decide(self, stock: Stock) -> Retention:
+        return retention(stock, versions=self.settings.keep.versions, warm=self.settings.keep.warm)
+
+    def _stock(self, records: list[DeploymentRecord], quarantined: frozenset[str]) -> Stock:
+        # What is loaded is read before what is published: what is loaded in between was published before that.
+        tritons = self._loaded()
+        return Stock(
+            routes=self.systems.share.routes(self.settings.environment),
+            records=records,
+            published=published_in(self.systems.share.contents()),
+            tritons=tritons,
+            journal=read_journal(self.systems.share),
+            quarantined=quarantined,
+        )
+
+    def _loaded(self) -> dict[str, Loaded | None]:
+        return {
+            triton.name: None if isinstance(have, PromobotError) else have
+            for triton, have in at_once(self.systems.tritons, _what_is_loaded)
+        }
+
+    # --- off the Tritons -----------------------------------------------------------------------------------------
+
+    def _unload(self, stock: Stock, decided: Retention) -> Stock:
+        """Take off every Triton what nothing needs; return the stock as it is then."""
+        index = _Index(stock, decided)
+        names = {name for name in index.names if index.surplus_of(name)}
+        names |= {name for name in index.stays_loaded if self._names_too_many(name, index.stays_loaded[name])}
+        if names and self._is_settled(stock.routes):
+            self._take_off([index.folder(name) for name in sorted(names)])
+        if self.turn is None:
+            gone = {pair for surplus in decided.surplus.values() for pair in surplus} if not self.left else set()
+            return replace(
+                stock, tritons={name: have and frozenset(have - gone) for name, have in stock.tritons.items()}
+            )
+        return replace(stock, tritons=self._loaded()) if names else stock
+
+    def _is_settled(self, table: RouteTable) -> bool:
+        """Whether every gateway serves these routes, and no request runs under older ones."""
+        asked = at_once(self.systems.gateways, partial(self._why_not_settled, table))
+        unsettled = [words.not_settled(gateway.name, str(why)) for gateway, why in asked if why]
+        self.left += unsettled
+        return not unsettled
+
+    def _why_not_settled(self, table: RouteTable, gateway: Gateway) -> str:
+        there = gateway.routes()
+        if (there.generation, there.models) != (table.generation, table.models):
+            return words.other_generation(there.generation, table.generation)
+        drained = gateway.wait_drained(timeout_seconds=self.settings.deadlines.request_seconds)
+        return "" if drained else words.NOT_DRAINED
+
+    def _names_too_many(self, model: str, stay: AbstractSet[int]) -> bool:
+        """Whether a configuration names versions that go: Triton would refuse to load what is not there."""
+        config = self.systems.share.config(model)
+        return config is not None and bool(set(versions_of(config)) - stay)
+
+    def _take_off(self, folders: list[_Folder]) -> None:
+        """Take off every Triton what these have too many; one that cannot be is said, and keeps no other from it."""
+        refused: dict[str, str] = {}
+        stay: dict[str, set[int]] = {}
+        failed: dict[tuple[str, str], str] = {}
+
+        def narrow(folder: _Folder) -> None:
+            try:
+                stay[folder.name] = self._narrow_config(folder)
+                for triton, answer in at_once(
+                    self.systems.tritons, partial(self._narrow, folder, bool(stay[folder.name]))
+                ):
+                    if isinstance(answer, Superseded):
+                        raise answer
+                    if isinstance(answer, PromobotError):
+                        failed[(folder.name, triton.name)] = str(answer)
+            except Superseded:
+                raise
+            except PromobotError as error:
+                refused[folder.name] = str(error)
+
+        side_by_side(folders, narrow)
+        told = [folder for folder in folders if folder.name not in refused]
+
+        def wait(triton: TritonServer) -> set[str]:
+            waiting = {
+                folder.name: stay[folder.name]
+                for folder in told
+                if folder.surplus.get(triton.name) and (folder.name, triton.name) not in failed
+            }
+            if self.turn is None or not waiting:
+                return set()
+            return triton.wait_all_gone(waiting, timeout_seconds=self.settings.deadlines.load_seconds)
+
+        still = dict(at_once(self.systems.tritons, wait))
+        for folder in folders:
+            if folder.name in refused:
+                self.left.append(refused[folder.name])
+                continue
+            for triton in self.systems.tritons:
+                there, surplus = still[triton], folder.surplus.get(triton.name, set())
+                why = failed.get((folder.name, triton.name), "")
+                if not why and surplus and isinstance(there, PromobotError):
+                    why = str(there)
+                if not why and not isinstance(there, PromobotError) and folder.name in there:
+                    why = words.still_there(folder.name, triton.name)
+                if why:
+                    self.left.append(words.not_narrowed(folder.name, why))
+                elif surplus:
+                    self._tell(self.unloaded, words.unloaded(folder.name, surplus, triton.name))
+
+    def _narrow_config(self, folder: _Folder) -> set[int]:
+        """Have the configuration name what stays, and return that; raise Refused where that must not be loaded."""
+        config = self.systems.share.config(folder.name)
+        if not folder.stay or config is None:
+            return folder.stay
+        stay = folder.stay - self._damaged(folder)
+        if self.turn is not None:
+            self.turn.check()
+            self.systems.share.write_config(folder.name, render_config(config, versions=stay), turn=self.turn)
+        return stay
+
+    def _narrow(self, folder: _Folder, some_stay: bool, triton: TritonServer) -> None:
+        """Have one Triton take the surplus off."""
+        if self.turn is None or triton.name not in folder.loaded_on:
+            return
+        self.turn.check()
+        if some_stay:
+            # Only the policy differs, so the versions that stay are not touched.
+            triton.load(folder.name, timeout_seconds=self.settings.deadlines.load_seconds)
+        else:
+            triton.unload(folder.name)
+
+    def _damaged(self, folder: _Folder) -> set[int]:
+        """Return the versions that must not be loaded again; raise Refused where that is one in service.
+
+        A load reads the folder of each version that changed since: what is damaged on the share would answer then.
+        """
+        broken, name = set(), folder.name
+        for version in sorted(folder.stay):
+            digest = folder.routed.get(version) or folder.told.get(version)
+            if digest is None or version in folder.unknown:
+                raise Refused(words.not_narrowed(name, words.not_known_bytes(version)))
+            described = self.systems.share.described(digest)
+            wrong = (
+                self.systems.share.wrong_bytes(described.package, triton_model=name, version=version)
+                if described
+                else [words.not_known_bytes(version)]
+            )
+            if wrong and version in folder.routed:
+                raise Refused(words.not_narrowed(name, "; ".join(wrong)))
+            if wrong:
+                broken.add(version)
+        return broken
+
+    # --- off the share -------------------------------------------------------------------------------------------
+
+    def _remove(self, stock: Stock, decided: Retention) -> None:
+        share = self.systems.share
+        self.left += [words.silent(name) for name in stock.silent]
+        self._discard(
+            (words.version_removed(model, version), partial(share.discard, model, version=version))
+            for model, version in sorted(decided.removable)
+        )
+        self._discard(
+            (words.folder_removed(model), partial(share.discard, model))
+            for model in emptied(share.contents(), stock, decided.removable)
+        )
+        self._discard(
+            (words.package_removed(digest), partial(share.discard_package, digest))
+            for digest in share.packages()
+            if digest not in decided.digests
+        )
+
+    def _discard(self, going: Iterable[tuple[str, Callable[[], object]]]) -> None:
+        listed, done = list(going), set()
+
+        def discard(number: int) -> None:
+            if self.turn is not None:
+                self.turn.check()
+                listed[number][1]()
+            done.add(number)
+
+        try:
+            side_by_side(range(len(listed)), discard)
+        finally:
+            for number in sorted(done):
+                self._tell(self.removed, listed[number][0])
+
+    def _clear_staging(self) -> None:
+        """Remove what a check that was killed left on staging, once its pull request is closed."""
+        with connect.staging(self.settings) as staging:
+            by_number: dict[int, list[str]] = {}
+            for name in staging.share.models():
+                if (number := pull_request_of(name)) is not None:
+                    by_number.setdefault(number, []).append(name)
+            github = connect.github(self.settings) if by_number else None
+            for number, names in sorted(by_number.items()):
+                if github is None or github.pull_request(number).state == "open":
+                    continue
+                for name in names:
+                    if self.turn is not None:
+                        clear(staging.share, staging.tritons[0], name, self.settings.deadlines.load_seconds)
+                    self._tell(self.removed, words.check_removed(name, number))
+            if self.turn is not None:
+                staging.share.sweep(alone=False)  # a check of somebody else may be at work there
+
+    def _tell(self, where: list[str], what: str) -> None:
+        where.append(what)
+        if self.turn is not None:
+            self.say(f"{words.UNLOADED if where is self.unloaded else words.REMOVED}: {what}")
+
+    @contextmanager
+    def _unless_it_fails(self) -> Iterator[None]:
+        """Go on with the next step when one fails; what could not be done is said."""
+        try:
+            yield
+        except Superseded:
+            raise
+        except PromobotError as error:
+            self.left.append(str(error))
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One of Triton's names: what is in service under it, what stays of it, and what each Triton has too many."""
+
+    name: str
+    routed: Mapping[int, str]
+    """Versions with the digests that the routes name."""
+    told: Mapping[int, str]
+    """Versions with the digests that records tell of."""
+    unknown: AbstractSet[int]
+    stay: set[int]
+    surplus: Mapping[str, set[int]]
+    loaded_on: AbstractSet[str]
+
+
+class _Index:
+    """What was read and decided, by Triton's names."""
+
+    def __init__(self, stock: Stock, decided: Retention) -> None:
+        self._loaded: dict[str, dict[str, set[int]]] = {}
+        self._surplus: dict[str, dict[str, set[int]]] = {}
+        for triton, have in stock.tritons.items():
+            for name, version in have or ():
+                self._loaded.setdefault(name, {}).setdefault(triton, set()).add(version)
+            for name, version in decided.surplus.get(triton, ()):
+                self._surplus.setdefault(name, {}).setdefault(triton, set()).add(version)
+        self._routed: dict[str, dict[int, str]] = {}
+        for target in targets(stock.routes):
+            self._routed.setdefault(target.triton_model, {})[target.version] = target.digest
+        self._told: dict[object, dict[int, str]] = {}
+        for record in stock.records:
+            for entry in (record.before, record.after):
+                if entry:
+                    self._told.setdefault((record.model, record.section), {})[entry.version] = entry.digest
+        self.stays_loaded = _by_name(decided.stays_loaded)
+        self._unknown = _by_name(decided.unknown)
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """Every name of which a Triton has something."""
+        return self._loaded.keys()
+
+    def surplus_of(self, name: str) -> Mapping[str, set[int]]:
+        """Return what each Triton has too many of it."""
+        return self._surplus.get(name, {})
+
+    def folder(self, name: str) -> _Folder:
+        """Return all that is known of it."""
+        loaded, routed = self._loaded.get(name, {}), self._routed.get(name, {})
+        # What stays warm is not loaded for it: a Triton that restarted since has no need of it.
+        stay = self.stays_loaded.get(name, set()) & set().union(*loaded.values(), routed)
+        told = self._told.get(path_of(name), {})
+        unknown = self._unknown.get(name, set())
+        return _Folder(name, routed, told, unknown, stay, self.surplus_of(name), loaded.keys())
+
+
+def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for name, version in pairs:
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def _what_is_loaded(triton: TritonServer) -> Loaded:
+    return frozenset((state.model, state.version) for state in triton.index() if state.loaded)

@@ -1,0 +1,194 @@
+"""``promobot deploy``: make what is served equal to the head of main, prove it, or put everything back.
+
+    observe → plan → publish → load on every Triton → golden requests → switch the routes → reload every gateway
+            → golden requests through every gateway → alias → Slack → record → clean up
+
+Before the switch nothing that users see has changed. After it, a failure that names its model puts that model back at
+once, and any other failure all of them; then a revert pull request makes Git follow. The digest goes into quarantine
+where the failure points at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from bot import platform as connect
+from bot.domain.desired import Change, Desired
+from bot.domain.hold import Held
+from bot.domain.plan import plan
+from bot.domain.record import DeploymentRecord, known_entries
+from bot.errors import PromobotError
+from bot.operations import Say
+from bot.operations.cleanup import clean_up
+from bot.operations.deployment.admission import admit_all, held_among, is_quarantined
+from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
+from bot.operations.deployment.loading import load, prove, take_in_newcomers
+from bot.operations.deployment.publishing import publish
+from bot.operations.deployment.repair import repair
+from bot.operations.deployment.restoration import Restoration
+from bot.operations.deployment.run import Run
+from bot.operations.deployment.switching import put_back, see_that_gateways_follow, switch
+from bot.operations.deployment.telling import Tell, tell_pull_requests
+from bot.operations.deployment.unfinished import Unfinished, close_journal, write_journal
+from bot.operations.following import let_git_follow
+from bot.operations.observe import observe
+from bot.operations.proposing import read_desired
+from bot.platform import Serving
+from bot.render import cleanup as cleanup_words
+from bot.render import deployment as words
+from bot.settings import Environment
+from bot.share import Turn
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a run of deploy did."""
+
+    environment: str
+    commit: str
+    records: tuple[DeploymentRecord, ...] = ()
+    held: tuple[Held, ...] = ()
+    repaired: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    undelivered: int = 0
+    reverts: Mapping[str, str] = field(default_factory=dict)
+    """The addresses of the reverts that are open for what is held or failed, by branch."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 as desired · 1 something failed or is held · 4 all but Slack."""
+        if self.held or self.problems or any(not record.verified for record in self.records):
+            return 1
+        return 4 if self.undelivered else 0
+
+
+def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
+    """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
+
+    Where the settings have mistakes that the way back does not need, only ways back go on, and nothing is removed.
+    """
+    for mistake in settings.mistakes:
+        say(words.goes_on_without(mistake))
+    with (
+        connect.serving(settings) as systems,
+        connect.repository(settings) as repository,
+        systems.share.turn(wait_seconds=settings.deadlines.turn_seconds) as turn,
+    ):
+        # Read under the turn: what was merged while we waited for it is deployed, too.
+        commit = repository.head()
+        desired = read_desired(repository, settings.environment, commit)
+        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)
+        tell = partial(tell_pull_requests, repository=repository)
+        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
+        if settings.mistakes:
+            say(words.not_cleaned_up(settings.mistakes[0]))
+        else:
+            _clean_up(settings, systems, turn, say)
+        return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
+
+
+def converge(
+    settings: Environment,
+    systems: Serving,
+    *,
+    turn: Turn,
+    commit: str,
+    desired: Desired,
+    say: Say,
+    deep: bool = False,
+    tell: Tell | None = None,
+) -> Deployed:
+    """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now.
+
+    ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
+    """
+    ledger = connect.ledger(settings)
+    run = Run(settings, systems, ledger, turn=turn, commit=commit, say=say)
+    flush_outbox(run)
+    records = _finish_going_back(run)
+    unfinished = Unfinished(run)
+    current = observe(settings, systems)
+    # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
+    before = unfinished.last_verified(current.routes)
+    desired, overruled = _go_on_back(run, unfinished, desired)
+    todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
+
+    admitted = admit_all(run, [*todo.changes, *overruled])
+    held = held_among(admitted)
+    for one in held:
+        if is_quarantined(run, one.change):
+            make_git_follow(run, one.change)
+    restoration = Restoration(run, before, unfinished, deep=deep)
+    todo = restoration.look_at_the_share(todo)
+    repaired, problems, behind = repair(run, todo, before, current.routes)
+    restoration.look_at_answers(current)
+
+    items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
+    items += restoration.items([item.change for item in items], desired)
+    abandoned = unfinished.abandoned(items)
+    write_journal(run, [*items, *abandoned], before)
+    moving = see_that_gateways_follow(run, items, todo, behind)
+    moving = publish(run, moving)
+    moving = load(run, moving, before)
+    moving = prove(run, moving, before)
+    moving = take_in_newcomers(run, moving, before)
+    if moving:
+        switch(run, moving, before, underway=[*items, *abandoned])
+    elif unfinished.journal is not None:
+        # Also where what is routed is right already: whoever wrote that journal may stand still just before its
+        # commit, and a generation that is taken is what refuses it.
+        put_back(run, [], before)
+    records += conclude(run, [*items, *abandoned])
+    if tell is not None:
+        tell(run, [*unfinished.recorded, *records], held)
+    close_journal(run)
+    restoration.put_the_rest_right(desired)
+    return Deployed(
+        settings.environment,
+        commit,
+        records=tuple(records),
+        held=tuple(held),
+        repaired=(*repaired, *restoration.repaired),
+        problems=(*problems, *restoration.problems),
+        undelivered=len(systems.share.outbox()),
+        reverts=run.reverts,
+    )
+
+
+def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Desired, list[Change]]:
+    """Let a rollback that was cut off overrule main; return also what main asks for instead, which is held."""
+    overruled = []
+    for back in unfinished.rollbacks(desired):
+        run.say(words.goes_on_back(back))
+        if back.after is not None:
+            overruled.append(replace(back, before=back.after, after=desired.section(back.section)[back.model]))
+            desired = desired.having(back.section, back.model, back.after)
+    return desired, overruled
+
+
+def _clean_up(settings: Environment, systems: Serving, turn: Turn, say: Say) -> None:
+    """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
+    try:
+        for line in clean_up(settings, systems, turn=turn, say=say).left:
+            say(cleanup_words.left(line))
+    except PromobotError as error:
+        say(cleanup_words.failed(error))
+
+
+def _finish_going_back(run: Run) -> list[DeploymentRecord]:
+    """Finish what was cut off while it was being put back; return its records. What goes forward stays to be done."""
+    unfinished = Unfinished(run)
+    items = unfinished.going_back
+    if not items:
+        return []
+    before, going_on = unfinished.last_verified(run.routes()), unfinished.going_on
+    put_back(run, items, before, underway=[*items, *going_on])
+    records = conclude(run, items)
+    if going_on:
+        # All are back now; these go forward again, as their own deployments.
+        write_journal(run, going_on, before)
+    else:
+        close_journal(run)
+    return records

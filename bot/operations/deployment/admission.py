@@ -1,0 +1,130 @@
+"""Whether a change may be deployed at all: quarantine, freezes, evidence. The way back asks for no evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bot.domain.desired import Change, Entry, Section
+from bot.domain.evidence import Evidence, rules_of
+from bot.domain.golden import Golden
+from bot.domain.hold import Held, Hold
+from bot.domain.retirement import is_removal, spent_by
+from bot.domain.smoke import SmokeCases
+from bot.errors import PromobotError
+from bot.operations.checking import champion_of, judge_again
+from bot.operations.inspection import Routed
+from bot.operations.past import Past
+from bot.operations.side_by_side import side_by_side
+from bot.records.ledger import Ledger
+from bot.render import deployment as words
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a change may go on: ``held`` says why not. What goes on must answer as the evidence says."""
+
+    held: Hold | None = None
+    evidence: Evidence | None = None
+    judged_again: str = ""
+    """What moved since the checks, where it passes all the same."""
+
+
+def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
+    """Decide on each change, in their order."""
+    found: dict[Change, Admission] = {}
+    side_by_side(changes, lambda change: found.__setitem__(change, admit(past, change)))
+    return {change: found[change] for change in changes}
+
+
+def held_among(admitted: Mapping[Change, Admission]) -> list[Held]:
+    """Return what is held, in its order."""
+    return [Held(change, admission.held) for change, admission in admitted.items() if admission.held]
+
+
+def admit(past: Past, change: Change) -> Admission:
+    """Decide on one change. A quarantine holds it whatever else is true, and the way back asks for nothing more."""
+    entry = change.after
+    if entry is None:
+        return _out_of_service(past, change)
+    quarantine = past.quarantined.get(entry.digest)
+    if quarantine is not None:
+        return Admission(words.held_by_quarantine(change, quarantine.reason, quarantine.at))
+    if past.goes_back(change):
+        return Admission(evidence=_seen(past.ledger, change.model, change.section, entry.version, entry.digest))
+    if past.settings.mistakes:
+        # A freeze, a gate or a rule may be among what could not be read.
+        return Admission(words.held_by_settings(change, past.settings.mistakes[0]))
+    now = datetime.now(UTC)
+    for freeze in past.settings.freezes:
+        if freeze.start <= now < freeze.end:
+            return Admission(words.held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
+    evidence = past.ledger.evidence(change.model, change.section, entry)
+    if evidence is None:
+        return Admission(words.no_evidence(change))
+    match evidence.state(now):
+        case "red":
+            return Admission(words.failed_evidence(change, evidence))
+        case "revoked":
+            return Admission(words.revoked_evidence(change, evidence))
+        case "expired":
+            return Admission(words.expired_evidence(change, evidence))
+        case "green" if not evidence.answers:
+            return Admission(words.nothing_to_compare(change, evidence))
+        case "green":
+            return _on_its_base(past, change, entry, evidence)
+
+
+def _out_of_service(past: Past, change: Change) -> Admission:
+    """Let a model leave service only where the file says so: an entry may be gone by mistake."""
+    if not is_removal(change):
+        return Admission()
+    if not change.retired:
+        return Admission(words.not_retired(change))
+    spent = spent_by(past.of(change.model, change.section), change)
+    return Admission(words.retired_before(change, spent) if spent else None)
+
+
+def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, Evidence | None]:
+    """Return how a version in service must answer, and what the checks saw of it, where they asked the same."""
+    evidence = seen_once(ledger, what)
+    golden = Golden(smoke, evidence.answers if evidence else ())
+    return (golden, evidence) if golden.fits else (Golden(smoke), None)
+
+
+def seen_once(ledger: Ledger, what: Routed) -> Evidence | None:
+    """Return what the checks saw of a version in service: what staging answered once holds for good."""
+    return _seen(ledger, what.model, what.section, what.target.version, what.target.digest)
+
+
+def _seen(ledger: Ledger, model: str, section: Section, version: int, digest: str) -> Evidence | None:
+    # Routes name no run. Checks that passed compared the run and every byte with MLflow's, so there is one of each
+    # version, and what another version of the same bytes was answered is left aside.
+    found = (one for one in ledger.evidence_of(model, section, digest) if one.version == version)
+    return next((one for one in found if one.passed and one.revoked is None), None)
+
+
+def is_quarantined(past: Past, change: Change) -> bool:
+    """Whether what this change asks for failed here before."""
+    return change.after is not None and change.after.digest in past.quarantined
+
+
+def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -> Admission:
+    """Judge again what stands on another base: the gate's word holds for one champion and one set of rules."""
+    champion, moved = champion_of(change), []
+    if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
+        moved.append(words.champion_moved(evidence.champion, champion))
+    smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
+    try:
+        if evidence.rules != rules_of(past.settings.gate(change.model), past.settings.packages):
+            moved.append(words.rules_moved(change))
+        if not moved:
+            return Admission(evidence=evidence)
+        findings = judge_again(past.settings, past.registry, change, entry, smoke.latency if smoke else None)
+    except PromobotError as error:
+        return Admission(words.could_not_judge(change, evidence, moved, error))
+    problems = [finding for finding in findings if not finding.passed]
+    if problems:
+        return Admission(words.misses_now(change, evidence, moved, problems))
+    return Admission(evidence=evidence, judged_again=words.judged_again(evidence, moved))

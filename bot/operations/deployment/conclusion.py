@@ -1,0 +1,293 @@
+"""What follows when it is clear what users get: alias, quarantine, the revert, Slack, and the record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from bot import platform as connect
+from bot.domain.desired import Change, Desired, Entry
+from bot.domain.message import Message
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.plan import in_service, serves, target_of
+from bot.domain.promotion import thread_of
+from bot.domain.record import (
+    Criterion,
+    DeploymentRecord,
+    failed_as_before,
+    known_entries,
+    last_try,
+    outcome_of,
+    run_of,
+    undoes,
+    verified_entries,
+)
+from bot.domain.retirement import last_left
+from bot.domain.routes import RouteTable, Target
+from bot.domain.scope import revert_branch
+from bot.errors import PromobotError, Superseded
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.run import Run
+from bot.operations.proposing import Edit, put_proposal, withdraw_revert
+from bot.operations.side_by_side import side_by_side
+from bot.render import deployment as words
+from bot.render import identity as identity_words
+from bot.render import proposal as proposal_words
+
+TOLD_APART = 20
+"""A run of more deployments than this tells of all of them in one message.
+
+Slack takes one message a second in a channel, and asks apps to read one fifty times a minute; and nobody reads a
+thousand messages. What went wrong is named in that one, too.
+"""
+
+
+def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
+    """Alias, quarantine, the revert, Slack and the record, in this order: the record tells of all of them."""
+    changes = [item.change for item in items]
+    own = {(c.model, e.version, e.digest): e for c in changes for e in (c.before, c.after) if e}
+    known = {**known_entries(run.history), **own}
+    current = run.routes()
+    served = in_service(current, known)
+    records: dict[str, DeploymentRecord] = {}
+    for group, of_group in _groups(run, items).items():
+        before = [record for record in run.history if run_of(record.id, record.environment) == group]
+        together = len(of_group) + len(before) > TOLD_APART
+        for batch in [of_group] if together else [[item] for item in of_group]:
+            _point_aliases(run, batch, current)
+            revert_urls = {item.id: _judge(run, item, current) for item in batch}
+            telling = [item for item in batch if not _is_known(run, item, served, records)]
+            if together and telling:
+                told = [*before, *(_record(run, item, served, delivered=True) for item in telling)]
+                _tell(run, telling, words.bulletin(group, told, revert_urls=revert_urls), name=group)
+            elif telling:
+                (item,) = telling
+                _tell(run, [item], _message(run, item, served, revert_urls[item.id]), name=item.id)
+            _write_records(run, telling, served, records)
+            for item in telling:
+                run.say(words.concluded(records[item.id], revert_url=revert_urls[item.id]))
+    return [records[item.id] for item in items]
+
+
+def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool = False) -> str:
+    """Open the revert pull request for a change that is not in service, or find it; return its address.
+
+    ``unblamed`` says why, where the digest is not to blame; ``lost`` that the bytes that were merged are gone.
+    """
+    run.turn.check()
+    history = run.of(change.model, change.section)
+    verified = verified_entries(history, model=change.model, section=change.section)
+    back, left = change.before, None
+    if back is None and (left := last_left(history)) is None:
+        back = next((entry for _, entry in verified), None)
+    try:
+        with connect.repository(run.settings) as repository:
+            proposed = put_proposal(
+                run.settings,
+                repository,
+                connect.github(run.settings),
+                ledger=run.ledger,
+                edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
+                branch=revert_branch(run.settings.environment, change.model, change.section),
+                title=proposal_words.revert_title(change, back),
+                body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
+                say=run.say,
+                # Who asked, and why, is worth more than what the bot would write of the same revert.
+                keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,
+            )
+    except PromobotError as error:
+        # What users get is right already; the next run tries again to make Git say so, too.
+        run.say(words.could_not_revert(change, error))
+        return ""
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        run.say(identity_words.no_checks(proposed.pull_request.number))
+    if proposed is None:
+        return ""
+    run.reverts[proposed.pull_request.branch] = proposed.pull_request.url
+    return proposed.pull_request.url
+
+
+def flush_outbox(run: Run) -> None:
+    """Deliver what Slack did not take before; what it still does not take stays."""
+    for name, text in run.systems.share.outbox().items():
+        message = Message.from_json(text)
+        try:
+            connect.slack(run.settings).deliver(message, may_still=run.turn.check)
+        except Superseded:
+            raise
+        except PromobotError as error:
+            run.say(words.still_undelivered(name, error))
+            return
+        side_by_side(message.deployments or (name,), run.ledger.confirm)
+        run.systems.share.drop_from_outbox(name)
+        run.say(words.delivered_late(name))
+
+
+def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
+    """Return the items by the turn in which they were begun: one that was cut off is told of as it was begun."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(run_of(item.id, run.settings.environment), []).append(item)
+    return found
+
+
+def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
+    """Have MLflow's aliases follow what is in service; say of each that did not, in the items' order."""
+    problems: dict[str, str] = {}
+
+    def point(item: Item) -> None:
+        serving = _serving(current, item.change)
+        if item.cut_off or serves(serving, item.change.after):
+            # Also to what was there before: the run that was cut off may have come as far as here.
+            problems[item.id] = _point_alias(run, item.change, serving)
+
+    side_by_side(items, point)
+    for item in items:
+        if said := problems.get(item.id):
+            run.say(said)
+
+
+def _serving(current: RouteTable, change: Change) -> Target | None:
+    return target_of(current.route(change.model), change.section)
+
+
+def _judge(run: Run, item: Item, current: RouteTable) -> str:
+    """Put the digest that failed, or was left, into quarantine; return the address of the revert that it takes."""
+    change = item.change
+    if serves(_serving(current, change), change.after):
+        if change.before is not None and undoes(run.of(change.model, change.section), change):
+            _quarantine(run, item, change.before, words.was_rolled_back(change))
+        _withdraw_the_revert_of(run, change)
+    elif item.git_follows and change.after is not None and not run.goes_back(change):
+        if item.to_blame:
+            _quarantine(run, item, change.after, item.problem)
+            item.quarantined = True
+        return make_git_follow(run, change, unblamed="" if item.to_blame else item.problem, lost=item.lost)
+    return ""
+
+
+def _withdraw_the_revert_of(run: Run, change: Change) -> None:
+    """Close the revert that the bot opened when this change did not go into service: now it is."""
+    if last_try(run.of(change.model, change.section), change) is None:
+        return
+    run.turn.check()
+    try:
+        with connect.repository(run.settings) as repository:
+            done = withdraw_revert(
+                run.settings, repository, connect.github(run.settings), change, why=words.in_service_after_all(change)
+            )
+    except PromobotError as error:
+        run.say(words.could_not_withdraw_revert(change, error))
+        return
+    if done is not None:
+        run.say(words.withdrawn(done))
+
+
+def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
+    """Whether it failed as it is recorded to have failed before: then that record is its record."""
+    announced = _record(run, item, served, delivered=True)
+    known = failed_as_before(run.of(item.change.model, item.change.section), announced)
+    if known:
+        run.say(words.failed_as_before(known))
+        records[item.id] = known
+    return known is not None
+
+
+def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
+    change, announced = item.change, _record(run, item, served, delivered=True)
+    message = words.message(announced, revert_url=revert_url)
+    if not run.settings.slack.may:
+        return message
+    # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
+    digest = change.after.digest if change.after else ""
+    thread = thread_of(change.environment, change.section, change.model, digest)
+    broadcast = announced.outcome in ("put back", "failed", "incomplete")
+    return replace(message, thread=thread, broadcast=broadcast)
+
+
+def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
+    """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
+    try:
+        timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
+        said, holds = f"read back, ts {timestamp}", True
+    except Superseded:
+        raise
+    except PromobotError as error:
+        run.turn.check()
+        run.systems.share.put_in_outbox(name, message.to_json())
+        said, holds = f"in the outbox: {error}", False
+    for item in items:
+        item.sees("slack_delivered", said, holds=holds)
+
+
+def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
+    def write(item: Item) -> None:
+        record = records[item.id] = _record(run, item, served, delivered=False)
+        run.turn.check()
+        run.ledger.add_deployment(record)
+
+    side_by_side(items, write)
+
+
+def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:
+    criteria = list(item.criteria)
+    if delivered:
+        # As the message must say it: if it is read at all, it was delivered.
+        criteria.append(Criterion(name="slack_delivered", holds=True, at=datetime.now(UTC), proof="this message"))
+    return DeploymentRecord(
+        id=item.id,
+        environment=run.settings.environment,
+        section=item.change.section,
+        model=item.change.model,
+        before=item.change.before,
+        after=item.change.after,
+        commit=run.commit,
+        started_at=item.started_at,
+        finished_at=datetime.now(UTC),
+        outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
+        serving=served.section(item.change.section).get(item.change.model),
+        criteria=tuple(criteria),
+        steps=tuple(item.steps),
+        problem=item.problem,
+        way_back=undoes(run.of(item.change.model, item.change.section), item.change),
+        reason=item.reason,
+        quarantined=item.quarantined,
+    )
+
+
+def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str, lost: bool) -> str:
+    event = run.ledger.quarantined().get(change.after.digest) if change.after else None
+    return proposal_words.revert_body(
+        change,
+        back,
+        reason=unblamed or (event.reason if event else ""),
+        lost=lost,
+        to_blame=not unblamed,
+        deployment=event.deployment if event else "",
+        is_back=serves(_serving(run.routes(), change), back),
+    )
+
+
+def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
+    run.turn.check()
+    run.ledger.put_in_quarantine(
+        model=item.change.model,
+        version=entry.version,
+        digest=entry.digest,
+        reason=reason,
+        by="promobot deploy",
+        deployment=item.id,
+    )
+
+
+def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
+    """Point the alias; return what is wrong, or an empty string."""
+    alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
+    version = serving.version if serving else None
+    run.turn.check()
+    try:
+        run.registry.set_alias(change.model, alias, version)
+    except PromobotError as error:
+        # The alias is a projection of Git for people who look at MLflow; it decides nothing.
+        return words.could_not_alias(alias, error)
+    return ""

@@ -1,0 +1,224 @@
+"""Loading versions beside those in service, proving them, and taking off again what does not go into service."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from time import monotonic
+
+from bot.domain.blame import load_failed
+from bot.domain.golden import Golden
+from bot.domain.plan import by_name, target_of, targets
+from bot.domain.record import verified_entries
+from bot.domain.routes import RouteTable, Target
+from bot.errors import Denied, PromobotError, Rejected, Superseded, Unavailable
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.publishing import is_whole
+from bot.operations.deployment.run import Run
+from bot.operations.inspection import wrong_on_triton
+from bot.operations.observe import at_once
+from bot.operations.side_by_side import read_once, side_by_side
+from bot.render import deployment as words
+from bot.systems.triton import TritonServer, placed_config, render_config, versions_of
+
+
+def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Load each version beside the one in service, on every Triton; return the items that can go on."""
+    serving = [(item, item.target) for item in items if item.target is not None]
+    for item in items:
+        if item.target is None:
+            item.sees("triton_loaded", words.NOTHING_TO_SERVE)
+    started: dict[str, float] = {}
+    routes = read_once(run.routes)
+    named = read_once(lambda: by_name(before, routes()))
+
+    def begin(one: tuple[Item, Target]) -> None:
+        started[one[0].id] = monotonic()
+        run.say(words.loading(one[1], run.systems.tritons))
+
+    def load_one(one: tuple[Item, Target]) -> None:
+        item, target = one
+        try:
+            run.turn.check()
+            needed = {routed.version for routed in named().get(target.triton_model, ())}
+            _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
+            for _, answer in at_once(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
+                if isinstance(answer, PromobotError):
+                    raise answer
+        except Superseded:
+            raise
+        except PromobotError as error:
+            _not_loaded(item, error)
+
+    side_by_side(serving, load_one, first=begin)
+    # Triton's "200" to a load proves nothing: each index must name these very versions READY. One look is for all.
+    asked = [target for item, target in serving if not item.problem]
+    for _, missing in at_once(run.systems.tritons if asked else (), partial(wait_ready, run, asked)):
+        for item, target in serving:
+            error = missing if isinstance(missing, PromobotError) else missing.get(target)
+            if error is not None and not item.problem:
+                _not_loaded(item, error)
+    for item, target in serving:
+        if not item.problem:
+            item.sees("triton_loaded", words.ready_on(target, run.systems.tritons))
+        item.did("load", started[item.id])
+    return _those_that_go_on(run, items, before)
+
+
+def _not_loaded(item: Item, error: PromobotError) -> None:
+    item.fails("triton_loaded", error)
+    item.to_blame = isinstance(error, Rejected) and not isinstance(error, Denied)
+
+
+def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Send the golden requests to exactly this version on every Triton; return the items that can go on."""
+    serving = [(item, item.target, item.golden) for item in items]
+    for item, target, golden in serving:
+        if target is None or golden is None:
+            item.sees("smoke_passed", words.NOTHING_TO_SERVE)
+
+    def prove_one(one: tuple[Item, Target | None, Golden | None]) -> None:
+        item, target, golden = one
+        if target is None or golden is None:
+            return
+        with item.step("golden requests", "smoke_passed"):
+            if not golden.fits:
+                raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
+            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, target, golden)):
+                if isinstance(answer, PromobotError):
+                    raise answer
+                if answer:
+                    item.to_blame = True
+                    raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
+            item.sees("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
+
+    side_by_side(serving, prove_one)
+    return _those_that_go_on(run, items, before)
+
+
+def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Ask DNS again right before the switch; load and prove on what came up since. Return those that can go on."""
+    if not items:
+        return items
+    problem = ""
+    try:
+        there, run.systems = run.systems, run.systems.with_more()
+        newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
+        for triton in newcomers:
+            run.say(words.newcomer(triton.name))
+            _load_whole(run, targets(before), triton)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        problem = str(error)
+    if problem:
+        for item in items:
+            item.problem = problem
+            item.sees("triton_loaded", problem, holds=False)
+        return _those_that_go_on(run, items, before)
+    return prove(run, load(run, items, before), before) if newcomers else items
+
+
+def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
+    """Load on one Triton what is whole on the share, and wait until it is READY; raise what goes wrong first.
+
+    What is damaged is left off: gateways ask another Triton as long as this one has nothing.
+    """
+    loaded: set[Target] = set()
+
+    def load_one(target: Target) -> None:
+        if is_whole(run, target):
+            run.turn.check()
+            ask_to_load(run, target.triton_model, triton)
+            loaded.add(target)
+
+    side_by_side(wanted, load_one)
+    asked = [target for target in wanted if target in loaded]
+    for error in wait_ready(run, asked, triton).values() if asked else ():
+        raise error
+
+
+def ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
+    """Have one Triton load all versions that the model's configuration names; that it says so proves nothing."""
+    triton.load(triton_model, timeout_seconds=run.settings.deadlines.load_seconds)
+
+
+def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Target, PromobotError]:
+    """Wait until all are READY in the index; return what is wrong with those that are not at the deadline.
+
+    Rejected where Triton says that the load failed. Else Unavailable: a Triton that crashed in another model's load,
+    and was restarted, has forgotten this one.
+    """
+    pairs = {(target.triton_model, target.version): target for target in wanted}
+    found: dict[Target, PromobotError] = {}
+    for state in triton.wait_ready(pairs, timeout_seconds=run.settings.deadlines.load_seconds):
+        said = f"{state.model} {state.version} is {state.state} after the load {state.reason}".strip()
+        kind = Rejected if load_failed(state.state, state.reason) else Unavailable
+        found[pairs[(state.model, state.version)]] = kind(said, system=f"Triton {triton.name}")
+    return found
+
+
+def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
+    if item.described is not None and item.target is not None:
+        placed = placed_config(item.described.config, item.target.version)
+        config = render_config(placed, versions=versions)
+        run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
+        run.turn.check()
+
+
+def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> set[int]:
+    """Return the versions before the one in service that this load leaves loaded, where more than one is to stay."""
+    more = run.settings.keep.warm - 1  # the first will be the one in service now
+    if more < 1:
+        return set()
+    share, model, section = run.systems.share, item.change.model, item.change.section
+    config, routed_now = share.config(target.triton_model), target_of(routes.route(model), section)
+    if config is None or routed_now is None:
+        return set()
+    none_of = {target.digest, routed_now.digest, *run.quarantined}
+    verified = (entry for _, entry in verified_entries(run.of(model, section), model=model, section=section))
+    named = set(versions_of(config)) & set(share.versions(target.triton_model))
+    last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
+    return {
+        entry.version
+        for entry in last
+        if entry.version in named and is_whole(run, Target(target.triton_model, entry.version, entry.digest))
+    }
+
+
+def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    withdraw(run, [item for item in items if item.problem], before)
+    return [item for item in items if not item.problem]
+
+
+def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
+    """Take versions that do not go into service off every Triton; those in service stay as they are."""
+    going = [(item, item.target) for item in items if item.target is not None]
+    if not going:
+        return
+    # Gateways may ask until this deployment has switched them; where one was cut off after its commit, these are not
+    # only those of the last verified routes: a gateway that restarted since serves what was committed.
+    named = by_name(before, run.routes())
+
+    def withdraw_one(one: tuple[Item, Target]) -> None:
+        item, name = one[0], one[1].triton_model
+        needed = {target.version for target in named.get(name, ())}
+        run.turn.check()
+        if needed:
+            _name_versions(run, item, needed)
+
+        def withdraw(triton: TritonServer) -> None:
+            if needed:
+                ask_to_load(run, name, triton)
+            else:
+                triton.unload(name)
+
+        answers[item.id] = at_once(run.systems.tritons, withdraw)
+
+    answers: dict[str, list[tuple[TritonServer, PromobotError | None]]] = {}
+    side_by_side(going, withdraw_one)
+    for item, target in going:
+        for triton, answer in answers[item.id]:
+            if isinstance(answer, PromobotError):
+                # Nobody is routed to it. Say it; the next load under this name narrows it.
+                run.say(words.could_not_withdraw(target.triton_model, triton.name, answer))

@@ -1,0 +1,147 @@
+"""Bringing packages onto the share, and under which name Triton finds them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+
+from bot.domain.contents import look_at
+from bot.domain.desired import Change, Entry
+from bot.domain.plan import Named, by_name
+from bot.domain.routes import Target
+from bot.errors import OtherBytes, Rejected
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.run import Run
+from bot.operations.package_rules import refuse_what_is_not_allowed
+from bot.operations.progress import progress
+from bot.operations.side_by_side import read_once, side_by_side
+from bot.render import deployment as words
+from bot.share import Described
+from bot.systems.triton import parse_config, placed_config
+
+SMALL_BYTES = 64 * 2**20
+"""Packages up to this size are published side by side."""
+
+
+def publish(run: Run, items: list[Item]) -> list[Item]:
+    """Bring each package onto the share, every byte hashed; return the items that can go on."""
+    serving = [(item, item.change.after) for item in items if item.change.after is not None]
+    for item in items:
+        if item.change.after is None:
+            item.sees("registered_in_mlflow", words.NOTHING_TO_SERVE)
+            item.sees("ready", words.NOTHING_TO_SERVE)
+    named = read_once(lambda: by_name(run.routes()))
+
+    def publish_one(one: tuple[Item, Entry]) -> None:
+        item, entry = one
+        with item.step("publish", "registered_in_mlflow"):
+            _publish(run, item, entry, named)
+
+    side_by_side(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
+    return [item for item in items if not item.problem]
+
+
+def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> None:
+    share, model = run.systems.share, item.change.model
+    described, verified = share.described(entry.digest), run.verified_by(item.change)
+
+    read, look, contents = run.reader(model, entry.version), None, None
+    if described is not None and verified is not None:
+        # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
+        item.sees("registered_in_mlflow", words.verified_before(verified))
+        item.sees("ready", words.verified_before(verified))
+        package = described.package
+    else:
+        registered = run.registered(model, entry.version)
+        if registered.status != "READY":
+            raise Rejected(words.not_ready(model, registered.version, registered.status), system="MLflow")
+        contents = run.registry.contents(registered)
+        package = contents.package
+        item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
+        item.sees("ready", "status READY")
+    if package.digest != entry.digest:
+        raise OtherBytes(
+            f"{model} {entry.version} is {package.digest} now, but {entry.digest} was merged",
+            system="MLflow",
+            next_step="The artifacts changed after the proposal: register the model again and propose that.",
+        )
+    if item.leaves is None:
+        # Green evidence and verified records are only as good as the record store, so what comes onto the share is
+        # judged here. What the share keeps already was judged when it came, and the way back stays open. So does what
+        # the routes name: they are the share's own word.
+        look = look_at(package)
+        if contents is not None:
+            refuse_what_is_not_allowed(
+                run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
+            )
+    run.turn.check()
+    item.described = share.describe(package, read)
+    name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
+    large = package.size > SMALL_BYTES
+    # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
+    with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
+        run.turn.check()
+        share.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
+    item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
+
+
+def fresh_name(
+    run: Run,
+    change: Change,
+    described: Described,
+    *,
+    leaves: Target | None,
+    named: Callable[[], Named] | None = None,
+) -> str:
+    """Return the name under which Triton serves this version: the first that has its configuration, and room.
+
+    All versions under one name share one configuration, and changing it would reload those that answer now: a
+    version that brings another configuration gets a name of its own. So does one whose number other bytes hold:
+    they are never written over, for a reader on NFS may go on seeing them. What is in service and damaged
+    (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
+    version that answers: Triton would read that one again. ``named``: what is routed by now.
+    """
+    named = named or read_once(lambda: by_name(run.routes()))
+    share, version = run.systems.share, change.after.version if change.after else 0
+    wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
+    for name in _names(change.published_name, wanted):
+        if passed and _fits(share.config(name), wanted):
+            wrong = version in share.versions(name) and share.wrong_bytes(
+                described.package, triton_model=name, version=version
+            )
+            if not wrong and not _has_damaged(run, named(), name, but=version):
+                return name
+        passed = passed or (leaves is not None and name == leaves.triton_model)
+    raise AssertionError("the names never end")
+
+
+def _names(base: str, fingerprint: str) -> Iterator[str]:
+    own = f"{base}.{fingerprint[:8]}"
+    yield from (base, own)
+    yield from (f"{own}-{number}" for number in itertools.count(2))
+
+
+def _fits(config: str | None, fingerprint: str) -> bool:
+    try:
+        return config is None or parse_config(config).fingerprint == fingerprint
+    except ValueError:
+        return False  # somebody wrote into it
+
+
+def _has_damaged(run: Run, named: Named, name: str, *, but: int) -> bool:
+    """Whether a version in service under this name does not hold on the share what it should."""
+    others = [target for target in named.get(name, ()) if target.version != but]
+    return any(not is_whole(run, target) for target in others)
+
+
+def is_whole(run: Run, target: Target) -> bool:
+    """Whether a version in service holds on the share what it should, as far as that is known."""
+    share = run.systems.share
+    try:
+        described = share.described(target.digest)
+    except Rejected:
+        return False
+    return not described or not share.wrong_bytes(
+        described.package, triton_model=target.triton_model, version=target.version
+    )

@@ -1,0 +1,126 @@
+"""What the verified routes need, and somebody lost: a Triton that restarted empty, a gateway that missed a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bot.domain.evidence import Evidence
+from bot.domain.golden import Golden
+from bot.domain.plan import Plan
+from bot.domain.routes import RouteTable, Target
+from bot.errors import PromobotError, Rejected, Superseded
+from bot.operations.deployment.admission import golden_of
+from bot.operations.deployment.loading import ask_to_load, wait_ready
+from bot.operations.deployment.run import Run
+from bot.operations.inspection import Routed, routed, wrong_on_triton
+from bot.operations.side_by_side import side_by_side
+from bot.render import deployment as words
+from bot.systems.triton import TritonServer
+
+
+def repair(
+    run: Run, todo: Plan, verified: RouteTable, table: RouteTable
+) -> tuple[list[str], list[str], dict[str, str]]:
+    """Bring back what the verified routes need: a Triton that restarted empty, a gateway that missed a reload.
+
+    Where those in force (``table``) are others, a deployment was cut off, and they are not spread further: the
+    switch, or going back, reloads every gateway. Returns what was repaired, what could not be, and by gateway why it
+    does not take the routes in force.
+    """
+    repaired: list[str] = []
+    problems = [words.silent(name, why) for name, why in todo.silent.items()]
+    seen: dict[Target, tuple[Golden, Evidence | None]] = {}
+    served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
+    wrong: dict[tuple[str, Target], PromobotError] = {}
+
+    def load_again(triton: TritonServer) -> None:
+        missing = todo.load.get(triton.name, ())
+        wrong.update(
+            {(triton.name, target): error for target, error in _load_again(run, missing, triton, look).items()}
+        )
+
+    def look(target: Target) -> tuple[Golden, Evidence | None]:
+        if target not in seen:
+            seen[target] = _served_before(run, served[target])
+        return seen[target]
+
+    side_by_side(run.systems.tritons, load_again)
+    for triton in run.systems.tritons:
+        for target in todo.load.get(triton.name, ()):
+            error = wrong.get((triton.name, target))
+            if error is None:
+                repaired.append(words.loaded_again(target, triton.name))
+            else:
+                problems.append(str(error))
+    behind: dict[str, str] = {}
+    for gateway in run.systems.gateways:
+        if gateway.name in todo.reload and proven:
+            try:
+                gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+                repaired.append(words.reloaded_again(gateway.name, table.generation))
+            except PromobotError as error:
+                behind[gateway.name] = str(error)
+                problems.append(str(error))
+    for line in (*repaired, *problems):
+        run.say(line)
+    return repaired, problems, behind
+
+
+def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
+    """Return how a version in service answers, its bytes hashed; raise Rejected where they are not those any more."""
+    share, target = run.systems.share, what.target
+    described = share.described(target.digest)
+    if described is None:
+        raise Rejected(words.nothing_kept(target), system="model repository")
+    wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
+    if wrong:
+        raise Rejected(words.damaged(target, wrong), system="model repository")
+    return golden_of(run.ledger, what, described.smoke)
+
+
+def _load_again(
+    run: Run,
+    missing: Sequence[Target],
+    triton: TritonServer,
+    look: Callable[[Target], tuple[Golden, Evidence | None]],
+) -> dict[Target, PromobotError]:
+    """Load versions in service on a Triton that lost them, and prove them; return those that failed, and why.
+
+    What answers wrong is taken off again.
+    """
+    failed: dict[Target, PromobotError] = {}
+
+    def tried(work: Callable[[Target], None]) -> Callable[[Target], None]:
+        def try_one(target: Target) -> None:
+            run.turn.check()
+            try:
+                work(target)
+            except Superseded:
+                raise
+            except PromobotError as error:
+                failed[target] = error
+
+        return try_one
+
+    def load_one(target: Target) -> None:
+        look(target)
+        ask_to_load(run, target.triton_model, triton)
+
+    def prove_one(target: Target) -> None:
+        golden, evidence = look(target)
+        try:
+            if wrong := wrong_on_triton(target, golden, triton):
+                raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
+        except Rejected:
+            # It had nothing before, and gateways ask another Triton as long as it has nothing.
+            triton.unload(target.triton_model)
+            raise
+
+    side_by_side(missing, tried(load_one))
+    loaded = [target for target in missing if target not in failed]
+    try:
+        failed |= wait_ready(run, loaded, triton) if loaded else {}
+    except PromobotError as error:
+        failed |= dict.fromkeys(loaded, error)
+    side_by_side([target for target in loaded if target not in failed], tried(prove_one))
+    return failed

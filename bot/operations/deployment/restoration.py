@@ -1,0 +1,175 @@
+"""What is in service and damaged is published again; what else the deep look finds is put right.
+
+Damaged bytes are never written over: the version goes under the next fresh name, and is loaded, proven and switched
+to like any other, with a record of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from bot.domain.contents import look_at
+from bot.domain.desired import SECTIONS, Change, Desired, Entry
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.plan import Live, Plan, serves, target_of
+from bot.domain.record import known_entries
+from bot.domain.routes import RouteTable
+from bot.errors import PromobotError, Rejected, Superseded
+from bot.operations.deployment.admission import Admission, golden_of, seen_once
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.publishing import fresh_name
+from bot.operations.deployment.run import Run
+from bot.operations.deployment.unfinished import Unfinished
+from bot.operations.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
+from bot.operations.package_rules import refuse_what_is_not_allowed
+from bot.render import deployment as words
+from bot.share import Described
+
+
+class Restoration:
+    """What one run finds wrong with what is in service; ``deep`` looks at everything, else only at what is loaded."""
+
+    def __init__(self, run: Run, table: RouteTable, unfinished: Unfinished, *, deep: bool) -> None:
+        self._run, self._table, self._unfinished, self._deep = run, table, unfinished, deep
+        self._wrong: dict[Routed, str] = {}
+        self.repaired: list[str] = []
+        self.problems: list[str] = []
+        for what in routed(table):
+            if unfinished.publishes_again(what.model, what.section, what.target):
+                self._wrong[what] = words.REPAIR_CUT_OFF
+
+    def look_at_the_share(self, todo: Plan) -> Plan:
+        """Hash what is about to be loaded, or everything; return the plan without what must not be loaded."""
+        missing = {target for targets in todo.load.values() for target in targets}
+        for what in routed(self._table):
+            if what not in self._wrong and (self._deep or what.target in missing):
+                said = self._wrong_on_the_share(what)
+                if said:
+                    self._wrong[what] = said
+        damaged = {what.target for what in self._wrong}
+        load = {
+            name: tuple(target for target in targets if target not in damaged) for name, targets in todo.load.items()
+        }
+        return replace(todo, load=load)
+
+    def look_at_answers(self, live: Live) -> None:
+        """Ask every Triton for what is in service and whole on the share."""
+        for what in routed(self._table) if self._deep else ():
+            kept = kept_of(self._run.systems.share, what.target)
+            if what not in self._wrong and kept is not None:
+                golden, _ = golden_of(self._run.ledger, what, kept.smoke)
+                faults = inspect_answers(self._run.systems, what, live, golden)
+                wrong = [fault for fault in faults if fault.kind == "answer"]
+                if wrong:
+                    self._wrong[what] = words.answers_wrong(wrong[0].where, wrong[0].said)
+                self.problems += [words.gateway_answers_wrong(f.where, f.said) for f in faults if f not in wrong]
+
+    def items(self, changing: list[Change], desired: Desired) -> list[Item]:
+        """Return what is to be published again: all that is wrong but what a change replaces anyway."""
+        replaced = {(change.section, change.model) for change in changing}
+        known = known_entries(self._run.history)
+        found = []
+        for what, reason in self._wrong.items():
+            if (what.section, what.model) in replaced:
+                continue
+            wanted, digest = desired.section(what.section).get(what.model), what.target.digest
+            served = known.get((what.model, what.target.version, digest))
+            entry = wanted if wanted and wanted.digest == digest else served
+            if entry is None:
+                entry = Entry(version=what.target.version, digest=digest, run="unknown")
+            entry = entry.model_copy(update={"version": what.target.version})
+            change = Change(self._run.settings.environment, what.section, what.model, entry, entry)
+            evidence = seen_once(self._run.ledger, what)
+            item = self._unfinished.item(change, Admission(evidence=evidence))
+            item.leaves, item.reason = what.target, reason
+            found.append(item)
+        return found
+
+    def put_the_rest_right(self, desired: Desired) -> None:
+        """Bring back damaged ways back, and point MLflow's aliases where they belong."""
+        if not self._deep:
+            return
+        run, table = self._run, self._run.routes()
+        backs = ways_back(
+            run.ledger.deployments(),
+            table,
+            versions=run.settings.keep.versions,
+            quarantined=run.ledger.quarantined(),
+        )
+        for back in backs:
+            said = wrong_with(run.systems.share, back)
+            if said:
+                change = Change(run.settings.environment, back.section, back.model, back.entry, back.entry)
+                with self._tried(words.way_back_lost(change, said)):
+                    described = self._describe(back.model, back.entry, in_service=False)
+                    name = fresh_name(run, change, described, leaves=None)
+                    run.turn.check()
+                    read = run.reader(back.model, back.entry.version)
+                    # That it was in service is known from the record store alone.
+                    run.systems.share.publish(
+                        described.package,
+                        read,
+                        triton_model=name,
+                        version=back.entry.version,
+                        look=look_at(described.package),
+                    )
+                    self._tell(words.way_back_published(change, said))
+        for section in SECTIONS:
+            alias = run.settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
+            for model, entry in desired.section(section).items():
+                if serves(target_of(table.route(model), section), entry):
+                    with self._tried(words.alias_not_moved(model, alias)):
+                        if run.registry.alias(model, alias) != entry.version:
+                            run.turn.check()
+                            run.registry.set_alias(model, alias, entry.version)
+                            self._tell(words.alias_moved(model, alias, entry.version))
+
+    def _wrong_on_the_share(self, what: Routed) -> str:
+        fault = inspect_share(self._run.systems.share, what)
+        if fault is not None and fault.kind == "package":
+            entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
+            with self._tried(fault.said):
+                self._describe(what.model, entry, in_service=True)
+                self._tell(words.description_restored(what.model, what.target.version))
+                fault = inspect_share(self._run.systems.share, what)
+        return fault.said if fault is not None and fault.kind != "package" else ""
+
+    def _describe(self, model: str, entry: Entry, *, in_service: bool) -> Described:
+        """Return what is kept of a package; keep it anew, from the registry, where it is gone or damaged.
+
+        Raises NotAllowed where the rules refuse what is not in service.
+        """
+        run, share = self._run, self._run.systems.share
+        try:
+            described = share.described(entry.digest)
+        except Rejected:
+            described = None
+        if described is not None:
+            return described
+        contents = run.registry.contents(run.registry.version(model, entry.version, with_run=False))
+        package = contents.package
+        if package.digest != entry.digest:
+            raise Rejected(words.other_package(model, entry.version, package.digest), system="MLflow")
+        if not in_service:
+            refuse_what_is_not_allowed(
+                run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
+            )
+        run.turn.check()
+        share.discard_package(entry.digest)
+        return share.describe(package, run.reader(model, entry.version))
+
+    def _tell(self, line: str) -> None:
+        self.repaired.append(line)
+        self._run.say(line)
+
+    @contextmanager
+    def _tried(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Superseded:
+            raise
+        except PromobotError as error:
+            self.problems.append(f"{what}; {error}")
+            self._run.say(self.problems[-1])

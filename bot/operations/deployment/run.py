@@ -1,0 +1,52 @@
+"""One run of a deployment under one turn: what it works on, and what was done here before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from bot.domain.routes import RouteTable
+from bot.operations import Say
+from bot.operations.past import Past
+from bot.platform import Serving
+from bot.records.ledger import Ledger
+from bot.settings import Environment
+from bot.share import ReadFile, Turn
+
+if TYPE_CHECKING:
+    from bot.systems.mlflow import RegisteredVersion
+
+
+class Run(Past):
+    """What every step of one deployment needs."""
+
+    def __init__(
+        self, settings: Environment, systems: Serving, ledger: Ledger, *, turn: Turn, commit: str, say: Say
+    ) -> None:
+        super().__init__(settings, ledger)
+        self.systems, self.turn, self.commit, self.say = systems, turn, commit, say
+        self.alone = Lock()
+        """Held by whoever publishes a large package."""
+        self.reverts: dict[str, str] = {}
+        """The address of each revert that is open for what this run could not bring into service, by its branch."""
+        self._registered: dict[tuple[str, int], RegisteredVersion] = {}
+
+    def routes(self) -> RouteTable:
+        """Return routes.json as it is now."""
+        return self.systems.share.routes(self.settings.environment)
+
+    def registered(self, model: str, version: int) -> RegisteredVersion:
+        """Return what the registry says of a version, without its run; it is asked once."""
+        found = self._registered.get((model, version))
+        if found is None:
+            found = self._registered[(model, version)] = self.registry.version(model, version, with_run=False)
+        return found
+
+    def reader(self, model: str, version: int) -> ReadFile:
+        """Return what the share reads a version's files from: the registry, asked when the first is read."""
+
+        def read(path: str, start: int = 0) -> Iterator[bytes]:
+            return self.registry.unverified_chunks(self.registered(model, version), path, start)
+
+        return read

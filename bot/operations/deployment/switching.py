@@ -1,0 +1,480 @@
+"""Switching users over, proving what they get, and putting back what they had. The only steps that users see."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from functools import partial
+from itertools import cycle, islice
+from time import monotonic, sleep
+
+from bot.domain.blame import Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain.golden import Golden
+from bot.domain.journal import Underway
+from bot.domain.plan import Plan, targets
+from bot.domain.routes import RouteTable, Target
+from bot.errors import Denied, Foreign, NotReady, PromobotError, Superseded, Unavailable
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
+from bot.operations.deployment.run import Run
+from bot.operations.deployment.unfinished import write_journal
+from bot.operations.inspection import EveryWorker, wrong_on_triton
+from bot.operations.observe import at_once
+from bot.operations.side_by_side import AT_ONCE, side_by_side
+from bot.render import deployment as words
+from bot.systems.gateway import Gateway
+from bot.systems.triton import ModelState, TritonServer
+
+PAUSE_SECONDS = 0.5
+"""Between two questions to DNS."""
+
+Index = Mapping[tuple[str, int], ModelState]
+"""What one Triton's repository index says, by model and version."""
+
+
+def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Mapping[str, str]) -> list[Item]:
+    """Return the items that can go on: nothing new goes out past a gateway that would not follow.
+
+    That is one that does not answer, or does not take the routes in force (``behind``) or the reload token: it would
+    not take new routes, and users would be switched over and back again by each run. Or one whose processes are not
+    all known: nobody could say that all of them follow. Ways back go on past each of them, and it is said.
+    """
+    there = [gateway for gateway in run.systems.gateways if gateway.name not in (*todo.silent, *behind)]
+    answers = dict(at_once(there if items else (), _why_not_to_switch))
+    away = []
+    for gateway in run.systems.gateways:
+        if gateway.name in todo.silent:
+            away.append(words.silent(gateway.name, todo.silent[gateway.name]))
+        elif gateway.name in behind:
+            away.append(words.does_not_follow(gateway.name, behind[gateway.name]))
+        elif why := answers.get(gateway):
+            away.append(words.cannot_be_switched(gateway.name, str(why)))
+            if any(run.goes_back(item.change) for item in items):
+                run.say(words.way_back_past(gateway.name, str(why)))
+    for item in items if away else ():
+        if not run.goes_back(item.change):
+            item.problem = "; ".join(away)
+            item.sees("fastapi_reloaded", item.problem, holds=False)
+    return [item for item in items if not item.problem]
+
+
+def _why_not_to_switch(gateway: Gateway) -> str:
+    """Say what can be known of a gateway before it is switched; nothing is changed by it."""
+    gateway.try_token()
+    return words.unknown_workers(gateway.workers())
+
+
+def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[Item]) -> None:
+    """Switch users to these items, prove what they get, and put back what fails.
+
+    A failure that names its model takes that model back: the others stay, and all of them are proven again, until
+    nothing more is named. Each round takes back one at least. A failure that names no model takes all back.
+    ``underway``: every item of the run, for the journal.
+    """
+    staying, gone, began = items, list[Item](), dict[str, float]()
+    while True:
+        table = _with(run, staying, before)
+        decision = decide([_switched(run, item) for item in staying], _switch(run, table, staying, before))
+        leaving = [item for item in staying if item.id in decision.back]
+        for item in leaving:
+            item.fails_after_the_switch(decision.back[item.id])
+        staying, gone = [item for item in staying if item.id not in decision.back], [*gone, *leaving]
+        if not leaving:
+            break
+        if not staying:
+            put_back(run, gone, before, underway=underway)
+            return
+        run.say(words.some_go_back([item.change for item in leaving], staying=len(staying)))
+        _journal_what_goes_back(run, underway, before)
+        began.update({item.id: monotonic() for item in leaving})
+    for item in staying:
+        if item.id in decision.incomplete:
+            # The way back is not kept closed by a server that is away: what a gateway serves when it comes up is in
+            # routes.json. But nobody calls this done.
+            item.incomplete, item.problem = True, decision.incomplete[item.id]
+            item.sees("fastapi_reloaded", item.problem, holds=False)
+            continue
+        if item.golden is not None:
+            proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
+            item.sees("smoke_passed", proof)
+        proof = words.serves_generation(table.generation, run.systems.gateways, item.asked_through)
+        item.sees("fastapi_reloaded", proof)
+    for item in gone:
+        item.did(f"put back by generation {table.generation}", began[item.id])
+        if decision.incomplete and item.target is not None:
+            run.say(words.stays_loaded(item.target))
+    if gone and not decision.incomplete:
+        _wait_drained(run)
+        withdraw(run, gone, before)
+
+
+def _switched(run: Run, item: Item) -> Switched:
+    change = item.change
+    return Switched(item.id, change.section, change.model, way_back=run.goes_back(change))
+
+
+def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:
+    """Return the next routes: those of ``before``, with these items' targets."""
+    changes = [(item.change.model, item.change.section, item.target) for item in items]
+    return run.routes().following(routes_with(before, changes))
+
+
+def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
+    """Write the routes, reload every gateway, ask every Triton again and through every gateway; return what failed.
+
+    A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
+    Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
+    """
+    run.turn.check()
+    started = monotonic()
+    run.say(words.switching(run.settings.environment, table.generation))
+    try:
+        return _take_over(run, table, items, before)
+    finally:
+        for item in items:
+            item.switched = True
+            item.did(f"switch to generation {table.generation}", started)
+
+
+def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
+    try:
+        # The way back is written before the way forth is taken: going back must not fail for want of space.
+        run.systems.share.prepare_routes(table.following(before.models))
+        run.turn.check()
+        run.systems.share.write_routes(table)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        # It may have been written all the same; going back writes the next generation either way.
+        return Seen((Failure("write", "", str(error)),))
+    failures: list[Failure] = []
+    refusals: list[Failure] = []
+    asked: dict[str, set[str]] = {}
+    followed: list[Gateway] = []
+    by_model = {item.change.model: item for item in items if item.change.section == "models"}
+    for gateway, answer in _reload_all(run, table).items():
+        if not answer:
+            followed.append(gateway)
+        elif isinstance(answer, NotReady) and set(answer.models) <= by_model.keys():
+            asked[_key(gateway)] = {item.id for item in by_model.values()}
+            refusals += [_named("not ready", gateway, answer, by_model[model]) for model in answer.models]
+        else:
+            failures.append(_named(_kind_of(answer), gateway, answer))
+    if any(failure.kind == "refused" for failure in failures):
+        return Seen(tuple(failures))
+    _ask_tritons(run, items, [before, table], failures, asked)
+    for name, found in _ask_through_all(run, items, followed).items():
+        asked[name] = set(found)
+        failures += [failure for item in items if (failure := found.get(item.id))]
+    return Seen((*failures, *refusals), asked)
+
+
+def _named(
+    kind: Kind, server: Gateway | TritonServer, said: str | PromobotError, item: Item | None = None
+) -> Failure:
+    """Return a failure of this server; our errors name their system themselves."""
+    text = str(said) if isinstance(said, PromobotError) else f"{_key(server)}: {said}"
+    return Failure(kind, _key(server), text, item.id if item else "")
+
+
+def _key(server: Gateway | TritonServer) -> str:
+    """Return what the server is called in texts; a Triton and a gateway may have the same name."""
+    return f"{'Triton' if isinstance(server, TritonServer) else 'gateway'} {server.name}"
+
+
+def _reload_all(run: Run, table: RouteTable) -> dict[Gateway, str | PromobotError]:
+    """Reload every gateway; return what is wrong with each, which is empty where it serves these routes.
+
+    One that is silent, and whose address its name gives no more, was evicted or replaced. It is left out, and as many
+    as there were are waited for, as long as a reload may take: what comes up reads the routes in force.
+    """
+    answers = dict(at_once(run.systems.gateways, partial(_switch_gateway, run, table)))
+    wanted, deadline = len(answers), monotonic() + run.settings.deadlines.reload_seconds
+    some_left = False
+    while True:
+        silent = [gateway for gateway, answer in answers.items() if isinstance(answer, Unavailable)]
+        if not silent and len(answers) >= wanted:
+            return answers
+        came = _those_that_came(run, known=answers)
+        answers |= dict(at_once(came, partial(_switch_gateway, run, table)))
+        left = _leave_out_those_that_left(run, silent)
+        answers = {gateway: answer for gateway, answer in answers.items() if gateway not in left}
+        some_left |= bool(left)
+        if not came and not left:
+            if not some_left or monotonic() >= deadline:
+                return answers
+            sleep(PAUSE_SECONDS)
+
+
+def _leave_out_those_that_left(run: Run, silent: list[Gateway]) -> list[Gateway]:
+    """Take the silent gateways out of the run that their name gives no more; return them. One must be left."""
+    try:
+        left = run.systems.that_left(silent)
+    except PromobotError:
+        return []  # who says nothing about them does not say that they left
+    if not left or len(left) == len(run.systems.gateways):
+        return []
+    run.systems = run.systems.without(left)
+    for gateway in left:
+        run.say(words.gateway_left(gateway.name))
+    return left
+
+
+def _leave_out_tritons_that_left(run: Run, silent: list[TritonServer]) -> list[TritonServer]:
+    """Do the same with Tritons: one that was scaled away serves nobody, and must not have everything put back."""
+    try:
+        left = run.systems.tritons_that_left(silent)
+    except PromobotError:
+        return []
+    if len(left) == len(run.systems.tritons):
+        return []
+    run.systems = run.systems.without(left)
+    for triton in left:
+        run.say(words.triton_left(triton.name))
+    return left
+
+
+def _those_that_came(run: Run, *, known: Container[Gateway]) -> list[Gateway]:
+    """Ask DNS for the gateways that came up since, and return them. A Triton that did is the next run's."""
+    try:
+        run.systems = run.systems.with_more_gateways()
+    except PromobotError:
+        return []
+    came = [gateway for gateway in run.systems.gateways if gateway not in known]
+    for gateway in came:
+        run.say(words.gateway_came(gateway.name))
+    return came
+
+
+def _ask_through_all(run: Run, items: list[Item], gateways: list[Gateway]) -> dict[str, dict[str, Failure | None]]:
+    """Ask through every gateway; return by gateway what was asked for and what failed.
+
+    One that falls silent meanwhile, and whose address its name gives no more, is left out.
+    """
+    through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in gateways}
+    at_once(gateways, lambda gateway: _ask_through(items, gateway, through[_key(gateway)]))
+    silent = [
+        gateway
+        for gateway in gateways
+        if any(failure and failure.kind == "silent" for failure in through[_key(gateway)].values())
+    ]
+    for gateway in _leave_out_those_that_left(run, silent):
+        del through[_key(gateway)]
+    return through
+
+
+def _kind_of(answer: str | PromobotError) -> Kind:
+    """Return what kind of failure it is that a gateway could not be switched."""
+    if isinstance(answer, Unavailable):
+        return "silent"
+    return "denied" if isinstance(answer, Denied) else "refused"
+
+
+def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
+    """Reload one gateway; return what is wrong, or an empty string. Raise Unavailable where nobody can tell."""
+    there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+    # First whether all of its processes are known: else the one that answers need not be the one that was reloaded.
+    if why := words.unknown_workers(gateway.workers()):
+        raise Unavailable(why, system=_key(gateway))
+    if (there.generation, there.models) != (table.generation, table.models):
+        return f"serves generation {there.generation} after the reload"
+    return ""
+
+
+def _ask_tritons(
+    run: Run, items: list[Item], tables: list[RouteTable], failures: list[Failure], asked: dict[str, set[str]]
+) -> None:
+    """Ask every Triton for what users get by now; add what fails, and for what each was asked.
+
+    One that is silent, and whose address its name gives no more, is left out.
+    """
+    serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
+    index: dict[TritonServer, Index] = {}
+    answers = at_once(run.systems.tritons if serving else (), _index)
+    silent = [triton for triton, answer in answers if isinstance(answer, Unavailable)]
+    left = _leave_out_tritons_that_left(run, silent)
+    for triton, answer in answers:
+        if triton in left:
+            continue
+        if isinstance(answer, PromobotError):
+            failures.append(_named("silent" if isinstance(answer, Unavailable) else "refused", triton, answer))
+        elif is_empty({pair for pair, state in answer.items() if state.ready}, *tables):
+            item, target, _ = serving[0]
+            failures.append(_named("empty", triton, _lost(target, answer)))
+            item.sees("smoke_passed", failures[-1].said, holds=False)
+        else:
+            index[triton] = answer
+    asked.update({_key(triton): {item.id for item, _, _ in serving} for triton in index})
+    found: dict[str, list[tuple[TritonServer, Failure | PromobotError | None]]] = {}
+
+    def ask(one: tuple[Item, Target, Golden]) -> None:
+        found[one[0].id] = at_once(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
+
+    side_by_side(serving, ask)
+    silent = [
+        triton
+        for triton in index
+        if any(triton is one and _is_silent(failure) for said in found.values() for one, failure in said)
+    ]
+    left = _leave_out_tritons_that_left(run, silent)
+    for triton in left:
+        del asked[_key(triton)]
+    for item, _, _ in serving:
+        for triton, failure in found[item.id]:
+            if isinstance(failure, Failure) and triton not in left:
+                failures.append(failure)
+                if failure.kind != "silent":
+                    item.sees("smoke_passed", failure.said, holds=False)
+
+
+def _is_silent(failure: Failure | PromobotError | None) -> bool:
+    return isinstance(failure, Failure) and failure.kind == "silent"
+
+
+def _fails_on_triton(
+    item: Item, target: Target, golden: Golden, index: Index, triton: TritonServer
+) -> Failure | None:
+    """Ask one Triton again, whose index must name the version READY still: it may have restarted since."""
+    state = index.get((target.triton_model, target.version))
+    if state is None or not state.ready:
+        return _named("lost", triton, _lost(target, index), item)
+    try:
+        wrong = wrong_on_triton(target, golden, triton)
+    except PromobotError as error:
+        return _no_answer(error, triton, item)
+    return _named("answer", triton, words.answers_differ(wrong, item.evidence), item) if wrong else None
+
+
+def _lost(target: Target, index: Index) -> str:
+    state = index.get((target.triton_model, target.version))
+    return words.lost_since(target, state.state if state else "absent")
+
+
+def _ask_through(items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
+    """Ask one gateway as a user does, whichever Triton it chooses; note what was asked for, and what failed."""
+    serving = [
+        (item, target, golden)
+        for item in items
+        if (target := item.target) and (golden := item.golden) and item.change.section != "shadow"
+    ]
+
+    def ask(one: tuple[Item, Target, Golden]) -> None:
+        met = list(found.values())
+        if len(met) >= AT_ONCE and all(failure and failure.kind == "silent" for failure in met):
+            return  # it is away, and each further question would take its whole deadline
+        found[one[0].id] = _fails_through(*one, gateway)
+
+    workers = EveryWorker(gateway)
+    side_by_side(serving, ask)
+    for _, (item, target, golden) in zip(workers, cycle(serving), strict=False):
+        if any(found.values()):
+            break
+        found[item.id] = _fails_through(item, target, golden, gateway, cases=1)
+    for item, _, _ in serving:
+        item.asked_through[gateway.name] = len(workers.met), len(workers.known)
+
+
+def _fails_through(
+    item: Item, target: Target, golden: Golden, gateway: Gateway, *, cases: int | None = None
+) -> Failure | None:
+    for case, staging in islice(golden, cases):
+        outputs = [tensor.name for tensor in case.outputs]
+        try:
+            version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
+        except PromobotError as error:
+            return _no_answer(error, gateway, item)
+        if version != str(target.version):
+            said = f"version {version} answered instead of {target.version}"
+            return _named("other version", gateway, said, item)
+        if differs := golden.disagreements(case, staging, answer):
+            return _named("answer", gateway, words.answers_differ(differs, item.evidence), item)
+    return None
+
+
+def _no_answer(error: PromobotError, server: Gateway | TritonServer, item: Item) -> Failure:
+    if isinstance(error, Denied):
+        return _named("refused", server, error)
+    if isinstance(error, Foreign):
+        return _named("foreign", server, error, item)
+    return _named("silent" if isinstance(error, Unavailable) else "answer", server, error, item)
+
+
+def _index(triton: TritonServer) -> Index:
+    return {(state.model, state.version): state for state in triton.index()}
+
+
+def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Iterable[Item | Underway] = ()) -> None:
+    """Route to what was in service before, on every gateway, and take the versions of these items off again.
+
+    ``underway``: everything that the run does, for the journal.
+    """
+    _journal_what_goes_back(run, underway, before)
+    run.turn.check()
+    started = monotonic()
+    table = run.routes()
+    if table.models != before.models or not items:
+        # The generation only rises, so going back is a new table with the old routes.
+        table = table.following(before.models)
+        run.say(words.putting_back(run.settings.environment, table.generation))
+        run.systems.share.write_routes(table)
+    back = partial(_bring_back, run, table)
+    away = [gateway for gateway, answer in at_once(run.systems.gateways, back) if answer]
+    if away:
+        # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
+        at_once(run.systems.tritons, partial(_load_missing, run, before))
+    still = {gateway: answer for gateway, answer in at_once(away, back) if answer}
+    left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
+    astray = [words.not_known_to_be_back(one.name, str(answer)) for one, answer in still.items() if one not in left]
+    _wait_drained(run)
+    for item in items:
+        item.did(f"put back by generation {table.generation}", started)
+        item.problem = "; ".join([item.problem, *astray])
+        if astray and item.target is not None:
+            # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
+            run.say(words.stays_loaded(item.target))
+    if not astray:
+        withdraw(run, items, before)
+
+
+def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
+    try:
+        there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+    except PromobotError:
+        # One that refused to switch refuses to switch back, and serves the old routes all along: look.
+        there = gateway.routes()
+    return "" if there.models == table.models else f"it serves generation {there.generation}"
+
+
+def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
+    there = {(state.model, state.version) for state in triton.index() if state.ready}
+    missing = [target for target in targets(table) if (target.triton_model, target.version) not in there]
+    problems: list[PromobotError] = []
+
+    def load_one(name: str) -> None:
+        try:
+            ask_to_load(run, name, triton)
+        except Superseded:
+            raise
+        except PromobotError as error:
+            problems.append(error)
+
+    side_by_side(dict.fromkeys(target.triton_model for target in missing), load_one)
+    if missing and not problems:
+        problems += wait_ready(run, missing, triton).values()
+    if problems:
+        raise problems[0]
+
+
+def _journal_what_goes_back(run: Run, underway: Iterable[Item | Underway], before: RouteTable) -> None:
+    try:
+        write_journal(run, underway, before)
+    except Superseded:
+        raise
+    except PromobotError as error:
+        # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
+        run.say(str(error))
+
+
+def _wait_drained(run: Run) -> None:
+    """Let what runs under the older routes finish before its version is taken off."""
+    seconds = run.settings.deadlines.request_seconds
+    at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))

@@ -1,0 +1,167 @@
+"""What a deployment that was cut off left behind, and the journal that says so.
+
+The journal is written before the first change and closed after the record. Whoever finds one open finishes that
+deployment: forward where main still asks for it, or where a person rolled back what main still asks for; and back
+where it was going back already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from bot.domain import in_words
+from bot.domain.blame import GoesBack
+from bot.domain.desired import Change, Desired, Section
+from bot.domain.journal import Journal, Underway
+from bot.domain.plan import serves, target_of
+from bot.domain.record import DeploymentRecord, Step
+from bot.domain.routes import RouteTable, Target
+from bot.errors import Rejected
+from bot.operations.deployer import deployer
+from bot.operations.deployment.admission import Admission
+from bot.operations.deployment.item import Item
+from bot.operations.deployment.run import Run
+from bot.render import deployment as words
+from bot.share import ModelRepository
+
+
+class Unfinished:
+    """The journal as it was found when the run began."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._in_force = run, run.routes()
+        self.journal = read_journal(run.systems.share)
+
+    def item(self, change: Change, admission: Admission) -> Item:
+        """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
+        name, began = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}", datetime.now(UTC)
+        for underway in self._unfinished():
+            if underway.is_of(change):
+                name, began = underway.id, underway.started_at
+        item = Item(change, name, began, evidence=admission.evidence, reason=change.retired)
+        if admission.judged_again:
+            self._run.say(f"{words.describe(change)}: {admission.judged_again}")
+            item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
+        return item
+
+    def publishes_again(self, model: str, section: Section, target: Target) -> bool:
+        """Whether what was cut off was publishing what this target names again."""
+        return any(
+            (underway.model, underway.section) == (model, section)
+            and underway.before == underway.after
+            and serves(target, underway.after)
+            for underway in self._unfinished()
+        )
+
+    def rollbacks(self, desired: Desired) -> list[Change]:
+        """Return the rollbacks that were cut off while main still asks for what they left, in quarantine by now."""
+        return [
+            change
+            for underway in self._unfinished()
+            for change in [self._change(underway)]
+            for wanted in [desired.section(change.section).get(change.model)]
+            if change.before and wanted and wanted.digest == change.before.digest
+            if wanted.digest in self._run.quarantined and self._run.goes_back(change)
+        ]
+
+    def last_verified(self, current: RouteTable) -> RouteTable:
+        """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
+        return self.journal.verified(current, self._run.history) if self.journal else current
+
+    def abandoned(self, items: list[Item]) -> list[Item]:
+        """Return what was cut off and is not gone on with, for main asks for something else by now."""
+        going_on = {item.id for item in items}
+        return [
+            self._cut_off(underway, words.CUT_OFF, switched=self._was_switched(underway))
+            for underway in self._unfinished()
+            if underway.id not in going_on
+        ]
+
+    @property
+    def going_back(self) -> list[Item]:
+        """What was cut off while it was being put back."""
+        journal = self.journal
+        found = [(u, journal.why_back(u)) for u in self._unfinished()] if journal else []
+        return [self._cut_off(u, why.problem, switched=True, why=why) for u, why in found if why is not None]
+
+    @property
+    def going_on(self) -> list[Underway]:
+        """What was cut off on its way forward, beside what goes back."""
+        return [u for u in self._unfinished() if self.journal and self.journal.why_back(u) is None]
+
+    @property
+    def recorded(self) -> list[DeploymentRecord]:
+        """What was cut off after its record was written, and before the journal was closed."""
+        ids = {item.id for item in self.journal.underway} if self.journal else set()
+        return [record for record in self._run.history if record.id in ids]
+
+    def _was_switched(self, underway: Underway) -> bool:
+        there = target_of(self._in_force.route(underway.model), underway.section)
+        before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
+        # A repair is of the same version: the name under which it is served tells.
+        return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
+
+    def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
+        item = Item(self._change(underway), underway.id, underway.started_at, problem=problem, switched=switched)
+        item.goes_back, item.to_blame, item.cut_off = why, why is not None and why.to_blame, True
+        return item
+
+    def _change(self, underway: Underway) -> Change:
+        environment = self._run.settings.environment
+        return Change(environment, underway.section, underway.model, underway.before, underway.after)
+
+    def _unfinished(self) -> list[Underway]:
+        recorded = {record.id for record in self._run.history}
+        return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+
+
+def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
+    """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
+    current, journal = share.routes(environment), read_journal(share)
+    return journal.verified(current, history) if journal else current
+
+
+def read_journal(share: ModelRepository) -> Journal | None:
+    """Return the journal of a deployment under way; raise Rejected where it is not readable."""
+    text = share.journal()
+    try:
+        return Journal.model_validate_json(text) if text is not None else None
+    except ValidationError as error:
+        raise Rejected(
+            words.unreadable_journal(in_words.of_record(error.errors())),
+            system="model repository",
+            state=words.UNREADABLE_JOURNAL_STATE,
+            next_step=words.UNREADABLE_JOURNAL_STEP,
+        ) from error
+
+
+def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable) -> None:
+    """Write what is about to be done, or undone, before any of it is."""
+    underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
+    if not underway:
+        return
+    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, by=deployer())
+    run.turn.check()
+    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
+
+
+def _underway(item: Item) -> Underway:
+    return Underway(
+        id=item.id,
+        section=item.change.section,
+        model=item.change.model,
+        before=item.change.before,
+        after=item.change.after,
+        started_at=item.started_at,
+        goes_back=item.goes_back,
+    )
+
+
+def close_journal(run: Run) -> None:
+    """Forget what was done: it is recorded."""
+    if run.systems.share.journal() is not None:
+        run.turn.check()
+        run.systems.share.close_journal(run.turn.number)

@@ -1,0 +1,77 @@
+"""``promobot evidence``: what the checks found, and a person's way to take it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bot import platform as connect
+from bot.domain.evidence import Evidence, newest_of_each
+from bot.domain.nearest import did_you_mean
+from bot.errors import InvalidInput, Refused
+from bot.settings import Environment
+
+
+@dataclass(frozen=True)
+class Found:
+    """Evidence, newest first; ``revoked`` says how much of it was just revoked."""
+
+    environment: str
+    at: datetime
+    evidence: tuple[Evidence, ...]
+    revoked: int = 0
+
+
+def list_evidence(settings: Environment, *, model: str | None) -> Found:
+    """Return all evidence of one model or of every one."""
+    return Found(settings.environment, datetime.now(UTC), tuple(connect.ledger(settings).all_evidence(model)))
+
+
+def show(settings: Environment, *, model: str, which: str) -> Found:
+    """Return the newest evidence of each entry of one version, on each path; raise Refused where there is none."""
+    newest = newest_of_each(_of(settings, model, which))
+    return Found(settings.environment, datetime.now(UTC), tuple(newest))
+
+
+def revoke(settings: Environment, *, model: str, which: str, reason: str, by: str) -> Found:
+    """Take back all evidence of one version; what is checked afterwards is new. What is in service stays there."""
+    if not reason.strip():
+        raise InvalidInput("say why: whoever is held by it reads this", key="--reason")
+    standing = [evidence for evidence in _of(settings, model, which, passed=True) if evidence.revoked is None]
+    if not standing:
+        raise Refused(
+            f"all evidence of {model} {which} in {settings.environment} was revoked before",
+            state="Nothing was changed.",
+            next_step=f"`promobot evidence show {model} {which} --env {settings.environment}` says by whom and why.",
+        )
+    connect.ledger(settings).revoke(standing, reason=reason, by=by)
+    left = _of(settings, model, which, passed=True)
+    return Found(settings.environment, datetime.now(UTC), tuple(left), len(standing))
+
+
+def _nearest_model(settings: Environment, model: str, found: list[Evidence]) -> str:
+    """Return the question which model was meant, where there is no evidence of this one at all."""
+    return "" if found else did_you_mean(model, {one.model for one in connect.ledger(settings).all_evidence()})
+
+
+def _of(settings: Environment, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
+    """Return the evidence of a version, or of the one digest that begins so.
+
+    With ``passed``, only passed checks decide which digest that is. Anyone with a branch can propose another digest
+    under the same version, which never passes.
+    """
+    found = connect.ledger(settings).all_evidence(model)
+    beginning = which.removeprefix("sha256:")
+    of = [evidence for evidence in found if which.isdecimal() and evidence.version == int(which)]
+    of = of or [evidence for evidence in found if evidence.digest.removeprefix("sha256:").startswith(beginning)]
+    if passed and len({evidence.digest for evidence in of}) > 1:
+        of = [evidence for evidence in of if evidence.passed]
+    if not beginning or len({evidence.digest for evidence in of}) != 1:
+        what = "evidence of several digests" if beginning and of else "no evidence"
+        raise Refused(
+            f"there is {what} of {model} {which} in {settings.environment}",
+            state="Nothing was changed.",
+            next_step=f"{_nearest_model(settings, model, found)}"
+            f"`promobot evidence list {model} --env {settings.environment}` lists what there is.",
+        )
+    return of

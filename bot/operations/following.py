@@ -1,0 +1,163 @@
+"""The pull requests of rollbacks that were taken at once: noted on the share, opened as soon as GitHub takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from bot import platform as connect
+from bot.domain import in_words
+from bot.domain.desired import Change, Desired, Entry
+from bot.domain.plan import serves, target_of
+from bot.domain.record import verified_entries
+from bot.domain.scope import revert_branch
+from bot.domain.way_back import WayBack, latest
+from bot.errors import PromobotError, Superseded
+from bot.operations import Say
+from bot.operations.proposing import Asking, Edit, Proposed, put_proposal
+from bot.records.ledger import Ledger, Proposer
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.share import ModelRepository, Turn
+    from bot.systems.git import Repository
+
+
+def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
+    """Return the rollbacks whose pull request is still to be opened; say, and leave out, what is not readable."""
+    from bot.render import proposal as words
+
+    found = []
+    for name, text in share.ways_back().items():
+        try:
+            found.append(WayBack.model_validate_json(text))
+        except ValidationError as error:
+            say(words.way_back_is_unreadable(name, in_words.of_record(error.errors())))
+    return found
+
+
+def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str) -> None:
+    """Drop what these say of a model: its pull request is open, or main says it already."""
+    for way in ways:
+        if way.model == model:
+            share.drop_way_back(way.name)
+
+
+def let_git_follow(
+    settings: Environment, ledger: Ledger, turn: Turn, share: ModelRepository, desired: Desired, say: Say
+) -> None:
+    """Open the pull requests that rollbacks could not open; called under a turn, with main as it is now.
+
+    What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
+    could read main: otherwise this very deployment would undo the way back. Where people have decided anew since,
+    nothing is opened or held. A pull request that cannot be opened now stays noted, and is said.
+    """
+    from bot.render import proposal as words
+
+    ways = ways_back(share, say)
+    history = ledger.deployments() if ways else []
+    for model, way in sorted(latest(ways).items()):
+        wanted = desired.models.get(model)
+        turn.check()
+        verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, model=model)}
+        was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
+        if way.is_overtaken(wanted, was_verified=was_verified):
+            forget_ways_back(share, ways, model=model)
+            continue
+        hold_what_main_asks(ledger, way, wanted)
+        which = words.revert_of(model, way.target.version, way.by, way.at)
+        try:
+            with connect.repository(settings) as repository:
+                proposed = propose_way_back(
+                    settings,
+                    repository,
+                    ledger,
+                    model=model,
+                    target=way.target,
+                    current=wanted,
+                    reason=way.reason,
+                    by=way.by,
+                    note=way.note,
+                    asking=Asking(Proposer(slack=way.slack, github=way.github)),
+                    say=say,
+                    is_back=answers(share, settings.environment, model, way.target),
+                )
+        except Superseded:
+            raise
+        except PromobotError as error:
+            say(words.revert_still_waits(which, error))
+            continue
+        turn.check()
+        forget_ways_back(share, ways, model=model)
+        if proposed is not None:
+            say(words.revert_is_open(which, proposed.pull_request.url))
+
+
+def answers(share: ModelRepository, environment: str, model: str, entry: Entry) -> bool:
+    """Say whether this version is what users get now, by the routes: main may say something else."""
+    return serves(target_of(share.routes(environment).route(model), "models"), entry)
+
+
+def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:
+    """Put what main asks for in the place of a way back into quarantine, so that no deployment undoes it."""
+    from bot.render import proposal as words
+
+    if wanted is not None and wanted.digest != way.target.digest:
+        ledger.put_in_quarantine(
+            model=way.model,
+            version=wanted.version,
+            digest=wanted.digest,
+            reason=words.rolled_back_meanwhile(way.target.version, way.reason),
+            by=way.by,
+        )
+
+
+def propose_way_back(
+    settings: Environment,
+    repository: Repository,
+    ledger: Ledger,
+    *,
+    model: str,
+    target: Entry,
+    current: Entry | None,
+    reason: str,
+    by: str,
+    note: str,
+    asking: Asking,
+    say: Say,
+    is_back: bool,
+) -> Proposed | None:
+    """Open, or update, the pull request from main's entry ``current`` to ``target``; None where main says so already.
+
+    ``is_back`` says that ``target`` answers already: see :func:`answers`.
+    Its text says whether ``current`` was ever in service, because only then does it go into quarantine at the merge.
+    """
+    from bot.render import identity as identity_words
+    from bot.render import proposal as words
+
+    change = Change(settings.environment, "models", model, target, current)
+    left = {e.digest for _, e in verified_entries(ledger.deployments(), model=model)} | ledger.quarantined().keys()
+    proposed = put_proposal(
+        settings,
+        repository,
+        connect.github(settings),
+        ledger=ledger,
+        edits=[Edit("models", model, target)],
+        branch=revert_branch(settings.environment, model),
+        title=words.revert_title(change, target),
+        body=words.revert_body(
+            change,
+            target,
+            reason=reason,
+            by=by,
+            served=current is not None and current.digest in left,
+            note=note,
+            is_back=is_back,
+        ),
+        say=say,
+        asking=asking,
+    )
+    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+        say(identity_words.no_checks(proposed.pull_request.number))
+    return proposed

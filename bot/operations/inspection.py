@@ -1,0 +1,241 @@
+"""The deep look: what a routed version holds on the share, and what each Triton and gateway answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Literal
+
+from bot.domain.desired import SECTIONS, Entry, Section
+from bot.domain.golden import Disagreement, Golden
+from bot.domain.names import published_name
+from bot.domain.plan import Live, target_of
+from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.routes import RouteTable, Target
+from bot.errors import PromobotError, Rejected, Unavailable
+from bot.operations.observe import at_once
+from bot.platform import Serving
+from bot.render import differences as words
+from bot.share import Described, ModelRepository
+from bot.systems.gateway import Gateway
+from bot.systems.triton import TritonServer, parse_config, placed_config, versions_of
+
+FaultKind = Literal["package", "bytes", "config", "answer", "gateway answer"]
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A version in service, and on which path."""
+
+    model: str
+    section: Section
+    target: Target
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a version in service, in a sentence; ``where`` names the server, or is empty."""
+
+    kind: FaultKind
+    routed: Routed
+    said: str
+    where: str = ""
+
+
+def routed(table: RouteTable) -> list[Routed]:
+    """Return every version that the routes name."""
+    return [
+        Routed(model, section, target)
+        for model, route in sorted(table.models.items())
+        for section in SECTIONS
+        if (target := target_of(route, section)) is not None
+    ]
+
+
+def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
+    """Hash a version in service and read its configuration; return the first thing that is wrong."""
+    target = what.target
+    try:
+        described = share.described(target.digest)
+    except Rejected as error:
+        return Fault("package", what, str(error))
+    if described is None:
+        return Fault("package", what, words.nothing_kept(target.digest))
+    wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
+    if wrong:
+        return Fault("bytes", what, "; ".join(wrong))
+    said = _wrong_config(share, target, described)
+    return Fault("config", what, said) if said else None
+
+
+def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden) -> list[Fault]:
+    """Ask each Triton that has the version READY, and then each gateway; return who answers wrong.
+
+    A gateway is asked only where it has the routes in force, and every Triton has the version and answers rightly:
+    it passes on what they say.
+    """
+    pair = (what.target.triton_model, what.target.version)
+    having = [triton for triton in systems.tritons if pair in (live.tritons.get(triton.name) or ())]
+    asked = [
+        gateway
+        for gateway in systems.gateways
+        if (table := live.gateways.get(gateway.name)) and table.models == live.routes.models
+    ]
+    faults = [
+        Fault("answer", what, str(said), triton.name)
+        for triton, said in at_once(having, partial(_wrong_there, what.target, golden))
+        if said and not isinstance(said, Unavailable)
+    ]
+    if faults or what.section == "shadow" or len(having) < len(systems.tritons):
+        return faults
+    return [
+        Fault("gateway answer", what, str(said), gateway.name)
+        for gateway, said in at_once(asked, partial(_wrong_through, what, golden))
+        if said and not isinstance(said, Unavailable)
+    ]
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """A verified version that is kept, and is not in service."""
+
+    model: str
+    section: Section
+    entry: Entry
+
+    @property
+    def base(self) -> str:
+        """The name under which it is published, unless its configuration needs another."""
+        return published_name(self.model, self.section)
+
+
+def ways_back(
+    records: list[DeploymentRecord], table: RouteTable, *, versions: int, quarantined: Iterable[str]
+) -> Iterator[WayBack]:
+    """Yield the verified versions that the share must hold besides those in service, for models in service."""
+    no_way = set(quarantined)
+    for what in routed(table):
+        verified = [e for _, e in verified_entries(records, model=what.model, section=what.section)]
+        for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
+            if entry.digest != what.target.digest:
+                yield WayBack(what.model, what.section, entry)
+
+
+def wrong_with(share: ModelRepository, back: WayBack) -> str:
+    """Hash a version that is kept; return what is wrong with it, or an empty string where one copy is whole."""
+    try:
+        described = share.described(back.entry.digest)
+    except Rejected as error:
+        return str(error)
+    if described is None:
+        return words.nothing_kept(back.entry.digest)
+    said = words.NO_COPY
+    for name in share.names_of(back.base):
+        if back.entry.version in share.versions(name):
+            wrong = share.wrong_bytes(described.package, triton_model=name, version=back.entry.version)
+            if not wrong:
+                return ""
+            said = f"{name}: {'; '.join(wrong)}"
+    return said
+
+
+def kept_of(share: ModelRepository, target: Target) -> Described | None:
+    """Return what is kept of a version in service; None where it is gone, or damaged: a fault of its own."""
+    try:
+        return share.described(target.digest)
+    except Rejected:
+        return None
+
+
+def _wrong_config(share: ModelRepository, target: Target, described: Described) -> str:
+    try:
+        text = share.config(target.triton_model)
+        if text is None:
+            return words.no_config(target.triton_model)
+        placed = placed_config(described.config, target.version)
+        if parse_config(text).fingerprint != parse_config(placed).fingerprint:
+            return words.other_config(target.triton_model)
+        return "" if target.version in versions_of(text) else words.config_without(target)
+    except (PromobotError, ValueError) as error:
+        return str(error)
+
+
+def wrong_on_triton(target: Target, golden: Golden, triton: TritonServer) -> list[Disagreement]:
+    """Send the golden requests to exactly this version; return what is answered otherwise than it was before.
+
+    Where the Triton's HTTP address is known, each request also goes there, as a gateway would send it.
+    """
+    wrong: list[Disagreement] = []
+    for case, staging in golden:
+        for ask in (triton.infer, triton.infer_over_http) if triton.http else (triton.infer,):
+            outputs = [tensor.name for tensor in case.outputs]
+            answer = ask(target.triton_model, target.version, case.inputs, outputs=outputs)
+            if differs := golden.disagreements(case, staging, answer):
+                wrong += differs
+                break
+    return wrong
+
+
+def _wrong_there(target: Target, golden: Golden, triton: TritonServer) -> str:
+    try:
+        wrong = wrong_on_triton(target, golden, triton)
+    except Rejected as error:
+        return str(error)
+    return f"{wrong[0].case}: {wrong[0].said}" if wrong else ""
+
+
+CONNECTIONS_PER_WORKER = 16
+"""How many new connections are opened, for each process of a gateway, to get an answer from all of them.
+
+The kernel chooses who accepts. Where nothing else goes on, it is often the same one.
+"""
+
+
+class EveryWorker:
+    """Goes round until every process of a gateway has answered ``infer`` since this began, within a bound.
+
+    ``known`` are the processes that the gateway last spoke of, ``met`` those of them that have answered.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        gateway.answered_by()  # what was asked before does not count
+        self.known = frozenset[str]().union(*(answer.ids for answer in gateway.latest))
+        self.met = frozenset[str]()
+
+    def __iter__(self) -> Iterator[None]:
+        for _ in range(CONNECTIONS_PER_WORKER * len(self.known)):
+            self.look()
+            if self.met == self.known:
+                return
+            yield
+
+    def look(self) -> None:
+        """Note who has answered."""
+        self.met |= self._gateway.answered_by() & self.known
+
+
+def _wrong_through(what: Routed, golden: Golden, gateway: Gateway) -> str:
+    workers = EveryWorker(gateway)
+    if wrong := _wrong_in(what, golden, gateway):
+        return wrong
+    for _ in workers:
+        if wrong := _wrong_in(what, golden, gateway, cases=1):
+            return wrong
+    return ""
+
+
+def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | None = None) -> str:
+    for case, staging in islice(golden, cases):
+        outputs = [tensor.name for tensor in case.outputs]
+        try:
+            version, answer = gateway.infer(what.model, case.inputs, outputs=outputs)
+        except Rejected as error:
+            return str(error)
+        if version != str(what.target.version):
+            return words.other_version(version, what.target.version)
+        if wrong := golden.disagreements(case, staging, answer):
+            return f"{case.name}: {wrong[0].said}"
+    return ""

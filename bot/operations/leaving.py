@@ -1,0 +1,70 @@
+"""What a pull request would take out of service, as far as the records and the gateways say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bot import platform as connect
+from bot.domain import desired
+from bot.domain.desired import Change, Desired
+from bot.domain.retirement import Stop, is_removal, stops
+from bot.domain.usage import Usage
+from bot.errors import InvalidInput, PromobotError
+from bot.operations.observe import at_once
+from bot.operations.proposing import desired_at
+from bot.render import leaving as words
+from bot.settings import Environment, path_of
+from bot.systems.git import Repository
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A model that would stop answering, and what a gateway knows of its use; ``usage_problem`` where none does."""
+
+    stop: Stop
+    usage: Usage | None = None
+    usage_problem: str = ""
+
+
+def what_leaves(
+    environments: Mapping[str, Environment], changes: Iterable[Change], *, with_usage: bool = True
+) -> list[Leaving]:
+    """Return what these changes would take out of service; ``with_usage`` asks the gateways whether it is in use."""
+    removals = [change for change in changes if is_removal(change)]
+    found = []
+    for name in sorted({change.environment for change in removals}):
+        settings = environments[name]
+        of_environment = [change for change in removals if change.environment == name]
+        for stop in stops(of_environment, connect.ledger(settings).deployments()):
+            found.append(_with_usage(settings, stop) if with_usage else Leaving(stop))
+    return found
+
+
+def desired_before_and_after(
+    repository: Repository, environments: Mapping[str, Environment], path: str, base: str, head: str
+) -> tuple[Desired, Desired]:
+    """Return what a changed file of ``promotions/`` said at ``base`` and says at ``head``.
+
+    Raises InvalidInput where the head has the file no more, or where nobody knows its environment.
+    """
+    environment = desired.environment_of(path)
+    if environment not in environments or path != desired.path_of(environment):
+        raise InvalidInput(words.no_desired_state(environments), file=path)
+    before, after = (desired_at(repository, environment, commit) for commit in (base, head))
+    if after is None:
+        if repository.read(head, path_of(environment)) is None and not (before and before.names()):
+            after = before or Desired(environment=environment)  # an environment without models may go as a whole
+        else:
+            elsewhere = [p for p in repository.changed_paths(base, head) if p.endswith(f"/{path}")]
+            raise InvalidInput(words.file_is_gone(environment, before, elsewhere), file=path)
+    return before or Desired(environment=environment), after
+
+
+def _with_usage(settings: Environment, stop: Stop) -> Leaving:
+    problem = ""
+    for _, answer in at_once(settings.gateways, lambda one: connect.usage(settings, one, stop.change.model)):
+        if isinstance(answer, Usage):
+            return Leaving(stop, answer)
+        problem = problem or (str(answer) if isinstance(answer, PromobotError) else "")
+    return Leaving(stop, usage_problem=problem)

@@ -1,0 +1,59 @@
+"""What main says, for verbs that go on without it where Git or GitHub does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from bot import platform as connect
+from bot.domain.desired import Desired
+from bot.errors import PromobotError, Unavailable
+from bot.operations.meanwhile import meanwhile
+from bot.operations.proposing import read_desired
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
+
+
+@dataclass(frozen=True)
+class Main:
+    """The head of main, and the repository with which it was read."""
+
+    repository: Repository
+    commit: str
+    desired: Desired
+
+
+@contextmanager
+def main_beside(
+    settings: Environment, *, within_seconds: float | None = None
+) -> Iterator[Callable[[], Main | PromobotError]]:
+    """Begin to read main beside what follows; yield what returns it, or why it cannot be read.
+
+    Nobody waits longer than ``within_seconds``, counted from here: a remote that hangs counts as one that does not
+    answer, and Git is ended then. Without it Git has its usual time.
+    """
+    until = None if within_seconds is None else monotonic() + within_seconds
+    with ExitStack() as opened, meanwhile(lambda: _read(settings, opened, within_seconds)) as answer:
+        yield lambda: _waited_for(answer, settings, until)
+
+
+def _read(settings: Environment, opened: ExitStack, limit_seconds: float | None) -> Main:
+    repository = opened.enter_context(connect.repository(settings, limit_seconds=limit_seconds))
+    commit = repository.head()
+    return Main(repository, commit, read_desired(repository, settings.environment, commit))
+
+
+def _waited_for(answer: Future[Main], settings: Environment, until: float | None) -> Main | PromobotError:
+    try:
+        return answer.result(timeout=None if until is None else max(0.0, until - monotonic()))
+    except NotInTime:
+        return Unavailable("did not say in time where main is", system=f"Git ({settings.github.clone_url})")
+    except PromobotError as error:
+        return error

@@ -1,0 +1,82 @@
+"""What a package may contain: its list and its configuration against the environment's rules and the bot's own.
+
+The checks, proposals, deployments and rollbacks all ask here. Only the package's list, and documents that were
+compared with it, are read: nothing else is downloaded before the answer is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bot.domain.evidence import Finding
+from bot.domain.model_config import LOADED_BY_NAME, config_problems
+from bot.domain.package import CONFIG_FILE, SMOKE_FILE
+from bot.domain.smoke import SmokeCases, smoke_problems
+from bot.errors import NotAllowed
+from bot.render import checks as words
+from bot.settings import Environment
+from bot.systems.triton import parse_config
+
+if TYPE_CHECKING:
+    from bot.systems.mlflow import PackageContents
+
+
+def rule_findings(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
+    """Yield a finding for each rule; of a package that is too large, for those rules that its list decides.
+
+    Raises Rejected or Unavailable where ``config.pbtxt`` or ``smoke.json`` cannot be read, and OtherBytes where they
+    have other bytes than the package lists.
+    """
+    package, rules = contents.package, settings.packages
+    said = package.too_large(rules.max_bytes)
+    yield Finding(what="size", passed=not said, detail=said or f"{package.size} bytes")
+    names = [file.path for file in package.version_files]
+    strange = [path for path in names if not path.endswith(tuple(rules.file_types)) or LOADED_BY_NAME.fullmatch(path)]
+    yield Finding(
+        what="file types",
+        passed=not strange,
+        detail=words.some(strange, ", ") or f"only {', '.join(rules.file_types)}",
+    )
+    if said:
+        return
+    try:
+        config = parse_config(contents.read(CONFIG_FILE).decode())
+    except ValueError as error:
+        yield Finding(what="configuration", passed=False, detail=str(error))
+        return
+    yield Finding(
+        what="backend",
+        passed=config.backend in rules.backends,
+        detail=f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
+    )
+    # Said only where it is wrong: of good cases a reviewer reads how each was answered.
+    if said := _wrong_with_smoke(contents):
+        yield Finding(what="smoke cases", passed=False, detail=said)
+    wrong = config_problems(config.values, files=names)
+    yield Finding(what="configuration", passed=not wrong, detail=words.some(wrong) or words.CONFIGURATION_ALLOWED)
+
+
+def _wrong_with_smoke(contents: PackageContents) -> str:
+    try:
+        smoke = SmokeCases.from_json(contents.read(SMOKE_FILE))
+    except ValueError as error:
+        return f"{SMOKE_FILE} {error}"
+    problems = smoke_problems(smoke)
+    return f"{SMOKE_FILE} {words.some(problems)}" if problems else ""
+
+
+def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents, *, name: str, state: str) -> None:
+    """Raise NotAllowed where a rule refuses the package; its message has each rule and what it found.
+
+    ``name`` is the model and version as people know them, ``state`` what the caller has left unchanged.
+    """
+    settings.see_that_it_can_be_used("packages")
+    wrong = [finding for finding in rule_findings(settings, contents) if not finding.passed]
+    if wrong:
+        raise NotAllowed(
+            words.not_allowed(name, settings.environment, wrong),
+            system="package rules",
+            state=state,
+            next_step=words.NOT_ALLOWED_STEP,
+        )

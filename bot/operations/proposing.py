@@ -1,0 +1,318 @@
+"""The one way by which anything changes desired state: a pull request that edits one model's entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bot.domain import desired
+from bot.domain.desired import Change, Desired, Entry, Section
+from bot.domain.scope import beside, fingerprint, revert_branch, scope_of
+from bot.errors import InvalidInput, PromobotError, Refused, Rejected, Unavailable
+from bot.operations import Say
+from bot.records.ledger import NOBODY, Ledger, Proposer
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.systems.git import Commit, Repository
+    from bot.systems.github import GitHubRepository, PullRequest
+
+SIGNING = "promobot-signing"
+"""Below it are the branches on which GitHub makes signed commits."""
+AUTHOR, EMAIL = "promobot", "promobot@users.noreply.github.com"
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One entry of one environment, as it shall be; ``entry`` None removes it.
+
+    ``why`` must say why what answers leaves service: without it no deployment would take it out.
+    """
+
+    section: Section
+    model: str
+    entry: Entry | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The pull request, and what was done to it."""
+
+    action: Literal["opened", "updated", "unchanged"]
+    pull_request: PullRequest
+
+
+def read_desired(repository: Repository, environment: str, commit: str) -> Desired:
+    """Return desired state at a fetched commit; raise InvalidInput where the file is missing.
+
+    A missing file is not an empty one: read as one, it would take every model out of service.
+    """
+    found = desired_at(repository, environment, commit)
+    if found is None:
+        raise _missing(repository, environment, commit)
+    return found
+
+
+def desired_at(repository: Repository, environment: str, commit: str) -> Desired | None:
+    """Return desired state at a fetched commit, or None where the file is missing.
+
+    For comparing two commits. What converges something uses :func:`read_desired`.
+    """
+    path = desired.path_of(environment)
+    text = repository.read(commit, path)
+    return None if text is None else desired.parse(text, file=path, environment=environment)
+
+
+def _missing(repository: Repository, environment: str, commit: str) -> InvalidInput:
+    path = desired.path_of(environment)
+    return InvalidInput(
+        f"is missing at {commit[:12]} in {repository.url}, so it is not known what {environment} shall serve",
+        file=path,
+        next_step=f"Put the file back at the root of the repository: `git log --all -- {path}` shows where it went. "
+        f"For a new environment commit it with the one line `environment: {environment}`.",
+    )
+
+
+def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
+    """Return the open pull request from this branch, or None."""
+    found = github.open_pull_requests(prefix=branch)
+    return next((pull for pull in found if pull.branch == branch), None)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks for a proposal, and whether commits of people on its branch may be dropped for it."""
+
+    by: Proposer = NOBODY
+    replace: bool = False
+
+
+ASKED_BY_NOBODY = Asking()
+"""What the bot proposes by itself."""
+
+
+def put_proposal(
+    settings: Environment,
+    repository: Repository,
+    github: GitHubRepository,
+    *,
+    ledger: Ledger,
+    edits: list[Edit],
+    branch: str,
+    title: str,
+    body: str,
+    say: Say,
+    asking: Asking = ASKED_BY_NOBODY,
+    keeps: Callable[[PullRequest], bool] = lambda _: False,
+) -> Proposed | None:
+    """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
+
+    Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
+    since leave everything as it is. Raises Refused where a person's commit is on the branch, unless ``asking`` says
+    that it may be replaced: then a comment names what was dropped. ``keeps`` says of an open pull request with these
+    edits whether its title and text stay.
+    """
+    from bot.render.proposal import below_verdict
+    from bot.systems.git import Moved
+
+    path = desired.path_of(settings.environment)
+    for _ in range(_TRIES):
+        head = repository.head()
+        before = repository.read(head, path)
+        if before is None:
+            raise _missing(repository, settings.environment, head)
+        after = _edited(before, path, edits)
+        if after == before:
+            return None
+        there = repository.branch(branch)
+        existing = open_proposal(github, branch)
+        theirs: list[Commit] = []
+        if there is not None:
+            tip = repository.fetch(there)
+            theirs = commits_of_people(repository, branch, main=head, tip=tip, ours=github.author())
+            if theirs and not asking.replace:
+                raise _would_be_lost(branch, theirs)
+        _remember(ledger, settings.environment, path, before, after, asking.by, say)
+        if there is not None and existing is not None and not theirs:
+            parent = repository.parent(tip)
+            # The same change on the same text: pushing it again would only start the checks again.
+            if repository.read(tip, path) == after and repository.read(parent, path) == before:
+                said, says = below_verdict(existing.body), below_verdict(body)
+                if (existing.title, said) == (title, says) or keeps(existing):
+                    return Proposed("unchanged", existing)
+                return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
+        try:
+            with _commit(repository, github, branch, head, {path: after}, title=title, say=say) as commit:
+                repository.push(commit, branch, expected=there)
+        except Moved:
+            continue
+        if existing is not None:
+            proposed = Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
+        else:
+            try:
+                proposed = Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
+            except Rejected:
+                # Somebody else may have opened it between our look and our request, and pushed before that: look
+                # again at both, lest the words be ours and the branch theirs.
+                if open_proposal(github, branch) is None:
+                    raise
+                continue
+        if theirs:
+            github.comment(proposed.pull_request.number, _dropped(theirs))
+        return proposed
+    raise Unavailable(
+        f"{branch} moved {_TRIES} times while it was being pushed",
+        system=f"Git ({settings.github.repository})",
+        next_step="Somebody else writes to this branch; run the command again when they are done.",
+    )
+
+
+def withdraw_revert(
+    settings: Environment, repository: Repository, github: GitHubRepository, change: Change, *, why: str
+) -> str | None:
+    """Close the revert of this change that the bot opened by itself; return its address, or None where none is open.
+
+    Raises Refused where a person changed it since: then it is theirs. One that a person asked for is left alone, too.
+    """
+    from bot.render import proposal as words
+
+    pull = open_proposal(github, revert_branch(settings.environment, change.model, change.section))
+    if pull is None or words.BY_THE_BOT not in pull.body:
+        return None
+    if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):
+        return None  # it goes back from another version
+    tip = repository.fetch(pull.head)
+    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip, ours=github.author()):
+        raise Refused(
+            f"{pull.url} was changed by somebody since the bot opened it",
+            state="It stays open.",
+            next_step="Close it yourself if nobody wants it any more.",
+        )
+    github.close(pull.number)
+    github.comment(pull.number, why)
+    return pull.url
+
+
+@contextmanager
+def _commit(
+    repository: Repository,
+    github: GitHubRepository,
+    branch: str,
+    head: str,
+    files: Mapping[str, str],
+    *,
+    title: str,
+    say: Say,
+) -> Iterator[str]:
+    """Make the commit on top of main that ``branch`` gets; yield its id. Raises Moved where somebody was faster.
+
+    Where signatures are asked for, GitHub makes it, on a branch of its own that is gone afterwards: GitHub only ever
+    appends to a branch, and a pull request whose branch was set to main first would be closed.
+    """
+    from bot.systems.git import BRANCH_TRAILER, Moved
+
+    if not github.signs_on(branch):
+        author, email = github.author() or (AUTHOR, EMAIL)
+        yield repository.commit(head, files, message=f"{title}\n", author=author, email=email)
+        return
+    staged = f"{SIGNING}/{branch}"
+    repository.push(head, staged, expected=repository.branch(staged))
+    message = f"{title}\n\n{BRANCH_TRAILER}: {branch}\n"
+    made = github.commit_on(staged, expected=head, message=message, files=files)
+    if made is None:
+        raise Moved(staged)
+    try:
+        yield repository.fetch(made)
+    finally:
+        try:
+            repository.delete(staged, expected=made)
+        except (Moved, PromobotError) as error:
+            # The next commit for this branch takes it over.
+            say(f"the branch {staged} is left: {error}")
+
+
+def commits_of_people(
+    repository: Repository, branch: str, *, main: str, tip: str, ours: tuple[str, str] | None
+) -> list[Commit]:
+    """Return the commits on a branch of the bot that would be lost if the bot wrote it anew, newest first.
+
+    Those are commits under another name than the bot's. And the newest one, whatever it calls itself, where the
+    branch says anything that the bot does not write: a name is easily forged, its content is compared to the byte.
+    A merge of main into the branch loses nothing. ``main`` and ``tip`` are fetched. ``ours`` is name and address of
+    the bot's commits where it is an App.
+    """
+    base = repository.merge_base(main, tip)
+    commits = repository.commits(base, tip)
+    found = [commit for commit in commits if len(commit.parents) < 2 and not _is_the_bots(commit, branch, ours)]
+    if not found and commits and what_is_beside(repository, branch, base=base, head=tip):
+        return commits[:1]
+    return found
+
+
+def what_is_beside(repository: Repository, branch: str, *, base: str, head: str) -> list[str]:
+    """Return what a branch of the bot changes besides what it proposes; empty also for a branch of a person.
+
+    ``base`` is where it parted from main; both are fetched. A file with a mistake is named as such.
+    """
+    scope = scope_of(branch)
+    if scope is None:
+        return []
+    paths = repository.changed_paths(base, head)
+    try:
+        return beside(scope, paths, *(repository.read(commit, scope.file) for commit in (base, head)))
+    except InvalidInput as error:
+        return [*(path for path in paths if path != scope.file), str(error)]
+
+
+def _is_the_bots(commit: Commit, branch: str, ours: tuple[str, str] | None) -> bool:
+    author, committer = (commit.author, commit.author_email), (commit.committer, commit.committer_email)
+    if author == committer and author in ((AUTHOR, EMAIL), ours):
+        return True
+    # GitHub commits in its own name for whoever asks its API, or types into its pages: the trailer tells them apart.
+    is_githubs = committer[0].startswith("GitHub") and committer[1].startswith("noreply@")
+    return is_githubs and commit.of_branch == branch
+
+
+def _remember(
+    ledger: Ledger, environment: str, path: str, before: str | None, after: str, by: Proposer, say: Say
+) -> None:
+    """Write who asked for this; where that cannot be written, only the approval from Slack has to do without."""
+    from bot.render import proposal as words
+
+    old = desired.parse(before, file=path) if before is not None else Desired(environment=environment)
+    changes = desired.changes(old, desired.parse(after, file=path))
+    try:
+        ledger.add_proposer(fingerprint(changes), by)
+    except PromobotError as error:
+        say(words.proposer_is_not_recorded(error))
+
+
+def _would_be_lost(branch: str, commits: list[Commit]) -> Refused:
+    from bot.render import proposal as words
+
+    kept = f"kept/{branch}"
+    return Refused(
+        words.commits_of_people(branch, [words.commit(c.id, c.author, c.author_email, c.subject) for c in commits]),
+        state="The branch is as it was, and nothing was proposed.",
+        next_step=f"Keep them: `git fetch origin {branch} && git push origin FETCH_HEAD:refs/heads/{kept}`. "
+        "Then run the command again with --replace, which drops them from the branch, or delete the branch first.",
+    )
+
+
+def _dropped(commits: list[Commit]) -> str:
+    from bot.render import proposal as words
+
+    return words.dropped([words.commit(c.id, c.author, c.author_email, c.subject) for c in commits])
+
+
+def _edited(text: str, path: str, edits: list[Edit]) -> str:
+    for edit in edits:
+        if edit.section == "models" and edit.entry is None:
+            text = desired.with_retirement(text, file=path, model=edit.model, reason=edit.why)
+        else:
+            text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
+    return text

@@ -1,0 +1,62 @@
+"""``promobot recheck``: run the checks for what main says already, where there is no pull request to run them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot import platform as connect
+from bot.domain.desired import SECTIONS, Change
+from bot.domain.evidence import CHECKS, CheckResult
+from bot.domain.nearest import did_you_mean
+from bot.domain.record import served_after
+from bot.errors import Refused
+from bot.operations import Say
+from bot.operations.checking import evidence_of, look
+from bot.operations.proposing import read_desired
+from bot.settings import Environment
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What the checks found about what main says of one model."""
+
+    environment: str
+    model: str
+    commit: str
+    results: tuple[CheckResult, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed · 1 failed."""
+        return 0 if all(result.passed for result in self.results) else 1
+
+
+def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
+    """Run all checks of what the head of main says of ``model``, on both paths; write new evidence. Deploys nothing.
+
+    The gate compares with what the last deployment left in service.
+    """
+    ledger = connect.ledger(settings)
+    with connect.repository(settings) as repository:
+        commit = repository.head()
+        desired = read_desired(repository, settings.environment, commit)
+    asked = [(section, desired.section(section)[model]) for section in SECTIONS if model in desired.section(section)]
+    if not asked:
+        raise Refused(
+            f"main asks for no version of {model} in {settings.environment}",
+            state="Nothing was checked.",
+            next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
+            f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
+        )
+    serving = served_after(settings.environment, ledger.deployments())
+    results: list[CheckResult] = []
+    for section, entry in asked:
+        before = serving.section(section).get(model)
+        change = Change(settings.environment, section, model, before, entry)
+        found = []
+        for name in CHECKS:
+            say(f"{name}: {model} {entry.version} for {settings.environment}")
+            found.append(look(settings, name, change, entry, label=f"main-{settings.environment}"))
+        ledger.add_evidence(evidence_of(change, entry, found, (), pull_request=None, base=commit, head=commit))
+        results += found
+    return Rechecked(settings.environment, model, commit, tuple(results))

@@ -1,0 +1,29 @@
+"""``promobot reconcile``: put right what drift finds, by deploy's own path and under deploy's own turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.errors import PromobotError
+from bot.operations import Say
+from bot.operations.deploy import Deployed, deploy
+from bot.settings import Environment
+
+
+def reconcile(environments: Sequence[Environment], *, say: Say) -> list[Deployed]:
+    """Converge each environment, after a deep look; one that cannot be looked at does not keep the others from it."""
+    return [_reconcile(settings, say) for settings in environments]
+
+
+def exit_code(done: Sequence[Deployed]) -> int:
+    """0 as desired everywhere · 1 something failed or is held somewhere · 4 all but Slack."""
+    codes = {deployed.exit_code for deployed in done}
+    return next((code for code in (1, 4) if code in codes), 0)
+
+
+def _reconcile(settings: Environment, say: Say) -> Deployed:
+    try:
+        return deploy(settings, say=say, deep=True)
+    except PromobotError as error:
+        said = " ".join(part for part in (str(error), error.state, error.next_step) if part)
+        return Deployed(settings.environment, "", problems=(said,))

@@ -1,0 +1,327 @@
+"""``promobot status``: what is desired, what is live everywhere, why they differ, what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from bot import platform as connect
+from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
+from bot.domain.hold import Held
+from bot.domain.journal import Journal
+from bot.domain.names import SHADOW_SUFFIX
+from bot.domain.plan import in_service, plan, serves, target_of
+from bot.domain.record import DeploymentRecord, last_failed
+from bot.domain.scope import proposal_branch, retire_branch, revert_branch
+from bot.domain.underway import step_of
+from bot.domain.users import WORST_FIRST, Users, users_of
+from bot.domain.way_back import latest
+from bot.errors import InvalidInput, PromobotError, Rejected
+from bot.operations.deployment.admission import admit_all, held_among
+from bot.operations.deployment.unfinished import read_journal
+from bot.operations.following import ways_back
+from bot.operations.inspection import routed
+from bot.operations.main_branch import Main, main_beside
+from bot.operations.meanwhile import meanwhile
+from bot.operations.merged import Merged
+from bot.operations.observe import at_once, observe
+from bot.operations.past import Past
+from bot.operations.proposing import desired_at, read_desired
+from bot.render import differences as words
+from bot.render.deployment import silent, unknown_workers
+from bot.settings import Environment
+
+if TYPE_CHECKING:
+    from bot.platform import Serving
+    from bot.records.ledger import QuarantineEvent
+    from bot.share import ModelRepository
+    from bot.systems.git import Repository
+    from bot.systems.github import PullRequest
+
+
+LOOKED_BACK = 30
+"""Among how many deployments the last failed one is looked for."""
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model on one path: what is wanted, and what each system has. None stands for "does not answer".
+
+    ``desired`` is "unknown", and ``agrees`` None, where main cannot be read.
+    """
+
+    model: str
+    section: Section
+    desired: int | Literal["unknown"] | None
+    routed: int | None
+    tritons: dict[str, bool | None]
+    gateways: dict[str, int | bool | None]
+    agrees: bool | None
+    pending: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which the world is not as Git says, and what to type about it."""
+
+    kind: str
+    what: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """One environment, now. ``commit`` is empty, and ``unknown`` says why, where main cannot be read."""
+
+    environment: str
+    commit: str
+    generation: int
+    models: tuple[ModelStatus, ...]
+    differences: tuple[Difference, ...]
+    quarantined: tuple[str, ...] = ()
+    undelivered: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+    unknown: str = ""
+    users: tuple[Users, ...] = ()
+    """Those of each model that is in service, the worst first."""
+    held: tuple[Held, ...] = ()
+    underway_since: datetime | None = None
+    """When the deployment began that is under way, or was cut off."""
+    failed: DeploymentRecord | None = None
+    """The newest deployment that failed, where nothing of its model was deployed since."""
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether nothing differs, as far as everybody answered."""
+        return not self.differences
+
+
+def statuses(environments: Sequence[Environment]) -> list[Status]:
+    """Look at several environments at the same time; return them in their order."""
+    if len(environments) == 1:
+        return [status(environments[0])]
+    found = []
+    for _, answer in at_once(environments, status):
+        if isinstance(answer, PromobotError):
+            raise answer
+        found.append(answer)
+    return found
+
+
+def status(settings: Environment) -> Status:
+    """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
+    ledger = connect.ledger(settings)
+    problems: list[str] = []
+    with (
+        connect.serving(settings, reads_only=True) as systems,
+        # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
+        main_beside(settings, within_seconds=settings.deadlines.request_seconds) as look,
+        meanwhile(partial(_open_pull_requests, settings)) as opened,
+    ):
+        live = observe(settings, systems)
+        outbox = tuple(systems.share.outbox())
+        journal = _journal(systems.share)
+        ways = ways_back(systems.share, problems.append)
+        main = look()
+        if isinstance(main, InvalidInput):
+            raise main  # Git answers: what main says is wrong, and its file, line and key are named
+        pending: dict[tuple[str, Section], list[str]] = {}
+        if isinstance(main, Main):
+            pending, unclear = _pending(settings, main.repository, opened)
+            problems += unclear
+        # Where main is not known, what serves is still compared with the routes.
+        desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
+        # What it says of what is live is its version, which the routes know.
+        todo = plan(desired, live, known={})
+        read = _of_the_records(Past(settings, ledger), todo.changes if isinstance(main, Main) else ())
+        held = _since(settings, main.repository, read.held, problems) if isinstance(main, Main) else []
+    commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
+    differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
+    differences += [
+        Difference("settings", str(mistake), words.correct(settings.environment)) for mistake in settings.mistakes
+    ]
+    differences += [
+        Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
+        for way in latest(ways).values()
+    ]
+    differences += [Difference("records", words.records_unread(read.why_not), words.DOCTOR)] if read.why_not else []
+    differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
+    deploy = words.deploy(settings.environment)
+    if isinstance(journal, Journal):
+        deploy = words.wait_for(settings.environment)
+        told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
+        differences.append(Difference("unfinished", told, deploy))
+    elif journal is not None:
+        # Who cannot read it cannot say that no deployment is under way.
+        differences.append(Difference("unfinished", str(journal), journal.next_step))
+    deploy = words.DOCTOR if read.why_not else deploy  # without records it refuses
+    holds = {one.change: one for one in held}
+    for change in todo.changes:
+        if change in holds:
+            hold = holds[change].hold
+            kind = words.KIND_OF_HOLD.get(hold.cause, "held")
+            differences.append(Difference(kind, words.is_held(holds[change]), hold.next_step))
+        else:
+            differences.append(Difference("desired", words.differs(change), deploy))
+    for what in routed(live.routes):
+        event = read.quarantined.get(what.target.digest)
+        wanted = desired.section(what.section).get(what.model)
+        if event is not None and not unknown and serves(what.target, wanted):
+            change = Change(settings.environment, what.section, what.model, wanted, wanted)
+            said = words.serves_quarantined(what.model, what.target.version, settings.environment, event.reason)
+            differences.append(Difference("quarantine", said, words.merge_revert(change)))
+    for triton, missing in todo.load.items():
+        differences += [Difference("triton", words.not_loaded(target, triton), deploy) for target in missing]
+    differences += of_unknown_workers(systems)
+    for gateway in todo.reload:
+        table = live.gateways[gateway]
+        behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
+        differences.append(Difference("gateway", behind, deploy))
+    differences += [Difference("slack", words.undelivered(name), deploy) for name in outbox]
+    rows = [
+        ModelStatus(
+            model=model,
+            section=section,
+            desired="unknown" if unknown else entry.version if entry else None,
+            routed=target.version if target else None,
+            tritons={
+                name: None if loaded is None else target is None or (target.triton_model, target.version) in loaded
+                for name, loaded in live.tritons.items()
+            },
+            gateways={
+                name: False if table is None else there.version if there else None
+                for name, table in live.gateways.items()
+                for there in [target_of(table.route(model), section) if table else None]
+            },
+            agrees=None if unknown else serves(target, entry),
+            pending=tuple(pending.get((model, section), ())),
+        )
+        for section in SECTIONS
+        for model in sorted(
+            {*desired.section(section), *live.routes.models, *(m for m, s in pending if s == section)}
+        )
+        for entry in [desired.section(section).get(model)]
+        for target in [target_of(live.routes.route(model), section)]
+        # A proposal of a model that was never served is seen, too.
+        if entry or target or (model, section) in pending
+    ]
+    return Status(
+        settings.environment,
+        commit,
+        live.routes.generation,
+        tuple(rows),
+        tuple(differences),
+        tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in read.quarantined.values()),
+        outbox,
+        tuple(problems),
+        unknown,
+        _users(rows),
+        tuple(held),
+        min((i.started_at for i in journal.underway), default=None) if isinstance(journal, Journal) else None,
+        read.failed,
+    )
+
+
+def _journal(share: ModelRepository) -> Journal | Rejected | None:
+    """Return the journal of a deployment under way, or why it cannot be read, which hides nothing else."""
+    try:
+        return read_journal(share)
+    except Rejected as error:
+        return error
+
+
+def _users(rows: Sequence[ModelStatus]) -> tuple[Users, ...]:
+    """Return how the users of each model are; a shadow has none."""
+    found = [
+        users_of(row.model, row.routed, tritons=row.tritons, gateways=row.gateways)
+        for row in rows
+        if row.section == "models" and row.routed is not None
+    ]
+    return tuple(sorted(found, key=lambda users: WORST_FIRST.index(users.health)))
+
+
+def of_unknown_workers(systems: Serving) -> list[Difference]:
+    """Return the gateways of which nobody knows all processes, by what they said when they were asked."""
+    return [
+        Difference("gateway", words.cannot_be_proven(gateway.name, why), words.DOCTOR)
+        for gateway in systems.gateways
+        if (why := unknown_workers(gateway.latest))
+    ]
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What the records say; ``why_not`` is why they cannot be read, and the rest is empty then."""
+
+    quarantined: Mapping[str, QuarantineEvent] = field(default_factory=dict)
+    held: tuple[Held, ...] = ()
+    failed: DeploymentRecord | None = None
+    why_not: str = ""
+
+
+def _of_the_records(past: Past, todo: Sequence[Change]) -> _Records:
+    """Return what is in quarantine, what a deployment refuses, and which failed last.
+
+    How users are is known without records, so nobody is kept from seeing it.
+    """
+    try:
+        held = tuple(held_among(admit_all(past, todo)))
+        return _Records(past.quarantined, held, last_failed(past.newest(LOOKED_BACK)))
+    except PromobotError as error:
+        return _Records(why_not=str(error))
+
+
+def _since(settings: Environment, repository: Repository, held: Sequence[Held], problems: list[str]) -> list[Held]:
+    """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
+    if not held:
+        return []
+    try:
+        merged = Merged(repository, settings.environment, connect.github(settings).merged_pull_requests())
+        return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
+    except PromobotError as error:
+        problems.append(str(error))
+        return list(held)
+
+
+def _asked_at(merged: Merged, change: Change) -> datetime | None:
+    pull = merged.that_asked(change)
+    return pull.merged_at if pull is not None else None
+
+
+def _open_pull_requests(settings: Environment) -> list[PullRequest]:
+    return connect.github(settings).open_pull_requests(prefix="promobot")
+
+
+def _pending(
+    settings: Environment, repository: Repository, opened: Future[list[PullRequest]]
+) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
+    """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
+    pending: dict[tuple[str, Section], list[str]] = {}
+    prefixes = tuple(branch(settings.environment, "") for branch in (proposal_branch, revert_branch, retire_branch))
+    problems: list[str] = []
+    try:
+        pulls = opened.result()
+    except PromobotError as error:
+        return pending, [str(error)]
+    for pull in pulls:
+        for prefix in prefixes:
+            if pull.branch.startswith(prefix):
+                model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
+                try:
+                    for section in _concerned(settings, repository, pull.head, model):
+                        pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
+                except PromobotError as error:
+                    problems.append(f"#{pull.number}: {error}")
+    return pending, problems
+
+
+def _concerned(settings: Environment, repository: Repository, head: str, model: str) -> list[Section]:
+    """Return the paths on which a pull request changes what the model's entry says."""
+    base = repository.merge_base(repository.head(), repository.fetch(head))
+    before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
+    after = read_desired(repository, settings.environment, head)
+    return [change.section for change in changes(before, after) if change.model == model]

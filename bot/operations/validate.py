@@ -1,0 +1,62 @@
+"""``promobot validate``: read every file of desired state and settings in a checkout, and say what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot import settings as settings_module
+from bot.errors import InvalidInput
+from bot.operations.consistency import Files, mistakes_in
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The files that were read, and the mistakes in them."""
+
+    files: tuple[str, ...]
+    mistakes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all right · 1 mistakes."""
+        return 1 if self.mistakes else 0
+
+
+def validate(root: Path) -> Validated:
+    """Read all files, each alone and beside the others; nothing outside the checkout is asked."""
+    settings = [root / settings_module.path_of(name) for name in settings_module.environments(root)]
+    promotions = sorted((root / "promotions").glob("*"))
+    found = [InvalidInput(_not_the_root(root, above))] if (above := settings_module.repository_above(root)) else []
+    found += [
+        InvalidInput("is not read; an environment file ends with .yaml", file=path.relative_to(root).as_posix())
+        for path in sorted((root / settings_module.ENVIRONMENTS).iterdir())
+        if path.suffix != ".yaml"
+    ]
+    found += [
+        InvalidInput("is not the desired state of a known environment", file=path.relative_to(root).as_posix())
+        for path in promotions
+        if path.suffix != ".yaml"
+    ]
+    read = [path for path in promotions if path.suffix == ".yaml"]
+    files = Files(*({path.stem: _text(path, root) for path in paths} for paths in (settings, read)))
+    found += mistakes_in(files)
+    names = [path.relative_to(root).as_posix() for path in (*settings, *promotions)]
+    return Validated(tuple(names), tuple(map(str, found)))
+
+
+def _not_the_root(root: Path, repository: Path) -> str:
+    return (
+        f"{root} is not the root of the repository, which is {repository}: Git has promotions/ at its root only, so "
+        f"nothing of these files is read there; move them, or say --root {repository}"
+    )
+
+
+def _text(path: Path, root: Path) -> str | InvalidInput:
+    file = path.relative_to(root).as_posix()
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        return InvalidInput(f"cannot be read: {error.strerror}", file=file)
+    except UnicodeDecodeError as error:
+        return InvalidInput(f"is not UTF-8: byte {error.start} belongs to no character", file=file)

@@ -1,0 +1,263 @@
+"""How verbs reach the systems that an environment names. Adapters are imported here, where they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons, secret, share_before
+
+if TYPE_CHECKING:
+    from bot.domain.usage import Usage
+    from bot.records.ledger import Ledger, Store
+    from bot.share import ModelRepository
+    from bot.systems.gateway import Gateway
+    from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository
+    from bot.systems.mlflow import Registry
+    from bot.systems.slack import SlackChannel
+    from bot.systems.triton import TritonServer
+
+
+_RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not what it says
+
+
+Opened = TypeVar("Opened", "Gateway", "TritonServer")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serves an environment: the share, every Triton, every gateway.
+
+    ``find_more`` asks DNS again and returns the servers that came up since, opened like the others, or only the
+    gateways among them. ``gateway_names`` and ``triton_names`` ask it for the names of all that there are now.
+    """
+
+    share: ModelRepository
+    tritons: tuple[TritonServer, ...]
+    gateways: tuple[Gateway, ...]
+    find_more: Callable[..., tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]] = lambda **_: ((), ())
+    gateway_names: Callable[[], frozenset[str]] | None = None
+    triton_names: Callable[[], frozenset[str]] | None = None
+
+    def with_more_gateways(self) -> Serving:
+        """Return the same with the gateways that came up since; raise Unavailable where DNS does not answer."""
+        _, gateways = self.find_more(tritons=False)
+        return replace(self, gateways=(*self.gateways, *gateways))
+
+    def that_left(self, gateways: Iterable[Gateway]) -> list[Gateway]:
+        """Return those of these gateways whose address DNS gives no more; raise Unavailable where it gives none.
+
+        Nobody reaches these by the name, so they are no gateways any more. One that is named by itself never leaves.
+        """
+        return _not_among(gateways, self.gateway_names)
+
+    def tritons_that_left(self, tritons: Iterable[TritonServer]) -> list[TritonServer]:
+        """Return those of these Tritons whose address DNS gives no more, as ``that_left`` does."""
+        return _not_among(tritons, self.triton_names)
+
+    def without(self, servers: Sequence[Gateway | TritonServer]) -> Serving:
+        """Return the same without these servers."""
+        return replace(
+            self,
+            tritons=tuple(one for one in self.tritons if one not in servers),
+            gateways=tuple(one for one in self.gateways if one not in servers),
+        )
+
+    def with_more(self) -> Serving:
+        """Return the same with what came up since; raise Unavailable where DNS does not answer."""
+        tritons, gateways = self.find_more()
+        if not tritons and not gateways:
+            return self
+        return replace(self, tritons=(*self.tritons, *tritons), gateways=(*self.gateways, *gateways))
+
+
+def _not_among(servers: Iterable[Opened], ask: Callable[[], frozenset[str]] | None) -> list[Opened]:
+    listed = list(servers)
+    names = ask() if listed and ask else None
+    return [server for server in listed if names is not None and server.name not in names]
+
+
+@contextmanager
+def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serving]:
+    """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name.
+
+    With ``reads_only`` the reload token is not read, so nobody who only looks needs it; the gateways then refuse to
+    reload. Raises Refused where the token is needed and not set.
+    """
+    from bot.share import ModelRepository
+
+    seconds = settings.deadlines.request_seconds
+    # Before anything is opened.
+    token = None if reads_only else secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
+    with ExitStack() as opened:
+        known: set[tuple[str, str]] = set()
+
+        def find_more(*, tritons: bool = True) -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
+            found, gateways = [], []
+            named = settings.tritons if tritons else ()
+            for each_triton in (one for tritons_there in named for one in each(tritons_there)):
+                if ("Triton", each_triton.name) not in known:
+                    known.add(("Triton", each_triton.name))
+                    found.append(triton(each_triton, request_seconds=seconds))
+                    opened.callback(found[-1].close)
+            for several in settings.gateways:
+                for one in each(several):
+                    if ("gateway", one.name) not in known:
+                        known.add(("gateway", one.name))
+                        gateways.append(_gateway(settings, one, of=several, token=token))
+                        opened.callback(gateways[-1].close)
+            return tuple(found), tuple(gateways)
+
+        def gateway_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.gateways for one in each(several))
+
+        def triton_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.tritons for one in each(several))
+
+        share = ModelRepository(settings.share, _before(settings), environment=settings.environment)
+        yield Serving(share, *find_more(), find_more, gateway_names, triton_names)
+
+
+Server = TypeVar("Server", Tritons, GatewayEndpoint)
+
+
+def each(several: Server) -> list[Server]:
+    """Return the servers that an entry stands for; raise Unavailable where DNS gives none for its name."""
+    from bot.systems.dns import addresses
+
+    return [several.at(address) for address in addresses(several.host)] if several.every_address else [several]
+
+
+def triton(named: Triton, *, request_seconds: float) -> TritonServer:
+    """Open one Triton, with its control key where it has one."""
+    from bot.systems.triton import TritonServer
+
+    variable = named.control_key_env
+    key = secret(variable, purpose=f"the control key of Triton {named.name}") if variable else None
+    return TritonServer(named, request_seconds=request_seconds, control_key=key)
+
+
+def gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint) -> Gateway:
+    """Open one gateway of the entry ``of``; one of several addresses is asked by the name of all of them."""
+    token = secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
+    return _gateway(settings, named, of=of, token=token)
+
+
+def _gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint, token: str | None) -> Gateway:
+    from bot.systems.gateway import Gateway
+
+    known_as = of.url if of.every_address else None
+    return Gateway(named, token=token, request_seconds=settings.deadlines.request_seconds, known_as=known_as)
+
+
+def usage(settings: Environment, several: GatewayEndpoint, model: str) -> Usage:
+    """Ask a gateway how much the version in service is used; it needs no token, and no gateway is tried twice."""
+    asked = _gateway(settings, each(several)[0], of=several, token=None)
+    try:
+        return asked.usage(model)
+    finally:
+        asked.close()
+
+
+@contextmanager
+def staging(settings: Environment) -> Iterator[Serving]:
+    """Open the Triton on which proposals are checked, and its part of the share."""
+    from bot.share import ModelRepository
+
+    settings.see_that_it_can_be_used("staging")
+    server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
+    try:
+        share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)], staging=True)
+        yield Serving(share, (server,), ())
+    finally:
+        server.close()
+
+
+def _before(settings: Environment) -> list[Share]:
+    share = share_before(settings)
+    return [share] if share else []
+
+
+def repository(settings: Environment, *, limit_seconds: float | None = None) -> Repository:
+    """Open the Git repository that holds desired state; Git and the API know the bot as the same.
+
+    No command lasts longer than ``limit_seconds``, by default six times as long as a request.
+    """
+    from bot.systems.git import Repository
+
+    # An App's token comes from the API, whose SDK is slow to import; any other is at hand.
+    token = github(settings).git_token() if _app_key(settings) else _github_token(settings)
+    seconds = settings.deadlines.request_seconds
+    return Repository(
+        settings.github.clone_url,
+        token=token,
+        base=settings.github.base,
+        stall_seconds=seconds,
+        limit_seconds=limit_seconds,
+    )
+
+
+def github(settings: Environment) -> GitHubRepository:
+    """Open GitHub's API for that repository: as the App where its key is at hand, else with the token."""
+    from bot.systems.github import GitHubRepository
+
+    seconds = settings.deadlines.request_seconds
+    if key := _app_key(settings):
+        return GitHubRepository(settings.github, app_key=key, request_seconds=seconds)
+    return GitHubRepository(settings.github, token=_github_token(settings), request_seconds=seconds)
+
+
+def _app_key(settings: Environment) -> str | None:
+    app = settings.github.app
+    if app is None or not os.environ.get(app.private_key_env):
+        return None
+    return secret(app.private_key_env, purpose=f"the private key of the GitHub App {app.id}", kind="PEM")
+
+
+def _github_token(settings: Environment) -> str:
+    app, purpose = settings.github.app, "the token for Git and GitHub"
+    if app is not None:
+        purpose += f", where {app.private_key_env} does not hold the key of the GitHub App {app.id}"
+    return secret(settings.github.token_env, purpose=purpose)
+
+
+def registry(settings: Environment) -> Registry:
+    """Open the model registry."""
+    from bot.systems.mlflow import Registry
+
+    settings.see_that_it_can_be_used("mlflow")
+    deadlines = settings.deadlines
+    return Registry(
+        settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
+    )
+
+
+def records(settings: Environment) -> Store:
+    """Open the record store of the environment: a bucket, or a directory."""
+    if bucket := settings.records_bucket:
+        from bot.records import bucket as object_store
+
+        return object_store.opened(bucket, request_seconds=settings.deadlines.request_seconds)
+    from bot.records.directory import RecordStore
+
+    return RecordStore(str(settings.records))
+
+
+def ledger(settings: Environment) -> Ledger:
+    """Open what the environment's records say."""
+    from bot.records.ledger import Ledger
+
+    return Ledger(records(settings), settings.environment)
+
+
+def slack(settings: Environment) -> SlackChannel:
+    """Open the channel where releases are announced."""
+    from bot.systems.slack import SlackChannel
+
+    settings.see_that_it_can_be_used("slack")
+    token = secret(settings.slack.token_env, purpose="Slack's bot token")
+    return SlackChannel(settings.slack, token=token, request_seconds=settings.deadlines.request_seconds)

@@ -1,0 +1,345 @@
+"""What is written once in the record store: deployment records, evidence, quarantine."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bot.domain import in_words
+from bot.domain.desired import Change, Entry, Section
+from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
+from bot.domain.names import short
+from bot.domain.record import DeploymentRecord
+from bot.errors import Refused, Rejected
+from bot.redaction import redact
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Store(Protocol):
+    """Where records are: objects that are created once. :func:`bot.platform.records` says which."""
+
+    def put(self, key: str, text: str) -> None:
+        """Create the object; raise Refused where there is one of that key already."""
+
+    def get(self, key: str) -> str | None:
+        """Return the object's text, or None where there is none."""
+
+    def get_all(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return all keys below the folder ``prefix``, sorted."""
+
+    def begin(self) -> None:
+        """Mark the store as this one; for a new one, which nobody reads or writes before."""
+
+    def check(self, environment: str) -> str:
+        """Try to write and read as a deployment of the environment does; say what was seen."""
+
+
+class QuarantineEvent(BaseModel):
+    """A digest is put into quarantine, or taken out of it by a person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    environment: str
+    model: str
+    version: int
+    digest: str
+    lifted: bool
+    reason: str
+    by: str
+    at: datetime
+    deployment: str = ""
+    """The deployment that put it there; empty where a person did, and in events of before."""
+
+
+class CheckRun(BaseModel):
+    """What one check of one workflow run found; the aggregate job reads these."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    results: tuple[CheckResult, ...]
+
+
+class Proposer(BaseModel):
+    """Who asked the bot for a proposal: a Slack user's id, a GitHub login, or nobody, where the bot did it itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slack: str = ""
+    github: str = ""
+
+
+NOBODY = Proposer()
+
+
+class RequestAsked(BaseModel):
+    """What somebody asked for under an id of theirs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: dict[str, str]
+    at: datetime
+
+
+class RequestDone(BaseModel):
+    """What came of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    said: str
+    exit_code: int
+    at: datetime
+
+
+class Ledger:
+    """Typed reading and writing of one environment's records."""
+
+    def __init__(self, store: Store, environment: str) -> None:
+        self._store, self._environment = store, environment
+
+    # --- deployments -------------------------------------------------------------------------------------------
+
+    def add_deployment(self, record: DeploymentRecord) -> None:
+        """Write a deployment record; raise Refused where its id is taken."""
+        self._store.put(f"deployments/{self._environment}/{record.id}.json", _text(record))
+
+    def confirm(self, deployment: str) -> None:
+        """Write that the message of an unconfirmed deployment was delivered after all."""
+        with suppress(Refused):  # somebody has confirmed it already
+            key = f"confirmations/{self._environment}/{deployment}.json"
+            self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
+
+    def newest_deployment(self) -> str:
+        """Return the id of the newest deployment record; an empty string where there is none."""
+        return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
+
+    def deployments(self, *, after: str = "", newest: int | None = None) -> list[DeploymentRecord]:
+        """Return all deployment records, oldest first; those confirmed later read as succeeded.
+
+        ``after`` is an id: only what is newer is read. ``newest``: no more than so many, the newest ones.
+        """
+        confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
+        found = []
+        folder = f"deployments/{self._environment}"
+        for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest).items():
+            if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
+                criteria = tuple(
+                    c.model_copy(update={"holds": True, "proof": "delivered later"}) if not c.holds else c
+                    for c in record.criteria
+                )
+                record = record.model_copy(update={"outcome": "succeeded", "criteria": criteria})
+            found.append(record)
+        return found
+
+    def answers(self, changes: Sequence[Change]) -> list[Entry | None]:
+        """Return what users get on each change's path, by the newest record of its model; else what it leaves.
+
+        That is what the routes named when the newest deployment was over, also where it was put back: main may say
+        something else since, and may have said it then. One record is read for each change.
+        """
+        names = [change.published_name for change in changes]
+        newest: dict[str, str] = {}
+        for key in self._store.keys(f"deployments/{self._environment}"):
+            if found := re.fullmatch(rf"{re.escape(self._environment)}-\d+-(.+)", _id_of(key)):
+                newest[found[1]] = key
+        keys = [newest[name] for name in names if name in newest]
+        texts = self._store.get_all(keys)
+        records = {key: self._parsed(key, texts.get(key, ""), DeploymentRecord) for key in keys}
+        return [
+            records[newest[name]].serving if name in newest else change.before
+            for name, change in zip(names, changes, strict=True)
+        ]
+
+    # --- evidence ----------------------------------------------------------------------------------------------
+
+    def add_check_run(self, key: str, results: Iterable[CheckResult]) -> None:
+        """Write what one check found, for the aggregate job of the same run."""
+        self._store.put(f"checks/{self._environment}/{key}.json", _text(CheckRun(results=tuple(results))))
+
+    def check_runs(self, prefix: str) -> list[CheckResult]:
+        """Return what the checks of one run found."""
+        runs = self._read_all(f"checks/{self._environment}/{prefix}", CheckRun)
+        return [result for run in runs.values() for result in run.results]
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Write the evidence of a proposal."""
+        folder = self._evidence_folder(evidence.model, evidence.digest)
+        self._store.put(f"{folder}/{evidence.name}.json", _text(evidence))
+
+    def evidence(self, model: str, section: Section, entry: Entry) -> Evidence | None:
+        """Return the newest evidence that counts for this entry on this path.
+
+        Anyone with a branch may propose the same digest with another version or run. What was found about that counts
+        for that only.
+        """
+        return newest_for(self.evidence_of(model, section, entry.digest), entry)
+
+    def evidence_of(self, model: str, section: Section, digest: str) -> Iterator[Evidence]:
+        """Yield all evidence of the digest on this path, newest first, whatever version and run were proposed."""
+        of = (self._environment, model, section, digest)
+        found = self._evidence_below(self._evidence_folder(model, digest))
+        return (one for one in found if (one.environment, one.model, one.section, one.digest) == of)
+
+    def all_evidence(self, model: str | None = None) -> list[Evidence]:
+        """Return all evidence of one model or of every one, newest first."""
+        found = self._evidence_below(f"evidence/{self._environment}" + (f"/{model}" if model else ""))
+        return sorted(found, key=lambda evidence: evidence.at, reverse=True)
+
+    def revoke(self, revoked: Iterable[Evidence], *, reason: str, by: str) -> None:
+        """Write that this evidence, all of one digest, counts no more."""
+        listed = list(revoked)
+        event = Revocation(
+            environment=self._environment,
+            model=listed[0].model,
+            version=listed[0].version,
+            digest=listed[0].digest,
+            evidence=tuple(evidence.name for evidence in listed),
+            reason=reason,
+            by=by,
+            at=datetime.now(UTC),
+        )
+        folder = self._revocations_folder(event.model, event.digest)
+        self._store.put(f"{folder}/{event.at:%Y%m%dT%H%M%S.%fZ}.json", _text(event))
+
+    def _evidence_below(self, folder: str) -> Iterator[Evidence]:
+        revoked: dict[tuple[str, str], dict[str, Revocation]] = {}
+        for key in reversed(self._store.keys(folder)):
+            evidence = self._read(key, Evidence)
+            of = (evidence.model, evidence.digest)
+            if of not in revoked:
+                events = self._read_all(self._revocations_folder(*of), Revocation)
+                revoked[of] = {name: event for event in events.values() for name in event.evidence}
+            yield evidence.model_copy(update={"revoked": revoked[of].get(evidence.name)})
+
+    def _revocations_folder(self, model: str, digest: str) -> str:
+        return f"revocations/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+
+    def _evidence_folder(self, model: str, digest: str) -> str:
+        return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+
+    # --- proposals ---------------------------------------------------------------------------------------------
+
+    def add_proposer(self, fingerprint: str, who: Proposer) -> None:
+        """Write that the bot proposes this, and who asked for it; written before it is pushed."""
+        name = hashlib.sha256(_text(who).encode()).hexdigest()[:16]
+        with suppress(Refused):  # they asked for the same before
+            self._store.put(f"proposals/{self._environment}/{fingerprint}/{name}.json", _text(who))
+
+    def proposers(self, fingerprint: str) -> list[Proposer]:
+        """Return who asked the bot for exactly this; nothing where the bot never proposed it."""
+        return list(self._read_all(f"proposals/{self._environment}/{fingerprint}", Proposer).values())
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def ask(self, request: str, asked: RequestAsked) -> RequestAsked:
+        """Write what is asked for under an id; return what was asked for under it first."""
+        with suppress(Refused):
+            self._store.put(self._request(request, "asked"), _text(asked))
+        return self._read(self._request(request, "asked"), RequestAsked)
+
+    def asked(self, request: str) -> bool:
+        """Say whether anything was asked for under an id."""
+        return self._store.get(self._request(request, "asked")) is not None
+
+    def request_done(self, request: str) -> RequestDone | None:
+        """Return what came of a request, or None where it is not done."""
+        key = self._request(request, "done")
+        return None if self._store.get(key) is None else self._read(key, RequestDone)
+
+    def finish_request(self, request: str, done: RequestDone) -> None:
+        """Write what came of a request; what was written first stays."""
+        with suppress(Refused):
+            self._store.put(self._request(request, "done"), _text(done))
+
+    def way_back_of(self, request: str) -> Entry | None:
+        """Return where a rollback of this id goes; None where that was never decided."""
+        key = self._request(request, "way-back")
+        return None if self._store.get(key) is None else self._read(key, Entry)
+
+    def decide_way_back(self, request: str, entry: Entry) -> Entry:
+        """Write where a rollback goes; return what was decided first."""
+        key = self._request(request, "way-back")
+        with suppress(Refused):
+            self._store.put(key, _text(entry))
+        return self._read(key, Entry)
+
+    def _request(self, request: str, what: str) -> str:
+        return f"requests/{self._environment}/{request}/{what}.json"
+
+    # --- quarantine --------------------------------------------------------------------------------------------
+
+    def quarantined(self) -> dict[str, QuarantineEvent]:
+        """Return what is in quarantine here now, by digest."""
+        events = self._read_all(f"quarantine/{self._environment}", QuarantineEvent)
+        latest: dict[str, QuarantineEvent] = {}
+        for event in sorted(events.values(), key=lambda event: event.at):
+            latest[event.digest] = event
+        return {digest: event for digest, event in latest.items() if not event.lifted}
+
+    def put_in_quarantine(
+        self, *, model: str, version: int, digest: str, reason: str, by: str, deployment: str = ""
+    ) -> None:
+        """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already.
+
+        ``deployment``: the id of the deployment that blames it.
+        """
+        if digest not in self.quarantined():
+            event = QuarantineEvent(
+                environment=self._environment,
+                model=model,
+                version=version,
+                digest=digest,
+                lifted=False,
+                reason=reason,
+                by=by,
+                at=datetime.now(UTC),
+                deployment=deployment,
+            )
+            self._add_event(event)
+
+    def lift_quarantine(self, event: QuarantineEvent, *, reason: str, by: str) -> None:
+        """Allow a digest again."""
+        now = {"lifted": True, "reason": reason, "by": by, "at": datetime.now(UTC)}
+        self._add_event(event.model_copy(update=now))
+
+    def _add_event(self, event: QuarantineEvent) -> None:
+        name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(event.digest)}"
+        self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
+
+    def _read_all(
+        self, folder: str, model: type[Model], *, after: str = "", newest: int | None = None
+    ) -> dict[str, Model]:
+        """Return all objects of a folder by key, in the order of the keys; of ids, those that are greater."""
+        keys = [key for key in self._store.keys(folder) if _id_of(key) > after]
+        keys = keys if newest is None else keys[-newest:]
+        texts = self._store.get_all(keys)
+        # One that is listed and gone is an error: it may be what is in quarantine.
+        return {key: self._parsed(key, texts.get(key, ""), model) for key in keys}
+
+    def _read(self, key: str, model: type[Model]) -> Model:
+        return self._parsed(key, self._store.get(key) or "", model)
+
+    def _parsed(self, key: str, text: str, model: type[Model]) -> Model:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            raise Rejected(
+                f"{key} is not readable: {in_words.of_record(error.errors())}", system="record store"
+            ) from error
+
+
+def _id_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
+def _text(model: BaseModel) -> str:
+    return redact(model.model_dump_json(indent=1)) + "\n"

@@ -1,0 +1,537 @@
+"""What the checks say on a pull request, in a job's summary and in the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from bot.domain.desired import Change, Entry
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, Latency
+from bot.domain.gate import GateResult
+from bot.domain.names import short
+from bot.domain.nearest import nearest_number
+from bot.domain.retirement import is_removal
+from bot.domain.smoke import Tensor
+from bot.render import leaving as leaving_words
+from bot.render.deployment import describe
+from bot.render.leaving import Leaving
+from bot.render.markdown import code, details, escape, fit, table, tick
+
+if TYPE_CHECKING:
+    from bot.operations.proposed_settings import SettingsChange
+
+MARKER = "<!-- promobot:checks -->"
+MAX_FINDINGS = 50
+MAX_ENTRIES = 20
+MAX_SETTINGS = 100
+NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
+CONFIGURATION_ALLOWED = "every field and parameter is allowed, and every file that it names is listed"
+NO_CODE = "no program, library, script, archive or pickle under another name; every file that a model names is listed"
+NOTHING_LOOKED_AT = "looked at nothing"
+_VALUES_SHOWN = 4
+_PROBLEMS_SHOWN = 10
+
+CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
+_WHAT: dict[CheckName, str] = {
+    "ready": "registered, allowed, and every byte as proposed",
+    "triton": "loads on staging; configuration and signature agree",
+    "smoke": "answers as the training framework did, in time",
+}
+
+
+def some(problems: Sequence[str], between: str = "; ") -> str:
+    """Return the first problems, and how many more there are: a hostile package may have thousands."""
+    shown = list(problems[:_PROBLEMS_SHOWN])
+    more = len(problems) - len(shown)
+    return between.join([*shown, *([f"and {more} more"] if more else [])])
+
+
+def as_in_training(answer: Sequence[Tensor]) -> str:
+    """What staging answered, and that it is right."""
+    return f"{'; '.join(map(_shown, answer))}: as the training framework answered"
+
+
+OVER_HTTP = "over HTTP"
+NOT_OVER_HTTP = (
+    "not asked: staging.triton.http is not set. Gateways ask Triton over HTTP; these cases were asked over gRPC only"
+)
+
+
+def over_http(cases: int) -> str:
+    """Every case was answered right on the wire that gateways use, too."""
+    return f"all {cases} cases, in the binary form that gateways use: the same answers"
+
+
+NOT_ALLOWED_STEP = (
+    "Change what is named and register the model again; docs/training.md says what a package may contain."
+)
+
+
+def not_allowed(name: str, environment: str, findings: Iterable[Finding]) -> str:
+    """The rules of an environment refuse a package."""
+    return f"{name} is not allowed in {environment}: {some([f'{f.what}: {f.detail}' for f in findings])}"
+
+
+def could_not(name: CheckName) -> str:
+    """A system kept the check from being finished."""
+    return {"ready": "artifacts can be read", "triton": "loads", "smoke": "answers"}[name]
+
+
+WRITTEN = ("version", "run", "digest")
+"""What an entry itself says. Where it is wrong, somebody made a mistake in writing it, and all else follows."""
+
+Owners = Sequence[tuple[str, int]]
+"""Models and versions in MLflow, the newest first."""
+
+
+def wrong_digest(change: Change, entry: Entry, there: str, owners: Owners | None) -> str:
+    """An entry names other bytes than its version has; ``owners`` were registered with what it names."""
+    if owners and (change.model, entry.version) in owners:
+        return (
+            f"version {entry.version} was registered with this digest, and has {there} by now: somebody replaced its "
+            "files. Register the model again, and propose that version"
+        )
+    return _written_wrong("digest", change, entry, f"has {there}", owners)
+
+
+def wrong_run(change: Change, entry: Entry, there: str, owners: Owners | None) -> str:
+    """An entry names another run than its version is of; ``owners`` are those of the run that it names."""
+    return _written_wrong("run", change, entry, f"is of run {there}" if there else "is of no run", owners)
+
+
+def _written_wrong(what: str, change: Change, entry: Entry, right: str, owners: Owners | None) -> str:
+    own = [version for model, version in owners or () if model == change.model]
+    if own:
+        whose = f"this is the {what} of version {own[0]}"
+    elif owners:
+        whose = f"this is the {what} of another model, {owners[0][0]} {owners[0][1]}"
+    elif owners is None:
+        whose = f"this is not the {what} of version {entry.version}"
+    else:
+        whose = f"no version in MLflow has this {what}"
+    return f"{whose}; version {entry.version} {right}; {_how_to_write(change, entry.version, f'the right {what}')}"
+
+
+def no_such_version(
+    change: Change, entry: Entry, there: Sequence[int], owners: Owners | None, *, of_the_model: str
+) -> str:
+    """An entry names a version that is not there; ``owners`` were registered with the digest that it names.
+
+    ``there`` are the model's newest versions. Without any, ``of_the_model`` says which models there are.
+    """
+    own = [version for model, version in owners or () if model == change.model]
+    if not there:
+        return of_the_model
+    unknown = f"there is no version {entry.version} of {change.model}"
+    if own:
+        return f"{unknown}; the digest is that of version {own[0]}; {_how_to_write(change, own[0], 'that entry')}"
+    newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
+    return f"{unknown}; did you mean version {nearest_number(entry.version, there)}? The newest are {newest}"
+
+
+def _how_to_write(change: Change, version: int, what: str) -> str:
+    if change.section == "shadow":
+        return f"write {what} under shadow.{change.model} in promotions/{change.environment}.yaml"
+    return f"`promobot propose {change.model} {version} --env {change.environment}` writes {what}"
+
+
+def with_step(error: Exception, next_step: str) -> str:
+    """Return an error in one line, with what to do about it."""
+    return f"{error}. {next_step}" if next_step else str(error)
+
+
+def problems_of(result: CheckResult) -> list[Finding]:
+    """Return what is wrong: first what is written wrong, because the rest may follow from that."""
+    return sorted(result.problems, key=lambda finding: finding.what not in WRITTEN)
+
+
+def job_did_not_succeed(job: str, result: str) -> str:
+    """A job that this one needs was skipped, cancelled or failed."""
+    return f"the job {job} ended as “{result}”"
+
+
+def missing_results(names: Sequence[str]) -> list[str]:
+    """Checks that never said anything."""
+    return [f"there is no result for the check {name}" for name in names]
+
+
+def gate_skipped(record: str) -> str:
+    """A way back needs no gate."""
+    return f"skipped: these bytes were verified in service by {record}"
+
+
+def gate_passed(result: GateResult) -> str:
+    """All rules hold."""
+    return ", ".join(f"{row.metric} {row.value:.4g} ({row.rule})" for row in result.rows if row.value is not None)
+
+
+def shadow_allowed(reason: str, *, allowed: bool) -> str:
+    """A model that misses may, or may not, be a shadow."""
+    return f"{reason}; " + ("so it may only listen" if allowed else "and this gate says stop, not shadow")
+
+
+def file_list(listed: set[str], there: set[str]) -> str:
+    """Compare the package's list with the artifacts."""
+    if listed == there:
+        return f"{len(listed)} files, as listed"
+    missing, extra = sorted(listed - there), sorted(there - listed)
+    return "; ".join(
+        [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)
+    )
+
+
+def latency_finding(latency: Latency) -> tuple[str, bool, str]:
+    """Judge the latency by its budget."""
+    said = f"p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms"
+    if latency.budget is None:
+        return "latency", True, f"{said}; no budget"
+    return "latency", latency.p50 <= latency.budget, f"{said}; budget for p50: {latency.budget:g} ms"
+
+
+def champion_has_other_bytes(digest: str) -> str:
+    """The registry does not have any more what is in service."""
+    return f"MLflow has other bytes than are in service: {digest}"
+
+
+def nothing_to_check(changes: Sequence[Change]) -> str:
+    """A pull request that proposes no version; what leaves service is the verdict's to say."""
+    if changes:
+        taken = "; ".join(escape(describe(change)) for change in changes)
+        return f"**No version to check:** this pull request only takes entries away ({taken})."
+    return "**Nothing to check:** this pull request changes no model in `promotions/`."
+
+
+def beside(branch: str, found: Sequence[str]) -> str:
+    """A branch of the bot changes more than what was proposed."""
+    listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    return (
+        f"{branch} is a branch of the bot, and changes more than was proposed: {listed}; "
+        "propose the rest from a branch of another name"
+    )
+
+
+def details_are_in(url: str) -> str:
+    """Point from the text of a pull request to the comment."""
+    return f"[What each check found]({url})" if url else ""
+
+
+def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
+    """Nothing speaks for a change of a merge group."""
+    revoked = evidence.revoked if evidence else None
+    why = {
+        "quarantine": "its digest is in quarantine there",
+        "missing": "no checks of this digest are on record",
+        "red": "its newest checks did not pass",
+        "expired": "its checks are too old",
+        "revoked": f"its checks were revoked by {revoked.by}: {revoked.reason}"
+        if revoked
+        else "its checks were revoked",
+    }[state]
+    return f"{describe(change)}: {why}; run the checks of its pull request again, then queue it again"
+
+
+def queued(changes: Sequence[Change], problems: Sequence[str]) -> str:
+    """Return what a merge group's job says."""
+    if problems:
+        return "❌ **Not merged: the evidence does not hold.**\n\n" + "\n".join(
+            f"- {escape(p)}" for p in problems[:50]
+        )
+    if not changes:
+        return nothing_to_check(changes)
+    return "✅ **The checks of each pull request hold for " + ", ".join(escape(describe(c)) for c in changes) + ".**"
+
+
+def check_summary(name: CheckName, changes: Sequence[Change], results: Sequence[CheckResult]) -> str:
+    """Return one check's job summary."""
+    if not results:
+        return nothing_to_check(changes)
+    parts = [f"## {CHECK_NAMES[name]}: {_WHAT[name]}"]
+    for result in results:
+        parts.append(f"### {tick(result.passed)} {_subject(result)}\n\n{_findings(result)}")
+    return "\n\n".join(parts)
+
+
+def headline(
+    changes: Sequence[Change],
+    results: Sequence[CheckResult],
+    problems: Sequence[str],
+    *,
+    other_paths: Sequence[str],
+    settings: Sequence[SettingsChange] = (),
+    leaving: Sequence[Leaving] = (),
+) -> str:
+    """Return the verdict in one paragraph: whether to merge, and for what reason not."""
+    proposed = [change for change in changes if change.after is not None]
+    failed = [result for result in results if not result.passed]
+    if problems or failed:
+        return "❌ **Do not merge: " + _first_problem(failed, problems) + ".** Nothing in service has changed."
+    if not proposed:
+        gone = {(one.stop.change.environment, one.stop.change.model) for one in leaving}
+        idle = [c for c in changes if is_removal(c) and (c.environment, c.model) not in gone]
+        said = [leaving_words.nothing_leaves(change.model, change.environment) for change in idle]
+        first = _only_settings(settings, changes) if settings else nothing_to_check(changes)
+        if leaving:
+            first = leaving_words.stops(leaving) + (f" {first}" if settings else " Next: review and merge.")
+        return first + "".join(f" {line}." for line in said[:MAX_ENTRIES])
+    what = ", ".join(escape(_named(change)) for change in proposed[:MAX_ENTRIES])
+    what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
+    also = "".join(f" {said}" for said in _besides(settings, other_paths))
+    say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
+    return f"✅ **Every check passed for {what}.**{say_so}{also} Next: review and merge."
+
+
+def _answers_already(change: Change) -> bool:
+    """Whether merging changes nothing for users: main said something else, which was put back."""
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.names_the_same_as(after)
+
+
+def _named(change: Change) -> str:
+    if not _answers_already(change) or change.after is None:
+        return describe(change)
+    where = change.environment + (" (shadow)" if change.section == "shadow" else "")
+    verb = "listens" if change.section == "shadow" else "answers"
+    return f"{change.model} {change.after.version} in {where}, which {verb} already"
+
+
+def comment(
+    changes: Sequence[Change],
+    results: Sequence[CheckResult],
+    problems: Sequence[str],
+    *,
+    head: str,
+    other_paths: Sequence[str],
+    settings: Sequence[SettingsChange] = (),
+    logs: str = "",
+    leaving: Sequence[Leaving] = (),
+) -> str:
+    """Return the one comment that sums up: verdict first, then each entry, what is wrong before what is right.
+
+    ``settings`` is what would become of environment files, ``other_paths`` is what no check looked at. ``leaving`` is
+    what merging takes out of service. ``logs`` is where the run shows what each job said.
+    """
+    proposed = [change for change in changes if change.after is not None]
+    failed = [result for result in results if not result.passed]
+    first = headline(changes, results, problems, other_paths=other_paths, settings=settings, leaving=leaving)
+    parts = [MARKER, first]
+    if problems or failed:
+        told = {job_did_not_succeed(result.check, "failure") for result in failed}
+        untold = [problem for problem in problems if problem not in told]
+        below = untold if failed else untold[1:]  # the verdict says the first of them
+        rest = [f"- {escape(problem)}" for problem in below[:20]]
+        if len(below) > 20:
+            rest.append(f"- and {len(below) - 20} more")
+        if rest:
+            parts.append("\n".join(rest))
+    parts += [leaving_words.paragraph(one) for one in leaving[:MAX_ENTRIES]]
+    if len(leaving) > MAX_ENTRIES:
+        parts.append(f"… and {len(leaving) - MAX_ENTRIES} more models leave service.")
+    parts.append(f"<sub>Commit {code(head[:12])}. This comment is updated by each run{_link(logs)}.</sub>")
+    own = [
+        (change, [r for r in results if (r.environment, r.section, r.model) == _key(change)]) for change in proposed
+    ]
+    own.sort(key=lambda pair: all(result.passed for result in pair[1]))
+    parts += [_entry(change, found) for change, found in own[:MAX_ENTRIES]]
+    if len(own) > MAX_ENTRIES:
+        parts.append(
+            f"… and {len(own) - MAX_ENTRIES} more entries, none worse than these; the jobs' summaries have them."
+        )
+    parts += [_settings(change) for change in settings]
+    if other_paths:
+        listed = ", ".join(code(path) for path in other_paths[:20])
+        more = f" and {len(other_paths) - 20} more" if len(other_paths) > 20 else ""
+        parts.append(
+            f"ℹ️ Besides `promotions/` this changes {listed}{more}: nothing of it ran in these checks, which use the "
+            "base branch's code."
+        )
+    parts += [_findings_in_full(change, found) for change, found in own[:MAX_ENTRIES]]
+    return fit(parts)
+
+
+def _besides(settings: Sequence[SettingsChange], other_paths: Sequence[str]) -> list[str]:
+    """Say what else a pull request changes that has passed its checks: they say nothing of it."""
+    said = []
+    if settings:
+        said.append(f"⚠️ It also changes the settings of {_environments(settings)}.")
+    if other_paths:
+        files = "one other file" if len(other_paths) == 1 else f"{len(other_paths)} other files"
+        said.append(f"⚠️ It also changes {files}, which no check looked at.")
+    return said
+
+
+def _only_settings(settings: Sequence[SettingsChange], changes: Sequence[Change]) -> str:
+    taken = "; ".join(escape(describe(change)) for change in changes)
+    also = f" It also takes entries away ({taken})." if taken else " It proposes no version."
+    return f"🔧 **Merging this changes the settings of {_environments(settings)}.**{also} Next: review what is below."
+
+
+def _environments(settings: Sequence[SettingsChange]) -> str:
+    return ", ".join(escape(change.environment) for change in settings)
+
+
+_MEANS = {
+    "records": "evidence, quarantine and history that were written elsewhere are not read any more",
+    "share": "what was published elsewhere is published again; its routes and its journal are not read any more",
+    "tritons": "a server that is left out is neither loaded nor proven any more, and may go on serving",
+    "gateways": "a gateway that is left out is not switched any more, and may go on answering with what it has",
+    "slack.may": "who may propose, approve and roll back from Slack",
+    "slack.github_logins": "who counts as whom on GitHub, so that nobody approves their own proposal",
+    "packages": "what a package may contain, code among it",
+}
+"""What a change of these keys means, where it is more than it seems."""
+
+
+def _settings(change: SettingsChange) -> str:
+    """Return what becomes of one environment's settings: each value before and after."""
+    title = f"### Settings of {escape(change.environment)}"
+    if change.kind == "removed":
+        return (
+            f"{title}\n\n⚠️ **The environment file is deleted.** Nothing deploys, proves or rolls back "
+            f"{escape(change.environment)} any more; what it serves goes on serving."
+        )
+    if not change.differences:
+        return f"{title}\n\nOnly comments and layout change; every value stays as it is."
+    said = {
+        "added": "The environment is new.",
+        "changed": "The file has a mistake before this change, so every value is shown as new."
+        if change.unreadable_before
+        else "",
+    }[change.kind]
+    shown = change.differences[:MAX_SETTINGS]
+    rows = [(code(one.key), _value(one.before), _value(one.after)) for one in shown]
+    more = len(change.differences) - len(shown)
+    keys = [f"{one.key}." for one in change.differences]
+    means = [
+        f"⚠️ {code(key)}: {meaning}."
+        for key, meaning in _MEANS.items()
+        if change.kind == "changed" and any(one.startswith((f"{key}.", f"{key}[")) for one in keys)
+    ]
+    parts = [title, said, *means, table(("setting", "before", "after"), rows), f"… and {more} more." if more else ""]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _value(value: str | None) -> str:
+    return "–" if value is None else code(value, limit=400)
+
+
+def _link(logs: str) -> str:
+    return f" ([logs]({logs}))" if logs else ""
+
+
+def _entry(change: Change, results: Sequence[CheckResult]) -> str:
+    by_name = {result.check: result for result in results}
+    rows = []
+    for name in CHECKS:
+        result = by_name.get(name)
+        if result is None:
+            rows.append(("❌", CHECK_NAMES[name], "no result"))
+            continue
+        problems = problems_of(result)
+        said = "; ".join(f"{escape(f.what, limit=100)}: {escape(f.detail, limit=400)}" for f in problems[:3])
+        if len(problems) > 3:
+            said += f"; and {len(problems) - 3} more"
+        count = len(result.findings)
+        said = said or (f"{count} of {count}: {_WHAT[name]}" if count else NOTHING_LOOKED_AT)
+        rows.append((tick(result.passed), CHECK_NAMES[name], said))
+    digest = f" {code(short(change.after.digest))}" if change.after else ""
+    text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows)
+    smoke = by_name.get("smoke")
+    return text + ("\n\n" + _behaviour(smoke) if smoke is not None else "")
+
+
+def _behaviour(smoke: CheckResult) -> str:
+    """Return how the version answered on staging: as in training, beside the champion, and how fast."""
+    right = sum(f.passed for f in smoke.findings if f.what.startswith("case "))
+    parts = []
+    if smoke.answers:
+        # Where it broke off, nobody knows how many more there were.
+        broke_off = any(finding.what == could_not("smoke") for finding in smoke.problems)
+        rest = "; then it broke off" if broke_off else ""
+        parts.append(f"**Parity with the training framework:** {right} of {len(smoke.answers)} smoke cases{rest}.")
+    behaviour = smoke.behaviour
+    if behaviour is not None:
+        against = f"**Against version {behaviour.champion.version} in service**, on the same Triton: "
+        if behaviour.problem or not behaviour.cases:
+            why = escape(behaviour.problem) or "There is no case that both answered."
+            parts.append(f"⚠️ {against}not compared. {why}")
+        else:
+            moved = [m.by for m in behaviour.moved if math.isfinite(m.by)]
+            broken = any(m.by == math.inf and not m.flips for m in behaviour.moved)
+            furthest = f"numbers move by up to {max(moved):.3g}" if moved else "no number moves"
+            if broken:
+                furthest = "a number is none any more, or was none"
+            flips = f"{behaviour.flipped} of {behaviour.cases} decisions flip"
+            parts.append(f"{'⚠️ ' if behaviour.flipped or broken else ''}{against}{flips}; {furthest}.")
+            if behaviour.moved:
+                rows = [
+                    (
+                        "⚠️ flips" if m.flips else "moves",
+                        escape(m.case),
+                        code(m.output),
+                        escape(m.before),
+                        escape(m.after),
+                        f"{m.by:.3g}" if math.isfinite(m.by) else "–",
+                    )
+                    for m in behaviour.moved
+                ]
+                parts.append(table(("", "case", "output", "in service", "proposed", "moved by"), rows))
+    measured = (("proposed", smoke.latency), ("in service", behaviour.latency if behaviour else None))
+    times = [
+        (
+            who,
+            *(f"{percentile:.2f}" for percentile in (latency.p50, latency.p95, latency.p99)),
+            f"{latency.budget:g}" if latency.budget is not None else "–",
+            str(latency.requests),
+        )
+        for who, latency in measured
+        if latency is not None
+    ]
+    if times:
+        parts.append(table(("", "p50 ms", "p95 ms", "p99 ms", "budget for p50", "requests on staging"), times))
+    return "\n\n".join(parts)
+
+
+def _findings_in_full(change: Change, results: Sequence[CheckResult]) -> str:
+    """Return everything that was looked at for one entry, folded."""
+    parts = []
+    by_name = {result.check: result for result in results}
+    for result in (by_name[name] for name in CHECKS if name in by_name and by_name[name].findings):
+        count = sum(finding.passed for finding in result.findings)
+        title = f"{CHECK_NAMES[result.check]} of {escape(_named(change))}: {count} of {len(result.findings)} hold"
+        parts.append(details(title, _findings(result)))
+    return "\n\n".join(parts)
+
+
+def _findings(result: CheckResult) -> str:
+    if not result.findings:
+        return f"It {NOTHING_LOOKED_AT}."
+    ordered = sorted(result.findings, key=lambda finding: finding.passed)
+    shown = ordered[:MAX_FINDINGS]
+    rows = [(tick(f.passed), escape(f.what, limit=100), escape(f.detail, limit=1000)) for f in shown]
+    more = f"\n\n… and {len(ordered) - len(shown)} more." if len(ordered) > len(shown) else ""
+    return table(("", "what", "found"), rows) + more
+
+
+def _first_problem(failed: Sequence[CheckResult], problems: Iterable[str]) -> str:
+    for result in failed:
+        for finding in problems_of(result):
+            name = f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version}"
+            return f"{name} failed at “{escape(finding.what)}”: {escape(finding.detail, limit=400)}"
+        return f"{CHECK_NAMES[result.check]} of {escape(result.model)} {result.version} {NOTHING_LOOKED_AT}"
+    return escape(next(iter(problems), "a check failed"))
+
+
+def _subject(result: CheckResult) -> str:
+    shadow = " (shadow)" if result.section == "shadow" else ""
+    where = f"{escape(result.environment)}{shadow}"
+    return f"{escape(result.model)} {result.version} for {where} {code(short(result.digest))}"
+
+
+def _shown(tensor: Tensor) -> str:
+    values = [f"{value:.6g}" if isinstance(value, float) else repr(value) for value in tensor.data[:_VALUES_SHOWN]]
+    return f"{tensor.name} {', '.join(values)}{', …' * (len(tensor.data) > _VALUES_SHOWN)}"
+
+
+def _key(change: Change) -> tuple[str, str, str]:
+    return change.environment, change.section, change.model

@@ -1,0 +1,99 @@
+"""What the bot says about models that would leave service, and about desired state that would be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from bot.domain import desired
+from bot.domain.desired import Desired
+from bot.domain.retirement import Stop
+from bot.domain.usage import Usage
+from bot.render.deployment import not_retired, retired_before
+from bot.render.markdown import code, escape
+
+
+class Leaving(Protocol):
+    """A model that would stop answering, and what is known of its use."""
+
+    @property
+    def stop(self) -> Stop:
+        """What stops."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """How much it is asked; None where that is not known."""
+
+    @property
+    def usage_problem(self) -> str:
+        """Why that is not known."""
+
+
+def no_desired_state(environments: Iterable[str]) -> str:
+    """Return that a file in ``promotions/`` is nothing that the bot reads."""
+    known = ", ".join(desired.path_of(name) for name in environments)
+    return f"is not the desired state of an environment; those are {known}"
+
+
+def file_is_gone(environment: str, before: Desired | None, elsewhere: Sequence[str]) -> str:
+    """Return what a pull request does that removes or moves an environment's desired state."""
+    served = [f"{name} {entry.version}" for name, entry in sorted((before.models if before else {}).items())]
+    listed = ", ".join(served[:10]) + (f" and {len(served) - 10} more" if len(served) > 10 else "")
+    moved = f" (it would be {elsewhere[0]}, where nobody reads it)" if elsewhere else ""
+    return (
+        f"would be gone after the merge{moved}: main would no longer say what {environment} serves "
+        f"({listed or 'nothing yet'}), and every deployment, status and rollback of {environment} would be an error. "
+        f"Put the file back into this pull request. To take models out of service, keep it and use `retired:`"
+    )
+
+
+def problem(leaving: Leaving) -> str:
+    """Return why a model must not leave service like this; empty where the file says that it is meant."""
+    stop = leaving.stop
+    if stop.is_meant:
+        return ""
+    said = retired_before(stop.change, stop.spent) if stop.spent else not_retired(stop.change)
+    return f"{stop.change.model} in {stop.change.environment}: {said.why}; {said.next_step}"
+
+
+def paragraph(leaving: Leaving) -> str:
+    """Return what merging stops, who asks for it, why it is meant, and the way back; for the comment."""
+    stop, change = leaving.stop, leaving.stop.change
+    since = f" since {stop.since.finished_at:%Y-%m-%d} ({code(stop.since.id)})" if stop.since else ""
+    what = f"{escape(change.model)} in {escape(change.environment)}"
+    if not stop.is_meant:
+        return f"⛔ **This would stop {what}.** Version {stop.answers.version} answers now{since}. {_used(leaving)}"
+    back = f"promobot rollback {change.model} --env {change.environment}"
+    return (
+        f"⚠️ **Merging stops {what}.** Version {stop.answers.version} answers now{since}. {_used(leaving)} "
+        f"Users who ask for it get 404 after the merge.\n\n"
+        f"Why: {escape(change.retired, limit=500)}\n\n"
+        f"The way back: press **Revert** below after the merge, or run {code(back)}; with `--now` it answers again "
+        f"before the merge of that."
+    )
+
+
+def stops(leaving: Sequence[Leaving]) -> str:
+    """Return what merging takes from users, in one paragraph, where nothing else is proposed."""
+    named = [f"{one.stop.change.model} in {one.stop.change.environment}" for one in leaving]
+    listed = escape(", ".join(named[:5])) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+    now = f"version {leaving[0].stop.answers.version} answers" if len(named) == 1 else "all of them answer"
+    return f"⏹️ **Merging stops {listed}: {now} now, and users get 404 after the merge.**"
+
+
+def nothing_leaves(model: str, environment: str) -> str:
+    """Return that an entry goes which nobody gets answers from."""
+    return f"{escape(model)} is not in service in {escape(environment)}, so nothing stops"
+
+
+def _used(leaving: Leaving) -> str:
+    usage = leaving.usage
+    if usage is None:
+        why = f" ({escape(leaving.usage_problem, limit=300)})" if leaving.usage_problem else ""
+        return f"How many requests it gets is not known{why}."
+    if usage.last is None:
+        return f"Nobody has asked for it since it was loaded, as far as {escape(usage.where)} sees one Triton."
+    return (
+        f"One Triton behind {escape(usage.where)} counted {usage.requests:,} inferences since it loaded the version, "
+        f"the bot's own among them; the last was at {usage.last:%Y-%m-%d %H:%M} UTC."
+    )

@@ -1,0 +1,529 @@
+"""What the bot says in pull requests that change desired state."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bot.domain.desired import Change, Entry
+from bot.domain.gate import GateResult
+from bot.domain.metrics import Measured
+from bot.domain.names import short
+from bot.domain.package import Package
+from bot.domain.record import DeploymentRecord, run_of
+from bot.domain.signature import Signature
+from bot.render import metrics as metric_words
+from bot.render.markdown import code, details, escape, fenced, fit, table, tick
+from bot.render.sizes import size
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the pull request tells of a version: the proposed one, or the champion in service."""
+
+    version: int
+    digest: str
+    run: str
+    url: str
+    commit: str
+    metrics: Measured
+    params: Mapping[str, str]
+    package: Package
+    config: str
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the pull request's text is made of."""
+
+    change: Change
+    candidate: Candidate
+    champion: Candidate | None
+    champion_problem: str
+    gate: GateResult
+    reason: str
+    tritons: int | None
+    gateways: int | None
+    promoted_from: str = ""
+    note: str = ""
+    main: Entry | None = None
+    """What main asks for; ``change.before`` is what answers, and the two differ where a version was put back."""
+
+    @property
+    def does_not_answer(self) -> Entry | None:
+        """What main asks for and users do not get; None where they do, or where it asks for nothing."""
+        before = self.change.before
+        return None if self.main is None or (before and self.main.names_the_same_as(before)) else self.main
+
+
+VERDICT_ENDS = "<!-- promobot:verdict -->"
+"""What stands above it in a pull request's text is kept true by each run of the checks."""
+
+
+def headed(verdict: str, next_step: str = "") -> str:
+    """Return a verdict and what comes next, as the part of a text that :func:`with_verdict` replaces."""
+    return "\n\n".join(part for part in (verdict, next_step, VERDICT_ENDS) if part)
+
+
+def with_verdict(body: str, verdict: str, next_step: str = "") -> str:
+    """Return the text of a pull request with another verdict; as it is where it has none of ours."""
+    _, mark, rest = body.partition(VERDICT_ENDS)
+    return headed(verdict, next_step) + rest if mark else body
+
+
+def below_verdict(body: str) -> str:
+    """Return what a text says besides the verdict, which may have changed since it was written."""
+    _, mark, rest = body.partition(VERDICT_ENDS)
+    return rest if mark else body
+
+
+_REQUESTED = "<!-- promobot:requested-by {} -->"
+
+
+def requested_by(name: str, slack_user: str) -> str:
+    """Return who asked for a pull request from Slack; the bot finds the user's id there again."""
+    marker = _REQUESTED.format(slack_user) if re.fullmatch(r"[UW][A-Z0-9]+", slack_user) else ""
+    return f"{marker}\nRequested by **{escape(name)}** from Slack."
+
+
+def requester_of(body: str) -> str:
+    """Return the id of the Slack user who asked for a pull request; empty where nobody did from there."""
+    found = re.search(_REQUESTED.format("([UW][A-Z0-9]+)"), body)
+    return found[1] if found else ""
+
+
+def title(change: Change) -> str:
+    """Return the title of a proposal."""
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    if change.section == "shadow":
+        return f"Shadow {change.model} {change.after.version} in {change.environment}"
+    return f"Promote {change.model} to {change.after.version} in {change.environment}"
+
+
+def verdict(facts: Facts) -> str:
+    """Return what a reviewer must know, in one sentence."""
+    change, gate = facts.change, facts.gate
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    name = f"{change.model} {change.after.version}"
+    if change.section == "shadow":
+        return (
+            f"👥 **{name} misses the gate of {change.environment} ({escape(facts.reason)}): it would receive copies "
+            f"of requests and answer nobody.**"
+        )
+    origin = f", with the digest that is verified in {facts.promoted_from}" if facts.promoted_from else ""
+    against = "nothing is in service yet"
+    if facts.champion is not None:
+        better = [row for row in gate.rows if row.change is not None]
+        against = f"against version {facts.champion.version} in service: " + (
+            ", ".join(f"{row.metric} {row.change:+.4g}" for row in better) or "no metric in common"
+        )
+    return f"✅ **{name} passes the gate of {change.environment}{origin}; {escape(against)}.**"
+
+
+def body(facts: Facts) -> str:
+    """Return the text of a proposal."""
+    problem = f"⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
+    sections = [
+        headed(verdict(facts), "Next: the checks below, then your review. Merging deploys it."),
+        facts.note,
+        _main_says_otherwise(facts),
+        problem,
+        _gate(facts),
+        _behaviour(facts),
+        _way_back(facts),
+        details("What it is: version, digest, run, code, size", _identity(facts)),
+        details("Where each number comes from", _origins(facts)),
+        details("Files of the package", _files(facts.candidate.package)),
+    ]
+    sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
+    return fit(sections)
+
+
+def _main_says_otherwise(facts: Facts) -> str:
+    missing, change = facts.does_not_answer, facts.change
+    if missing is None:
+        return ""
+    verb = "listens" if change.section == "shadow" else "answers"
+    now = f"version {change.before.version} {verb}" if change.before else f"nothing {verb}"
+    return f"⚠️ Main asks for version {missing.version}, which is not in service: {now}, and that is what is compared."
+
+
+def _lineage(candidate: Candidate) -> str:
+    rows = [
+        ("registered version", f"[{candidate.version}]({candidate.url})"),
+        ("run", code(candidate.run)),
+        ("code", code(candidate.commit) if candidate.commit else "unknown"),
+        ("digest of the package", code(candidate.digest)),
+        *((f"parameter {code(n)}", code(v[:200])) for n, v in sorted(candidate.params.items())[:100]),
+    ]
+    more = f"\n\n… and {len(candidate.params) - 100} more parameters." if len(candidate.params) > 100 else ""
+    return table(("what", "value"), rows) + more
+
+
+def _identity(facts: Facts) -> str:
+    candidate, champion = facts.candidate, facts.champion
+    rows = [
+        ("version", f"[{candidate.version}]({candidate.url})", f"{champion.version}" if champion else "–"),
+        ("digest", code(short(candidate.digest)), code(short(champion.digest)) if champion else "–"),
+        ("MLflow run", code(candidate.run), code(champion.run) if champion else "–"),
+        (
+            "code",
+            code(candidate.commit[:12]) if candidate.commit else "unknown",
+            code(champion.commit[:12]) if champion and champion.commit else "–",
+        ),
+        ("size", size(candidate.package.size), size(champion.package.size) if champion else "–"),
+    ]
+    return table(("", "proposed", "in service"), rows)
+
+
+def _gate(facts: Facts) -> str:
+    rows = [
+        (
+            tick(row.passed),
+            code(row.metric),
+            _number(row.value),
+            _number(row.champion),
+            f"{row.change:+.4g}" if row.change is not None else "–",
+            escape(row.rule),
+        )
+        for row in facts.gate.rows
+    ]
+    text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
+    measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
+    others = sorted(set(measured.values) - {row.metric for row in facts.gate.rows})
+    more = f"\n\n… and {len(others) - 50} more." if len(others) > 50 else ""
+    if others:
+        rest = [(code(n), _number(measured.values[n]), _number(champion.values.get(n))) for n in others[:50]]
+        text += "\n\n" + details("Other metrics", table(("metric", "proposed", "in service"), rest) + more)
+    return text
+
+
+def _origins(facts: Facts) -> str:
+    measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
+    judged = [row.metric for row in facts.gate.rows]
+    names = [*judged, *sorted(set(measured.values) - set(judged))[:50]]
+    rows = [(code(n), _from(measured, n), _from(champion, n) if facts.champion else "–") for n in names]
+    return table(("metric", "proposed", "in service"), rows)
+
+
+def _from(measured: Measured, name: str) -> str:
+    if why := measured.why_unknown(name):
+        return f"⚠️ {escape(why)}"
+    origin = measured.origins.get(name)
+    return escape(metric_words.origin(origin)) if origin else "–"
+
+
+def _behaviour(facts: Facts) -> str:
+    candidate, champion = facts.candidate, facts.champion
+    if champion is None:
+        text = f"Takes and gives {code(str(candidate.signature), limit=1000)}"
+        return f"### Signature and configuration\n\n{text}\n\n" + details(
+            "config.pbtxt", fenced(candidate.config.strip(), "protobuf")
+        )
+    diff = _diff(_signature_lines(champion.signature), _signature_lines(candidate.signature))
+    config = _diff(champion.config.splitlines(), candidate.config.splitlines())
+    return "\n\n".join(
+        [
+            "### Signature and configuration",
+            f"Signature differs:\n\n{fenced(diff, 'diff')}" if diff else "The signature is the same.",
+            f"Configuration differs:\n\n{fenced(config, 'diff')}" if config else "The configuration is the same.",
+        ]
+    )
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"every {what}" if number is None else f"{number} {what}{'s' * (number != 1)}"
+
+
+def _way_back(facts: Facts) -> str:
+    change = facts.change
+    reach = f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
+    back = (
+        f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
+    )
+    if change.before is None and change.section == "models":
+        command = f"promobot retire {change.model} --env {change.environment} --reason '…'"
+        return (
+            f"### Way back\n\nReaches {reach} of {change.environment}. Nothing is in service yet, so the way back is "
+            f"to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
+        )
+    command = f"promobot rollback {change.model} --env {change.environment}"
+    button = "press **Revert** below after the merge, or run"
+    if facts.does_not_answer is not None:
+        button = f"run the following. The button **Revert** would bring version {facts.does_not_answer.version} back"
+    return (
+        f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: {button}"
+        f"\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
+    )
+
+
+def _files(package: Package) -> str:
+    rows = [(code(file.path), size(file.size), code(file.sha256[:12])) for file in package.files[:200]]
+    more = f"\n\n… and {len(package.files) - 200} more." if len(package.files) > 200 else ""
+    return table(("file", "size", "sha256"), rows) + more
+
+
+def replaced(before: Sequence[str], change: Change) -> str:
+    """Return the comment that says that an open proposal now proposes another version."""
+    assert change.after is not None  # noqa: S101 - removals have words of their own
+    was = before[0] if before else "another version"
+    return f"🔁 This pull request proposed {escape(was)}; it now proposes **{escape(title(change))}**."
+
+
+def held_by_quarantine(environment: str, digest: str, reason: str) -> str:
+    """Why a digest is not proposed, and who can change that."""
+    lift = f"promobot quarantine lift {short(digest)} --env {environment} --reason '…'"
+    return f"its digest is in quarantine in {environment}: {reason}; `{lift}` allows it again"
+
+
+def newer_is_proposed(number: int, version: int) -> str:
+    """Why an older version is not proposed."""
+    return f"#{number} already proposes version {version}, which is newer"
+
+
+def shadow_waits(number: int, version: int, reason: str) -> str:
+    """Why a version that misses the gate does not take over the pull request of one that passes."""
+    return (
+        f"it misses the gate ({reason}), and #{number} proposes version {version}, which passes: a shadow waits "
+        f"until #{number} is merged or closed; propose it again then"
+    )
+
+
+# --- commits of people on a branch of the bot -----------------------------------------------------------------
+
+
+def commit(sha: str, author: str, email: str, subject: str) -> str:
+    """Return a commit in a few words: which, by whom as it says itself, and what for."""
+    name, address, said = (
+        "".join(character if character.isprintable() else "\ufffd" for character in text)[:80]
+        for text in (author, email, subject)
+    )
+    return f"{sha[:12]} by {name} <{address}> ({said})"
+
+
+def commits_of_people(branch: str, commits: Sequence[str]) -> str:
+    """A person's commit is on the branch that the bot would write anew."""
+    many = f"{len(commits)} commits that the bot did not make" if len(commits) > 1 else "a commit that is a person's"
+    return f"{branch} has {many}: {_listed(commits)}"
+
+
+def dropped(commits: Sequence[str]) -> str:
+    """Return the comment that names the commits which were replaced, as somebody asked."""
+    lines = "\n".join(f"- {escape(one)}" for one in commits[:20])
+    more = f"\n- and {len(commits) - 20} more" if len(commits) > 20 else ""
+    return (
+        f"🔁 The bot wrote this branch anew, as somebody asked with `--replace`. These commits are not on it any "
+        f"more:\n\n{lines}{more}\n\n`git fetch origin` and the full id of one still gets it from GitHub for a while."
+    )
+
+
+def _listed(commits: Sequence[str]) -> str:
+    return "; ".join(commits[:5]) + (f"; and {len(commits) - 5} more" if len(commits) > 5 else "")
+
+
+def proposer_is_not_recorded(error: Exception) -> str:
+    """The record store did not take who asked; Slack approves nothing that it cannot know the asker of."""
+    return f"who asked for this is not recorded ({error}); approve it on GitHub, or propose it again"
+
+
+# --- reverts -----------------------------------------------------------------------------------------------------
+
+
+def why_back_to_nothing(change: Change, left: DeploymentRecord | None) -> str:
+    """Return what the file says of a model that goes back to nothing; ``left`` is when it left service before."""
+    version = f"version {change.after.version}" if change.after else "it"
+    if left is not None:
+        return left.reason or f"out of service since {left.id}; {version} was tried since and is not in service"
+    return f"{version} is not in service, and nothing was before it"
+
+
+def retire_title(model: str, environment: str, entry: Entry | None) -> str:
+    """Return the title of the pull request that takes a model out of service."""
+    return f"Retire {model}{f' {entry.version}' if entry else ''} in {environment}"
+
+
+def retire_body(model: str, environment: str, served: Entry | None, *, reason: str, by: str) -> str:
+    """Return the text of the pull request that takes a model out of service; ``served`` is what answers now."""
+    now = (
+        f"Version {served.version} ({code(short(served.digest))}) answers now." if served else "Nothing answers now."
+    )
+    back = f"promobot rollback {model} --env {environment}"
+    lines = [
+        headed(""),
+        f"⏹️ **{escape(model)} leaves service in {escape(environment)}.** {now}",
+        f"Asked for by {escape(by)}." if by else "",
+        f"**Why:** {escape(reason)}",
+        "Next: see in the verdict whether anybody still asks for it, then merge. Users get 404 after that.",
+        f"The way back: press **Revert** below after the merge, or run\n\n{fenced(back, 'sh')}",
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+BY_THE_BOT = "Opened by the bot"
+"""How the text of a revert says that nobody asked for it."""
+
+
+def take_blame_back(of: str, environment: str) -> str:
+    """Return the command that undoes what a deployment, or a whole run, blamed."""
+    which = "--run" if of == run_of(of, environment) else "--deployment"
+    return f"promobot quarantine lift {which} {of} --env {environment} --reason '…'"
+
+
+def blame_taken_back(of: str, reason: str, by: str) -> str:
+    """Why the bot closes a revert: a person says that the model was not at fault."""
+    return f"{escape(by)} took back what {escape(of)} blamed: {escape(reason)}"
+
+
+def revert_title(change: Change, back: Entry | None) -> str:
+    """Return the title of the pull request that goes back."""
+    target = f"back to {back.version}" if back else "back to nothing"
+    what = f" {change.after.version}" if change.after else ""
+    section = " shadow" if change.section == "shadow" else ""
+    return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
+
+
+def only_the_runtime_went_back(change: Change, back: Entry) -> str:
+    """What users get after ``--now``, where the pull request could not be opened."""
+    return (
+        f"The runtime of {change.environment} was put back to {change.model} {back.version}; `promobot status` shows "
+        "what answers. Main does not say so yet, and no pull request asks it to."
+    )
+
+
+def main_is_unknown(environment: str, model: str, current: Entry | None, error: Exception) -> str:
+    """Said first, where a rollback goes on without main."""
+    live = f"version {current.version}" if current else "nothing"
+    return (
+        f"⚠️ desired: unknown. What main says of {environment} cannot be read: {error}\n"
+        f"   Going back by routes and records: {model} leaves {live}."
+    )
+
+
+def now_needs_no_main(environment: str, model: str, step: str) -> str:
+    """What to type where the pull request cannot be opened, and users are waiting."""
+    at_once = f"`promobot rollback {model} --env {environment} --now` puts users back without Git and GitHub."
+    return f"{step} {at_once}".strip()
+
+
+def revert_waits(environment: str, error: str) -> str:
+    """The runtime is back, and no pull request is open yet."""
+    return (
+        f"The revert pull request is not open yet: {error}\n"
+        f"→ It is noted: the next `promobot deploy --env {environment}` that reaches GitHub opens it."
+    )
+
+
+def revert_of(model: str, version: int, by: str, at: datetime) -> str:
+    """Name a rollback that was taken at once."""
+    return f"the revert of {model} to {version} that {by} asked for at {at:%Y-%m-%d %H:%M} UTC"
+
+
+def revert_still_waits(which: str, error: Exception) -> str:
+    """A deployment could not open it either."""
+    return f"{which} could not be opened, the next run tries again: {error}"
+
+
+def revert_is_open(which: str, url: str) -> str:
+    """Git follows at last."""
+    return f"{which} is open: {url}"
+
+
+def rolled_back_meanwhile(version: int, reason: str) -> str:
+    """Why what main asks for is in quarantine, where the rollback could not read main."""
+    return f"rolled back to {version} while main could not be read" + (f": {reason}" if reason else "")
+
+
+def way_back_is_unreadable(name: str, error: str) -> str:
+    """A note is damaged: nothing is opened for it."""
+    return (
+        f"reverts/{name}.json on the share is not readable: {error}; open that revert with `promobot rollback`, and "
+        "move the file away"
+    )
+
+
+def way_back_is_not_noted(error: Exception) -> str:
+    """If this is cut off, nobody opens the pull request."""
+    return f"the pull request of this rollback could not be noted on the share: {error}"
+
+
+def way_back_is_not_forgotten(error: Exception) -> str:
+    """The next deployment finds that the pull request is open, and drops the note."""
+    return f"the note of this rollback could not be removed, the next deployment does: {error}"
+
+
+def revert_body(
+    change: Change,
+    back: Entry | None,
+    *,
+    reason: str,
+    by: str = "",
+    lost: bool = False,
+    served: bool = True,
+    note: str = "",
+    to_blame: bool = True,
+    deployment: str = "",
+    is_back: bool = False,
+) -> str:
+    """Return the text of the pull request that goes back.
+
+    ``is_back`` says that users have what it goes back to already, so that only main has to follow. ``lost`` says that
+    the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it does not go into
+    quarantine. Without ``to_blame`` the fault lies elsewhere. ``deployment`` is the one that blames.
+    """
+    target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
+    where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
+    now = f"version {change.after.version}" if change.after else "no version"
+    asked = f"Asked for by {escape(by)}." if by else f"{BY_THE_BOT}, which has put the runtime back already."
+    if lost:
+        asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
+    first = f"{escape(change.model)} in {where} goes back from {now} to {target}."
+    if is_back:
+        first = (
+            f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
+        )
+    lines = [
+        headed(""),
+        f"↩️ **{first}**",
+        note or asked,
+        f"**Why:** {escape(reason)}" if reason else "",
+        "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
+    ]
+    if change.after is not None and lost:
+        lines.append(
+            f"{code(short(change.after.digest))} itself is not in quarantine: its bytes are not to be had any more. "
+            f"If they come back before this is merged, deploy again and close this; else register the model again."
+        )
+    elif change.after is not None and not to_blame:
+        lines.append(
+            f"{code(short(change.after.digest))} is not in quarantine: the fault lies elsewhere. Fix that and run "
+            f"`promobot deploy --env {change.environment}`, which closes this when version {change.after.version} is "
+            f"in service. Or merge this, and propose the version again later."
+        )
+    elif change.after is not None and served:
+        lines.append(
+            f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
+            f"proposes or deploys it there until a person lifts that with\n\n"
+            + fenced(f"promobot quarantine lift {change.after.digest} --env {change.environment} --reason '…'", "sh")
+        )
+        if deployment:
+            lines.append(
+                "If the model is not at fault, this takes the blame back and closes this pull request:\n\n"
+                + fenced(take_blame_back(deployment, change.environment), "sh")
+            )
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _signature_lines(signature: Signature) -> list[str]:
+    return [f"input  {spec}" for spec in signature.inputs] + [f"output {spec}" for spec in signature.outputs]
+
+
+def _diff(before: list[str], after: list[str]) -> str:
+    return "\n".join(list(difflib.unified_diff(before, after, "in service", "proposed", lineterm="", n=2))[:400])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,28 @@
+"""The shared volume: Triton's model repository, and beside it what the bot keeps for itself.
+
+    <model_repository>/<model>/config.pbtxt      written beside and renamed
+    <model_repository>/<model>/<version>/…       appears by one rename, never changes, is never overwritten
+    <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
+    <state>/staging/                             what is being copied, and what is left of a large package
+    <state>/bytes/<sha256>                       a hint where a large file with these bytes was published
+    <state>/routes/<generation>.json             the commit point of a deployment: created once, never replaced
+    <state>/routes.json                          the newest of them, for whoever does not know its number
+    <state>/journal/<turn>.json                  the deployment under way; whoever finds one finishes it
+    <state>/turns/<number>                       who may write: the highest number
+    <state>/outbox/                              messages that Slack has not taken yet
+    <state>/trash/                               what was removed and is being deleted
+
+Why so: Triton reads version directories with stoll and lists stray directories as models, so nothing unfinished may
+lie in its root; a reader on NFS may go on seeing an old directory under a name it looked up before, so names are
+fresh; a crash may lose whatever was not synced, so files and folders are synced before the rename that shows them.
+"""
+
+from __future__ import annotations
+
+from bot.share.copying import ReadFile
+from bot.share.mounts import Mount, mount_of
+from bot.share.repository import Described, ModelRepository
+from bot.share.trial import trial_name
+from bot.share.turns import Turn
+
+__all__ = ["Described", "ModelRepository", "Mount", "ReadFile", "Turn", "mount_of", "trial_name"]

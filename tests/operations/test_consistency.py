@@ -1,0 +1,88 @@
+"""Mistakes between files of settings and desired state, without a platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot import settings
+from bot.domain import desired
+from bot.operations.consistency import Files, mistakes_in
+
+PROJECT = Path(__file__).resolve().parents[2]
+DEV, PROD = ((PROJECT / settings.path_of(name)).read_text() for name in ("dev", "prod"))
+ENTRY = f"    version: 1\n    digest: sha256:{'0' * 64}\n    run: abc\n"
+NOTHING = {name: f"environment: {name}\nmodels: {{}}\n" for name in ("dev", "prod")}
+STAGING = "/mnt/nfs_share/mlops/staging/promobot"
+
+
+def mistakes(*, dev: str = DEV, prod: str = PROD, promotions: dict[str, str] | None = None) -> list[str]:
+    files = Files({"dev": dev, "prod": prod}, {**NOTHING, **(promotions or {})})
+    return [str(mistake) for mistake in mistakes_in(files)]
+
+
+def test_the_committed_files_are_right() -> None:
+    assert mistakes(promotions={n: (PROJECT / desired.path_of(n)).read_text() for n in ("dev", "prod")}) == []
+
+
+@pytest.mark.parametrize("section", ["models", "shadow"])
+def test_a_model_without_a_gate_is_a_mistake_on_either_path(section: str) -> None:
+    text = f"environment: dev\n{section}:\n  churn:\n{ENTRY}  fraud:\n{ENTRY}"
+    assert mistakes(promotions={"dev": text}) == [
+        f"promotions/dev.yaml:7: {section}.fraud: manifests/environments/dev.yaml has no gate for it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("promotes_from: dev", "promotes_from: qa", "promotes_from: there is no environment qa; there are dev, prod"),
+        ("acme/models", "acme/others", "github.repository: is not acme/models, which dev names"),
+        ("triton.ml-prod.svc:8001", "triton-0.triton.ml-dev.svc:8001", "tritons.0: the Triton at triton-0.triton."),
+        (
+            "http://gateway.ml-prod.svc",
+            "http://gateway-1.gateway.ml-dev.svc",
+            "gateways.0: the gateway at http://gate",
+        ),
+        (
+            "model-repo/prod",
+            "model-repo/dev",
+            "share.model_repository: /mnt/nfs_share/mlops/triton/model-repo/dev and",
+        ),
+        ("promobot/prod", "promobot/dev", "share.state: /mnt/nfs_share/mlops/triton/promobot/dev and"),
+        (
+            "promobot/prod",
+            "model-repo/dev/state",
+            "share.state: /mnt/nfs_share/mlops/triton/model-repo/dev/state and",
+        ),
+        (
+            "triton/promobot/prod",
+            "staging/promobot",
+            f"share.state: {STAGING} and {STAGING} (staging.share.state of dev)",
+        ),
+        (
+            "staging/promobot",
+            "triton/model-repo/dev/x",
+            "staging.share.state: /mnt/nfs_share/mlops/triton/model-repo/dev/x",
+        ),
+        ("triton-staging.mlops.svc", "triton.ml-prod.svc", "staging.triton.grpc: serves prod; proposals are checked"),
+    ],
+)
+def test_what_two_environments_must_not_share_is_a_mistake_of_the_second(old: str, new: str, says: str) -> None:
+    assert PROD.count(old) >= 1
+    found = mistakes(prod=PROD.replace(old, new, 1))
+    assert [mistake for mistake in found if says in mistake], found
+    assert all(mistake.startswith("manifests/environments/prod.yaml:") for mistake in found)
+
+
+def test_staging_records_and_the_channel_may_be_shared() -> None:
+    for shared in (STAGING, "triton-staging.mlops.svc:8001", "/mnt/nfs_share/mlops/promobot-records", "C0MLRELEASES"):
+        assert shared in DEV and shared in PROD
+    assert mistakes() == []
+
+
+def test_a_file_with_a_mistake_of_its_own_is_named_once_and_not_judged_beside_others() -> None:
+    text = f"environment: prod\nmodels:\n  fraud:\n{ENTRY}"
+    (only,) = mistakes(prod=PROD.replace("on_miss: stop", "on_miss: reject"), promotions={"prod": text})
+    assert only.startswith("manifests/environments/prod.yaml:44: gates.churn.on_miss: it must be 'shadow' or ")

@@ -1,0 +1,178 @@
+"""What Slack and the terminal are told of a deployment."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+
+from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
+from bot.domain.users import Users
+from bot.operations.deploy import Deployed
+from bot.operations.history import History
+from bot.operations.status import Difference, ModelStatus, Status
+from bot.render import awaiting, deployment, terminal
+from tests.domain.entries import a_record, entry
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOSTILE = "<!channel> <!everyone> <@U123> <#C1|x> <https://evil|x> &lt;!here&gt; *b* ``` \x1b[31m\u202e\x00 & "
+URL = "https://github.example/acme/models/pull/9"
+
+
+def record(outcome: Outcome = "succeeded", *, failing: tuple[str, ...] = (), **more: Any) -> DeploymentRecord:
+    seen = tuple(Criterion(name=n, holds=n not in failing, at=NOW, proof="seen") for n in CRITERIA)
+    serving = entry(8 if outcome == "succeeded" else 7)
+    of = {"before": entry(7), "outcome": outcome, "serving": serving, "criteria": seen}
+    return a_record(more.pop("after", entry(8)), number=12, at=NOW, **{**of, **more})
+
+
+def texts(blocks: tuple[dict[str, Any], ...]) -> list[str]:
+    return [e["text"] for b in blocks for e in ([b["text"]] if "text" in b else b["elements"])]
+
+
+def test_a_success() -> None:
+    message = deployment.message(record(), revert_url="")
+    assert message.key == "dev-00000012-churn/succeeded"
+    assert message.text == "✅ churn 8 is served in dev (was 7)."
+    assert texts(message.blocks) == [
+        "*✅ churn 8 is served in dev (was 7).*",
+        "✅ registered in MLflow   ✅ READY   ✅ Triton loaded   ✅ smoke passed   ✅ FastAPI reloaded"
+        "   ✅ Slack delivered",
+        f"`dev-00000012-churn` · commit `{'c' * 12}` · digest `000000000000`",
+    ]
+
+
+def test_a_failure_says_what_happened_the_state_and_what_to_do() -> None:
+    failing = ("smoke_passed", "fastapi_reloaded")
+    failed = record("put back", failing=failing, problem="g1: 0.9 instead of 0.1", quarantined=True)
+    lift = "promobot quarantine lift --deployment dev-00000012-churn --env dev --reason '…'"
+    message = deployment.message(failed, revert_url=URL)
+    said = texts(message.blocks)
+    assert said[0] == "*↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers.*"
+    assert said[1] == "*What happened:* g1: 0.9 instead of 0.1"
+    assert said[2].startswith("*State:* version 7 (000000000000) answers in dev")
+    assert said[2].endswith(f"*What to do:* <{URL}|merge the revert>\n*If the model is not at fault:* `{lift}`")
+    assert "❌ smoke passed   ❌ FastAPI reloaded" in said[3]
+    assert deployment.concluded(failed, revert_url=URL).split("\n") == [
+        message.text.removeprefix("↩️ "),
+        "  what happened: g1: 0.9 instead of 0.1",
+        f"  what to do: merge {URL}",
+        f"  if the model is not at fault: {lift}",
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["put back", "failed"])
+def test_a_rollback_that_failed_says_what_still_answers_and_how_to_try_again(outcome: Outcome) -> None:
+    failed = record(outcome, failing=("fastapi_reloaded",), problem="triton-1 hangs", way_back=True)
+    said = texts(deployment.message(failed, revert_url="").blocks)
+    assert said[0] == "*❌ The rollback of churn to version 8 in dev failed: version 7 still answers.*"
+    assert said[2].endswith("fix the cause, then promobot rollback churn --env dev --to 8 --now")
+    assert "--to 8 --now" in deployment.concluded(failed, revert_url="")
+    several = deployment.bulletin("dev-00000012", [failed, record()], revert_urls={})
+    assert several.text.startswith("❌ 2 deployments in dev: ")
+
+
+def test_where_no_digest_is_blamed_the_cause_is_to_be_fixed() -> None:
+    failed = record("put back", failing=("fastapi_reloaded",), problem="gateway g1: HTTP 401")
+    step = "no digest is blamed; fix the cause, then promobot deploy --env dev"
+    said = texts(deployment.message(failed, revert_url=URL).blocks)
+    assert said[2].endswith(f"*What to do:* {step}; or <{URL}|merge the revert>")
+    assert texts(deployment.message(failed, revert_url="").blocks)[2].endswith(f"*What to do:* {step}")
+    assert deployment.concluded(failed, revert_url=URL).endswith(f"  what to do: {step}; or merge {URL}")
+    assert awaiting.way_back(failed, [URL]).startswith(
+        "No digest is blamed: fix the cause, then `promobot deploy --env"
+    )
+    blamed = failed.model_copy(update={"quarantined": True})
+    assert awaiting.way_back(blamed, [URL]) == f"Merge the revert, so that main says what is served: {URL}"
+
+
+@pytest.mark.parametrize("outcome", get_args(Outcome))
+@pytest.mark.parametrize("section", ["models", "shadow"])
+@pytest.mark.parametrize("after", [entry(8), None])
+@pytest.mark.parametrize("before", [entry(7), None])
+def test_every_outcome_has_words(outcome: Outcome, section: str, after: Any, before: Any) -> None:
+    of = record(outcome, section=section, after=after, before=before)
+    message = deployment.message(of, revert_url="")
+    assert "churn" in message.text
+    assert "dev" in message.text
+    assert "None" not in message.text + "".join(texts(message.blocks))
+    if outcome in ("put back", "failed"):
+        assert "✅" not in texts(message.blocks)[0]
+
+
+@pytest.mark.parametrize("problem", [HOSTILE, HOSTILE * 100, "&" * 10_000, "<" * 2_501, "x" * 2_499 + "<<<"])
+def test_a_hostile_problem_stays_text_that_slack_takes(problem: str) -> None:
+    message = deployment.message(record("failed", problem=problem), revert_url=URL)
+    for text in texts(message.blocks):
+        assert len(text) <= 3000
+        assert not set("<>") & set(text.replace(f"<{URL}|merge the revert>", ""))
+        assert not re.search(r"&(?!amp;|lt;|gt;)", text)
+        assert all(c.isprintable() or c == "\n" for c in text)
+    assert "<" not in message.text
+
+
+def test_the_six_criteria_in_a_table() -> None:
+    lines = terminal.criteria([record(), record("failed", failing=("ready",), criteria=())]).split("\n")
+    assert lines[0].split("  ")[0] == "deployment"
+    assert lines[2].count("✓") == 6
+    assert lines[3].count("–") == 6
+    assert len({line.index("outcome") for line in lines[:1]}) == 1
+
+
+def test_a_grid_is_aligned_and_has_no_trailing_spaces() -> None:
+    lines = terminal.grid(["a", "long head"], [["1", "x"], ["333", ""]]).split("\n")
+    assert lines == ["a    long head", "───  ─────────", "1    x", "333"]
+
+
+# --- what stands first on a terminal -----------------------------------------------------------------------------
+
+
+def a_run(*records: DeploymentRecord, **more: Any) -> Deployed:
+    return Deployed("dev", "c" * 40, records=records, **more)
+
+
+def test_what_went_wrong_stands_before_what_went_well() -> None:
+    wrong = record("put back", failing=("smoke_passed",), model="wine", problem="g1: no answer")
+    lines = terminal.deployed(a_run(record(), wrong, problems=("gateway-2 does not answer",))).splitlines()
+    assert lines[0].startswith("wine 7 → 8 in dev failed after the switch and was put back: version 7 answers.")
+    assert lines[1:3] == ["problem: gateway-2 does not answer", "churn 8 is served in dev (was 7)."]
+
+
+def test_the_model_that_somebody_asked_for_is_told_of_first() -> None:
+    wrong = record("failed", failing=("ready",), model="wine", problem="away")
+    told = terminal.deployed(a_run(wrong, record(), problems=("a gateway is silent",)), asked_for="churn")
+    assert told.startswith("churn 8 is served in dev (was 7).\nwine 7 → 8 in dev failed before the switch: ")
+
+
+def test_history_begins_with_how_the_newest_deployment_ended() -> None:
+    put_back = record("put back", failing=("ready",), problem="g1: no answer")
+    first, head, *_ = terminal.history(History("dev", (put_back, record()))).splitlines()
+    assert first == (
+        "2026-03-01 12:00 UTC: ↩️ churn 7 → 8 in dev failed after the switch and was put back: version 7 answers."
+    )
+    assert head.split()[:2] == ["when", "(UTC)"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        ((), "Everything is as main says."),
+        (("bytes",), "1 thing to put right."),
+        (("bytes", "alias"), "2 things to put right."),
+    ],
+)
+def test_drift_says_first_how_users_are_and_whether_anything_differs(kinds: tuple[str, ...], says: str) -> None:
+    differences = tuple(Difference(kind, f"its {kind}", "promobot reconcile --env dev") for kind in kinds)
+    found = Status("dev", "c" * 40, 3, (), differences, users=(Users("churn", 1, "OK"),))
+    first, *rest = terminal.drift(found).splitlines()
+    assert first == f"dev: OK. churn 1 answers. {says}"
+    assert rest == terminal.status(found).splitlines()[1:]
+    assert terminal.status(found).splitlines()[0] == first.removesuffix(" Everything is as main says.")
+
+
+def test_what_is_not_in_service_is_ready_nowhere() -> None:
+    row = ModelStatus("wine", "models", 1, None, {"t1": True, "t2": None}, {"g1": None}, agrees=False)
+    line = terminal.status(Status("dev", "c" * 40, 3, (row,), ())).splitlines()[4]
+    assert line.split() == ["✗", "wine", "1", "–", "–", "silent", "–"]

@@ -1,0 +1,7 @@
+"""A disk that a test of the share fills."""
+
+from __future__ import annotations
+
+from tests.disks import small_disk
+
+__all__ = ["small_disk"]
