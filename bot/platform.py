@@ -1,13 +1,19 @@
-"""How verbs reach the systems that an environment names. Adapters are imported here, where they are needed."""
+"""Everything outside that a command needs: opened when it is first used, once, and closed together.
+
+This is the composition root. Adapters are imported here, where they are opened, because SDKs are slow to import.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field, replace
+from threading import Lock, RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from bot.credentials import Credentials
 from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons, secret, share_before
 
 if TYPE_CHECKING:
@@ -79,6 +85,322 @@ def _not_among(servers: Iterable[Opened], ask: Callable[[], frozenset[str]] | No
     listed = list(servers)
     names = ask() if listed and ask else None
     return [server for server in listed if names is not None and server.name not in names]
+
+
+@dataclass
+class _Lazy:
+    """One system, before and after it was opened. Its lock is its own: who waits for it waits for nothing else."""
+
+    lock: RLock = field(default_factory=RLock)
+    is_open: bool = False
+    opened: Any = None
+
+
+System = TypeVar("System")
+
+
+class Platform:
+    """Everything outside that one command needs of one environment.
+
+    Each system is opened when it is first used, once, and all are closed together when the ``with`` block ends, also
+    after an error. Threads share a platform: the first that asks for a system opens it and the others wait for that
+    one system only. What could not be opened is tried again by the next that asks. After the end nothing is opened
+    any more, so a thread that is still at work leaves nothing behind.
+    """
+
+    def __init__(self, settings: Environment, variables: Mapping[str, str] | None = None) -> None:
+        """``variables`` hold the secrets that the settings name; by default those of this process."""
+        self.settings = settings
+        self.credentials = Credentials(os.environ if variables is None else variables)
+        self._each: dict[str, _Lazy] = {}
+        self._closing = ExitStack()
+        self._is_closed = False
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all that was opened; where one cannot be closed the others still are."""
+        with self._lock:
+            self._is_closed = True
+        self._closing.close()
+
+    @property
+    def environment(self) -> str:
+        """The environment's name."""
+        return self.settings.environment
+
+    # --- Git and GitHub ------------------------------------------------------------------------------------------
+
+    def repository(self, *, limit_seconds: float | None = None) -> Repository:
+        """Return the Git repository that holds desired state; Git and the API know the bot as the same.
+
+        No command of what is returned lasts longer than ``limit_seconds``, by default six times as long as a request.
+        """
+        return self._once("Git", self._open_repository).within(limit_seconds)
+
+    def give_up_repository(self) -> None:
+        """Let the next that asks open another one: Git hangs, or was ended, in the folder of this one."""
+        with self._lock:
+            self._each.pop("Git", None)
+
+    def _open_repository(self, opened: ExitStack) -> Repository:
+        from bot.systems.git import Repository
+
+        settings = self.settings
+        # An App's token comes from the API, whose SDK is slow to import; any other is at hand.
+        token = self.github.git_token() if self._app_key() else self._github_token()
+        return opened.enter_context(
+            Repository(
+                settings.github.clone_url,
+                token=token,
+                base=settings.github.base,
+                stall_seconds=settings.deadlines.request_seconds,
+            )
+        )
+
+    @property
+    def github(self) -> GitHubRepository:
+        """GitHub's API for that repository: as the App where its key is at hand, else with the token."""
+        return self._once("GitHub", self._open_github)
+
+    def _open_github(self, _: ExitStack) -> GitHubRepository:
+        from bot.systems.github import GitHubRepository
+
+        seconds = self.settings.deadlines.request_seconds
+        if key := self._app_key():
+            return GitHubRepository(self.settings.github, app_key=key, request_seconds=seconds)
+        return GitHubRepository(self.settings.github, token=self._github_token(), request_seconds=seconds)
+
+    def _app_key(self) -> str | None:
+        app = self.settings.github.app
+        if app is None or not self.credentials.value(app.private_key_env):
+            return None
+        purpose = f"the private key of the GitHub App {app.id}"
+        return self.credentials.secret(app.private_key_env, purpose=purpose, kind="PEM")
+
+    def _github_token(self) -> str:
+        app, purpose = self.settings.github.app, "the token for Git and GitHub"
+        if app is not None:
+            purpose += f", where {app.private_key_env} does not hold the key of the GitHub App {app.id}"
+        return self.credentials.secret(self.settings.github.token_env, purpose=purpose)
+
+    # --- the registry, the records, Slack ------------------------------------------------------------------------
+
+    @property
+    def registry(self) -> Registry:
+        """The model registry; raises InvalidInput where the settings have a mistake there."""
+        self.settings.see_that_it_can_be_used("mlflow")
+        return self._once("MLflow", self._open_registry)
+
+    def _open_registry(self, _: ExitStack) -> Registry:
+        from bot.systems.mlflow import Registry
+
+        deadlines = self.settings.deadlines
+        return Registry(
+            self.settings.mlflow,
+            request_seconds=deadlines.request_seconds,
+            download_seconds=deadlines.download_seconds,
+        )
+
+    @property
+    def records(self) -> Store:
+        """The record store of the environment: a bucket, or a directory."""
+        return self._once("records", self._open_records)
+
+    def _open_records(self, _: ExitStack) -> Store:
+        if bucket := self.settings.records_bucket:
+            from bot.records import bucket as object_store
+
+            # One for all commands of a process: what was read of a bucket never changes, and is read once.
+            return object_store.opened(bucket, request_seconds=self.settings.deadlines.request_seconds)
+        from bot.records.directory import RecordStore
+
+        return RecordStore(str(self.settings.records))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the environment's records say."""
+        return self._once("ledger", self._open_ledger)
+
+    def _open_ledger(self, _: ExitStack) -> Ledger:
+        from bot.records.ledger import Ledger
+
+        return Ledger(self.records, self.settings.environment)
+
+    @property
+    def slack(self) -> SlackChannel:
+        """The channel where releases are announced; raises InvalidInput where the settings have a mistake there."""
+        self.settings.see_that_it_can_be_used("slack")
+        return self._once("Slack", self._open_slack)
+
+    def _open_slack(self, _: ExitStack) -> SlackChannel:
+        from bot.systems.slack import SlackChannel
+
+        token = self.credentials.secret(self.settings.slack.token_env, purpose="Slack's bot token")
+        return SlackChannel(self.settings.slack, token=token, request_seconds=self.settings.deadlines.request_seconds)
+
+    # --- what serves ---------------------------------------------------------------------------------------------
+
+    @property
+    def share(self) -> ModelRepository:
+        """The environment's part of the share."""
+        return self._once("share", self._open_share)
+
+    def _open_share(self, _: ExitStack) -> ModelRepository:
+        from bot.share import ModelRepository
+
+        return ModelRepository(self.settings.share, self._before(), environment=self.settings.environment)
+
+    def serving(self, *, reads_only: bool = False) -> Serving:
+        """Return the share, and every Triton and gateway that the settings name, or that DNS gives for a name.
+
+        With ``reads_only`` the reload token is not read, so nobody who only looks needs it; the gateways then refuse
+        to reload. Raises Refused where the token is needed and not set.
+        """
+        if reads_only:
+            return self._once("serving, to be read", lambda opened: self._open_serving(opened, token=None))
+        return self._once("serving", lambda opened: self._open_serving(opened, token=self._reload_token()))
+
+    def _open_serving(self, opened: ExitStack, *, token: str | None) -> Serving:
+        settings = self.settings
+        known: set[tuple[str, str]] = set()
+
+        def find_more(*, tritons: bool = True) -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
+            found, gateways = [], []
+            named = settings.tritons if tritons else ()
+            for each_triton in (one for tritons_there in named for one in each(tritons_there)):
+                if ("Triton", each_triton.name) not in known:
+                    known.add(("Triton", each_triton.name))
+                    found.append(self._triton(each_triton))
+                    opened.callback(found[-1].close)
+            for several in settings.gateways:
+                for one in each(several):
+                    if ("gateway", one.name) not in known:
+                        known.add(("gateway", one.name))
+                        gateways.append(self._gateway(one, of=several, token=token))
+                        opened.callback(gateways[-1].close)
+            return tuple(found), tuple(gateways)
+
+        def gateway_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.gateways for one in each(several))
+
+        def triton_names() -> frozenset[str]:
+            return frozenset(one.name for several in settings.tritons for one in each(several))
+
+        return Serving(self.share, *find_more(), find_more, gateway_names, triton_names)
+
+    @contextmanager
+    def triton(self, named: Triton) -> Iterator[TritonServer]:
+        """Open one Triton for a trial, with its control key where it has one, and close it afterwards."""
+        server = self._triton(named)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    def _triton(self, named: Triton) -> TritonServer:
+        from bot.systems.triton import TritonServer
+
+        variable, key = named.control_key_env, None
+        if variable:
+            key = self.credentials.secret(variable, purpose=f"the control key of Triton {named.name}")
+        return TritonServer(named, request_seconds=self.settings.deadlines.request_seconds, control_key=key)
+
+    @contextmanager
+    def gateway(self, named: GatewayEndpoint, *, of: GatewayEndpoint) -> Iterator[Gateway]:
+        """Open one gateway of the entry ``of`` for a trial, and close it afterwards.
+
+        One of several addresses is asked by the name of all of them.
+        """
+        gateway = self._gateway(named, of=of, token=self._reload_token())
+        try:
+            yield gateway
+        finally:
+            gateway.close()
+
+    def _reload_token(self) -> str:
+        return self.credentials.secret(self.settings.reload_token_env, purpose=_RELOAD_TOKEN)
+
+    def _gateway(self, named: GatewayEndpoint, *, of: GatewayEndpoint, token: str | None) -> Gateway:
+        from bot.systems.gateway import Gateway
+
+        known_as = of.url if of.every_address else None
+        seconds = self.settings.deadlines.request_seconds
+        return Gateway(named, token=token, request_seconds=seconds, known_as=known_as)
+
+    def usage(self, several: GatewayEndpoint, model: str) -> Usage:
+        """Ask a gateway how much the version in service is used; it needs no token, and none is tried twice."""
+        asked = self._gateway(each(several)[0], of=several, token=None)
+        try:
+            return asked.usage(model)
+        finally:
+            asked.close()
+
+    # --- what checks ---------------------------------------------------------------------------------------------
+
+    @property
+    def staging_share(self) -> ModelRepository:
+        """The part of the share of the Triton on which proposals are checked."""
+        return self._once("staging share", self._open_staging_share)
+
+    def _open_staging_share(self, _: ExitStack) -> ModelRepository:
+        from bot.share import ModelRepository
+
+        settings = self.settings
+        return ModelRepository(settings.staging.share, [settings.share, *self._before()], staging=True)
+
+    @property
+    def staging(self) -> Serving:
+        """The Triton on which proposals are checked, and its part of the share.
+
+        Raises InvalidInput where the settings have a mistake there.
+        """
+        self.settings.see_that_it_can_be_used("staging")
+        return self._once("staging", self._open_staging)
+
+    def _open_staging(self, opened: ExitStack) -> Serving:
+        server = self._triton(self.settings.staging.triton)
+        opened.callback(server.close)
+        return Serving(self.staging_share, (server,), ())
+
+    # --- the checkout --------------------------------------------------------------------------------------------
+
+    def _before(self) -> list[Share]:
+        share = share_before(self.settings)
+        return [share] if share else []
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    def _once(self, name: str, open_it: Callable[[ExitStack], System]) -> System:
+        """Return the system of this name, which ``open_it`` opens; what it opens goes on the given stack."""
+        with self._lock:
+            lazy = self._each.setdefault(name, _Lazy())
+        with lazy.lock:
+            if not lazy.is_open:
+                lazy.opened = self._opened(open_it)
+                lazy.is_open = True
+            opened: System = lazy.opened
+            return opened
+
+    def _opened(self, open_it: Callable[[ExitStack], System]) -> System:
+        stack = ExitStack()  # it stays open: what serves may open more later
+        try:
+            system = open_it(stack)
+            with self._lock:
+                if self._is_closed:
+                    raise RuntimeError("the platform is closed: nothing is opened any more")
+                self._closing.callback(stack.close)
+        except BaseException:
+            stack.close()
+            raise
+        return system
 
 
 @contextmanager

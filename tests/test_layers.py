@@ -79,6 +79,8 @@ LAYERS = {
     "bot.trust": layer("errors", "certifi"),
     "bot.domain": layer("domain errors", "pydantic yaml", pure=True),
     "bot.settings": layer("domain errors redaction", "pydantic"),
+    # What the variables hold that settings name.
+    "bot.credentials": layer("domain errors redaction settings"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
     "bot.render": layer("domain render", for_types="operations records", pure=True),
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
@@ -93,7 +95,7 @@ LAYERS = {
     "bot.records.directory": layer("domain errors folders marked"),
     "bot.records.ledger": layer("domain errors redaction", "pydantic"),
     # What a command needs of the outside is opened here.
-    "bot.platform": layer("domain errors records settings share systems"),
+    "bot.platform": layer("credentials domain errors records settings share systems"),
     "bot.share": layer("domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer("domain errors redaction retry settings trust web", "slack_sdk"),
     "bot.systems.triton": layer(

@@ -6,6 +6,7 @@ Works in a bare repository of its own in a temporary folder, with shallow fetche
 from __future__ import annotations
 
 import base64
+import copy
 import os
 import re
 import signal
@@ -145,7 +146,6 @@ class Repository:
         """
         self.url, self.base, self.patience_seconds = url, base, stall_seconds
         self._limit_seconds = limit_seconds or 6 * stall_seconds
-        self._limit: dict[str, Any] = {"kill_after_timeout": self._limit_seconds}
         self._system = f"Git ({url})"
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
         with self._errors("make a repository to work in"):
@@ -179,6 +179,18 @@ class Repository:
         with self._errors("make a repository to work in"):
             authorities.write_bytes(trust.bundle())
         return {"GIT_SSL_CAINFO": str(authorities)}
+
+    @property
+    def _limit(self) -> dict[str, Any]:
+        return {"kill_after_timeout": self._limit_seconds}
+
+    def within(self, limit_seconds: float | None) -> Repository:
+        """Return the same repository, whose commands last no longer than this; None is its usual time."""
+        if limit_seconds is None:
+            return self
+        limited = copy.copy(self)
+        limited._limit_seconds = limit_seconds
+        return limited
 
     def __enter__(self) -> Repository:
         return self
