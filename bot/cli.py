@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from bot.errors import Explained, LeaseLost
 from bot.redaction import redact
 
 DONE, FAILED, USAGE, BUG, UNCONFIRMED, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\npromobot: interrupted; run the same command again to go on.", file=sys.stderr)
         _tell_the_job(lambda words: words.interrupted(_title(arguments)))
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
+    except (Exception, LeaseLost) as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
         return _explain(error, arguments)
     _print(text)
     if answer.job is not None:
@@ -105,11 +106,11 @@ def _title(arguments: argparse.Namespace) -> str:
     return f"promobot {arguments.verb}" + (f" in {where}" if isinstance(where, str) else "")
 
 
-def _explain(error: Exception, arguments: argparse.Namespace) -> int:
-    from bot.errors import InvalidInput, PromobotError, Unavailable
+def _explain(error: Exception | LeaseLost, arguments: argparse.Namespace) -> int:
+    from bot.errors import InvalidInput, Unavailable
 
     as_json = arguments.json
-    if not isinstance(error, PromobotError):
+    if not isinstance(error, Explained):
         return _bug(error, arguments)
     next_step = error.next_step or (COME_BACK if isinstance(error, Unavailable) else "")
     mistakes = [(m.file, m.line, str(m)) for m in error.mistakes] if isinstance(error, InvalidInput) else []

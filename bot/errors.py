@@ -1,18 +1,19 @@
 """Every error that Promobot raises on purpose, drawn in one place.
 
-    PromobotError            something a person must read; the command ends with exit code 1
-    ├── InvalidInput         a file or an argument is wrong: says file, line and key
-    ├── Refused              the rules forbid it; nothing was changed
-    │   └── Superseded       a later deployment or rollback took over; it converges the environment
-    └── OutsideError         a system around us did not do what was asked
-        ├── Unavailable      worth trying again: refused, timed out, 5xx, 429
-        └── Rejected         not worth trying again as it is: 4xx, not found, contradiction
-            ├── NotAllowed   a package holds, or its configuration says, what it may not
-            ├── OtherBytes   what is there is not what the digest names
-            ├── NotRegistered  MLflow has no such version
-            ├── Denied       our credentials are not accepted
-            ├── Foreign      something in between answered in the system's place
-            └── NotReady     a gateway refuses routes to models that are not ready for it
+    Explained                says what happened, what is the state, and what to do next; never raised itself
+    ├── LeaseLost            a later deployment or rollback took over: no step may catch it
+    └── PromobotError        something a person must read; the command ends with exit code 1
+        ├── InvalidInput     a file or an argument is wrong: says file, line and key
+        ├── Refused          the rules forbid it; nothing was changed
+        └── OutsideError     a system around us did not do what was asked
+            ├── Unavailable  worth trying again: refused, timed out, 5xx, 429
+            └── Rejected     not worth trying again as it is: 4xx, not found, contradiction
+                ├── NotAllowed     a package holds, or its configuration says, what it may not
+                ├── OtherBytes     what is there is not what the digest names
+                ├── NotRegistered  MLflow has no such version
+                ├── Denied         our credentials are not accepted
+                ├── Foreign        something in between answered in the system's place
+                └── NotReady       a gateway refuses routes to models that are not ready for it
 
 Each message says what happened; ``state`` says what state things are in, ``next_step`` what to do about it.
 "The gate says no" and "not yet" are values of the domain, never exceptions.
@@ -23,7 +24,7 @@ from __future__ import annotations
 from bot.redaction import redact
 
 
-class PromobotError(Exception):
+class Explained(BaseException):
     """What happened, in what state things are, and what to do next.
 
     Secrets are blanked out of the message at once: what a system answered may quote the request with its headers, and
@@ -39,6 +40,19 @@ class PromobotError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class PromobotError(Explained, Exception):
+    """What a step may catch, say, and go on after."""
+
+
+class LeaseLost(Explained):
+    """A later deployment or rollback holds the lease; whoever raises this must change nothing more.
+
+    Like KeyboardInterrupt it derives from BaseException, so no ``except PromobotError`` or ``except Exception`` of a
+    step can take it for a fault of one model and go on writing. Only the boundaries of a command catch it: ``cli``,
+    a request of Slack, one environment of ``reconcile``, and the cleanup after a deployment that is over.
+    """
 
 
 class InvalidInput(PromobotError):
@@ -57,10 +71,6 @@ class InvalidInput(PromobotError):
 
 class Refused(PromobotError):
     """The rules forbid it; nothing was changed."""
-
-
-class Superseded(Refused):
-    """A later deployment or rollback took over; whoever raises this must change nothing more."""
 
 
 class OutsideError(PromobotError):

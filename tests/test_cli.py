@@ -20,7 +20,7 @@ import pytest
 from bot import cli
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
-from bot.errors import InvalidInput, OutsideError, Refused, Unavailable
+from bot.errors import InvalidInput, LeaseLost, OutsideError, Refused, Unavailable
 from bot.operations import deploy as deploy_verb
 from bot.operations import validate as validate_verb
 from bot.operations.deploy import Deployed
@@ -265,6 +265,14 @@ def test_who_does_not_answer_is_worth_another_try(validating: Doing, capsys: pyt
     validating(fail(Unavailable("could not read a record: timed out", system="record store")))
     assert cli.main(["validate"]) == 1
     assert "Run the same command again" in capsys.readouterr().err
+
+
+def test_a_lease_that_is_lost_is_1_and_says_who_goes_on(
+    validating: Doing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    validating(fail(LeaseLost("turn 1 is over", state="The later one converges.", next_step="promobot status")))
+    assert cli.main(["validate"]) == 1
+    assert capsys.readouterr().err == "promobot: turn 1 is over\n  The later one converges.\n  → promobot status\n"
 
 
 def test_a_bug_is_3_with_a_log_and_no_traceback_on_the_terminal(

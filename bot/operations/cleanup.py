@@ -2,7 +2,7 @@
 
 First off the Tritons, and only when every gateway serves the routes in force and no request runs under older ones;
 then out of Triton's root, by a rename into the trash; then out of the trash. What goes is decided by
-``bot.domain.retention`` alone. Each step can run twice and looks at its turn first; a cleanup that is killed is gone
+``bot.domain.retention`` alone. Each step can run twice and looks at its lease first; a cleanup that is killed is gone
 on with by the next.
 """
 
@@ -28,7 +28,7 @@ from bot.domain.retention import (
     retention,
 )
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError, Refused, Superseded
+from bot.errors import PromobotError, Refused
 from bot.operations import Say
 from bot.operations.checking import clear
 from bot.operations.deployment.unfinished import read_journal
@@ -37,7 +37,7 @@ from bot.operations.side_by_side import side_by_side
 from bot.platform import Serving
 from bot.render import cleanup as words
 from bot.settings import Environment
-from bot.share import Turn
+from bot.share import Lease
 from bot.systems.gateway import Gateway
 from bot.systems.triton import TritonServer, render_config, versions_of
 
@@ -47,21 +47,21 @@ def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
     with connect.serving(settings) as systems:
         if dry_run:
             return _Cleanup(settings, systems, None, say).run()
-        with systems.share.turn() as turn:
-            return clean_up(settings, systems, turn=turn, say=say)
+        with systems.share.lease() as lease:
+            return clean_up(settings, systems, lease=lease, say=say)
 
 
-def clean_up(settings: Environment, systems: Serving, *, turn: Turn, say: Say) -> CleanedUp:
-    """Clean up under a turn that is held already; raise Superseded where it is over."""
+def clean_up(settings: Environment, systems: Serving, *, lease: Lease, say: Say) -> CleanedUp:
+    """Clean up under a lease that is held already; raise LeaseLost where it is lost."""
     # What came up since may have loaded anything of what is still there.
-    return _Cleanup(settings, systems.with_more(), turn, say).run()
+    return _Cleanup(settings, systems.with_more(), lease, say).run()
 
 
 @dataclass
 class _Cleanup:
     settings: Environment
     systems: Serving
-    turn: Turn | None
+    lease: Lease | None
     """None where nothing is to be changed."""
     say: Say
     unloaded: list[str] = field(default_factory=list)
@@ -80,14 +80,14 @@ class _Cleanup:
         with self._unless_it_fails():
             self._clear_staging()
         with self._unless_it_fails():
-            if self.turn is not None:
+            if self.lease is not None:
                 # What a deployment that was cut off had prepared is for whoever goes on with it.
-                alone = self.turn.alone and stock.journal is None
+                alone = self.lease.alone and stock.journal is None
                 if count := self.systems.share.sweep(alone=alone):
                     self._tell(self.removed, words.trash_deleted(count))
         return CleanedUp(
             self.settings.environment,
-            self.turn is None,
+            self.lease is None,
             tuple(self.unloaded),
             tuple(self.removed),
             tuple(self.left),
@@ -123,7 +123,7 @@ class _Cleanup:
         names |= {name for name in index.stays_loaded if self._names_too_many(name, index.stays_loaded[name])}
         if names and self._is_settled(stock.routes):
             self._take_off([index.folder(name) for name in sorted(names)])
-        if self.turn is None:
+        if self.lease is None:
             gone = {pair for surplus in decided.surplus.values() for pair in surplus} if not self.left else set()
             return replace(
                 stock, tritons={name: have and frozenset(have - gone) for name, have in stock.tritons.items()}
@@ -161,12 +161,8 @@ class _Cleanup:
                 for triton, answer in at_once(
                     self.systems.tritons, partial(self._narrow, folder, bool(stay[folder.name]))
                 ):
-                    if isinstance(answer, Superseded):
-                        raise answer
                     if isinstance(answer, PromobotError):
                         failed[(folder.name, triton.name)] = str(answer)
-            except Superseded:
-                raise
             except PromobotError as error:
                 refused[folder.name] = str(error)
 
@@ -179,7 +175,7 @@ class _Cleanup:
                 for folder in told
                 if folder.surplus.get(triton.name) and (folder.name, triton.name) not in failed
             }
-            if self.turn is None or not waiting:
+            if self.lease is None or not waiting:
                 return set()
             return triton.wait_all_gone(waiting, timeout_seconds=self.settings.deadlines.load_seconds)
 
@@ -206,16 +202,16 @@ class _Cleanup:
         if not folder.stay or config is None:
             return folder.stay
         stay = folder.stay - self._damaged(folder)
-        if self.turn is not None:
-            self.turn.check()
-            self.systems.share.write_config(folder.name, render_config(config, versions=stay), turn=self.turn)
+        if self.lease is not None:
+            self.lease.check()
+            self.systems.share.write_config(folder.name, render_config(config, versions=stay), lease=self.lease)
         return stay
 
     def _narrow(self, folder: _Folder, some_stay: bool, triton: TritonServer) -> None:
         """Have one Triton take the surplus off."""
-        if self.turn is None or triton.name not in folder.loaded_on:
+        if self.lease is None or triton.name not in folder.loaded_on:
             return
-        self.turn.check()
+        self.lease.check()
         if some_stay:
             # Only the policy differs, so the versions that stay are not touched.
             triton.load(folder.name, timeout_seconds=self.settings.deadlines.load_seconds)
@@ -267,8 +263,8 @@ class _Cleanup:
         listed, done = list(going), set()
 
         def discard(number: int) -> None:
-            if self.turn is not None:
-                self.turn.check()
+            if self.lease is not None:
+                self.lease.check()
                 listed[number][1]()
             done.add(number)
 
@@ -290,15 +286,15 @@ class _Cleanup:
                 if github is None or github.pull_request(number).state == "open":
                     continue
                 for name in names:
-                    if self.turn is not None:
+                    if self.lease is not None:
                         clear(staging.share, staging.tritons[0], name, self.settings.deadlines.load_seconds)
                     self._tell(self.removed, words.check_removed(name, number))
-            if self.turn is not None:
+            if self.lease is not None:
                 staging.share.sweep(alone=False)  # a check of somebody else may be at work there
 
     def _tell(self, where: list[str], what: str) -> None:
         where.append(what)
-        if self.turn is not None:
+        if self.lease is not None:
             self.say(f"{words.UNLOADED if where is self.unloaded else words.REMOVED}: {what}")
 
     @contextmanager
@@ -306,8 +302,6 @@ class _Cleanup:
         """Go on with the next step when one fails; what could not be done is said."""
         try:
             yield
-        except Superseded:
-            raise
         except PromobotError as error:
             self.left.append(str(error))
 

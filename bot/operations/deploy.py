@@ -19,7 +19,7 @@ from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
-from bot.errors import PromobotError
+from bot.errors import LeaseLost, PromobotError
 from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import admit_all, held_among, is_quarantined
@@ -39,7 +39,7 @@ from bot.platform import Serving
 from bot.render import cleanup as cleanup_words
 from bot.render import deployment as words
 from bot.settings import Environment
-from bot.share import Turn
+from bot.share import Lease
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
     with (
         connect.serving(settings) as systems,
         connect.repository(settings) as repository,
-        systems.share.turn(wait_seconds=settings.deadlines.turn_seconds) as turn,
+        systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as lease,
     ):
-        # Read under the turn: what was merged while we waited for it is deployed, too.
+        # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)
+        let_git_follow(settings, connect.ledger(settings), lease, systems.share, desired, say)
         tell = partial(tell_pull_requests, repository=repository)
-        done = converge(settings, systems, turn=turn, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
+        done = converge(settings, systems, lease=lease, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
         if settings.mistakes:
             say(words.not_cleaned_up(settings.mistakes[0]))
         else:
-            _clean_up(settings, systems, turn, say)
+            _clean_up(settings, systems, lease, say)
         return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
@@ -93,7 +93,7 @@ def converge(
     settings: Environment,
     systems: Serving,
     *,
-    turn: Turn,
+    lease: Lease,
     commit: str,
     desired: Desired,
     say: Say,
@@ -105,7 +105,7 @@ def converge(
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
     """
     ledger = connect.ledger(settings)
-    run = Run(settings, systems, ledger, turn=turn, commit=commit, say=say)
+    run = Run(settings, systems, ledger, lease=lease, commit=commit, say=say)
     flush_outbox(run)
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
@@ -168,12 +168,12 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
     return desired, overruled
 
 
-def _clean_up(settings: Environment, systems: Serving, turn: Turn, say: Say) -> None:
+def _clean_up(settings: Environment, systems: Serving, lease: Lease, say: Say) -> None:
     """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
     try:
-        for line in clean_up(settings, systems, turn=turn, say=say).left:
+        for line in clean_up(settings, systems, lease=lease, say=say).left:
             say(cleanup_words.left(line))
-    except PromobotError as error:
+    except (PromobotError, LeaseLost) as error:
         say(cleanup_words.failed(error))
 
 

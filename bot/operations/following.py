@@ -13,14 +13,14 @@ from bot.domain.plan import serves, target_of
 from bot.domain.record import verified_entries
 from bot.domain.scope import revert_branch
 from bot.domain.way_back import WayBack, latest
-from bot.errors import PromobotError, Superseded
+from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.proposing import Asking, Edit, Proposed, put_proposal
 from bot.records.ledger import Ledger, Proposer
 from bot.settings import Environment
 
 if TYPE_CHECKING:
-    from bot.share import ModelRepository, Turn
+    from bot.share import Lease, ModelRepository
     from bot.systems.git import Repository
 
 
@@ -45,9 +45,9 @@ def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str)
 
 
 def let_git_follow(
-    settings: Environment, ledger: Ledger, turn: Turn, share: ModelRepository, desired: Desired, say: Say
+    settings: Environment, ledger: Ledger, lease: Lease, share: ModelRepository, desired: Desired, say: Say
 ) -> None:
-    """Open the pull requests that rollbacks could not open; called under a turn, with main as it is now.
+    """Open the pull requests that rollbacks could not open; called under a lease, with main as it is now.
 
     What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
     could read main: otherwise this very deployment would undo the way back. Where people have decided anew since,
@@ -59,7 +59,7 @@ def let_git_follow(
     history = ledger.deployments() if ways else []
     for model, way in sorted(latest(ways).items()):
         wanted = desired.models.get(model)
-        turn.check()
+        lease.check()
         verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, model=model)}
         was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
         if way.is_overtaken(wanted, was_verified=was_verified):
@@ -83,12 +83,10 @@ def let_git_follow(
                     say=say,
                     is_back=answers(share, settings.environment, model, way.target),
                 )
-        except Superseded:
-            raise
         except PromobotError as error:
             say(words.revert_still_waits(which, error))
             continue
-        turn.check()
+        lease.check()
         forget_ways_back(share, ways, model=model)
         if proposed is not None:
             say(words.revert_is_open(which, proposed.pull_request.url))

@@ -1,10 +1,10 @@
-"""``promobot reconcile``: put right what drift finds, by deploy's own path and under deploy's own turn."""
+"""``promobot reconcile``: put right what drift finds, by deploy's own path and under deploy's own lease."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.errors import PromobotError
+from bot.errors import LeaseLost, PromobotError
 from bot.operations import Say
 from bot.operations.deploy import Deployed, deploy
 from bot.settings import Environment
@@ -24,6 +24,6 @@ def exit_code(done: Sequence[Deployed]) -> int:
 def _reconcile(settings: Environment, say: Say) -> Deployed:
     try:
         return deploy(settings, say=say, deep=True)
-    except PromobotError as error:
+    except (PromobotError, LeaseLost) as error:
         said = " ".join(part for part in (str(error), error.state, error.next_step) if part)
         return Deployed(settings.environment, "", problems=(said,))

@@ -12,7 +12,7 @@ from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.way_back import WayBack, latest
-from bot.errors import PromobotError, Refused, Rejected, Superseded
+from bot.errors import PromobotError, Refused, Rejected
 from bot.operations import Say
 from bot.operations.following import answers, forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
 from bot.operations.main_branch import Main, main_beside
@@ -24,7 +24,7 @@ from bot.settings import Environment
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
     from bot.platform import Serving
-    from bot.share import ModelRepository, Turn
+    from bot.share import Lease, ModelRepository
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def rollback(
         deployed, way, is_noted = None, None, False
         if now:
             say(f"putting {model} back to {target.version} in {settings.environment} now")
-            with systems.share.turn(overtake=True) as turn:
+            with systems.share.lease(overtake=True) as lease:
                 # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken
                 # here was about to bring, may stand in the way of the way back.
                 history = ledger.deployments()
@@ -119,7 +119,7 @@ def rollback(
                 way = WayBack(
                     environment=settings.environment,
                     model=model,
-                    turn=turn.number,
+                    turn=lease.token,
                     commit=commit,
                     left=current,
                     target=target,
@@ -132,10 +132,10 @@ def rollback(
                 )
                 # Also what was never in service: until Git follows, the next deployment would bring it. And before
                 # the switch: wherever this is cut off, whoever comes next goes on with it instead.
-                leave = _Leaving(ledger, turn, model, current, target, reason=reason, by=by)
-                is_noted = _try_to_note(systems.share, turn, way, say)
+                leave = _Leaving(ledger, lease, model, current, target, reason=reason, by=by)
+                is_noted = _try_to_note(systems.share, lease, way, say)
                 is_held = leave.try_to_hold(say)
-                deployed = converge(settings, systems, turn=turn, commit=commit, desired=wanted, say=say)
+                deployed = converge(settings, systems, lease=lease, commit=commit, desired=wanted, say=say)
                 if not is_held:
                     leave.hold()
         proposed, waits, is_back = None, "", False
@@ -210,15 +210,13 @@ def _believed(
     return in_service(systems.share.routes(settings.environment), known_entries(history)).models.get(model)
 
 
-def _try_to_note(share: ModelRepository, turn: Turn, way: WayBack, say: Say) -> bool:
+def _try_to_note(share: ModelRepository, lease: Lease, way: WayBack, say: Say) -> bool:
     """Keep what the pull request will say, if the share lets us: users do not wait for it."""
     from bot.render import proposal as words
 
     try:
-        turn.check()
+        lease.check()
         share.keep_way_back(way.name, way.model_dump_json(indent=1) + "\n")
-    except Superseded:
-        raise
     except PromobotError as error:
         say(words.way_back_is_not_noted(error))
         return False
@@ -240,7 +238,7 @@ class _Leaving:
     """What main asks for, kept from coming back until Git follows."""
 
     ledger: Ledger
-    turn: Turn
+    lease: Lease
     model: str
     current: Entry | None
     target: Entry
@@ -252,7 +250,7 @@ class _Leaving:
         from bot.render import deployment as words
 
         if self.current is not None and self.current.digest != self.target.digest:
-            self.turn.check()
+            self.lease.check()
             self.ledger.put_in_quarantine(
                 model=self.model,
                 version=self.current.version,
@@ -267,8 +265,6 @@ class _Leaving:
 
         try:
             self.hold()
-        except Superseded:
-            raise
         except PromobotError as error:
             say(words.held_after_the_switch(self.model, error))
             return False

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from bot.errors import PromobotError, Superseded
+from bot.errors import PromobotError
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
@@ -73,8 +73,6 @@ def read_once(read: Callable[[], Answer]) -> Callable[[], Answer]:
     """Read now, for many items; what goes wrong is told to each of them when it asks."""
     try:
         answer = read()
-    except Superseded:
-        raise
     except PromobotError as error:
         failed = error
 

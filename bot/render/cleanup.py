@@ -78,7 +78,7 @@ def left(why: str) -> str:
     return f"left by the cleanup: {why}"
 
 
-def failed(error: Exception) -> str:
+def failed(error: BaseException) -> str:
     """The deployment stands; the next one cleans up."""
     return f"cleanup did not end, the next deployment goes on with it: {error}"
 

@@ -20,9 +20,9 @@ fresh; a crash may lose whatever was not synced, so files and folders are synced
 from __future__ import annotations
 
 from bot.share.copying import ReadFile
+from bot.share.lease import Lease
 from bot.share.mounts import Mount, mount_of
 from bot.share.repository import Described, ModelRepository
 from bot.share.trial import trial_name
-from bot.share.turns import Turn
 
-__all__ = ["Described", "ModelRepository", "Mount", "ReadFile", "Turn", "mount_of", "trial_name"]
+__all__ = ["Described", "Lease", "ModelRepository", "Mount", "ReadFile", "mount_of", "trial_name"]

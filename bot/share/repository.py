@@ -28,13 +28,13 @@ from bot.share.files import (
     sync_folders,
     write,
 )
+from bot.share.lease import Lease
 from bot.share.mounts import mount_of
 from bot.share.notes import Notes
 from bot.share.readers import readers_of
 from bot.share.staging import ABANDONED_SECONDS, may_be_resumed, resumable, staged
 from bot.share.state import STATE_FOLDERS, State
 from bot.share.trial import Unfit, forget_abandoned, is_trial, published, readable, try_models, try_state
-from bot.share.turns import Turn
 
 _MOUNT_STEP = "docs/nfs.md says how to mount it."
 _TRIAL_STEP = "Give the bot's user this right on the share: a deployment does the same."
@@ -289,16 +289,16 @@ class ModelRepository(State):
             except UnicodeDecodeError as error:
                 raise Rejected(f"{path} is not UTF-8", system=self._system) from error
 
-    def write_config(self, triton_model: str, text: str, *, turn: Turn | None = None) -> None:
+    def write_config(self, triton_model: str, text: str, *, lease: Lease | None = None) -> None:
         """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
 
-        Raises Superseded, with nothing changed, where ``turn`` is over when all is ready for the rename: whoever was
+        Raises LeaseLost, with nothing changed, where ``lease`` is lost when all is ready for the rename: whoever was
         paused must not name other versions than the later one serves.
         """
         if self.config(triton_model) == text:
             return
         with self._errors(f"write the configuration of {triton_model}"):
-            self._replace(self._model(triton_model) / CONFIG_FILE, text, turn=turn)
+            self._replace(self._model(triton_model) / CONFIG_FILE, text, lease=lease)
 
     def remove(self, triton_model: str, *, version: int | None = None) -> None:
         """Take a version, or a whole model, out of Triton's root and delete it; does nothing where there is none."""

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from bot.domain.marker import MARKER_FILE, Marker, Purpose
 from bot.domain.routes import RouteTable, generation_file
-from bot.errors import Rejected, Superseded, Unavailable
+from bot.errors import LeaseLost, Rejected, Unavailable
 from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
 from bot.marked import MarkedFolder
 from bot.redaction import redact
 from bot.settings import Share
 from bot.share.files import write
-from bot.share.turns import Turn, take_turn, unlock, wait_for_lock
+from bot.share.lease import Lease, take_token, unlock, wait_for_lock
 
 _KEPT_GENERATIONS = 50
 _MOMENT_SECONDS = 1.0
@@ -52,16 +52,16 @@ class State:
             not (self.state / MARKER_FILE).exists() and _was_used(self.state) and root.stat().st_dev == state.st_dev
         )
 
-    # --- turns -------------------------------------------------------------------------------------------------
+    # --- the lease -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def turn(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Turn]:
-        """Take the next turn. Waits for whoever holds the lock, and for all who overtook; these wait for nobody.
+    def lease(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Lease]:
+        """Take the lease, with the next token. Waits for its holder, and for all who overtook; these wait for nobody.
 
-        The locks are politeness, the number is what decides: a holder that is overtaken, or was paused and wakes up
-        late, finds that a higher number exists, whether or not it still has the lock. But the overtaken one leaves
+        The locks are politeness, the token is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher one exists, whether or not it still has the lock. But the overtaken one leaves
         the lock to whoever waited behind it: without a lock of their own for those who overtake, that one would take
-        a later turn in the middle of a rollback, and end it.
+        a later token in the middle of a rollback, and end it.
         """
         with self._errors("take a turn"):
             self._make_folders()
@@ -74,10 +74,10 @@ class State:
                     # Whoever has it for himself only takes a number, and is through at once.
                     wait_for_lock(overtaking, until=time.monotonic() + _MOMENT_SECONDS, shared=True)
                 folder = self.state / "turns"
-                turn = Turn(take_turn(folder), alone, folder)
+                lease = Lease(take_token(folder), alone, folder)
                 if not overtake:
                     unlock(overtaking)
-            yield turn
+            yield lease
 
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:
@@ -142,7 +142,7 @@ class State:
         """Put the table in force, synced: from here on the new routes are what recovers after a crash.
 
         A generation is created once. Whoever comes second with another table for the same one has been overtaken
-        since it looked, however long it was paused in between: Superseded, and nothing was touched.
+        since it looked, however long it was paused in between: LeaseLost, and nothing was touched.
         """
         with self._errors("write routes.json"):
             self._make_folders()
@@ -157,7 +157,7 @@ class State:
                 if self._read(committed) != table.to_json().encode():
                     prepared.unlink(missing_ok=True)
                     copy.unlink(missing_ok=True)
-                    raise Superseded(
+                    raise LeaseLost(
                         f"generation {table.generation} of the routes was written by a later deployment or rollback",
                         state="Nothing was changed by this one; the later one converges the environment.",
                         next_step="`promobot status` shows what it did.",
@@ -272,12 +272,12 @@ class State:
         except FileNotFoundError:
             return None
 
-    def _replace(self, path: Path, text: str, *, turn: Turn | None = None) -> None:
+    def _replace(self, path: Path, text: str, *, lease: Lease | None = None) -> None:
         temporary = self.state / "staging" / f"{path.name}.{secrets.token_hex(4)}"
         try:
             write(temporary, text.encode())
-            if turn is not None:
-                turn.check()
+            if lease is not None:
+                lease.check()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
-from bot.errors import PromobotError, Unavailable
+from bot.errors import LeaseLost, PromobotError, Unavailable
 from bot.operations.history import history
 from bot.operations.promote import promote
 from bot.operations.propose import propose
@@ -107,7 +107,7 @@ class Doing:
             return self._do(asked)
         except _No as refused:
             return _answer(refused.said)
-        except PromobotError as error:
+        except (PromobotError, LeaseLost) as error:
             return _answer(words.failed(str(error), error.state, error.next_step))
         except SaidLater:
             raise

@@ -129,12 +129,12 @@ _THINGS: Mapping[str, Any] = {
 }
 
 
-def take_turns(root: str, count: int) -> list[int]:
+def take_tokens(root: str, count: int) -> list[int]:
     """Take turns without waiting for anybody; return their numbers."""
     share, numbers = share_at(root), []
     for _ in range(count):
-        with share.turn(overtake=True) as turn:
-            numbers.append(turn.number)
+        with share.lease(overtake=True) as lease:
+            numbers.append(lease.token)
     return numbers
 
 
@@ -157,13 +157,13 @@ def hold_turn(root: str, told: Told, overtake: bool = False, wait_seconds: float
     """Take a turn, hold it until told, then look whether it still counts and try to write under it."""
     share = share_at(root)
     began = time.monotonic()
-    with share.turn(overtake=overtake, wait_seconds=wait_seconds) as turn:
-        found = {"number": turn.number, "alone": turn.alone, "waited": time.monotonic() - began}
-        Path(root, f"turn-{turn.number}").touch()
+    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as lease:
+        found = {"number": lease.token, "alone": lease.alone, "waited": time.monotonic() - began}
+        Path(root, f"turn-{lease.token}").touch()
         while not told.to_stop():
             time.sleep(0.01)
-        found["check"] = _outcome(turn.check)
-        found["config"] = _outcome(lambda: share.write_config(MODEL, "# late\n", turn=turn))
+        found["check"] = _outcome(lease.check)
+        found["config"] = _outcome(lambda: share.write_config(MODEL, "# late\n", lease=lease))
     return found
 
 
@@ -172,12 +172,12 @@ def deploy_slowly(root: str, version: int, kilobytes: int, pause: float, generat
     share = share_at(root)
     found: dict[str, Any] = {}
     try:
-        with share.turn(wait_seconds=5) as turn:
-            found["number"] = turn.number
+        with share.lease(wait_seconds=5) as lease:
+            found["number"] = lease.token
             found["publish"] = _outcome(
                 lambda: _publish(share, version, kilobytes, pause=pause), unexpected=(OSError,)
             )
-            found["check"] = _outcome(turn.check)
+            found["check"] = _outcome(lease.check)
             found["routes"] = _outcome(lambda: share.write_routes(table(generation, version)))
     except PromobotError as error:
         found["turn"] = str(error)
@@ -187,8 +187,8 @@ def deploy_slowly(root: str, version: int, kilobytes: int, pause: float, generat
 def take_over(root: str, version: int, kilobytes: int, generation: int) -> dict[str, Any]:
     """Wait for the turn as long as deployments do; publish, and put the version into force."""
     share, began = share_at(root), time.monotonic()
-    with share.turn() as turn:
-        found: dict[str, Any] = {"number": turn.number, "alone": turn.alone, "waited": time.monotonic() - began}
+    with share.lease() as lease:
+        found: dict[str, Any] = {"number": lease.token, "alone": lease.alone, "waited": time.monotonic() - began}
         found["publish"] = _outcome(lambda: _publish(share, version, kilobytes))
         found["routes"] = _outcome(lambda: share.write_routes(table(generation, version)))
     return found

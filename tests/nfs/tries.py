@@ -231,7 +231,7 @@ _STALE: dict[str, Callable[[int], list[tuple[str, dict[str, Any], Any]]]] = {
         ("b", {"do": "write routes", "generation": 2, "version": n}, _done()),
         ("a", {"do": "routes"}, _done(2)),
         ("b", {"do": "write routes", "generation": 3, "version": n}, _done()),
-        ("a", {"do": "write routes", "generation": 3, "version": n + 1}, ["Superseded"]),
+        ("a", {"do": "write routes", "generation": 3, "version": n + 1}, ["LeaseLost"]),
         ("a", {"do": "routes"}, _done(3)),
     ],
     "a journal opened and closed by the other": lambda n: [
@@ -279,7 +279,7 @@ def both_publish(at: Place) -> None:
 def turns(at: Place) -> None:
     """turns taken by both at once: no number twice"""
     each = 100
-    started = [at.start(client, inside.take_turns, count=each) for client in (at.a, at.b)]
+    started = [at.start(client, inside.take_tokens, count=each) for client in (at.a, at.b)]
     numbers = [number for one in started for number in one.result()]
     at.expect("numbers given twice", len(numbers) - len(set(numbers)), 0)
     at.expect("numbers", len(numbers), 2 * each)
@@ -296,7 +296,7 @@ def generations(at: Place) -> None:
         one.tell()
     came = [one.result() for one in started]
     won = [name for outcomes in came for name in outcomes if name.isdecimal()]
-    superseded = sum(outcomes.count("Superseded") for outcomes in came)
+    superseded = sum(outcomes.count("LeaseLost") for outcomes in came)
     at.expect("generations won twice", len(won) - len(set(won)), 0)
     at.expect("neither won nor refused", 2 * rounds - len(won) - superseded, 0)
     files = [path for path in at.below("promobot/dev/routes") if path.endswith(".json")]
@@ -320,8 +320,8 @@ def overtaken(at: Place) -> None:
     second = waited.stop()
     at.expect("the first had the lock", late["alone"], True)
     at.expect("the second waited in vain", (second["alone"], second["waited"] >= 1), (False, True))
-    at.expect("the late one's look", late["check"].partition(":")[0], "Superseded")
-    at.expect("the late one's configuration", late["config"].partition(":")[0], "Superseded")
+    at.expect("the late one's look", late["check"].partition(":")[0], "LeaseLost")
+    at.expect("the late one's configuration", late["config"].partition(":")[0], "LeaseLost")
     at.expect("the later one", (second["check"], second["config"]), ("done", "done"))
 
 
@@ -437,8 +437,8 @@ def cut_off(at: Place) -> None:
     at.lab.a.join()
     at.expect("who took over", (came["alone"], came["publish"], came["routes"]), (True, "done", "done"))
     ended = late.result()
-    at.expect("the late one's turn", ended["check"].partition(":")[0] in ("Superseded", "Unavailable"), True)
-    at.expect("the late one's routes", ended["routes"].partition(":")[0] in ("Superseded", "Unavailable"), True)
+    at.expect("the late one's turn", ended["check"].partition(":")[0] in ("LeaseLost", "Unavailable"), True)
+    at.expect("the late one's routes", ended["routes"].partition(":")[0] in ("LeaseLost", "Unavailable"), True)
     at.says(f"taken over after {came['waited']:.0f} s (lease {LEASE_SECONDS} s), {seconds:.0f} s in all")
     at.says(f"late: publish {_short(ended['publish'])[:60]}; turn {ended['check'].partition(':')[0]}")
     for client in (at.a, at.b):

@@ -20,7 +20,7 @@ from bot import cli, settings
 from bot.operations.deployment.conclusion import TOLD_APART
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
-from bot.share import ModelRepository, Turn
+from bot.share import Lease, ModelRepository
 from bot.systems.triton import TritonServer
 from tests.benchmarks.company import TOKENS, TRITONS, Company, Version
 
@@ -178,15 +178,15 @@ def test_who_is_overtaken_in_the_middle_changes_nothing_more(company: Company) -
     there: list[set[str]] = []
     alone = Lock()  # several models look at the turn at the same time
 
-    def overtaken(turn: Turn, real: Any = Turn.check) -> None:
+    def overtaken(lease: Lease, real: Any = Lease.check) -> None:
         with alone:
             found = {path.parent.name for path in configs.glob("*/config.pbtxt")}
             if len(found) >= 5 and not there:
-                (company.share("dev") / f"state/turns/{turn.number + 1:08d}").touch()
+                (company.share("dev") / f"state/turns/{lease.token + 1:08d}").touch()
                 there.append({path.parent.name for path in configs.glob("*/config.pbtxt")})
-        real(turn)
+        real(lease)
 
-    with mock.patch.object(Turn, "check", overtaken):
+    with mock.patch.object(Lease, "check", overtaken):
         said = deploy(company)
     assert said.code == 1 and said.document["error"].startswith("turn 1 is over")
     (before,) = there

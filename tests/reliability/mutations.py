@@ -44,7 +44,7 @@ class Mutation:
 
 
 COPYING, FILES = "bot/share/copying.py", "bot/share/files.py"
-REPOSITORY, STAGING, STATE, TURNS = (f"bot/share/{name}.py" for name in ("repository", "staging", "state", "turns"))
+REPOSITORY, STAGING, STATE, LEASE = (f"bot/share/{name}.py" for name in ("repository", "staging", "state", "lease"))
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
@@ -53,14 +53,15 @@ T_PERMISSIONS = "tests/systems/test_permissions.py"
 T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
+T_LEASE_LOST = "tests/operations/test_lease_lost.py"
 T_PUBLISHING = "tests/share/test_publishing.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
 LOADING, PUBLISHING = "bot/operations/deployment/loading.py", "bot/operations/deployment/publishing.py"
 ADMISSION, UNFINISHED = "bot/operations/deployment/admission.py", "bot/operations/deployment/unfinished.py"
-T_SHARE, T_RECORDS, T_TURNS = (
+T_SHARE, T_RECORDS, T_LEASE = (
     "tests/share/test_share.py",
     "tests/records/test_records.py",
-    "tests/share/test_turns.py",
+    "tests/share/test_lease.py",
 )
 T_SLACK, T_RELOAD, T_TRITON = (
     "tests/systems/test_slack.py",
@@ -175,7 +176,7 @@ MUTATIONS = (
         "github away",
         "the next deployment opens the revert, in the words of who asked",
         "bot/operations/deploy.py",
-        "        let_git_follow(settings, connect.ledger(settings), turn, systems.share, desired, say)\n",
+        "        let_git_follow(settings, connect.ledger(settings), lease, systems.share, desired, say)\n",
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
     ),
@@ -839,20 +840,52 @@ MUTATIONS = (
     ),
     # Who may write.
     Mutation(
+        "lease",
+        "that it is lost is no error which a step may catch",
+        "bot/errors.py",
+        "class LeaseLost(Explained):",
+        "class LeaseLost(PromobotError):",
+        (T_LEASE_LOST,),
+    ),
+    Mutation(
+        "lease",
+        "that it is lost ends a command in words, and is no bug",
+        "bot/cli.py",
+        "    except (Exception, LeaseLost) as error:",
+        "    except Exception as error:",
+        ("tests/test_cli.py::test_a_lease_that_is_lost_is_1_and_says_who_goes_on",),
+    ),
+    Mutation(
+        "lease",
+        "one environment that lost it keeps no other from being reconciled",
+        "bot/operations/reconcile.py",
+        "    except (PromobotError, LeaseLost) as error:",
+        "    except PromobotError as error:",
+        (T_LEASE_LOST,),
+    ),
+    Mutation(
+        "lease",
+        "a cleanup that lost it changes no outcome of the deployment before it",
+        "bot/operations/deploy.py",
+        "    except (PromobotError, LeaseLost) as error:",
+        "    except PromobotError as error:",
+        (T_LEASE_LOST,),
+    ),
+    Mutation(
         "fence",
         "a later turn ends an earlier one",
-        TURNS,
-        "        if latest > self.number:\n",
+        LEASE,
+        "        if latest > self.token:\n",
         "        if latest < 0:\n",
-        (T_TURNS,),
+        (T_LEASE,),
     ),
     Mutation(
         "fence",
         "a turn's number is taken once",
-        TURNS,
+        LEASE,
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644",
         "os.O_WRONLY | os.O_CREAT, 0o644",
-        (T_TURNS,),
+        (T_LEASE,),
     ),
     Mutation(
         "fence",
@@ -916,7 +949,7 @@ MUTATIONS = (
         STATE,
         "locked = wait_for_lock(lock, until=deadline)",
         "locked = True",
-        (T_TURNS,),
+        (T_LEASE,),
     ),
     Mutation(
         "fence",
@@ -924,7 +957,7 @@ MUTATIONS = (
         STATE,
         "alone = wait_for_lock(overtaking, until=deadline) and locked",
         "alone = locked",
-        (T_TURNS,),
+        (T_LEASE,),
     ),
     Mutation(
         "fence",

@@ -19,7 +19,7 @@ import pytest
 from bot.domain.marker import MARKER_FILE
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
-from bot.errors import Rejected, Superseded, Unavailable
+from bot.errors import LeaseLost, Rejected, Unavailable
 from bot.settings import Share
 from bot.share import ModelRepository, mount_of
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
@@ -517,11 +517,11 @@ def test_a_configuration_is_replaced_only_when_it_differs(share: ModelRepository
 def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: ModelRepository) -> None:
     publish(share)
     share.write_config("churn", "a: 1\n")
-    with share.turn() as late:
-        with share.turn(overtake=True):
+    with share.lease() as late:
+        with share.lease(overtake=True):
             share.write_config("churn", "a: 2\n")
-        with pytest.raises(Superseded):
-            share.write_config("churn", "a: 3\n", turn=late)
+        with pytest.raises(LeaseLost):
+            share.write_config("churn", "a: 3\n", lease=late)
     assert share.config("churn") == "a: 2\n" and staged(share) == []
 
 
@@ -566,7 +566,7 @@ def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_
     share.prepare_routes(ours)
     share.write_routes(theirs)
     for _ in range(2):
-        with pytest.raises(Superseded, match="generation 2 of the routes was written by a later"):
+        with pytest.raises(LeaseLost, match="generation 2 of the routes was written by a later"):
             share.write_routes(ours)
         assert share.routes("dev") == theirs
     share.write_routes(theirs)  # as after a reply that was lost
@@ -586,7 +586,7 @@ def test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own(sha
     with mock.patch("os.link", late):
         share.write_routes(ours)
     assert share.routes("dev") == ours
-    with pytest.raises(Superseded):
+    with pytest.raises(LeaseLost):
         share.write_routes(theirs)
 
 

@@ -34,12 +34,12 @@ def everything(share: ModelRepository) -> list[Path]:
 
 
 def test_a_trial_leaves_nothing_and_touches_nothing_of_a_deployment(share: ModelRepository) -> None:
-    with share.turn() as turn:
-        share.write_journal(turn.number, "{}")
+    with share.lease() as lease:
+        share.write_journal(lease.token, "{}")
         before = everything(share)
         assert "writable" in share.check()
         assert everything(share) == before
-        turn.check()
+        lease.check()
         assert share.journal() == "{}"
 
 

@@ -49,7 +49,7 @@ def unmount(folder: Path) -> Path:
 
 
 def take_a_turn(share: ModelRepository) -> None:
-    with share.turn(wait_seconds=0):
+    with share.lease(wait_seconds=0):
         pass
 
 

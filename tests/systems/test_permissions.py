@@ -78,15 +78,15 @@ def as_user(user: int, work: Callable[[], object], *, group: int | None = None, 
 
 def everything(share: ModelRepository) -> None:
     """Do all that a deployment writes."""
-    with share.turn() as turn:
-        share.write_journal(turn.number, "{}")
+    with share.lease() as lease:
+        share.write_journal(lease.token, "{}")
         share.describe(MODEL.package, MODEL.read)
         publish(share)
         share.write_config("churn", CONFIG)
         share.prepare_routes(RouteTable("dev", 1))
         share.write_routes(RouteTable("dev", 1))
         share.put_in_outbox("one", "{}")
-        share.close_journal(turn.number)
+        share.close_journal(lease.token)
 
 
 def unreadable(user: int, folder: Path) -> list[str]:
@@ -194,8 +194,8 @@ def test_several_users_of_one_group_write_where_the_roots_say_so(everybodys: Pat
         raise Unavailable("cut off", system="a test")
 
     def second() -> None:
-        with share.turn() as turn:
-            share.write_journal(turn.number, "{}")
+        with share.lease() as lease:
+            share.write_journal(lease.token, "{}")
             share.describe(OTHER.package, OTHER.read)
             publish(share, OTHER, version=8)
             share.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)  # adopted
@@ -204,7 +204,7 @@ def test_several_users_of_one_group_write_where_the_roots_say_so(everybodys: Pat
             share.remove("churn", version=7)
             share.discard_package(MODEL.package.digest)
             share.drop_from_outbox("one")
-            share.close_journal(turn.number)
+            share.close_journal(lease.token)
             share.sweep(alone=True)
 
     assert as_user(BOT, first, group=GROUP) == ""
@@ -227,7 +227,7 @@ def test_a_user_who_may_not_write_is_told_where(everybodys: Path, user: int) -> 
     everything(share)
 
     def turn() -> None:
-        with share.turn():
+        with share.lease():
             pass
 
     said = as_user(user, turn)

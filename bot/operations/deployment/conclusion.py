@@ -25,7 +25,7 @@ from bot.domain.record import (
 from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
-from bot.errors import PromobotError, Superseded
+from bot.errors import PromobotError
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
 from bot.operations.proposing import Edit, put_proposal, withdraw_revert
@@ -74,7 +74,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
 
     ``unblamed`` says why, where the digest is not to blame; ``lost`` that the bytes that were merged are gone.
     """
-    run.turn.check()
+    run.lease.check()
     history = run.of(change.model, change.section)
     verified = verified_entries(history, model=change.model, section=change.section)
     back, left = change.before, None
@@ -112,9 +112,7 @@ def flush_outbox(run: Run) -> None:
     for name, text in run.systems.share.outbox().items():
         message = Message.from_json(text)
         try:
-            connect.slack(run.settings).deliver(message, may_still=run.turn.check)
-        except Superseded:
-            raise
+            connect.slack(run.settings).deliver(message, may_still=run.lease.check)
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
@@ -170,7 +168,7 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
     """Close the revert that the bot opened when this change did not go into service: now it is."""
     if last_try(run.of(change.model, change.section), change) is None:
         return
-    run.turn.check()
+    run.lease.check()
     try:
         with connect.repository(run.settings) as repository:
             done = withdraw_revert(
@@ -208,12 +206,10 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
     """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
     try:
-        timestamp = connect.slack(run.settings).deliver(message, may_still=run.turn.check)
+        timestamp = connect.slack(run.settings).deliver(message, may_still=run.lease.check)
         said, holds = f"read back, ts {timestamp}", True
-    except Superseded:
-        raise
     except PromobotError as error:
-        run.turn.check()
+        run.lease.check()
         run.systems.share.put_in_outbox(name, message.to_json())
         said, holds = f"in the outbox: {error}", False
     for item in items:
@@ -223,7 +219,7 @@ def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
 def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
     def write(item: Item) -> None:
         record = records[item.id] = _record(run, item, served, delivered=False)
-        run.turn.check()
+        run.lease.check()
         run.ledger.add_deployment(record)
 
     side_by_side(items, write)
@@ -269,7 +265,7 @@ def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str,
 
 
 def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
-    run.turn.check()
+    run.lease.check()
     run.ledger.put_in_quarantine(
         model=item.change.model,
         version=entry.version,
@@ -284,7 +280,7 @@ def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
     """Point the alias; return what is wrong, or an empty string."""
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
     version = serving.version if serving else None
-    run.turn.check()
+    run.lease.check()
     try:
         run.registry.set_alias(change.model, alias, version)
     except PromobotError as error:

@@ -14,7 +14,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.errors import NotAllowed, OtherBytes, PromobotError, Superseded
+from bot.errors import NotAllowed, OtherBytes, PromobotError
 from bot.share import Described
 
 
@@ -73,8 +73,6 @@ class Item:
         started = monotonic()
         try:
             yield
-        except Superseded:
-            raise
         except PromobotError as error:
             self.fails(criterion, error)
         finally:

@@ -11,7 +11,7 @@ from bot.domain.golden import Golden
 from bot.domain.plan import by_name, target_of, targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
-from bot.errors import Denied, PromobotError, Rejected, Superseded, Unavailable
+from bot.errors import Denied, PromobotError, Rejected, Unavailable
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
@@ -39,14 +39,12 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     def load_one(one: tuple[Item, Target]) -> None:
         item, target = one
         try:
-            run.turn.check()
+            run.lease.check()
             needed = {routed.version for routed in named().get(target.triton_model, ())}
             _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
             for _, answer in at_once(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
                 if isinstance(answer, PromobotError):
                     raise answer
-        except Superseded:
-            raise
         except PromobotError as error:
             _not_loaded(item, error)
 
@@ -107,8 +105,6 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
         for triton in newcomers:
             run.say(words.newcomer(triton.name))
             _load_whole(run, targets(before), triton)
-    except Superseded:
-        raise
     except PromobotError as error:
         problem = str(error)
     if problem:
@@ -128,7 +124,7 @@ def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
 
     def load_one(target: Target) -> None:
         if is_whole(run, target):
-            run.turn.check()
+            run.lease.check()
             ask_to_load(run, target.triton_model, triton)
             loaded.add(target)
 
@@ -162,8 +158,8 @@ def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.described is not None and item.target is not None:
         placed = placed_config(item.described.config, item.target.version)
         config = render_config(placed, versions=versions)
-        run.systems.share.write_config(item.target.triton_model, config, turn=run.turn)
-        run.turn.check()
+        run.systems.share.write_config(item.target.triton_model, config, lease=run.lease)
+        run.lease.check()
 
 
 def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> set[int]:
@@ -203,7 +199,7 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
     def withdraw_one(one: tuple[Item, Target]) -> None:
         item, name = one[0], one[1].triton_model
         needed = {target.version for target in named.get(name, ())}
-        run.turn.check()
+        run.lease.check()
         if needed:
             _name_versions(run, item, needed)
 

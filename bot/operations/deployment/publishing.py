@@ -75,13 +75,13 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
-    run.turn.check()
+    run.lease.check()
     item.described = share.describe(package, read)
     name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
     large = package.size > SMALL_BYTES
     # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
     with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
-        run.turn.check()
+        run.lease.check()
         share.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 

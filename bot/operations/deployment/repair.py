@@ -8,7 +8,7 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.plan import Plan
 from bot.domain.routes import RouteTable, Target
-from bot.errors import PromobotError, Rejected, Superseded
+from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import golden_of
 from bot.operations.deployment.loading import ask_to_load, wait_ready
 from bot.operations.deployment.run import Run
@@ -92,11 +92,9 @@ def _load_again(
 
     def tried(work: Callable[[Target], None]) -> Callable[[Target], None]:
         def try_one(target: Target) -> None:
-            run.turn.check()
+            run.lease.check()
             try:
                 work(target)
-            except Superseded:
-                raise
             except PromobotError as error:
                 failed[target] = error
 

@@ -16,7 +16,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import Live, Plan, serves, target_of
 from bot.domain.record import known_entries
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError, Rejected, Superseded
+from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import fresh_name
@@ -105,7 +105,7 @@ class Restoration:
                 with self._tried(words.way_back_lost(change, said)):
                     described = self._describe(back.model, back.entry, in_service=False)
                     name = fresh_name(run, change, described, leaves=None)
-                    run.turn.check()
+                    run.lease.check()
                     read = run.reader(back.model, back.entry.version)
                     # That it was in service is known from the record store alone.
                     run.systems.share.publish(
@@ -122,7 +122,7 @@ class Restoration:
                 if serves(target_of(table.route(model), section), entry):
                     with self._tried(words.alias_not_moved(model, alias)):
                         if run.registry.alias(model, alias) != entry.version:
-                            run.turn.check()
+                            run.lease.check()
                             run.registry.set_alias(model, alias, entry.version)
                             self._tell(words.alias_moved(model, alias, entry.version))
 
@@ -156,7 +156,7 @@ class Restoration:
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
-        run.turn.check()
+        run.lease.check()
         share.discard_package(entry.digest)
         return share.describe(package, run.reader(model, entry.version))
 
@@ -168,8 +168,6 @@ class Restoration:
     def _tried(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Superseded:
-            raise
         except PromobotError as error:
             self.problems.append(f"{what}; {error}")
             self._run.say(self.problems[-1])

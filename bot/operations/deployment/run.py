@@ -1,4 +1,4 @@
-"""One run of a deployment under one turn: what it works on, and what was done here before."""
+"""One run of a deployment under one lease: what it works on, and what was done here before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bot.operations.past import Past
 from bot.platform import Serving
 from bot.records.ledger import Ledger
 from bot.settings import Environment
-from bot.share import ReadFile, Turn
+from bot.share import Lease, ReadFile
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import RegisteredVersion
@@ -22,10 +22,10 @@ class Run(Past):
     """What every step of one deployment needs."""
 
     def __init__(
-        self, settings: Environment, systems: Serving, ledger: Ledger, *, turn: Turn, commit: str, say: Say
+        self, settings: Environment, systems: Serving, ledger: Ledger, *, lease: Lease, commit: str, say: Say
     ) -> None:
         super().__init__(settings, ledger)
-        self.systems, self.turn, self.commit, self.say = systems, turn, commit, say
+        self.systems, self.lease, self.commit, self.say = systems, lease, commit, say
         self.alone = Lock()
         """Held by whoever publishes a large package."""
         self.reverts: dict[str, str] = {}

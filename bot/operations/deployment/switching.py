@@ -12,7 +12,7 @@ from bot.domain.golden import Golden
 from bot.domain.journal import Underway
 from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
-from bot.errors import Denied, Foreign, NotReady, PromobotError, Superseded, Unavailable
+from bot.errors import Denied, Foreign, NotReady, PromobotError, Unavailable
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.operations.deployment.run import Run
@@ -124,7 +124,7 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
     A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
     Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
     """
-    run.turn.check()
+    run.lease.check()
     started = monotonic()
     run.say(words.switching(run.settings.environment, table.generation))
     try:
@@ -139,10 +139,8 @@ def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTabl
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
         run.systems.share.prepare_routes(table.following(before.models))
-        run.turn.check()
+        run.lease.check()
         run.systems.share.write_routes(table)
-    except Superseded:
-        raise
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
         return Seen((Failure("write", "", str(error)),))
@@ -408,7 +406,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     ``underway``: everything that the run does, for the journal.
     """
     _journal_what_goes_back(run, underway, before)
-    run.turn.check()
+    run.lease.check()
     started = monotonic()
     table = run.routes()
     if table.models != before.models or not items:
@@ -452,8 +450,6 @@ def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
     def load_one(name: str) -> None:
         try:
             ask_to_load(run, name, triton)
-        except Superseded:
-            raise
         except PromobotError as error:
             problems.append(error)
 
@@ -467,8 +463,6 @@ def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
 def _journal_what_goes_back(run: Run, underway: Iterable[Item | Underway], before: RouteTable) -> None:
     try:
         write_journal(run, underway, before)
-    except Superseded:
-        raise
     except PromobotError as error:
         # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
         run.say(str(error))

@@ -10,7 +10,7 @@ from bot import platform as connect
 from bot.domain.desired import Change
 from bot.domain.hold import Held
 from bot.domain.record import DeploymentRecord
-from bot.errors import PromobotError, Superseded
+from bot.errors import PromobotError
 from bot.operations.deployment.run import Run
 from bot.operations.merged import Merged, is_among
 from bot.render import ending as words
@@ -52,8 +52,6 @@ def tell_pull_requests(
             done += 1
         for pull in asked.values():
             _tell(run, github, pull, merged.changed(pull), [*run.history, *records], held)
-    except Superseded:
-        raise
     except PromobotError as error:
         run.say(words.could_not_tell(error))
         return
@@ -79,7 +77,7 @@ def _tell(
         if newest is not None
     ]
     since = [Held(one.change, one.hold.no_earlier_than(pull.merged_at)) for one in waiting]
-    run.turn.check()
+    run.lease.check()
     environment = run.settings.environment
     url = github.put_comment(pull.number, words.comment(environment, ended, since), marker=words.marker(environment))
     _head(github, pull, environment, ended, since, url)

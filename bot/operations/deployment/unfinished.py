@@ -37,7 +37,7 @@ class Unfinished:
 
     def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
-        name, began = f"{change.environment}-{self._run.turn.number:08d}-{change.published_name}", datetime.now(UTC)
+        name, began = f"{change.environment}-{self._run.lease.token:08d}-{change.published_name}", datetime.now(UTC)
         for underway in self._unfinished():
             if underway.is_of(change):
                 name, began = underway.id, underway.started_at
@@ -143,9 +143,9 @@ def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable
     underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
     if not underway:
         return
-    journal = Journal(turn=run.turn.number, before=before.to_json(), underway=underway, by=deployer())
-    run.turn.check()
-    run.systems.share.write_journal(run.turn.number, journal.model_dump_json(indent=1) + "\n")
+    journal = Journal(turn=run.lease.token, before=before.to_json(), underway=underway, by=deployer())
+    run.lease.check()
+    run.systems.share.write_journal(run.lease.token, journal.model_dump_json(indent=1) + "\n")
 
 
 def _underway(item: Item) -> Underway:
@@ -163,5 +163,5 @@ def _underway(item: Item) -> Underway:
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
     if run.systems.share.journal() is not None:
-        run.turn.check()
-        run.systems.share.close_journal(run.turn.number)
+        run.lease.check()
+        run.systems.share.close_journal(run.lease.token)

@@ -1,4 +1,4 @@
-"""Who may write: whoever took the highest number."""
+"""Who may write: the holder of the lease with the highest fencing token."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.errors import Superseded, Unavailable
+from bot.errors import LeaseLost, Unavailable
 from bot.folders import open_to_readers, sync_folder
 
-_KEPT_TURNS = 50
+_KEPT_TOKENS = 50
 
 
 @dataclass
-class Turn:
-    """The right to write, until somebody takes a later one.
+class Lease:
+    """The right to write, until somebody takes a later one; its ``token`` is the number of the turn.
 
     ``alone`` says whether it came with all locks: then whoever wrote before is gone, not only refused.
     """
 
-    number: int
+    token: int
     alone: bool
     _folder: Path
 
     def check(self) -> None:
-        """Raise Superseded if a later turn was taken: whoever took it converges to the head of main.
+        """Raise LeaseLost if somebody took a later one: that run converges the environment to the head of main.
 
         Raises Unavailable where that cannot be seen: who does not know must not write either.
         """
         try:
-            latest = latest_turn(self._folder)
+            latest = latest_token(self._folder)
         except OSError as error:
             raise Unavailable(
                 f"could not look for a later turn: {error.strerror or error} ({self._folder})",
@@ -40,20 +40,20 @@ class Turn:
                 state="Nothing more was changed from here.",
                 next_step="Run the command again once the share answers: it goes on from there.",
             ) from error
-        if latest > self.number:
-            raise Superseded(
-                f"turn {self.number} is over: turn {latest} was taken by a later deployment or rollback",
+        if latest > self.token:
+            raise LeaseLost(
+                f"turn {self.token} is over: turn {latest} was taken by a later deployment or rollback",
                 state="Nothing more was changed from here; the later one converges the environment.",
                 next_step="`promobot status` shows what it did.",
             )
 
 
-def latest_turn(folder: Path) -> int:
+def latest_token(folder: Path) -> int:
     return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0)
 
 
-def take_turn(folder: Path) -> int:
-    number = latest_turn(folder)
+def take_token(folder: Path) -> int:
+    number = latest_token(folder)
     while True:
         number += 1
         try:
@@ -68,7 +68,7 @@ def take_turn(folder: Path) -> int:
         sync_folder(folder)
         # Old numbers go, recent ones stay: a listing from an NFS cache must not make a number free again.
         for path in folder.iterdir():
-            if path.name.isdecimal() and int(path.name) <= number - _KEPT_TURNS:
+            if path.name.isdecimal() and int(path.name) <= number - _KEPT_TOKENS:
                 path.unlink(missing_ok=True)
         return number
 

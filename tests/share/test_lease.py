@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.errors import Superseded, Unavailable
+from bot.errors import LeaseLost, Unavailable
 from bot.share import ModelRepository
 from tests.share.test_share import MODEL, share_at
 from tests.systems.tracing import Ended, clean, synced, traced
@@ -56,25 +56,25 @@ class Deployer:
 
 
 def _take(share: ModelRepository, told: Connection, overtake: bool, wait_seconds: float) -> None:
-    with share.turn(overtake=overtake, wait_seconds=wait_seconds) as turn:
-        told.send(turn.number)
+    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as lease:
+        told.send(lease.token)
         while told.recv() == "check":
             try:
-                turn.check()
+                lease.check()
                 told.send("")
-            except Superseded as error:
+            except LeaseLost as error:
                 told.send(str(error))
 
 
 def _write_in_turn(share: ModelRepository, log: Path) -> None:
-    with share.turn() as turn:
-        turn.check()
+    with share.lease() as lease:
+        lease.check()
         with log.open("a") as file:
-            file.write(f"begin {turn.number}\n")
+            file.write(f"begin {lease.token}\n")
             file.flush()
             time.sleep(0.005)  # a window for the others, should the lock not hold them
-            file.write(f"end {turn.number}\n")
-        turn.check()
+            file.write(f"end {lease.token}\n")
+        lease.check()
 
 
 Start = Callable[..., Deployer]
@@ -113,16 +113,16 @@ def until(holds: Callable[[], object]) -> None:
 def test_numbers_only_rise(share: ModelRepository) -> None:
     numbers = []
     for _ in range(3):
-        with share.turn() as turn:
-            turn.check()
-            numbers.append(turn.number)
+        with share.lease() as lease:
+            lease.check()
+            numbers.append(lease.token)
     assert numbers == [1, 2, 3]
 
 
 def test_old_numbers_are_forgotten_and_never_given_again(share: ModelRepository) -> None:
     for expected in range(1, 121):
-        with share.turn() as turn:
-            assert turn.number == expected
+        with share.lease() as lease:
+            assert lease.token == expected
     assert len(turns(share)) <= 60 and turns(share)[-1] == 120
 
 
@@ -151,15 +151,15 @@ def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path)
 
 def test_a_number_that_a_listing_does_not_show_is_not_taken_twice(share: ModelRepository, tmp_path: Path) -> None:
     """An NFS client may list a folder as it was."""
-    with share.turn() as first:
+    with share.lease() as first:
         taken = tmp_path / "taken"
 
     def work() -> None:
-        with share.turn(overtake=True) as turn:
-            taken.write_text(str(turn.number))
+        with share.lease(overtake=True) as lease:
+            taken.write_text(str(lease.token))
 
     assert traced(work, inject="getdents64:retval=0", path=share.state / "turns") == Ended(killed=False)
-    assert int(taken.read_text()) == first.number + 1
+    assert int(taken.read_text()) == first.token + 1
 
 
 def test_who_overtakes_waits_for_nobody_and_the_holder_stops_at_its_next_step(start: Start) -> None:
@@ -198,11 +198,11 @@ def test_who_waits_for_the_lock_does_not_end_a_rollback_that_overtook_its_holder
 def test_of_two_rollbacks_the_later_goes_through_and_is_not_alone(share: ModelRepository, start: Start) -> None:
     first = start(overtake=True)
     assert first.number() == 1
-    with share.turn(overtake=True) as second:
-        assert (second.number, second.alone) == (2, False)
+    with share.lease(overtake=True) as second:
+        assert (second.token, second.alone) == (2, False)
         assert "turn 1 is over" in first.check()
         first.end()
-    with share.turn(wait_seconds=0) as third:
+    with share.lease(wait_seconds=0) as third:
         assert third.alone
 
 
@@ -244,14 +244,14 @@ def test_a_holder_that_was_killed_holds_nothing(start: Start) -> None:
 
 
 def test_superseded_says_that_the_other_converges(share: ModelRepository) -> None:
-    with share.turn() as first, share.turn(overtake=True), pytest.raises(Superseded) as failure:
+    with share.lease() as first, share.lease(overtake=True), pytest.raises(LeaseLost) as failure:
         first.check()
     assert "Nothing more was changed from here" in failure.value.state
     assert "promobot status" in failure.value.next_step
 
 
 def test_a_turn_ends_with_an_error_of_its_own(share: ModelRepository, start: Start) -> None:
-    with pytest.raises(ZeroDivisionError), share.turn():
+    with pytest.raises(ZeroDivisionError), share.lease():
         raise ZeroDivisionError
     assert start().number() == 2
 
@@ -260,35 +260,35 @@ def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
     share = share_at(tmp_path)
     shutil.rmtree(share.state)
     share.state.write_text("no folder")
-    with pytest.raises(Unavailable, match="could not look at"), share.turn():
+    with pytest.raises(Unavailable, match="could not look at"), share.lease():
         pass
 
 
 def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: ModelRepository) -> None:
-    with share.turn() as turn:
+    with share.lease() as lease:
         (share.state / "turns").rename(share.state / "away")
         with pytest.raises(Unavailable, match="could not look for a later turn: No such file"):
-            turn.check()
+            lease.check()
         (share.state / "away").rename(share.state / "turns")
-        turn.check()
+        lease.check()
 
 
 def test_a_lock_that_closes_with_an_error_takes_nothing_back(share: ModelRepository) -> None:
-    with share.turn():
+    with share.lease():
         pass
 
     def work() -> None:
-        with share.turn():
+        with share.lease():
             pass
 
     assert traced(work, inject="close:error=ENOSPC", path=share.state / "lock") == Ended(killed=False)
-    with share.turn(wait_seconds=0) as turn:
-        assert turn.alone
+    with share.lease(wait_seconds=0) as lease:
+        assert lease.alone
 
 
 def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository, tmp_path: Path) -> None:
     def work() -> None:
-        with share.turn():
+        with share.lease():
             share.write_journal(1, "{}")
 
     steps = synced(work, tmp_path / "strace")
@@ -297,12 +297,12 @@ def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository
 
 
 def test_who_has_the_lock_is_alone_and_who_did_not_wait_for_it_is_not(share: ModelRepository, start: Start) -> None:
-    with share.turn() as turn:
-        assert turn.alone
+    with share.lease() as lease:
+        assert lease.alone
     holder = start()
     assert holder.number()
-    with share.turn(wait_seconds=0) as turn:
-        assert not turn.alone
+    with share.lease(wait_seconds=0) as lease:
+        assert not lease.alone
     holder.end()
 
 
