@@ -110,6 +110,7 @@ def _explain(error: Exception | LeaseLost, arguments: argparse.Namespace) -> int
     from bot.errors import InvalidInput, Unavailable
 
     as_json = arguments.json
+    error = _unless_an_extra_is_missing(error, arguments)
     if not isinstance(error, Explained):
         return _bug(error, arguments)
     next_step = error.next_step or (COME_BACK if isinstance(error, Unavailable) else "")
@@ -125,6 +126,17 @@ def _explain(error: Exception | LeaseLost, arguments: argparse.Namespace) -> int
         lines = [f"promobot: {error}", error.state, f"→ {next_step}" if next_step else ""]
         print(_folded(redact("\n  ".join(line for line in lines if line))), file=sys.stderr)
     return FAILED
+
+
+def _unless_an_extra_is_missing(error: Exception | LeaseLost, arguments: argparse.Namespace) -> Exception | LeaseLost:
+    """Return what a person must do, in place of an import that failed because an extra is not installed."""
+    from bot import extras
+    from bot.errors import Refused
+
+    if not (package := extras.missing_package(error)):
+        return error
+    extra = extras.of_a_command(arguments.verb)
+    return Refused(f"this command needs the package {package}", next_step=extras.install(extra))
 
 
 def _bug(error: Exception, arguments: argparse.Namespace) -> int:

@@ -64,8 +64,10 @@ LAYERS = {
     "bot": layer(),
     "bot.__main__": layer("cli"),
     # The service is one of its verbs, which stays until it is stopped.
-    "bot.cli": layer("domain errors operations records.ledger redaction render settings slack"),
+    "bot.cli": layer("domain errors extras operations records.ledger redaction render settings slack"),
     "bot.errors": layer("redaction", pure=True),
+    # Which extra to install where an import fails.
+    "bot.extras": layer(),
     "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
     "bot.folders": layer(),
@@ -107,7 +109,9 @@ LAYERS = {
     "bot.operations.sandbox": layer(
         "domain errors settings systems operations platform records share render sandbox"
     ),
-    "bot.gateway": layer("domain errors folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"),
+    "bot.gateway": layer(
+        "domain errors extras folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"
+    ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
         "domain errors redaction settings slack records systems.slack operations platform records share render",

@@ -9,8 +9,11 @@
 ``python -m bot.gateway --help`` runs the same thing as an application of its own.
 """
 
-from bot.gateway.app import create_app
-from bot.gateway.core import Gateway
-from bot.gateway.settings import GatewaySettings, ShadowSettings
+from bot import extras
+
+with extras.needed("gateway", by="bot.gateway"):
+    from bot.gateway.app import create_app
+    from bot.gateway.core import Gateway
+    from bot.gateway.settings import GatewaySettings, ShadowSettings
 
 __all__ = ["Gateway", "GatewaySettings", "ShadowSettings", "create_app"]

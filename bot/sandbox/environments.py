@@ -181,7 +181,7 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
         # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
         _uv(
             *("pip", "install", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"),
-            *("-c", str(lock), "-r", str(project), "-r", str(uv)),
+            *("-c", str(lock), "-r", str(project), "--extra", "bot", "-r", str(uv)),
             into=environment,
             cancelled=cancelled,
         )

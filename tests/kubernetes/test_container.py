@@ -182,7 +182,7 @@ class Build:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("package", "step"), [("uv", 0), ("tenacity", 1), ("pathspec", 2)])
+@pytest.mark.parametrize(("package", "step"), [("uv", 0), ("tenacity", 1), ("uvloop", 2), ("pathspec", 3)])
 def test_what_has_another_hash_than_the_lock_says_is_not_installed(tmp_path: Path, package: str, step: int) -> None:
     build = Build(tmp_path)
     runs = 0
@@ -212,7 +212,16 @@ def test_its_steps_make_what_runs(tmp_path: Path) -> None:
             done = build.run(text)
             assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
     outside, root = OUTSIDE, build.root
-    environment = {**outside, "PATH": f"{root}/opt/promobot/bin:{outside['PATH']}", "PROMOBOT_RELOAD_TOKEN": "t" * 20}
+    environment = {**outside, "PATH": f"{root}/opt/promobot/bin:{outside['PATH']}"}
+    in_the_gateway = {
+        **outside,
+        "PATH": f"{root}/opt/gateway/bin:{outside['PATH']}",
+        "PROMOBOT_RELOAD_TOKEN": "t" * 20,
+    }
+    for name, variables in (("bot", environment), ("gateway", in_the_gateway)):
+        copied = STAGES[name].all("COPY")[0].split()[-1]
+        assert STAGES[name].variables["PATH"].startswith(f"{copied}/bin:")
+        assert variables["PATH"].startswith(f"{root}{copied}/bin:")
     at_home = tmp_path / "home"
     at_home.mkdir()
     said = subprocess.run(
@@ -224,9 +233,13 @@ def test_its_steps_make_what_runs(tmp_path: Path) -> None:
         check=True,
     )
     assert "exit codes:" in said.stdout
-    where = [*STAGES["gateway"].entrypoint[:1], "-c", "import bot, slack_bolt, fastapi; print(bot.__file__)"]
-    found = subprocess.run(where, cwd=at_home, env=environment, capture_output=True, text=True, check=True).stdout
-    assert found.startswith(f"{root}/opt/promobot/")
+    for variables, folder, imports in (
+        (environment, "promobot", "bot, slack_bolt, fastapi"),
+        (in_the_gateway, "gateway", "bot, bot.gateway.protocol"),
+    ):
+        where = ["python", "-c", f"import {imports}; print(bot.__file__)"]
+        found = subprocess.run(where, cwd=at_home, env=variables, capture_output=True, text=True, check=True).stdout
+        assert found.startswith(f"{root}/opt/{folder}/")
     # git is there: `RUN apt-get` of the last stage is the one step that is not run here.
     assert shutil.which("git", path=environment["PATH"])
     skipped = [*STAGES["bot"].all("RUN"), *STAGES["gateway"].all("RUN")]
@@ -244,7 +257,7 @@ def test_its_steps_make_what_runs(tmp_path: Path) -> None:
         command=("/usr/bin/env", "-C", str(at_home), *STAGES["gateway"].entrypoint, *words),
         port=port,
         ready_path="/v2/health/live",
-        variables=environment,
+        variables=in_the_gateway,
     )
     with running(at_home, part), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         assert client.get("/v2/health/ready").status_code == 503  # no Triton is near
