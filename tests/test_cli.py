@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -17,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from bot import cli
+from bot import cli, commands
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.errors import InvalidInput, LeaseLost, OutsideError, Refused, Unavailable
+from bot.exit_codes import ExitCode
 from bot.operations import deploy as deploy_verb
 from bot.operations import validate as validate_verb
 from bot.operations.deploy import Deployed
@@ -37,12 +37,7 @@ SDKS = {
 }
 
 
-def verbs() -> list[str]:
-    found = next(a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return list(found.choices)
-
-
-VERBS = verbs()
+VERBS = commands.names()
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +171,7 @@ def test_wrong_usage_is_2_and_leaves_stdout_empty(
     with pytest.raises(SystemExit) as ended:
         cli.main([*arguments, "--json"] if as_json and arguments else arguments)
     said = capsys.readouterr()
-    assert ended.value.code == cli.USAGE == 2
+    assert ended.value.code == ExitCode.USAGE == 2
     assert said.out == ""
     assert says in said.err
     assert said.err.startswith("usage: promobot")
@@ -253,7 +248,7 @@ def test_what_was_refused_or_failed_is_1(
     error: Exception, validating: Doing, capsys: pytest.CaptureFixture[str]
 ) -> None:
     validating(fail(error))
-    assert cli.main(["validate"]) == cli.FAILED == 1
+    assert cli.main(["validate"]) == ExitCode.FAILED == 1
     assert capsys.readouterr() == ("", f"promobot: {error}\n  Nothing was changed.\n  → Wait.\n")
     assert cli.main(["validate", "--json"]) == 1
     said = capsys.readouterr()
@@ -281,7 +276,7 @@ def test_a_bug_is_3_with_a_log_and_no_traceback_on_the_terminal(
     monkeypatch.setenv("GITHUB_TOKEN", CANARY)
     monkeypatch.setattr(sys, "argv", ["promobot", "validate", f"--token={CANARY}"])
     validating(fail(RuntimeError(f"boom {CANARY}")))
-    assert cli.main(["validate"]) == cli.BUG == 3
+    assert cli.main(["validate"]) == ExitCode.BUG == 3
     said = capsys.readouterr()
     (log,) = bug_folder.iterdir()
     assert said.out == ""
@@ -455,7 +450,7 @@ def test_a_bug_leaves_its_traceback_in_the_summary_of_a_job(
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", CANARY)
     validating(fail(RuntimeError(f"boom {CANARY}")))
-    assert cli.main(["validate"]) == cli.BUG
+    assert cli.main(["validate"]) == ExitCode.BUG
     assert (
         capsys.readouterr().err
         == "::error title=promobot validate::this is a bug in promobot: RuntimeError: boom ***\n"
@@ -467,7 +462,7 @@ def test_a_bug_leaves_its_traceback_in_the_summary_of_a_job(
 def test_a_wrong_input_of_a_job_is_shown_too(summary: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["propose", "churn", "latest", "--env", "dev"])
-    assert ended.value.code == cli.USAGE
+    assert ended.value.code == ExitCode.USAGE
     what = "argument version: 'latest' is no version: a whole number from 1 to 2147483647"
     assert f"::error title=promobot propose::{what}%0A" in capsys.readouterr().err
     assert summary.read_text().replace("\\", "").startswith(f"❌ **{what}**\n")
@@ -479,7 +474,7 @@ def test_a_wrong_input_of_a_job_is_shown_too(summary: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 def test_ctrl_c_is_130(as_json: list[str], validating: Doing, capsys: pytest.CaptureFixture[str]) -> None:
     validating(fail(KeyboardInterrupt()))
-    assert cli.main(["validate", *as_json]) == cli.INTERRUPTED == 130
+    assert cli.main(["validate", *as_json]) == ExitCode.INTERRUPTED == 130
     said = capsys.readouterr()
     assert said.out == ""
     assert "interrupted; run the same command again" in said.err

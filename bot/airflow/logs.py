@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+from bot.exit_codes import ExitCode
 from bot.render import logs as words
 
 ENDED = frozenset({"success", "failed", "up_for_retry", "skipped"})
@@ -48,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     base = urlsplit(conf.get("logging", "remote_base_log_folder", fallback=""))
     if not conf.getboolean("logging", "remote_logging") or base.scheme != "s3":
         print(words.NO_REMOTE_LOGGING, file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
     tasks = _tasks(options.dag, options.run)
     if not (count := len(expected(tasks))):
         print(words.no_such_run(options.dag, options.run), file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
     folder = f"{base.path.strip('/')}/dag_id={options.dag}/run_id={options.run}/".lstrip("/")
     address = f"s3://{base.netloc}/{folder}"
     try:
@@ -60,12 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
         keys = set(hook.list_keys(base.netloc, prefix=folder) or [])
     except Exception as error:  # noqa: BLE001 - whatever the SDK raises means the same to whoever looks
         print(words.cannot_look(address, error), file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
     if lacking := missing(tasks, keys, folder=folder):
         print(words.missing(lacking, count, address), file=sys.stderr)
-        return 1
+        return ExitCode.FAILED
     print(words.all_there(count, address))
-    return 0
+    return ExitCode.DONE
 
 
 def _tasks(dag: str, run: str) -> dict[str, tuple[str | None, int]]:

@@ -19,6 +19,7 @@ from bot.domain.package import CONFIG_FILE
 from bot.domain.plan import Loaded, target_of, targets
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable
+from bot.exit_codes import ExitCode
 
 Pair = tuple[str, int]
 """A version as Triton knows it: the name of its folder in Triton's root, and its number."""
@@ -274,6 +275,6 @@ class CleanedUp:
     left: tuple[str, ...] = ()
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 done · 1 something had to be left."""
-        return 1 if self.left else 0
+        return ExitCode.FAILED if self.left else ExitCode.DONE

@@ -15,6 +15,7 @@ import uvicorn
 
 from bot import redaction
 from bot.domain.secret_text import cleaned
+from bot.exit_codes import ExitCode
 from bot.gateway.app import create_app
 from bot.gateway.protocol import protocol_with
 from bot.gateway.settings import CLIENT_LIMITS, SHADOW_SETTINGS, ClientLimits, GatewaySettings
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     )
     server.run()
-    return 0 if server.started else 1
+    return ExitCode.DONE if server.started else ExitCode.FAILED
 
 
 def _allow_files(settings: GatewaySettings) -> None:

@@ -22,6 +22,7 @@ from bot.domain.evidence import CheckName, CheckResult, latest, missing
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.checking import evidence_of, look
 from bot.operations.job import write_summary
@@ -75,9 +76,9 @@ class Checked:
         return not self.problems and all(result.passed for result in self.results)
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 passed, or nothing to check · 1 failed."""
-        return 0 if self.passed else 1
+        return ExitCode.DONE if self.passed else ExitCode.FAILED
 
 
 def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say) -> Checked:
@@ -185,9 +186,9 @@ class Queued:
     problems: tuple[str, ...]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 all of it is covered by evidence · 1 it is not."""
-        return 1 if self.problems else 0
+        return ExitCode.FAILED if self.problems else ExitCode.DONE
 
 
 def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:

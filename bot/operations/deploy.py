@@ -20,6 +20,7 @@ from bot.domain.hold import Held
 from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
 from bot.errors import LeaseLost, PromobotError
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import admit_all, held_among, is_quarantined
@@ -57,11 +58,11 @@ class Deployed:
     """The addresses of the reverts that are open for what is held or failed, by branch."""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 as desired · 1 something failed or is held · 4 all but Slack."""
         if self.held or self.problems or any(not record.verified for record in self.records):
-            return 1
-        return 4 if self.undelivered else 0
+            return ExitCode.FAILED
+        return ExitCode.UNCONFIRMED if self.undelivered else ExitCode.DONE
 
 
 def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:

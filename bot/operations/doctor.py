@@ -21,6 +21,7 @@ from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.errors import OutsideError, Refused
+from bot.exit_codes import ExitCode
 from bot.operations import trials
 from bot.operations.observe import underway
 from bot.operations.proposing import AUTHOR, EMAIL, read_desired
@@ -51,9 +52,9 @@ class Diagnosis:
     systems: tuple[Examined, ...]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 nothing fails · 1 something does."""
-        return 1 if any(examined.works is False for examined in self.systems) else 0
+        return ExitCode.FAILED if any(examined.works is False for examined in self.systems) else ExitCode.DONE
 
 
 def doctor(environments: Iterable[Environment], *, init: bool = False) -> list[Diagnosis]:

@@ -12,6 +12,7 @@ from bot.domain.gate import GateResult, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
 from bot.domain.scope import proposal_branch
 from bot.errors import PromobotError, Refused, Rejected
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import (
@@ -55,9 +56,9 @@ class Proposal:
     """The environment's newest deployment before this was proposed; empty where it was desired already."""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 proposed, or desired already · 1 stopped."""
-        return 1 if self.action == "stopped" else 0
+        return ExitCode.FAILED if self.action == "stopped" else ExitCode.DONE
 
 
 def propose(

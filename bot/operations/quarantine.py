@@ -9,6 +9,7 @@ from bot import platform as connect
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.record import DeploymentRecord, run_of, served_after
 from bot.errors import InvalidInput, PromobotError, Refused
+from bot.exit_codes import ExitCode
 from bot.operations.proposing import withdraw_revert
 from bot.records.ledger import Ledger, QuarantineEvent
 from bot.render import proposal as words
@@ -38,9 +39,9 @@ class Quarantine:
     undone: Undone | None = None
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 done · 1 a revert stays open that should not."""
-        return 1 if self.undone and self.undone.problems else 0
+        return ExitCode.FAILED if self.undone and self.undone.problems else ExitCode.DONE
 
 
 def list_quarantine(settings: Environment) -> Quarantine:

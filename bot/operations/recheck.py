@@ -10,6 +10,7 @@ from bot.domain.evidence import CHECKS, CheckResult
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after
 from bot.errors import Refused
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.checking import evidence_of, look
 from bot.operations.proposing import read_desired
@@ -26,9 +27,9 @@ class Rechecked:
     results: tuple[CheckResult, ...]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 passed · 1 failed."""
-        return 0 if all(result.passed for result in self.results) else 1
+        return ExitCode.DONE if all(result.passed for result in self.results) else ExitCode.FAILED
 
 
 def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.errors import LeaseLost, PromobotError
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.deploy import Deployed, deploy
 from bot.settings import Environment
@@ -15,10 +16,10 @@ def reconcile(environments: Sequence[Environment], *, say: Say) -> list[Deployed
     return [_reconcile(settings, say) for settings in environments]
 
 
-def exit_code(done: Sequence[Deployed]) -> int:
+def exit_code(done: Sequence[Deployed]) -> ExitCode:
     """0 as desired everywhere · 1 something failed or is held somewhere · 4 all but Slack."""
     codes = {deployed.exit_code for deployed in done}
-    return next((code for code in (1, 4) if code in codes), 0)
+    return next((code for code in (ExitCode.FAILED, ExitCode.UNCONFIRMED) if code in codes), ExitCode.DONE)
 
 
 def _reconcile(settings: Environment, say: Say) -> Deployed:

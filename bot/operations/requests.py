@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from bot import platform as connect
 from bot.errors import Refused
+from bot.exit_codes import ExitCode
 from bot.records.ledger import RequestAsked, RequestDone
 from bot.settings import Environment
 
@@ -27,7 +28,7 @@ def begin(settings: Environment, request: str, asked: dict[str, str]) -> Request
     return ledger.request_done(request)
 
 
-def finish(settings: Environment, request: str, said: str, exit_code: int) -> None:
+def finish(settings: Environment, request: str, said: str, exit_code: ExitCode) -> None:
     """Write what came of a request, so that it is not done again."""
     ledger = connect.ledger(settings)
     ledger.finish_request(request, RequestDone(said=said, exit_code=exit_code, at=datetime.now(UTC)))

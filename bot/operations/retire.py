@@ -11,6 +11,7 @@ from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after
 from bot.domain.scope import retire_branch
 from bot.errors import InvalidInput, Refused
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
 from bot.render import identity as identity_words
@@ -33,9 +34,9 @@ class Retired:
     url: str = ""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 proposed, or main says so already."""
-        return 0
+        return ExitCode.DONE
 
 
 def retire(

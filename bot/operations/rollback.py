@@ -13,6 +13,7 @@ from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError, Refused, Rejected
+from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.following import answers, forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
 from bot.operations.main_branch import Main, main_beside
@@ -46,10 +47,10 @@ class RolledBack:
     """Whether users have the version already, so that only main has to follow."""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """As its own deployment where there was one, else 0: what it overtook, and cut off, is not its failure."""
         if self.deployed is None:
-            return 0
+            return ExitCode.DONE
         own = [r for r in self.deployed.records if r.model == self.model and r.after == self.after]
         return replace(self.deployed, records=tuple(own)).exit_code
 

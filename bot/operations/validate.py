@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bot import settings as settings_module
 from bot.errors import InvalidInput
+from bot.exit_codes import ExitCode
 from bot.operations.consistency import Files, mistakes_in
 
 
@@ -18,9 +19,9 @@ class Validated:
     mistakes: tuple[str, ...]
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 all right · 1 mistakes."""
-        return 1 if self.mistakes else 0
+        return ExitCode.FAILED if self.mistakes else ExitCode.DONE
 
 
 def validate(root: Path) -> Validated:

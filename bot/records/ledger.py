@@ -17,6 +17,7 @@ from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.errors import Refused, Rejected
+from bot.exit_codes import ExitCode
 from bot.redaction import redact
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -96,7 +97,7 @@ class RequestDone(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     said: str
-    exit_code: int
+    exit_code: ExitCode
     at: datetime
 
 

@@ -10,6 +10,7 @@ from bot.domain.desired import Change
 from bot.domain.names import published_name
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.domain.scope import revert_branch
+from bot.exit_codes import ExitCode
 from bot.render import terminal
 from bot.render.checks import CHECK_NAMES, problems_of, some
 from bot.render.deployment import (
@@ -37,6 +38,8 @@ LONGEST_SUMMARY = 250_000
 _LONGEST_ANNOTATION = 2_000
 _NAMED, _TOLD, _IN_FULL = 5, 10, 50
 _MERGE = "merge the revert"
+_SIGN = {ExitCode.DONE: "✅", ExitCode.UNCONFIRMED: "⚠️"}
+_WORST_FIRST = (ExitCode.FAILED, ExitCode.UNCONFIRMED, ExitCode.DONE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def summary_not_written(error: Exception) -> str:
 
 def deployed(done: Sequence[Deployed]) -> Job:
     """Tell of a run of deploy, or of reconcile in several environments: what is wrong before what is right."""
-    ordered = sorted(done, key=lambda one: {1: 0, 4: 1}.get(one.exit_code, 2))
+    ordered = sorted(done, key=lambda one: _WORST_FIRST.index(one.exit_code))
     heads = [_headline(one) for one in ordered]
     bodies = [part for one in ordered for part in _body(one, title=len(ordered) > 1)]
     return Job(_fit([*heads, *bodies]), _limited(note for one in ordered for note in _notes(one)))
@@ -151,18 +154,19 @@ def checked(done: Checked) -> Job:
     return Job("", _limited(notes))
 
 
-def said(text: str, exit_code: int, *, title: str, url: str = "") -> Job:
+def said(text: str, exit_code: ExitCode, *, title: str, url: str = "") -> Job:
     """Tell what a verb says on the terminal, which begins with the verdict; ``url`` becomes a link."""
     first, _, rest = text.partition("\n")
     head = escape(first, limit=2_000)
     if url:
         head = head.replace(escape(url), f"[{url.removeprefix('https://')}]({url})")
-    sign = {0: "✅", 4: "⚠️"}.get(exit_code, "❌")
+    sign = _SIGN.get(exit_code, "❌")
     summary = _fit([f"{sign} **{head}**", details("All of it", fenced(rest, limit=50_000)) if rest else ""])
     if not exit_code:
         return Job(summary)
     wrong = [first, *(line.strip() for line in rest.split("\n") if line.lstrip().startswith("✗"))]
-    return Job(summary, (Annotation("warning" if exit_code == 4 else "error", title, some(wrong, "\n")),))
+    level: Level = "warning" if exit_code == ExitCode.UNCONFIRMED else "error"
+    return Job(summary, (Annotation(level, title, some(wrong, "\n")),))
 
 
 # --- where a verb has no answer ------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ def interrupted(title: str) -> Job:
 
 def _headline(done: Deployed) -> str:
     """Return the verdict of one run: of its one deployment, or how many ended how, and who is affected."""
-    sign = {0: "✅", 4: "⚠️"}.get(done.exit_code, "❌")
+    sign = _SIGN.get(done.exit_code, "❌")
     where = done.environment
     if len(done.records) == 1 and not (done.held or done.problems):
         return f"{mark(done.records[0])} **{escape(verdict(done.records[0]))}**"

@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from bot.exit_codes import ExitCode
 from bot.sandbox import environments
 from bot.sandbox.processes import HOST, Part
 from bot.sandbox.s3 import ObjectStorage
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     gc.enable()
     uvicorn.run(app, host=HOST, port=options.port, ws="none", log_level="info")
-    return 0
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.exit_codes import ExitCode
 from bot.training import Registration, build_package, register, to_onnx
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # MLflow prints links
         registration = register_recipe(options.recipe, options.tracking_uri, options.model, key=options.key)
     print(json.dumps(asdict(registration)))
-    return 0
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

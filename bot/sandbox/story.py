@@ -25,6 +25,7 @@ import httpx
 from bot.domain.desired import Desired, parse, path_of
 from bot.domain.record import DeploymentRecord
 from bot.errors import PromobotError, Rejected
+from bot.exit_codes import ExitCode
 from bot.render import terminal
 from bot.render.slack import TAKEN
 from bot.sandbox import environments
@@ -66,9 +67,10 @@ class Told:
     """So many acts there were to play."""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """0 only if every act ended as it must."""
-        return 0 if len(self.acts) == self.planned and all(act.passed for act in self.acts) else 1
+        whole = len(self.acts) == self.planned and all(act.passed for act in self.acts)
+        return ExitCode.DONE if whole else ExitCode.FAILED
 
     @property
     def text(self) -> str:
@@ -199,7 +201,7 @@ class Story:
             text=True,
             check=False,
         )
-        if done.returncode not in (0, 1) or not done.stdout:
+        if done.returncode not in (ExitCode.DONE, ExitCode.FAILED) or not done.stdout:
             raise NotAsItMust(f"promobot {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
         document: dict[str, Any] = json.loads(done.stdout)
         if "error" in document:

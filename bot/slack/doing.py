@@ -23,6 +23,7 @@ from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import LeaseLost, PromobotError, Unavailable
+from bot.exit_codes import ExitCode
 from bot.operations.history import history
 from bot.operations.promote import promote
 from bot.operations.propose import propose
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bot.slack")
 HISTORY = 10
-_DONE = (0, 4)
+_DONE = (ExitCode.DONE, ExitCode.UNCONFIRMED)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Doing:
     def _promote(self, asked: Asked, command: Promote) -> Answer:
         settings = self._changeable(asked, command.environment, "propose", command.model)
 
-        def run() -> tuple[str, int]:
+        def run() -> tuple[str, ExitCode]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
             done = propose(
                 settings, model=command.model, version=command.version, say=log.info, note=note, asking=_asking(asked)
@@ -196,7 +197,7 @@ class Doing:
         settings = self._changeable(asked, command.environment, "propose", command.model)
         source = self._allowed(asked, command.source, "read")
 
-        def run() -> tuple[str, int]:
+        def run() -> tuple[str, ExitCode]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
             done = promote(
                 source, settings, model=command.model, version=None, say=log.info, note=note, asking=_asking(asked)
@@ -212,7 +213,7 @@ class Doing:
         settings = self._changeable(asked, command.environment, "roll_back", command.model)
         name = asked.user_name or asked.user
 
-        def run() -> tuple[str, int]:
+        def run() -> tuple[str, ExitCode]:
             done = rollback(
                 settings,
                 model=command.model,
@@ -238,7 +239,7 @@ class Doing:
         return self._once(settings, asked, what, run)
 
     def _once(
-        self, settings: Environment, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, int]]
+        self, settings: Environment, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, ExitCode]]
     ) -> Answer:
         done = begin(settings, asked.id, {**what, "by": asked.user})
         if done is not None:
@@ -323,7 +324,7 @@ class Doing:
             title = words.merge_title(pull.title, pull.number)
             if connect.github(settings).merge(pull.number, head=shown.head, title=title) is None:
                 said, for_all = words.queued(pull.number, pull.url), words.has_queued
-        finish(settings, asked.id, said, 0)
+        finish(settings, asked.id, said, ExitCode.DONE)
         self._tell_all(settings, asked, shown, for_all(asked.user, pull.number, shown.head))
         return _answer(said, once=True)
 

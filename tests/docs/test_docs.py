@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import inspect
@@ -18,6 +17,8 @@ import pytest
 from fastapi import FastAPI
 
 from bot import cli
+from bot.commands import names
+from bot.exit_codes import ExitCode
 from bot.records.directory import RecordStore
 from bot.render import differences
 from bot.training.package import read_package
@@ -122,8 +123,7 @@ def test_each_line_about_security_names_tests_that_exist() -> None:
 
 
 def verbs() -> set[str]:
-    actions = cli._parser()._actions
-    return set(next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction)))
+    return set(names())
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -152,7 +152,7 @@ def test_every_command_is_understood(page: Path, capsys: pytest.CaptureFixture[s
     refused = []
     for arguments in commands(page):
         try:
-            cli._parser().parse_args(arguments)
+            cli.build_parser(names()).parse_args(arguments)
         except SystemExit as ended:
             if ended.code != 0:  # --help ends with 0
                 refused.append((arguments, capsys.readouterr().err.splitlines()[-1]))
@@ -173,10 +173,9 @@ def test_what_runs_in_ci_is_the_readmes_second_command() -> None:
 def test_the_readme_tells_of_every_verb_and_exit_code() -> None:
     table = re.findall(r"^\| `promobot (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert set(table) == verbs()
-    codes = {cli.DONE, cli.FAILED, cli.USAGE, cli.BUG, cli.UNCONFIRMED, cli.INTERRUPTED}
     for page in ("README.md", "docs/operations.md"):
         text = (ROOT / page).read_text()
-        assert [code for code in sorted(codes) if f"**{code}**" not in text and f"| {code} |" not in text] == []
+        assert [code for code in ExitCode if f"**{code}**" not in text and f"| {code} |" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

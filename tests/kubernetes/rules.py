@@ -485,7 +485,7 @@ def commands(cluster: Cluster) -> Iterator[str]:
     """What our own containers are started with is what the programs understand."""
     for pods in cluster.pods:
         words = cluster.words(pods, pods.main)
-        parsers = {"slack": cli.parse, "gateway": gateway_parser().parse_args}
+        parsers = {"slack": lambda words: cli.parse(words).arguments, "gateway": gateway_parser().parse_args}
         parse = parsers.get(pods.labels["app.kubernetes.io/name"])
         if parse is not None:
             try:
@@ -493,7 +493,7 @@ def commands(cluster: Cluster) -> Iterator[str]:
             except SystemExit:
                 yield f"{pods}: {words} is not understood"
                 continue
-            port = arguments.http if "http" in arguments else arguments.port
+            port = arguments.http if hasattr(arguments, "http") else arguments.port
             if port not in end(cluster, pods).ports.values() or arguments.host != "0.0.0.0":  # noqa: S104
                 yield f"{pods} listens where nobody asks"
 

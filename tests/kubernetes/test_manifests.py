@@ -528,8 +528,8 @@ def test_the_page_makes_the_folders_and_asks_in_a_container_that_is_there() -> N
     mounted = {f"{each.records}/{name}" for each in ENVIRONMENTS.values() for name in rules.WRITTEN_BY_CHECKS}
     assert made == {share.model_repository for share in shares} | mounted
     (asked,) = (shlex.split(command) for _, _, command in inside if not command.startswith("mkdir"))
-    arguments = cli.parse(asked[1:])
-    assert f"--root={arguments.root}" in cluster.words(cluster.pod("mlops/slack"), cluster.pod("mlops/slack").main)
+    root = cli.parse(asked[1:]).context.root_typed
+    assert f"--root={root}" in cluster.words(cluster.pod("mlops/slack"), cluster.pod("mlops/slack").main)
 
 
 def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
@@ -540,7 +540,7 @@ def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
         file.write_text(re.sub(r"channel: \w+", f"channel: {channel}", file.read_text()))
     link = tmp_path / "current"
     link.symlink_to("a")
-    root = cli._root(cli.parse(["slack", "--http=8080", f"--root={link}"]))
+    root = cli.parse(["slack", "--http=8080", f"--root={link}"]).context.root
     assert settings.load(root, "dev").slack.channel == "C0OLD"
     (tmp_path / "next").symlink_to("b")
     (tmp_path / "next").replace(link)

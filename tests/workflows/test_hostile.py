@@ -96,7 +96,8 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def understood(arguments: list[str]) -> dict[str, Any] | None:
     """What the bot makes of its arguments; None where it refuses them as a mistake of usage."""
     try:
-        return vars(cli.parse(arguments))
+        parsed = cli.parse(arguments)
+        return {"root": parsed.context.root_typed, "json": parsed.context.json, **vars(parsed.arguments)}
     except SystemExit as ended:
         assert ended.code == 2, "it must not take them for a call for help"
         return None

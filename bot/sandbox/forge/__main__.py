@@ -10,6 +10,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from bot.errors import InvalidInput
+from bot.exit_codes import ExitCode
 from bot.sandbox.actions.actions import read_settings
 from bot.sandbox.forge.app import Below, application, open_forge
 from bot.sandbox.forge.people import People
@@ -49,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         people, settings = People.read(given.people), read_settings(given.actions)
     except (ValidationError, OSError) as error:
         print(f"forge: {error}", file=sys.stderr)
-        return 2
+        return ExitCode.USAGE
     except InvalidInput as error:
         print(f"forge: {error}", file=sys.stderr)
-        return 2
+        return ExitCode.USAGE
     forge, *others = (
         open_forge(
             folder=given.dir,
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     app = application(forge, *others)
     served = Below(app, given.prefix) if given.prefix else app
     uvicorn.run(served, host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
-    return 0
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from bot.exit_codes import ExitCode
 from bot.sandbox.forge.git import ZERO, Git
 
 _MAGIC, _NAMESPACE, _HASH, _KIND = b"SSHSIG", b"git", b"sha512", b"ssh-ed25519"
@@ -176,14 +177,14 @@ def main(arguments: Sequence[str]) -> int:
     ref, old, new = arguments
     rules = TypeAdapter(tuple[Refs, ...]).validate_json(os.environ["FORGE_SIGNED"])
     if new == ZERO or not any(refs.hold_for(ref, default=DEFAULT) for refs in rules):
-        return 0
+        return ExitCode.DONE
     git, key = Git(Path.cwd()), Key.of(Path(os.environ["FORGE_KEY"]))
     if said := violations(git, key, brought(git, ref, old, new)):
         url = os.environ["FORGE_RULES"]
         print(f"error: GH013: Repository rule violations found for {ref}.", file=sys.stderr)
         print(f"Review all repository rules at {url}\n\n- {said}\n", file=sys.stderr)
-        return 1
-    return 0
+        return ExitCode.FAILED
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

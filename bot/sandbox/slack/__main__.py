@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from bot.exit_codes import ExitCode
 from bot.sandbox.processes import HOST
 from bot.sandbox.slack.app import create_app
 from bot.sandbox.slack.delivery import RETRY_AFTER_SECONDS
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     slack.sockets.connection_seconds = options.connection_seconds
     uvicorn.run(create_app(slack), host=HOST, port=options.port, ws="none", log_level="info", server_header=False)
-    return 0
+    return ExitCode.DONE
 
 
 def _installation(file: Path | None, token: str) -> Installation:

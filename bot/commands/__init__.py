@@ -1,0 +1,185 @@
+"""The commands: one file each, found by its name and imported when somebody asks for it.
+
+A command's file has a docstring, whose first line is what ``--help`` says of it, and three names:
+
+- ``Arguments``: what is typed behind it, as a frozen dataclass; a mistake that no single argument shows is raised as
+  :class:`UsageMistake` by its ``__post_init__``;
+- ``add_arguments(parser)``: how that is read, a ``dest`` for each field of ``Arguments``;
+- ``run(arguments, context)``: does it, and returns an :class:`Answer`.
+
+Whatever is slow to import is imported by ``run``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from bot.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from bot.operations.proposing import Asking
+    from bot.render.job import Job
+    from bot.settings import Environment
+
+_FIRST = (
+    *("propose", "promote", "check", "recheck", "deploy", "rollback", "retire", "status", "drift", "reconcile"),
+    *("history", "quarantine", "evidence", "cleanup", "validate", "init", "doctor", "slack", "sandbox", "demo"),
+)
+"""The order in which ``--help`` lists them, by a model's life; any other comes behind these."""
+
+
+class UsageMistake(Exception):
+    """What was typed makes no sense together: exit code 2."""
+
+
+class Answer(NamedTuple):
+    """What a command came to: its result for ``--json``, the text for a person, the exit code."""
+
+    result: object
+    text: str
+    exit_code: ExitCode = ExitCode.DONE
+    job: Callable[[], Job] | None = None
+    """Returns what GitHub Actions shows of it."""
+
+
+class Context(NamedTuple):
+    """What each command is given besides its own arguments."""
+
+    command: str
+    root_typed: str = "."
+    json: bool = False
+    environment: str | None = None
+    """The one environment that it is about, where it is about one; for the title in a job of GitHub Actions."""
+
+    @property
+    def title(self) -> str:
+        """How a job of GitHub Actions names the run."""
+        return f"promobot {self.command}" + (f" in {self.environment}" if self.environment else "")
+
+    @property
+    def root(self) -> Path:
+        """The checkout to work in. Not resolved: a service's checkout may be a link that is flipped under it."""
+        from pathlib import Path
+
+        return from_here(Path(self.root_typed).absolute)
+
+    def settings(self, environment: str) -> Environment:
+        """Read the settings of an environment; raise InvalidInput where there is any mistake in them."""
+        from bot import settings
+
+        return settings.load(self.root, environment)
+
+    def settings_of_the_way_back(self, environment: str) -> Environment:
+        """Read the settings of an environment; a mistake in what a rollback does not need is kept beside them."""
+        from bot import settings
+
+        return settings.load_for_the_way_back(self.root, environment)
+
+    def all_settings(self, environment: str | None) -> list[Environment]:
+        """Read the settings of one environment, or of all."""
+        from bot import settings
+
+        root = self.root
+        return [settings.load(root, name) for name in ([environment] if environment else settings.environments(root))]
+
+    def all_settings_of_the_way_back(self, environment: str | None) -> list[Environment]:
+        """For commands that only look: a mistake in one part must not hide how users are."""
+        from bot import settings
+
+        root = self.root
+        names = [environment] if environment else settings.environments(root)
+        return [settings.load_for_the_way_back(root, name) for name in names]
+
+    def answer(self, result: object, text: str, exit_code: ExitCode = ExitCode.DONE, url: str = "") -> Answer:
+        """Return an answer of which a job of GitHub Actions shows what the terminal shows; ``url`` becomes a link."""
+
+        def job() -> Job:
+            from bot.render import job as documents
+
+            return documents.said(text, exit_code, title=self.title, url=url)
+
+        return Answer(result, text, exit_code, job)
+
+
+class Command(Protocol):
+    """A module of this package."""
+
+    Arguments: Callable[..., Any]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say how what is typed behind the command is read."""
+
+    def run(self, arguments: Any, context: Context) -> Answer:
+        """Do it."""
+
+
+def names() -> list[str]:
+    """Return the names of all commands, as ``--help`` lists them."""
+    with os.scandir(__path__[0]) as entries:
+        found = {entry.name[:-3] for entry in entries if entry.name.endswith(".py") and entry.name[0] != "_"}
+    return [name for name in _FIRST if name in found] + sorted(found.difference(_FIRST))
+
+
+def summary(name: str) -> str:
+    """Return the first line of a command's docstring without its full stop; the command is not imported."""
+    # pathlib takes longer to import than all of this.
+    with open(f"{__path__[0]}/{name}.py", encoding="utf-8") as source:  # noqa: PTH123
+        return source.readline().strip('"\n').removesuffix(".")
+
+
+def load(name: str) -> Command:
+    """Import one command."""
+    return cast("Command", import_module(f"bot.commands.{name}"))
+
+
+def asking(*, replace: bool) -> Asking:
+    """Return who asks for a proposal: in a workflow who started it, elsewhere whom GitHub names as the author."""
+    from bot.operations.proposing import Asking
+    from bot.records.ledger import Proposer
+
+    return Asking(Proposer(github=os.environ.get("GITHUB_ACTOR", "")), replace=replace)
+
+
+def once(
+    context: Context, settings: Environment, request: str, asked: dict[str, str], do: Callable[[], Answer]
+) -> Answer:
+    """Do what is asked for; under the id of a request only if it was not done under it already."""
+    if not request:
+        return do()
+    from bot.operations.requests import begin, finish
+    from bot.render import terminal
+
+    done = begin(settings, request, asked)
+    if done is not None:
+        return context.answer(done, terminal.done_before(request, done), done.exit_code)
+    answer = do()
+    if answer.exit_code in (ExitCode.DONE, ExitCode.UNCONFIRMED):
+        finish(settings, request, answer.text, answer.exit_code)
+    return answer
+
+
+def from_here(path: Callable[[], Path]) -> Path:
+    """Return a path that depends on the current folder; raise Refused where that folder is gone."""
+    try:
+        return path()
+    except FileNotFoundError as error:
+        from bot.errors import Refused
+
+        raise Refused(
+            "the folder that this was started in is gone",
+            state="Nothing was changed.",
+            next_step="Go to a folder that exists, such as a checkout, and run the same command there.",
+        ) from error
+
+
+def resolved(typed: str) -> Path:
+    """Return the whole path of a folder that somebody typed."""
+    from pathlib import Path
+
+    return from_here(Path(typed).resolve)

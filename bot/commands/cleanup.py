@@ -1,0 +1,33 @@
+"""Unload and remove what no route, no way back and no Triton needs any more."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+from bot.output import say
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where, and whether only to say what would go."""
+
+    env: str
+    dry_run: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    options.environment(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Clean up."""
+    from bot.operations.cleanup import cleanup
+    from bot.render.cleanup import cleaned_up
+
+    done = cleanup(context.settings(arguments.env), dry_run=arguments.dry_run, say=say)
+    return Answer(done, cleaned_up(done), done.exit_code)

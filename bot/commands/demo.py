@@ -1,0 +1,33 @@
+"""Tell the whole story in a sandbox of its own: train, propose, check, merge, roll back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from bot.commands import Answer, Context, resolved
+from bot.output import say
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where it runs, and whether it stays."""
+
+    keep: bool
+    dir: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    parser.add_argument("--keep", action="store_true", help="leave the sandbox running")
+    parser.add_argument(
+        "--dir", metavar="DIR", help="where the sandbox keeps everything (default: a temporary folder)"
+    )
+
+
+def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it needs no checkout
+    """Tell it."""
+    from bot.operations.sandbox import demo
+
+    told = demo(keep=arguments.keep, directory=resolved(arguments.dir) if arguments.dir else None, say=say)
+    return Answer(told, told.text, told.exit_code)

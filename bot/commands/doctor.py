@@ -1,0 +1,37 @@
+"""Try on every system what a deployment does there, and name what would fail."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where, None for everywhere; whether to mark stores that are new."""
+
+    env: str | None
+    init: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    options.environment(parser, required=False)
+    parser.add_argument(
+        "--init",
+        action="store_true",
+        help="first mark the record store and the shares, where they are new and mounted",
+    )
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Try them."""
+    from bot.operations.doctor import doctor
+    from bot.render import terminal
+
+    found = doctor(context.all_settings(arguments.env), init=arguments.init)
+    code = max(diagnosis.exit_code for diagnosis in found)
+    return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)

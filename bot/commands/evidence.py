@@ -1,0 +1,54 @@
+"""List what the checks found, show it in full, or take it back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Of which version, where; why it is taken back."""
+
+    action: Literal["list", "show", "revoke"]
+    model: str | None
+    version: str | None
+    env: str
+    reason: str
+    by: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    parser.add_argument("action", choices=["list", "show", "revoke"])
+    parser.add_argument("model", type=options.model, nargs="?")
+    parser.add_argument(
+        "version", nargs="?", metavar="VERSION", help="show, revoke: the version, or the beginning of its digest"
+    )
+    options.environment(parser)
+    parser.add_argument("--reason", default="", help="revoke: why; those who are held by it read this")
+    options.by(parser)
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """List it, show it, or revoke it."""
+    from bot.operations.evidence import list_evidence, revoke, show
+    from bot.render import terminal
+
+    settings, model, version = context.settings(arguments.env), arguments.model, arguments.version
+    if arguments.action == "list":
+        found = list_evidence(settings, model=model)
+        return Answer(found, terminal.evidence(found))
+    if not (model and version):
+        from bot.errors import InvalidInput
+
+        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
+    if arguments.action == "show":
+        found = show(settings, model=model, which=version)
+        return Answer(found, terminal.evidence_in_full(found))
+    found = revoke(settings, model=model, which=version, reason=arguments.reason, by=arguments.by)
+    return Answer(found, terminal.revoked(found))

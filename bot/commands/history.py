@@ -1,0 +1,55 @@
+"""Show what was deployed, one deployment whole, or what was in service at a time."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Of which model; or ``show`` and a record."""
+
+    model: str | None
+    record: str | None
+    env: str
+    at: datetime | None
+    limit: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    parser.add_argument(
+        "model", type=options.model, nargs="?", help="a model; or `show`, and one deployment's id behind it"
+    )
+    parser.add_argument("record", nargs="?", metavar="RECORD", help="show: the deployment, as dev-00000012-churn")
+    options.environment(parser)
+    parser.add_argument(
+        "--at", type=options.time, metavar="TIME", help="what was in service then (ISO 8601, UTC if not said)"
+    )
+    parser.add_argument(
+        "--limit", type=options.version, default=50, metavar="N", help="how many deployments (default 50)"
+    )
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Read the records."""
+    from bot.errors import InvalidInput
+    from bot.operations.history import history, show
+    from bot.render import terminal
+
+    settings, record = context.settings_of_the_way_back(arguments.env), arguments.record
+    if arguments.model == "show" and record:
+        found = show(settings, record)
+        return Answer(found, terminal.record_in_full(found))
+    if record:
+        raise InvalidInput(f"is one word too many; `promobot history show {record}`", key=record)
+    all_of_it = history(settings, model=arguments.model, at=arguments.at, limit=arguments.limit)
+    return Answer(all_of_it, terminal.history(all_of_it))

@@ -1,0 +1,62 @@
+"""List the digests that failed here, or allow one again."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is lifted, where, why."""
+
+    action: Literal["list", "lift"]
+    digest: str | None
+    of_run: str
+    deployment: str
+    env: str
+    reason: str
+    by: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    parser.add_argument("action", choices=["list", "lift"])
+    parser.add_argument("digest", nargs="?", metavar="DIGEST", help="lift: the digest, or its beginning")
+    parser.add_argument(
+        "--run",
+        dest="of_run",
+        default="",
+        metavar="RUN",
+        help="lift: all that a run blamed, as dev-00000012; closes its reverts",
+    )
+    parser.add_argument(
+        "--deployment", default="", metavar="ID", help="lift: what one deployment blamed, as dev-00000012-churn"
+    )
+    options.environment(parser)
+    parser.add_argument("--reason", default="", help="why it is lifted")
+    options.by(parser)
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """List it, or lift it."""
+    from bot.operations.quarantine import lift, list_quarantine, take_back
+    from bot.render import terminal
+
+    settings = context.settings(arguments.env)
+    named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
+    if arguments.action == "list":
+        found = list_quarantine(settings)
+    elif len(named) != 1:
+        from bot.errors import InvalidInput
+
+        raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
+    elif arguments.digest:
+        found = lift(settings, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
+    else:
+        found = take_back(settings, of=named[0], reason=arguments.reason, by=arguments.by)
+    return Answer(found, terminal.quarantine(found), found.exit_code)

@@ -1,0 +1,33 @@
+"""Run the checks of what main says already, where a deployment is held for them."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+from bot.output import say
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which model, where."""
+
+    model: str
+    env: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    parser.add_argument("model", type=options.model)
+    options.environment(parser)
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Check it."""
+    from bot.operations.recheck import recheck
+    from bot.render import terminal
+
+    done = recheck(context.settings(arguments.env), model=arguments.model, say=say)
+    return context.answer(done, terminal.rechecked(done), done.exit_code)

@@ -1,0 +1,41 @@
+"""Put right what drift finds, by deploy's own path."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot import arguments as options
+from bot.commands import Answer, Context
+from bot.output import say
+
+if TYPE_CHECKING:
+    from bot.render.job import Job
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where; None: everywhere."""
+
+    env: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    options.environment(parser, required=False)
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Put it right."""
+    from bot.operations.reconcile import exit_code, reconcile
+    from bot.render import terminal
+
+    done = reconcile(context.all_settings(arguments.env), say=say)
+
+    def job() -> Job:
+        from bot.render import job as documents
+
+        return documents.deployed(done)
+
+    return Answer({"environments": done}, "\n\n".join(map(terminal.deployed, done)), exit_code(done), job)

@@ -1,0 +1,71 @@
+"""Show what is desired and what is live everywhere, and what to type next."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot import arguments as options
+from bot.commands import Answer, Context, UsageMistake
+from bot.output import show
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where, None for everywhere; and how often to look again."""
+
+    env: str | None
+    watch: float | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    options.environment(parser, required=False)
+    parser.add_argument(
+        "--watch",
+        type=options.seconds,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="look again and again, every 5 seconds if not said; not with --json",
+    )
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Look, or look again and again."""
+    if context.json and arguments.watch is not None:
+        raise UsageMistake("argument --watch: not allowed with argument --json")
+    from bot.operations.status import statuses
+    from bot.render import terminal
+
+    if arguments.watch is None:
+        found = statuses(context.all_settings_of_the_way_back(arguments.env))
+        return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
+
+    def look() -> str:
+        # Settings are read anew each time, as the file may be corrected meanwhile.
+        return "\n\n".join(map(terminal.status, statuses(context.all_settings_of_the_way_back(arguments.env))))
+
+    try:
+        while _show(look):
+            time.sleep(arguments.watch)
+    except KeyboardInterrupt:
+        pass
+    return Answer(None, "")
+
+
+def _show(look: Callable[[], str]) -> bool:
+    """Show a look in the place of the one before; say whether somebody reads on. A fault is shown, too."""
+    from datetime import UTC, datetime
+
+    from bot.errors import PromobotError
+
+    try:
+        text = look()
+    except PromobotError as error:
+        text = f"{error}\n{error.state}".strip()
+    clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+    return show(f"{clear}{text}\n\nlooked at {datetime.now(UTC):%H:%M:%S} UTC; Ctrl-C ends it\n", colours=True)

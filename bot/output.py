@@ -1,0 +1,88 @@
+"""What a command prints: text for people on a terminal, one JSON document for scripts. Secrets are blanked out."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from bot.exit_codes import ExitCode
+from bot.redaction import redact
+
+
+def prepare(*, json: bool) -> None:
+    """Have this process print what its streams can take, and fit the terminal where a person reads.
+
+    A file or a pipe gets tables and long lines whole.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
+    if json or not sys.stdout.isatty():
+        return
+    import shutil
+
+    from bot.operations.progress import show_on
+    from bot.render.width import COLUMNS
+
+    show_on(sys.stderr)
+    COLUMNS.set(shutil.get_terminal_size().columns)
+
+
+def show(text: str, *, colours: bool = False) -> bool:
+    """Print a command's answer on stdout; return whether somebody reads on."""
+    from bot.render import colour
+    from bot.render.width import folded
+
+    shown = folded(redact(text))
+    if colours and colour.is_wanted(os.environ, on_a_terminal=sys.stdout.isatty()):
+        shown = colour.coloured(shown)
+    try:
+        print(shown, flush=True)
+        return True
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+
+
+def say(text: str) -> None:
+    """Print a line of progress, or an error, on stderr."""
+    from bot.render.width import folded
+
+    print(folded(redact(text)), file=sys.stderr, flush=True)
+
+
+def as_json(result: object, exit_code: ExitCode) -> str:
+    """Return the one document of ``--json``."""
+    import json
+
+    document = _plain(result)
+    if isinstance(document, dict):
+        document = {**document, "exit_code": exit_code}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON knows it."""
+    import dataclasses
+    import math
+    from datetime import datetime
+    from pathlib import Path
+
+    if hasattr(value, "model_dump"):
+        return _plain(value.model_dump())
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
