@@ -1,0 +1,91 @@
+"""Where people read us: Markdown, and the docstrings, comments and messages of the package."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+PROJECT = Path(__file__).parents[2]
+Kind = Literal["docs", "docstrings", "comments", "messages"]
+WORDS_OF_A_MESSAGE = 4
+
+
+class Text(NamedTuple):
+    """A text, and the line of the file on which it begins."""
+
+    file: str
+    line: int
+    text: str
+
+
+def docs() -> Iterator[Text]:
+    """Yield each page; code is left out, and so is what a program wrote (the proof)."""
+    pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+    for page in pages:
+        name = str(page.relative_to(PROJECT))
+        if not name.startswith("docs/proof/"):
+            yield Text(name, 1, _without_code(page.read_text()))
+
+
+def _without_code(text: str) -> str:
+    text = re.sub(r"^```.*?^```$", lambda fence: "\n" * fence.group(0).count("\n"), text, flags=re.S | re.M)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return re.sub(r"`[^`\n]*`", "X", text)
+
+
+def docstrings() -> Iterator[Text]:
+    """Yield each docstring of the package, also those of attributes."""
+    for file, tree, _ in _modules():
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            for statement in body if isinstance(body, list) else ():
+                if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                    value = statement.value.value
+                    if isinstance(value, str):
+                        yield Text(file, statement.lineno, _without_code(value.replace("``", "`")))
+
+
+def comments() -> Iterator[Text]:
+    """Yield each comment of the package; lines that follow one another are one comment."""
+    for file, _, source in _modules():
+        first, lines = 0, list[str]()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#"):
+                if lines and token.start[0] != first + len(lines):
+                    yield Text(file, first, "\n".join(lines))
+                    lines = []
+                if not lines:
+                    first = token.start[0]
+                lines.append(token.string.lstrip("# "))
+        if lines:
+            yield Text(file, first, "\n".join(lines))
+
+
+def messages() -> Iterator[Text]:
+    """Yield each string of the package that looks like a sentence: errors, progress, documents."""
+    for file, tree, _ in _modules():
+        told = {
+            id(statement.value)
+            for node in ast.walk(tree)
+            if isinstance(body := getattr(node, "body", None), list)
+            for statement in body
+            if isinstance(statement, ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+                if len(node.value.split()) > WORDS_OF_A_MESSAGE:
+                    yield Text(file, node.lineno, node.value)
+
+
+def _modules() -> Iterator[tuple[str, ast.Module, str]]:
+    for path in sorted((PROJECT / "bot").rglob("*.py")):
+        source = path.read_text()
+        yield str(path.relative_to(PROJECT)), ast.parse(source), source
+
+
+KINDS = {"docs": docs, "docstrings": docstrings, "comments": comments, "messages": messages}
