@@ -30,16 +30,16 @@ from bot.domain.evidence import (
 )
 from bot.domain.gate import Gate, GateResult, judge
 from bot.domain.metrics import Measured
-from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, PackageFile
+from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import verified_by
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, differences
-from bot.errors import NotRegistered, OutsideError, Refused, Rejected
+from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
 from bot.render import checks as words
 from bot.settings import Environment
-from bot.share import ModelRepository
+from bot.share import ModelRepository, is_large
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _ready(
     yield _finding("file list", listed == there, words.file_list(listed, there))
     yield from rule_findings(settings, contents)
     if not package.too_large(settings.packages.max_bytes):
-        yield from _bytes(contents)
+        yield from _bytes(settings, registry, registered, contents)
 
 
 def _digest(registry: Registry, change: Change, entry: Entry, there: str) -> Finding:
@@ -311,9 +311,16 @@ def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
     return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
 
 
-def _bytes(contents: PackageContents) -> Iterator[Finding]:
-    """Hash every file of the package and look at what it is, in one reading."""
+def _bytes(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents
+) -> Iterator[Finding]:
+    """Hash every file of the package and look at what it is, in one reading, which the other checks share."""
     package = contents.package
+    total = f"{package.size} bytes in {len(package.files)} files hashed"
+    if is_large(package.version_files) and _are_at_hand(settings, registry, registered, contents):
+        yield _finding("every byte", True, total)
+        yield _finding("no code", True, words.NO_CODE)
+        return
     look = look_at(package)
 
     def problem_of(file: PackageFile) -> tuple[bool, str]:
@@ -329,10 +336,29 @@ def _bytes(contents: PackageContents) -> Iterator[Finding]:
     with progress(package.size) as moved, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
         found = list(zip(package.files, pool.map(problem_of, package.files), strict=True))
     wrong = [file.path for file, (whole, _) in found if not whole]
-    total = f"{package.size} bytes in {len(package.files)} files hashed"
     yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
     strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
     yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
+
+
+def _are_at_hand(
+    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents
+) -> bool:
+    """Whether the whole package is as listed, with the large files where the other checks find them.
+
+    Where a file is not, all of them are read from MLflow once more, so that each wrong one is named.
+    """
+    package = contents.package
+    version_files = frozenset(package.version_files)
+    if not all(contents.is_whole(file, lambda _: None) for file in package.files if file not in version_files):
+        return False
+    read, size = partial(registry.unverified_chunks, registered), sum(file.size for file in version_files)
+    with connect.staging(settings) as systems, progress(size) as moved:
+        try:
+            with systems.share.at_hand(package, read, moved=moved, look=look_at(package)):
+                return True
+        except (OtherBytes, NotAllowed):
+            return False
 
 
 def _agreement(
@@ -399,15 +425,7 @@ def _on_staging(
         # A check of this pull request that was killed may have left its own name behind.
         clear(share, triton, name, seconds)
         try:
-            with progress(sum(file.size for file in package.version_files)) as moved:
-                share.publish(
-                    package,
-                    partial(registry.unverified_chunks, registered),
-                    triton_model=name,
-                    version=registered.version,
-                    moved=moved,
-                    look=look_at(package),
-                )
+            _bring(share, registry, registered, package, name)
             share.write_config(name, render_config(config, versions=[registered.version]))
             triton.load(name, timeout_seconds=seconds)
             for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
@@ -420,6 +438,26 @@ def _on_staging(
             # name waits for that, and nobody else has to.
             triton.unload(name)
             share.remove(name)
+
+
+def _bring(
+    share: ModelRepository, registry: Registry, registered: RegisteredVersion, package: Package, name: str
+) -> None:
+    """Publish the version under this name of staging; a large one by what the checks of the proposal have at hand."""
+    read = partial(registry.unverified_chunks, registered)
+    with progress(sum(file.size for file in package.version_files)) as moved:
+        if is_large(package.version_files):
+            with share.at_hand(package, read, moved=moved, look=look_at(package)) as there:
+                share.place(package, there, triton_model=name, version=registered.version)
+        else:
+            share.publish(
+                package,
+                read,
+                triton_model=name,
+                version=registered.version,
+                moved=moved,
+                look=look_at(package),
+            )
 
 
 def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:

@@ -10,6 +10,7 @@
     <state>/journal/<turn>.json                  the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
     <state>/outbox/                              messages that Slack has not taken yet
+    <state>/checked/<digest>/                    of staging: large packages that checks have at hand, for an hour
     <state>/trash/                               what was removed and is being deleted
 
 Why so: Triton reads version directories with stoll and lists stray directories as models, so nothing unfinished may
@@ -19,10 +20,10 @@ fresh; a crash may lose whatever was not synced, so files and folders are synced
 
 from __future__ import annotations
 
-from bot.share.copying import ReadFile
+from bot.share.copying import ReadFile, is_large
 from bot.share.lease import Lease
 from bot.share.mounts import Mount, mount_of
 from bot.share.repository import Described, ModelRepository
 from bot.share.trial import trial_name
 
-__all__ = ["Described", "Lease", "ModelRepository", "Mount", "ReadFile", "mount_of", "trial_name"]
+__all__ = ["Described", "Lease", "ModelRepository", "Mount", "ReadFile", "is_large", "mount_of", "trial_name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected, Unavailable
 from bot.folders import ask_anew, make_folder, make_writable, of_published, set_mode, sync_folder
 from bot.settings import Share
+from bot.share.checked import at_hand, forget_old
 from bot.share.copying import Job, Moved, ReadFile, copy_all, is_large
 from bot.share.files import (
     age_seconds,
@@ -203,12 +205,53 @@ class ModelRepository(State):
                 state="It was not touched: a published version is never overwritten.",
                 next_step="Register the model again and propose the new version.",
             )
-        with self._errors(f"protect {triton_model} {version}"):
+        self._protect(target)
+
+    def _protect(self, target: Path) -> None:
+        with self._errors(f"protect {target.parent.name} {target.name}"):
             # The Python backend would write __pycache__ beside the model, which makes Triton reload the version.
             for folder in folders(target):
                 set_mode(folder, of_published(target.parent))
                 # Also what somebody protected who was killed before he synced it.
                 sync_folder(folder)
+
+    @contextmanager
+    def at_hand(
+        self, package: Package, read: ReadFile, *, moved: Moved = lambda _: None, look: Look | None = None
+    ) -> Iterator[Path]:
+        """Give a folder with the package's version files, whole, fetched once for all the checks of a proposal.
+
+        It is for the staging share, and for large packages only: see :mod:`bot.share.checked`. Raises as ``publish``.
+        """
+
+        def fetch(target: Path) -> None:
+            with self._put_together(package) as (staging, left):
+                self._copy(package.version_files, read, staging, left, moved, look)
+                sync_folders(staging)
+                rename_in(staging, target)
+
+        with self._errors(f"fetch {package.digest}"):
+            self._make_folders()
+            with at_hand(self.state / "checked", package, fetch, moved, look) as there:
+                yield there
+
+    def place(self, package: Package, there: Path, *, triton_model: str, version: int) -> None:
+        """Make ``<triton_model>/<version>`` hold the files of a folder that ``at_hand`` gave; no byte is copied.
+
+        Files are linked. Triton sees a link's inode only under this name, which one check uses and then removes.
+        """
+        target = self._model(triton_model) / str(version)
+        with self._errors(f"place {triton_model} {version}"), self._staged() as staging:
+            for file in package.version_files:
+                path = staging / file.path
+                for above in reversed(path.relative_to(staging).parents):
+                    make_folder(staging / above)
+                os.link(there / file.path, path)
+            sync_folders(staging)
+            make_folder(target.parent)
+            rename_in(staging, target)
+            sync_folder(self.root)
+        self._protect(target)
 
     @contextmanager
     def _put_together(self, package: Package) -> Iterator[tuple[Path, list[Path]]]:
@@ -367,6 +410,8 @@ class ModelRepository(State):
                             held += 1
         with self._errors("forget old notes"):
             self._notes.forget_old()
+        with self._errors("forget what checks had at hand"):
+            count += forget_old(self.state / "checked")
         with self._errors("remove what killed trials left"):
             count += self._forget_trials()
         if held:

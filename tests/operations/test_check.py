@@ -659,3 +659,27 @@ def test_staging_that_is_away_is_red_and_says_so(world: World) -> None:
     assert "Triton triton-staging" in _findings(world, model, "triton")["loads"]
     world.restart("triton-staging")
     assert world.check(number, "triton")[0].code == 0, "a job that is run again replaces what it found"
+
+
+def test_a_large_package_is_fetched_once_for_all_three_checks(world: World) -> None:
+    model = world.model()
+    new = world.register(model, "better", note="n" * 5 * 2**20)
+    pull = world.proposed(new)
+    where = ("--pull-request", pull["number"], "--head", pull["head"]["sha"], "--run-id", "1.1")
+    assert world.words("check", "ready", *where).code == 0
+    # What MLflow has from here on is asked by nobody.
+    onnx_file = new.artifacts / "model.onnx"
+    whole = onnx_file.read_bytes()
+    onnx_file.write_bytes(whole[:-1] + b"\0")
+    for name in ("triton", "smoke"):
+        said = world.words("check", name, *where)
+        assert said.code == 0, said
+
+    shutil.rmtree(world.endpoints.state("staging") / "checked")
+    where = (*where[:-1], "2.1")
+    assert world.words("check", "ready", *where).code == 1
+    assert _findings(world, model, "ready")["every byte"] == "other bytes than listed: model.onnx"
+    assert world.words("check", "smoke", *where).code == 1
+    assert any(
+        "model.onnx is not what the package says" in said for said in _findings(world, model, "smoke").values()
+    )

@@ -77,9 +77,10 @@ def messages() -> Iterator[Text]:
             if isinstance(statement, ast.Expr)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
-                if len(node.value.split()) > WORDS_OF_A_MESSAGE:
-                    yield Text(file, node.lineno, node.value)
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in told:
+                continue
+            if len(node.value.split()) > WORDS_OF_A_MESSAGE:
+                yield Text(file, node.lineno, node.value)
 
 
 def _modules() -> Iterator[tuple[str, ast.Module, str]]:

@@ -1060,6 +1060,33 @@ MUTATIONS = (
         (f"{T_PUBLISHING}::test_what_was_changed_in_between_is_not_used",),
     ),
     Mutation(
+        "digest",
+        "of what another check of the proposal left at hand",
+        "bot/share/checked.py",
+        "if (size, digest.hexdigest()) == (file.size, file.sha256) and",
+        "if size == file.size and",
+        ("tests/share/test_checked.py::test_what_was_damaged_is_fetched_again",),
+    ),
+    Mutation(
+        "allow-list",
+        "of what lies at hand already, for a check with stricter rules",
+        "bot/share/checked.py",
+        "and (contents is None or not contents.problem()):",
+        "and (contents is None or contents):",
+        (
+            "tests/share/test_checked.py"
+            "::test_what_a_package_may_not_contain_is_refused_also_when_it_lies_there_already",
+        ),
+    ),
+    Mutation(
+        "fence",
+        "what a check has at hand is not deleted under it",
+        "bot/share/checked.py",
+        "fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        ("tests/share/test_checked.py::test_it_is_gone_an_hour_after_its_last_use_and_never_while_it_is_used",),
+    ),
+    Mutation(
         "fence",
         "where somebody still puts a version together is not deleted",
         STAGING,
@@ -1962,8 +1989,8 @@ MUTATIONS = (
         "size",
         "of a package, before anything is downloaded",
         CHECKING,
-        "    if not package.too_large(settings.packages.max_bytes):\n        yield from _bytes(contents)\n",
-        "    yield from _bytes(contents)\n",
+        "    if not package.too_large(settings.packages.max_bytes):\n        yield from _bytes(",
+        "    if True:\n        yield from _bytes(",
         ("tests/operations/test_check.py::test_a_package_that_is_too_large_is_not_downloaded_and_not_copied",),
     ),
     Mutation(
