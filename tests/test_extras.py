@@ -29,6 +29,7 @@ PARTS = {
     "gateway": ("bot.gateway",),
     "bot": ("bot",),
     "slack": ("bot", "bot.slack"),
+    "stores": ("bot",),
     "training": ("bot", "bot.training"),
     "airflow": ("bot", "bot.airflow"),
     "sandbox": ("bot", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),

@@ -98,7 +98,7 @@ RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention
 EVIDENCE = "bot/domain/evidence.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
-MLFLOW, T_MLFLOW = "bot/systems/mlflow.py", "tests/systems/test_mlflow.py"
+MLFLOW_METRICS, T_MLFLOW = "bot/systems/mlflow/metrics.py", "tests/systems/test_mlflow.py"
 LEDGER, T_LEDGER = "bot/records/ledger.py", "tests/records/test_ledger.py"
 GIT, T_GIT = "bot/systems/git.py", "tests/systems/test_git.py"
 T_DOMAIN_RECORDS = "tests/domain/test_records.py"
@@ -1232,31 +1232,31 @@ MUTATIONS = (
     Mutation(
         "proof",
         "a version of a LoggedModel has that model's metrics",
-        MLFLOW,
-        "        if model:\n            return self._measured_for(model)\n",
+        MLFLOW_METRICS,
+        "    if model:\n        return _measured_for(server, model)\n",
         "",
         (f"{T_MLFLOW}::test_a_version_of_a_logged_model_is_judged_by_that_models_metrics",),
     ),
     Mutation(
         "proof",
         "a copy leads to its origin",
-        MLFLOW,
-        "            if copied is None:\n                measured",
-        "            if True:\n                measured",
+        MLFLOW_METRICS,
+        "        if copied is None:\n            found",
+        "        if True:\n            found",
         (f"{T_MLFLOW}::test_a_copy_is_judged_by_what_it_was_made_of",),
     ),
     Mutation(
         "proof",
         "a version's files are of its run",
-        MLFLOW,
-        "        if owner != run_id:\n",
-        "        if False:\n",
+        MLFLOW_METRICS,
+        "    if owner != run_id:\n",
+        "    if False:\n",
         (f"{T_MLFLOW}::test_whose_metrics_count_is_not_guessed_where_a_version_contradicts_itself",),
     ),
     Mutation(
         "proof",
         "NaN of a LoggedModel is no 0",
-        MLFLOW,
+        MLFLOW_METRICS,
         "if value == 0]:\n",
         "if False]:\n",
         (f"{T_MLFLOW}::test_a_number_that_is_none_is_not_taken_for_zero_or_the_largest_there_is",),
@@ -1948,9 +1948,9 @@ MUTATIONS = (
     Mutation(
         "proof",
         "a version's metrics are of its run, whatever a folder of it is called",
-        MLFLOW,
-        "        if found and other and other.start() < found.start():\n",
-        "        if found and other and other.start() < 0:\n",
+        MLFLOW_METRICS,
+        "    if found and other and other.start() < found.start():\n",
+        "    if found and other and other.start() < 0:\n",
         (f"{T_MLFLOW}::test_a_folder_of_a_run_that_is_called_like_a_loggedmodel_is_the_runs",),
     ),
     Mutation(
@@ -1964,7 +1964,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of a document, before anybody uses it",
-        "bot/systems/mlflow.py",
+        "bot/systems/mlflow/contents.py",
         "        if (len(content), hashlib.sha256(content).hexdigest()) != (file.size, file.sha256):\n",
         "        if not content:\n",
         ("tests/systems/test_mlflow.py::test_a_document_that_is_not_what_the_package_lists_is_never_returned",),
@@ -1972,7 +1972,7 @@ MUTATIONS = (
     Mutation(
         "size",
         "of a document that is read whole",
-        "bot/systems/mlflow.py",
+        "bot/systems/mlflow/registry.py",
         "                if len(content) > limit:\n",
         "                if limit < 0:\n",
         ("tests/systems/test_mlflow.py::test_what_is_read_whole_has_a_limit",),
@@ -1980,7 +1980,7 @@ MUTATIONS = (
     Mutation(
         "size",
         "of what a server sends beyond the list",
-        "bot/systems/mlflow.py",
+        "bot/systems/mlflow/contents.py",
         "                if size > file.size:\n                    return False\n",
         "                if size > 100 * file.size + 2**24:\n                    return False\n",
         ("tests/systems/test_mlflow.py::test_a_server_that_sends_more_than_is_listed_is_not_listened_to",),
@@ -1996,9 +1996,9 @@ MUTATIONS = (
     Mutation(
         "whose metrics",
         "a version is registered for the LoggedModel whose files it has",
-        MLFLOW,
-        "        if named and named != (found and model):\n",
-        "        if False:\n",
+        MLFLOW_METRICS,
+        "    if named and named != (found and model):\n",
+        "    if False:\n",
         (f"{T_MLFLOW}::test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has_no_metrics",),
     ),
     Mutation(
@@ -2170,7 +2170,7 @@ MUTATIONS = (
     Mutation(
         "credentials of a client",
         "the token of one environment, in the environment of the process",
-        "bot/systems/mlflow.py",
+        "bot/systems/mlflow/server.py",
         "        self._waits = httpx.Timeout(request_seconds)\n",
         "        self._waits = httpx.Timeout(request_seconds)\n        os.environ['MLFLOW_TRACKING_TOKEN'] = 'x'\n",
         (
@@ -2181,7 +2181,7 @@ MUTATIONS = (
     Mutation(
         "credentials of a client",
         "those of the training job, at another server",
-        "bot/systems/mlflow.py",
+        "bot/systems/mlflow/server.py",
         "if theirs and web.origin(theirs) != web.origin(settings.uri):",
         "if not settings.uri:",
         ("tests/systems/test_mlflow.py::test_the_credentials_of_the_training_job_are_for_its_own_server",),
@@ -2189,8 +2189,8 @@ MUTATIONS = (
     Mutation(
         "a version's source",
         "an address on another host",
-        "bot/systems/mlflow.py",
-        '        if urlsplit(source).scheme in (*_OF_THE_SERVER, "mlflow-artifacts"):',
+        "bot/systems/mlflow/registry.py",
+        "        if scheme in _OF_THE_SERVER:",
         "        if not source:",
         ("tests/systems/test_mlflow.py::test_a_version_cannot_send_the_bot_to_another_host",),
     ),

@@ -7,12 +7,15 @@ import json
 import math
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -29,6 +32,7 @@ from bot.settings import MLflow
 from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 from tests.servers import running
 from tests.share.test_share import share_at
+from tests.stand_ins.ftp import FtpServer
 from tests.systems.conftest import Clock
 from tests.systems.packages import Contents, flat
 from tests.systems.stand_in import Seen, StandIn, answer
@@ -753,22 +757,106 @@ def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> Non
     ], "and nobody is sent elsewhere for it"
 
 
-def test_a_store_that_mlflow_cannot_stream_from_goes_through_a_file(
-    registry: Registry, churn: RegisteredVersion, monkeypatch: pytest.MonkeyPatch, small_disk: Path, tmp_path: Path
+@pytest.mark.parametrize("source", ["file://{}", "{}"])
+def test_artifacts_in_a_folder_of_this_machine(
+    registry: Registry, churn: RegisteredVersion, tmp_path: Path, source: str
 ) -> None:
+    folder = tmp_path / "artifacts of churn"
+    for path, content in {**MODEL.files, "a/b.txt": b"b"}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    local = replace(churn, source=source.format(quote(str(folder))))
+    assert registry.files(local) == sorted([*MODEL.files, "a/b.txt"])
     content = MODEL.files["weights/part.data"]
-    (tmp_path / "part.data").write_bytes(content)
-    local = replace(churn, source=tmp_path.as_uri())
-    assert b"".join(registry.unverified_chunks(local, "part.data", 1_000_000)) == content[1_000_000:]
-    with pytest.raises(Rejected, match=r"download nothing of churn 1"):
-        whole(registry, local, "nothing")
+    assert b"".join(registry.unverified_chunks(local, "weights/part.data", 1_000_000)) == content[1_000_000:]
+    (tmp_path / "secret").write_bytes(b"secret")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    for path in ("nothing", "a", "a/b.txt/c", "../secret", "link"):
+        with pytest.raises(Rejected, match=r"could not download .* of churn 1: .*(is not there|leads out of)"):
+            whole(registry, local, path)
+    with pytest.raises(Rejected, match=r"could not list the artifacts of churn 1: .* is not there"):
+        registry.files(replace(churn, source=f"{local.source}/nowhere"))
+
+
+@pytest.fixture
+def ftp(tmp_path: Path) -> Iterator[FtpServer]:
+    folder = tmp_path / "ftp"
+    (folder / "churn" / "weights").mkdir(parents=True)
+    (folder / "churn" / "weights" / "part.data").write_bytes(MODEL.files["weights/part.data"])
+    (folder / "churn" / "a.txt").write_bytes(b"a")
+    with FtpServer(folder) as running:
+        yield running
+
+
+def test_a_store_that_only_the_sdk_knows_is_read_as_whole_files(
+    registry: Registry, churn: RegisteredVersion, ftp: FtpServer, quick: None, downloads: Path
+) -> None:
+    stored = replace(churn, source=f"{ftp.url}/churn")
+    assert registry.files(stored) == ["a.txt", "weights/part.data"]
+    content = MODEL.files["weights/part.data"]
+    assert b"".join(registry.unverified_chunks(stored, "weights/part.data", 1_000_000)) == content[1_000_000:]
+    assert ftp.commands.count("RETR /churn/weights/part.data") == 1
+    with pytest.raises(Rejected, match="could not download nothing of churn 1: nothing is not there"):
+        whole(registry, stored, "nothing")
+    ftp.broken.add("a.txt")
+    with pytest.raises(Unavailable, match=r"could not download a\.txt of churn 1: .*it broke off") as failure:
+        whole(registry, stored, "a.txt")
+    assert "password" not in str(failure.value)
+    assert ftp.commands.count("RETR /churn/a.txt") == 3, "it was asked again"
+    assert list(downloads.iterdir()) == []
+
+
+def test_a_full_disk_on_the_way_from_such_a_store_is_unavailable(
+    registry: Registry,
+    churn: RegisteredVersion,
+    ftp: FtpServer,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+    small_disk: Path,
+) -> None:
+    stored = replace(churn, source=f"{ftp.url}/churn")
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
-    with pytest.raises(Unavailable, match=r"download part\.data of churn 1: .*No space left on device"):
-        whole(registry, local, "part.data")
+    with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1: .*No space left on device"):
+        whole(registry, stored, "weights/part.data")
     assert list(small_disk.iterdir()) == []
     monkeypatch.setattr("tempfile.tempdir", str(small_disk / "nowhere"))
-    with pytest.raises(Unavailable, match=r"download part\.data of churn 1"):
-        whole(registry, local, "part.data")
+    with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1"):
+        whole(registry, stored, "weights/part.data")
+
+
+def test_a_store_that_is_away_is_unavailable(
+    registry: Registry, churn: RegisteredVersion, closed_port: int, quick: None
+) -> None:
+    away = replace(churn, source=f"ftp://127.0.0.1:{closed_port}/churn")
+    for act in (lambda: registry.files(away), lambda: whole(registry, away, "a.txt")):
+        with pytest.raises(Unavailable, match=r"of churn 1: .*Connection refused"):
+            act()
+
+
+def test_only_such_a_store_needs_the_sdk(server: Server, churn: RegisteredVersion, ftp: FtpServer) -> None:
+    """In processes in which MLflow's SDK, boto and whatever else they import cannot be imported."""
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(("mlflow", "boto3", "botocore")))
+from bot.errors import Rejected
+from bot.settings import MLflow
+from bot.systems.mlflow import Registry
+from dataclasses import replace
+registry = Registry(MLflow(uri=sys.argv[1]))
+churn = registry.version("churn", 1)
+print(registry.package(churn).digest, registry.signature(churn) is not None, registry.alias("churn", "none"))
+try:
+    registry.files(replace(churn, source=sys.argv[2]))
+except Rejected as error:
+    print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, server.uri, f"{ftp.url}/churn"], capture_output=True, text=True, check=True
+    )
+    answers, refusal = ended.stdout.splitlines()
+    assert answers == f"{MODEL.package.digest} True None"
+    assert "ftp:// is read by MLflow's SDK, which is not installed here" in refusal
+    assert "pip install 'promobot[stores]'" in refusal
 
 
 def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,380 @@
+"""The model registry, as the rest of the bot asks it."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+
+from bot import trust, web
+from bot.domain.metrics import Measured
+from bot.domain.names import MAX_VERSION
+from bot.domain.nearest import did_you_mean, nearest_number
+from bot.domain.package import DIGEST_TAG, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.signature import Signature
+from bot.errors import NotRegistered, Rejected, Unavailable
+from bot.redaction import excerpt, redact
+from bot.retry import going_on, patient
+from bot.settings import MLflow
+from bot.systems.mlflow.artifacts import Artifacts, InAnotherStore, InBucket, InFolder, ThroughTheServer, Unfit
+from bot.systems.mlflow.contents import CHUNK_BYTES, PackageContents
+from bot.systems.mlflow.metrics import COPIED, HOPS, measured, pairs, run_of
+from bot.systems.mlflow.server import NOT_THERE, WHO, Refusal, Server
+from bot.systems.mlflow.signature import signature_of
+
+if TYPE_CHECKING:
+    from bot import s3
+
+_A_WHILE_SECONDS = 60.0
+"""For a server that is asked too often and does not say for how long it wants to be left alone."""
+_CONNECTIONS = 16
+_OF_THE_SERVER = ("http", "https", "dbfs", "databricks", "models", "runs", "mlflow-artifacts")
+"""Schemes for which MLflow's SDK would send the credentials of the process to whatever host the source names."""
+_ON_THIS_MACHINE = ("", "file")
+_NO_ALIAS = ("INVALID_PARAMETER_VALUE", NOT_THERE)
+"""How MLflow says that a model has no such alias, or that there is no such model."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A model version as the registry has it, with its metrics and what its run logged."""
+
+    model: str
+    version: int
+    status: str
+    status_message: str
+    run: str
+    source: str
+    metrics: Measured
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    url: str
+
+    @property
+    def commit(self) -> str:
+        """The commit of the training code; empty where the run does not say."""
+        return self.tags.get("promobot.commit") or self.tags.get("mlflow.source.git.commit", "")
+
+
+class Registry:
+    """The model registry. Errors are Unavailable or Rejected.
+
+    One request may take ``request_seconds``. A server that keeps its artifacts elsewhere fetches a whole file before
+    it sends the first byte, so a download may stand still for ``download_seconds``.
+    """
+
+    def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 60) -> None:
+        self._uri, self.patience_seconds = settings.uri, request_seconds
+        self._request_seconds, self._download_seconds = request_seconds, download_seconds
+        self._system = f"MLflow ({settings.uri})"
+        self._server = Server(settings, request_seconds=request_seconds, download_seconds=download_seconds)
+        self._s3 = settings.s3
+        self._bucket: tuple[Any, s3.Lines] | None = None
+        self._opening_the_bucket = threading.Lock()
+        self._known_artifacts: dict[tuple[str, int, str], Artifacts] = {}
+
+    @patient
+    def version(self, model: str, version: int, *, with_run: bool = True) -> RegisteredVersion:
+        """Return the version; raise Rejected where the registry does not have it.
+
+        Without its run it has no metrics, no parameters and no tags of the run, and nothing more is asked. Whoever
+        wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
+        """
+        with self._errors(f"read {model} {version}"):
+            try:
+                found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
+            except Refusal as refusal:
+                if refusal.code != NOT_THERE:  # a proxy's 404 has no code, and says nothing about the version
+                    raise
+                raise self._unknown(model, version) from refusal
+            run = run_of(self._server, found["run_id"])["data"] if found.get("run_id") and with_run else {}
+            metrics = measured(self._server, found, run) if with_run else Measured()
+            return RegisteredVersion(
+                model=model,
+                version=int(found["version"]),
+                status=str(found["status"]),
+                status_message=redact(str(found.get("status_message", ""))),
+                run=str(found.get("run_id", "")),
+                source=str(found.get("source", "")),
+                metrics=metrics,
+                params=pairs(run, "params"),
+                tags={**pairs(run, "tags"), **pairs(found, "tags")},
+                url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
+            )
+
+    def _unknown(self, model: str, version: int) -> NotRegistered:
+        """Return that there is no such version, with those that there are; or with the model that may be meant."""
+        if there := self.versions(model):
+            newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
+            return NotRegistered(
+                f"there is no version {version} of {model}; the newest are {newest}",
+                system=self._system,
+                next_step=f"Did you mean {nearest_number(version, there)}?",
+                versions=tuple(there),
+            )
+        found = self._server.get("registered-models/search", max_results=200).get("registered_models", [])
+        names = [str(one["name"]) for one in found]
+        listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+        return NotRegistered(
+            f"no version of {model} is registered",
+            system=self._system,
+            next_step=f"{did_you_mean(model, names)}Registered are: {listed or 'no models'}.",
+        )
+
+    def wait_ready(self, model: str, version: int, *, timeout_seconds: float) -> RegisteredVersion:
+        """Return the version once it is no longer pending, or as it is at the deadline.
+
+        Only ``status == "READY"`` means ready; FAILED_REGISTRATION ends the wait at once.
+        """
+        deadline, pause = time.monotonic() + timeout_seconds, 0.2
+        while True:
+            found = self.version(model, version)
+            if found.status != "PENDING_REGISTRATION" or time.monotonic() >= deadline:
+                return found
+            time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
+            pause = min(pause * 1.5, 5)
+
+    def package(self, version: RegisteredVersion) -> Package:
+        """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
+        next_step = "Register the model again with bot.training.register, which writes a package."
+        try:
+            return Package.from_json(self._document(version, PACKAGE_FILE))
+        except ValueError as error:
+            message = f"{PACKAGE_FILE} of {version.model} {version.version} {error}"
+            raise Rejected(message, system=self._system, next_step=next_step) from error
+        except Rejected as error:
+            error.next_step = next_step
+            raise
+
+    def contents(self, version: RegisteredVersion) -> PackageContents:
+        """Return the version's package and what reads its files; raise Rejected where it has no package."""
+        return PackageContents(self.package(version), partial(self.unverified_chunks, version), self._system)
+
+    @patient
+    def files(self, version: RegisteredVersion) -> list[str]:
+        """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
+        doing = f"list the artifacts of {version.model} {version.version}"
+        with self._errors(doing):
+            artifacts = self._artifacts(version)
+            with artifacts.errors(doing):
+                return sorted(path for path in artifacts.files() if path not in MLFLOW_FILES)
+
+    def _document(self, version: RegisteredVersion, path: str) -> bytes:
+        """Return one artifact that no package lists; raise Rejected where it is larger than its kind may be."""
+        content, limit = bytearray(), MAX_BYTES[path]
+        with closing(self.unverified_chunks(version, path)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > limit:
+                    message = f"{path} of {version.model} {version.version} has more than {limit} bytes"
+                    raise Rejected(message, system=self._system, next_step="See what wrote it, and register again.")
+        return bytes(content)
+
+    def unverified_chunks(
+        self, version: RegisteredVersion, path: str, start: int = 0, *, chunk_bytes: int = CHUNK_BYTES
+    ) -> Generator[bytes]:
+        """Yield the bytes of one artifact from ``start`` on, in chunks, as they arrive.
+
+        They are for the share alone, which compares what it writes with the package's list: everybody else reads
+        :meth:`contents`. Where they break off, the rest is asked for. Several threads may ask at once. Where MLflow
+        has no way to stream from a store, a temporary file is in between.
+        """
+        doing = f"download {path} of {version.model} {version.version}"
+
+        def read_from(at: int) -> Iterator[bytes]:
+            with self._errors(doing):
+                artifacts = self._artifacts(version)
+                with artifacts.errors(doing):
+                    yield from artifacts.read(path, at, chunk_bytes)
+
+        return going_on(read_from, start=start, seconds=self.patience_seconds)
+
+    def signature(self, version: RegisteredVersion) -> Signature | None:
+        """Return the tensors of MLflow's signature; None where it has none, or one of columns.
+
+        No package lists ``MLmodel``: what it says is only compared with what Triton says, and decides nothing else.
+        """
+        text = self._document(version, "MLmodel")
+        try:
+            return signature_of(text)
+        except ValueError as error:
+            message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {error}"
+            raise Rejected(message, system=self._system) from error
+
+    @patient
+    def versions(self, model: str, *, limit: int = 25) -> list[int]:
+        """Return the numbers of the newest versions, newest first; none of a model that is not registered."""
+        with self._errors(f"list the versions of {model}"):
+            found = self._server.get(
+                "model-versions/search",
+                filter=f"name = '{model}'",
+                max_results=limit,
+                order_by="version_number DESC",
+            )
+            return [int(version["version"]) for version in found.get("model_versions", [])]
+
+    @patient
+    def registered_with(self, *, digest: str = "", run: str = "") -> list[tuple[str, int]]:
+        """Return which versions of whatever model were registered with this digest or for this run, newest first.
+
+        Whoever registers says so in a tag, so this names a mistake and proves nothing.
+        """
+        where = f"run_id = '{run}'" if run else f"tags.`{DIGEST_TAG}` = '{digest}'"
+        with self._errors(f"search the versions with {where}"):
+            found = self._server.get("model-versions/search", filter=where, max_results=10)
+            return sorted(
+                ((str(one["name"]), int(one["version"])) for one in found.get("model_versions", [])),
+                key=lambda named: -named[1],
+            )
+
+    @patient
+    def alias(self, model: str, alias: str) -> int | None:
+        """Return the version that the alias points to, or None."""
+        with self._errors(f"read the alias {alias} of {model}"):
+            try:
+                found = self._server.get("registered-models/alias", name=model, alias=alias)
+            except Refusal as refusal:
+                if refusal.code in _NO_ALIAS:  # a proxy's 404 has no code, and says nothing about the alias
+                    return None
+                raise
+            return int(found["model_version"]["version"])
+
+    @patient
+    def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this.
+
+        It is one request: with a look before it, a run that was overtaken would point at what was rolled back.
+        """
+        with self._errors(f"set the alias {alias} of {model}"):
+            if version is None:
+                self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+            else:
+                self._server.send("POST", "registered-models/alias", name=model, alias=alias, version=str(version))
+
+    @patient
+    def try_alias(self, model: str, alias: str) -> None:
+        """See that we may set an alias of the model, and set none: the version that is named does not exist.
+
+        Raises Rejected where the server forbids it, or takes it.
+        """
+        with self._errors(f"set an alias of {model} (tried with a version that does not exist)"):
+            try:
+                self._server.send(
+                    "POST", "registered-models/alias", name=model, alias=alias, version=str(MAX_VERSION)
+                )
+            except Refusal as refusal:
+                if refusal.code in _NO_ALIAS:
+                    return
+                raise
+            self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+            raise Unfit(f"it points {alias} at version {MAX_VERSION}, which does not exist")
+
+    @patient
+    def ping(self) -> str:
+        """Return what the server answers to the smallest question that needs its store."""
+        with self._errors("search registered models"):
+            self._server.get("registered-models/search", max_results=1)
+        return "answers"
+
+    def _artifacts(self, version: RegisteredVersion) -> Artifacts:
+        """Return where the artifacts of a version are; it never changes, so MLflow is asked once."""
+        # The version's own source, not its run's folder: a version may have been copied between models.
+        key = (version.model, version.version, version.source)
+        if key not in self._known_artifacts:
+            self._known_artifacts[key] = self._find_artifacts(version)
+        return self._known_artifacts[key]
+
+    def _find_artifacts(self, version: RegisteredVersion) -> Artifacts:
+        source = self._place(version.model, version.version, version.source)
+        scheme = urlsplit(source).scheme
+        if scheme == "s3":
+            return InBucket(source, self._open_bucket, system=self._system)
+        if scheme in _ON_THIS_MACHINE:
+            return InFolder(source)
+        folder = self._server.folder(source)
+        if folder is not None:
+            return ThroughTheServer(self._server, folder)
+        if scheme in _OF_THE_SERVER:
+            # Whoever may register a version chooses this address. Nothing is asked and no credentials are sent there.
+            where = excerpt(web.without_query(source), 200)
+            raise Rejected(
+                f"the artifacts of {version.model} {version.version} are at {where}, which is not this MLflow server",
+                system=self._system,
+                next_step="Register the version again with artifacts of this server. If this MLflow has a server of "
+                "its own for artifacts, name it in the environment file: mlflow.artifacts.",
+            )
+        return InAnotherStore(source, system=self._system)
+
+    def _place(self, model: str, version: int, source: str) -> str:
+        """Return where a source leads that names a run or another model."""
+        for _ in range(HOPS):
+            if re.fullmatch("models:/m-[^/]+", source):
+                found = self._server.get(f"logged-models/{quote(source.removeprefix('models:/'), safe='')}")
+                source = str(found["model"]["info"]["artifact_uri"])
+            elif source.startswith("models:/"):
+                found = self._server.get("model-versions/get-download-uri", name=model, version=version)
+                source = str(found["artifact_uri"])
+                if again := COPIED.fullmatch(source):
+                    model, version = unquote(again[1]), int(again[2])
+            elif source.startswith("runs:/"):
+                run, _, path = source.removeprefix("runs:/").partition("/")
+                source = f"{run_of(self._server, run)['info']['artifact_uri']}/{path}"
+            else:
+                return source
+        raise Unfit(f"{excerpt(repr(source), 200)} leads nowhere")
+
+    def _open_bucket(self) -> tuple[Any, s3.Lines]:
+        """Return the client for the bucket of MLflow's artifacts and what limits its connections; one for all."""
+        from bot import s3  # takes a while to import, and most servers hand on their artifacts
+
+        with self._opening_the_bucket:
+            if self._bucket is None:
+                client = s3.client(
+                    # As MLflow finds the store for the training job, where the settings do not say.
+                    endpoint=(self._s3.endpoint if self._s3 else None) or os.environ.get("MLFLOW_S3_ENDPOINT_URL"),
+                    region=self._s3.region if self._s3 else None,
+                    credentials=self._s3.credentials(of="the bucket of MLflow's artifacts") if self._s3 else {},
+                    connect_seconds=self._request_seconds,
+                    read_seconds=self._download_seconds,
+                    connections=_CONNECTIONS,
+                    addressing_style=self._s3.addressing_style if self._s3 else None,
+                )
+                self._bucket = client, s3.Lines()
+            return self._bucket
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """Raise what the server and the network do as our errors; each kind of artifacts translates its own."""
+        try:
+            yield
+        except Refusal as error:
+            raise self._outside(f"could not {doing}: {error}", error) from error
+        except (httpx.HTTPError, OSError) as error:
+            why = str(error) or type(error).__name__
+            step = trust.advice(why)
+            raise Unavailable(f"could not {doing}: {why}", system=self._system, next_step=step) from error
+        except Unfit as error:
+            raise Rejected(f"could not {doing}: {error}", system=self._system) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            message = f"could not {doing}: MLflow does not answer like this: {excerpt(repr(error), 200)}"
+            raise Rejected(message, system=self._system, next_step="Check mlflow.uri.") from error
+
+    def _outside(self, message: str, refusal: Refusal) -> Unavailable | Rejected:
+        if refusal.status >= 500 or refusal.status in (408, 429):
+            seconds = refusal.retry_after_seconds
+            if seconds is None and refusal.status == 429:
+                seconds = _A_WHILE_SECONDS
+            return Unavailable(message, system=self._system, retry_after_seconds=seconds)
+        step = WHO if refusal.status in (401, 403) else ""
+        if refusal.redirected_to:
+            step = "The bot sends its credentials to mlflow.uri only: set it to the address that answers."
+        return Rejected(message, system=self._system, next_step=step)
