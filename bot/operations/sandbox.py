@@ -77,9 +77,14 @@ def proof(out: Path, *, command: str, airflow: bool, say: Say) -> Proof:
 
 def _needs_the_extra() -> None:
     # Looked for, not imported: scikit-learn alone takes seconds.
+    if find_spec("bot.sandbox") is None:
+        raise Refused(
+            "the sandbox is not installed: it is a distribution of its own, promobot-sandbox",
+            next_step="pip install promobot-sandbox, of the same version; in a clone: pip install -e '.[sandbox]'",
+        )
     missing = [name for name in ("fastapi", "sklearn", "uv") if find_spec(name) is None]
     if missing:
         raise Refused(
             f"the sandbox needs packages that are not installed: {', '.join(missing)}",
-            next_step="In a clone of the repository: pip install -e '.[sandbox]'",
+            next_step="pip install promobot-sandbox; in a clone: pip install -e '.[sandbox]'",
         )

@@ -28,11 +28,11 @@ from bot.errors import Rejected, Unavailable
 from bot.sandbox import environments
 from bot.sandbox.environments import Environment
 from bot.sandbox.platform import BOT, Endpoints
-from bot.sandbox.processes import CODE, HOST, Part, Ports, Processes, inherited_variables
+from bot.sandbox.processes import HOST, Part, Ports, Processes, inherited_variables
+from bot.sandbox.project import CODE, FILES
 from bot.sandbox.s3 import ObjectStorage
-from bot.sandbox.seed import PROJECT
 
-MANIFESTS = PROJECT / "manifests/airflow"
+MANIFESTS = FILES / "manifests/airflow"
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.5
 
@@ -239,5 +239,14 @@ def _settings(
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "PATH": f"{environment.bin}:{os.environ['PATH']}",
-        "PYTHONPATH": str(CODE),
+        "PYTHONPATH": str(_bot_alone(directory)),
     }
+
+
+def _bot_alone(directory: Path) -> Path:
+    """Return a folder with this code alone: beside an installed one lie packages that are not Airflow's."""
+    folder = directory.resolve() / "code"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "bot").exists():
+        (folder / "bot").symlink_to(CODE / "bot", target_is_directory=True)
+    return folder

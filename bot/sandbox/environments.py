@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import OutsideError, Refused, Unavailable
+from bot.sandbox.project import FILES
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 MARKER = ".complete"
 TRITON_LOCK = Path(__file__).with_name("triton.lock")
 AIRFLOW_LOCK = Path(__file__).with_name("airflow.lock")
 TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
-PROJECT = Path(__file__).parents[2]
 POLL_SECONDS = 0.05
 TRITON_PYTHONS = ((3, 10), (3, 12))
 """The oldest and the newest Python of Triton's environment: of numpy 1 there are builds for these."""
@@ -168,14 +168,9 @@ def airflow(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = 
 def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
     """Return the environment that workflows run in, made first where it does not exist.
 
-    Raises Refused when the bot does not run from a clone, Unavailable when a download failed.
+    Raises Unavailable when a download failed.
     """
-    project, lock, uv = (PROJECT / name for name in ("pyproject.toml", "requirements.lock", "requirements-uv.lock"))
-    if not all(file.is_file() for file in (project, lock, uv)):
-        raise Refused(
-            f"the sandbox needs {project.name}, {lock.name} and {uv.name}, and {PROJECT} does not have all three",
-            next_step="run it from a clone of the repository, installed with pip install -e",
-        )
+    project, lock, uv = (FILES / name for name in ("pyproject.toml", "requirements.lock", "requirements-uv.lock"))
 
     def install(environment: Environment) -> None:
         # A workflow's own "uv pip install" finds everything there already, so uv has to be there too.
@@ -192,7 +187,7 @@ def runner(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
 
 def runner_directory() -> Path:
     """Return where :func:`runner` is or will be, without making it."""
-    project, lock = PROJECT / "pyproject.toml", PROJECT / "requirements.lock"
+    project, lock = FILES / "pyproject.toml", FILES / "requirements.lock"
     return _directory("runner", (project.read_bytes(), lock.read_bytes()), Interpreter.ours())
 
 
@@ -316,7 +311,7 @@ def _uv_program() -> Path:
     program = Path(sys.executable).with_name("uv")
     if not program.is_file():
         raise Refused(
-            f"{program} is missing", next_step="install the sandbox's packages: pip install -e '.[sandbox]'"
+            f"{program} is missing", next_step="install the sandbox's packages: pip install promobot-sandbox"
         )
     return program
 

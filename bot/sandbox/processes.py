@@ -18,6 +18,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
+from bot.sandbox.project import CODE
 
-CODE = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 5.0
@@ -154,7 +155,7 @@ class Processes:
             with self.log(part.name).open("ab") as log:
                 child = subprocess.Popen(
                     (*part.command, *part.more),
-                    cwd=CODE,  # so that "python -m bot.…" runs the code that this is, whatever is installed
+                    cwd=self._folder_for(part),
                     env={**inherited_variables(), **part.variables},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -253,6 +254,13 @@ class Processes:
                 part = Part(name=output.stem, command=(), port=0)
                 found.append(Process(part=part, pid=stat.pid, boot=_boot(), start_ticks=stat.start_ticks))
         return found
+
+    def _folder_for(self, part: Part) -> Path:
+        """Where "python -m bot.…" runs the code that this is, whatever is installed; for others a folder of no code.
+
+        Triton's Python looks for packages where it was started, and ours are not for it.
+        """
+        return CODE if part.command[:1] == (sys.executable,) else self._logs
 
     def _record(self, name: str) -> Path:
         return self._records / f"{name}.json"

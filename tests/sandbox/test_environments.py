@@ -12,6 +12,7 @@ import pytest
 
 from bot.errors import Refused, Unavailable
 from bot.sandbox import environments
+from bot.sandbox.project import FILES
 
 
 @pytest.mark.slow
@@ -82,7 +83,7 @@ def test_a_runner_has_the_bot_but_no_training_framework(own_cache: Path) -> None
     )
     assert found.stdout.split() == []
     installed = subprocess.run(
-        [runner.bin / "uv", "pip", "install", "-r", environments.PROJECT / "pyproject.toml", "--extra", "bot"],
+        [runner.bin / "uv", "pip", "install", "-r", FILES / "pyproject.toml", "--extra", "bot"],
         env={
             "VIRTUAL_ENV": str(runner.directory),
             "UV_OFFLINE": "1",

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from bot.errors import InvalidInput, OutsideError, Refused
-from bot.sandbox.environments import PROJECT
 from bot.sandbox.platform import Endpoints, Sandbox
 from bot.sandbox.processes import Processes
+from bot.sandbox.project import CODE
 from tests.servers import lives
 
 LIGHT = frozenset({"slack", "triton"})
@@ -147,7 +147,7 @@ Sandbox.up(Path(sys.argv[1]), progress=print, seed=print, parts=frozenset({"mlfl
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_an_up_that_was_interrupted(tmp_path: Path, sent: signal.Signals) -> None:
     folder = tmp_path / "sandbox"
-    with subprocess.Popen([sys.executable, "-c", UP, str(folder)], cwd=PROJECT, stderr=subprocess.DEVNULL) as up:
+    with subprocess.Popen([sys.executable, "-c", UP, str(folder)], cwd=CODE, stderr=subprocess.DEVNULL) as up:
         deadline = time.monotonic() + 60
         while len(started := Processes(folder).recorded()) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
 from bot.sandbox.forge.git import ZERO, git_environment
 from bot.sandbox.forge.people import Person
+from bot.sandbox.project import CODE
 
 router = APIRouter()
 
@@ -120,7 +121,7 @@ def _protection(forge: Forge, person: Person) -> dict[str, str]:
         "FORGE_KEY": str(forge.key_file),
         "FORGE_RULES": f"{forge.answers.page}/rules",
         "FORGE_PYTHON": sys.executable,
-        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONPATH": str(CODE),
     }
     refusal = forge.push_refusal(DEFAULT_BRANCH, ZERO, person)
     heads = {pull.head_sha for pull in forge.store.pulls() if pull.state == "open"} if refusal else set()
