@@ -645,10 +645,11 @@ def test_a_token_that_is_in_no_variable_is_blanked_out_by_its_look(token: str) -
 def test_watching_looks_again_until_somebody_ends_it_and_a_fault_does_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    looks: list[str] = []
+    looks: list[int] = []
 
-    def statuses(_: object) -> list[object]:
-        looks.append("a look")
+    def statuses(_: object, watched: dict[str, int]) -> list[object]:
+        looks.append(len(watched))
+        watched[f"look {len(looks)}"] = 1
         if len(looks) == 1:
             raise Unavailable("Slack hangs", system="Slack", state="Nothing was changed.")
         return []
@@ -664,6 +665,7 @@ def test_watching_looks_again_until_somebody_ends_it_and_a_fault_does_not(
     said = capsys.readouterr().out
     assert said.startswith("Slack: Slack hangs\nNothing was changed.\n")
     assert said.count("looked at") == 3, "it went on after the fault"
+    assert looks == [0, 1, 2], "what one look saw, the next one knows"
 
 
 def test_watching_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

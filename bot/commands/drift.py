@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bot import arguments as options
 from bot.commands import Answer, Context
 from bot.exit_codes import ExitCode
+from bot.output import say
 
 if TYPE_CHECKING:
     from bot.render.job import Job
@@ -16,22 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Where; None: everywhere."""
+    """Where; None: everywhere. ``note``: keep who is silent, for whoever looks later."""
 
     env: str | None
+    note: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Read them."""
     options.environment(parser, required=False)
+    parser.add_argument(
+        "--note",
+        action="store_true",
+        help="note on the share who is silent, so that `status` can say since when; needs write access there",
+    )
 
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Look."""
     from bot.operations.drift import drift
+    from bot.operations.silence import note_look
     from bot.render import terminal
 
-    found = [drift(settings) for settings in context.all_settings_of_the_way_back(arguments.env)]
+    listed = context.all_settings_of_the_way_back(arguments.env)
+    found = [drift(settings) for settings in listed]
+    for settings, environment in zip(listed, found, strict=True) if arguments.note else ():
+        note_look(settings, environment.silent, say=say)
     code = ExitCode.DONE if all(environment.in_sync for environment in found) else ExitCode.FAILED
 
     def job() -> Job:

@@ -38,16 +38,19 @@ def run(arguments: Arguments, context: Context) -> Answer:
     """Look, or look again and again."""
     if context.json and arguments.watch is not None:
         raise UsageMistake("argument --watch: not allowed with argument --json")
-    from bot.operations.status import statuses
+    from bot.operations.status import Watched, statuses
     from bot.render import terminal
 
     if arguments.watch is None:
         found = statuses(context.all_settings_of_the_way_back(arguments.env))
         return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
 
+    watched = Watched()
+
     def look() -> str:
         # Settings are read anew each time, as the file may be corrected meanwhile.
-        return "\n\n".join(map(terminal.status, statuses(context.all_settings_of_the_way_back(arguments.env))))
+        found = statuses(context.all_settings_of_the_way_back(arguments.env), watched=watched)
+        return "\n\n".join(map(terminal.status, found))
 
     try:
         while _show(look):

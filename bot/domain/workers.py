@@ -7,16 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.domain.routes import RouteTable
+from bot.domain.silence import TritonsOfGateway
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One process. ``generation`` is None where it does not answer the others; ``draining`` counts requests."""
+    """One process. ``generation`` is None where it does not answer the others; ``draining`` counts requests.
+
+    ``tritons`` is what it knows of its Tritons; None where it is too old to say it.
+    """
 
     id: str
     generation: int | None
     routes: str = ""
     draining: int = 0
+    tritons: TritonsOfGateway | None = None
 
 
 @dataclass(frozen=True)
@@ -77,4 +82,5 @@ def _worker(entry: object) -> Worker:
     generation = entry.get("generation")
     if generation is not None and type(generation) is not int:
         raise ValueError(f"a worker's generation is {generation!r:.40}")
-    return Worker(str(entry["id"]), generation, str(entry.get("routes", "")), int(entry.get("draining", 0)))
+    tritons = TritonsOfGateway.from_json(entry.get("silence"))
+    return Worker(str(entry["id"]), generation, str(entry.get("routes", "")), int(entry.get("draining", 0)), tritons)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from bot.domain.silence import Tries
 from bot.gateway.budget import Full
 
 log = logging.getLogger("bot.gateway")
@@ -122,6 +124,7 @@ class Server:
         """``known_as`` is the base URL whose name goes into the header ``Host``; without it, that of ``url``."""
         self._host, self._port, netloc = base_url(url)
         self.url = url.rstrip("/")
+        self.tries = Tries()
         self._host_header = (base_url(known_as).netloc if known_as else netloc).encode()
         self._limits = limits
         self._in_flight = 0
@@ -151,6 +154,7 @@ class Server:
             reply = await self._exchange(connection, request, timeout_seconds=timeout_seconds)
         finally:
             self._in_flight -= 1
+        self.tries.answered = time.time()
         if self._left:
             connection.abort()
         else:
@@ -191,8 +195,10 @@ class Server:
             problem = str(error)
         else:
             self._failing, self._paused_until = False, float("-inf")
+            self.tries.answered = time.time()
             loop.call_later(limits.connection_seconds, connection.retire)
             return connection
+        self.tries.failed(time.time())
         if not self._failing:
             log.warning("asking others first from now on: %s", problem)
         self._failing, self._paused_until = True, loop.time() + limits.pause_seconds

@@ -374,6 +374,7 @@ class Gateway:
             "problem": service.problem or None,
             # Their number: no answer names an address.
             "tritons": self._tritons.counts,
+            "silence": self._tritons.silence.to_json(),
             "shadows": {model: counts.to_json() for model, counts in self._shadows.counts.items()},
         }
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
 
 from bot.domain.routes import Target
+from bot.domain.silence import TritonsOfGateway
 from bot.gateway.connection import GREETING_PATH, ExchangeFailed, Headers, Limits, NotSent, Reply, Request, Server
 
 log = logging.getLogger("bot.gateway")
@@ -75,6 +79,19 @@ class Tritons:
     def counts(self) -> dict[str, int]:
         """How many there are, and how many of them are not known to have all that is routed to."""
         return {"known": len(self._servers), "lacking": len(self._lack)}
+
+    @property
+    def silence(self) -> TritonsOfGateway:
+        """How many do not answer, since when that many, and when one answered last."""
+        now = time.time()
+        since = [at for server in self._servers if (at := server.tries.silent_since(now)) is not None]
+        answered = max((server.tries.answered for server in self._servers), default=-math.inf)
+        return TritonsOfGateway(
+            known=len(self._servers),
+            silent=len(since),
+            since=datetime.fromtimestamp(max(since), UTC) if since else None,
+            answered=datetime.fromtimestamp(answered, UTC) if math.isfinite(answered) else None,
+        )
 
     def become(self, name: str, urls: Sequence[str], *, lacking: Collection[Target] = ()) -> None:
         """Have these, and no others, stand for ``name``. ``lacking``: what one that is new is not known to have.

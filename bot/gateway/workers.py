@@ -28,8 +28,8 @@ from typing import Any
 log = logging.getLogger("bot.gateway")
 
 State = dict[str, Any]
-"""What a worker says of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``, ``tritons`` and
-``shadows``.
+"""What a worker says of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``, ``tritons``,
+``silence`` and ``shadows``.
 """
 
 LINE_BYTES = 16 * 2**20

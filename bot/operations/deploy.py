@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from bot import platform as connect
@@ -36,6 +37,7 @@ from bot.operations.deployment.unfinished import Unfinished, close_journal, writ
 from bot.operations.following import let_git_follow
 from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
+from bot.operations.silence import note
 from bot.platform import Serving
 from bot.render import cleanup as cleanup_words
 from bot.render import deployment as words
@@ -111,6 +113,7 @@ def converge(
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
     current = observe(settings, systems)
+    note(systems.share, current.silent, at=datetime.now(UTC), say=say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
     desired, overruled = _go_on_back(run, unfinished, desired)

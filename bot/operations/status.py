@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, plan, serves, target_of
 from bot.domain.record import DeploymentRecord, last_failed
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
+from bot.domain.silence import Silences
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
@@ -31,6 +32,7 @@ from bot.operations.merged import Merged
 from bot.operations.observe import at_once, observe
 from bot.operations.past import Past
 from bot.operations.proposing import desired_at, read_desired
+from bot.operations.silence import noted, silent_since
 from bot.render import differences as words
 from bot.render.deployment import silent, unknown_workers
 from bot.settings import Environment
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 
 LOOKED_BACK = 30
 """Among how many deployments the last failed one is looked for."""
+
+Watched = dict[str, Silences]
+"""Who was silent at the look before, by environment: kept by somebody who looks again and again."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class Status:
     """When the deployment began that is under way, or was cut off."""
     failed: DeploymentRecord | None = None
     """The newest deployment that failed, where nothing of its model was deployed since."""
+    silent: Mapping[str, datetime | None] = field(default_factory=dict)
+    """Who does not answer, and since when, as far as somebody saw it."""
 
     @property
     def in_sync(self) -> bool:
@@ -100,20 +107,27 @@ class Status:
         return not self.differences
 
 
-def statuses(environments: Sequence[Environment]) -> list[Status]:
-    """Look at several environments at the same time; return them in their order."""
+def statuses(environments: Sequence[Environment], watched: Watched | None = None) -> list[Status]:
+    """Look at several environments at the same time; return them in their order.
+
+    ``watched`` is what somebody who looks again and again keeps between the looks.
+    """
+    look = partial(status, watched=watched)
     if len(environments) == 1:
-        return [status(environments[0])]
+        return [look(environments[0])]
     found = []
-    for _, answer in at_once(environments, status):
+    for _, answer in at_once(environments, look):
         if isinstance(answer, PromobotError):
             raise answer
         found.append(answer)
     return found
 
 
-def status(settings: Environment) -> Status:
-    """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
+def status(settings: Environment, watched: Watched | None = None) -> Status:
+    """Look at what everybody says of itself, change nothing; what takes longer is left to drift.
+
+    ``watched`` holds who was silent at the look before, by environment, and is brought up to date.
+    """
     ledger = connect.ledger(settings)
     problems: list[str] = []
     with (
@@ -122,7 +136,12 @@ def status(settings: Environment) -> Status:
         main_beside(settings, within_seconds=settings.deadlines.request_seconds) as look,
         meanwhile(partial(_open_pull_requests, settings)) as opened,
     ):
-        live = observe(settings, systems)
+        live, now = observe(settings, systems), datetime.now(UTC)
+        looks = [noted(systems.share, problems.append)]
+        if watched is not None:
+            looks.append(watched.get(settings.environment, Silences()).after(live.silent, at=now))
+            watched[settings.environment] = looks[-1]
+        silences = silent_since(live, looks, systems.gateways, at=now)
         outbox = tuple(systems.share.outbox())
         journal = _journal(systems.share)
         ways = ways_back(systems.share, problems.append)
@@ -219,10 +238,11 @@ def status(settings: Environment) -> Status:
         outbox,
         tuple(problems),
         unknown,
-        _users(rows),
+        _users(rows, silences, now),
         tuple(held),
         min((i.started_at for i in journal.underway), default=None) if isinstance(journal, Journal) else None,
         read.failed,
+        silences,
     )
 
 
@@ -234,10 +254,11 @@ def _journal(share: ModelRepository) -> Journal | Rejected | None:
         return error
 
 
-def _users(rows: Sequence[ModelStatus]) -> tuple[Users, ...]:
+def _users(rows: Sequence[ModelStatus], silences: Mapping[str, datetime | None], now: datetime) -> tuple[Users, ...]:
     """Return how the users of each model are; a shadow has none."""
+    since = {name: at for name, at in silences.items() if at is not None}
     found = [
-        users_of(row.model, row.routed, tritons=row.tritons, gateways=row.gateways)
+        users_of(row.model, row.routed, tritons=row.tritons, gateways=row.gateways, since=since, now=now)
         for row in rows
         if row.section == "models" and row.routed is not None
     ]

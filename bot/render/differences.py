@@ -217,6 +217,19 @@ def stranger(root: object, path: str) -> str:
     return f"{root}/{path} is nothing that was deployed"
 
 
+def silence_not_noted(error: Exception) -> str:
+    """Nobody's work depends on the note."""
+    return f"could not note since when a server is silent: {error}"
+
+
+def silences_unreadable(error: str) -> str:
+    """The note is damaged; the next one replaces it."""
+    return (
+        f"since when a server is silent: silent.json on the share is not readable: {error}; the next deployment or "
+        "`promobot drift --note` replaces it"
+    )
+
+
 def table() -> str:
     """Return the kinds as the table of docs/operations.md."""
     rows = [f"| `{kind}` | {what} | {step} |" for kind, (what, step) in KINDS.items()]

@@ -9,6 +9,7 @@
     <state>/routes.json                          the newest of them, for whoever does not know its number
     <state>/journal/<turn>.json                  the deployment under way; whoever finds one finishes it
     <state>/turns/<number>                       who may write: the highest number
+    <state>/silent.json                          who did not answer the last look that was noted, and since when
     <state>/outbox/                              messages that Slack has not taken yet
     <state>/checked/<digest>/                    of staging: large packages that checks have at hand, for an hour
     <state>/trash/                               what was removed and is being deleted

@@ -239,6 +239,20 @@ class State:
             (self.state / "outbox" / f"{name}.json").unlink(missing_ok=True)
             sync_folder(self.state / "outbox")
 
+    # --- who was silent at the last look ------------------------------------------------------------------------
+
+    def silences(self) -> str | None:
+        """Return what the last look noted of those that did not answer it, or None."""
+        with self._errors("read who was silent"):
+            text = self._read(self.state / "silent.json")
+            return text.decode(errors="replace") if text is not None else None
+
+    def note_silences(self, text: str) -> None:
+        """Keep who was silent at this look. Of two looks at the same moment either may stay."""
+        with self._errors("note who is silent"):
+            self._make_folders()
+            self._replace(self.state / "silent.json", text)
+
     # --- reverts that are still to be opened --------------------------------------------------------------------
 
     def keep_way_back(self, name: str, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from bot import platform as connect
 from bot.domain.message import Message
 from bot.operations.drift import drift
+from bot.operations.silence import note_look
 from bot.operations.status import Status, status
 from bot.render import slack as words
 from bot.settings import Environment
@@ -24,6 +26,8 @@ from bot.slack import blocks
 
 if TYPE_CHECKING:
     from bot.systems.slack import Posted
+
+log = logging.getLogger("bot.slack")
 
 WAITS_FROM = timedelta(hours=1)
 """Somebody may be at what is younger, and the promotion's own message tells of a hold at once."""
@@ -72,6 +76,7 @@ def attend(settings: Environment, *, deep: bool) -> bool:
     since = time.time() - _FOLLOWED_DAYS * 86_400
     open_ = next((one for one in slack.posted(since=since) if _is_open(one, settings.environment)), None)
     found, drifted = status(settings), _kept(open_)
+    note_look(settings, found.silent, say=log.warning)
     if deep and found.underway_since is None:
         found = drift(settings)
         drifted = Drifted.of(_drifted(found))

@@ -8,11 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from bot.domain.routes import Route, RouteTable
+from bot.domain.silence import TritonsOfGateway
 from bot.gateway.connection import Limits
 from bot.gateway.tritons import request_to
 from tests.gateway.conftest import StartGateway, StartProcess
@@ -148,6 +150,36 @@ def test_connections_are_given_up_so_that_a_triton_can_end(
     deadline = time.monotonic() + 0.5
     while time.monotonic() < deadline:
         assert gateway.infer(1.0).status_code == 200
+
+
+def test_a_gateway_says_since_when_no_triton_answers(
+    start_gateway: StartGateway, start_stand_in: StartStandIn
+) -> None:
+    tritons = [start_stand_in(), start_stand_in()]
+    limits = Limits(pause_seconds=0)
+    gateway = start_gateway(*(triton.url for triton in tritons), routes=table(1, target(7)), limits=limits)
+
+    def silence() -> TritonsOfGateway:
+        (worker,) = gateway.routes()["workers"]
+        found = TritonsOfGateway.from_json(worker["silence"])
+        assert found is not None
+        return found
+
+    assert gateway.infer(1.0).status_code == 200
+    answered = silence()
+    assert (answered.known, answered.silent, answered.since) == (2, 0, None) and answered.answered is not None
+    ports = [int(triton.url.rpartition(":")[2]) for triton in tritons]
+    for triton in tritons:
+        triton.refuse()
+    assert gateway.infer(1.0).status_code == 503
+    first = silence()
+    assert (first.known, first.silent, first.answered) == (2, 2, answered.answered)
+    assert first.since is not None and answered.answered <= first.since <= datetime.now(UTC)
+    assert gateway.infer(1.0).status_code == 503
+    assert silence() == first, "the first of several that failed"
+    tritons[0].listen(ports[0])
+    wait_for(lambda: gateway.infer(1.0).status_code == 200)
+    assert silence().silent == 1 and (silence().answered or answered.answered) > first.since
 
 
 def test_a_triton_that_hangs_altogether_delays_one_request(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bot.domain.routes import RouteTable
@@ -53,6 +55,46 @@ def test_the_first_line_says_that_nobody_answers(world: World) -> None:
     assert first == f"dev: {model} is DOWN: 1 of 1 Triton silent (triton-dev-1). 1 thing to put right."
     (row,) = [line for line in rest if model in line and "silent" in line][:1]
     assert row.split()[:2] == ["✗", model], "no ✓ beside a model that nobody answers for"
+
+
+_CLOCK = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d UTC"
+
+
+def test_a_gateway_that_was_asked_knows_since_when_nobody_answers(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", deadlines={"request_seconds": 1})
+    world.kill("triton-dev-1")
+    assert httpx.get(f"{world.endpoints.gateway['dev'][0].url}/v2/health/ready", trust_env=False).status_code == 503
+    first = world.words("status", "--env", "dev").out.splitlines()[0]
+    down = rf"dev: {model} is DOWN: 1 of 1 Triton silent since {_CLOCK} \(triton-dev-1\)\. 1 thing to put right\."
+    assert re.fullmatch(down, first)
+
+
+def test_what_a_look_notes_the_next_one_tells(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.configure("dev", deadlines={"request_seconds": 1})
+    world.kill("gateway-dev-2")
+    note = world.endpoints.state("dev") / "silent.json"
+    assert world.promobot("drift", "--env", "dev").code == 1
+    assert not note.exists(), "whoever only looks writes nothing"
+    degraded = f"dev: {model} is degraded: 1 of 2 gateways silent{{}} (gateway-dev-2). 1 thing to put right."
+    assert world.words("status", "--env", "dev").out.splitlines()[0] == degraded.format("")
+    assert world.promobot("drift", "--note", "--env", "dev").code == 1
+    (one,) = json.loads(note.read_text())["silent"].items()
+    assert one[0] == "gateway-dev-2"
+    said = world.words("status", "--env", "dev").out.splitlines()[0]
+    assert re.fullmatch(re.escape(degraded).replace("\\{\\}", f" since {_CLOCK}"), said)
+    (found,) = world.promobot("status", "--env", "dev").document["environments"]
+    assert datetime.fromisoformat(found["silent"]["gateway-dev-2"]) == datetime.fromisoformat(one[1]["since"])
+
+    world.restart("gateway-dev-2")
+    assert world.deploy().code == 0
+    assert json.loads(note.read_text())["silent"] == {}, "who answers a deployment is silent no more"
+    note.write_text("{")
+    said = world.words("status", "--env", "dev").out
+    assert "not known: since when a server is silent: silent.json on the share is not readable: " in said
 
 
 def test_a_journal_that_cannot_be_read_is_not_taken_for_none(world: World) -> None:

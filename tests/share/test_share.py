@@ -598,6 +598,7 @@ READINGS: dict[str, Callable[[ModelRepository], object]] = {
     "routes": lambda share: share.routes("dev"),
     "journal": lambda share: share.journal(),
     "outbox": lambda share: share.outbox(),
+    "silences": lambda share: share.silences(),
     "packages": lambda share: share.packages(),
     "contents": lambda share: share.contents(),
 }
@@ -616,6 +617,7 @@ def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path, 
         share.write_routes(RouteTable("dev").following({}))
         share.write_journal(1, "one")
         share.put_in_outbox("m", "{}")
+        share.note_silences("{}")
     (share.state).mkdir(exist_ok=True)
     for below in (share.root, share.state):
         assert looked_blindly(lambda: READINGS[what](share), tmp_path / "log", below=below) == []

@@ -27,6 +27,6 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def _said(line: str) -> str:
-    line = line.replace("‹", "").replace("›", "").replace("|", "\\|")
+    line = line.replace("‹clock›", "03:02 UTC").replace("‹", "").replace("›", "").replace("|", "\\|")
     mark = "``" if "`" in line else "`"
     return f"{mark}{line}{mark}" if line else "–"

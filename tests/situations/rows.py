@@ -1,7 +1,8 @@
 """The situations: how the world comes to be so, what users get then, and what each surface says first.
 
-A text stands for itself, but for what differs from run to run: ``‹time›``, ``‹url›``, ``‹digest›``, ``‹commit›``,
-``‹number›``, ``‹folder›`` and ``‹why›``. A surface that a row does not name says nothing in that situation.
+A text stands for itself, but for what differs from run to run: ``‹time›``, ``‹clock›``, ``‹url›``, ``‹digest›``,
+``‹commit›``, ``‹number›``, ``‹folder›`` and ``‹why›``. A surface that a row does not name says nothing in that
+situation.
 """
 
 from __future__ import annotations
@@ -708,8 +709,12 @@ ROWS: tuple[Row, ...] = (
             "command": (
                 "churn is back at version 1 in dev (from 2) wherever gateways answer; deploy again when all do."
             ),
-            "status": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
-            "drift": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
+            "status": (
+                "dev: churn is degraded: 1 of 2 gateways silent since ‹clock› (gateway-2). 2 things to put right."
+            ),
+            "drift": (
+                "dev: churn is degraded: 1 of 2 gateways silent since ‹clock› (gateway-2). 2 things to put right."
+            ),
             "history": (
                 "‹time›: ⚠️ churn is back at version 1 in dev (from 2) wherever gateways answer; "
                 "deploy again when all do."
@@ -818,8 +823,12 @@ ROWS: tuple[Row, ...] = (
         users="error 503",
         says=SERVED
         | {
-            "status": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 2 things to put right."),
-            "drift": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 2 things to put right."),
+            "status": (
+                "dev: churn is DOWN: 2 of 2 Tritons silent since ‹clock› (triton-1, triton-2). 2 things to put right."
+            ),
+            "drift": (
+                "dev: churn is DOWN: 2 of 2 Tritons silent since ‹clock› (triton-1, triton-2). 2 things to put right."
+            ),
         },
         do="bring one back, then `promobot deploy --env dev`",
     ),
@@ -831,8 +840,12 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": ("churn 1 → 2 in dev failed before the switch: nothing that users see has changed."),
-            "status": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 3 things to put right."),
-            "drift": ("dev: churn is DOWN: 2 of 2 Tritons silent (triton-1, triton-2). 3 things to put right."),
+            "status": (
+                "dev: churn is DOWN: 2 of 2 Tritons silent since ‹clock› (triton-1, triton-2). 3 things to put right."
+            ),
+            "drift": (
+                "dev: churn is DOWN: 2 of 2 Tritons silent since ‹clock› (triton-1, triton-2). 3 things to put right."
+            ),
             "history": (
                 "‹time›: ❌ churn 1 → 2 in dev failed before the switch: nothing that users see has changed."
             ),
@@ -897,8 +910,12 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": ("churn 1 → 2 in dev failed before the switch: nothing that users see has changed."),
-            "status": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
-            "drift": ("dev: churn is degraded: 1 of 2 gateways silent (gateway-2). 2 things to put right."),
+            "status": (
+                "dev: churn is degraded: 1 of 2 gateways silent since ‹clock› (gateway-2). 2 things to put right."
+            ),
+            "drift": (
+                "dev: churn is degraded: 1 of 2 gateways silent since ‹clock› (gateway-2). 2 things to put right."
+            ),
             "history": (
                 "‹time›: ❌ churn 1 → 2 in dev failed before the switch: nothing that users see has changed."
             ),

@@ -14,6 +14,7 @@ from tests.situations.stage import COLUMNS, Seen, Stage
 
 _VARY = {
     "time": r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?",
+    "clock": r"(\d{4}-\d\d-\d\d )?\d\d:\d\d UTC",
     "date": r"\d{4}-\d\d-\d\d",
     "url": r"https?://\S+?",
     "digest": r"[0-9a-f]{12}",
