@@ -23,9 +23,26 @@ from __future__ import annotations
 
 from bot.redaction import redact
 
+__all__ = [
+    "Denied",
+    "Explained",
+    "Foreign",
+    "InvalidInput",
+    "LeaseLost",
+    "NotAllowed",
+    "NotReady",
+    "NotRegistered",
+    "OtherBytes",
+    "OutsideError",
+    "PromobotError",
+    "Refused",
+    "Rejected",
+    "Unavailable",
+]
+
 
 class Explained(BaseException):
-    """What happened, in what state things are, and what to do next.
+    """What happened (``message``), in what ``state`` things are, and what to do next (``next_step``).
 
     Secrets are blanked out of the message at once: what a system answered may quote the request with its headers, and
     the message goes to terminals, records, comments and Slack.
@@ -56,7 +73,7 @@ class LeaseLost(Explained):
 
 
 class InvalidInput(PromobotError):
-    """A file or an argument is wrong. Names the file, the line (from 1) and the key where it knows them."""
+    """A file or an argument is wrong: names the ``file``, the ``line`` (from 1) and the ``key`` that it knows of."""
 
     def __init__(
         self, message: str, *, file: str = "", line: int | None = None, key: str = "", next_step: str = ""

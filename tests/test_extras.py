@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -137,7 +138,9 @@ def test_an_application_that_mounts_the_gateway_installs_little() -> None:
 
 def shipped() -> list[Path]:
     """Return the files that the wheel is made of."""
-    return [path for path in (PROJECT / "bot").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    sandbox = PROJECT / "bot/sandbox"  # a distribution of its own
+    files = [path for path in (PROJECT / "bot").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return [path for path in files if not path.is_relative_to(sandbox)]
 
 
 @pytest.mark.parametrize("extra", ["", "gateway"])
@@ -200,12 +203,12 @@ def test_a_module_of_ours_that_is_missing_is_a_bug() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bot's wheel, built by what the lock has."""
-    folder = tmp_path_factory.mktemp("wheel")
-    uv("build", "--quiet", "--wheel", "--build-constraint", str(LOCK), "--out-dir", str(folder), str(PROJECT))
-    (made,) = folder.glob("*.whl")
-    return made
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels of the bot and of the sandbox by distribution, built by what the lock has."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for project in (PROJECT, PROJECT / "bot/sandbox"):
+        uv("build", "--quiet", "--wheel", "--build-constraint", str(LOCK), "--out-dir", str(folder), str(project))
+    return {canonicalize_name(path.name.partition("-")[0]): path for path in folder.glob("*.whl")}
 
 
 def uv(*arguments: str) -> None:
@@ -216,26 +219,47 @@ def uv(*arguments: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_has_types_and_no_tests(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
+def test_the_wheel_has_types_and_no_tests(wheels: dict[str, Path]) -> None:
+    with zipfile.ZipFile(wheels["promobot"]) as archive:
         names = archive.namelist()
     assert "bot/py.typed" in names
     assert not [name for name in names if name.startswith("tests/") or name.endswith(".pyc")]
 
 
+def check_types(environment: Path, folder: Path) -> None:
+    """Have mypy check an application against what is installed, where only ``py.typed`` says that it has types."""
+    shutil.copy(PROJECT / "tests/typed_consumer.py", folder)
+    strict = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(environment / "bin/python")]
+    for changed, said in (("", ""), ("gateway.target(7)\n", "has incompatible type")):
+        path = folder / "typed_consumer.py"
+        path.write_text(
+            path.read_text().replace(
+                "    live: Target", f"    {changed}    live: Target" if changed else "    live: Target"
+            )
+        )
+        done = subprocess.run([*strict, path.name], cwd=folder, capture_output=True, text=True, check=False)
+        assert (done.returncode, said in done.stdout) == (int(bool(changed)), True), done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", PARTS)
-def test_each_extra_alone_is_enough_for_its_part(tmp_path: Path, wheel: Path, extra: str) -> None:
+def test_each_extra_alone_is_enough_for_its_part(tmp_path: Path, wheels: dict[str, Path], extra: str) -> None:
     environment = tmp_path / "environment"
     uv("venv", "--quiet", "--python", sys.executable, str(environment))
-    what = f"promobot[{extra}] @ {wheel.as_uri()}" if extra else f"promobot @ {wheel.as_uri()}"
-    uv("pip", "install", "--quiet", "--python", str(environment / "bin/python"), "--constraint", str(LOCK), what)
+    name = f"promobot[{extra}]" if extra else "promobot"
+    what = [f"{name} @ {wheels['promobot'].as_uri()}"]
+    own = {"promobot"}
+    if extra == "sandbox":
+        own.add("promobot-sandbox")
+        what.append(f"promobot-sandbox @ {wheels['promobot-sandbox'].as_uri()}")
+    uv("pip", "install", "--quiet", "--python", str(environment / "bin/python"), "--constraint", str(LOCK), *what)
     listed = {path.name for path in environment.glob("lib/python*/site-packages/*.dist-info")}
-    assert {canonicalize_name(name.split("-")[0]) for name in listed} == {*closure(extra), "promobot"}
+    assert {canonicalize_name(name.split("-")[0]) for name in listed} == closure(extra) | own
     if extra == "gateway":
         size = sum(path.lstat().st_size for path in (environment / "lib").rglob("*") if path.is_file())
         assert len(listed) <= MOST_PACKAGES
         assert size <= MOST_MEGABYTES * MEGABYTE
+        check_types(environment, tmp_path)
     program = "".join(f"import {module}\n" for module in parts_of(extra)) + "print(bot.__file__)"
     done = subprocess.run(
         [environment / "bin/python", "-c", program],

@@ -35,8 +35,9 @@ _GRACE = timedelta(minutes=5)
 
 
 def handed_over(proposal: Proposal) -> dict[str, Any]:
-    """Return what one task hands to the next of a proposal: names and numbers. Raise PromobotRefused where it was
-    stopped: then there is nothing to wait for.
+    """Return what one task hands to the next of ``proposal``: names and numbers.
+
+    Raise PromobotRefused where it was stopped: then there is nothing to wait for.
     """
     if proposal.action == "stopped":
         raise PromobotRefused(words.stopped(proposal.model, proposal.version, proposal.environment, proposal.reason))
@@ -75,7 +76,8 @@ class PromobotReadySensor(_Sensor):
     ``model`` and ``version`` may be templates or the output of another task. ``tracking_uri`` is by default
     ``MLFLOW_TRACKING_URI``, and ``token_env`` names the variable of workers and triggerers that holds a bearer token.
     Returns ``{"model", "version", "digest", "run"}``. Fails without another try where the registration failed, where
-    there is no such version, or where its package is not whole; and after ``timeout`` seconds.
+    there is no such version, or where its package is not whole; and after ``timeout`` seconds. ``poke_interval`` is
+    the time between two looks, in seconds.
     """
 
     template_fields: Sequence[str] = ("model", "version", "tracking_uri")
@@ -107,11 +109,11 @@ class PromobotReadySensor(_Sensor):
 
 
 class PromobotDeploymentSensor(_Sensor):
-    """Waits for the deployment record of a proposal, and ends as the deployment did.
+    """Waits for the deployment record of a proposal to ``environment``, and ends as the deployment did.
 
-    ``proposal`` is what ``handed_over`` makes of what ``bot.training.propose`` returned: a mapping with ``model``,
-    ``version``, ``digest``, ``run``, ``section``, ``pull_request`` (None where main asked for it already) and
-    ``newest_record``.
+    ``timeout`` and ``poke_interval``, the time between two looks, are in seconds. ``proposal`` is what
+    ``handed_over`` makes of what ``bot.training.propose`` returned: a mapping with ``model``, ``version``,
+    ``digest``, ``run``, ``section``, ``pull_request`` (None where main asked for it already) and ``newest_record``.
     ``root`` is a checkout of the repository of promotions, on workers and triggerers.
 
     Succeeds with the record's id and outcome. Otherwise it pushes the same under the key ``ended`` and raises

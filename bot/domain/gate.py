@@ -62,9 +62,11 @@ class Gate(BaseModel):
 
 @dataclass(frozen=True)
 class GateRow:
-    """One metric judged. ``margin`` is the distance to the nearest bound; negative means missed.
+    """One ``metric`` judged by its ``rule``: ``passed`` or not, and ``why`` not.
 
-    ``limit`` is that bound, in the metric's own unit; None where nothing bounds it, or there is no value.
+    ``value`` is the version's, ``champion`` that of the version in service; None where there is none. ``origin`` and
+    ``champion_origin`` say where each is from. ``margin`` is the distance to the nearest bound; negative means
+    missed. ``limit`` is that bound, in the metric's own unit; None where nothing bounds it, or there is no value.
     """
 
     metric: str
@@ -86,7 +88,7 @@ class GateRow:
 
 @dataclass(frozen=True)
 class GateResult:
-    """All rows, worst first."""
+    """The ``rows``, one for each metric of the gate, worst first."""
 
     rows: tuple[GateRow, ...]
 

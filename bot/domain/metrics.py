@@ -31,6 +31,7 @@ class Origin(BaseModel):
     )
     name: str = Field(description="of the registered version, or the id of the LoggedModel or of the run")
     step: int | None = None
+    """The step at which it was logged."""
     at: datetime | None = Field(default=None, description="when it was logged or registered, as MLflow says")
 
 

@@ -63,7 +63,7 @@ MAX_BYTES = {
 
 @dataclass(frozen=True, order=True)
 class PackageFile:
-    """One file: relative POSIX path, size in bytes, sha256 as 64 hexadecimal digits."""
+    """One file: ``path``, relative and POSIX, ``size`` in bytes, ``sha256`` as 64 hexadecimal digits."""
 
     path: str
     size: int
@@ -72,14 +72,14 @@ class PackageFile:
 
 @dataclass(frozen=True)
 class Package:
-    """The list of files of a package, sorted by path, and the digest of that list."""
+    """The ``files`` of a package, sorted by path, and the ``digest`` of that list, ``sha256:…``."""
 
     files: tuple[PackageFile, ...]
     digest: str
 
     @classmethod
     def of(cls, files: Iterable[PackageFile]) -> Package:
-        """Return the package of these files; raise ValueError for a path that cannot be one of a package."""
+        """Return the package of ``files``; raise ValueError for a path that cannot be one of a package."""
         listed = tuple(sorted(files))
         paths = [file.path for file in listed]
         if len(listed) > MAX_FILES:
@@ -106,7 +106,7 @@ class Package:
     def too_large(self, max_bytes: int | None = None) -> str:
         """Say what is larger than it may be, by the list alone: all of it, or a document that is read whole.
 
-        An empty string where nothing is.
+        All of it may have ``max_bytes``, any number if None. An empty string where nothing is.
         """
         if max_bytes is not None and self.size > max_bytes:
             return f"{self.size} bytes, more than {max_bytes}"
@@ -114,7 +114,7 @@ class Package:
         return "; ".join(f"{file.path} has {file.size} bytes, more than {MAX_BYTES[file.path]}" for file in documents)
 
     def file(self, path: str) -> PackageFile | None:
-        """Return the file at ``path``, or None."""
+        """Return the file whose path is ``path``, or None."""
         return next((file for file in self.files if file.path == path), None)
 
     def to_json(self) -> str:
@@ -128,7 +128,7 @@ class Package:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Package:
-        """Parse ``package.json``; raise ValueError that says what is wrong with it."""
+        """Parse ``text``, that of ``package.json``; raise ValueError that says what is wrong with it."""
         try:
             document = jsontext.read(text)
         except ValueError as error:

@@ -27,7 +27,11 @@ def generation_file(generation: int) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """A version as Triton knows it. ``triton_model`` is the directory in the model repository."""
+    """A version as Triton knows it.
+
+    ``triton_model`` is the directory in the model repository, ``version`` the folder in it and the version in MLflow,
+    ``digest`` that of the package, ``sha256:…``.
+    """
 
     triton_model: str
     version: int
@@ -48,14 +52,17 @@ class Route:
 
 @dataclass(frozen=True)
 class RouteTable:
-    """The routes of one environment at one generation (from 1; 0 is the empty table before the first)."""
+    """The routes of one ``environment`` at one ``generation`` (from 1; 0 is the empty table before the first).
+
+    ``models`` are the routes by the model's name.
+    """
 
     environment: str
     generation: int = 0
     models: Mapping[str, Route] = field(default_factory=dict)
 
     def following(self, models: Mapping[str, Route]) -> RouteTable:
-        """Return the table of the next generation with these routes; models without any route drop out."""
+        """Return the table of the next generation with the routes ``models``; a model without any drops out."""
         kept = {name: route for name, route in sorted(models.items()) if route.live or route.shadow}
         return replace(self, generation=self.generation + 1, models=kept)
 
@@ -83,7 +90,7 @@ class RouteTable:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RouteTable:
-        """Parse ``routes.json``; raise ValueError that says what is wrong with it."""
+        """Parse ``text``, that of ``routes.json``; raise ValueError that says what is wrong with it."""
         document = jsontext.read(text)
         if not isinstance(document, dict) or document.get("format") != 1:
             raise ValueError("not a routes.json of format 1")

@@ -63,7 +63,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a float may lie from the expected one: ``absolute + relative * |expected|``."""
+    """How far a float may lie from the expected one: ``absolute`` and ``relative * |expected|`` together."""
 
     relative: float = 1e-4
     absolute: float = 1e-5

@@ -6,14 +6,27 @@
     app.include_router(gateway.router)          # brings its own start and stop along
     gateway.target("churn")                     # the version that answers now, or None
 
-``python -m bot.gateway --help`` runs the same thing as an application of its own.
+``python -m bot.gateway --help`` runs the same thing as an application of its own. What is named in ``__all__`` here
+and in `bot.gateway.protocol` is public; docs/reference.md lists it.
 """
 
 from bot import extras
 
 with extras.needed("gateway", by="bot.gateway"):
+    from bot.domain.routes import Route, RouteTable, Target
     from bot.gateway.app import create_app
+    from bot.gateway.connection import Limits
     from bot.gateway.core import Gateway
-    from bot.gateway.settings import GatewaySettings, ShadowSettings
+    from bot.gateway.settings import ClientLimits, GatewaySettings, ShadowSettings
 
-__all__ = ["Gateway", "GatewaySettings", "ShadowSettings", "create_app"]
+__all__ = [
+    "ClientLimits",
+    "Gateway",
+    "GatewaySettings",
+    "Limits",
+    "Route",
+    "RouteTable",
+    "ShadowSettings",
+    "Target",
+    "create_app",
+]

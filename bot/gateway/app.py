@@ -16,7 +16,10 @@ _INFER = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
-    """Return an application with one gateway at its root."""
+    """Return an application with one gateway, made of ``settings``, at its root.
+
+    It answers 404 and 405 in Triton's shape, and has no page of documentation.
+    """
     return _Application(Gateway(settings))
 
 

@@ -80,6 +80,8 @@ class Reply:
 class Limits:
     """Timeouts and limits for one server.
 
+    ``connect_seconds`` is for a connection to come about, ``greeting_seconds`` for the first answer on it. A server
+    that failed is asked last for ``pause_seconds``. ``max_in_flight`` is the most requests that it has at one time.
     ``connection_seconds`` is the age at which a connection is given up. A Triton that is told to end goes on serving
     the connections that it has, for 30 s, and then breaks them off; it ends in peace only if they are given up.
     ``max_head_bytes`` is what an answer may have besides its body.

@@ -77,10 +77,16 @@ class Service:
 
 
 class Gateway:
-    """Mount ``router`` with ``app.include_router(gateway.router)``; that also starts and stops the gateway.
+    """One gateway, by its ``settings``. Mount it with ``app.include_router(gateway.router)``.
 
-    ``table`` is the route table in service, ``target(model)`` the version of a model that answers now.
+    Nothing is read or connected before the application starts, so one may be made where a module is imported, and in
+    a process that forks.
     """
+
+    settings: GatewaySettings
+    """What it was made with."""
+    router: APIRouter
+    """Answers under ``/v2``, ``/routes`` and ``/reload``, and starts and stops the gateway with the application."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -112,16 +118,19 @@ class Gateway:
 
     @property
     def table(self) -> RouteTable:
-        """The route table in service."""
+        """The route table in service; before the start, an empty one of generation 0."""
         return self._service.table
 
     def target(self, model: str) -> Target | None:
-        """Return the version of ``model`` that answers now, or None."""
+        """Return the version that answers now for ``model``, its name in desired state; None where none does."""
         return self.table.route(model).live
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
-        """Read the routes at the start, close connections at the end. Part of ``router`` already."""
+        """Read the routes at the start, close connections at the end. Part of ``router`` already.
+
+        ``_app`` is not used: Starlette gives the application to each lifespan.
+        """
         async with self._reloading:
             # In the process that serves: one that imports the application may be forked afterwards. And before the
             # routes are read: whoever reloads the workers that it finds then misses none that read older ones.
@@ -425,10 +434,15 @@ class Gateway:
         return service, model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with Held(self._bodies) as held:
-            await self._infer(scope, receive, send, held)
+        """Answer a request to infer; an ASGI application, for who routes such requests past FastAPI.
 
-    async def _infer(self, scope: Scope, receive: Receive, send: Send, held: Held) -> None:
+        ``scope["path_params"]`` has ``model``, and ``version`` where the path names one. ``receive`` and ``send``
+        are ASGI's. An error is answered in Triton's shape, so nothing is raised for one.
+        """
+        with Held(self._bodies) as held:
+            await self._infer_within(held, scope, receive, send)
+
+    async def _infer_within(self, held: Held, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
         settings = self.settings
         try:
@@ -455,11 +469,11 @@ class Gateway:
         if reply.status == 200:  # what the live version refused would say nothing about its shadow
             self._shadows.copy(model, headers, body)
 
-    async def ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         with Held(self._bodies) as held:
-            await self._ask(what, scope, receive, send, held)
+            await self._ask_within(held, what, scope, receive, send)
 
-    async def _ask(self, what: str, scope: Scope, receive: Receive, send: Send, held: Held) -> None:
+    async def _ask_within(self, held: Held, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             service, model, live = self._serving(scope)
             with service:
@@ -491,7 +505,7 @@ class _Ask:
     what: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.gateway.ask(self.what, scope, receive, send)
+        await self.gateway._ask(self.what, scope, receive, send)
 
 
 def _without_shadows(worker: State) -> State:

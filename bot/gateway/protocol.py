@@ -24,6 +24,8 @@ from uvicorn.server import ServerState
 from bot.gateway.asgi import DEADLINE_EXTENSION, RETRY_AFTER_SECONDS
 from bot.gateway.settings import CLIENT_LIMITS, ClientLimits
 
+__all__ = ["GatewayProtocol", "protocol_with"]
+
 log = logging.getLogger("bot.gateway")
 
 
@@ -243,7 +245,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
 
 def protocol_with(limits: ClientLimits) -> type[GatewayProtocol]:
-    """Return the protocol with other limits than its own."""
+    """Return the protocol with ``limits`` in place of its own, for ``uvicorn.run(app, http=…)``."""
 
     class Limited(GatewayProtocol):
         pass

@@ -39,7 +39,14 @@ Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """What came of it. ``reason`` says why it was stopped, or why it goes to the shadow path."""
+    """What came of proposing ``version`` of ``model`` to ``environment``.
+
+    ``action`` is what was done: the pull request was ``"opened"``, ``"updated"`` or left ``"unchanged"``; main was
+    ``"already desired"`` so; or the gate ``"stopped"`` it. ``reason`` says why it was stopped, or why it goes to the
+    shadow path. ``section`` is ``"models"`` or ``"shadow"``. ``pull_request`` is its number and ``url`` its address,
+    None and empty where there is none. ``gate`` is what the gate found, None where it was not asked. ``digest`` and
+    ``run`` are the package's and its MLflow run's.
+    """
 
     environment: str
     model: str

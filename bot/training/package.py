@@ -80,11 +80,12 @@ def build_package(
 ) -> Package:
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
-    ``model`` is an ONNX model whose first dimension is the batch, or a fitted scikit-learn estimator. ``inputs``
-    are sample rows by input name, and ``answers`` by output name what the training framework said to them; a plain
-    array will do where there is one input or output. Arrays are ``[rows, …]``, 1 to 256 rows. Inputs must
-    be exact in the model's datatype, because otherwise the framework was asked something else; answers may be
-    rounded to it. An answer ``[rows]`` stands for ``[rows, 1]``. An output without an answer is not checked.
+    ``model`` is an ONNX model whose first dimension is the batch, or a fitted scikit-learn estimator. ``inputs`` are
+    sample rows by input name, and ``answers`` by output name what the training framework said to them; a plain array
+    will do where there is one input or output. Arrays are ``[rows, …]``, 1 to 256 rows. Inputs must be exact in the
+    model's datatype, because otherwise the framework was asked something else; answers may be rounded to it;
+    ``tolerance`` says how far a served float may lie from them. An answer ``[rows]`` stands for ``[rows, 1]``. An
+    output without an answer is not checked.
 
     Each row becomes a smoke case, and all rows together, up to ``max_batch_size``, one more. ``instances`` is how
     many copies of the model each Triton runs; ``max_queue_delay_microseconds`` turns on dynamic batching and is
@@ -194,9 +195,11 @@ def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = l
 
 
 def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike]) -> onnx.ModelProto:
-    """Return a fitted scikit-learn estimator as ONNX; the rows of ``inputs`` give the input's width and datatype.
+    """Return ``estimator``, a fitted one of scikit-learn, as ONNX.
 
-    A classifier has the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor ``variable`` [N, 1].
+    The rows of ``inputs``, ``[rows, features]``, give the width and the datatype of the one input ``X``. A classifier
+    has the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor ``variable`` [N, 1].
+    Raises InvalidInput for inputs by another name.
     """
     import numpy as np
     from skl2onnx import to_onnx as convert

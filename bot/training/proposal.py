@@ -16,10 +16,13 @@ log = logging.getLogger("bot.training")
 def propose(
     *, model: str, version: int, environment: str, root: Path = Path(), say: Callable[[str], None] = log.info
 ) -> Proposal:
-    """Open or update the pull request that lets ``environment`` serve this version of ``model``.
+    """Open or update the pull request that lets ``environment`` serve ``version`` of ``model``.
 
     ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. Progress goes to ``say``,
     which is this module's log. Returns what the verb returns: the outcome of the gate and the pull request.
+
+    Raises InvalidInput for a file with a mistake, Refused where a rule forbids it, Unavailable and Rejected for what
+    MLflow, Git or GitHub did not do: see `bot.errors`.
     """
     # Imported when called: training code that only registers needs neither Git nor GitHub.
     from bot import settings

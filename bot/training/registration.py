@@ -41,7 +41,10 @@ COMMIT_TAG = "mlflow.source.git.commit"
 
 @dataclass(frozen=True)
 class Registration:
-    """A version in MLflow. ``created`` is false where the key was known and its version was found."""
+    """The ``version`` of ``model`` in MLflow, the MLflow ``run`` it is from, and its package's ``digest``.
+
+    ``created`` is false where the key was known and its version was found.
+    """
 
     model: str
     version: int
@@ -133,6 +136,9 @@ def register(
 def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> str:
     """Return the id of the MLflow run in which the steps of one training put what they hand to the next.
 
+    It is in ``experiment``, by name, which is created where it is missing. ``tracking_uri`` is as for
+    :func:`register`.
+
     Called again with the same ``key``, which says what "the same" is as in :func:`register`, it returns the same run;
     a new one once a version was registered from it, because a run stands for one package. :func:`register` takes it
     as ``run``, and :func:`end_run` ends it. Raises Unavailable and Rejected for what MLflow did not do.
@@ -159,7 +165,10 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
 
 
 def end_run(run: str, *, tracking_uri: str | None = None) -> None:
-    """End a run of :func:`start_run` as FINISHED; it may have ended already."""
+    """End ``run``, an id of :func:`start_run`, as FINISHED; it may have ended already.
+
+    ``tracking_uri`` is as for :func:`register`. Raises Unavailable and Rejected for what MLflow did not do.
+    """
     _check_credentials()
     _check_address(tracking_uri)
     from mlflow import MlflowClient

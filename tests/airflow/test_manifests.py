@@ -278,4 +278,4 @@ def test_reading_the_dag_imports_nothing_slow() -> None:
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
     allowed = {"__future__", "os", "tempfile", "datetime", "pathlib", "typing", "airflow.sdk"}
-    assert names <= allowed | {"bot.airflow.failures", "bot.airflow.sensors"}
+    assert names <= allowed | {"bot.airflow"}

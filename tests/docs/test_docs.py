@@ -23,6 +23,7 @@ from bot.records.directory import RecordStore
 from bot.render import differences
 from bot.training.package import read_package
 from tests.gateway.gateways import running_application
+from tests.surface import origin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -214,7 +215,7 @@ def test_every_call_of_an_example_fits(page: Path, code: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bot":
             if (node.module or "").startswith("bot.airflow"):  # imports Airflow, which is not here
-                ours |= {alias.name: made_by(node.module or "", alias.name) for alias in node.names}
+                ours |= {alias.name: made_by(*origin(node.module or "", alias.name)) for alias in node.names}
                 continue
             module = importlib.import_module(node.module or "")
             ours |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}

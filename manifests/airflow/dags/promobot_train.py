@@ -19,8 +19,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from bot.airflow.failures import as_airflows
-from bot.airflow.sensors import PromobotDeploymentSensor, PromobotReadySensor, handed_over
+from bot.airflow import PromobotDeploymentSensor, PromobotReadySensor, as_airflows, handed_over
 
 ROOT = os.environ.get("PROMOBOT_ROOT", "/opt/promotions")
 SAMPLES = 8
