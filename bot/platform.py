@@ -219,7 +219,11 @@ class Platform:
             from bot.records import bucket as object_store
 
             # One for all commands of a process: what was read of a bucket never changes, and is read once.
-            return object_store.opened(bucket, request_seconds=self.settings.deadlines.request_seconds)
+            return object_store.opened(
+                bucket,
+                request_seconds=self.settings.deadlines.request_seconds,
+                at_once=self.settings.concurrency.records,
+            )
         from bot.records.directory import RecordStore
 
         return RecordStore(str(self.settings.records))
@@ -256,7 +260,12 @@ class Platform:
     def _open_share(self, _: ExitStack) -> ModelRepository:
         from bot.share import ModelRepository
 
-        return ModelRepository(self.settings.share, self._before(), environment=self.settings.environment)
+        return ModelRepository(
+            self.settings.share,
+            self._before(),
+            environment=self.settings.environment,
+            files_at_once=self.settings.concurrency.files,
+        )
 
     def serving(self, *, reads_only: bool = False) -> Serving:
         """Return the share, and every Triton and gateway that the settings name, or that DNS gives for a name.
@@ -354,7 +363,12 @@ class Platform:
         from bot.share import ModelRepository
 
         settings = self.settings
-        return ModelRepository(settings.staging.share, [settings.share, *self._before()], staging=True)
+        return ModelRepository(
+            settings.staging.share,
+            [settings.share, *self._before()],
+            staging=True,
+            files_at_once=settings.concurrency.files,
+        )
 
     @property
     def staging(self) -> Serving:
@@ -440,7 +454,12 @@ def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serv
         def triton_names() -> frozenset[str]:
             return frozenset(one.name for several in settings.tritons for one in each(several))
 
-        share = ModelRepository(settings.share, _before(settings), environment=settings.environment)
+        share = ModelRepository(
+            settings.share,
+            _before(settings),
+            environment=settings.environment,
+            files_at_once=settings.concurrency.files,
+        )
         yield Serving(share, *find_more(), find_more, gateway_names, triton_names)
 
 
@@ -493,7 +512,12 @@ def staging(settings: Environment) -> Iterator[Serving]:
     settings.see_that_it_can_be_used("staging")
     server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
     try:
-        share = ModelRepository(settings.staging.share, [settings.share, *_before(settings)], staging=True)
+        share = ModelRepository(
+            settings.staging.share,
+            [settings.share, *_before(settings)],
+            staging=True,
+            files_at_once=settings.concurrency.files,
+        )
         yield Serving(share, (server,), ())
     finally:
         server.close()
@@ -563,7 +587,11 @@ def records(settings: Environment) -> Store:
     if bucket := settings.records_bucket:
         from bot.records import bucket as object_store
 
-        return object_store.opened(bucket, request_seconds=settings.deadlines.request_seconds)
+        return object_store.opened(
+            bucket,
+            request_seconds=settings.deadlines.request_seconds,
+            at_once=settings.concurrency.records,
+        )
     from bot.records.directory import RecordStore
 
     return RecordStore(str(settings.records))

@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from bot import trust, web
+from bot.concurrency import begin
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import seconds_asked_for, without
@@ -223,22 +224,16 @@ class Reading:
                 self._lines.give_back()
 
     def _ahead(self, at: int) -> Future[list[bytes]]:
-        part: Future[list[bytes]] = Future()
-
-        def fetch() -> None:
-            try:
-                found: list[bytes] = []
-                for chunk in self._ask(at)[0]:
-                    if self._stop.is_set():
-                        break  # nobody waits for it any more
-                    found.append(chunk)
-                part.set_result(found)
-            except BaseException as error:  # noqa: BLE001 - raised again where the part is asked for
-                part.set_exception(error)
+        def fetch() -> list[bytes]:
+            found: list[bytes] = []
+            for chunk in self._ask(at)[0]:
+                if self._stop.is_set():
+                    break  # nobody waits for it any more
+                found.append(chunk)
+            return found
 
         # Whoever is interrupted does not wait for what stands still.
-        threading.Thread(target=fetch, daemon=True, name=f"part at {at}").start()
-        return part
+        return begin(fetch, name=f"part at {at}")
 
     def _ask(self, at: int) -> tuple[Iterator[bytes], int]:
         """Return the part that begins there, and where what can be asked for ends."""

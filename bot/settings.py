@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from bot import redaction
+from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
 from bot.domain import yamltext
 from bot.domain.gate import Gate
 from bot.domain.in_words import A_TIME
@@ -465,6 +466,19 @@ class Deadlines(_Part):
     reload_seconds: float = Field(default=30, gt=0, description="for one gateway to serve a new generation")
 
 
+class Concurrency(_Part):
+    """How much the bot does at the same time."""
+
+    models: int = Field(
+        default=MODELS, ge=1, description="models that are published, loaded, asked or recorded at the same time"
+    )
+    servers: int = Field(default=SERVERS, ge=1, description="Tritons, or gateways, that are asked at the same time")
+    files: int = Field(
+        default=FILES, ge=1, description="files of one package that are copied or hashed at the same time"
+    )
+    records: int = Field(default=RECORDS, ge=1, description="records of a bucket that are read at the same time")
+
+
 class Environment(_Part):
     """``manifests/environments/<env>.yaml``."""
 
@@ -492,6 +506,7 @@ class Environment(_Part):
     freezes: list[Freeze] = Field(default_factory=list, description="times in which nothing new goes out")
     keep: Keep = Field(default=Keep(), description="how much of what was in service is kept for the way back")
     deadlines: Deadlines = Field(default=Deadlines(), description="how long the bot waits")
+    concurrency: Concurrency = Field(default=Concurrency(), description="how much the bot does at the same time")
     _checkout: Path | None = PrivateAttr(default=None)
     _mistakes: tuple[InvalidInput, ...] = PrivateAttr(default=())
     _unusable: frozenset[str] = PrivateAttr(default=frozenset())

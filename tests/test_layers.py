@@ -77,17 +77,18 @@ LAYERS = {
     "bot.extras": layer(),
     "bot.redaction": layer(),
     "bot.retry": layer("errors", "tenacity"),
+    "bot.concurrency": layer("errors"),
     "bot.folders": layer(),
     # What tells a store from the folder under a mount that is missing: records and the share both need it.
     "bot.marked": layer("domain errors folders"),
     # What two systems are made of: records and artifacts may both lie in buckets.
-    "bot.s3": layer("errors redaction retry trust web", "boto3 botocore"),
+    "bot.s3": layer("concurrency errors redaction retry trust web", "boto3 botocore"),
     # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
     "bot.web": layer("trust", "httpx requests"),
     # Whom every client trusts. requests brings certifi, for a machine without a store of its own.
     "bot.trust": layer("errors", "certifi"),
     "bot.domain": layer("domain errors exit_codes", "pydantic yaml", pure=True),
-    "bot.settings": layer("domain errors redaction", "pydantic"),
+    "bot.settings": layer("concurrency domain errors redaction", "pydantic"),
     # What the variables hold that settings name.
     "bot.credentials": layer("domain errors redaction settings"),
     "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
@@ -102,18 +103,19 @@ LAYERS = {
         "domain errors extras redaction retry s3 settings systems.mlflow trust web", "httpx mlflow yaml"
     ),
     "bot.records": layer(),
-    "bot.records.bucket": layer("domain errors retry s3 settings", "botocore"),
+    "bot.records.bucket": layer("concurrency domain errors retry s3 settings", "botocore"),
     "bot.records.directory": layer("domain errors folders marked"),
     "bot.records.ledger": layer("domain errors exit_codes redaction", "pydantic"),
     # What a command needs of the outside is opened here.
     "bot.platform": layer("credentials domain errors records settings share systems"),
-    "bot.share": layer("domain errors folders marked redaction settings share"),
+    "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer("domain errors redaction retry settings trust web", "slack_sdk"),
     "bot.systems.triton": layer(
         "domain errors redaction retry settings trust", "tritonclient grpc google httpx numpy"
     ),
     "bot.operations": layer(
-        "domain errors exit_codes redaction settings systems operations platform records share render", "pydantic"
+        "concurrency domain errors exit_codes redaction settings systems operations platform records share render",
+        "pydantic",
     ),
     "bot.operations.sandbox": layer(
         "domain errors exit_codes settings systems operations platform records share render sandbox"
@@ -123,7 +125,8 @@ LAYERS = {
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "domain errors exit_codes redaction settings slack records systems.slack operations platform share render",
+        "concurrency domain errors exit_codes redaction settings slack records systems.slack operations platform "
+        "share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",
     ),

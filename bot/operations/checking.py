@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bot import platform as connect
+from bot.concurrency import map_concurrent
 from bot.domain.behaviour import compare
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 
 LATENCY_REQUESTS = 50
-HASHED_AT_ONCE = 4
-"""As many files as a publish copies at a time."""
 
 
 def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
@@ -333,8 +331,9 @@ def _bytes(
         whole = contents.is_whole(file, feed)
         return whole, seen.problem() if whole and file in package.version_files else ""
 
-    with progress(package.size) as moved, ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        found = list(zip(package.files, pool.map(problem_of, package.files), strict=True))
+    with progress(package.size) as moved:
+        judged = map_concurrent(package.files, problem_of, limit=settings.concurrency.files)
+    found = list(zip(package.files, judged, strict=True))
     wrong = [file.path for file, (whole, _) in found if not whole]
     yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
     strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]

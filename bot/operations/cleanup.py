@@ -13,8 +13,10 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from bot import platform as connect
+from bot.concurrency import gather, map_concurrent
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
 from bot.domain.retention import (
@@ -32,14 +34,15 @@ from bot.errors import PromobotError, Refused
 from bot.operations import Say
 from bot.operations.checking import clear
 from bot.operations.deployment.unfinished import read_journal
-from bot.operations.observe import at_once
-from bot.operations.side_by_side import side_by_side
 from bot.platform import Serving
 from bot.render import cleanup as words
 from bot.settings import Environment
 from bot.share import Lease
 from bot.systems.gateway import Gateway
 from bot.systems.triton import TritonServer, render_config, versions_of
+
+System = TypeVar("System")
+Answer = TypeVar("Answer")
 
 
 def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
@@ -93,6 +96,11 @@ class _Cleanup:
             tuple(self.left),
         )
 
+    def _gather(
+        self, servers: Iterable[System], ask: Callable[[System], Answer]
+    ) -> list[tuple[System, Answer | PromobotError]]:
+        return gather(servers, ask, limit=self.settings.concurrency.servers)
+
     def _decide(self, stock: Stock) -> Retention:
         return retention(stock, versions=self.settings.keep.versions, warm=self.settings.keep.warm)
 
@@ -111,7 +119,7 @@ class _Cleanup:
     def _loaded(self) -> dict[str, Loaded | None]:
         return {
             triton.name: None if isinstance(have, PromobotError) else have
-            for triton, have in at_once(self.systems.tritons, _what_is_loaded)
+            for triton, have in self._gather(self.systems.tritons, _what_is_loaded)
         }
 
     # --- off the Tritons -----------------------------------------------------------------------------------------
@@ -132,7 +140,7 @@ class _Cleanup:
 
     def _is_settled(self, table: RouteTable) -> bool:
         """Whether every gateway serves these routes, and no request runs under older ones."""
-        asked = at_once(self.systems.gateways, partial(self._why_not_settled, table))
+        asked = self._gather(self.systems.gateways, partial(self._why_not_settled, table))
         unsettled = [words.not_settled(gateway.name, str(why)) for gateway, why in asked if why]
         self.left += unsettled
         return not unsettled
@@ -158,7 +166,7 @@ class _Cleanup:
         def narrow(folder: _Folder) -> None:
             try:
                 stay[folder.name] = self._narrow_config(folder)
-                for triton, answer in at_once(
+                for triton, answer in self._gather(
                     self.systems.tritons, partial(self._narrow, folder, bool(stay[folder.name]))
                 ):
                     if isinstance(answer, PromobotError):
@@ -166,7 +174,7 @@ class _Cleanup:
             except PromobotError as error:
                 refused[folder.name] = str(error)
 
-        side_by_side(folders, narrow)
+        map_concurrent(folders, narrow, limit=self.settings.concurrency.models)
         told = [folder for folder in folders if folder.name not in refused]
 
         def wait(triton: TritonServer) -> set[str]:
@@ -179,7 +187,7 @@ class _Cleanup:
                 return set()
             return triton.wait_all_gone(waiting, timeout_seconds=self.settings.deadlines.load_seconds)
 
-        still = dict(at_once(self.systems.tritons, wait))
+        still = dict(self._gather(self.systems.tritons, wait))
         for folder in folders:
             if folder.name in refused:
                 self.left.append(refused[folder.name])
@@ -269,7 +277,7 @@ class _Cleanup:
             done.add(number)
 
         try:
-            side_by_side(range(len(listed)), discard)
+            map_concurrent(range(len(listed)), discard, limit=self.settings.concurrency.models)
         finally:
             for number in sorted(done):
                 self._tell(self.removed, listed[number][0])

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from bot import platform as connect
+from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import serves, target_of
@@ -14,7 +15,7 @@ from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
-from bot.operations.observe import at_once, observe
+from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
 from bot.operations.status import Difference, Status, of_unknown_workers, status
 from bot.render import differences as words
@@ -34,7 +35,9 @@ def drift(settings: Environment) -> Status:
             desired = read_desired(repository, settings.environment, repository.head())
         live = observe(settings, systems)
         share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
-        at_once([gateway for gateway in systems.gateways if gateway.latest], Gateway.workers)
+        latest = [gateway for gateway in systems.gateways if gateway.latest]
+        servers = settings.concurrency.servers
+        gather(latest, Gateway.workers, limit=servers)
         deep = [unknown for unknown in of_unknown_workers(systems) if unknown not in found.differences]
         reconcile = words.reconcile(settings.environment)
         for what in routed(live.routes):
@@ -43,7 +46,7 @@ def drift(settings: Environment) -> Status:
                 deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
             kept = kept_of(share, what.target)
             golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
-            for fault in inspect_answers(systems, what, live, golden) if golden else ():
+            for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
                 step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
                 deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
         backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Literal
 
+from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import published_name
@@ -15,7 +16,6 @@ from bot.domain.plan import Live, target_of
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
-from bot.operations.observe import at_once
 from bot.platform import Serving
 from bot.render import differences as words
 from bot.share import Described, ModelRepository
@@ -70,11 +70,11 @@ def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
     return Fault("config", what, said) if said else None
 
 
-def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden) -> list[Fault]:
+def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, *, limit: int) -> list[Fault]:
     """Ask each Triton that has the version READY, and then each gateway; return who answers wrong.
 
     A gateway is asked only where it has the routes in force, and every Triton has the version and answers rightly:
-    it passes on what they say.
+    it passes on what they say. ``limit``: so many are asked at the same time.
     """
     pair = (what.target.triton_model, what.target.version)
     having = [triton for triton in systems.tritons if pair in (live.tritons.get(triton.name) or ())]
@@ -85,14 +85,14 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden) 
     ]
     faults = [
         Fault("answer", what, str(said), triton.name)
-        for triton, said in at_once(having, partial(_wrong_there, what.target, golden))
+        for triton, said in gather(having, partial(_wrong_there, what.target, golden), limit=limit)
         if said and not isinstance(said, Unavailable)
     ]
     if faults or what.section == "shadow" or len(having) < len(systems.tritons):
         return faults
     return [
         Fault("gateway answer", what, str(said), gateway.name)
-        for gateway, said in at_once(asked, partial(_wrong_through, what, golden))
+        for gateway, said in gather(asked, partial(_wrong_through, what, golden), limit=limit)
         if said and not isinstance(said, Unavailable)
     ]
 

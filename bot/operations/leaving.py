@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bot import platform as connect
+from bot.concurrency import gather
 from bot.domain import desired
 from bot.domain.desired import Change, Desired
 from bot.domain.retirement import Stop, is_removal, stops
 from bot.domain.usage import Usage
 from bot.errors import InvalidInput, PromobotError
-from bot.operations.observe import at_once
 from bot.operations.proposing import desired_at
 from bot.render import leaving as words
-from bot.settings import Environment, path_of
+from bot.settings import Environment, GatewayEndpoint, path_of
 from bot.systems.git import Repository
 
 
@@ -63,7 +63,11 @@ def desired_before_and_after(
 
 def _with_usage(settings: Environment, stop: Stop) -> Leaving:
     problem = ""
-    for _, answer in at_once(settings.gateways, lambda one: connect.usage(settings, one, stop.change.model)):
+
+    def ask(one: GatewayEndpoint) -> Usage:
+        return connect.usage(settings, one, stop.change.model)
+
+    for _, answer in gather(settings.gateways, ask, limit=settings.concurrency.servers):
         if isinstance(answer, Usage):
             return Leaving(stop, answer)
         problem = problem or (str(answer) if isinstance(answer, PromobotError) else "")

@@ -11,9 +11,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from bot import platform as connect
+from bot.concurrency import background
 from bot.domain.desired import Desired
 from bot.errors import PromobotError, Unavailable
-from bot.operations.meanwhile import meanwhile
 from bot.operations.proposing import read_desired
 from bot.settings import Environment
 
@@ -40,7 +40,7 @@ def main_beside(
     answer, and Git is ended then. Without it Git has its usual time.
     """
     until = None if within_seconds is None else monotonic() + within_seconds
-    with ExitStack() as opened, meanwhile(lambda: _read(settings, opened, within_seconds)) as answer:
+    with ExitStack() as opened, background(lambda: _read(settings, opened, within_seconds), name="main") as answer:
         yield lambda: _waited_for(answer, settings, until)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bot import platform as connect
+from bot.concurrency import SERVERS, background, map_concurrent
 from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
@@ -27,9 +28,8 @@ from bot.operations.deployment.unfinished import read_journal
 from bot.operations.following import ways_back
 from bot.operations.inspection import routed
 from bot.operations.main_branch import Main, main_beside
-from bot.operations.meanwhile import meanwhile
 from bot.operations.merged import Merged
-from bot.operations.observe import at_once, observe
+from bot.operations.observe import observe
 from bot.operations.past import Past
 from bot.operations.proposing import desired_at, read_desired
 from bot.operations.silence import noted, silent_since
@@ -115,12 +115,7 @@ def statuses(environments: Sequence[Environment], watched: Watched | None = None
     look = partial(status, watched=watched)
     if len(environments) == 1:
         return [look(environments[0])]
-    found = []
-    for _, answer in at_once(environments, look):
-        if isinstance(answer, PromobotError):
-            raise answer
-        found.append(answer)
-    return found
+    return map_concurrent(environments, look, limit=SERVERS)
 
 
 def status(settings: Environment, watched: Watched | None = None) -> Status:
@@ -134,7 +129,7 @@ def status(settings: Environment, watched: Watched | None = None) -> Status:
         connect.serving(settings, reads_only=True) as systems,
         # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
         main_beside(settings, within_seconds=settings.deadlines.request_seconds) as look,
-        meanwhile(partial(_open_pull_requests, settings)) as opened,
+        background(partial(_open_pull_requests, settings), name="pull requests") as opened,
     ):
         live, now = observe(settings, systems), datetime.now(UTC)
         looks = [noted(systems.share, problems.append)]

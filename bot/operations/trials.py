@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bot.concurrency import begin
 from bot.errors import PromobotError
 from bot.render import doctor as words
 
@@ -64,11 +64,11 @@ def try_all(
     first = [_Running(trial) for trial in trials]
     waiting = set(map(id, first))
 
-    def begin(one: _Running) -> None:
-        threading.Thread(target=lambda: ended.put((one, _outcome(one.trial))), daemon=True).start()
+    def start(one: _Running) -> None:
+        begin(lambda: ended.put((one, _outcome(one.trial))), name=one.trial.system)
 
     for one in first:
-        begin(one)
+        start(one)
     while waiting:
         try:
             one, outcome = ended.get(timeout=max(ends - clock(), 0))
@@ -83,7 +83,7 @@ def try_all(
         one.instead = [_Running(trial) for trial in outcome]
         for more in one.instead:
             waiting.add(id(more))
-            begin(more)
+            start(more)
     return [list(one.lines(seconds)) for one in first]
 
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
@@ -19,14 +18,13 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from bot import s3
+from bot.concurrency import RECORDS, map_concurrent
 from bot.domain.marker import MARKER_KEY, RECORD_FOLDERS, Marker
 from bot.domain.names import check_record_key
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.retry import asked_again
 from bot.settings import Bucket
 
-AT_ONCE = 16
-"""How many objects are read at the same time."""
 REMEMBERED_BYTES = 64 * 2**20
 """How much of what was read is kept: it never changes, and a service reads all of it every few seconds."""
 LARGEST_BYTES = 64 * 2**20
@@ -66,7 +64,15 @@ class BucketRecords:
     Errors are Unavailable, Rejected or Refused. One request may stand still for ``request_seconds``.
     """
 
-    def __init__(self, settings: Bucket, credentials: Mapping[str, str], *, request_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        settings: Bucket,
+        credentials: Mapping[str, str],
+        *,
+        request_seconds: float = 10,
+        at_once: int = RECORDS,
+    ) -> None:
+        """``at_once``: so many objects are read at the same time."""
         self._bucket, self._lock, self.patience_seconds = settings.bucket, settings.object_lock, request_seconds
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         where = f" at {settings.endpoint}" if settings.endpoint else ""
@@ -77,10 +83,11 @@ class BucketRecords:
             credentials=credentials,
             connect_seconds=request_seconds,
             read_seconds=request_seconds,
-            connections=AT_ONCE,
+            connections=at_once,
             addressing_style=settings.addressing_style,
         )
         self._known: dict[str, str] = {}
+        self._at_once = at_once
         self._is_seen = self._is_marked = False
         self._room = REMEMBERED_BYTES
 
@@ -185,9 +192,8 @@ class BucketRecords:
     def get_all(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
         listed = list(keys)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = zip(listed, pool.map(self.get, listed), strict=True)
-            return {key: text for key, text in found if text is not None}
+        found = zip(listed, map_concurrent(listed, self.get, limit=self._at_once), strict=True)
+        return {key: text for key, text in found if text is not None}
 
     def keys(self, prefix: str) -> list[str]:
         """Return all keys below the folder ``prefix``, sorted."""
@@ -310,17 +316,20 @@ class BucketRecords:
                 raise
 
 
-def opened(settings: Bucket, *, request_seconds: float = 10) -> BucketRecords:
+def opened(settings: Bucket, *, request_seconds: float = 10, at_once: int = RECORDS) -> BucketRecords:
     """Return the records of this bucket: the same each time, with what was read of them before.
 
     Raises Refused where a variable that the settings name is not set.
     """
-    return _opened(settings, tuple(settings.credentials(of="the record store").items()), request_seconds)
+    credentials = tuple(settings.credentials(of="the record store").items())
+    return _opened(settings, credentials, request_seconds, at_once)
 
 
 @lru_cache(maxsize=32)
-def _opened(settings: Bucket, credentials: tuple[tuple[str, str], ...], request_seconds: float) -> BucketRecords:
-    return BucketRecords(settings, dict(credentials), request_seconds=request_seconds)
+def _opened(
+    settings: Bucket, credentials: tuple[tuple[str, str], ...], request_seconds: float, at_once: int
+) -> BucketRecords:
+    return BucketRecords(settings, dict(credentials), request_seconds=request_seconds, at_once=at_once)
 
 
 def _may_have_arrived(cause: BaseException | None) -> bool:

@@ -14,19 +14,17 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from bot.concurrency import FILES, map_concurrent
 from bot.domain.contents import Look
 from bot.domain.package import PackageFile
 from bot.errors import NotAllowed, OtherBytes, Rejected
 from bot.folders import set_mode
 
-AT_ONCE = 4
-"""Files at a time: two cores are busy with three, a fourth covers for one that waits. Decision 27 has the figures."""
 SMALL_BYTES = 4 * 2**20
 """A package up to this size is copied file by file: it takes no longer, and each step follows the one before."""
 _HASHED_BYTES = 2**18
@@ -60,7 +58,13 @@ def is_large(files: Iterable[PackageFile]) -> bool:
 
 
 def copy_all(
-    jobs: Sequence[Job], read: ReadFile, *, system: str, moved: Moved = lambda _: None, look: Look | None = None
+    jobs: Sequence[Job],
+    read: ReadFile,
+    *,
+    system: str,
+    limit: int = FILES,
+    moved: Moved = lambda _: None,
+    look: Look | None = None,
 ) -> None:
     """Write all files, each synced; raise what the first of them that failed raised, when all others have stopped.
 
@@ -71,18 +75,13 @@ def copy_all(
             _Copy(job, read, system, moved, look).run()
         return
     stop = threading.Event()
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="copy") as pool:
-        # The largest begin, so that none is left alone at the end.
-        in_order = sorted(jobs, key=lambda job: -job.file.size)
-        running = [pool.submit(_Copy(job, read, system, moved, look, stop).run) for job in in_order]
-        try:
-            wait(running, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    failed = [error for one in running if not one.cancelled() and (error := one.exception()) is not None]
-    for error in sorted(failed, key=lambda error: isinstance(error, _Stopped)):
-        raise error
+
+    def copy(job: Job) -> None:
+        with suppress(_Stopped):  # what another one failed of is raised
+            _Copy(job, read, system, moved, look, stop).run()
+
+    # The largest begin, so that none is left alone at the end.
+    map_concurrent(sorted(jobs, key=lambda job: -job.file.size), copy, limit=limit, stop=stop)
 
 
 class _Stopped(Exception):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from bot.concurrency import FILES
 from bot.domain.contents import Look
 from bot.domain.marker import MARKER_FILE
 from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
@@ -58,10 +59,18 @@ class ModelRepository(State):
     """
 
     def __init__(
-        self, share: Share, neighbours: Sequence[Share] = (), *, environment: str = "", staging: bool = False
+        self,
+        share: Share,
+        neighbours: Sequence[Share] = (),
+        *,
+        environment: str = "",
+        staging: bool = False,
+        files_at_once: int = FILES,
     ) -> None:
+        """``files_at_once``: so many files of a package are copied at the same time."""
         super().__init__(share, environment=environment, staging=staging)
         self._notes = Notes(share, neighbours)
+        self._files_at_once = files_at_once
 
     def check(self) -> str:
         """Try what a deployment does there, and remove it again; return what was seen.
@@ -289,7 +298,7 @@ class ModelRepository(State):
                 make_folder(folder / above)
             there = [*self._notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
             jobs.append(Job(file, path, there))
-        copy_all(jobs, read, system=self._system, moved=moved, look=look)
+        copy_all(jobs, read, system=self._system, limit=self._files_at_once, moved=moved, look=look)
 
     def wrong_bytes(self, package: Package, *, triton_model: str, version: int) -> list[str]:
         """Hash a published version; return what differs from the package, in a sentence each."""

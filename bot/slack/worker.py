@@ -11,10 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 from bot import platform as connect
+from bot.concurrency import pool
 from bot.errors import PromobotError, Rejected
 from bot.render import slack as words
 from bot.settings import Environment
@@ -107,7 +108,7 @@ class Worker:
                 with lock:
                     busy.discard(entry)
 
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="promobot-entry") as pool:
+        with pool(AT_ONCE, name="promobot-entry") as submit:
             while not self._stop.is_set():
                 self._wake.wait(LOOK_SECONDS)
                 self._wake.clear()
@@ -122,7 +123,7 @@ class Worker:
                         if not taken:
                             busy.add(entry)
                     if not taken:
-                        pool.submit(run, entry)
+                        submit(partial(run, entry))
 
     def _follow(self) -> None:
         while not self._stop.is_set():

@@ -20,6 +20,7 @@ from pathlib import Path
 import boto3
 from mlflow.artifacts import download_artifacts
 
+from bot.concurrency import FILES as AT_ONCE
 from bot.domain.contents import look_at
 from bot.domain.evidence import CHECKS
 from bot.domain.metrics import Measured
@@ -27,7 +28,6 @@ from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
 from bot.sandbox import s3
 from bot.settings import S3, MLflow, Share
 from bot.share import ModelRepository, mount_of
-from bot.share.copying import AT_ONCE
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.systems.packages import CONFIG, SMOKE

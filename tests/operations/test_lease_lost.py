@@ -12,14 +12,12 @@ from typing import Any, cast
 
 import pytest
 
+from bot.concurrency import background, gather, lazy, map_concurrent
 from bot.domain.desired import Change
 from bot.errors import LeaseLost, PromobotError, Unavailable
 from bot.operations import deploy as deploying
 from bot.operations import reconcile as reconciling
 from bot.operations.deployment.item import Item
-from bot.operations.meanwhile import meanwhile
-from bot.operations.observe import at_once
-from bot.operations.side_by_side import read_once, side_by_side
 from bot.settings import Environment
 
 BOT = Path(__file__).parents[2] / "bot"
@@ -45,16 +43,16 @@ def _beside_others() -> None:
         if number == 1:
             lost()
 
-    side_by_side(range(3), work)
+    map_concurrent(range(3), work, limit=3)
 
 
-def _meanwhile() -> None:
-    with meanwhile(lost) as answer:
+def _in_the_background() -> None:
+    with background(lost, name="lost") as answer:
         answer.result()
 
 
 @pytest.mark.parametrize(
-    "work", [_in_a_step, _beside_others, _meanwhile, lambda: at_once([1, 2, 3], lost), lambda: read_once(lost)]
+    "work", [_in_a_step, _beside_others, _in_the_background, lambda: gather([1, 2, 3], lost, limit=3), lazy(lost)]
 )
 def test_it_is_handed_on_out_of_every_step_and_every_thread(work: Callable[[], object]) -> None:
     with pytest.raises(LeaseLost, match="turn 1 is over"):

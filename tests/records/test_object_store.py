@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from bot.concurrency import RECORDS
 from bot.domain.marker import MARKER_KEY, Marker
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.records import bucket as object_store
@@ -195,7 +196,7 @@ def test_reading_what_hangs_after_the_head_never_gives_half(
 def test_of_many_records_not_each_is_waited_for(
     link: HttpLink, through: BucketRecords, beside: BucketRecords
 ) -> None:
-    keys = [f"a/{number}.json" for number in range(4 * object_store.AT_ONCE)]
+    keys = [f"a/{number}.json" for number in range(4 * RECORDS)]
     for key in keys:
         beside.put(key, key)
     link.fails(Fault("hangs", first=10))

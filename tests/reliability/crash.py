@@ -164,7 +164,7 @@ def pairs(matrix: Matrix, scene: Scene, scenario: Scenario) -> Iterator[Point]:
     matrix.say(f"  {row}: {len(firsts)} first kills leave {len(seen)} states of the world")
 
 
-SAMPLE = ("deploy, update", "deploy, one of three put back")
+SAMPLE = ("deploy, update", "deploy, one of five put back")
 PART = Part(
     "crash", "SIGKILL at every mutating system call and every outgoing request, and once more in recovery", run
 )

@@ -17,7 +17,8 @@ from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.scenarios import SCENARIOS, Scenario
 from tests.reliability.scene import OPENING, Call, Ended, Scene, calls
 
-SCENARIO = "deploy, update"
+SCENARIOS_TRIED = (("deploy, update", "", 1), ("deploy, five at once, seed 1", ", five at once", 8))
+"""Each with what its rows are called besides their error, and the so-manieth of its points that is tried."""
 TRIES = 12
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "ESTALE", "EACCES", "EMFILE", "EINTR")
 _MAKING = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "mkdir", "mkdirat", "symlink"})
@@ -56,22 +57,27 @@ def errors_of(call: Call) -> tuple[str, ...]:
 
 def run(matrix: Matrix) -> Iterator[Point]:
     """Try each error at each call."""
-    if not any(matrix.wants(error) for error in ERRORS):
-        return
+    for name, more, stride in SCENARIOS_TRIED[: 1 if matrix.sample else None]:
+        if not any(matrix.wants(f"{error}{more}") for error in ERRORS):
+            continue
+        scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
+        yield from _of(matrix, scenario, more, stride)
+
+
+def _of(matrix: Matrix, scenario: Scenario, more: str, stride: int) -> Iterator[Point]:
     scene = matrix.scene()
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == SCENARIO)
     log = scene.home / "errors.log"
     scenario.restore(scene)
     ended = scene.deploy(log=log)
     found = [call for call in calls(log) if call.is_on(scene.share, scene.records)]
     if ended.code != 0 or not found:
-        yield Point(SCENARIO, "no error", [f"ended with {ended.code}: {ended.said}"])
+        yield Point(scenario.name, "no error", [f"ended with {ended.code}: {ended.said}"])
     matrix.say(f"  {len(found)} calls, {sum(len(errors_of(call)) for call in found)} errors in all")
     for error in ERRORS if not matrix.sample else ERRORS[:1]:
         sites = [site for site in _sites(found) if error in errors_of(site.call)]
-        for site in matrix.some(sites) if matrix.wants(error) else ():
+        for site in matrix.some(sites, stride=stride) if matrix.wants(f"{error}{more}") else ():
             name = f"{error} from {site.call.name} number {site.call.number}, {site.call.shape}"
-            yield Point(error, name, _one(scene, scenario, site, error))
+            yield Point(f"{error}{more}", name, _one(scene, scenario, site, error))
 
 
 def _sites(found: list[Call]) -> list[Site]:

@@ -1129,10 +1129,10 @@ MUTATIONS = (
     Mutation(
         "fence",
         "nothing is begun after an error",
-        "bot/operations/side_by_side.py",
+        "bot/concurrency.py",
         "None if errors else next(waiting, None)",
         "next(waiting, None)",
-        ("tests/operations/test_side_by_side.py",),
+        ("tests/test_concurrency.py",),
     ),
     # What counts as done.
     Mutation(

@@ -36,9 +36,12 @@ class Scenario:
     """What is repaired before the recovery."""
     codes: frozenset[int] = field(default=frozenset({0}))
     """How the verb ends where nothing is in its way."""
+    seed: int = 0
+    """Decides the order of all that is done side by side."""
 
     def restore(self, scene: Scene) -> None:
         """Put the starting state in place; prepared when it is needed first."""
+        scene.seed = self.seed
         if not scene.has(self.name):
             scene.restore("empty", models=tuple(self.allowed))
             self.prepare(scene)
@@ -80,6 +83,12 @@ def _two_models(scene: Scene) -> None:
 def _three_models(scene: Scene) -> None:
     _two_models(scene)
     scene.merge("iris", 1)
+
+
+def _five_models(scene: Scene) -> None:
+    _three_models(scene)
+    scene.merge("rose", 1)
+    scene.merge("pine", 1)
 
 
 def _wrong(scene: Scene) -> None:
@@ -168,6 +177,7 @@ def _triton_restarts_after_the_switch(scene: Scene) -> None:
 
 
 CHURN = _versions(churn=(1, 2))
+FIVE = _versions(churn=(1, 2), wine=(None, 1), iris=(None, 1), rose=(None, 1), pine=(None, 1))
 
 SCENARIOS = (
     Scenario("deploy, first", _first, _versions(churn=(None, 1))),
@@ -182,6 +192,15 @@ SCENARIOS = (
         _versions(churn=(1, 2), wine=(None, 1), iris=(None, 1)),
         faults=_refuse_wine,
         codes=frozenset({1}),
+    ),
+    *(Scenario(f"deploy, five at once, seed {seed}", _five_models, FIVE, seed=seed) for seed in (1, 2)),
+    Scenario(
+        "deploy, one of five put back",
+        _five_models,
+        FIVE,
+        faults=_refuse_wine,
+        codes=frozenset({1}),
+        seed=3,
     ),
     Scenario("deploy, shadow", _shadow, _versions(churn=(1,))),
     Scenario("deploy, removal", _removal, _versions(churn=(None, 1))),

@@ -6,8 +6,9 @@ their own (``servers.py``); this side starts verbs, kills them, and looks.
 A verb is ``bot.cli.main`` in a process that is *forked* from this one, which has imported everything and has
 initialised nothing (no gRPC, no thread): a run begins at once, and is otherwise what ``promobot`` does. It is killed
 either by a server of the scene at its k-th request (before it is handled, or after it is handled and before the
-answer), or by strace at its k-th system call. strace watches the main thread only, for that is where all file-system
-calls of the verbs are; a run that logs them says which there are.
+answer), or by strace at its k-th system call. strace watches the main thread only. With a ``seed`` that is where all
+that a verb does side by side is done, in an order that the seed decides (``schedule.py``); a run that logs the calls
+says which there are.
 
 Reset: the directories (share, record store, forge, Slack) are copied from where they were saved, Tritons and MLflow's
 aliases are told what they remembered, and gateways start anew.
@@ -57,6 +58,7 @@ from bot.sandbox.processes import Processes
 from bot.settings import Share
 from bot.share import ModelRepository
 from tests.reliability import servers
+from tests.reliability.schedule import seeded
 from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, REPOSITORY, Look
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.merged import commit, green_evidence
@@ -157,6 +159,8 @@ class Scene:
         self.state = self.share / "promobot" / ENVIRONMENT
         self.records = self.live / "records"
         self.versions: dict[tuple[str, int], Version] = {}
+        self.seed: int | None = None
+        """What decides the order of all that verbs do side by side, in one thread; None leaves it to threads."""
         self._retirements = itertools.count(1)
         self._saved: set[str] = set()
         self._warm = False
@@ -273,6 +277,8 @@ class Scene:
                 "churn": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "wine": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "iris": {"metrics": {"accuracy": {"minimum": 0.5}}},
+                "rose": {"metrics": {"accuracy": {"minimum": 0.5}}},
+                "pine": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
             "deadlines": {
                 "request_seconds": 10,
@@ -292,7 +298,7 @@ class Scene:
     def _register(self, uri: str) -> None:
         """Register every version there is, once.
 
-        Of churn, 3 answers wrong and 4 does not load; of wine and iris there is one.
+        Of churn, 3 answers wrong and 4 does not load; of the others there is one.
         """
         made = [
             _package("churn", 1),
@@ -302,6 +308,8 @@ class Scene:
             *(_package("churn", number) for number in range(5, 5 + self._more)),
             _package("wine", 1),
             _package("iris", 1),
+            _package("rose", 1),
+            _package("pine", 1),
         ]
         folder = self.home / "packages"
         place = self.home / "registered"
@@ -526,7 +534,8 @@ class Scene:
             tempfile.tempdir = str(self.live / "tmp")
             os.read(released, 1)
             try:
-                code = cli.main([*argv, "--root", str(self.root)])
+                with contextlib.nullcontext() if self.seed is None else seeded(self.seed):
+                    code = cli.main([*argv, "--root", str(self.root)])
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 98
             if not self._warm:

@@ -210,6 +210,7 @@ def run(matrix: Matrix) -> Iterator[Point]:
     others, and keeps none of them from being tried.
     """
     Sequence.scene, Sequence.say = matrix.scene(), matrix.say
+    Sequence.scene.seed = 0
     runs, steps = (SAMPLE_RUNS, SAMPLE_STEPS) if matrix.sample else (matrix.points or RUNS, STEPS)
     for number, first in enumerate(range(0, runs, BATCH), 1):
         if first < matrix.skip:  # whole batches: each keeps its seed

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from bot import settings as environment_files
+from bot.concurrency import gather
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import Rejected, Unavailable
-from bot.operations.observe import at_once, observe
+from bot.operations.observe import observe
 from bot.platform import Serving
 from bot.settings import GatewayEndpoint, Triton
 from bot.share import ModelRepository
@@ -90,15 +91,9 @@ def test_all_are_asked_together(stand_in: StandIn) -> None:
     gateways = [
         Gateway(GatewayEndpoint(name=f"g-{n}", url=stand_in.url), token="t", request_seconds=60) for n in range(8)
     ]
-    answers = at_once(gateways, Gateway.routes)
+    answers = gather(gateways, Gateway.routes, limit=8)
     assert not together.broken
     assert [gateway.name for gateway, _ in answers] == [f"g-{n}" for n in range(8)]
     assert all(isinstance(answer, Unavailable) for _, answer in answers)
     for gateway in gateways:
         gateway.close()
-
-
-def test_a_bug_is_no_answer() -> None:
-    with pytest.raises(ZeroDivisionError):
-        at_once([1, 0], lambda number: 1 / number)
-    assert at_once([], len) == []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bot.concurrency import map_concurrent
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.evidence import Evidence, rules_of
 from bot.domain.golden import Golden
@@ -16,7 +17,6 @@ from bot.errors import PromobotError
 from bot.operations.checking import champion_of, judge_again
 from bot.operations.inspection import Routed
 from bot.operations.past import Past
-from bot.operations.side_by_side import side_by_side
 from bot.records.ledger import Ledger
 from bot.render import deployment as words
 
@@ -33,9 +33,8 @@ class Admission:
 
 def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
     """Decide on each change, in their order."""
-    found: dict[Change, Admission] = {}
-    side_by_side(changes, lambda change: found.__setitem__(change, admit(past, change)))
-    return {change: found[change] for change in changes}
+    limit = past.settings.concurrency.models
+    return dict(zip(changes, map_concurrent(changes, lambda change: admit(past, change), limit=limit), strict=True))
 
 
 def held_among(admitted: Mapping[Change, Admission]) -> list[Held]:

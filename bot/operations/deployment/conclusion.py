@@ -29,7 +29,6 @@ from bot.errors import PromobotError
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
 from bot.operations.proposing import Edit, put_proposal, withdraw_revert
-from bot.operations.side_by_side import side_by_side
 from bot.render import deployment as words
 from bot.render import identity as identity_words
 from bot.render import proposal as proposal_words
@@ -116,7 +115,7 @@ def flush_outbox(run: Run) -> None:
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
-        side_by_side(message.deployments or (name,), run.ledger.confirm)
+        run.map(message.deployments or (name,), run.ledger.confirm)
         run.systems.share.drop_from_outbox(name)
         run.say(words.delivered_late(name))
 
@@ -139,7 +138,7 @@ def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
             # Also to what was there before: the run that was cut off may have come as far as here.
             problems[item.id] = _point_alias(run, item.change, serving)
 
-    side_by_side(items, point)
+    run.map(items, point)
     for item in items:
         if said := problems.get(item.id):
             run.say(said)
@@ -222,7 +221,7 @@ def _write_records(run: Run, items: list[Item], served: Desired, records: dict[s
         run.lease.check()
         run.ledger.add_deployment(record)
 
-    side_by_side(items, write)
+    run.map(items, write)
 
 
 def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> DeploymentRecord:

@@ -6,6 +6,7 @@ import itertools
 from functools import partial
 from time import monotonic
 
+from bot.concurrency import lazy
 from bot.domain.blame import load_failed
 from bot.domain.golden import Golden
 from bot.domain.plan import by_name, target_of, targets
@@ -16,8 +17,6 @@ from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import wrong_on_triton
-from bot.operations.observe import at_once
-from bot.operations.side_by_side import read_once, side_by_side
 from bot.render import deployment as words
 from bot.systems.triton import TritonServer, placed_config, render_config, versions_of
 
@@ -29,8 +28,8 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         if item.target is None:
             item.sees("triton_loaded", words.NOTHING_TO_SERVE)
     started: dict[str, float] = {}
-    routes = read_once(run.routes)
-    named = read_once(lambda: by_name(before, routes()))
+    routes = lazy(run.routes)
+    named = lazy(lambda: by_name(before, routes()))
 
     def begin(one: tuple[Item, Target]) -> None:
         started[one[0].id] = monotonic()
@@ -42,16 +41,16 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
             run.lease.check()
             needed = {routed.version for routed in named().get(target.triton_model, ())}
             _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
-            for _, answer in at_once(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
+            for _, answer in run.gather(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
                 if isinstance(answer, PromobotError):
                     raise answer
         except PromobotError as error:
             _not_loaded(item, error)
 
-    side_by_side(serving, load_one, first=begin)
+    run.map(serving, load_one, first=begin)
     # Triton's "200" to a load proves nothing: each index must name these very versions READY. One look is for all.
     asked = [target for item, target in serving if not item.problem]
-    for _, missing in at_once(run.systems.tritons if asked else (), partial(wait_ready, run, asked)):
+    for _, missing in run.gather(run.systems.tritons if asked else (), partial(wait_ready, run, asked)):
         for item, target in serving:
             error = missing if isinstance(missing, PromobotError) else missing.get(target)
             if error is not None and not item.problem:
@@ -82,7 +81,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         with item.step("golden requests", "smoke_passed"):
             if not golden.fits:
                 raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
-            for triton, answer in at_once(run.systems.tritons, partial(wrong_on_triton, target, golden)):
+            for triton, answer in run.gather(run.systems.tritons, partial(wrong_on_triton, target, golden)):
                 if isinstance(answer, PromobotError):
                     raise answer
                 if answer:
@@ -90,7 +89,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                     raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
             item.sees("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
 
-    side_by_side(serving, prove_one)
+    run.map(serving, prove_one)
     return _those_that_go_on(run, items, before)
 
 
@@ -128,7 +127,7 @@ def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
             ask_to_load(run, target.triton_model, triton)
             loaded.add(target)
 
-    side_by_side(wanted, load_one)
+    run.map(wanted, load_one)
     asked = [target for target in wanted if target in loaded]
     for error in wait_ready(run, asked, triton).values() if asked else ():
         raise error
@@ -209,10 +208,10 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
             else:
                 triton.unload(name)
 
-        answers[item.id] = at_once(run.systems.tritons, withdraw)
+        answers[item.id] = run.gather(run.systems.tritons, withdraw)
 
     answers: dict[str, list[tuple[TritonServer, PromobotError | None]]] = {}
-    side_by_side(going, withdraw_one)
+    run.map(going, withdraw_one)
     for item, target in going:
         for triton, answer in answers[item.id]:
             if isinstance(answer, PromobotError):

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
+from bot.concurrency import lazy
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import Named, by_name
@@ -15,7 +16,6 @@ from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.progress import progress
-from bot.operations.side_by_side import read_once, side_by_side
 from bot.render import deployment as words
 from bot.share import Described
 from bot.systems.triton import parse_config, placed_config
@@ -31,14 +31,14 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
         if item.change.after is None:
             item.sees("registered_in_mlflow", words.NOTHING_TO_SERVE)
             item.sees("ready", words.NOTHING_TO_SERVE)
-    named = read_once(lambda: by_name(run.routes()))
+    named = lazy(lambda: by_name(run.routes()))
 
     def publish_one(one: tuple[Item, Entry]) -> None:
         item, entry = one
         with item.step("publish", "registered_in_mlflow"):
             _publish(run, item, entry, named)
 
-    side_by_side(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
+    run.map(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
     return [item for item in items if not item.problem]
 
 
@@ -102,7 +102,7 @@ def fresh_name(
     (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
     version that answers: Triton would read that one again. ``named``: what is routed by now.
     """
-    named = named or read_once(lambda: by_name(run.routes()))
+    named = named or lazy(lambda: by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0
     wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):

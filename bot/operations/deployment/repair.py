@@ -13,7 +13,6 @@ from bot.operations.deployment.admission import golden_of
 from bot.operations.deployment.loading import ask_to_load, wait_ready
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import Routed, routed, wrong_on_triton
-from bot.operations.side_by_side import side_by_side
 from bot.render import deployment as words
 from bot.systems.triton import TritonServer
 
@@ -44,7 +43,7 @@ def repair(
             seen[target] = _served_before(run, served[target])
         return seen[target]
 
-    side_by_side(run.systems.tritons, load_again)
+    run.map(run.systems.tritons, load_again)
     for triton in run.systems.tritons:
         for target in todo.load.get(triton.name, ()):
             error = wrong.get((triton.name, target))
@@ -114,11 +113,11 @@ def _load_again(
             triton.unload(target.triton_model)
             raise
 
-    side_by_side(missing, tried(load_one))
+    run.map(missing, tried(load_one))
     loaded = [target for target in missing if target not in failed]
     try:
         failed |= wait_ready(run, loaded, triton) if loaded else {}
     except PromobotError as error:
         failed |= dict.fromkeys(loaded, error)
-    side_by_side([target for target in loaded if target not in failed], tried(prove_one))
+    run.map([target for target in loaded if target not in failed], tried(prove_one))
     return failed

@@ -60,7 +60,8 @@ class Restoration:
             kept = kept_of(self._run.systems.share, what.target)
             if what not in self._wrong and kept is not None:
                 golden, _ = golden_of(self._run.ledger, what, kept.smoke)
-                faults = inspect_answers(self._run.systems, what, live, golden)
+                limit = self._run.settings.concurrency.servers
+                faults = inspect_answers(self._run.systems, what, live, golden, limit=limit)
                 wrong = [fault for fault in faults if fault.kind == "answer"]
                 if wrong:
                     self._wrong[what] = words.answers_wrong(wrong[0].where, wrong[0].said)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from bot.concurrency import gather, map_concurrent
 from bot.domain.routes import RouteTable
+from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.past import Past
 from bot.platform import Serving
@@ -16,6 +18,10 @@ from bot.share import Lease, ReadFile
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import RegisteredVersion
+
+Thing = TypeVar("Thing")
+System = TypeVar("System")
+Answer = TypeVar("Answer")
 
 
 class Run(Past):
@@ -31,6 +37,22 @@ class Run(Past):
         self.reverts: dict[str, str] = {}
         """The address of each revert that is open for what this run could not bring into service, by its branch."""
         self._registered: dict[tuple[str, int], RegisteredVersion] = {}
+
+    def map(
+        self,
+        things: Iterable[Thing],
+        work: Callable[[Thing], Answer],
+        *,
+        first: Callable[[Thing], object] = lambda _: None,
+    ) -> list[Answer]:
+        """Do the work for each, as many models at a time as the settings say."""
+        return map_concurrent(things, work, limit=self.settings.concurrency.models, first=first)
+
+    def gather(
+        self, servers: Iterable[System], ask: Callable[[System], Answer]
+    ) -> list[tuple[System, Answer | PromobotError]]:
+        """Ask these servers, as many at a time as the settings say; return each with its answer, or its error."""
+        return gather(servers, ask, limit=self.settings.concurrency.servers)
 
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""

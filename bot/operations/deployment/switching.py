@@ -18,8 +18,6 @@ from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.operations.deployment.run import Run
 from bot.operations.deployment.unfinished import write_journal
 from bot.operations.inspection import EveryWorker, wrong_on_triton
-from bot.operations.observe import at_once
-from bot.operations.side_by_side import AT_ONCE, side_by_side
 from bot.render import deployment as words
 from bot.systems.gateway import Gateway
 from bot.systems.triton import ModelState, TritonServer
@@ -39,7 +37,7 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
     all known: nobody could say that all of them follow. Ways back go on past each of them, and it is said.
     """
     there = [gateway for gateway in run.systems.gateways if gateway.name not in (*todo.silent, *behind)]
-    answers = dict(at_once(there if items else (), _why_not_to_switch))
+    answers = dict(run.gather(there if items else (), _why_not_to_switch))
     away = []
     for gateway in run.systems.gateways:
         if gateway.name in todo.silent:
@@ -185,7 +183,7 @@ def _reload_all(run: Run, table: RouteTable) -> dict[Gateway, str | PromobotErro
     One that is silent, and whose address its name gives no more, was evicted or replaced. It is left out, and as many
     as there were are waited for, as long as a reload may take: what comes up reads the routes in force.
     """
-    answers = dict(at_once(run.systems.gateways, partial(_switch_gateway, run, table)))
+    answers = dict(run.gather(run.systems.gateways, partial(_switch_gateway, run, table)))
     wanted, deadline = len(answers), monotonic() + run.settings.deadlines.reload_seconds
     some_left = False
     while True:
@@ -193,7 +191,7 @@ def _reload_all(run: Run, table: RouteTable) -> dict[Gateway, str | PromobotErro
         if not silent and len(answers) >= wanted:
             return answers
         came = _those_that_came(run, known=answers)
-        answers |= dict(at_once(came, partial(_switch_gateway, run, table)))
+        answers |= dict(run.gather(came, partial(_switch_gateway, run, table)))
         left = _leave_out_those_that_left(run, silent)
         answers = {gateway: answer for gateway, answer in answers.items() if gateway not in left}
         some_left |= bool(left)
@@ -249,7 +247,7 @@ def _ask_through_all(run: Run, items: list[Item], gateways: list[Gateway]) -> di
     One that falls silent meanwhile, and whose address its name gives no more, is left out.
     """
     through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in gateways}
-    at_once(gateways, lambda gateway: _ask_through(items, gateway, through[_key(gateway)]))
+    run.gather(gateways, lambda gateway: _ask_through(run, items, gateway, through[_key(gateway)]))
     silent = [
         gateway
         for gateway in gateways
@@ -287,7 +285,7 @@ def _ask_tritons(
     """
     serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
     index: dict[TritonServer, Index] = {}
-    answers = at_once(run.systems.tritons if serving else (), _index)
+    answers = run.gather(run.systems.tritons if serving else (), _index)
     silent = [triton for triton, answer in answers if isinstance(answer, Unavailable)]
     left = _leave_out_tritons_that_left(run, silent)
     for triton, answer in answers:
@@ -305,9 +303,9 @@ def _ask_tritons(
     found: dict[str, list[tuple[TritonServer, Failure | PromobotError | None]]] = {}
 
     def ask(one: tuple[Item, Target, Golden]) -> None:
-        found[one[0].id] = at_once(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
+        found[one[0].id] = run.gather(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
 
-    side_by_side(serving, ask)
+    run.map(serving, ask)
     silent = [
         triton
         for triton in index
@@ -347,7 +345,7 @@ def _lost(target: Target, index: Index) -> str:
     return words.lost_since(target, state.state if state else "absent")
 
 
-def _ask_through(items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
+def _ask_through(run: Run, items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
     """Ask one gateway as a user does, whichever Triton it chooses; note what was asked for, and what failed."""
     serving = [
         (item, target, golden)
@@ -357,12 +355,13 @@ def _ask_through(items: list[Item], gateway: Gateway, found: dict[str, Failure |
 
     def ask(one: tuple[Item, Target, Golden]) -> None:
         met = list(found.values())
-        if len(met) >= AT_ONCE and all(failure and failure.kind == "silent" for failure in met):
+        some = len(met) >= run.settings.concurrency.models
+        if some and all(failure and failure.kind == "silent" for failure in met):
             return  # it is away, and each further question would take its whole deadline
         found[one[0].id] = _fails_through(*one, gateway)
 
     workers = EveryWorker(gateway)
-    side_by_side(serving, ask)
+    run.map(serving, ask)
     for _, (item, target, golden) in zip(workers, cycle(serving), strict=False):
         if any(found.values()):
             break
@@ -415,11 +414,11 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
         run.say(words.putting_back(run.settings.environment, table.generation))
         run.systems.share.write_routes(table)
     back = partial(_bring_back, run, table)
-    away = [gateway for gateway, answer in at_once(run.systems.gateways, back) if answer]
+    away = [gateway for gateway, answer in run.gather(run.systems.gateways, back) if answer]
     if away:
         # A gateway takes no routes to what no Triton has READY: one that restarted lost the version before, too.
-        at_once(run.systems.tritons, partial(_load_missing, run, before))
-    still = {gateway: answer for gateway, answer in at_once(away, back) if answer}
+        run.gather(run.systems.tritons, partial(_load_missing, run, before))
+    still = {gateway: answer for gateway, answer in run.gather(away, back) if answer}
     left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
     astray = [words.not_known_to_be_back(one.name, str(answer)) for one, answer in still.items() if one not in left]
     _wait_drained(run)
@@ -453,7 +452,7 @@ def _load_missing(run: Run, table: RouteTable, triton: TritonServer) -> None:
         except PromobotError as error:
             problems.append(error)
 
-    side_by_side(dict.fromkeys(target.triton_model for target in missing), load_one)
+    run.map(dict.fromkeys(target.triton_model for target in missing), load_one)
     if missing and not problems:
         problems += wait_ready(run, missing, triton).values()
     if problems:
@@ -471,4 +470,4 @@ def _journal_what_goes_back(run: Run, underway: Iterable[Item | Underway], befor
 def _wait_drained(run: Run) -> None:
     """Let what runs under the older routes finish before its version is taken off."""
     seconds = run.settings.deadlines.request_seconds
-    at_once(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
+    run.gather(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
