@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bot.domain import desired
@@ -74,9 +74,19 @@ def scope_of(branch: str) -> Scope | None:
             return Scope(environment, model, ("models",) if model == name else ("shadow",), "way back")
 
 
+def scope_behind(branch: str) -> Scope | None:
+    """Return the scope of a branch of the bot; of GitHub's own revert of one, that of what it takes back.
+
+    What such a revert takes back is changed the other way round, so its kind is a way back.
+    """
+    name = re.sub(r"^revert-[0-9]+-", "", branch)
+    scope = scope_of(name)
+    return replace(scope, kind="way back") if scope is not None and name != branch else scope
+
+
 def asks_for(branch: str, environment: str, model: str, section: Section) -> bool:
     """Whether a branch of this name may change the entry: one of the bot's, or GitHub's revert of one."""
-    scope = scope_of(re.sub(r"^revert-[0-9]+-", "", branch))
+    scope = scope_behind(branch)
     return (
         scope is not None and (scope.environment, scope.model) == (environment, model) and section in scope.sections
     )

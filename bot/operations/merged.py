@@ -11,6 +11,8 @@ from bot.errors import InvalidInput
 from bot.operations.proposing import desired_at
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bot.systems.git import Repository
     from bot.systems.github import PullRequest
 
@@ -34,6 +36,17 @@ class Merged:
             if (named or pull.number == checked_in) and is_among(change, self.changed(pull)):
                 return pull
         return None
+
+    def next_merge(self, pull: PullRequest, change: Change) -> datetime | None:
+        """Return when the next one of the bot's was merged that changed this model on this path, or None."""
+        later = [
+            one.merged_at
+            for one in self.pulls
+            if one.merged_at is not None and pull.merged_at is not None and one.merged_at > pull.merged_at
+            if asks_for(one.branch, change.environment, change.model, change.section)
+            if any((c.section, c.model) == (change.section, change.model) for c in self.changed(one))
+        ]
+        return min(later, default=None)
 
     def changed(self, pull: PullRequest) -> list[Change]:
         """Return what one changed in the environment."""

@@ -506,13 +506,15 @@ def _standing(promotion: Promotion, progress: Progress) -> str:
         case "incomplete":
             return "in service wherever gateways answer"
         case "left":
-            then = _then(progress)
-            back = "rolled back" if progress.then and progress.then.way_back else "replaced"
-            return f"{back}: {then} is in service now"
+            # Not what answers now: nobody comes back to this message when something else does.
+            if progress.then is not None and progress.then.after is None:
+                return "taken out of service"
+            back = "rolled back to" if progress.then and progress.then.way_back else "replaced by"
+            return f"{back} {_then(progress)}"
         case "overtaken" if progress.then is None:
             return "merged, and taken back on main before it was deployed"
         case "overtaken":
-            return f"merged, and overtaken before it was deployed: {_then(progress)} is in service now"
+            return f"merged, and overtaken by {_then(progress)} before it was deployed"
         case "closed":
             return "closed without being merged"
 

@@ -85,6 +85,10 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     done = world.words("deploy", "--env", "dev")
     assert (done.code, "nothing to do" in done.out) == (0, True)
     assert len(world.records(model)) == records
+    said = world.pull(revert["number"])["body"].splitlines()[1]
+    assert f"{model} 1 answered in dev already when this was merged at " in said.replace("\\", ""), (
+        "and no more: merge it"
+    )
 
 
 @pytest.mark.extended

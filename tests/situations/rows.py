@@ -67,6 +67,10 @@ AT_1 = (
     "only changes main."
 )
 CHECKED = "✅ Every check passed for churn 1 → 2 in dev. Next: review and merge."
+LEFT_2 = (
+    "↩️ churn 2 went into service in dev at ‹time› (before: 1), and was rolled back at ‹time›: "
+    "version 1 answered after it."
+)
 OK_2 = "dev: OK. churn 2 answers."
 NOTHING: Said = {}
 SERVED: Said = {
@@ -216,8 +220,12 @@ ROWS: tuple[Row, ...] = (
             "job summary": "✅ churn 2 is on the shadow path in dev.",
             "Slack, deployment": "✅ churn 2 is on the shadow path in dev.",
             "Slack, promotion": "✅ churn 2 in dev (shadow): 2 listens on the shadow path (#2)",
-            "pull request": "✅ churn 2 went into service in dev's shadow path at ‹time›; all six criteria held.",
-            "comment": ("✅ churn 2 went into service in dev's shadow path at ‹time›; all six criteria held."),
+            "pull request": (
+                "✅ churn 2 went to dev's shadow path at ‹time›, where it answers nobody; all six criteria held."
+            ),
+            "comment": (
+                "✅ churn 2 went to dev's shadow path at ‹time›, where it answers nobody; all six criteria held."
+            ),
         },
         do="nothing: it gets copies of requests, and answers nobody",
     ),
@@ -612,7 +620,7 @@ ROWS: tuple[Row, ...] = (
             "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
             "job summary": "✅ churn is back at version 1 in dev (from 2).",
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
-            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
@@ -640,10 +648,10 @@ ROWS: tuple[Row, ...] = (
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
             "annotation": "churn in dev: held: churn 1 → 2 in dev is held: version 1 answers.",
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
-            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
-            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
-            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "pull request": LEFT_2 + " Held since ‹time›.",
+            "comment": LEFT_2 + " Held since ‹time›.",
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
                 " for version 2. Merging this only changes main."
@@ -665,10 +673,10 @@ ROWS: tuple[Row, ...] = (
             "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
             "job summary": "✅ dev is as main says (`‹digest›`): nothing to do.",
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
-            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
             "Slack, way back": "✅ Back: churn 2 → 1 in dev: 1 is served (#3)",
-            "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
-            "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
+            "pull request": LEFT_2,
+            "comment": (LEFT_2),
         },
         do="nothing",
         base="merged",
@@ -727,7 +735,7 @@ ROWS: tuple[Row, ...] = (
             "Slack, deployment": (
                 "⚠️ churn is back at version 1 in dev (from 2) wherever gateways answer; deploy again when all do."
             ),
-            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back: 1 is in service now (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
             "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),

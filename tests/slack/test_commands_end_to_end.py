@@ -109,7 +109,7 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     assert "You merged" in office.presses(SAM, "promobot_merge", back).answer()
     assert world.deploy().code == 0
     office.stands(revert["number"], "1 is served")
-    office.stands(number, "rolled back: 1 is in service now")
+    office.stands(number, "rolled back to 1")
     assert world.version(model) == 1
     assert "is not what dev serves any more" in office.presses(ALEX, "promobot_roll_back", message).answer()
     assert len(office.promotions(model)) == 3, "the revert that was opened while it was held, too"

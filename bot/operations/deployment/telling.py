@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bot import platform as connect
 from bot.domain.desired import Change
+from bot.domain.ending import Ending, ending_of
 from bot.domain.hold import Held
+from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord
+from bot.domain.scope import scope_behind
 from bot.errors import PromobotError
 from bot.operations.deployment.run import Run
 from bot.operations.merged import Merged, is_among
@@ -38,20 +42,18 @@ def tell_pull_requests(
     # What was published again was asked for by nobody.
     ended = [_change(record) for record in records if record.before != record.after]
     told = [*(one.change for one in held), *ended]
-    if not told:
-        return
     until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
     done = 0
     try:
         github = connect.github(run.settings)
         merged = Merged(repository, run.settings.environment, github.merged_pull_requests())
-        asked: dict[int, PullRequest] = {}
+        asked = {pull.number: pull for pull in _without_deployment(run, merged)}
         for change in told[:TOLD_AT_MOST]:
             if time.monotonic() < until and (pull := merged.that_asked(change, checked_in=_checked_in(run, change))):
                 asked[pull.number] = pull
             done += 1
-        for pull in asked.values():
-            _tell(run, github, pull, merged.changed(pull), [*run.history, *records], held)
+        for pull in _with_what_they_undid(merged, list(asked.values())):
+            _tell(run, github, pull, merged, [*run.history, *records], held)
     except PromobotError as error:
         run.say(words.could_not_tell(error))
         return
@@ -59,54 +61,77 @@ def tell_pull_requests(
         run.say(words.not_all_told())
 
 
+def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
+    """Return the pull requests of the bot after whose merge there was nothing to deploy, and that do not say so yet.
+
+    A revert after a rollback that was taken at once is one: users were back before its merge.
+    """
+    environment, found, seen = run.settings.environment, [], set()
+    for pull in merged.pulls:
+        scope = scope_behind(pull.branch)
+        if scope is None or scope.environment != environment or (scope.model, scope.sections) in seen:
+            continue
+        seen.add((scope.model, scope.sections))  # an older one of the model says nothing of now
+        of_model = [record for section in scope.sections for record in run.of(scope.model, section)]
+        is_told = words.marker(environment) in pull.body or proposal_words.VERDICT_ENDS not in pull.body
+        was_deployed = any(pull.merged_at is None or one.finished_at >= pull.merged_at for one in of_model)
+        if not is_told and not was_deployed:
+            found.append(pull)
+    return found[:TOLD_AT_MOST]
+
+
+def _with_what_they_undid(merged: Merged, pulls: list[PullRequest]) -> list[PullRequest]:
+    """Return also the pull requests whose release these took back: what they say is over."""
+    found = {pull.number: pull for pull in pulls}
+    for pull in pulls:
+        scope = scope_behind(pull.branch)
+        if scope is not None and scope.kind == "way back":
+            for change in merged.changed(pull):
+                undone = merged.that_asked(replace(change, before=None, after=change.before))
+                if undone is not None:
+                    found[undone.number] = undone
+    return list(found.values())
+
+
 def _tell(
     run: Run,
     github: GitHubRepository,
     pull: PullRequest,
-    changed: Iterable[Change],
+    merged: Merged,
     records: Sequence[DeploymentRecord],
     held: Sequence[Held],
 ) -> None:
     """Write the comment anew from all that the pull request changed, also what this run left as it was."""
-    waiting = [one for one in held if is_among(one.change, changed)]
-    ended = [
-        newest
-        for change in changed
-        if not is_among(change, (one.change for one in waiting))
-        for newest in [_newest(records, change, pull)]
-        if newest is not None
-    ]
-    since = [Held(one.change, one.hold.no_earlier_than(pull.merged_at)) for one in waiting]
+    ends = [end for change in merged.changed(pull) for end in [_end(run, change, pull, merged, records, held)] if end]
+    if not ends:
+        return
     run.lease.check()
     environment = run.settings.environment
-    url = github.put_comment(pull.number, words.comment(environment, ended, since), marker=words.marker(environment))
-    _head(github, pull, environment, ended, since, url)
-
-
-def _head(
-    github: GitHubRepository,
-    pull: PullRequest,
-    environment: str,
-    records: list[DeploymentRecord],
-    held: list[Held],
-    url: str,
-) -> None:
-    """Have the text of a pull request that the bot opened begin with how it ended.
-
-    Else it would go on beginning with "every check passed; review and merge".
-    """
-    if not (held or records):
-        return
-    headline = words.headline(environment, records, held)
-    body = proposal_words.with_verdict(pull.body, headline, words.details_are_in(url))
+    url = github.put_comment(pull.number, words.comment(environment, ends), marker=words.marker(environment))
+    # Else the text of one that the bot opened would go on beginning with "every check passed; review and merge".
+    body = proposal_words.with_verdict(pull.body, words.headline(environment, ends), words.details_are_in(url))
     if body != pull.body:
         github.set_body(pull.number, body)
 
 
-def _newest(records: Sequence[DeploymentRecord], change: Change, pull: PullRequest) -> DeploymentRecord | None:
-    """Return the newest deployment of a change since its merge."""
-    since = [r for r in records if pull.merged_at is None or r.finished_at >= pull.merged_at]
-    return next((record for record in reversed(since) if is_among(change, [_change(record)])), None)
+def _end(
+    run: Run,
+    change: Change,
+    pull: PullRequest,
+    merged: Merged,
+    records: Sequence[DeploymentRecord],
+    held: Sequence[Held],
+) -> Ending | None:
+    next_merge = merged.next_merge(pull, change)
+    # What is held now was asked for by the last merge only.
+    hold = next((one.hold for one in held if is_among(one.change, [change]) and next_merge is None), None)
+    if hold is not None:
+        hold = hold.no_earlier_than(pull.merged_at)
+    end = ending_of(change, records, hold=hold, merged_at=pull.merged_at, next_merge=next_merge)
+    if end is None and next_merge is None:
+        target = target_of(run.routes().route(change.model), change.section)
+        end = Ending(change, merged_at=pull.merged_at) if serves(target, change.after) else None
+    return end
 
 
 def _change(record: DeploymentRecord) -> Change:
