@@ -60,7 +60,7 @@ RULES = (
     _rule("have it done", r"^Have (?:a |an |the |one |each |every )?\w+ \w+", "the plain verb: “Unload …”"),
 )
 
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?:;])(?:\s+|$)|\n\s*\n|\n\s*(?:[-*>#]|\d+\.)\s|\|")
+_SENTENCE_ENDS = re.compile(r"[.!?:;][*_)”\"]*(?:\s+|$)|\n\s*\n|\n\s*(?:[-*>#]|\d+\.)\s|\|")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def findings(text: str, *, file: str, line: int = 1) -> Iterator[Finding]:
         for match in rule.found.finditer(text):
             yield Finding(_where(text, match.start(), file, line), rule.name, _around(text, match), rule.better)
     start = 0
-    for end in [*(match.start() for match in _SENTENCE_ENDS.finditer(text)), len(text)]:
+    for end in [*(match.end() for match in _SENTENCE_ENDS.finditer(text)), len(text)]:
         sentence, begin = text[start:end], start
         start = end
         words = [word for word in sentence.split() if any(character.isalnum() for character in word)]
