@@ -29,11 +29,17 @@ def docs() -> Iterator[Text]:
     for page in pages:
         name = str(page.relative_to(PROJECT))
         if not name.startswith("docs/proof/"):
-            yield Text(name, 1, _without_code(page.read_text()))
+            yield Text(name, 1, _without_code(_by_people(page.read_text())))
+
+
+def _by_people(text: str) -> str:
+    """Leave out what a program wrote between two markers; each text of it comes from a docstring, which is read."""
+    parts = re.split(r"(<!-- [a-z ]+: begin.*?: end -->)", text, flags=re.S)
+    return "".join("\n" * part.count("\n") if number % 2 else part for number, part in enumerate(parts))
 
 
 def _without_code(text: str) -> str:
-    text = re.sub(r"^```.*?^```$", lambda fence: "\n" * fence.group(0).count("\n"), text, flags=re.S | re.M)
+    text = re.sub(r"^[ ]*```.*?^[ ]*```$", lambda fence: "\n" * fence.group(0).count("\n"), text, flags=re.S | re.M)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return re.sub(r"`[^`\n]*`", "X", text)
 
