@@ -109,7 +109,7 @@ LAYERS = {
     # What a command needs of the outside is opened here.
     "bot.platform": layer("credentials domain errors records settings share systems"),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
-    "bot.systems.slack": layer("domain errors redaction retry settings trust web", "slack_sdk"),
+    "bot.systems.slack": layer("domain errors redaction retry settings trust web", "httpx slack_sdk"),
     "bot.systems.triton": layer(
         "domain errors redaction retry settings trust", "tritonclient grpc google httpx numpy"
     ),

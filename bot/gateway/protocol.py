@@ -71,13 +71,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self._over = True
         self._no_longer_receiving()
         self._no_longer_sending()
-        self._unset_keepalive_if_required()
+        self._not_idle()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
-        self._unset_keepalive_if_required()
+        self._not_idle()
         self._unparsed_bytes += len(data)
         self._request_is_whole = False
         try:
@@ -115,7 +115,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope["extensions"] = HELD_BY_THE_SERVER
         self._unparsed_bytes = 0
         self._head_is_whole = True
-        if self.parser.should_upgrade() and not self._should_upgrade():
+        if self.parser.should_upgrade() and not self._begins_websocket():
             self._starts_over = True
             return
         super().on_headers_complete()
@@ -147,18 +147,28 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
-    def _should_upgrade(self) -> bool:
-        # A WebSocket begins with GET. Anything else that says "Upgrade: websocket" is an ordinary request.
-        return self.parser.get_method() == b"GET" and super()._should_upgrade()
-
     # Our own.
+
+    def _not_idle(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def _begins_websocket(self) -> bool:
+        # A WebSocket begins with GET. Anything else that says "Upgrade: websocket" is an ordinary request. Of two
+        # headers the last counts, as uvicorn reads them.
+        if self.ws_protocol_class is None or self.parser.get_method() != b"GET":
+            return False
+        last = dict(self.headers)
+        tokens = [token.strip().lower() for token in last.get(b"connection", b"").split(b",")]
+        return last.get(b"upgrade", b"").lower() == b"websocket" and b"upgrade" in tokens
 
     def _feed(self, data: bytes) -> None:
         while True:  # a client may send a thousand such offers at once
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                if self._should_upgrade():
+                if self._begins_websocket():
                     self.handle_websocket_upgrade()
                     self._over = True  # the socket is another protocol's now
                     self._no_longer_receiving()

@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from typing import Any
-from urllib.request import Request
+from typing import Any, cast
 
+import httpx
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
 from slack_sdk.webhook import WebhookClient
 
 from bot import trust, web
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
-from bot.redaction import redact, redact_all
+from bot.redaction import excerpt, redact, redact_all
 from bot.retry import patient, patient_when_told, seconds_asked_for
 from bot.settings import Slack
 
@@ -86,7 +87,7 @@ class Posted:
 
 
 class Client(WebClient):
-    """Slack's client, with a token that is for Slack's API alone, on the networks as all the bot's clients are."""
+    """Slack's client, over the same HTTP as every client of the bot: its authorities, its proxies, no redirects."""
 
     def __init__(self, *, base_url: str, token: str | None = None, timeout: int = 30) -> None:
         super().__init__(
@@ -94,12 +95,64 @@ class Client(WebClient):
         )
         # Its own default is the first proxy of the environment, also for hosts in NO_PROXY.
         self.proxy = web.proxy(base_url)
+        self._http = web.client(
+            base_url,
+            # One request for each connection: Slack may have hung up on an idle one, and a message is not sent twice.
+            headers={**self.headers, "Connection": "close"},
+            timeout=httpx.Timeout(timeout),
+        )
 
-    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
-        # What is in ``headers`` urllib sends to whatever host it is redirected to.
-        if authorization := req.headers.pop("Authorization", ""):
-            req.add_unredirected_header("Authorization", authorization)
-        return super()._perform_urllib_http_request_internal(url, req)
+    def api_call(
+        self,
+        api_method: str,
+        *,
+        http_verb: str = "POST",
+        files: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        params: dict[str, Any] | None = None,
+        json: dict[str, Any] | None = None,
+        headers: dict[str, Any] | None = None,
+        auth: dict[str, Any] | None = None,
+    ) -> SlackResponse:
+        """Ask Slack, and return its answer. Every method of the Web API takes POST, so ``http_verb`` changes nothing.
+
+        Raises SlackApiError where Slack does not do it, and httpx.HTTPError where it is not reached.
+        """
+        if files is not None or auth is not None:
+            raise ValueError("this client sends no files, and asks for no tokens")
+        form = {name: value for name, value in {**(params or {}), **(data or {})}.items() if value is not None}
+        body = dict(json or {})
+        token = body.pop("token", None) or form.pop("token", None) or self.token
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"{self.base_url}{api_method.lstrip('/')}"
+        if json is None:
+            fields = {name: int(value) if isinstance(value, bool) else value for name, value in form.items()}
+            answer = self._http.post(url, data=fields, headers={**(headers or {}), **sent})
+        else:
+            answer = self._http.post(url, json=body, params=form, headers={**(headers or {}), **sent})
+        found = SlackResponse(
+            client=self,
+            http_verb=http_verb,
+            api_url=url,
+            req_args={"params": form, "json": body},
+            data=_document(answer),
+            headers=cast(dict[str, Any], answer.headers),  # a mapping that knows a header in any spelling
+            status_code=answer.status_code,
+        )
+        found.validate()  # type: ignore[no-untyped-call]
+        return found
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    """Return what Slack answers; for anything else than a JSON object, an error that quotes its beginning."""
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        return document
+    said = f": it answers {excerpt(' '.join(answer.text.split()), 100)}" if answer.text.strip() else ""
+    return {"ok": False, "error": f"HTTP {answer.status_code}{said}"}
 
 
 class SlackChannel:
@@ -371,9 +424,10 @@ class SlackChannel:
                 raise _ScopeMissing(f"{message}: {needed}", system=self._system, next_step=step) from error
             kind = _BlocksRefused if said == "invalid_blocks" else Rejected
             raise kind(message, system=self._system, next_step=_STEPS.get(said, "")) from error
-        except (SlackClientError, OSError, HTTPException) as error:
+        except (SlackClientError, httpx.HTTPError, OSError, HTTPException) as error:
             step = trust.advice(str(error))
-            raise Unavailable(f"could not {doing}: {error}", system=self._system, next_step=step) from error
+            why = str(error) or type(error).__name__
+            raise Unavailable(f"could not {doing}: {why}", system=self._system, next_step=step) from error
         except (TypeError, AttributeError) as error:
             raise Rejected(f"could not {doing}: not the answer of Slack: {error}", system=self._system) from error
 

@@ -2214,8 +2214,8 @@ MUTATIONS = (
         "no redirect",
         "of Slack",
         "bot/systems/slack.py",
-        'req.add_unredirected_header("Authorization", authorization)',
-        'req.add_header("Authorization", authorization)',
+        "            answer = self._http.post(url, data=fields, headers=",
+        "            answer = httpx.post(url, data=fields, follow_redirects=True, headers=",
         ("tests/systems/test_slack.py::test_the_token_follows_no_redirect",),
     ),
     Mutation(
