@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot import platform as connect
-from bot.domain.desired import Desired
+from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
-from bot.domain.plan import Live, plan
+from bot.domain.plan import Live, in_service, plan
+from bot.domain.routes import RouteTable
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.past import Past
@@ -34,5 +36,18 @@ def what_main_asks(settings: Environment, *, within_seconds: float | None = None
         main = look()
     if not isinstance(main, Main):
         raise main
-    todo = plan(main.desired, Live(routes, {}, {}, {}), known={})
-    return Asked(main.desired, tuple(held_among(admit_all(Past(settings, connect.ledger(settings)), todo.changes))))
+    return _asked(settings, routes, main.desired)
+
+
+def what_was_asked(settings: Environment, entries: Mapping[tuple[Section, str], Entry]) -> Asked:
+    """Return the same where main cannot be read: it asks for these ``entries``, and for what is live besides."""
+    routes = ModelRepository(settings.share, environment=settings.environment).routes(settings.environment)
+    desired = in_service(routes, {})
+    for (section, model), entry in entries.items():
+        desired = desired.having(section, model, entry)
+    return _asked(settings, routes, desired)
+
+
+def _asked(settings: Environment, routes: RouteTable, desired: Desired) -> Asked:
+    todo = plan(desired, Live(routes, {}, {}, {}), known={})
+    return Asked(desired, tuple(held_among(admit_all(Past(settings, connect.ledger(settings)), todo.changes))))

@@ -312,7 +312,7 @@ def link_back(url: str) -> str:
 
 def attention(found: Status, began: datetime) -> str:
     """Users first; then that somebody is wanted, since when."""
-    return f"⚠️ {escape(users(found))} Something waits for you since {began:%Y-%m-%d %H:%M} UTC:"
+    return f"⚠️ {escape(users(found))} Waiting for you since {began:%Y-%m-%d %H:%M} UTC:"
 
 
 def attention_over(found: Status, began: datetime, now: datetime) -> str:
@@ -473,6 +473,11 @@ def plain(promotion: Promotion, progress: Progress) -> str:
     return (
         f"{SIGNS[progress.stage]} {escape(what(promotion))}: {_standing(promotion, progress)} (#{promotion.number})"
     )
+
+
+def github_away(since: datetime, *, refuses: bool) -> str:
+    """What GitHub alone knows may be otherwise by now."""
+    return f"GitHub {'refuses the bot' if refuses else 'does not answer'} since {since:%Y-%m-%d %H:%M} UTC."
 
 
 def _standing(promotion: Promotion, progress: Progress) -> str:

@@ -40,10 +40,16 @@ def sections(text: str) -> tuple[dict[str, Any], ...]:
     return tuple(_section(part).to_dict() for part in [*parts, current][:45] if part)
 
 
-def promotion_message(promotion: Promotion, progress: Progress, *, way_back: Promotion | None) -> Message:
-    """Return the message of a promotion; ``way_back`` is the open pull request that undoes it, where there is one."""
+def promotion_message(
+    promotion: Promotion, progress: Progress, *, way_back: Promotion | None, unsure: str = ""
+) -> Message:
+    """Return the message of a promotion; ``way_back`` is the open pull request that undoes it, where there is one.
+
+    ``unsure`` says why it may be otherwise by now.
+    """
+    first = words.headline(promotion, progress) + (f". {unsure}" if unsure else "")
     listed: list[Block | dict[str, Any]] = [
-        _section(f"{words.headline(promotion, progress)}\n{words.facts(promotion)}"),
+        _section(f"{first}\n{words.facts(promotion)}"),
         ContextBlock(elements=[MarkdownTextObject(text=words.steps(progress))]),
     ]
     if said := words.problem(promotion, progress):
@@ -54,7 +60,7 @@ def promotion_message(promotion: Promotion, progress: Progress, *, way_back: Pro
     listed.append(ActionsBlock(elements=_buttons(promotion, progress, way_back)))
     return Message(
         key=promotion.key,
-        text=words.plain(promotion, progress),
+        text=words.plain(promotion, progress) + (f". {unsure}" if unsure else ""),
         blocks=tuple(block if isinstance(block, dict) else block.to_dict() for block in listed),
         facts=promotion.facts(),
     )

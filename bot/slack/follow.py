@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot import platform as connect
-from bot.domain.desired import Change, Desired, Entry, changes
+from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
-from bot.errors import InvalidInput, PromobotError
+from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
 from bot.operations import Say
-from bot.operations.holding import Asked, what_main_asks
+from bot.operations.holding import Asked, what_main_asks, what_was_asked
 from bot.operations.observe import underway
 from bot.operations.proposing import desired_at, what_is_beside
 from bot.records.ledger import Ledger
@@ -40,33 +41,64 @@ FOLLOWED_DAYS = 30
 LINK_MARKER = "<!-- promobot:slack -->"
 
 
+@dataclass(frozen=True)
+class Away:
+    """GitHub could not be read: since which round, and whether it answers and refuses the bot."""
+
+    since: datetime
+    refuses: bool
+
+    @property
+    def said(self) -> str:
+        """What a message says of it that tells what GitHub alone knows."""
+        return words.github_away(self.since, refuses=self.refuses)
+
+
 def follow(settings: Environment, *, say: Say) -> None:
-    """Bring every promotion's message up to date; raise where GitHub, Slack or the records do not answer."""
+    """Bring every promotion's message up to date; raise where Slack or the records do not answer.
+
+    Without GitHub, records and share are told all the same. What GitHub alone knows stays as it was told, and the
+    message says since when GitHub is away.
+    """
     slack = connect.slack(settings)
     posted = _posted(slack, settings.environment)
-    promotions = _promotions(settings, posted, say)
+    away: Away | None = None
+    try:
+        promotions = _promotions(settings, posted, say)
+    except OutsideError as error:
+        if not error.system.startswith(("GitHub (", "Git (")):
+            raise
+        say(str(error))
+        promotions, away = _told_of(posted), _away(posted, error)
     ledger = connect.ledger(settings)
     records, deploying = ledger.deployments(), _underway(settings)
     # Asked once a round, and only where something is merged: it takes Git.
     asked = _asked(settings, say) if any(one.state == "merged" for one in promotions) else None
+    presumed = _presumed(settings, ledger, promotions, posted, say) if asked is None and away is not None else None
     for promotion in promotions:
         before = posted.get(promotion.key)
+        main = asked or (presumed if _may_be_asked(promotion, before) else None)
         way_back = _way_back(promotion, promotions)
         progress = progress_of(
             promotion,
             evidence=_evidence(ledger, promotion),
             records=records,
             underway=deploying,
-            held=_held(asked, promotion),
-            is_asked=asked is None or _is_asked(asked, promotion),
+            held=_held(main, promotion),
+            is_asked=main is None or _is_asked(main, promotion),
         )
-        if before is not None and asked is None and progress.stage == "merged":
+        if before is not None and main is None and progress.stage == "merged":
             continue  # whether it is held is not known right now: what is said of it stays
-        message = blocks.promotion_message(promotion, progress, way_back=way_back)
+        # The records tell what was deployed; how an open pull request ends, or what main asks for, GitHub does.
+        unsure = away if progress.stage in ("checking", "green", "red", "merged", "held") else None
+        said = unsure.said if unsure else ""
+        message = blocks.promotion_message(promotion, progress, way_back=way_back, unsure=said)
         linked = before is not None and before.facts.get("linked") == "yes"
-        message = replace(message, facts={**message.facts, "linked": "yes" if linked else ""})
+        more = {"linked": "yes" if linked else "", "stage": progress.stage}
+        more |= {"github_away": unsure.since.isoformat()} if unsure else {}
+        message = replace(message, facts={**message.facts, **more})
         timestamp = slack.put(message, posted=before)
-        if not linked:
+        if not linked and away is None:
             _link_back(settings, slack, promotion, timestamp)
             # Only now, and found again from here if this is as far as it came.
             facts = {**message.facts, "linked": "yes"}
@@ -84,6 +116,19 @@ def _posted(slack: SlackChannel, environment: str) -> dict[str, Posted]:
         for one in slack.posted(since=since)
         if one.facts.get("environment") == environment and "number" in one.facts
     }
+
+
+def _told_of(posted: Mapping[str, Posted]) -> list[Promotion]:
+    """Return all that has a message, as it was when GitHub answered last."""
+    known = (Promotion.from_facts(one.facts) for one in posted.values())
+    return sorted((one for one in known if one is not None), key=lambda promotion: promotion.number)
+
+
+def _away(posted: Mapping[str, Posted], error: OutsideError) -> Away:
+    """Return since when GitHub is away: since the round that is told already, or since now."""
+    told = [facts["github_away"] for one in posted.values() if (facts := one.facts).get("github_away")]
+    since = min(map(datetime.fromisoformat, told), default=datetime.now(UTC))
+    return Away(since, refuses=not isinstance(error, Unavailable))
 
 
 def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
@@ -231,6 +276,29 @@ def _asked(settings: Environment, say: Say) -> Asked | None:
     """Return what main asks for and what of it is held; None, and say why, where that cannot be seen right now."""
     try:
         return what_main_asks(settings, within_seconds=settings.deadlines.request_seconds)
+    except PromobotError as error:
+        say(str(error))
+        return None
+
+
+def _may_be_asked(promotion: Promotion, told: Posted | None) -> bool:
+    """Say whether main, which cannot be read, may ask for this: GitHub said that it was merged, and not undone."""
+    undone = told is not None and told.facts.get("stage") == "overtaken"
+    return promotion.state == "merged" and promotion.after is not None and not undone
+
+
+def _presumed(
+    settings: Environment, ledger: Ledger, promotions: list[Promotion], posted: Mapping[str, Posted], say: Say
+) -> Asked | None:
+    """Return what main asks for by the last merge of each model that was seen, while main cannot be read."""
+    entries: dict[tuple[Section, str], Entry] = {}
+    try:
+        for one in sorted(promotions, key=lambda promotion: promotion.merged_at):
+            if one.after is not None and _may_be_asked(one, posted.get(one.key)):
+                evidence = (found for found in _evidence(ledger, one) if found.version == one.after)
+                run = next((found.run for found in evidence), "unknown")
+                entries[one.section, one.model] = Entry(version=one.after, digest=one.digest, run=run)
+        return what_was_asked(settings, entries)
     except PromobotError as error:
         say(str(error))
         return None

@@ -147,6 +147,18 @@ def shadowed(stage: Stage) -> None:
     stage.deploys()
 
 
+def champion_moved(stage: Stage) -> None:
+    """Have version 5 checked against 2, which is rolled back before 5 is merged, while MLflow is down."""
+    stage.deploys()
+    number = stage.proposes("churn", 5)
+    stage.checks(number)
+    back_at_once()(stage)
+    stage.merges(number)
+    stage.follows()
+    stage.scene.tell("stop", names=("MLflow",))
+    stage.deploys(1)
+
+
 def several(stage: Stage) -> None:
     for model in ("wine", "iris"):
         stage.merged(model, 1)

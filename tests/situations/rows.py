@@ -15,6 +15,7 @@ from tests.situations.acts import (
     after,
     alias,
     back_at_once,
+    champion_moved,
     checked,
     deployed,
     entry_gone,
@@ -387,6 +388,35 @@ ROWS: tuple[Row, ...] = (
             "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
         },
         do="`promobot rollback churn --env dev --to 1`",
+        base="merged",
+    ),
+    Row(
+        "held-champion-moved",
+        "since its checks another version is in service, and MLflow cannot be asked about it",
+        champion_moved,
+        users="version 1",
+        says=MERGED
+        | {
+            "command": (
+                "held: churn 1 → 5 in dev: since its checks in #3 the version in service was 2 (‹digest›) and is 1 "
+                "(‹digest›), and it could not be judged again: MLflow (‹url›): could not read churn 5: ‹why›; deploy "
+                "again when that is mended, or `promobot rollback churn --env dev --to 1` has main say what is in "
+                "service"
+            ),
+            "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",
+            "job summary": "❌ churn 1 → 5 in dev is held: version 1 answers.",
+            "annotation": "churn in dev: held: churn 1 → 5 in dev is held: version 1 answers.",
+            "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
+            "Slack, promotion": "✋ churn 2 → 5 in dev: merged, and held since ‹time›; 1 answers (#3)",
+            "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#4)",
+            "pull request": "✋ churn 1 → 5 in dev was merged and held since ‹time›; version 1 went on answering.",
+            "comment": "✋ churn 1 → 5 in dev was merged and held since ‹time›; version 1 went on answering.",
+            "revert": (
+                "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks for version 2. "
+                "Merging this only changes main."
+            ),
+        },
+        do="bring MLflow back, then `promobot deploy --env dev` judges it again",
         base="merged",
     ),
     Row(
@@ -764,7 +794,7 @@ ROWS: tuple[Row, ...] = (
                 "Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›"
             ),
             "Slack, deployment": "✅ churn is back at version 1 in dev (from 2).",
-            "Slack, promotion": "✅ churn 1 → 2 in dev: 2 is served (#2)",
+            "Slack, promotion": "⏮️ churn 1 → 2 in dev: rolled back to 1 (#2)",
             "pull request": "✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held.",
             "comment": ("✅ churn 2 went into service in dev at ‹time› (before: 1); all six criteria held."),
         },
@@ -959,6 +989,47 @@ ROWS: tuple[Row, ...] = (
             ),
         },
         do="wait; what is served goes on. To go back: [without GitHub](#without-github)",
+    ),
+    Row(
+        "github-down-proposed",
+        "GitHub is down while a proposal is open",
+        after(checked(2), stopped("forge")),
+        users="version 1",
+        says=SERVED
+        | {
+            "status": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "drift": "dev: OK. churn 1 answers. 1 thing to put right.",
+            "Slack, promotion": (
+                "🟢 churn 1 → 2 in dev: its checks passed; merge it (#2). GitHub does not answer since ‹time›."
+            ),
+            "pull request": CHECKED,
+            "comment": CHECKED,
+        },
+        do="wait; what is served goes on",
+    ),
+    Row(
+        "github-down-held",
+        "while GitHub is down, the evidence of what was merged is revoked",
+        after(
+            stopped("forge"),
+            typed(
+                "evidence", "revoke", "churn", "2", *DEV, "--reason", "staging ran another backend", "--by", "alex"
+            ),
+        ),
+        users="version 1",
+        says=MERGED
+        | {
+            "command": (
+                "The evidence of churn 2 (‹digest›) in dev is revoked: it is not deployed before it is checked "
+                "again. What is in service stays, and a way back needs no evidence."
+            ),
+            "Slack, promotion": (
+                "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2). GitHub does not answer since "
+                "‹time›."
+            ),
+        },
+        do="when GitHub is back: `promobot recheck churn --env dev`, then `promobot deploy --env dev`",
+        base="merged",
     ),
     Row(
         "mlflow-down",

@@ -17,8 +17,8 @@ from tests.situations.page import PAGE, page
 from tests.situations.rows import ROWS, Row
 from tests.situations.trying import pattern, problems
 
-SAMPLE = ("held-freeze", "gateways-down", "killed-after")
-"""Of three kinds one each: held, down, cut off; what is put back is in the demo, too."""
+SAMPLE = ("held-freeze", "gateways-down", "github-down-held", "killed-after")
+"""Of four kinds one each: held, down, without GitHub, cut off; what is put back is in the demo, too."""
 _MENDED = "dev: OK. churn 1 answers."
 
 

@@ -59,7 +59,7 @@ DRIFTED = [Waiting("MLflow's alias churn@dev is 1, desired is 2", "promobot reco
 def test_the_first_line_says_how_users_are_and_each_thing_what_to_type() -> None:
     began = NOW - timedelta(hours=1)
     said = message(_status(), [], Drifted.of(DRIFTED * 22), began=began, now=NOW)
-    assert said.text == "⚠️ dev: OK. churn 1 answers. Something waits for you since 2026-11-30 03:10 UTC:"
+    assert said.text == "⚠️ dev: OK. churn 1 answers. Waiting for you since 2026-11-30 03:10 UTC:"
     text = said.blocks[0]["text"]["text"]
     assert "• MLflow's alias churn@dev is 1, desired is 2\n   → promobot reconcile --env dev" in text
     assert "… and 7 more: `promobot drift --env dev`" in text
