@@ -24,9 +24,12 @@ from tests.servers import (
     triton_server,
     world,
 )
+from tests.stand_ins.tls import authority, certificate
 
 # Fixtures that several folders use.
 __all__ = [
+    "authority",
+    "certificate",
     "clone",
     "mlflow_uri",
     "object_storage",

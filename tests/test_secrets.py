@@ -40,8 +40,8 @@ from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import Posted, SlackChannel
 from bot.training import end_run
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.stores import begin_share
-from tests.systems.stand_in import Seen, StandIn, answer
 
 PROJECT = Path(__file__).parents[1]
 NAMES = ("dev", "prod")

@@ -19,8 +19,8 @@ from tests.gateway.gateways import (
     running_gateway,
     write_routes,
 )
-from tests.gateway.stand_in import StandIn
 from tests.gateway.triton import RunningTriton, publish_adder, running_triton
+from tests.stand_ins.failing_triton import StandIn
 
 StartGateway = Callable[..., RunningGateway]
 StartProcess = Callable[..., GatewayProcess]

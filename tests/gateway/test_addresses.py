@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.clients import BODY, Heard, answer_of, client_of, head
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, table, target
-from tests.gateway.stand_in import Behaviour, StandIn, answer_well, break_off, for_infer, hang, http
+from tests.stand_ins.failing_triton import Behaviour, StandIn, answer_well, break_off, for_infer, hang, http
 
 StartStandIn = Callable[[], StandIn]
 PATHS = ("", "/ready", "/config", "/stats")

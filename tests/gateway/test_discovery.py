@@ -19,10 +19,10 @@ from bot.gateway import __main__ as command
 from bot.gateway.connection import Limits
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, table, target, wait_for, write_routes
-from tests.gateway.stand_in import Seen, StandIn, answer_well, as_if_restarted, for_infer, hang
 from tests.gateway.test_switch import users_of, wait_for_more_answers
 from tests.gateway.triton import publish_adder, running_triton
 from tests.gateway.workers import APPLICATION, gateway_workers
+from tests.stand_ins.failing_triton import Seen, StandIn, answer_well, as_if_restarted, for_infer, hang
 
 NAME = "tritons.test"
 FAST = 0.02

@@ -19,7 +19,7 @@ from bot.gateway.connection import Limits
 from bot.gateway.tritons import request_to
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import http_client, infer_body, table, target, wait_for
-from tests.gateway.stand_in import (
+from tests.stand_ins.failing_triton import (
     Behaviour,
     Seen,
     StandIn,

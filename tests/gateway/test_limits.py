@@ -18,7 +18,7 @@ from bot.gateway.settings import ClientLimits
 from tests.gateway.clients import BODY, Client, answer_of, bodies, client_of, head
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import http_client, running_application, table, target, wait_for, write_routes
-from tests.gateway.stand_in import StandIn, answer_well, for_infer, hang, http
+from tests.stand_ins.failing_triton import StandIn, answer_well, for_infer, hang, http
 
 MEBIBYTE = 2**20
 QUARTER = 256 * 1024

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 
 from bot.gateway import Gateway, GatewaySettings, create_app
 from tests.gateway.gateways import http_client, infer_body, running_application, table, target, write_routes
-from tests.gateway.stand_in import StandIn
+from tests.stand_ins.failing_triton import StandIn
 
 
 @pytest.fixture

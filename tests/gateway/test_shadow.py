@@ -11,8 +11,8 @@ import pytest
 from bot.gateway import ShadowSettings
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import RunningGateway, http_client, infer_body, table, target, wait_for
-from tests.gateway.stand_in import Behaviour, Seen, StandIn, answer_well, break_off, hang, http
 from tests.gateway.triton import RunningTriton
+from tests.stand_ins.failing_triton import Behaviour, Seen, StandIn, answer_well, break_off, hang, http
 
 StartStandIn = Callable[[], StandIn]
 SHADOW = target(8, "adder-shadow")

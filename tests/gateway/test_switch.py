@@ -13,8 +13,8 @@ import tritonclient.http as triton_http
 from bot.gateway.connection import Limits
 from tests.gateway.conftest import StartGateway, StartProcess
 from tests.gateway.gateways import RunningGateway, table, target, wait_for
-from tests.gateway.stand_in import StandIn
 from tests.gateway.triton import RunningTriton, publish_adder, running_triton
+from tests.stand_ins.failing_triton import StandIn
 
 CLIENTS = 4
 REQUESTS_PER_SECOND = 100

@@ -15,7 +15,7 @@ from bot.gateway import Gateway, GatewaySettings, create_app
 from bot.gateway.protocol import GatewayProtocol
 from tests.gateway.clients import BODY, INFER, answer_of, client_of, head
 from tests.gateway.gateways import running_application, table, target, write_routes
-from tests.gateway.stand_in import StandIn
+from tests.stand_ins.failing_triton import StandIn
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 CHUNKED = b"%x;note=1\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)

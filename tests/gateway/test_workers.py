@@ -23,8 +23,8 @@ from bot.domain.routes import generation_file
 from bot.gateway.table import RoutesFile
 from tests.gateway.conftest import StartGateway
 from tests.gateway.gateways import GatewayProcess, RunningGateway, table, target, wait_for, write_routes
-from tests.gateway.stand_in import StandIn, answer_well, as_if_restarted, hang
 from tests.gateway.workers import START_SECONDS, gateway_workers
+from tests.stand_ins.failing_triton import StandIn, answer_well, as_if_restarted, hang
 
 StartStandIn = Callable[[], StandIn]
 SEEN = 80

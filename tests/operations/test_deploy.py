@@ -17,9 +17,9 @@ from bot.domain.record import CRITERIA, served_after
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway
 from tests.operations.world import Registered, World, wait_until
-from tests.reliability.proxy import Fault, HttpLink
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.between import between
+from tests.stand_ins.links import Fault, HttpLink
 
 GATEWAYS = ("gateway-dev-1", "gateway-dev-2")
 

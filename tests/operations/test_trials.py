@@ -15,7 +15,7 @@ import yaml
 
 from bot.errors import Rejected
 from bot.operations.trials import Examined, NotTried, Trial, try_all
-from tests.systems.stand_in import StandIn
+from tests.stand_ins.server import StandIn
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from bot.redaction import redact
 from bot.sandbox.s3 import Credentials, ObjectStorage
 from bot.settings import Bucket
 from tests.records.test_record_stores import bucket_of
-from tests.reliability.proxy import Fault, HttpLink
 from tests.stand_ins.forgetful_s3 import forgetful_s3
+from tests.stand_ins.links import Fault, HttpLink
 
 SECONDS = 1.6
 """One request; what takes as long is not asked again."""

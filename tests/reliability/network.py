@@ -29,8 +29,8 @@ from tests.operations.world import Registered, Said, World
 from tests.reliability import outcomes
 from tests.reliability.matrix import Matrix, Part, Point
 from tests.reliability.outcomes import Outcome, timed
-from tests.reliability.proxy import Fault, GrpcLink, HttpLink, Link
 from tests.reliability.users import Watch
+from tests.stand_ins.links import Fault, GrpcLink, HttpLink, Link
 
 REQUEST, LOAD, RELOAD, READY = 2.0, 6.0, 4.0, 4.0
 DEADLINES = {

@@ -10,7 +10,7 @@ import pytest
 from tests.operations.world import World
 from tests.reliability import network
 from tests.reliability.network import CASES, Case, Net, attempt
-from tests.reliability.proxy import Fault
+from tests.stand_ins.links import Fault
 
 SAMPLE = (
     ("deploy", "mlflow", Fault("reset", first=3)),

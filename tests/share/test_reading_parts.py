@@ -14,7 +14,7 @@ from bot import s3
 from bot.errors import Unavailable
 from bot.retry import going_on
 from bot.sandbox.s3 import ObjectStorage
-from tests.reliability.proxy import Fault, HttpLink
+from tests.stand_ins.links import Fault, HttpLink
 
 PART = 64 * 1024
 LARGE = bytes(range(251)) * (9 * PART // 251)

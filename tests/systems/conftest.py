@@ -15,7 +15,7 @@ from bot.sandbox.processes import Ports
 from tests.disks import small_disk
 from tests.sandbox.forge.conftest import Clone, Server, clone, first_commit, server, with_first_commit
 from tests.servers import running
-from tests.systems.stand_in import StandIn
+from tests.stand_ins.server import StandIn
 
 __all__ = ["clone", "first_commit", "server", "small_disk"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import socket
 import ssl
 import threading
@@ -14,6 +13,7 @@ from bot.errors import PromobotError, Unavailable
 from bot.settings import GatewayEndpoint
 from bot.systems.dns import addresses
 from bot.systems.gateway import Gateway
+from tests.stand_ins.server import StandIn
 
 
 def _gives(monkeypatch: pytest.MonkeyPatch, *found: str) -> None:
@@ -73,25 +73,10 @@ def _ask(several: GatewayEndpoint) -> None:
         gateway.routes()
 
 
-def test_a_gateway_is_asked_by_the_name_of_the_service() -> None:
-    seen: list[str | None] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append(self.headers["Host"])
-            self.send_error(404)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        port = server.server_address[1]
-        _ask(GatewayEndpoint(name="gateway", url=f"http://gateways.test:{port}", every_address=True))
-        server.shutdown()
-        thread.join(10)
-    assert seen == [f"gateways.test:{port}"]
+def test_a_gateway_is_asked_by_the_name_of_the_service(stand_in: StandIn) -> None:
+    stand_in.answers(404)
+    _ask(GatewayEndpoint(name="gateway", url=f"http://gateways.test:{stand_in.port}", every_address=True))
+    assert [seen.headers["host"] for seen in stand_in.seen] == [f"gateways.test:{stand_in.port}"]
 
 
 def test_its_certificate_is_that_of_the_service() -> None:

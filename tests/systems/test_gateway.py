@@ -24,8 +24,8 @@ from bot.systems.gateway import Gateway
 from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
+from tests.stand_ins.server import Behaviour, Seen, StandIn, answer
 from tests.systems.conftest import Clock, RealTriton
-from tests.systems.stand_in import Behaviour, Seen, StandIn, answer
 
 DIGEST = f"sha256:{7:064x}"
 

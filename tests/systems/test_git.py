@@ -19,7 +19,7 @@ from bot.errors import InvalidInput, OutsideError, Rejected, Unavailable
 from bot.systems import git as git_module
 from bot.systems.git import Moved, Repository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, clone_of
-from tests.systems.stand_in import Seen, StandIn, answer
+from tests.stand_ins.server import Seen, StandIn, answer
 
 AUTHOR = {"author": "promobot", "email": "promobot@example.com"}
 FILE = "promotions/dev.yaml"

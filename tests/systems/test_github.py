@@ -13,8 +13,8 @@ from bot.sandbox.forge.store import Protection
 from bot.settings import GitHub
 from bot.systems.github import GitHubRepository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.systems.conftest import Clock
-from tests.systems.stand_in import Seen, StandIn, answer
 
 TOKEN = "ghp_canary4711"
 

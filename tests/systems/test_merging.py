@@ -14,7 +14,7 @@ from bot.systems import github as adapter
 from bot.systems.github import GitHubRepository
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.sandbox.forge.test_merge_queue import QUEUE
-from tests.systems.stand_in import Seen, StandIn, answer
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.systems.test_github import opened
 
 BASE_MOVED = "Base branch was modified. Review and try the merge again."

@@ -33,9 +33,9 @@ from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 from tests.servers import running
 from tests.share.test_share import share_at
 from tests.stand_ins.ftp import FtpServer
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.systems.conftest import Clock
 from tests.systems.packages import Contents, flat
-from tests.systems.stand_in import Seen, StandIn, answer
 
 MODEL = Contents({"model.onnx": b"the model", "weights/part.data": b"0123456789" * 300_000, "empty.txt": b""})
 SIGNATURE = """

@@ -18,9 +18,9 @@ from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
 from bot.settings import S3, MLflow
 from bot.systems.mlflow import RegisteredVersion, Registry
-from tests.reliability.proxy import Fault, HttpLink
 from tests.servers import running
 from tests.share.test_share import share_at
+from tests.stand_ins.links import Fault, HttpLink
 from tests.systems.test_mlflow import MODEL, Server, whole
 
 pytestmark = pytest.mark.slow  # an MLflow of its own, which takes longer to start than all tests together

@@ -21,8 +21,8 @@ from bot.systems.gateway import Gateway
 from bot.systems.triton import TritonServer
 from tests.gateway.triton import publish_adder
 from tests.share.test_share import share_at
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.systems.conftest import RealTriton
-from tests.systems.stand_in import Seen, StandIn, answer
 
 SETTINGS = environment_files.load(Path(__file__).parents[2], "dev")
 TABLE = RouteTable("dev", 3, {"churn": Route(live=Target("observed", 2, f"sha256:{2:064x}"))})

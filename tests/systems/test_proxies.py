@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from bot import web
 from bot.errors import OutsideError, Rejected
 from bot.records.bucket import BucketRecords
 from bot.sandbox.s3 import REGION
-from bot.sandbox.tls import HERE, Authority, behind_tls, hand_on
+from bot.sandbox.tls import Authority, behind_tls
 from bot.settings import Bucket, GatewayEndpoint, GitHub, MLflow, Slack, Triton
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
@@ -25,64 +23,11 @@ from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
-from tests.systems.stand_in import StandIn
+from tests.stand_ins.http_proxy import Proxy
+from tests.stand_ins.server import StandIn
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
 PAGE = Path(__file__).parents[2] / "docs/networks.md"
-PHONES_HOME = b".events.data.microsoft.com"
-"""Where ONNX Runtime sends telemetry from, in the process of these tests; the bot does not import it."""
-
-
-class Proxy:
-    """A proxy that notes where it was asked to go, and goes there."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._opened: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join()
-        for one in self._opened:
-            one.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                taken, _ = self._listening.accept()
-            except OSError:
-                return
-            self._opened.append(taken)
-            threading.Thread(target=self._serve, args=(taken,), daemon=True).start()
-
-    def _serve(self, taken: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            piece = taken.recv(2**16)
-            if not piece:
-                return
-            head += piece
-        method, where, _ = head.split(b" ", 2)
-        if PHONES_HOME in where:
-            taken.close()
-            return
-        self.asked.append(where.decode())
-        if method != b"CONNECT":
-            taken.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            taken.close()
-            return
-        host, _, port = where.decode().rpartition(":")
-        behind = socket.create_connection((host, int(port)))
-        self._opened.append(behind)
-        taken.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        threading.Thread(target=hand_on, args=(behind, taken), daemon=True).start()
-        hand_on(taken, behind)
 
 
 @pytest.fixture
@@ -94,16 +39,6 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     running = Proxy()
     yield running
     running.close()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: Authority) -> Path:
-    return authority.issue(*HERE)
 
 
 @pytest.fixture

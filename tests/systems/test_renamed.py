@@ -16,7 +16,7 @@ from bot.systems import github as adapter
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from tests.sandbox.forge.conftest import PEOPLE, REPOSITORY, Clone, Server
-from tests.systems.stand_in import StandIn, answer
+from tests.stand_ins.server import StandIn, answer
 from tests.systems.test_github import opened
 from tests.systems.test_identity import as_app, install, key_pair
 

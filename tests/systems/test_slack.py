@@ -20,8 +20,8 @@ from bot.sandbox.processes import Part, Ports
 from bot.settings import Slack
 from bot.systems.slack import CHART, CLOCK_SKEW_SECONDS, SlackChannel
 from tests.servers import running
+from tests.stand_ins.server import Seen, StandIn, answer
 from tests.systems.conftest import Clock
-from tests.systems.stand_in import Seen, StandIn, answer
 
 TOKEN = "xoxb-canary4711"
 CHANNEL = "C0RELEASES"

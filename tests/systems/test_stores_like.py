@@ -18,7 +18,7 @@ from bot.sandbox.s3_like import like
 from bot.sandbox.tls import HERE, Authority, behind_tls
 from bot.settings import Bucket
 from tests.records.test_record_stores import bucket_of
-from tests.systems.stand_in import StandIn, answer
+from tests.stand_ins.server import StandIn, answer
 
 SECONDS = 30.0
 

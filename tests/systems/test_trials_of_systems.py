@@ -26,8 +26,8 @@ from tests.gateway.gateways import TOKEN as RELOAD_TOKEN
 from tests.gateway.gateways import running_gateway
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
+from tests.stand_ins.server import StandIn
 from tests.systems.conftest import RealTriton
-from tests.systems.stand_in import StandIn
 
 TOKEN = "xoxb-canary4711"
 SCOPES = ("chat:write", "channels:history", "channels:read", "usergroups:read")

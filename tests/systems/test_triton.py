@@ -24,11 +24,11 @@ from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config, versions_of
 from tests.operations.world import wait_until
-from tests.reliability.proxy import Fault, GrpcLink, Kind
 from tests.servers import running
 from tests.stand_ins.between import between
+from tests.stand_ins.links import Fault, GrpcLink, Kind
+from tests.stand_ins.server import StandIn
 from tests.systems.conftest import Clock, RealTriton
-from tests.systems.stand_in import StandIn
 
 ADDER = 'backend: "onnxruntime" max_batch_size: 8 {versions} ' + " ".join(
     f'{side} [{{ name: "{name}" data_type: TYPE_FP32 dims: [2] }}]'

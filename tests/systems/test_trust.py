@@ -23,7 +23,7 @@ from bot.records.bucket import BucketRecords
 from bot.sandbox import triton
 from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
-from bot.sandbox.tls import HERE, Authority, behind_tls
+from bot.sandbox.tls import Authority, behind_tls
 from bot.settings import GatewayEndpoint, GitHub, MLflow, Slack, Triton, Tritons
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
@@ -35,22 +35,12 @@ from tests.gateway.gateways import TOKEN, gateway_process
 from tests.records.test_record_stores import bucket_of
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
+from tests.stand_ins.server import StandIn
 from tests.systems.conftest import RealTriton
-from tests.systems.stand_in import StandIn
 
 NAMED = (*trust.FILES, *trust.FOLDERS)
 SECONDS = 20.0
 """A busy machine takes its time."""
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: Authority) -> Path:
-    return authority.issue(*HERE)
 
 
 @pytest.fixture(autouse=True)

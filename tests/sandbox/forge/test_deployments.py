@@ -12,7 +12,7 @@ import github
 import pytest
 
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server, wait_until
-from tests.systems.stand_in import Seen, StandIn, answer
+from tests.stand_ins.server import Seen, StandIn, answer
 
 SECRET = "shared-with-the-receiver"
 
