@@ -9,12 +9,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from bot import settings as files
 from bot.credentials import Credentials
-from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons, secret, share_before
+from bot.errors import InvalidInput
+from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons
 
 if TYPE_CHECKING:
     from bot.domain.usage import Usage
@@ -111,7 +114,8 @@ class Platform:
     def __init__(self, settings: Environment, variables: Mapping[str, str] | None = None) -> None:
         """``variables`` hold the secrets that the settings name; by default those of this process."""
         self.settings = settings
-        self.credentials = Credentials(os.environ if variables is None else variables)
+        self._variables = os.environ if variables is None else variables
+        self.credentials = Credentials(self._variables)
         self._each: dict[str, _Lazy] = {}
         self._closing = ExitStack()
         self._is_closed = False
@@ -135,6 +139,10 @@ class Platform:
     def environment(self) -> str:
         """The environment's name."""
         return self.settings.environment
+
+    def like(self, settings: Environment) -> Platform:
+        """Return another platform, with systems of its own, for other settings and the same secrets."""
+        return Platform(settings, self._variables)
 
     # --- Git and GitHub ------------------------------------------------------------------------------------------
 
@@ -356,7 +364,11 @@ class Platform:
 
     @property
     def staging_share(self) -> ModelRepository:
-        """The part of the share of the Triton on which proposals are checked."""
+        """The part of the share of the Triton on which proposals are checked.
+
+        Raises InvalidInput where the settings have a mistake there.
+        """
+        self.settings.see_that_it_can_be_used("staging")
         return self._once("staging share", self._open_staging_share)
 
     def _open_staging_share(self, _: ExitStack) -> ModelRepository:
@@ -376,19 +388,33 @@ class Platform:
 
         Raises InvalidInput where the settings have a mistake there.
         """
-        self.settings.see_that_it_can_be_used("staging")
         return self._once("staging", self._open_staging)
 
     def _open_staging(self, opened: ExitStack) -> Serving:
+        share = self.staging_share
         server = self._triton(self.settings.staging.triton)
         opened.callback(server.close)
-        return Serving(self.staging_share, (server,), ())
+        return Serving(share, (server,), ())
 
     # --- the checkout --------------------------------------------------------------------------------------------
 
+    def neighbours(self) -> list[str]:
+        """Return the names of all environments that this one's checkout has settings for; its own at least."""
+        checkout = self.settings.checkout
+        return files.environments(checkout) if checkout is not None else [self.environment]
+
     def _before(self) -> list[Share]:
-        share = share_before(self.settings)
-        return [share] if share else []
+        """Return the share of the environment that this one takes its digests from, where the same checkout says it.
+
+        None where that file cannot be read: its bytes are only a quicker way to those of the registry.
+        """
+        checkout, source = self.settings.checkout, self.settings.promotes_from
+        if checkout is None or source is None:
+            return []
+        try:
+            return [files.load(checkout, source).share]
+        except InvalidInput:
+            return []
 
     # --- opening and closing -------------------------------------------------------------------------------------
 
@@ -417,50 +443,57 @@ class Platform:
         return system
 
 
-@contextmanager
-def serving(settings: Environment, *, reads_only: bool = False) -> Iterator[Serving]:
-    """Open the environment's share, and every Triton and gateway that it names, or that DNS gives for a name.
+class Platforms(Mapping[str, Platform]):
+    """A platform for each environment that a checkout has settings for, by its name; all are closed together.
 
-    With ``reads_only`` the reload token is not read, so nobody who only looks needs it; the gateways then refuse to
-    reload. Raises Refused where the token is needed and not set.
+    One whose file has a mistake can be neither used nor forgotten: asking for it raises its mistake, which ``broken``
+    has by its name. Raises InvalidInput where the checkout has no environment.
     """
-    from bot.share import ModelRepository
 
-    seconds = settings.deadlines.request_seconds
-    # Before anything is opened.
-    token = None if reads_only else secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
-    with ExitStack() as opened:
-        known: set[tuple[str, str]] = set()
+    def __init__(self, root: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.broken: dict[str, InvalidInput] = {}
+        self._root, self._variables = root, variables
+        self._usable: dict[str, Platform] = {}
+        self._mending: Platform | None = None
+        for name in files.environments(root):
+            try:
+                self._usable[name] = Platform(files.load(root, name), variables)
+            except InvalidInput as error:
+                self.broken[name] = error
 
-        def find_more(*, tritons: bool = True) -> tuple[tuple[TritonServer, ...], tuple[Gateway, ...]]:
-            found, gateways = [], []
-            named = settings.tritons if tritons else ()
-            for each_triton in (one for tritons_there in named for one in each(tritons_there)):
-                if ("Triton", each_triton.name) not in known:
-                    known.add(("Triton", each_triton.name))
-                    found.append(triton(each_triton, request_seconds=seconds))
-                    opened.callback(found[-1].close)
-            for several in settings.gateways:
-                for one in each(several):
-                    if ("gateway", one.name) not in known:
-                        known.add(("gateway", one.name))
-                        gateways.append(_gateway(settings, one, of=several, token=token))
-                        opened.callback(gateways[-1].close)
-            return tuple(found), tuple(gateways)
+    def __getitem__(self, name: str) -> Platform:
+        if name in self._usable:
+            return self._usable[name]
+        raise self.broken.get(name) or KeyError(name)
 
-        def gateway_names() -> frozenset[str]:
-            return frozenset(one.name for several in settings.gateways for one in each(several))
+    def __contains__(self, name: object) -> bool:
+        return name in self._usable
 
-        def triton_names() -> frozenset[str]:
-            return frozenset(one.name for several in settings.tritons for one in each(several))
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._usable)
 
-        share = ModelRepository(
-            settings.share,
-            _before(settings),
-            environment=settings.environment,
-            files_at_once=settings.concurrency.files,
-        )
-        yield Serving(share, *find_more(), find_more, gateway_names, triton_names)
+    def __len__(self) -> int:
+        return len(self._usable)
+
+    @property
+    def any_of_them(self) -> Platform:
+        """One that says where GitHub is: a pull request that mends the only file must reach a verdict."""
+        if self._usable:
+            return next(iter(self._usable.values()))
+        if self._mending is None:
+            settings = files.load_for_the_way_back(self._root, next(iter(self.broken)))
+            self._mending = Platform(settings, self._variables)
+        return self._mending
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with ExitStack() as closing:
+            for platform in (*self._usable.values(), *([self._mending] if self._mending else [])):
+                closing.callback(platform.close)
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)
@@ -471,143 +504,3 @@ def each(several: Server) -> list[Server]:
     from bot.systems.dns import addresses
 
     return [several.at(address) for address in addresses(several.host)] if several.every_address else [several]
-
-
-def triton(named: Triton, *, request_seconds: float) -> TritonServer:
-    """Open one Triton, with its control key where it has one."""
-    from bot.systems.triton import TritonServer
-
-    variable = named.control_key_env
-    key = secret(variable, purpose=f"the control key of Triton {named.name}") if variable else None
-    return TritonServer(named, request_seconds=request_seconds, control_key=key)
-
-
-def gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint) -> Gateway:
-    """Open one gateway of the entry ``of``; one of several addresses is asked by the name of all of them."""
-    token = secret(settings.reload_token_env, purpose=_RELOAD_TOKEN)
-    return _gateway(settings, named, of=of, token=token)
-
-
-def _gateway(settings: Environment, named: GatewayEndpoint, *, of: GatewayEndpoint, token: str | None) -> Gateway:
-    from bot.systems.gateway import Gateway
-
-    known_as = of.url if of.every_address else None
-    return Gateway(named, token=token, request_seconds=settings.deadlines.request_seconds, known_as=known_as)
-
-
-def usage(settings: Environment, several: GatewayEndpoint, model: str) -> Usage:
-    """Ask a gateway how much the version in service is used; it needs no token, and no gateway is tried twice."""
-    asked = _gateway(settings, each(several)[0], of=several, token=None)
-    try:
-        return asked.usage(model)
-    finally:
-        asked.close()
-
-
-@contextmanager
-def staging(settings: Environment) -> Iterator[Serving]:
-    """Open the Triton on which proposals are checked, and its part of the share."""
-    from bot.share import ModelRepository
-
-    settings.see_that_it_can_be_used("staging")
-    server = triton(settings.staging.triton, request_seconds=settings.deadlines.request_seconds)
-    try:
-        share = ModelRepository(
-            settings.staging.share,
-            [settings.share, *_before(settings)],
-            staging=True,
-            files_at_once=settings.concurrency.files,
-        )
-        yield Serving(share, (server,), ())
-    finally:
-        server.close()
-
-
-def _before(settings: Environment) -> list[Share]:
-    share = share_before(settings)
-    return [share] if share else []
-
-
-def repository(settings: Environment, *, limit_seconds: float | None = None) -> Repository:
-    """Open the Git repository that holds desired state; Git and the API know the bot as the same.
-
-    No command lasts longer than ``limit_seconds``, by default six times as long as a request.
-    """
-    from bot.systems.git import Repository
-
-    # An App's token comes from the API, whose SDK is slow to import; any other is at hand.
-    token = github(settings).git_token() if _app_key(settings) else _github_token(settings)
-    seconds = settings.deadlines.request_seconds
-    return Repository(
-        settings.github.clone_url,
-        token=token,
-        base=settings.github.base,
-        stall_seconds=seconds,
-        limit_seconds=limit_seconds,
-    )
-
-
-def github(settings: Environment) -> GitHubRepository:
-    """Open GitHub's API for that repository: as the App where its key is at hand, else with the token."""
-    from bot.systems.github import GitHubRepository
-
-    seconds = settings.deadlines.request_seconds
-    if key := _app_key(settings):
-        return GitHubRepository(settings.github, app_key=key, request_seconds=seconds)
-    return GitHubRepository(settings.github, token=_github_token(settings), request_seconds=seconds)
-
-
-def _app_key(settings: Environment) -> str | None:
-    app = settings.github.app
-    if app is None or not os.environ.get(app.private_key_env):
-        return None
-    return secret(app.private_key_env, purpose=f"the private key of the GitHub App {app.id}", kind="PEM")
-
-
-def _github_token(settings: Environment) -> str:
-    app, purpose = settings.github.app, "the token for Git and GitHub"
-    if app is not None:
-        purpose += f", where {app.private_key_env} does not hold the key of the GitHub App {app.id}"
-    return secret(settings.github.token_env, purpose=purpose)
-
-
-def registry(settings: Environment) -> Registry:
-    """Open the model registry."""
-    from bot.systems.mlflow import Registry
-
-    settings.see_that_it_can_be_used("mlflow")
-    deadlines = settings.deadlines
-    return Registry(
-        settings.mlflow, request_seconds=deadlines.request_seconds, download_seconds=deadlines.download_seconds
-    )
-
-
-def records(settings: Environment) -> Store:
-    """Open the record store of the environment: a bucket, or a directory."""
-    if bucket := settings.records_bucket:
-        from bot.records import bucket as object_store
-
-        return object_store.opened(
-            bucket,
-            request_seconds=settings.deadlines.request_seconds,
-            at_once=settings.concurrency.records,
-        )
-    from bot.records.directory import RecordStore
-
-    return RecordStore(str(settings.records))
-
-
-def ledger(settings: Environment) -> Ledger:
-    """Open what the environment's records say."""
-    from bot.records.ledger import Ledger
-
-    return Ledger(records(settings), settings.environment)
-
-
-def slack(settings: Environment) -> SlackChannel:
-    """Open the channel where releases are announced."""
-    from bot.systems.slack import SlackChannel
-
-    settings.see_that_it_can_be_used("slack")
-    token = secret(settings.slack.token_env, purpose="Slack's bot token")
-    return SlackChannel(settings.slack, token=token, request_seconds=settings.deadlines.request_seconds)

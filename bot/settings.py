@@ -534,9 +534,9 @@ class Environment(_Part):
         return self
 
     @property
-    def neighbours(self) -> list[str]:
-        """The names of all environments that this one's checkout has settings for; its own name at least."""
-        return environments(self._checkout) if self._checkout is not None else [self.environment]
+    def checkout(self) -> Path | None:
+        """The folder from which these were read; None where they were read from a text."""
+        return self._checkout
 
     @property
     def records_bucket(self) -> Bucket | None:
@@ -703,19 +703,6 @@ def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[An
 _IN_PIECES = frozenset({"gates", "deadlines", "keep", "slack"})
 
 
-def share_before(settings: Environment) -> Share | None:
-    """Return the share of the environment that this one takes its digests from, where the same checkout says it.
-
-    None otherwise, also where that file cannot be read: its bytes are only a quicker way to those of the registry.
-    """
-    if settings._checkout is None or settings.promotes_from is None:
-        return None
-    try:
-        return load(settings._checkout, settings.promotes_from).share
-    except InvalidInput:
-        return None
-
-
 def environments(root: Path) -> list[str]:
     """Return the names of the environments that the checkout at ``root`` has settings for, sorted."""
     folder = root / ENVIRONMENTS
@@ -758,12 +745,6 @@ def secret(variable: str, *, purpose: str, kind: Kind = "token") -> str:
             state="Nothing was changed.",
             next_step=f"Set {variable}; `promobot doctor` tells what works.",
         ) from None
-
-
-def plain_secrets(settings: Environment) -> list[str]:
-    """Return the variables whose secrets are too plain to be blanked out of texts, sorted."""
-    held = {name: os.environ.get(name, "").strip() for name in secret_variables(settings)}
-    return sorted(name for name, value in held.items() if value and redaction.is_too_plain(value))
 
 
 def secret_variables(settings: Environment) -> set[str]:

@@ -69,7 +69,7 @@ LAYERS = {
     "bot.boundary": layer("errors exit_codes extras operations.job output redaction render", for_types="commands"),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands errors exit_codes operations output records.ledger render settings slack"
+        "arguments commands errors exit_codes operations output platform records.ledger render settings slack"
     ),
     "bot.errors": layer("redaction", pure=True),
     "bot.exit_codes": layer(pure=True),
@@ -131,12 +131,12 @@ LAYERS = {
         for_types="systems.git systems.github",
     ),
     "bot.training": layer(
-        "domain errors settings systems.triton training operations.propose",
+        "domain errors settings systems.triton training operations.propose platform",
         "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(
-        "airflow domain errors exit_codes settings systems.mlflow operations.awaiting render",
+        "airflow domain errors exit_codes settings systems.mlflow operations.awaiting platform render",
         "airflow",
         for_types="operations.propose",
     ),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bot import platform as connect
 from bot import settings
 from bot.errors import InvalidInput, Refused
 from bot.platform import Platform
@@ -28,16 +27,18 @@ IN_A_BUCKET = DEV.model_copy(update={"records": S3Records(s3=Bucket(bucket="mlop
 
 def test_a_directory_or_a_bucket_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert isinstance(connect.records(DEV), RecordStore)
-    assert isinstance(connect.records(IN_A_BUCKET), BucketRecords)
-    assert connect.records(IN_A_BUCKET) is connect.records(IN_A_BUCKET), "what was read is read once"
+    with Platform(DEV, {}) as dev, Platform(IN_A_BUCKET, {}) as stored, Platform(IN_A_BUCKET, {}) as again:
+        assert isinstance(dev.records, RecordStore)
+        assert isinstance(stored.records, BucketRecords)
+        assert stored.records is again.records, "what was read of a bucket is read once in a process"
 
 
 def test_the_sdk_is_not_imported_for_a_directory() -> None:
     script = (
-        "import sys; from pathlib import Path; from bot import settings, platform as connect\n"
+        "import sys; from pathlib import Path; from bot import settings\n"
+        "from bot.platform import Platform\n"
         "from bot.operations import history\n"
-        "connect.ledger(settings.load(Path('.'), 'dev'))\n"
+        "Platform(settings.load(Path('.'), 'dev')).ledger\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('boto3', 'botocore', 's3transfer')])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)

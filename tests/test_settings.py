@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bot import platform as connect
 from bot import settings
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
+from bot.platform import Platform
 from bot.settings import Environment
 
 PROJECT = Path(__file__).parents[1]
@@ -442,9 +442,9 @@ def test_a_part_that_is_wrong_gives_its_mistake_to_whoever_asks_for_it(write: Wr
     text = changed("uri: http", "uri: ftp").replace("channel: C0MLRELEASES", "channel: '#ml'")
     loaded = settings.load_for_the_way_back(write(text), "dev")
     loaded.see_that_it_can_be_used("staging")
-    for part, open_it in (("mlflow", connect.registry), ("slack", connect.slack)):
-        with pytest.raises(InvalidInput, match=f": {part}\\."):
-            open_it(loaded)
+    for part, member in (("mlflow", "registry"), ("slack", "slack")):
+        with Platform(loaded, {}) as platform, pytest.raises(InvalidInput, match=f": {part}\\."):
+            getattr(platform, member)
     assert not loaded.slack.may, "nobody has a role that cannot be read"
     with pytest.raises(Refused, match="has no gate for churn"):
         settings.load_for_the_way_back(write(changed("on_miss: shadow", "on_miss: reject")), "dev").gate("churn")

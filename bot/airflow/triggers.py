@@ -130,4 +130,8 @@ class DeploymentTrigger(_Trigger):
 
     def look(self) -> Ended | NotYet:
         """Ask the records, and GitHub where they do not say."""
-        return look_for_end(Path(self.root), self.environment, self.awaited)
+        from bot.platform import Platform
+        from bot.settings import load
+
+        with Platform(load(Path(self.root), self.environment)) as platform:
+            return look_for_end(platform, self.awaited)

@@ -13,7 +13,8 @@ Whatever is slow to import is imported by ``run``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.operations.proposing import Asking
+    from bot.platform import Platform
     from bot.render.job import Job
-    from bot.settings import Environment
 
 _FIRST = (
     *("propose", "promote", "check", "recheck", "deploy", "rollback", "retire", "status", "drift", "reconcile"),
@@ -69,32 +70,29 @@ class Context(NamedTuple):
 
         return from_here(Path(self.root_typed).absolute)
 
-    def settings(self, environment: str) -> Environment:
-        """Read the settings of an environment; raise InvalidInput where there is any mistake in them."""
+    def platform(self, environment: str, *, lenient: bool = False) -> Platform:
+        """Return what the command needs of an environment, to be used in a ``with`` block.
+
+        Raises InvalidInput where its settings have a mistake. With ``lenient`` a mistake in what a rollback does not
+        need is kept beside them instead.
+        """
+        from bot import settings
+        from bot.platform import Platform
+
+        load = settings.load_for_the_way_back if lenient else settings.load
+        return Platform(load(self.root, environment))
+
+    @contextmanager
+    def platforms(self, environment: str | None, *, lenient: bool = False) -> Iterator[list[Platform]]:
+        """Give what the command needs of one environment, or of all; those that only look are ``lenient``.
+
+        Then a mistake in one part does not hide how users are.
+        """
         from bot import settings
 
-        return settings.load(self.root, environment)
-
-    def settings_of_the_way_back(self, environment: str) -> Environment:
-        """Read the settings of an environment; a mistake in what a rollback does not need is kept beside them."""
-        from bot import settings
-
-        return settings.load_for_the_way_back(self.root, environment)
-
-    def all_settings(self, environment: str | None) -> list[Environment]:
-        """Read the settings of one environment, or of all."""
-        from bot import settings
-
-        root = self.root
-        return [settings.load(root, name) for name in ([environment] if environment else settings.environments(root))]
-
-    def all_settings_of_the_way_back(self, environment: str | None) -> list[Environment]:
-        """For commands that only look: a mistake in one part must not hide how users are."""
-        from bot import settings
-
-        root = self.root
-        names = [environment] if environment else settings.environments(root)
-        return [settings.load_for_the_way_back(root, name) for name in names]
+        names = [environment] if environment else settings.environments(self.root)
+        with ExitStack() as opened:
+            yield [opened.enter_context(self.platform(name, lenient=lenient)) for name in names]
 
     def answer(self, result: object, text: str, exit_code: ExitCode = ExitCode.DONE, url: str = "") -> Answer:
         """Return an answer of which a job of GitHub Actions shows what the terminal shows; ``url`` becomes a link."""
@@ -147,7 +145,7 @@ def asking(*, replace: bool) -> Asking:
 
 
 def once(
-    context: Context, settings: Environment, request: str, asked: dict[str, str], do: Callable[[], Answer]
+    context: Context, platform: Platform, request: str, asked: dict[str, str], do: Callable[[], Answer]
 ) -> Answer:
     """Do what is asked for; under the id of a request only if it was not done under it already."""
     if not request:
@@ -155,12 +153,12 @@ def once(
     from bot.operations.requests import begin, finish
     from bot.render import terminal
 
-    done = begin(settings, request, asked)
+    done = begin(platform.ledger, request, asked)
     if done is not None:
         return context.answer(done, terminal.done_before(request, done), done.exit_code)
     answer = do()
     if answer.exit_code in (ExitCode.DONE, ExitCode.UNCONFIRMED):
-        finish(settings, request, answer.text, answer.exit_code)
+        finish(platform.ledger, request, answer.text, answer.exit_code)
     return answer
 
 

@@ -53,18 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: Arguments, context: Context) -> Answer:
     """Run it."""
     from bot.operations.check import check, check_queued, sum_up
+    from bot.platform import Platforms
     from bot.render import terminal
 
     number, head, base = arguments.pull_request, arguments.head, arguments.base
-    if arguments.check == "queued":
-        assert base is not None and head is not None  # noqa: S101 - see Arguments
-        queued = check_queued(context.root, base=base, head=head, say=say)
-        return Answer(queued, terminal.queued(queued), queued.exit_code)
-    assert number is not None  # noqa: S101 - see Arguments
-    if arguments.check == "verdict":
-        done = sum_up(context.root, pull_request=number, head=head, needs=arguments.needs, say=say)
-    else:
-        done = check(context.root, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=say)
+    with Platforms(context.root) as platforms:
+        if arguments.check == "queued":
+            assert base is not None and head is not None  # noqa: S101 - see Arguments
+            queued = check_queued(platforms, base=base, head=head, say=say)
+            return Answer(queued, terminal.queued(queued), queued.exit_code)
+        assert number is not None  # noqa: S101 - see Arguments
+        if arguments.check == "verdict":
+            done = sum_up(platforms, pull_request=number, head=head, needs=arguments.needs, say=say)
+        else:
+            done = check(platforms, arguments.check, pull_request=number, head=head, run=arguments.run_id, say=say)
 
     def job() -> Job:
         from bot.render import job as documents

@@ -29,5 +29,6 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.cleanup import cleanup
     from bot.render.cleanup import cleaned_up
 
-    done = cleanup(context.settings(arguments.env), dry_run=arguments.dry_run, say=say)
+    with context.platform(arguments.env) as platform:
+        done = cleanup(platform, dry_run=arguments.dry_run, say=say)
     return Answer(done, cleaned_up(done), done.exit_code)

@@ -31,7 +31,8 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.deploy import deploy
     from bot.render import terminal
 
-    done = deploy(context.settings_of_the_way_back(arguments.env), say=say)
+    with context.platform(arguments.env, lenient=True) as platform:
+        done = deploy(platform, say=say)
 
     def job() -> Job:
         from bot.render import job as documents

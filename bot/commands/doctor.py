@@ -32,6 +32,7 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.doctor import doctor
     from bot.render import terminal
 
-    found = doctor(context.all_settings(arguments.env), init=arguments.init)
+    with context.platforms(arguments.env) as platforms:
+        found = doctor(platforms, init=arguments.init)
     code = max(diagnosis.exit_code for diagnosis in found)
     return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)

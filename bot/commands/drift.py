@@ -39,10 +39,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.silence import note_look
     from bot.render import terminal
 
-    listed = context.all_settings_of_the_way_back(arguments.env)
-    found = [drift(settings) for settings in listed]
-    for settings, environment in zip(listed, found, strict=True) if arguments.note else ():
-        note_look(settings, environment.silent, say=say)
+    with context.platforms(arguments.env, lenient=True) as platforms:
+        found = [drift(platform) for platform in platforms]
+        for platform, environment in zip(platforms, found, strict=True) if arguments.note else ():
+            note_look(platform.share, environment.silent, say=say)
     code = ExitCode.DONE if all(environment.in_sync for environment in found) else ExitCode.FAILED
 
     def job() -> Job:

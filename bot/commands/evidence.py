@@ -39,16 +39,17 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.evidence import list_evidence, revoke, show
     from bot.render import terminal
 
-    settings, model, version = context.settings(arguments.env), arguments.model, arguments.version
-    if arguments.action == "list":
-        found = list_evidence(settings, model=model)
-        return Answer(found, terminal.evidence(found))
-    if not (model and version):
-        from bot.errors import InvalidInput
+    model, version = arguments.model, arguments.version
+    with context.platform(arguments.env) as platform:
+        if arguments.action == "list":
+            found = list_evidence(platform, model=model)
+            return Answer(found, terminal.evidence(found))
+        if not (model and version):
+            from bot.errors import InvalidInput
 
-        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
-    if arguments.action == "show":
-        found = show(settings, model=model, which=version)
-        return Answer(found, terminal.evidence_in_full(found))
-    found = revoke(settings, model=model, which=version, reason=arguments.reason, by=arguments.by)
-    return Answer(found, terminal.revoked(found))
+            raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
+        if arguments.action == "show":
+            found = show(platform, model=model, which=version)
+            return Answer(found, terminal.evidence_in_full(found))
+        found = revoke(platform, model=model, which=version, reason=arguments.reason, by=arguments.by)
+        return Answer(found, terminal.revoked(found))

@@ -45,11 +45,12 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.history import history, show
     from bot.render import terminal
 
-    settings, record = context.settings_of_the_way_back(arguments.env), arguments.record
-    if arguments.model == "show" and record:
-        found = show(settings, record)
-        return Answer(found, terminal.record_in_full(found))
-    if record:
-        raise InvalidInput(f"is one word too many; `promobot history show {record}`", key=record)
-    all_of_it = history(settings, model=arguments.model, at=arguments.at, limit=arguments.limit)
+    record = arguments.record
+    with context.platform(arguments.env, lenient=True) as platform:
+        if arguments.model == "show" and record:
+            found = show(platform, record)
+            return Answer(found, terminal.record_in_full(found))
+        if record:
+            raise InvalidInput(f"is one word too many; `promobot history show {record}`", key=record)
+        all_of_it = history(platform, model=arguments.model, at=arguments.at, limit=arguments.limit)
     return Answer(all_of_it, terminal.history(all_of_it))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bot import arguments as options
 from bot.commands import Answer, Context, asking, once
 from bot.output import say
+
+if TYPE_CHECKING:
+    from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -37,23 +41,22 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.promote import promote
     from bot.render import terminal
 
-    target = context.settings(arguments.env)
-
-    def do() -> Answer:
-        source = arguments.source or target.promotes_from
-        if source is None:
+    def do(target: Platform) -> Answer:
+        name = arguments.source or target.settings.promotes_from
+        if name is None:
             from bot import settings
             from bot.errors import InvalidInput
 
             raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
-        done = promote(
-            context.settings(source),
-            target,
-            model=arguments.model,
-            version=arguments.version,
-            say=say,
-            asking=asking(replace=arguments.replace),
-        )
+        with context.platform(name) as source:
+            done = promote(
+                source,
+                target,
+                model=arguments.model,
+                version=arguments.version,
+                say=say,
+                asking=asking(replace=arguments.replace),
+            )
         return context.answer(done, terminal.proposed(done), done.exit_code, url=done.url)
 
     asked = {
@@ -62,4 +65,5 @@ def run(arguments: Arguments, context: Context) -> Answer:
         "source": arguments.source or "",
         "version": str(arguments.version or ""),
     }
-    return once(context, target, arguments.request, asked, do)
+    with context.platform(arguments.env) as platform:
+        return once(context, platform, arguments.request, asked, lambda: do(platform))

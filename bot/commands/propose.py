@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bot import arguments as options
 from bot.commands import Answer, Context, asking, once
 from bot.output import say
+
+if TYPE_CHECKING:
+    from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,9 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.propose import propose
     from bot.render import terminal
 
-    settings = context.settings(arguments.env)
-
-    def do() -> Answer:
+    def do(platform: Platform) -> Answer:
         done = propose(
-            settings,
+            platform,
             model=arguments.model,
             version=arguments.version,
             say=say,
@@ -48,4 +50,5 @@ def run(arguments: Arguments, context: Context) -> Answer:
         return context.answer(done, terminal.proposed(done), done.exit_code, url=done.url)
 
     asked = {"verb": "propose", "model": arguments.model, "version": str(arguments.version)}
-    return once(context, settings, arguments.request, asked, do)
+    with context.platform(arguments.env) as platform:
+        return once(context, platform, arguments.request, asked, lambda: do(platform))

@@ -47,16 +47,16 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.quarantine import lift, list_quarantine, take_back
     from bot.render import terminal
 
-    settings = context.settings(arguments.env)
     named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
-    if arguments.action == "list":
-        found = list_quarantine(settings)
-    elif len(named) != 1:
-        from bot.errors import InvalidInput
+    with context.platform(arguments.env) as platform:
+        if arguments.action == "list":
+            found = list_quarantine(platform)
+        elif len(named) != 1:
+            from bot.errors import InvalidInput
 
-        raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
-    elif arguments.digest:
-        found = lift(settings, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
-    else:
-        found = take_back(settings, of=named[0], reason=arguments.reason, by=arguments.by)
+            raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
+        elif arguments.digest:
+            found = lift(platform, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
+        else:
+            found = take_back(platform, of=named[0], reason=arguments.reason, by=arguments.by)
     return Answer(found, terminal.quarantine(found), found.exit_code)

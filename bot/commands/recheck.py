@@ -29,5 +29,6 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.recheck import recheck
     from bot.render import terminal
 
-    done = recheck(context.settings(arguments.env), model=arguments.model, say=say)
+    with context.platform(arguments.env) as platform:
+        done = recheck(platform, model=arguments.model, say=say)
     return context.answer(done, terminal.rechecked(done), done.exit_code)

@@ -31,7 +31,8 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.reconcile import exit_code, reconcile
     from bot.render import terminal
 
-    done = reconcile(context.all_settings(arguments.env), say=say)
+    with context.platforms(arguments.env) as platforms:
+        done = reconcile(platforms, say=say)
 
     def job() -> Job:
         from bot.render import job as documents

@@ -35,12 +35,13 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.operations.retire import retire
     from bot.render import terminal
 
-    done = retire(
-        context.settings(arguments.env),
-        model=arguments.model,
-        reason=arguments.reason,
-        by=arguments.by,
-        say=say,
-        asking=asking(replace=arguments.replace),
-    )
+    with context.platform(arguments.env) as platform:
+        done = retire(
+            platform,
+            model=arguments.model,
+            reason=arguments.reason,
+            by=arguments.by,
+            say=say,
+            asking=asking(replace=arguments.replace),
+        )
     return context.answer(done, terminal.retired(done), done.exit_code, url=done.url)

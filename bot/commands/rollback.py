@@ -11,6 +11,7 @@ from bot.commands import Answer, Context, asking, once
 from bot.output import say
 
 if TYPE_CHECKING:
+    from bot.platform import Platform
     from bot.render.job import Job
 
 
@@ -44,13 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Go back."""
-    settings = context.settings_of_the_way_back(arguments.env)
 
-    def do() -> Answer:
+    def do(platform: Platform) -> Answer:
         from bot.operations.rollback import rollback
 
         done = rollback(
-            settings,
+            platform,
             model=arguments.model,
             to_version=arguments.to,
             now=arguments.now,
@@ -75,4 +75,5 @@ def run(arguments: Arguments, context: Context) -> Answer:
         "to": str(arguments.to or ""),
         "now": str(arguments.now or ""),
     }
-    return once(context, settings, arguments.request, asked, do)
+    with context.platform(arguments.env, lenient=True) as platform:
+        return once(context, platform, arguments.request, asked, lambda: do(platform))

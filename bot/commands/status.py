@@ -42,15 +42,16 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.render import terminal
 
     if arguments.watch is None:
-        found = statuses(context.all_settings_of_the_way_back(arguments.env))
+        with context.platforms(arguments.env, lenient=True) as platforms:
+            found = statuses(platforms)
         return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
 
     watched = Watched()
 
     def look() -> str:
         # Settings are read anew each time, as the file may be corrected meanwhile.
-        found = statuses(context.all_settings_of_the_way_back(arguments.env), watched=watched)
-        return "\n\n".join(map(terminal.status, found))
+        with context.platforms(arguments.env, lenient=True) as platforms:
+            return "\n\n".join(map(terminal.status, statuses(platforms, watched=watched)))
 
     try:
         while _show(look):

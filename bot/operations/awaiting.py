@@ -7,18 +7,15 @@ Unavailable, as everywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bot import platform as connect
-from bot import settings as settings_of
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import Evidence, newest_for
 from bot.domain.record import DeploymentRecord
 from bot.domain.scope import revert_branch
 from bot.operations.propose import not_ready, see_that_it_is_whole
+from bot.platform import Platform
 from bot.render import awaiting as words
-from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.records.ledger import Ledger
@@ -91,20 +88,19 @@ def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | N
     return Ready(model, version, package.digest, registered.run)
 
 
-def look_for_end(root: Path, environment: str, awaited: Awaited) -> Ended | NotYet:
-    """Say what became of a proposal, by the records and GitHub; ``root`` is a checkout with settings."""
-    settings = settings_of.load(root, environment)
-    ledger = connect.ledger(settings)
+def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
+    """Say what became of a proposal, by the records and GitHub."""
+    ledger = platform.ledger
     own, others = _deployments(ledger, awaited)
     if own is not None:
-        return _ended(settings, own)
-    pull = connect.github(settings).pull_request(awaited.pull_request) if awaited.pull_request else None
+        return _ended(platform, own)
+    pull = platform.github.pull_request(awaited.pull_request) if awaited.pull_request else None
     if pull is not None and not pull.merged:
         if pull.state == "open":
             found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
             return NotYet(words.is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
         return Ended("refused", *words.closed(pull.number))
-    return _merged(settings, ledger, awaited, pull, others)
+    return _merged(ledger, awaited, pull, others)
 
 
 def _deployments(ledger: Ledger, awaited: Awaited) -> tuple[DeploymentRecord | None, list[DeploymentRecord]]:
@@ -119,10 +115,10 @@ def _deployments(ledger: Ledger, awaited: Awaited) -> tuple[DeploymentRecord | N
 
 
 def _merged(
-    settings: Environment, ledger: Ledger, awaited: Awaited, pull: PullRequest | None, others: list[DeploymentRecord]
+    ledger: Ledger, awaited: Awaited, pull: PullRequest | None, others: list[DeploymentRecord]
 ) -> Ended | NotYet:
     """Say what keeps what main asks for, or asked for, from being deployed."""
-    model, version, environment = awaited.model, awaited.version, settings.environment
+    model, version, environment = awaited.model, awaited.version, ledger.environment
     if others:
         return Ended("refused", *words.replaced(model, version, others[-1]), record=others[-1].id)
     if event := ledger.quarantined().get(awaited.digest):
@@ -143,11 +139,11 @@ def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence |
     return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
 
 
-def _ended(settings: Environment, record: DeploymentRecord) -> Ended:
+def _ended(platform: Platform, record: DeploymentRecord) -> Ended:
     reverts: list[str] = []
     if record.outcome in ("put back", "failed"):
-        branch = revert_branch(settings.environment, record.model, record.section)
-        found = connect.github(settings).open_pull_requests(prefix=branch)
+        branch = revert_branch(record.environment, record.model, record.section)
+        found = platform.github.open_pull_requests(prefix=branch)
         reverts = [pull.url for pull in found if pull.branch == branch]
     said, next_step = words.what_happened(record), words.way_back(record, reverts)
     return Ended(record.outcome, said, next_step, record.id)

@@ -11,11 +11,8 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
-from bot import settings as settings_module
 from bot.domain import desired
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, latest, missing
@@ -29,11 +26,12 @@ from bot.operations.job import write_summary
 from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.operations.proposed_settings import ProposedSettings, is_settings, read_proposed
 from bot.operations.proposing import read_desired, what_is_beside
+from bot.platform import Platforms
 from bot.records.ledger import Ledger
 from bot.render import checks as words
 from bot.render import leaving as leaving_words
 from bot.render import proposal as proposal_words
-from bot.settings import Environment
+from bot.settings import path_of
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
@@ -81,49 +79,46 @@ class Checked:
         return ExitCode.DONE if self.passed else ExitCode.FAILED
 
 
-def check(root: Path, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say) -> Checked:
+def check(
+    platforms: Platforms, name: CheckName, *, pull_request: int, head: str | None, run: str, say: Say
+) -> Checked:
     """Run one check for everything that the pull request proposes, and keep what it found."""
-    environments = _environments(root)
-    subject, unreadable, _ = _subject(environments, pull_request=pull_request, head=head)
+    subject, unreadable, _ = _subject(platforms, pull_request=pull_request, head=head)
     if unreadable is not None:
         raise unreadable
-    subject = _as_served(environments, subject)
+    subject = _as_served(platforms, subject)
     results: list[CheckResult] = []
     for change in subject.changes:
-        settings = environments[change.environment]
         if change.after is None:
             continue
         say(f"{name}: {change.model} {change.after.version} for {change.environment}")
-        results.append(look(settings, name, change, change.after, label=str(pull_request)))
-    for environment, settings in environments.items():
+        results.append(look(platforms[change.environment], name, change, change.after, label=str(pull_request)))
+    for environment, platform in platforms.items():
         of_environment = [result for result in results if result.environment == environment]
         if of_environment:
-            connect.ledger(settings).add_check_run(
-                f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment
-            )
+            platform.ledger.add_check_run(f"{_folder(pull_request, subject.head)}/{run}-{name}", of_environment)
     checked = Checked(name, subject, tuple(results))
     write_summary(words.check_summary(name, subject.changes, checked.results), say=say)
     return checked
 
 
-def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say) -> Checked:
+def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say) -> Checked:
     """Demand that every check of every entry ran and passed; write the one comment, the summary and the evidence."""
-    environments = _environments(root)
     say(f"summing up #{pull_request}")
-    subject, unreadable, pull = _subject(environments, pull_request=pull_request, head=head)
+    subject, unreadable, pull = _subject(platforms, pull_request=pull_request, head=head)
     # A mistake in a file is the first thing that a reviewer must see: jobs fail because of it, and say only that.
     problems = [str(mistake) for mistake in unreadable.mistakes] if unreadable is not None else []
     problems += subject.settings.mistakes
     problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
     problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
-    leaving = tuple(what_leaves(environments, subject.changes))
+    leaving = tuple(what_leaves(platforms, subject.changes))
     problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
     try:
-        subject = _as_served(environments, subject)
+        subject = _as_served(platforms, subject)
     except PromobotError as error:
         problems.append(str(error))
     expected = [change for change in subject.changes if change.after is not None]
-    concerned = {change.environment: connect.ledger(environments[change.environment]) for change in expected}
+    concerned = {change.environment: platforms[change.environment].ledger for change in expected}
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
@@ -152,16 +147,16 @@ def sum_up(root: Path, *, pull_request: int, head: str | None, needs: dict[str, 
         leaving=leaving,
     )
     write_summary(body, say=say)
-    github = connect.github(environments.any_of_them)
+    github = platforms.any_of_them.github
     checked = replace(checked, comment_url=github.put_comment(pull_request, body, marker=words.MARKER))
-    _keep_true(environments, github, pull, checked)
+    _keep_true(platforms, github, pull, checked)
     return checked
 
 
-def _keep_true(environments: _Environments, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
+def _keep_true(platforms: Platforms, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
     """Have the text that the bot opened a pull request with say first what the checks found."""
     subject, scope = checked.subject, scope_of(pull.branch)
-    if scope is None or scope.environment not in {*environments, *environments.broken}:
+    if scope is None or scope.environment not in {*platforms, *platforms.broken}:
         return
     verdict = words.headline(
         subject.changes,
@@ -191,25 +186,23 @@ class Queued:
         return ExitCode.FAILED if self.problems else ExitCode.DONE
 
 
-def check_queued(root: Path, *, base: str, head: str, say: Say) -> Queued:
+def check_queued(platforms: Platforms, *, base: str, head: str, say: Say) -> Queued:
     """Demand that what the checks of each pull request found counts for what a merge group proposes as a whole.
 
     Nothing is loaded: the digests are those that were checked. Deploy looks again, and at more.
     """
-    environments = _environments(root)
-    settings = environments.any_of_them
     say(f"looking for the evidence of {base[:12]}..{head[:12]}")
-    with connect.repository(settings) as repository:
-        for commit in (base, head):
-            repository.fetch(commit)
-        changes = _all_changes(repository, environments, repository.changed_paths(base, head), base, head)
+    repository = platforms.any_of_them.repository()
+    for commit in (base, head):
+        repository.fetch(commit)
+    changes = _all_changes(repository, platforms, repository.changed_paths(base, head), base, head)
     problems = [
         problem
-        for one in what_leaves(environments, changes, with_usage=False)
+        for one in what_leaves(platforms, changes, with_usage=False)
         if (problem := leaving_words.problem(one))
     ]
     for change in changes:
-        problem = _uncovered(connect.ledger(environments[change.environment]), change)
+        problem = _uncovered(platforms[change.environment].ledger, change)
         problems += [problem] if problem else []
     queued = Queued(base, head, tuple(changes), tuple(problems))
     write_summary(words.queued(queued.changes, queued.problems), say=say)
@@ -247,68 +240,38 @@ def _seen(result: CheckResult) -> tuple[object, ...]:
 # --- what is proposed ---------------------------------------------------------------------------------------------
 
 
-class _Environments(dict[str, Environment]):
-    """The settings of the base branch. One whose file has a mistake can be neither checked nor forgotten."""
-
-    def __init__(self, root: Path) -> None:
-        """Read all of them; raise InvalidInput where there is none."""
-        super().__init__()
-        self.broken: dict[str, InvalidInput] = {}
-        self._root = root
-        for name in settings_module.environments(root):
-            try:
-                self[name] = settings_module.load(root, name)
-            except InvalidInput as error:
-                self.broken[name] = error
-
-    @property
-    def any_of_them(self) -> Environment:
-        """One that says where GitHub is: a pull request that mends the only file must reach a verdict."""
-        if self:
-            return next(iter(self.values()))
-        return settings_module.load_for_the_way_back(self._root, next(iter(self.broken)))
-
-    def __missing__(self, name: str) -> Environment:
-        """Say what is wrong with the file of an environment that is asked for all the same."""
-        raise self.broken.get(name) or KeyError(name)
-
-
-def _environments(root: Path) -> _Environments:
-    return _Environments(root)
-
-
 def _subject(
-    environments: _Environments, *, pull_request: int, head: str | None
+    platforms: Platforms, *, pull_request: int, head: str | None
 ) -> tuple[Subject, InvalidInput | None, PullRequest]:
     """Return what is proposed, why that is not known where a file has a mistake, and the pull request itself."""
-    settings = environments.any_of_them
-    pull = connect.github(settings).pull_request(pull_request)
+    platform = platforms.any_of_them
+    pull = platform.github.pull_request(pull_request)
     if head is not None and pull.head != head:
         raise Refused(
             f"#{pull_request} has moved on from {head[:12]} to {pull.head[:12]}",
             state="Nothing was checked for the old commit.",
             next_step="The run for the new commit is what counts.",
         )
-    with connect.repository(settings) as repository:
-        main = repository.head()
-        base = repository.merge_base(main, repository.fetch(pull.head))
-        paths = repository.changed_paths(base, pull.head)
-        changes: list[Change] = []
-        unreadable = None
-        try:
-            changes = _all_changes(repository, environments, paths, base, pull.head)
-        except InvalidInput as error:
-            unreadable = error
-        proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
-        scope = scope_of(pull.branch)
-        ours = scope is not None and scope.environment in {*environments, *environments.broken}
-        more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
+    repository = platform.repository()
+    main = repository.head()
+    base = repository.merge_base(main, repository.fetch(pull.head))
+    paths = repository.changed_paths(base, pull.head)
+    changes: list[Change] = []
+    unreadable = None
+    try:
+        changes = _all_changes(repository, platforms, paths, base, pull.head)
+    except InvalidInput as error:
+        unreadable = error
+    proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
+    scope = scope_of(pull.branch)
+    ours = scope is not None and scope.environment in {*platforms, *platforms.broken}
+    more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
     others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
     subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
     return subject, unreadable, pull
 
 
-def _as_served(environments: _Environments, subject: Subject) -> Subject:
+def _as_served(platforms: Platforms, subject: Subject) -> Subject:
     """Return it with each change from what answers now, rather than from what main says: that may have been put back.
 
     By the records, because a runner for checks reaches neither the share nor a gateway of what serves.
@@ -316,35 +279,35 @@ def _as_served(environments: _Environments, subject: Subject) -> Subject:
     changes: list[Change] = []
     for name in dict.fromkeys(change.environment for change in subject.changes):
         own = [change for change in subject.changes if change.environment == name]
-        answers = connect.ledger(environments[name]).answers(own)
+        answers = platforms[name].ledger.answers(own)
         changes += (replace(change, before=entry) for change, entry in zip(own, answers, strict=True))
     return replace(subject, changes=tuple(changes))
 
 
 def _all_changes(
-    repository: Repository, environments: _Environments, paths: Iterable[str], base: str, head: str
+    repository: Repository, platforms: Platforms, paths: Iterable[str], base: str, head: str
 ) -> list[Change]:
     return [
         change
         for path in paths
         if path.startswith("promotions/")
-        for change in _changes(repository, environments, path, base, head)
+        for change in _changes(repository, platforms, path, base, head)
     ]
 
 
-def _changes(repository: Repository, environments: _Environments, path: str, base: str, head: str) -> list[Change]:
+def _changes(repository: Repository, platforms: Platforms, path: str, base: str, head: str) -> list[Change]:
     environment = desired.environment_of(path)
-    if environment in environments.broken:
-        raise environments.broken[environment]
-    if environment not in environments and path == desired.path_of(environment) and _is_new(repository, path, head):
+    if environment in platforms.broken:
+        raise platforms.broken[environment]
+    if environment not in platforms and path == desired.path_of(environment) and _is_new(repository, path, head):
         return []
-    return desired.changes(*desired_before_and_after(repository, environments, path, base, head))
+    return desired.changes(*desired_before_and_after(repository, platforms, path, base, head))
 
 
 def _is_new(repository: Repository, path: str, head: str) -> bool:
     """Say whether a pull request adds the environment of this file, too; raise InvalidInput where it has entries."""
     environment = desired.environment_of(path)
-    if repository.read(head, settings_module.path_of(environment)) is None:
+    if repository.read(head, path_of(environment)) is None:
         return False
     if read_desired(repository, environment, head).names():
         raise InvalidInput(

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.concurrency import map_concurrent
 from bot.domain.behaviour import compare
 from bot.domain.contents import look_at
@@ -37,8 +36,9 @@ from bot.domain.smoke import SmokeCases, differences
 from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
+from bot.platform import Platform
 from bot.render import checks as words
-from bot.settings import Environment
+from bot.settings import PackageRules
 from bot.share import ModelRepository, is_large
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
 
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 LATENCY_REQUESTS = 50
 
 
-def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
+def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
     """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
     seen, gate = _Seen(), None
     try:
-        gate = settings.gate(change.model)
+        gate = platform.settings.gate(change.model)
     except Refused as error:
         seen.findings.append(_finding("gate", False, words.with_step(error, error.next_step)))
     else:
         try:
-            _look(settings, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
+            _look(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
             # What a system says against the version is what the check found; a system that is away is no verdict on
             # it, but red all the same: nothing passes that was not looked at.
@@ -76,7 +76,7 @@ def look(settings: Environment, name: CheckName, change: Change, entry: Entry, *
         answers=tuple(seen.answers),
         behaviour=seen.behaviour,
         champion=champion_of(change) if name == "ready" else None,
-        rules=rules_of(gate, settings.packages) if gate else "",
+        rules=rules_of(gate, platform.settings.packages) if gate else "",
         judged=tuple(seen.judged),
     )
 
@@ -87,14 +87,13 @@ def champion_of(change: Change) -> Entry | None:
 
 
 def judge_again(
-    settings: Environment, registry: Registry, change: Change, entry: Entry, latency: Latency | None
+    gate: Gate, rules: PackageRules, registry: Registry, change: Change, entry: Entry, latency: Latency | None
 ) -> list[Finding]:
     """Apply the rules of today to what was checked before, against the version that is in service now.
 
     What staging did is not done again: ``latency`` is what was measured then. Raises OutsideError where MLflow does
-    not tell what is to be judged, also of the version in service, and Refused where there is no gate any more.
+    not tell what is to be judged, also of the version in service.
     """
-    gate = settings.gate(change.model)
     registered = registry.version(change.model, entry.version)
     contents = registry.contents(registered)
     champion = champion_of(change)
@@ -102,7 +101,7 @@ def judge_again(
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, judge(gate, registered.metrics, metrics)),
-        *rule_findings(settings, contents),
+        *rule_findings(rules, contents),
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
@@ -151,12 +150,12 @@ class _Seen:
 
 
 def _look(
-    settings: Environment, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
+    platform: Platform, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
 ) -> None:
-    registry = connect.registry(settings)
+    registry, rules = platform.registry, platform.settings.packages
     try:
         if name == "ready":
-            seconds = settings.deadlines.ready_seconds
+            seconds = platform.settings.deadlines.ready_seconds
             registered = registry.wait_ready(change.model, entry.version, timeout_seconds=seconds)
         else:
             registered = registry.version(change.model, entry.version, with_run=False)
@@ -171,7 +170,7 @@ def _look(
         seen.findings.append(_finding("version", False, said))
         return
     if name == "ready":
-        seen.findings += _ready(settings, registry, registered, change, entry, seen)
+        seen.findings += _ready(platform, gate, registered, change, entry, seen)
         return
     contents = registry.contents(registered)
     package = contents.package
@@ -179,10 +178,10 @@ def _look(
     if package.digest != entry.digest:
         return
     # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
-    seen.findings += rule_findings(settings, contents)
+    seen.findings += rule_findings(rules, contents)
     if not all(finding.passed for finding in seen.findings):
         return
-    with _on_staging(settings, registry, registered, contents, on_staging) as triton:
+    with _on_staging(platform, registered, contents, on_staging) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
             seen.findings += _agreement(registry, registered, contents, triton, on_staging)
@@ -198,12 +197,11 @@ def _look(
         champion = champion_of(change)
         if champion is not None and champion.digest != entry.digest:
             beside = f"{on_staging.rpartition('-')[0]}-champion"
-            seen.behaviour = _beside(settings, registry, change.model, champion, beside, smoke, seen.answers)
+            seen.behaviour = _beside(platform, change.model, champion, beside, smoke, seen.answers)
 
 
 def _beside(
-    settings: Environment,
-    registry: Registry,
+    platform: Platform,
     model: str,
     champion: Entry,
     on_staging: str,
@@ -214,17 +212,17 @@ def _beside(
 
     Where that cannot be done, the reviewer reads why: what is in service is not on trial here.
     """
-    cases = len(smoke.cases)
+    cases, registry = len(smoke.cases), platform.registry
     try:
         registered = registry.version(model, champion.version, with_run=False)
         contents = registry.contents(registered)
         digest = contents.package.digest
         if digest != champion.digest:
             return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(digest))
-        refused = [f for f in rule_findings(settings, contents) if not f.passed]
+        refused = [f for f in rule_findings(platform.settings.packages, contents) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
-        with _on_staging(settings, registry, registered, contents, on_staging) as triton:
+        with _on_staging(platform, registered, contents, on_staging) as triton:
             before = [answer for _, answer in _smoke(triton, on_staging, registered.version, smoke)]
             latency = _latency(triton, on_staging, registered.version, smoke, None)
     except OutsideError as error:
@@ -234,8 +232,8 @@ def _beside(
 
 
 def _ready(
-    settings: Environment,
-    registry: Registry,
+    platform: Platform,
+    gate: Gate,
     registered: RegisteredVersion,
     change: Change,
     entry: Entry,
@@ -244,12 +242,12 @@ def _ready(
     yield _finding("status", registered.status == "READY", f"{registered.status} {registered.status_message}".strip())
     if registered.status != "READY":
         return
+    registry, ledger, rules = platform.registry, platform.ledger, platform.settings.packages
     if registered.run == entry.run:
         yield _finding("run", True, f"{registered.run} in MLflow, {entry.run} proposed")
     else:
         owners = _owners(registry, run=entry.run)
         yield _finding("run", False, words.wrong_run(change, entry, registered.run, owners))
-    ledger = connect.ledger(settings)
     quarantine = ledger.quarantined().get(entry.digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
     # What answered here before may answer again, and may listen.
@@ -257,7 +255,7 @@ def _ready(
     if verified is not None:
         yield _finding("gate", True, words.gate_skipped(verified.id))
     else:
-        result = judge(settings.gate(change.model), registered.metrics, _champion_metrics(registry, change))
+        result = judge(gate, registered.metrics, _champion_metrics(registry, change))
         seen.judged += [
             JudgedMetric(
                 metric=row.metric,
@@ -268,7 +266,7 @@ def _ready(
             )
             for row in result.rows
         ]
-        yield _judged(settings.gate(change.model), change, result)
+        yield _judged(gate, change, result)
     contents = registry.contents(registered)
     package = contents.package
     yield _digest(registry, change, entry, package.digest)
@@ -276,9 +274,9 @@ def _ready(
         return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
     yield _finding("file list", listed == there, words.file_list(listed, there))
-    yield from rule_findings(settings, contents)
-    if not package.too_large(settings.packages.max_bytes):
-        yield from _bytes(settings, registry, registered, contents)
+    yield from rule_findings(rules, contents)
+    if not package.too_large(rules.max_bytes):
+        yield from _bytes(platform, registered, contents)
 
 
 def _digest(registry: Registry, change: Change, entry: Entry, there: str) -> Finding:
@@ -309,13 +307,11 @@ def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
     return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
 
 
-def _bytes(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents
-) -> Iterator[Finding]:
+def _bytes(platform: Platform, registered: RegisteredVersion, contents: PackageContents) -> Iterator[Finding]:
     """Hash every file of the package and look at what it is, in one reading, which the other checks share."""
     package = contents.package
     total = f"{package.size} bytes in {len(package.files)} files hashed"
-    if is_large(package.version_files) and _are_at_hand(settings, registry, registered, contents):
+    if is_large(package.version_files) and _are_at_hand(platform, registered, contents):
         yield _finding("every byte", True, total)
         yield _finding("no code", True, words.NO_CODE)
         return
@@ -332,7 +328,7 @@ def _bytes(
         return whole, seen.problem() if whole and file in package.version_files else ""
 
     with progress(package.size) as moved:
-        judged = map_concurrent(package.files, problem_of, limit=settings.concurrency.files)
+        judged = map_concurrent(package.files, problem_of, limit=platform.settings.concurrency.files)
     found = list(zip(package.files, judged, strict=True))
     wrong = [file.path for file, (whole, _) in found if not whole]
     yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
@@ -340,9 +336,7 @@ def _bytes(
     yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
 
 
-def _are_at_hand(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents
-) -> bool:
+def _are_at_hand(platform: Platform, registered: RegisteredVersion, contents: PackageContents) -> bool:
     """Whether the whole package is as listed, with the large files where the other checks find them.
 
     Where a file is not, all of them are read from MLflow once more, so that each wrong one is named.
@@ -351,10 +345,10 @@ def _are_at_hand(
     version_files = frozenset(package.version_files)
     if not all(contents.is_whole(file, lambda _: None) for file in package.files if file not in version_files):
         return False
-    read, size = partial(registry.unverified_chunks, registered), sum(file.size for file in version_files)
-    with connect.staging(settings) as systems, progress(size) as moved:
+    read = partial(platform.registry.unverified_chunks, registered)
+    with progress(sum(file.size for file in version_files)) as moved:
         try:
-            with systems.share.at_hand(package, read, moved=moved, look=look_at(package)):
+            with platform.staging_share.at_hand(package, read, moved=moved, look=look_at(package)):
                 return True
         except (OtherBytes, NotAllowed):
             return False
@@ -414,29 +408,27 @@ def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCa
 
 @contextmanager
 def _on_staging(
-    settings: Environment, registry: Registry, registered: RegisteredVersion, contents: PackageContents, name: str
+    platform: Platform, registered: RegisteredVersion, contents: PackageContents, name: str
 ) -> Iterator[TritonServer]:
     """Load the version on the staging Triton under a name of its own; leave staging as it was found."""
-    seconds, package = settings.deadlines.load_seconds, contents.package
+    seconds, package = platform.settings.deadlines.load_seconds, contents.package
     config = placed_config(contents.read(CONFIG_FILE).decode(), registered.version)
-    with connect.staging(settings) as systems:
-        share, triton = systems.share, systems.tritons[0]
-        # A check of this pull request that was killed may have left its own name behind.
-        clear(share, triton, name, seconds)
-        try:
-            _bring(share, registry, registered, package, name)
-            share.write_config(name, render_config(config, versions=[registered.version]))
-            triton.load(name, timeout_seconds=seconds)
-            for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
-                raise Rejected(
-                    f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}"
-                )
-            yield triton
-        finally:
-            # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
-            # name waits for that, and nobody else has to.
-            triton.unload(name)
-            share.remove(name)
+    staging = platform.staging
+    share, triton = staging.share, staging.tritons[0]
+    # A check of this pull request that was killed may have left its own name behind.
+    clear(share, triton, name, seconds)
+    try:
+        _bring(share, platform.registry, registered, package, name)
+        share.write_config(name, render_config(config, versions=[registered.version]))
+        triton.load(name, timeout_seconds=seconds)
+        for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
+            raise Rejected(f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}")
+        yield triton
+    finally:
+        # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
+        # name waits for that, and nobody else has to.
+        triton.unload(name)
+        share.remove(name)
 
 
 def _bring(

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from bot import platform as connect
 from bot.concurrency import gather, map_concurrent
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
@@ -34,9 +33,8 @@ from bot.errors import PromobotError, Refused
 from bot.operations import Say
 from bot.operations.checking import clear
 from bot.operations.deployment.unfinished import read_journal
-from bot.platform import Serving
+from bot.platform import Platform, Serving
 from bot.render import cleanup as words
-from bot.settings import Environment
 from bot.share import Lease
 from bot.systems.gateway import Gateway
 from bot.systems.triton import TritonServer, render_config, versions_of
@@ -45,24 +43,24 @@ System = TypeVar("System")
 Answer = TypeVar("Answer")
 
 
-def cleanup(settings: Environment, *, dry_run: bool, say: Say) -> CleanedUp:
+def cleanup(platform: Platform, *, dry_run: bool, say: Say) -> CleanedUp:
     """Clean up after what was deployed to the environment; with ``dry_run``, say what would go and change nothing."""
-    with connect.serving(settings) as systems:
-        if dry_run:
-            return _Cleanup(settings, systems, None, say).run()
-        with systems.share.lease() as lease:
-            return clean_up(settings, systems, lease=lease, say=say)
+    systems = platform.serving()
+    if dry_run:
+        return _Cleanup(platform, systems, None, say).run()
+    with systems.share.lease() as lease:
+        return clean_up(platform, systems, lease=lease, say=say)
 
 
-def clean_up(settings: Environment, systems: Serving, *, lease: Lease, say: Say) -> CleanedUp:
+def clean_up(platform: Platform, systems: Serving, *, lease: Lease, say: Say) -> CleanedUp:
     """Clean up under a lease that is held already; raise LeaseLost where it is lost."""
     # What came up since may have loaded anything of what is still there.
-    return _Cleanup(settings, systems.with_more(), lease, say).run()
+    return _Cleanup(platform, systems.with_more(), lease, say).run()
 
 
 @dataclass
 class _Cleanup:
-    settings: Environment
+    platform: Platform
     systems: Serving
     lease: Lease | None
     """None where nothing is to be changed."""
@@ -72,7 +70,7 @@ class _Cleanup:
     left: list[str] = field(default_factory=list)
 
     def run(self) -> CleanedUp:
-        ledger = connect.ledger(self.settings)
+        ledger = self.platform.ledger
         stock = self._stock(ledger.deployments(), frozenset(ledger.quarantined()))
         decided = self._decide(stock)
         with self._unless_it_fails():
@@ -89,7 +87,7 @@ class _Cleanup:
                 if count := self.systems.share.sweep(alone=alone):
                     self._tell(self.removed, words.trash_deleted(count))
         return CleanedUp(
-            self.settings.environment,
+            self.platform.settings.environment,
             self.lease is None,
             tuple(self.unloaded),
             tuple(self.removed),
@@ -99,16 +97,16 @@ class _Cleanup:
     def _gather(
         self, servers: Iterable[System], ask: Callable[[System], Answer]
     ) -> list[tuple[System, Answer | PromobotError]]:
-        return gather(servers, ask, limit=self.settings.concurrency.servers)
+        return gather(servers, ask, limit=self.platform.settings.concurrency.servers)
 
     def _decide(self, stock: Stock) -> Retention:
-        return retention(stock, versions=self.settings.keep.versions, warm=self.settings.keep.warm)
+        return retention(stock, versions=self.platform.settings.keep.versions, warm=self.platform.settings.keep.warm)
 
     def _stock(self, records: list[DeploymentRecord], quarantined: frozenset[str]) -> Stock:
         # What is loaded is read before what is published: what is loaded in between was published before that.
         tritons = self._loaded()
         return Stock(
-            routes=self.systems.share.routes(self.settings.environment),
+            routes=self.systems.share.routes(self.platform.settings.environment),
             records=records,
             published=published_in(self.systems.share.contents()),
             tritons=tritons,
@@ -149,7 +147,7 @@ class _Cleanup:
         there = gateway.routes()
         if (there.generation, there.models) != (table.generation, table.models):
             return words.other_generation(there.generation, table.generation)
-        drained = gateway.wait_drained(timeout_seconds=self.settings.deadlines.request_seconds)
+        drained = gateway.wait_drained(timeout_seconds=self.platform.settings.deadlines.request_seconds)
         return "" if drained else words.NOT_DRAINED
 
     def _names_too_many(self, model: str, stay: AbstractSet[int]) -> bool:
@@ -174,7 +172,7 @@ class _Cleanup:
             except PromobotError as error:
                 refused[folder.name] = str(error)
 
-        map_concurrent(folders, narrow, limit=self.settings.concurrency.models)
+        map_concurrent(folders, narrow, limit=self.platform.settings.concurrency.models)
         told = [folder for folder in folders if folder.name not in refused]
 
         def wait(triton: TritonServer) -> set[str]:
@@ -185,7 +183,7 @@ class _Cleanup:
             }
             if self.lease is None or not waiting:
                 return set()
-            return triton.wait_all_gone(waiting, timeout_seconds=self.settings.deadlines.load_seconds)
+            return triton.wait_all_gone(waiting, timeout_seconds=self.platform.settings.deadlines.load_seconds)
 
         still = dict(self._gather(self.systems.tritons, wait))
         for folder in folders:
@@ -222,7 +220,7 @@ class _Cleanup:
         self.lease.check()
         if some_stay:
             # Only the policy differs, so the versions that stay are not touched.
-            triton.load(folder.name, timeout_seconds=self.settings.deadlines.load_seconds)
+            triton.load(folder.name, timeout_seconds=self.platform.settings.deadlines.load_seconds)
         else:
             triton.unload(folder.name)
 
@@ -277,28 +275,28 @@ class _Cleanup:
             done.add(number)
 
         try:
-            map_concurrent(range(len(listed)), discard, limit=self.settings.concurrency.models)
+            map_concurrent(range(len(listed)), discard, limit=self.platform.settings.concurrency.models)
         finally:
             for number in sorted(done):
                 self._tell(self.removed, listed[number][0])
 
     def _clear_staging(self) -> None:
         """Remove what a check that was killed left on staging, once its pull request is closed."""
-        with connect.staging(self.settings) as staging:
-            by_number: dict[int, list[str]] = {}
-            for name in staging.share.models():
-                if (number := pull_request_of(name)) is not None:
-                    by_number.setdefault(number, []).append(name)
-            github = connect.github(self.settings) if by_number else None
-            for number, names in sorted(by_number.items()):
-                if github is None or github.pull_request(number).state == "open":
-                    continue
-                for name in names:
-                    if self.lease is not None:
-                        clear(staging.share, staging.tritons[0], name, self.settings.deadlines.load_seconds)
-                    self._tell(self.removed, words.check_removed(name, number))
-            if self.lease is not None:
-                staging.share.sweep(alone=False)  # a check of somebody else may be at work there
+        staging = self.platform.staging
+        by_number: dict[int, list[str]] = {}
+        for name in staging.share.models():
+            if (number := pull_request_of(name)) is not None:
+                by_number.setdefault(number, []).append(name)
+        github = self.platform.github if by_number else None
+        for number, names in sorted(by_number.items()):
+            if github is None or github.pull_request(number).state == "open":
+                continue
+            for name in names:
+                if self.lease is not None:
+                    clear(staging.share, staging.tritons[0], name, self.platform.settings.deadlines.load_seconds)
+                self._tell(self.removed, words.check_removed(name, number))
+        if self.lease is not None:
+            staging.share.sweep(alone=False)  # a check of somebody else may be at work there
 
     def _tell(self, where: list[str], what: str) -> None:
         where.append(what)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from bot import platform as connect
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.plan import plan
@@ -38,10 +37,9 @@ from bot.operations.following import let_git_follow
 from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
 from bot.operations.silence import note
-from bot.platform import Serving
+from bot.platform import Platform, Serving
 from bot.render import cleanup as cleanup_words
 from bot.render import deployment as words
-from bot.settings import Environment
 from bot.share import Lease
 
 
@@ -67,33 +65,31 @@ class Deployed:
         return ExitCode.UNCONFIRMED if self.undelivered else ExitCode.DONE
 
 
-def deploy(settings: Environment, *, say: Say, deep: bool = False) -> Deployed:
+def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
     """Converge the environment to the head of main; ``deep`` also looks at bytes, answers and aliases.
 
     Where the settings have mistakes that the way back does not need, only ways back go on, and nothing is removed.
     """
+    settings = platform.settings
     for mistake in settings.mistakes:
         say(words.goes_on_without(mistake))
-    with (
-        connect.serving(settings) as systems,
-        connect.repository(settings) as repository,
-        systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as lease,
-    ):
+    systems, repository = platform.serving(), platform.repository()
+    with systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as lease:
         # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        let_git_follow(settings, connect.ledger(settings), lease, systems.share, desired, say)
+        let_git_follow(platform, lease, desired, say)
         tell = partial(tell_pull_requests, repository=repository)
-        done = converge(settings, systems, lease=lease, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
+        done = converge(platform, systems, lease=lease, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
         if settings.mistakes:
             say(words.not_cleaned_up(settings.mistakes[0]))
         else:
-            _clean_up(settings, systems, lease, say)
+            _clean_up(platform, systems, lease, say)
         return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
 def converge(
-    settings: Environment,
+    platform: Platform,
     systems: Serving,
     *,
     lease: Lease,
@@ -107,12 +103,11 @@ def converge(
 
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
     """
-    ledger = connect.ledger(settings)
-    run = Run(settings, systems, ledger, lease=lease, commit=commit, say=say)
+    run = Run(platform, systems, lease=lease, commit=commit, say=say)
     flush_outbox(run)
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
-    current = observe(settings, systems)
+    current = observe(platform.settings, systems)
     note(systems.share, current.silent, at=datetime.now(UTC), say=say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
@@ -150,7 +145,7 @@ def converge(
     close_journal(run)
     restoration.put_the_rest_right(desired)
     return Deployed(
-        settings.environment,
+        platform.environment,
         commit,
         records=tuple(records),
         held=tuple(held),
@@ -172,10 +167,10 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
     return desired, overruled
 
 
-def _clean_up(settings: Environment, systems: Serving, lease: Lease, say: Say) -> None:
+def _clean_up(platform: Platform, systems: Serving, lease: Lease, say: Say) -> None:
     """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
     try:
-        for line in clean_up(settings, systems, lease=lease, say=say).left:
+        for line in clean_up(platform, systems, lease=lease, say=say).left:
             say(cleanup_words.left(line))
     except (PromobotError, LeaseLost) as error:
         say(cleanup_words.failed(error))

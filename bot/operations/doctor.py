@@ -7,14 +7,12 @@ must be written is written under names that no deployment uses, and removed.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.domain import desired as desired_module
 from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
@@ -26,15 +24,19 @@ from bot.operations import trials
 from bot.operations.observe import underway
 from bot.operations.proposing import AUTHOR, EMAIL, read_desired
 from bot.operations.trials import Examined, NotTried, Trial, try_all
+from bot.platform import Platform
+from bot.platform import each as servers_of
 from bot.records.ledger import Store
 from bot.render import doctor as words
 from bot.render import identity
 from bot.render.deployment import unknown_workers
-from bot.settings import Environment, GatewayEndpoint, Triton, Tritons, plain_secrets
+from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, secret_variables
 from bot.share import ModelRepository, trial_name
 
 if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
+    from bot.systems.mlflow import Registry
+    from bot.systems.slack import SlackChannel
 
 SEEN_WITHIN_SECONDS = 60
 """Longer than a client of NFS goes on believing what it knew of a folder."""
@@ -57,7 +59,7 @@ class Diagnosis:
         return ExitCode.FAILED if any(examined.works is False for examined in self.systems) else ExitCode.DONE
 
 
-def doctor(environments: Iterable[Environment], *, init: bool = False) -> list[Diagnosis]:
+def doctor(platforms: Iterable[Platform], *, init: bool = False) -> list[Diagnosis]:
     """Try every system of these environments at the same time; return what works, by environment.
 
     Each trial has its line ``trials.DEADLINE_SECONDS`` after the start, whatever hangs. Nothing of a deployment under
@@ -65,13 +67,14 @@ def doctor(environments: Iterable[Environment], *, init: bool = False) -> list[D
     knows that they are, and not merely unmounted.
     """
     _import_adapters()
-    each = [_hurried(settings) for settings in environments]
-    if init:
-        # On Kubernetes, Triton waits for the folders of the state, which this makes.
-        begun = try_all([Trial(one.environment, partial(_beginnings, one)) for one in each])
-    else:
-        begun = [[] for _ in each]
-    found = try_all([Trial(one.environment, partial(_trials, one)) for one in each])
+    with ExitStack() as opened:
+        each = [opened.enter_context(one.like(_hurried(one.settings))) for one in platforms]
+        if init:
+            # On Kubernetes, Triton waits for the folders of the state, which this makes.
+            begun = try_all([Trial(one.environment, partial(_beginnings, one)) for one in each])
+        else:
+            begun = [[] for _ in each]
+        found = try_all([Trial(one.environment, partial(_trials, one)) for one in each])
     return [
         Diagnosis(one.environment, (*_plain_secrets(one), *_whole(lines, marking)))
         for one, lines, marking in zip(each, found, begun, strict=True)
@@ -98,77 +101,68 @@ def _whole(found: list[Examined], begun: list[Examined]) -> Iterator[Examined]:
         yield failed.get(line.system, line)
 
 
-def _stores(settings: Environment) -> dict[str, Callable[[], Store | ModelRepository]]:
+def _stores(platform: Platform) -> dict[str, Callable[[], Store | ModelRepository]]:
     return {
-        "records": lambda: connect.records(settings),
-        "staging share": lambda: ModelRepository(settings.staging.share, staging=True),
-        "share": lambda: ModelRepository(settings.share, environment=settings.environment),
+        "records": lambda: platform.records,
+        "staging share": lambda: platform.staging_share,
+        "share": lambda: platform.share,
     }
 
 
-def _beginnings(settings: Environment) -> list[Trial]:
+def _beginnings(platform: Platform) -> list[Trial]:
     def begin(store: Callable[[], Store | ModelRepository]) -> str:
         store().begin()
         return ""
 
-    return [Trial(name, partial(begin, store)) for name, store in _stores(settings).items()]
+    return [Trial(name, partial(begin, store)) for name, store in _stores(platform).items()]
 
 
-def _trials(settings: Environment) -> list[Trial]:
-    staging = settings.staging
-    serving = ModelRepository(settings.share, environment=settings.environment)
-    staged = ModelRepository(staging.share, staging=True)
+def _trials(platform: Platform) -> list[Trial]:
+    settings = platform.settings
     return [
-        Trial("Git", lambda: _git(settings)),
-        Trial("GitHub", lambda: _github(settings)),
-        Trial("MLflow", lambda: _mlflow(settings)),
-        Trial("Slack", lambda: _slack(settings)),
-        Trial("records", lambda: connect.records(settings).check(settings.environment)),
-        Trial("staging share", staged.check),
-        Trial("staging Triton", lambda: _triton(settings, staging.triton, staged)),
-        Trial("share", lambda: _share(settings, serving)),
-        *(
-            Trial(f"Triton {named.name}", partial(_each_triton, settings, named, serving))
-            for named in settings.tritons
-        ),
-        *(
-            Trial(f"gateway {named.name}", partial(_each_gateway, settings, named, serving))
-            for named in settings.gateways
-        ),
+        Trial("Git", lambda: _git(platform)),
+        Trial("GitHub", lambda: _github(settings, platform.github)),
+        Trial("MLflow", lambda: _mlflow(platform.registry, list(settings.gates))),
+        Trial("Slack", lambda: _slack(settings.slack, platform.slack)),
+        Trial("records", lambda: platform.records.check(settings.environment)),
+        Trial("staging share", platform.staging_share.check),
+        Trial("staging Triton", lambda: _triton(platform, settings.staging.triton, platform.staging_share)),
+        Trial("share", lambda: _share(platform.share)),
+        *(Trial(f"Triton {named.name}", partial(_each_triton, platform, named)) for named in settings.tritons),
+        *(Trial(f"gateway {named.name}", partial(_each_gateway, platform, named)) for named in settings.gateways),
     ]
 
 
-def _plain_secrets(settings: Environment) -> Iterator[Examined]:
-    if names := plain_secrets(settings):
+def _plain_secrets(platform: Platform) -> Iterator[Examined]:
+    if names := platform.credentials.too_plain(secret_variables(platform.settings)):
         yield Examined("secrets", False, words.plain_secrets(names), words.plain_secrets_step())
 
 
-def _each_triton(settings: Environment, several: Tritons, share: ModelRepository) -> list[Trial]:
+def _each_triton(platform: Platform, several: Tritons) -> list[Trial]:
     """Return a trial of every Triton that an entry stands for."""
-    return [Trial(f"Triton {one.name}", partial(_triton, settings, one, share)) for one in connect.each(several)]
-
-
-def _each_gateway(settings: Environment, several: GatewayEndpoint, share: ModelRepository) -> list[Trial]:
-    """Return a trial of every gateway that an entry stands for."""
     return [
-        Trial(f"gateway {one.name}", partial(_gateway, settings, several, share, one))
-        for one in connect.each(several)
+        Trial(f"Triton {one.name}", partial(_triton, platform, one, platform.share)) for one in servers_of(several)
     ]
 
 
-def _git(settings: Environment) -> str:
-    with connect.repository(settings, limit_seconds=GIT_SECONDS) as repository:
-        head = repository.head()
-        desired = read_desired(repository, settings.environment, head)
-        known = {desired_module.path_of(name).rpartition("/")[2] for name in settings.neighbours}
-        if stray := sorted(set(repository.names(head, "promotions")) - known):
-            raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
-        repository.try_to_push(head, trial_name())
-        return f"head of {settings.github.base} is {head[:12]}, {len(desired.models)} models desired; takes a push"
+def _each_gateway(platform: Platform, several: GatewayEndpoint) -> list[Trial]:
+    """Return a trial of every gateway that an entry stands for."""
+    return [Trial(f"gateway {one.name}", partial(_gateway, platform, several, one)) for one in servers_of(several)]
 
 
-def _github(settings: Environment) -> str:
-    github, repository = connect.github(settings), settings.github.repository
+def _git(platform: Platform) -> str:
+    repository = platform.repository(limit_seconds=GIT_SECONDS)
+    head = repository.head()
+    desired = read_desired(repository, platform.environment, head)
+    known = {desired_module.path_of(name).rpartition("/")[2] for name in platform.neighbours()}
+    if stray := sorted(set(repository.names(head, "promotions")) - known):
+        raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
+    repository.try_to_push(head, trial_name())
+    return f"head of {repository.base} is {head[:12]}, {len(desired.models)} models desired; takes a push"
+
+
+def _github(settings: Environment, github: GitHubRepository) -> str:
+    repository = settings.github.repository
     access = github.access()
     if access.lacks:
         raise Refused(
@@ -220,14 +214,13 @@ def refused_pushes(
     return None
 
 
-def _mlflow(settings: Environment) -> str | NotTried:
-    registry = connect.registry(settings)
+def _mlflow(registry: Registry, models: Sequence[str]) -> str | NotTried:
     registry.ping()
-    for model in itertools.islice(settings.gates, FEW_MODELS):
+    for model in models[:FEW_MODELS]:
         if numbers := registry.versions(model, limit=1):
             break
     else:
-        return NotTried(words.nothing_registered(list(settings.gates)[:FEW_MODELS]), words.nothing_registered_step())
+        return NotTried(words.nothing_registered(models[:FEW_MODELS]), words.nothing_registered_step())
     version = registry.version(model, numbers[0])
     files = registry.files(version)
     registry.try_alias(model, words.TRIED_ALIAS)
@@ -237,23 +230,21 @@ def _mlflow(settings: Environment) -> str | NotTried:
     return words.registry(model, numbers[0], len(files))
 
 
-def _slack(settings: Environment) -> str | NotTried:
-    may = settings.slack.may
+def _slack(settings: Slack, channel: SlackChannel) -> str | NotTried:
+    may = settings.may
     named = {who for role in (may.read, may.propose, may.approve, may.roll_back) for who in role}
-    seat = connect.slack(settings).try_channel(groups=sorted(who for who in named if who.startswith("S")))
-    said = words.channel(seat.who, settings.slack.channel)
+    seat = channel.try_channel(groups=sorted(who for who in named if who.startswith("S")))
+    said = words.channel(seat.who, settings.channel)
     return NotTried(*words.may_be_archived(said)) if seat.may_be_archived else said
 
 
-def _share(settings: Environment, share: ModelRepository) -> str:
+def _share(share: ModelRepository) -> str:
     seen = share.check()
-    under_way = underway(settings)
-    return f"{seen}; {words.under_way()}" if under_way else seen
+    return f"{seen}; {words.under_way()}" if underway(share) else seen
 
 
-def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str | NotTried:
-    server = connect.triton(named, request_seconds=settings.deadlines.request_seconds)
-    try:
+def _triton(platform: Platform, named: Triton, share: ModelRepository) -> str | NotTried:
+    with platform.triton(named) as server:
         version, index = server.version(), server.index()
         if named.http is not None:
             server.try_http()
@@ -270,23 +261,19 @@ def _triton(settings: Environment, named: Triton, share: ModelRepository) -> str
             unseen = sorted(there - server.names())
             if unseen or not server.try_to_load(trial, trial_name()):
                 raise Refused(
-                    words.another_repository(named.name, settings.environment, unseen),
+                    words.another_repository(named.name, platform.environment, unseen),
                     next_step=words.another_repository_step(),
                 )
-    finally:
-        server.close()
     return said
 
 
-def _gateway(
-    settings: Environment, of: GatewayEndpoint, share: ModelRepository, named: GatewayEndpoint
-) -> str | NotTried:
-    gateway = connect.gateway(settings, named, of=of)
-    try:
+def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) -> str | NotTried:
+    environment, share = platform.environment, platform.share
+    with platform.gateway(named, of=of) as gateway:
         table = gateway.routes()
-        if table.environment not in ("", settings.environment):
+        if table.environment not in ("", environment):
             raise Refused(
-                words.another_environment(named.name, table.environment, settings.environment),
+                words.another_environment(named.name, table.environment, environment),
                 next_step=words.another_environment_step(),
             )
         gateway.try_token()
@@ -304,8 +291,7 @@ def _gateway(
                 return NotTried(words.gateway_untried(said, words.OLD_GATEWAY))
             if seen != text:
                 raise Refused(
-                    words.another_state(named.name, seen, settings.share.state), next_step=words.another_state_step()
+                    words.another_state(named.name, seen, platform.settings.share.state),
+                    next_step=words.another_state_step(),
                 )
-    finally:
-        gateway.close()
     return said

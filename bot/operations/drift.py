@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 
-from bot import platform as connect
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.names import SHADOW_SUFFIX
@@ -18,66 +16,62 @@ from bot.operations.inspection import inspect_answers, inspect_share, kept_of, r
 from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
 from bot.operations.status import Difference, Status, of_unknown_workers, status
+from bot.platform import Platform
 from bot.render import differences as words
-from bot.settings import Environment
 from bot.systems.gateway import Gateway
 
 
-def drift(settings: Environment) -> Status:
+def drift(platform: Platform) -> Status:
     """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
-    found = status(settings)
-    ledger = connect.ledger(settings)
-    with ExitStack() as opened:
-        systems = opened.enter_context(connect.serving(settings, reads_only=True))
-        desired = None
-        if not found.unknown:
-            repository = opened.enter_context(connect.repository(settings))
-            desired = read_desired(repository, settings.environment, repository.head())
-        live = observe(settings, systems)
-        share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
-        latest = [gateway for gateway in systems.gateways if gateway.latest]
-        servers = settings.concurrency.servers
-        gather(latest, Gateway.workers, limit=servers)
-        deep = [unknown for unknown in of_unknown_workers(systems) if unknown not in found.differences]
-        reconcile = words.reconcile(settings.environment)
-        for what in routed(live.routes):
-            fault = inspect_share(share, what)
-            if fault is not None:
-                deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
-            kept = kept_of(share, what.target)
-            golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
-            for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
-                step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
-                deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
-        backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
-        for back in backs:
-            if said := wrong_with(share, back):
-                deep.append(
-                    Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile)
-                )
-        # What a deployment under way has published, no record names yet; and its aliases come last.
-        moving = found.underway_since is not None
-        contents = share.contents()
-        stock = Stock(live.routes, records, published_in(contents), live.tritons)
-        unknown = retention(stock, versions=1, warm=0).unknown
-        deep += [
-            Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
-            for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
-        ]
+    found = status(platform)
+    settings, ledger, systems = platform.settings, platform.ledger, platform.serving(reads_only=True)
+    desired = None
+    if not found.unknown:
+        repository = platform.repository()
+        desired = read_desired(repository, settings.environment, repository.head())
+    live = observe(settings, systems)
+    share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
+    latest = [gateway for gateway in systems.gateways if gateway.latest]
+    servers = settings.concurrency.servers
+    gather(latest, Gateway.workers, limit=servers)
+    deep = [unknown for unknown in of_unknown_workers(systems) if unknown not in found.differences]
+    reconcile = words.reconcile(settings.environment)
+    for what in routed(live.routes):
+        fault = inspect_share(share, what)
+        if fault is not None:
+            deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
+        kept = kept_of(share, what.target)
+        golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
+        for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
+            step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
+            deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
+    backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
+    for back in backs:
+        if said := wrong_with(share, back):
+            deep.append(Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile))
+    # What a deployment under way has published, no record names yet; and its aliases come last.
+    moving = found.underway_since is not None
+    contents = share.contents()
+    stock = Stock(live.routes, records, published_in(contents), live.tritons)
+    unknown = retention(stock, versions=1, warm=0).unknown
+    deep += [
+        Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
+        for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
+    ]
     if desired is not None and not moving:
-        deep += _aliases(settings, desired, live.routes)
+        deep += _aliases(platform, desired, live.routes)
     return replace(found, differences=(*found.differences, *deep))
 
 
-def _aliases(settings: Environment, desired: Desired, table: RouteTable) -> list[Difference]:
+def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Difference]:
     """Compare the aliases of what is in service as desired; a deployment moves those of the rest."""
     try:
-        registry = connect.registry(settings)
+        registry = platform.registry
     except InvalidInput:
         return []  # status names the mistake
     found: list[Difference] = []
     for section in SECTIONS:
-        alias = settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
+        alias = platform.environment + (SHADOW_SUFFIX if section == "shadow" else "")
         for model, entry in desired.section(section).items():
             if not serves(target_of(table.route(model), section), entry):
                 continue
@@ -87,5 +81,5 @@ def _aliases(settings: Environment, desired: Desired, table: RouteTable) -> list
                 return [*found, Difference("silent", str(error), words.DOCTOR)]
             if there != entry.version:
                 said = words.alias_differs(model, alias, there, entry.version)
-                found.append(Difference("alias", said, words.reconcile(settings.environment)))
+                found.append(Difference("alias", said, words.reconcile(platform.environment)))
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot import platform as connect
 from bot.domain.evidence import Evidence, newest_of_each
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
-from bot.settings import Environment
+from bot.platform import Platform
+from bot.records.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -22,45 +22,46 @@ class Found:
     revoked: int = 0
 
 
-def list_evidence(settings: Environment, *, model: str | None) -> Found:
+def list_evidence(platform: Platform, *, model: str | None) -> Found:
     """Return all evidence of one model or of every one."""
-    return Found(settings.environment, datetime.now(UTC), tuple(connect.ledger(settings).all_evidence(model)))
+    return Found(platform.environment, datetime.now(UTC), tuple(platform.ledger.all_evidence(model)))
 
 
-def show(settings: Environment, *, model: str, which: str) -> Found:
+def show(platform: Platform, *, model: str, which: str) -> Found:
     """Return the newest evidence of each entry of one version, on each path; raise Refused where there is none."""
-    newest = newest_of_each(_of(settings, model, which))
-    return Found(settings.environment, datetime.now(UTC), tuple(newest))
+    newest = newest_of_each(_of(platform.ledger, model, which))
+    return Found(platform.environment, datetime.now(UTC), tuple(newest))
 
 
-def revoke(settings: Environment, *, model: str, which: str, reason: str, by: str) -> Found:
+def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) -> Found:
     """Take back all evidence of one version; what is checked afterwards is new. What is in service stays there."""
     if not reason.strip():
         raise InvalidInput("say why: whoever is held by it reads this", key="--reason")
-    standing = [evidence for evidence in _of(settings, model, which, passed=True) if evidence.revoked is None]
+    ledger, environment = platform.ledger, platform.environment
+    standing = [evidence for evidence in _of(ledger, model, which, passed=True) if evidence.revoked is None]
     if not standing:
         raise Refused(
-            f"all evidence of {model} {which} in {settings.environment} was revoked before",
+            f"all evidence of {model} {which} in {environment} was revoked before",
             state="Nothing was changed.",
-            next_step=f"`promobot evidence show {model} {which} --env {settings.environment}` says by whom and why.",
+            next_step=f"`promobot evidence show {model} {which} --env {environment}` says by whom and why.",
         )
-    connect.ledger(settings).revoke(standing, reason=reason, by=by)
-    left = _of(settings, model, which, passed=True)
-    return Found(settings.environment, datetime.now(UTC), tuple(left), len(standing))
+    ledger.revoke(standing, reason=reason, by=by)
+    left = _of(ledger, model, which, passed=True)
+    return Found(environment, datetime.now(UTC), tuple(left), len(standing))
 
 
-def _nearest_model(settings: Environment, model: str, found: list[Evidence]) -> str:
+def _nearest_model(ledger: Ledger, model: str, found: list[Evidence]) -> str:
     """Return the question which model was meant, where there is no evidence of this one at all."""
-    return "" if found else did_you_mean(model, {one.model for one in connect.ledger(settings).all_evidence()})
+    return "" if found else did_you_mean(model, {one.model for one in ledger.all_evidence()})
 
 
-def _of(settings: Environment, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
+def _of(ledger: Ledger, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
     """Return the evidence of a version, or of the one digest that begins so.
 
     With ``passed``, only passed checks decide which digest that is. Anyone with a branch can propose another digest
     under the same version, which never passes.
     """
-    found = connect.ledger(settings).all_evidence(model)
+    found = ledger.all_evidence(model)
     beginning = which.removeprefix("sha256:")
     of = [evidence for evidence in found if which.isdecimal() and evidence.version == int(which)]
     of = of or [evidence for evidence in found if evidence.digest.removeprefix("sha256:").startswith(beginning)]
@@ -69,9 +70,9 @@ def _of(settings: Environment, model: str, which: str, *, passed: bool = False) 
     if not beginning or len({evidence.digest for evidence in of}) != 1:
         what = "evidence of several digests" if beginning and of else "no evidence"
         raise Refused(
-            f"there is {what} of {model} {which} in {settings.environment}",
+            f"there is {what} of {model} {which} in {ledger.environment}",
             state="Nothing was changed.",
-            next_step=f"{_nearest_model(settings, model, found)}"
-            f"`promobot evidence list {model} --env {settings.environment}` lists what there is.",
+            next_step=f"{_nearest_model(ledger, model, found)}"
+            f"`promobot evidence list {model} --env {ledger.environment}` lists what there is.",
         )
     return of

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bot import platform as connect
 from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.plan import serves, target_of
@@ -16,12 +15,13 @@ from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.proposing import Asking, Edit, Proposed, put_proposal
+from bot.platform import Platform
 from bot.records.ledger import Ledger, Proposer
-from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.share import Lease, ModelRepository
     from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository
 
 
 def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
@@ -44,9 +44,7 @@ def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str)
             share.drop_way_back(way.name)
 
 
-def let_git_follow(
-    settings: Environment, ledger: Ledger, lease: Lease, share: ModelRepository, desired: Desired, say: Say
-) -> None:
+def let_git_follow(platform: Platform, lease: Lease, desired: Desired, say: Say) -> None:
     """Open the pull requests that rollbacks could not open; called under a lease, with main as it is now.
 
     What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
@@ -55,6 +53,7 @@ def let_git_follow(
     """
     from bot.render import proposal as words
 
+    share, ledger = platform.share, platform.ledger
     ways = ways_back(share, say)
     history = ledger.deployments() if ways else []
     for model, way in sorted(latest(ways).items()):
@@ -68,21 +67,20 @@ def let_git_follow(
         hold_what_main_asks(ledger, way, wanted)
         which = words.revert_of(model, way.target.version, way.by, way.at)
         try:
-            with connect.repository(settings) as repository:
-                proposed = propose_way_back(
-                    settings,
-                    repository,
-                    ledger,
-                    model=model,
-                    target=way.target,
-                    current=wanted,
-                    reason=way.reason,
-                    by=way.by,
-                    note=way.note,
-                    asking=Asking(Proposer(slack=way.slack, github=way.github)),
-                    say=say,
-                    is_back=answers(share, settings.environment, model, way.target),
-                )
+            proposed = propose_way_back(
+                platform.repository(),
+                platform.github,
+                ledger,
+                model=model,
+                target=way.target,
+                current=wanted,
+                reason=way.reason,
+                by=way.by,
+                note=way.note,
+                asking=Asking(Proposer(slack=way.slack, github=way.github)),
+                say=say,
+                is_back=answers(share, platform.environment, model, way.target),
+            )
         except PromobotError as error:
             say(words.revert_still_waits(which, error))
             continue
@@ -112,8 +110,8 @@ def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> N
 
 
 def propose_way_back(
-    settings: Environment,
     repository: Repository,
+    github: GitHubRepository,
     ledger: Ledger,
     *,
     model: str,
@@ -134,15 +132,14 @@ def propose_way_back(
     from bot.render import identity as identity_words
     from bot.render import proposal as words
 
-    change = Change(settings.environment, "models", model, target, current)
+    change = Change(ledger.environment, "models", model, target, current)
     left = {e.digest for _, e in verified_entries(ledger.deployments(), model=model)} | ledger.quarantined().keys()
     proposed = put_proposal(
-        settings,
         repository,
-        connect.github(settings),
-        ledger=ledger,
+        github,
+        ledger,
         edits=[Edit("models", model, target)],
-        branch=revert_branch(settings.environment, model),
+        branch=revert_branch(ledger.environment, model),
         title=words.revert_title(change, target),
         body=words.revert_body(
             change,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot import platform as connect
 from bot.domain.desired import Desired
 from bot.domain.hold import Held
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import DeploymentRecord, served_after
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.holding import what_main_asks
-from bot.settings import Environment
+from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -34,33 +33,33 @@ class History:
     unknown: str = ""
 
 
-def history(settings: Environment, *, model: str | None, at: datetime | None, limit: int) -> History:
+def history(platform: Platform, *, model: str | None, at: datetime | None, limit: int) -> History:
     """Read the records; ``model`` narrows the list, ``at`` asks what was in service at that time."""
-    records = connect.ledger(settings).deployments()
+    records = platform.ledger.deployments()
     if at is not None:
         until = [record for record in records if record.finished_at <= at]
         last = until[-1] if until else None
-        served = served_after(settings.environment, until)
-        return History(settings.environment, (), at, served, last.id if last else "")
+        served = served_after(platform.environment, until)
+        return History(platform.environment, (), at, served, last.id if last else "")
     chosen = [record for record in records if model is None or record.model == model]
     models = tuple(sorted({record.model for record in records}))
-    held, unknown = _held(settings, model)
+    held, unknown = _held(platform, model)
     newest = tuple(reversed(chosen))[:limit]
-    return History(settings.environment, newest, model=model, models=models, held=held, unknown=unknown)
+    return History(platform.environment, newest, model=model, models=models, held=held, unknown=unknown)
 
 
-def _held(settings: Environment, model: str | None) -> tuple[tuple[Held, ...], str]:
+def _held(platform: Platform, model: str | None) -> tuple[tuple[Held, ...], str]:
     """Return what has no record because deployments refuse it, or why that cannot be seen."""
     try:
-        held = what_main_asks(settings, within_seconds=settings.deadlines.request_seconds).held
+        held = what_main_asks(platform, within_seconds=platform.settings.deadlines.request_seconds).held
     except PromobotError as error:
         return (), str(error)
     return tuple(one for one in held if model in (None, one.change.model)), ""
 
 
-def show(settings: Environment, deployment: str) -> DeploymentRecord:
+def show(platform: Platform, deployment: str) -> DeploymentRecord:
     """Return one deployment's record; raise InvalidInput, with the nearest that there are, for another id."""
-    records = {record.id: record for record in connect.ledger(settings).deployments()}
+    records = {record.id: record for record in platform.ledger.deployments()}
     if deployment not in records:
         newest = ", ".join(list(records)[-3:][::-1])
         step = f"{did_you_mean(deployment, records)}" + (f"The newest are {newest}." if newest else "")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from bot import platform as connect
 from bot.concurrency import gather
 from bot.domain import desired
 from bot.domain.desired import Change, Desired
@@ -13,8 +12,9 @@ from bot.domain.retirement import Stop, is_removal, stops
 from bot.domain.usage import Usage
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.proposing import desired_at
+from bot.platform import Platform
 from bot.render import leaving as words
-from bot.settings import Environment, GatewayEndpoint, path_of
+from bot.settings import GatewayEndpoint, path_of
 from bot.systems.git import Repository
 
 
@@ -28,21 +28,21 @@ class Leaving:
 
 
 def what_leaves(
-    environments: Mapping[str, Environment], changes: Iterable[Change], *, with_usage: bool = True
+    platforms: Mapping[str, Platform], changes: Iterable[Change], *, with_usage: bool = True
 ) -> list[Leaving]:
     """Return what these changes would take out of service; ``with_usage`` asks the gateways whether it is in use."""
     removals = [change for change in changes if is_removal(change)]
     found = []
     for name in sorted({change.environment for change in removals}):
-        settings = environments[name]
+        platform = platforms[name]
         of_environment = [change for change in removals if change.environment == name]
-        for stop in stops(of_environment, connect.ledger(settings).deployments()):
-            found.append(_with_usage(settings, stop) if with_usage else Leaving(stop))
+        for stop in stops(of_environment, platform.ledger.deployments()):
+            found.append(_with_usage(platform, stop) if with_usage else Leaving(stop))
     return found
 
 
 def desired_before_and_after(
-    repository: Repository, environments: Mapping[str, Environment], path: str, base: str, head: str
+    repository: Repository, environments: Collection[str], path: str, base: str, head: str
 ) -> tuple[Desired, Desired]:
     """Return what a changed file of ``promotions/`` said at ``base`` and says at ``head``.
 
@@ -61,13 +61,13 @@ def desired_before_and_after(
     return before or Desired(environment=environment), after
 
 
-def _with_usage(settings: Environment, stop: Stop) -> Leaving:
+def _with_usage(platform: Platform, stop: Stop) -> Leaving:
     problem = ""
 
     def ask(one: GatewayEndpoint) -> Usage:
-        return connect.usage(settings, one, stop.change.model)
+        return platform.usage(one, stop.change.model)
 
-    for _, answer in gather(settings.gateways, ask, limit=settings.concurrency.servers):
+    for _, answer in gather(platform.settings.gateways, ask, limit=platform.settings.concurrency.servers):
         if isinstance(answer, Usage):
             return Leaving(stop, answer)
         problem = problem or (str(answer) if isinstance(answer, PromobotError) else "")

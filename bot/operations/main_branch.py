@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.concurrency import background
 from bot.domain.desired import Desired
-from bot.errors import PromobotError, Unavailable
+from bot.errors import InvalidInput, PromobotError, Unavailable
 from bot.operations.proposing import read_desired
-from bot.settings import Environment
+from bot.platform import Platform
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
@@ -32,7 +31,7 @@ class Main:
 
 @contextmanager
 def main_beside(
-    settings: Environment, *, within_seconds: float | None = None
+    platform: Platform, *, within_seconds: float | None = None
 ) -> Iterator[Callable[[], Main | PromobotError]]:
     """Begin to read main beside what follows; yield what returns it, or why it cannot be read.
 
@@ -40,20 +39,28 @@ def main_beside(
     answer, and Git is ended then. Without it Git has its usual time.
     """
     until = None if within_seconds is None else monotonic() + within_seconds
-    with ExitStack() as opened, background(lambda: _read(settings, opened, within_seconds), name="main") as answer:
-        yield lambda: _waited_for(answer, settings, until)
+    with background(lambda: _read(platform, within_seconds), name="main") as answer:
+
+        def look() -> Main | PromobotError:
+            main = _waited_for(answer, platform.settings.github.clone_url, until)
+            if not isinstance(main, Main | InvalidInput):
+                # Git may be at work there still, or was ended in the middle: whoever tries again begins anew.
+                platform.give_up_repository()
+            return main
+
+        yield look
 
 
-def _read(settings: Environment, opened: ExitStack, limit_seconds: float | None) -> Main:
-    repository = opened.enter_context(connect.repository(settings, limit_seconds=limit_seconds))
+def _read(platform: Platform, limit_seconds: float | None) -> Main:
+    repository = platform.repository(limit_seconds=limit_seconds)
     commit = repository.head()
-    return Main(repository, commit, read_desired(repository, settings.environment, commit))
+    return Main(repository, commit, read_desired(repository, platform.environment, commit))
 
 
-def _waited_for(answer: Future[Main], settings: Environment, until: float | None) -> Main | PromobotError:
+def _waited_for(answer: Future[Main], url: str, until: float | None) -> Main | PromobotError:
     try:
         return answer.result(timeout=None if until is None else max(0.0, until - monotonic()))
     except NotInTime:
-        return Unavailable("did not say in time where main is", system=f"Git ({settings.github.clone_url})")
+        return Unavailable("did not say in time where main is", system=f"Git ({url})")
     except PromobotError as error:
         return error

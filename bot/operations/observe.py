@@ -33,9 +33,9 @@ def observe(settings: Environment, systems: Serving) -> Live:
     return Live(systems.share.routes(settings.environment), tritons, gateways, silent)
 
 
-def underway(settings: Environment) -> tuple[Underway, ...]:
+def underway(share: ModelRepository) -> tuple[Underway, ...]:
     """Return what is being deployed right now, or was when a deployment was cut off."""
-    text = ModelRepository(settings.share, environment=settings.environment).journal()
+    text = share.journal()
     try:
         return Journal.model_validate_json(text).underway if text is not None else ()
     except ValidationError:

@@ -15,20 +15,20 @@ from bot.domain.package import CONFIG_FILE, SMOKE_FILE
 from bot.domain.smoke import SmokeCases, smoke_problems
 from bot.errors import NotAllowed
 from bot.render import checks as words
-from bot.settings import Environment
+from bot.settings import Environment, PackageRules
 from bot.systems.triton import parse_config
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents
 
 
-def rule_findings(settings: Environment, contents: PackageContents) -> Iterator[Finding]:
+def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Finding]:
     """Yield a finding for each rule; of a package that is too large, for those rules that its list decides.
 
     Raises Rejected or Unavailable where ``config.pbtxt`` or ``smoke.json`` cannot be read, and OtherBytes where they
     have other bytes than the package lists.
     """
-    package, rules = contents.package, settings.packages
+    package = contents.package
     said = package.too_large(rules.max_bytes)
     yield Finding(what="size", passed=not said, detail=said or f"{package.size} bytes")
     names = [file.path for file in package.version_files]
@@ -72,7 +72,7 @@ def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents,
     ``name`` is the model and version as people know them, ``state`` what the caller has left unchanged.
     """
     settings.see_that_it_can_be_used("packages")
-    wrong = [finding for finding in rule_findings(settings, contents) if not finding.passed]
+    wrong = [finding for finding in rule_findings(settings.packages, contents) if not finding.passed]
     if wrong:
         raise NotAllowed(
             words.not_allowed(name, settings.environment, wrong),

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bot import platform as connect
 from bot.domain.desired import Change, Section
 from bot.domain.record import DeploymentRecord, verified_by
-from bot.records.ledger import Ledger, QuarantineEvent
-from bot.settings import Environment
+from bot.platform import Platform
+from bot.records.ledger import QuarantineEvent
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import Registry
@@ -21,8 +20,8 @@ Known = TypeVar("Known")
 class Past:
     """Settings, records and registry of one environment. Each is asked when it is first needed, and once."""
 
-    def __init__(self, settings: Environment, ledger: Ledger) -> None:
-        self.settings, self.ledger = settings, ledger
+    def __init__(self, platform: Platform) -> None:
+        self.platform, self.settings, self.ledger = platform, platform.settings, platform.ledger
         # A lock of its own: that of functools.cached_property is one for all instances until Python 3.12, so a record
         # store that hangs would keep every other environment of the process waiting.
         self._lock = RLock()
@@ -41,8 +40,8 @@ class Past:
 
     @property
     def registry(self) -> Registry:
-        """The model registry; opened by the first step that needs it, for its SDK is slow to import."""
-        return self._once("registry", lambda: connect.registry(self.settings))
+        """The model registry; opened by the first step that needs it."""
+        return self.platform.registry
 
     @property
     def quarantined(self) -> Mapping[str, QuarantineEvent]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from bot import platform as connect
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after, verified_entries
 from bot.errors import Refused
 from bot.operations import Say
 from bot.operations.propose import Proposal, propose
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking
-from bot.settings import Environment
+from bot.platform import Platform
 
 
 def promote(
-    source: Environment,
-    target: Environment,
+    source: Platform,
+    target: Platform,
     *,
     model: str,
     version: int | None,
@@ -26,21 +25,22 @@ def promote(
 
     ``version`` pins what is meant: another version in service there is refused.
     """
-    if target.promotes_from != source.environment:
-        allowed = target.promotes_from or "no environment"
+    promotes_from = target.settings.promotes_from
+    if promotes_from != source.environment:
+        allowed = promotes_from or "no environment"
         raise Refused(
             f"{target.environment} takes models from {allowed}, not from {source.environment}",
             state="Nothing was proposed.",
             next_step=f"promotes_from in manifests/environments/{target.environment}.yaml decides.",
         )
-    records = connect.ledger(source).deployments()
+    records = source.ledger.deployments()
     in_service = served_after(source.environment, records).models.get(model)
     verified = {entry.digest for _, entry in verified_entries(records, model=model)}
     if in_service is None or in_service.digest not in verified:
         raise Refused(
             f"{source.environment} has no verified version of {model} in service",
             state="Nothing was proposed.",
-            next_step=f"{did_you_mean(model, {*source.gates, *(record.model for record in records)})}"
+            next_step=f"{did_you_mean(model, {*source.settings.gates, *(record.model for record in records)})}"
             f"`promobot status --env {source.environment}` shows what it serves.",
         )
     if version is not None and version != in_service.version:

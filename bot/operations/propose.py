@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bot import platform as connect
 from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
@@ -24,14 +23,16 @@ from bot.operations.proposing import (
     put_proposal,
     read_desired,
 )
+from bot.platform import Platform
 from bot.render import identity as identity_words
 from bot.render import proposal as words
-from bot.settings import Environment, GatewayEndpoint, Tritons
+from bot.settings import GatewayEndpoint, Tritons
 from bot.systems.triton import parse_config
 
 if TYPE_CHECKING:
     from bot.records.ledger import Ledger
     from bot.systems.git import Repository
+    from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 
 Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
@@ -69,7 +70,7 @@ class Proposal:
 
 
 def propose(
-    settings: Environment,
+    platform: Platform,
     *,
     model: str,
     version: int,
@@ -84,8 +85,8 @@ def propose(
     A promotion from another environment says where from, and which digest was verified there. ``note`` is a
     paragraph of the pull request's text: who asked for it. ``asking`` says the same for the bot itself.
     """
-    gate = settings.gate(model)
-    registry = connect.registry(settings)
+    settings = platform.settings
+    gate, registry = settings.gate(model), platform.registry
     say(f"waiting for {model} {version} to be READY")
     registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
     if registered.status != "READY":
@@ -103,50 +104,50 @@ def propose(
 
     refuse_what_is_not_allowed(settings, contents, name=f"{model} {version}", state="Nothing was proposed.")
 
-    ledger = connect.ledger(settings)
+    ledger = platform.ledger
     newest, quarantine = ledger.newest_deployment(), ledger.quarantined().get(candidate.digest)
     if quarantine is not None:
         reason = words.held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
         return Proposal(settings.environment, model, version, "stopped", reason=reason)
 
-    with connect.repository(settings) as repository:
-        desired = read_desired(repository, settings.environment, repository.head())
-        # What main says may have been put back: what answers is what a new version replaces.
-        in_service = _answers(ledger, desired, "models", model)
-        champion, problem = _champion(registry, model, in_service)
-        result = judge(gate, candidate.metrics, champion.metrics if champion else None)
-        if not result.passed and (gate.on_miss == "stop" or promoted_from):
-            return Proposal(settings.environment, model, version, "stopped", reason=result.reason, gate=result)
-        section: Section = "models" if result.passed else "shadow"
-        entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
-        if _is_desired(desired.section(section).get(model), entry):
-            return Proposal(
-                settings.environment,
-                model,
-                version,
-                "already desired",
-                section,
-                reason=result.reason,
-                gate=result,
-                digest=candidate.digest,
-                run=registered.run,
-            )
-        facts = words.Facts(
-            change=Change(settings.environment, section, model, _answers(ledger, desired, section, model), entry),
-            main=desired.section(section).get(model),
-            candidate=candidate,
-            champion=champion,
-            champion_problem=problem,
-            gate=result,
+    repository = platform.repository()
+    desired = read_desired(repository, settings.environment, repository.head())
+    # What main says may have been put back: what answers is what a new version replaces.
+    in_service = _answers(ledger, desired, "models", model)
+    champion, problem = _champion(registry, model, in_service)
+    result = judge(gate, candidate.metrics, champion.metrics if champion else None)
+    if not result.passed and (gate.on_miss == "stop" or promoted_from):
+        return Proposal(settings.environment, model, version, "stopped", reason=result.reason, gate=result)
+    section: Section = "models" if result.passed else "shadow"
+    entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
+    if _is_desired(desired.section(section).get(model), entry):
+        return Proposal(
+            settings.environment,
+            model,
+            version,
+            "already desired",
+            section,
             reason=result.reason,
-            tritons=_how_many(settings.tritons),
-            gateways=_how_many(settings.gateways),
-            promoted_from=promoted_from,
-            note=note,
+            gate=result,
+            digest=candidate.digest,
+            run=registered.run,
         )
-        done = _put(settings, repository, ledger, facts, desired, say, asking)
-        newest = "" if done.action == "already desired" else newest
-        return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
+    facts = words.Facts(
+        change=Change(settings.environment, section, model, _answers(ledger, desired, section, model), entry),
+        main=desired.section(section).get(model),
+        candidate=candidate,
+        champion=champion,
+        champion_problem=problem,
+        gate=result,
+        reason=result.reason,
+        tritons=_how_many(settings.tritons),
+        gateways=_how_many(settings.gateways),
+        promoted_from=promoted_from,
+        note=note,
+    )
+    done = _put(repository, platform.github, ledger, facts, desired, say, asking)
+    newest = "" if done.action == "already desired" else newest
+    return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
 
 
 def _answers(ledger: Ledger, desired: Desired, section: Section, model: str) -> Entry | None:
@@ -165,8 +166,8 @@ def _is_desired(there: Entry | None, entry: Entry) -> bool:
 
 
 def _put(
-    settings: Environment,
     repository: Repository,
+    github: GitHubRepository,
     ledger: Ledger,
     facts: words.Facts,
     desired: Desired,
@@ -175,24 +176,23 @@ def _put(
 ) -> Proposal:
     change = facts.change
     assert change.after is not None  # noqa: S101 - a proposal always proposes something
-    github = connect.github(settings)
-    branch = proposal_branch(settings.environment, change.model)
+    environment = change.environment
+    branch = proposal_branch(environment, change.model)
     existing = open_proposal(github, branch)
-    before = _proposed_there(repository, settings.environment, change.model, existing.head) if existing else None
+    before = _proposed_there(repository, environment, change.model, existing.head) if existing else None
     if existing is not None and before is not None:
         reason = _gives_way(existing.number, *before, change.section, change.after, facts.reason)
         if reason:
-            return Proposal(settings.environment, change.model, change.after.version, "stopped", reason=reason)
+            return Proposal(environment, change.model, change.after.version, "stopped", reason=reason)
     edits = [Edit(change.section, change.model, change.after)]
     in_shadow = desired.shadow.get(change.model)
     if change.section == "models" and in_shadow is not None and in_shadow.digest == change.after.digest:
         # What answers needs no shadow of itself.
         edits.append(Edit("shadow", change.model, None))
     proposed = put_proposal(
-        settings,
         repository,
         github,
-        ledger=ledger,
+        ledger,
         edits=edits,
         branch=branch,
         title=words.title(change),
@@ -201,14 +201,14 @@ def _put(
         asking=asking,
     )
     if proposed is None:
-        return Proposal(settings.environment, change.model, change.after.version, "already desired", change.section)
+        return Proposal(environment, change.model, change.after.version, "already desired", change.section)
     if proposed.action == "opened" and proposed.pull_request.has_no_checks:
         say(identity_words.no_checks(proposed.pull_request.number))
     if proposed.action == "updated" and before is not None and before != (change.section, change.after):
         said = f"{'shadow ' if before[0] == 'shadow' else ''}version {before[1].version}"
         github.comment(proposed.pull_request.number, words.replaced([said], change))
     return Proposal(
-        settings.environment,
+        environment,
         change.model,
         change.after.version,
         proposed.action,

@@ -13,7 +13,6 @@ from bot.domain.scope import beside, fingerprint, revert_branch, scope_of
 from bot.errors import InvalidInput, PromobotError, Refused, Rejected, Unavailable
 from bot.operations import Say
 from bot.records.ledger import NOBODY, Ledger, Proposer
-from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.systems.git import Commit, Repository
@@ -96,11 +95,10 @@ ASKED_BY_NOBODY = Asking()
 
 
 def put_proposal(
-    settings: Environment,
     repository: Repository,
     github: GitHubRepository,
-    *,
     ledger: Ledger,
+    *,
     edits: list[Edit],
     branch: str,
     title: str,
@@ -111,20 +109,21 @@ def put_proposal(
 ) -> Proposed | None:
     """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
 
-    Returns None where main says so already. Adopts what exists: the same edits on a main whose file did not move
-    since leave everything as it is. Raises Refused where a person's commit is on the branch, unless ``asking`` says
-    that it may be replaced: then a comment names what was dropped. ``keeps`` says of an open pull request with these
-    edits whether its title and text stay.
+    The environment is that of ``ledger``. Returns None where main says so already. Adopts what exists: the same edits
+    on a main whose file did not move since leave everything as it is. Raises Refused where a person's commit is on
+    the branch, unless ``asking`` says that it may be replaced: then a comment names what was dropped. ``keeps`` says
+    of an open pull request with these edits whether its title and text stay.
     """
     from bot.render.proposal import below_verdict
     from bot.systems.git import Moved
 
-    path = desired.path_of(settings.environment)
+    environment = ledger.environment
+    path = desired.path_of(environment)
     for _ in range(_TRIES):
         head = repository.head()
         before = repository.read(head, path)
         if before is None:
-            raise _missing(repository, settings.environment, head)
+            raise _missing(repository, environment, head)
         after = _edited(before, path, edits)
         if after == before:
             return None
@@ -136,7 +135,7 @@ def put_proposal(
             theirs = commits_of_people(repository, branch, main=head, tip=tip, ours=github.author())
             if theirs and not asking.replace:
                 raise _would_be_lost(branch, theirs)
-        _remember(ledger, settings.environment, path, before, after, asking.by, say)
+        _remember(ledger, environment, path, before, after, asking.by, say)
         if there is not None and existing is not None and not theirs:
             parent = repository.parent(tip)
             # The same change on the same text: pushing it again would only start the checks again.
@@ -166,21 +165,19 @@ def put_proposal(
         return proposed
     raise Unavailable(
         f"{branch} moved {_TRIES} times while it was being pushed",
-        system=f"Git ({settings.github.repository})",
+        system=f"Git ({github.name})",
         next_step="Somebody else writes to this branch; run the command again when they are done.",
     )
 
 
-def withdraw_revert(
-    settings: Environment, repository: Repository, github: GitHubRepository, change: Change, *, why: str
-) -> str | None:
+def withdraw_revert(repository: Repository, github: GitHubRepository, change: Change, *, why: str) -> str | None:
     """Close the revert of this change that the bot opened by itself; return its address, or None where none is open.
 
     Raises Refused where a person changed it since: then it is theirs. One that a person asked for is left alone, too.
     """
     from bot.render import proposal as words
 
-    pull = open_proposal(github, revert_branch(settings.environment, change.model, change.section))
+    pull = open_proposal(github, revert_branch(change.environment, change.model, change.section))
     if pull is None or words.BY_THE_BOT not in pull.body:
         return None
     if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot import platform as connect
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.record import DeploymentRecord, run_of, served_after
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations.proposing import withdraw_revert
+from bot.platform import Platform
 from bot.records.ledger import Ledger, QuarantineEvent
 from bot.render import proposal as words
-from bot.settings import Environment
 
 
 @dataclass(frozen=True)
@@ -44,47 +43,47 @@ class Quarantine:
         return ExitCode.FAILED if self.undone and self.undone.problems else ExitCode.DONE
 
 
-def list_quarantine(settings: Environment) -> Quarantine:
+def list_quarantine(platform: Platform) -> Quarantine:
     """Return what is in quarantine now."""
-    return _found(settings, connect.ledger(settings))
+    return _found(platform.ledger)
 
 
-def lift(settings: Environment, *, digest: str, reason: str, by: str) -> Quarantine:
+def lift(platform: Platform, *, digest: str, reason: str, by: str) -> Quarantine:
     """Take a digest out of quarantine; the beginning of it is enough where it is unique."""
-    ledger = connect.ledger(settings)
+    ledger, environment = platform.ledger, platform.environment
     wanted = digest.removeprefix("sha256:")
     found = [e for d, e in ledger.quarantined().items() if wanted and d.removeprefix("sha256:").startswith(wanted)]
     if len(found) != 1:
         what = "several digests begin" if found else "nothing in quarantine begins"
         raise Refused(
-            f"{what} with {digest!r} in {settings.environment}",
+            f"{what} with {digest!r} in {environment}",
             state="Nothing was changed.",
-            next_step=f"`promobot quarantine list --env {settings.environment}` lists them.",
+            next_step=f"`promobot quarantine list --env {environment}` lists them.",
         )
     _see_a(reason)
     ledger.lift_quarantine(found[0], reason=reason, by=by)
-    return _found(settings, ledger, lifted=found[0])
+    return _found(ledger, lifted=found[0])
 
 
-def take_back(settings: Environment, *, of: str, reason: str, by: str) -> Quarantine:
+def take_back(platform: Platform, *, of: str, reason: str, by: str) -> Quarantine:
     """Take back what a run (``dev-00000012``) or one of its deployments (``dev-00000012-churn``) blamed.
 
     Lifts what it put into quarantine, and closes the reverts that it opened, where nobody changed them since. Doing
     it twice changes nothing more. Raises Refused where there is no such run or deployment.
     """
-    ledger = connect.ledger(settings)
+    ledger, environment = platform.ledger, platform.environment
 
     def is_meant(deployment: str) -> bool:
-        return of in (deployment, run_of(deployment, settings.environment))
+        return of in (deployment, run_of(deployment, environment))
 
     records = [record for record in ledger.deployments() if is_meant(record.id)]
     events = [event for event in ledger.quarantined().values() if _put_there(event, records, is_meant)]
     if not records and not events:
         raise Refused(
-            f"there is no deployment and no run {of} in {settings.environment}",
+            f"there is no deployment and no run {of} in {environment}",
             state="Nothing was changed.",
-            next_step=f"`promobot history --env {settings.environment}` lists the deployments; the name of a run is "
-            f"how theirs begin, as {settings.environment}-00000012.",
+            next_step=f"`promobot history --env {environment}` lists the deployments; the name of a run is "
+            f"how theirs begin, as {environment}-00000012.",
         )
     _see_a(reason)
     for event in events:
@@ -96,9 +95,9 @@ def take_back(settings: Environment, *, of: str, reason: str, by: str) -> Quaran
         if record.outcome in ("put back", "failed") and record.after and record.after.digest not in held
     ]
     closed, problems = (
-        _close_reverts(settings, failed, words.blame_taken_back(of, reason, by)) if failed else ([], [])
+        _close_reverts(platform, failed, words.blame_taken_back(of, reason, by)) if failed else ([], [])
     )
-    return _found(settings, ledger, undone=Undone(of, tuple(events), tuple(closed), tuple(problems)))
+    return _found(ledger, undone=Undone(of, tuple(events), tuple(closed), tuple(problems)))
 
 
 def _put_there(event: QuarantineEvent, records: list[DeploymentRecord], is_meant: Callable[[str], bool]) -> bool:
@@ -114,18 +113,17 @@ def _put_there(event: QuarantineEvent, records: list[DeploymentRecord], is_meant
     )
 
 
-def _close_reverts(settings: Environment, failed: list[Change], why: str) -> tuple[list[str], list[str]]:
+def _close_reverts(platform: Platform, failed: list[Change], why: str) -> tuple[list[str], list[str]]:
     """Close the reverts that the bot opened for these changes; return their addresses, and what could not be done."""
     closed, problems = list[str](), list[str]()
-    github = connect.github(settings)
-    with connect.repository(settings) as repository:
-        for change in failed:
-            try:
-                url = withdraw_revert(settings, repository, github, change, why=why)
-            except PromobotError as error:
-                problems.append(" ".join(filter(None, (str(error), error.state, error.next_step))))
-            else:
-                closed += [url] if url else []
+    github, repository = platform.github, platform.repository()
+    for change in failed:
+        try:
+            url = withdraw_revert(repository, github, change, why=why)
+        except PromobotError as error:
+            problems.append(" ".join(filter(None, (str(error), error.state, error.next_step))))
+        else:
+            closed += [url] if url else []
     return closed, problems
 
 
@@ -135,17 +133,16 @@ def _see_a(reason: str) -> None:
 
 
 def _found(
-    settings: Environment,
     ledger: Ledger,
     *,
     lifted: QuarantineEvent | None = None,
     undone: Undone | None = None,
 ) -> Quarantine:
     quarantined, history = ledger.quarantined(), ledger.deployments()
-    serving = served_after(settings.environment, history)
+    serving = served_after(ledger.environment, history)
     digests = {entry.digest for section in SECTIONS for entry in serving.section(section).values()}
     return Quarantine(
-        settings.environment,
+        ledger.environment,
         tuple(quarantined.values()),
         tuple(sorted(digests & quarantined.keys())),
         lifted,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot import platform as connect
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
 from bot.domain.nearest import did_you_mean
@@ -14,7 +13,7 @@ from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.checking import evidence_of, look
 from bot.operations.proposing import read_desired
-from bot.settings import Environment
+from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,14 @@ class Rechecked:
         return ExitCode.DONE if all(result.passed for result in self.results) else ExitCode.FAILED
 
 
-def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
+def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
     """Run all checks of what the head of main says of ``model``, on both paths; write new evidence. Deploys nothing.
 
     The gate compares with what the last deployment left in service.
     """
-    ledger = connect.ledger(settings)
-    with connect.repository(settings) as repository:
-        commit = repository.head()
-        desired = read_desired(repository, settings.environment, commit)
+    settings, ledger, repository = platform.settings, platform.ledger, platform.repository()
+    commit = repository.head()
+    desired = read_desired(repository, settings.environment, commit)
     asked = [(section, desired.section(section)[model]) for section in SECTIONS if model in desired.section(section)]
     if not asked:
         raise Refused(
@@ -57,7 +55,7 @@ def recheck(settings: Environment, *, model: str, say: Say) -> Rechecked:
         found = []
         for name in CHECKS:
             say(f"{name}: {model} {entry.version} for {settings.environment}")
-            found.append(look(settings, name, change, entry, label=f"main-{settings.environment}"))
+            found.append(look(platform, name, change, entry, label=f"main-{settings.environment}"))
         ledger.add_evidence(evidence_of(change, entry, found, (), pull_request=None, base=commit, head=commit))
         results += found
     return Rechecked(settings.environment, model, commit, tuple(results))

@@ -8,12 +8,12 @@ from bot.errors import LeaseLost, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.deploy import Deployed, deploy
-from bot.settings import Environment
+from bot.platform import Platform
 
 
-def reconcile(environments: Sequence[Environment], *, say: Say) -> list[Deployed]:
+def reconcile(platforms: Sequence[Platform], *, say: Say) -> list[Deployed]:
     """Converge each environment, after a deep look; one that cannot be looked at does not keep the others from it."""
-    return [_reconcile(settings, say) for settings in environments]
+    return [_reconcile(platform, say) for platform in platforms]
 
 
 def exit_code(done: Sequence[Deployed]) -> ExitCode:
@@ -22,9 +22,9 @@ def exit_code(done: Sequence[Deployed]) -> ExitCode:
     return next((code for code in (ExitCode.FAILED, ExitCode.UNCONFIRMED) if code in codes), ExitCode.DONE)
 
 
-def _reconcile(settings: Environment, say: Say) -> Deployed:
+def _reconcile(platform: Platform, say: Say) -> Deployed:
     try:
-        return deploy(settings, say=say, deep=True)
+        return deploy(platform, say=say, deep=True)
     except (PromobotError, LeaseLost) as error:
         said = " ".join(part for part in (str(error), error.state, error.next_step) if part)
-        return Deployed(settings.environment, "", problems=(said,))
+        return Deployed(platform.environment, "", problems=(said,))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bot import platform as connect
 from bot.errors import Refused
 from bot.exit_codes import ExitCode
-from bot.records.ledger import RequestAsked, RequestDone
-from bot.settings import Environment
+from bot.records.ledger import Ledger, RequestAsked, RequestDone
 
 
-def begin(settings: Environment, request: str, asked: dict[str, str]) -> RequestDone | None:
+def begin(ledger: Ledger, request: str, asked: dict[str, str]) -> RequestDone | None:
     """Claim an id for what is asked; return what came of it where it is done already.
 
     One that was cut off is gone on with. Raises Refused where the id was used for something else.
     """
-    ledger = connect.ledger(settings)
     known = ledger.ask(request, RequestAsked(asked=asked, at=datetime.now(UTC)))
     if known.asked != asked:
         was = " ".join(value for value in known.asked.values() if value)
@@ -28,7 +25,6 @@ def begin(settings: Environment, request: str, asked: dict[str, str]) -> Request
     return ledger.request_done(request)
 
 
-def finish(settings: Environment, request: str, said: str, exit_code: ExitCode) -> None:
+def finish(ledger: Ledger, request: str, said: str, exit_code: ExitCode) -> None:
     """Write what came of a request, so that it is not done again."""
-    ledger = connect.ledger(settings)
     ledger.finish_request(request, RequestDone(said=said, exit_code=exit_code, at=datetime.now(UTC)))

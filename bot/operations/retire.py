@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bot import platform as connect
 from bot.domain.desired import Entry
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after
@@ -14,9 +13,9 @@ from bot.errors import InvalidInput, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
+from bot.platform import Platform
 from bot.render import identity as identity_words
 from bot.render import proposal as words
-from bot.settings import Environment
 
 LONGEST_REASON = 500
 
@@ -40,7 +39,7 @@ class Retired:
 
 
 def retire(
-    settings: Environment, *, model: str, reason: str, by: str, say: Say, asking: Asking = ASKED_BY_NOBODY
+    platform: Platform, *, model: str, reason: str, by: str, say: Say, asking: Asking = ASKED_BY_NOBODY
 ) -> Retired:
     """Open the pull request that removes the model's entry and marks it as retired. Changes nothing else.
 
@@ -49,30 +48,28 @@ def retire(
     reason = " ".join(reason.split())
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise InvalidInput(f"say why, in at most {LONGEST_REASON} characters", key="--reason")
-    ledger = connect.ledger(settings)
-    with connect.repository(settings) as repository:
-        desired = read_desired(repository, settings.environment, repository.head())
-        served = served_after(settings.environment, ledger.deployments()).models.get(model)
-        wanted = desired.models.get(model)
-        if wanted is None and served is None:
-            raise Refused(
-                f"{model} is not in service in {settings.environment}, and main asks for no version of it",
-                state="Nothing was changed.",
-                next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
-                f"`promobot status --env {settings.environment}` shows what is.",
-            )
-        proposed = put_proposal(
-            settings,
-            repository,
-            connect.github(settings),
-            ledger=ledger,
-            edits=[Edit("models", model, None, reason)],
-            branch=retire_branch(settings.environment, model),
-            title=words.retire_title(model, settings.environment, served or wanted),
-            body=words.retire_body(model, settings.environment, served, reason=reason, by=by),
-            say=say,
-            asking=asking,
+    settings, ledger, repository = platform.settings, platform.ledger, platform.repository()
+    desired = read_desired(repository, settings.environment, repository.head())
+    served = served_after(settings.environment, ledger.deployments()).models.get(model)
+    wanted = desired.models.get(model)
+    if wanted is None and served is None:
+        raise Refused(
+            f"{model} is not in service in {settings.environment}, and main asks for no version of it",
+            state="Nothing was changed.",
+            next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
+            f"`promobot status --env {settings.environment}` shows what is.",
         )
+    proposed = put_proposal(
+        repository,
+        platform.github,
+        ledger,
+        edits=[Edit("models", model, None, reason)],
+        branch=retire_branch(settings.environment, model),
+        title=words.retire_title(model, settings.environment, served or wanted),
+        body=words.retire_body(model, settings.environment, served, reason=reason, by=by),
+        say=say,
+        asking=asking,
+    )
     if proposed is None:
         return Retired(settings.environment, model, "already desired", served, reason)
     if proposed.action == "opened" and proposed.pull_request.has_no_checks:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.domain.desired import Change, Entry
 from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
@@ -24,7 +23,7 @@ from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
-    from bot.platform import Serving
+    from bot.platform import Platform, Serving
     from bot.share import Lease, ModelRepository
 
 
@@ -56,7 +55,7 @@ class RolledBack:
 
 
 def rollback(
-    settings: Environment,
+    platform: Platform,
     *,
     model: str,
     to_version: int | None,
@@ -75,6 +74,7 @@ def rollback(
     ``request`` makes it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph
     of the pull request's text: who asked for it; ``asking`` says the same for the bot itself.
     """
+    settings = platform.settings
     if settings.mistakes:
         from bot.render.deployment import goes_on_without
 
@@ -83,11 +83,12 @@ def rollback(
     # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
     hurried = settings.deadlines.request_seconds if now else None
     by = by or "a person"
-    with main_beside(settings, within_seconds=hurried) as look, connect.serving(settings) as systems:
+    with main_beside(platform, within_seconds=hurried) as look:
+        systems = platform.serving()
         from bot.operations.deploy import converge
         from bot.operations.deployment.unfinished import verified_routes
 
-        ledger = connect.ledger(settings)
+        ledger = platform.ledger
         history = ledger.deployments()
         ways = ways_back(systems.share, say)
         main = look()
@@ -107,7 +108,7 @@ def rollback(
         if target is None:
             target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
             target = ledger.decide_way_back(request, target) if request else target
-        _see_that_its_bytes_exist(settings, systems, model, target)
+        _see_that_its_bytes_exist(platform, model, target)
         deployed, way, is_noted = None, None, False
         if now:
             say(f"putting {model} back to {target.version} in {settings.environment} now")
@@ -136,7 +137,7 @@ def rollback(
                 leave = _Leaving(ledger, lease, model, current, target, reason=reason, by=by)
                 is_noted = _try_to_note(systems.share, lease, way, say)
                 is_held = leave.try_to_hold(say)
-                deployed = converge(settings, systems, lease=lease, commit=commit, desired=wanted, say=say)
+                deployed = converge(platform, systems, lease=lease, commit=commit, desired=wanted, say=say)
                 if not is_held:
                     leave.hold()
         proposed, waits, is_back = None, "", False
@@ -144,25 +145,25 @@ def rollback(
             is_back = answers(systems.share, settings.environment, model, target)
             # Users are back, so Git has its usual time now, unless it did not answer before.
             limit = None if isinstance(main, Main) else hurried
-            with connect.repository(settings, limit_seconds=limit) as repository:
-                if way is not None and not isinstance(main, Main):
-                    desired = read_desired(repository, settings.environment, repository.head())
-                    current = desired.models.get(model)
-                    hold_what_main_asks(ledger, way, current)
-                proposed = propose_way_back(
-                    settings,
-                    repository,
-                    ledger,
-                    model=model,
-                    target=target,
-                    current=current,
-                    reason=reason,
-                    by=by,
-                    note=note,
-                    asking=asking,
-                    say=say,
-                    is_back=is_back,
-                )
+            repository = platform.repository(limit_seconds=limit)
+            if way is not None and not isinstance(main, Main):
+                desired = read_desired(repository, settings.environment, repository.head())
+                current = desired.models.get(model)
+                hold_what_main_asks(ledger, way, current)
+            proposed = propose_way_back(
+                repository,
+                platform.github,
+                ledger,
+                model=model,
+                target=target,
+                current=current,
+                reason=reason,
+                by=by,
+                note=note,
+                asking=asking,
+                say=say,
+                is_back=is_back,
+            )
         except PromobotError as error:
             from bot.render import proposal as words
 
@@ -307,14 +308,15 @@ def _versions(ledger: Ledger, model: str) -> str:
     return ", ".join(str(event.version) for event in events) or "none"
 
 
-def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: str, entry: Entry) -> None:
-    described = systems.share.described(entry.digest)
+def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> None:
+    share = platform.share
+    described = share.described(entry.digest)
     if described is not None:
-        for name in systems.share.names_of(model):
-            if not systems.share.wrong_bytes(described.package, triton_model=name, version=entry.version):
+        for name in share.names_of(model):
+            if not share.wrong_bytes(described.package, triton_model=name, version=entry.version):
                 return
     # Not on the share any more: the registry may still have them.
-    registry = connect.registry(settings)
+    registry = platform.registry
     try:
         contents = registry.contents(registry.version(model, entry.version, with_run=False))
     except Rejected:
@@ -326,4 +328,6 @@ def _see_that_its_bytes_exist(settings: Environment, systems: Serving, model: st
             next_step="Name another version with --to; `promobot history` lists those that were verified.",
         )
     if described is None:
-        refuse_what_is_not_allowed(settings, contents, name=f"{model} {entry.version}", state="Nothing was changed.")
+        refuse_what_is_not_allowed(
+            platform.settings, contents, name=f"{model} {entry.version}", state="Nothing was changed."
+        )

@@ -14,10 +14,9 @@ from bot.domain.silence import Silences, all_silent_since
 from bot.errors import PromobotError
 from bot.operations import Say
 from bot.render import differences as words
-from bot.settings import Environment
-from bot.share import ModelRepository
 
 if TYPE_CHECKING:
+    from bot.share import ModelRepository
     from bot.systems.gateway import Gateway
 
 
@@ -32,9 +31,9 @@ def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Sa
         say(words.silence_not_noted(error))
 
 
-def note_look(settings: Environment, silent: Iterable[str], *, say: Say) -> None:
+def note_look(share: ModelRepository, silent: Iterable[str], *, say: Say) -> None:
     """Keep who did not answer the look that has just been made, for whoever looks later."""
-    note(ModelRepository(settings.share, environment=settings.environment), silent, at=datetime.now(UTC), say=say)
+    note(share, silent, at=datetime.now(UTC), say=say)
 
 
 def noted(share: ModelRepository, say: Say) -> Silences:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from bot import platform as connect
 from bot.concurrency import SERVERS, background, map_concurrent
 from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.hold import Held
@@ -35,10 +34,9 @@ from bot.operations.proposing import desired_at, read_desired
 from bot.operations.silence import noted, silent_since
 from bot.render import differences as words
 from bot.render.deployment import silent, unknown_workers
-from bot.settings import Environment
 
 if TYPE_CHECKING:
-    from bot.platform import Serving
+    from bot.platform import Platform, Serving
     from bot.records.ledger import QuarantineEvent
     from bot.share import ModelRepository
     from bot.systems.git import Repository
@@ -107,29 +105,28 @@ class Status:
         return not self.differences
 
 
-def statuses(environments: Sequence[Environment], watched: Watched | None = None) -> list[Status]:
+def statuses(platforms: Sequence[Platform], watched: Watched | None = None) -> list[Status]:
     """Look at several environments at the same time; return them in their order.
 
     ``watched`` is what somebody who looks again and again keeps between the looks.
     """
     look = partial(status, watched=watched)
-    if len(environments) == 1:
-        return [look(environments[0])]
-    return map_concurrent(environments, look, limit=SERVERS)
+    if len(platforms) == 1:
+        return [look(platforms[0])]
+    return map_concurrent(platforms, look, limit=SERVERS)
 
 
-def status(settings: Environment, watched: Watched | None = None) -> Status:
+def status(platform: Platform, watched: Watched | None = None) -> Status:
     """Look at what everybody says of itself, change nothing; what takes longer is left to drift.
 
     ``watched`` holds who was silent at the look before, by environment, and is brought up to date.
     """
-    ledger = connect.ledger(settings)
+    settings, systems = platform.settings, platform.serving(reads_only=True)
     problems: list[str] = []
     with (
-        connect.serving(settings, reads_only=True) as systems,
         # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
-        main_beside(settings, within_seconds=settings.deadlines.request_seconds) as look,
-        background(partial(_open_pull_requests, settings), name="pull requests") as opened,
+        main_beside(platform, within_seconds=settings.deadlines.request_seconds) as look,
+        background(partial(_open_pull_requests, platform), name="pull requests") as opened,
     ):
         live, now = observe(settings, systems), datetime.now(UTC)
         looks = [noted(systems.share, problems.append)]
@@ -145,14 +142,14 @@ def status(settings: Environment, watched: Watched | None = None) -> Status:
             raise main  # Git answers: what main says is wrong, and its file, line and key are named
         pending: dict[tuple[str, Section], list[str]] = {}
         if isinstance(main, Main):
-            pending, unclear = _pending(settings, main.repository, opened)
+            pending, unclear = _pending(settings.environment, main.repository, opened)
             problems += unclear
         # Where main is not known, what serves is still compared with the routes.
         desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
         # What it says of what is live is its version, which the routes know.
         todo = plan(desired, live, known={})
-        read = _of_the_records(Past(settings, ledger), todo.changes if isinstance(main, Main) else ())
-        held = _since(settings, main.repository, read.held, problems) if isinstance(main, Main) else []
+        read = _of_the_records(Past(platform), todo.changes if isinstance(main, Main) else ())
+        held = _since(platform, main.repository, read.held, problems) if isinstance(main, Main) else []
     commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
     differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
     differences += [
@@ -291,12 +288,12 @@ def _of_the_records(past: Past, todo: Sequence[Change]) -> _Records:
         return _Records(why_not=str(error))
 
 
-def _since(settings: Environment, repository: Repository, held: Sequence[Held], problems: list[str]) -> list[Held]:
+def _since(platform: Platform, repository: Repository, held: Sequence[Held], problems: list[str]) -> list[Held]:
     """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
     if not held:
         return []
     try:
-        merged = Merged(repository, settings.environment, connect.github(settings).merged_pull_requests())
+        merged = Merged(repository, platform.environment, platform.github.merged_pull_requests())
         return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
     except PromobotError as error:
         problems.append(str(error))
@@ -308,16 +305,16 @@ def _asked_at(merged: Merged, change: Change) -> datetime | None:
     return pull.merged_at if pull is not None else None
 
 
-def _open_pull_requests(settings: Environment) -> list[PullRequest]:
-    return connect.github(settings).open_pull_requests(prefix="promobot")
+def _open_pull_requests(platform: Platform) -> list[PullRequest]:
+    return platform.github.open_pull_requests(prefix="promobot")
 
 
 def _pending(
-    settings: Environment, repository: Repository, opened: Future[list[PullRequest]]
+    environment: str, repository: Repository, opened: Future[list[PullRequest]]
 ) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
     """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
     pending: dict[tuple[str, Section], list[str]] = {}
-    prefixes = tuple(branch(settings.environment, "") for branch in (proposal_branch, revert_branch, retire_branch))
+    prefixes = tuple(branch(environment, "") for branch in (proposal_branch, revert_branch, retire_branch))
     problems: list[str] = []
     try:
         pulls = opened.result()
@@ -328,16 +325,16 @@ def _pending(
             if pull.branch.startswith(prefix):
                 model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
                 try:
-                    for section in _concerned(settings, repository, pull.head, model):
+                    for section in _concerned(environment, repository, pull.head, model):
                         pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
                 except PromobotError as error:
                     problems.append(f"#{pull.number}: {error}")
     return pending, problems
 
 
-def _concerned(settings: Environment, repository: Repository, head: str, model: str) -> list[Section]:
+def _concerned(environment: str, repository: Repository, head: str, model: str) -> list[Section]:
     """Return the paths on which a pull request changes what the model's entry says."""
     base = repository.merge_base(repository.head(), repository.fetch(head))
-    before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
-    after = read_desired(repository, settings.environment, head)
+    before = desired_at(repository, environment, base) or Desired(environment=environment)
+    after = read_desired(repository, environment, head)
     return [change.section for change in changes(before, after) if change.model == model]

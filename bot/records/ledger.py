@@ -105,32 +105,32 @@ class Ledger:
     """Typed reading and writing of one environment's records."""
 
     def __init__(self, store: Store, environment: str) -> None:
-        self._store, self._environment = store, environment
+        self._store, self.environment = store, environment
 
     # --- deployments -------------------------------------------------------------------------------------------
 
     def add_deployment(self, record: DeploymentRecord) -> None:
         """Write a deployment record; raise Refused where its id is taken."""
-        self._store.put(f"deployments/{self._environment}/{record.id}.json", _text(record))
+        self._store.put(f"deployments/{self.environment}/{record.id}.json", _text(record))
 
     def confirm(self, deployment: str) -> None:
         """Write that the message of an unconfirmed deployment was delivered after all."""
         with suppress(Refused):  # somebody has confirmed it already
-            key = f"confirmations/{self._environment}/{deployment}.json"
+            key = f"confirmations/{self.environment}/{deployment}.json"
             self._store.put(key, f'{{"at": "{datetime.now(UTC).isoformat()}"}}\n')
 
     def newest_deployment(self) -> str:
         """Return the id of the newest deployment record; an empty string where there is none."""
-        return max((_id_of(key) for key in self._store.keys(f"deployments/{self._environment}")), default="")
+        return max((_id_of(key) for key in self._store.keys(f"deployments/{self.environment}")), default="")
 
     def deployments(self, *, after: str = "", newest: int | None = None) -> list[DeploymentRecord]:
         """Return all deployment records, oldest first; those confirmed later read as succeeded.
 
         ``after`` is an id: only what is newer is read. ``newest``: no more than so many, the newest ones.
         """
-        confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self._environment}")}
+        confirmed = {key.rpartition("/")[2] for key in self._store.keys(f"confirmations/{self.environment}")}
         found = []
-        folder = f"deployments/{self._environment}"
+        folder = f"deployments/{self.environment}"
         for key, record in self._read_all(folder, DeploymentRecord, after=after, newest=newest).items():
             if record.outcome == "unconfirmed" and key.rpartition("/")[2] in confirmed:
                 criteria = tuple(
@@ -149,8 +149,8 @@ class Ledger:
         """
         names = [change.published_name for change in changes]
         newest: dict[str, str] = {}
-        for key in self._store.keys(f"deployments/{self._environment}"):
-            if found := re.fullmatch(rf"{re.escape(self._environment)}-\d+-(.+)", _id_of(key)):
+        for key in self._store.keys(f"deployments/{self.environment}"):
+            if found := re.fullmatch(rf"{re.escape(self.environment)}-\d+-(.+)", _id_of(key)):
                 newest[found[1]] = key
         keys = [newest[name] for name in names if name in newest]
         texts = self._store.get_all(keys)
@@ -164,11 +164,11 @@ class Ledger:
 
     def add_check_run(self, key: str, results: Iterable[CheckResult]) -> None:
         """Write what one check found, for the aggregate job of the same run."""
-        self._store.put(f"checks/{self._environment}/{key}.json", _text(CheckRun(results=tuple(results))))
+        self._store.put(f"checks/{self.environment}/{key}.json", _text(CheckRun(results=tuple(results))))
 
     def check_runs(self, prefix: str) -> list[CheckResult]:
         """Return what the checks of one run found."""
-        runs = self._read_all(f"checks/{self._environment}/{prefix}", CheckRun)
+        runs = self._read_all(f"checks/{self.environment}/{prefix}", CheckRun)
         return [result for run in runs.values() for result in run.results]
 
     def add_evidence(self, evidence: Evidence) -> None:
@@ -186,20 +186,20 @@ class Ledger:
 
     def evidence_of(self, model: str, section: Section, digest: str) -> Iterator[Evidence]:
         """Yield all evidence of the digest on this path, newest first, whatever version and run were proposed."""
-        of = (self._environment, model, section, digest)
+        of = (self.environment, model, section, digest)
         found = self._evidence_below(self._evidence_folder(model, digest))
         return (one for one in found if (one.environment, one.model, one.section, one.digest) == of)
 
     def all_evidence(self, model: str | None = None) -> list[Evidence]:
         """Return all evidence of one model or of every one, newest first."""
-        found = self._evidence_below(f"evidence/{self._environment}" + (f"/{model}" if model else ""))
+        found = self._evidence_below(f"evidence/{self.environment}" + (f"/{model}" if model else ""))
         return sorted(found, key=lambda evidence: evidence.at, reverse=True)
 
     def revoke(self, revoked: Iterable[Evidence], *, reason: str, by: str) -> None:
         """Write that this evidence, all of one digest, counts no more."""
         listed = list(revoked)
         event = Revocation(
-            environment=self._environment,
+            environment=self.environment,
             model=listed[0].model,
             version=listed[0].version,
             digest=listed[0].digest,
@@ -222,10 +222,10 @@ class Ledger:
             yield evidence.model_copy(update={"revoked": revoked[of].get(evidence.name)})
 
     def _revocations_folder(self, model: str, digest: str) -> str:
-        return f"revocations/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+        return f"revocations/{self.environment}/{model}/{digest.removeprefix('sha256:')}"
 
     def _evidence_folder(self, model: str, digest: str) -> str:
-        return f"evidence/{self._environment}/{model}/{digest.removeprefix('sha256:')}"
+        return f"evidence/{self.environment}/{model}/{digest.removeprefix('sha256:')}"
 
     # --- proposals ---------------------------------------------------------------------------------------------
 
@@ -233,11 +233,11 @@ class Ledger:
         """Write that the bot proposes this, and who asked for it; written before it is pushed."""
         name = hashlib.sha256(_text(who).encode()).hexdigest()[:16]
         with suppress(Refused):  # they asked for the same before
-            self._store.put(f"proposals/{self._environment}/{fingerprint}/{name}.json", _text(who))
+            self._store.put(f"proposals/{self.environment}/{fingerprint}/{name}.json", _text(who))
 
     def proposers(self, fingerprint: str) -> list[Proposer]:
         """Return who asked the bot for exactly this; nothing where the bot never proposed it."""
-        return list(self._read_all(f"proposals/{self._environment}/{fingerprint}", Proposer).values())
+        return list(self._read_all(f"proposals/{self.environment}/{fingerprint}", Proposer).values())
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -274,13 +274,13 @@ class Ledger:
         return self._read(key, Entry)
 
     def _request(self, request: str, what: str) -> str:
-        return f"requests/{self._environment}/{request}/{what}.json"
+        return f"requests/{self.environment}/{request}/{what}.json"
 
     # --- quarantine --------------------------------------------------------------------------------------------
 
     def quarantined(self) -> dict[str, QuarantineEvent]:
         """Return what is in quarantine here now, by digest."""
-        events = self._read_all(f"quarantine/{self._environment}", QuarantineEvent)
+        events = self._read_all(f"quarantine/{self.environment}", QuarantineEvent)
         latest: dict[str, QuarantineEvent] = {}
         for event in sorted(events.values(), key=lambda event: event.at):
             latest[event.digest] = event
@@ -295,7 +295,7 @@ class Ledger:
         """
         if digest not in self.quarantined():
             event = QuarantineEvent(
-                environment=self._environment,
+                environment=self.environment,
                 model=model,
                 version=version,
                 digest=digest,
@@ -314,7 +314,7 @@ class Ledger:
 
     def _add_event(self, event: QuarantineEvent) -> None:
         name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(event.digest)}"
-        self._store.put(f"quarantine/{self._environment}/{name}.json", _text(event))
+        self._store.put(f"quarantine/{self.environment}/{name}.json", _text(event))
 
     def _read_all(
         self, folder: str, model: type[Model], *, after: str = "", newest: int | None = None

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.domain.message import Message
 from bot.operations.drift import drift
 from bot.operations.silence import note_look
 from bot.operations.status import Status, status
+from bot.platform import Platform
 from bot.render import slack as words
-from bot.settings import Environment
 from bot.slack import blocks
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Drifted:
         return cls(tuple(one.cut for one in found[:_SHOWN]), len(found))
 
 
-def attend(settings: Environment, *, deep: bool) -> bool:
+def attend(platform: Platform, *, deep: bool) -> bool:
     """Bring the environment's message up to date; return whether something has drifted.
 
     ``deep`` looks as ``drift`` does, unless a deployment is under way, which moves things. Between deep looks, what
@@ -72,13 +71,13 @@ def attend(settings: Environment, *, deep: bool) -> bool:
 
     Raises what GitHub, Slack, the share or the records raise: then nothing is known, and the message stays.
     """
-    slack = connect.slack(settings)
+    slack = platform.slack
     since = time.time() - _FOLLOWED_DAYS * 86_400
-    open_ = next((one for one in slack.posted(since=since) if _is_open(one, settings.environment)), None)
-    found, drifted = status(settings), _kept(open_)
-    note_look(settings, found.silent, say=log.warning)
+    open_ = next((one for one in slack.posted(since=since) if _is_open(one, platform.environment)), None)
+    found, drifted = status(platform), _kept(open_)
+    note_look(platform.share, found.silent, say=log.warning)
     if deep and found.underway_since is None:
-        found = drift(settings)
+        found = drift(platform)
         drifted = Drifted.of(_drifted(found))
     now = datetime.now(UTC)
     waiting = what_waits(found, now=now)

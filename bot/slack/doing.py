@@ -10,19 +10,19 @@ import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Self, assert_never
 
-from bot import platform as connect
 from bot import settings as files
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
-from bot.errors import LeaseLost, PromobotError, Unavailable
+from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
 from bot.exit_codes import ExitCode
 from bot.operations.history import history
 from bot.operations.promote import promote
@@ -31,7 +31,8 @@ from bot.operations.proposing import Asking, desired_at, what_is_beside
 from bot.operations.requests import begin, finish
 from bot.operations.rollback import rollback
 from bot.operations.status import status
-from bot.records.ledger import Proposer
+from bot.platform import Platform
+from bot.records.ledger import Ledger, Proposer
 from bot.render import markdown
 from bot.render import proposal as proposal_words
 from bot.render import slack as words
@@ -96,11 +97,45 @@ class SaidLater(Exception):
 
 
 class Doing:
-    """Does what is asked for. The environment files are read anew each time."""
+    """Does what is asked for, each piece of work with platforms of its own, from environment files as they are now.
+
+    Nothing is kept open between two pieces of work, which run in several threads: a token that was exchanged, a
+    server that came or went, or a setting that was corrected counts for the next one.
+    """
 
     def __init__(self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People) -> None:
         self._root, self._environments = root, environments
         self._inbox, self._people = inbox, people
+
+    def do(self, asked: Asked) -> Answer | FormWanted:
+        """Do it; whatever happens, there is something to answer. Raises SaidLater alone."""
+        with self._work() as work:
+            return work.do(asked)
+
+    def fill(self, asked: Asked, ask: Ask) -> dict[str, Any]:
+        """Return the form that asks for what was left out, with what exists."""
+        with self._work() as work:
+            return work.fill(asked, ask)
+
+    def _work(self) -> _Work:
+        return _Work(self._root, self._environments, self._inbox, self._people)
+
+
+class _Work:
+    """One piece of work: one command, button or form, and the platforms that it uses, each made once."""
+
+    def __init__(self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People) -> None:
+        self._root, self._environments = root, environments
+        self._inbox, self._people = inbox, people
+        self._platforms: dict[str, Platform] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with ExitStack() as closing:
+            for platform in self._platforms.values():
+                closing.callback(platform.close)
 
     def do(self, asked: Asked) -> Answer | FormWanted:
         """Do it; whatever happens, there is something to answer. Raises SaidLater alone."""
@@ -150,72 +185,77 @@ class Doing:
 
     # --- who sees and may what ---------------------------------------------------------------------------------
 
-    def _settings(self, environment: str) -> Environment:
+    def _platform(self, environment: str) -> Platform:
         if environment not in self._environments:
             raise _No(words.no_such_environment(environment))
-        return files.load_for_the_way_back(self._root, environment)
+        if environment not in self._platforms:
+            self._platforms[environment] = Platform(files.load_for_the_way_back(self._root, environment))
+        return self._platforms[environment]
 
-    def _allowed(self, asked: Asked, environment: str, role: Role) -> Environment:
-        settings = self._settings(environment)
-        if not self._people.may(settings, asked.user, role):
+    def _allowed(self, asked: Asked, environment: str, role: Role) -> Platform:
+        platform = self._platform(environment)
+        if not self._people.may(platform, asked.user, role):
             raise _No(words.may_not(environment, role))
-        if role == "propose" and settings.mistakes:
-            raise settings.mistakes[0]
-        return settings
+        if role == "propose" and platform.settings.mistakes:
+            raise platform.settings.mistakes[0]
+        return platform
 
-    def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Environment:
-        settings = self._allowed(asked, environment, role)
-        if model not in settings.gates:
-            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(settings.gates))}")
-        return settings
+    def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Platform:
+        platform = self._allowed(asked, environment, role)
+        if model not in platform.settings.gates:
+            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(platform.settings.gates))}")
+        return platform
 
-    def _visible(self, user: str, role: Role = "read") -> list[Environment]:
-        every, _ = files.load_all_for_the_way_back(self._root, self._environments)
-        return [settings for settings in every if self._people.may(settings, user, role)]
+    def _visible(self, user: str, role: Role = "read") -> list[Platform]:
+        found = []
+        for environment in self._environments:
+            with suppress(InvalidInput):  # one broken file must not silence the others
+                found.append(self._platform(environment))
+        return [platform for platform in found if self._people.may(platform, user, role)]
 
     def _known(self, user: str) -> Known:
-        return Known({settings.environment: tuple(sorted(settings.gates)) for settings in self._visible(user)})
+        return Known({one.environment: tuple(sorted(one.settings.gates)) for one in self._visible(user)})
 
     # --- commands ----------------------------------------------------------------------------------------------
 
     def _promote(self, asked: Asked, command: Promote) -> Answer:
-        settings = self._changeable(asked, command.environment, "propose", command.model)
+        platform = self._changeable(asked, command.environment, "propose", command.model)
 
         def run() -> tuple[str, ExitCode]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
             done = propose(
-                settings, model=command.model, version=command.version, say=log.info, note=note, asking=_asking(asked)
+                platform, model=command.model, version=command.version, say=log.info, note=note, asking=_asking(asked)
             )
             if done.pull_request:
-                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
             return words.proposed(done), done.exit_code
 
         what = {"verb": "propose", "model": command.model, "version": str(command.version)}
-        return self._once(settings, asked, what, run)
+        return self._once(platform.ledger, asked, what, run)
 
     def _carry(self, asked: Asked, command: Carry) -> Answer:
-        settings = self._changeable(asked, command.environment, "propose", command.model)
+        platform = self._changeable(asked, command.environment, "propose", command.model)
         source = self._allowed(asked, command.source, "read")
 
         def run() -> tuple[str, ExitCode]:
             note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
             done = promote(
-                source, settings, model=command.model, version=None, say=log.info, note=note, asking=_asking(asked)
+                source, platform, model=command.model, version=None, say=log.info, note=note, asking=_asking(asked)
             )
             if done.pull_request:
-                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
             return words.proposed(done), done.exit_code
 
         what = {"verb": "promote", "model": command.model, "source": command.source}
-        return self._once(settings, asked, what, run)
+        return self._once(platform.ledger, asked, what, run)
 
     def _rollback(self, asked: Asked, command: Rollback) -> Answer:
-        settings = self._changeable(asked, command.environment, "roll_back", command.model)
+        platform = self._changeable(asked, command.environment, "roll_back", command.model)
         name = asked.user_name or asked.user
 
         def run() -> tuple[str, ExitCode]:
             done = rollback(
-                settings,
+                platform,
                 model=command.model,
                 to_version=command.version,
                 now=command.now,
@@ -227,7 +267,7 @@ class Doing:
                 asking=_asking(asked),
             )
             if done.pull_request:
-                self._inbox.remember_requester(settings.environment, done.pull_request, asked.user)
+                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
             return words.rolled_back(done), done.exit_code
 
         what = {
@@ -236,37 +276,37 @@ class Doing:
             "to": str(command.version or ""),
             "now": "now" if command.now else "",
         }
-        return self._once(settings, asked, what, run)
+        return self._once(platform.ledger, asked, what, run)
 
     def _once(
-        self, settings: Environment, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, ExitCode]]
+        self, ledger: Ledger, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, ExitCode]]
     ) -> Answer:
-        done = begin(settings, asked.id, {**what, "by": asked.user})
+        done = begin(ledger, asked.id, {**what, "by": asked.user})
         if done is not None:
             return _answer(done.said, once=True)
         said, exit_code = run()
         if exit_code in _DONE:
-            finish(settings, asked.id, said, exit_code)
+            finish(ledger, asked.id, said, exit_code)
         return _answer(said, once=exit_code in _DONE)
 
     def _show(self, asked: Asked, command: Show) -> str:
         shown = [
-            settings
-            for settings in self._visible(asked.user)
-            if command.environment in (None, settings.environment)
-            and (command.model is None or command.model in settings.gates)
+            platform
+            for platform in self._visible(asked.user)
+            if command.environment in (None, platform.environment)
+            and (command.model is None or command.model in platform.settings.gates)
         ]
         parts = []
-        for settings in shown:
+        for platform in shown:
             try:
-                parts.append(words.status(status(settings), command.model))
+                parts.append(words.status(status(platform), command.model))
             except PromobotError as error:
-                parts.append(f"*{settings.environment}*\n{words.failed(str(error), error.state, error.next_step)}")
+                parts.append(f"*{platform.environment}*\n{words.failed(str(error), error.state, error.next_step)}")
         return "\n\n".join(parts) or words.sees_nothing()
 
     def _history(self, asked: Asked, command: ShowHistory) -> str:
-        shown = [settings for settings in self._visible(asked.user) if command.model in settings.gates]
-        found = [history(settings, model=command.model, at=None, limit=HISTORY) for settings in shown]
+        shown = [platform for platform in self._visible(asked.user) if command.model in platform.settings.gates]
+        found = [history(platform, model=command.model, at=None, limit=HISTORY) for platform in shown]
         return "\n\n".join(map(words.history, found)) or words.sees_nothing()
 
     # --- buttons -----------------------------------------------------------------------------------------------
@@ -279,58 +319,58 @@ class Doing:
             case blocks.MERGE:
                 return self._merge(asked, shown)
             case blocks.ROLL_BACK:
-                settings = self._allowed(asked, shown.environment, "roll_back")
-                records = connect.ledger(settings).deployments()
-                served = served_after(settings.environment, records).models.get(shown.model)
-                if not _was_begun(settings, asked.id) and (served is None or str(served.version) != shown.version):
+                ledger = self._allowed(asked, shown.environment, "roll_back").ledger
+                served = served_after(ledger.environment, ledger.deployments()).models.get(shown.model)
+                if not ledger.asked(asked.id) and (served is None or str(served.version) != shown.version):
                     raise _No(words.not_served_any_more(shown.model, shown.environment, shown.version))
                 return self._rollback(asked, Rollback(shown.model, shown.environment))
             case _:
                 raise _No(words.unknown_button())
 
     def _approve(self, asked: Asked, shown: _Shown) -> Answer:
-        settings, pull = self._others_proposal(asked, shown)
+        platform, pull = self._others_proposal(asked, shown)
         if pull.head != shown.head:
             raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
         if pull.state != "open":
             raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
-        self._see_what_it_changes(settings, asked, pull)
-        github = connect.github(settings)
+        self._see_what_it_changes(platform, asked, pull)
+        github = platform.github
         body = words.approval(markdown.escape(asked.user_name or asked.user), shown.head)
         if not github.approve(pull.number, head=shown.head, body=body):
             # Opened by the bot itself, whose approval GitHub does not take: it is written down beside.
             marker = f"<!-- promobot:approved {asked.user} {shown.head} -->"
             github.put_comment(pull.number, f"{marker}\n{body}", marker=marker)
-        self._tell_all(settings, asked, shown, words.has_approved(asked.user, pull.number, shown.head))
+        self._tell_all(platform, asked, shown, words.has_approved(asked.user, pull.number, shown.head))
         return _answer(words.approved(pull.number, pull.url, shown.head), once=True)
 
     def _merge(self, asked: Asked, shown: _Shown) -> Answer:
-        settings, pull = self._others_proposal(asked, shown)
+        platform, pull = self._others_proposal(asked, shown)
         if pull.head != shown.head:
             raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
         what = {"verb": "merge", "number": str(pull.number), "head": shown.head, "by": asked.user}
         said, for_all = words.merged(pull.number, pull.url), words.has_merged
         if pull.state != "open":
             # By this very request, perhaps, whose answer was lost.
-            ours = pull.merged and _was_begun(settings, asked.id)
+            ours = pull.merged and platform.ledger.asked(asked.id)
             if not ours:
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
-            begin(settings, asked.id, what)
+            begin(platform.ledger, asked.id, what)
         else:
-            self._see_what_it_changes(settings, asked, pull)
-            if not is_green_at(connect.ledger(settings).all_evidence(), shown.head, datetime.now(UTC)):
+            self._see_what_it_changes(platform, asked, pull)
+            if not is_green_at(platform.ledger.all_evidence(), shown.head, datetime.now(UTC)):
                 raise _No(words.not_green(pull.number, pull.url))
-            begin(settings, asked.id, what)
+            begin(platform.ledger, asked.id, what)
             title = words.merge_title(pull.title, pull.number)
-            if connect.github(settings).merge(pull.number, head=shown.head, title=title) is None:
+            if platform.github.merge(pull.number, head=shown.head, title=title) is None:
                 said, for_all = words.queued(pull.number, pull.url), words.has_queued
-        finish(settings, asked.id, said, ExitCode.DONE)
-        self._tell_all(settings, asked, shown, for_all(asked.user, pull.number, shown.head))
+        finish(platform.ledger, asked.id, said, ExitCode.DONE)
+        self._tell_all(platform, asked, shown, for_all(asked.user, pull.number, shown.head))
         return _answer(said, once=True)
 
-    def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Environment, PullRequest]:
-        settings = self._allowed(asked, shown.environment, "approve")
-        pull = connect.github(settings).pull_request(shown.number)
+    def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Platform, PullRequest]:
+        platform = self._allowed(asked, shown.environment, "approve")
+        pull = platform.github.pull_request(shown.number)
+        settings = platform.settings
         ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
         if not pull.branch.startswith(ours) or pull.of_a_fork or pull.into != settings.github.base:
             raise _No(words.unknown_button())
@@ -339,39 +379,38 @@ class Doing:
         slack = self._inbox.requesters(settings.environment, pull.number) | {proposal_words.requester_of(pull.body)}
         if _is_one_of(settings, asked.user, slack=slack, github={pull.author}):
             raise _No(words.own_proposal(pull.number))
-        return settings, pull
+        return platform, pull
 
-    def _see_what_it_changes(self, settings: Environment, asked: Asked, pull: PullRequest) -> None:
+    def _see_what_it_changes(self, platform: Platform, asked: Asked, pull: PullRequest) -> None:
         """Refuse a commit that is more, or something else, than somebody else asked the bot for.
 
         Everything is read from the commit itself: the message in Slack may be older, and a name in a commit or in
         the pull request's text is anybody's to write.
         """
-        with connect.repository(settings) as repository:
-            base = repository.merge_base(repository.head(), repository.fetch(pull.head))
-            for environment in _environments_in(repository.changed_paths(base, pull.head)):
-                if environment in self._environments:
-                    self._allowed(asked, environment, "approve")
-            beside = what_is_beside(repository, pull.branch, base=base, head=pull.head)
-            if beside:
-                raise _No(words.beside(pull.number, pull.url, beside))
-            before, after = (
-                desired_at(repository, settings.environment, commit) or Desired(environment=settings.environment)
-                for commit in (base, pull.head)
-            )
-        proposers = connect.ledger(settings).proposers(fingerprint(changes(before, after)))
+        repository, name = platform.repository(), platform.environment
+        base = repository.merge_base(repository.head(), repository.fetch(pull.head))
+        for environment in _environments_in(repository.changed_paths(base, pull.head)):
+            if environment in self._environments:
+                self._allowed(asked, environment, "approve")
+        beside = what_is_beside(repository, pull.branch, base=base, head=pull.head)
+        if beside:
+            raise _No(words.beside(pull.number, pull.url, beside))
+        before, after = (
+            desired_at(repository, name, commit) or Desired(environment=name) for commit in (base, pull.head)
+        )
+        proposers = platform.ledger.proposers(fingerprint(changes(before, after)))
         if not proposers:
             raise _No(words.not_the_bots(pull.number, pull.url))
         slack, github = ({getattr(one, where) for one in proposers} for where in ("slack", "github"))
-        if _is_one_of(settings, asked.user, slack=slack, github=github):
+        if _is_one_of(platform.settings, asked.user, slack=slack, github=github):
             raise _No(words.own_proposal(pull.number))
 
-    def _tell_all(self, settings: Environment, asked: Asked, shown: _Shown, said: str) -> None:
+    def _tell_all(self, platform: Platform, asked: Asked, shown: _Shown, said: str) -> None:
         """Say in the promotion's thread who did what, once."""
         key = f"{shown.environment}/#{shown.number}"
         since = asked.at.timestamp()
         try:
-            slack = connect.slack(settings)
+            slack = platform.slack
             thread = next((p.facts["thread"] for p in slack.posted(since=since - 30 * 86_400) if p.key == key), "")
             slack.deliver(Message(key=asked.id, text=said, blocks=blocks.sections(said), since=since, thread=thread))
         except Unavailable as error:
@@ -387,12 +426,12 @@ class Doing:
         channel = asked.channel
         if ask.name == "rollback":
             return forms.rollback(ask, targets=self._targets(asked.user), channel=channel)
-        settings = self._visible(asked.user, "propose")
-        environments = [one.environment for one in settings]
-        models = sorted({model for one in settings for model in one.gates})
+        platforms = self._visible(asked.user, "propose")
+        environments = [one.environment for one in platforms]
+        models = sorted({model for one in platforms for model in one.settings.gates})
         versions: dict[str, list[int]] = {model: [] for model in models}
         try:
-            registry = connect.registry(settings[0]) if settings else None
+            registry = platforms[0].registry if platforms else None
             for model in models if registry else ():
                 versions[model] = registry.versions(model) if registry else []
             known = True
@@ -403,11 +442,11 @@ class Doing:
 
     def _targets(self, user: str) -> list[forms.Target]:
         found = []
-        for settings in self._visible(user, "roll_back"):
-            ledger = connect.ledger(settings)
+        for platform in self._visible(user, "roll_back"):
+            ledger = platform.ledger
             records, quarantined = ledger.deployments(), ledger.quarantined()
-            served = served_after(settings.environment, records).models
-            for model in sorted(settings.gates):
+            served = served_after(platform.environment, records).models
+            for model in sorted(platform.settings.gates):
                 now = served.get(model)
                 back = [
                     (record, entry)
@@ -415,9 +454,9 @@ class Doing:
                     if entry.digest not in quarantined and (now is None or entry.digest != now.digest)
                 ]
                 if back:
-                    found.append(forms.Target(settings.environment, model, None))
+                    found.append(forms.Target(platform.environment, model, None))
                 found += [
-                    forms.Target(settings.environment, model, entry.version, f"{record.finished_at:%Y-%m-%d}")
+                    forms.Target(platform.environment, model, entry.version, f"{record.finished_at:%Y-%m-%d}")
                     for record, entry in back
                 ]
         return found
@@ -438,11 +477,6 @@ def _environments_in(paths: Iterable[str]) -> list[str]:
     """Return the environments whose desired state or settings are among these files."""
     found = (re.fullmatch(r"(?:promotions|manifests/environments)/([^/]+)\.ya?ml", path) for path in paths)
     return sorted({match[1] for match in found if match})
-
-
-def _was_begun(settings: Environment, request: str) -> bool:
-    """Say whether a request of this id was begun."""
-    return connect.ledger(settings).asked(request)
 
 
 def _answer(said: str, *, once: bool = False) -> Answer:

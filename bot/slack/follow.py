@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
@@ -25,15 +24,15 @@ from bot.operations import Say
 from bot.operations.holding import Asked, what_main_asks, what_was_asked
 from bot.operations.observe import underway
 from bot.operations.proposing import desired_at, what_is_beside
+from bot.platform import Platform
 from bot.records.ledger import Ledger
 from bot.render import proposal as proposal_words
 from bot.render import slack as words
-from bot.settings import Environment
 from bot.slack import blocks
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
-    from bot.systems.github import PullRequest
+    from bot.systems.github import GitHubRepository, PullRequest
     from bot.systems.slack import Posted, SlackChannel
 
 FOLLOWED_DAYS = 30
@@ -54,27 +53,27 @@ class Away:
         return words.github_away(self.since, refuses=self.refuses)
 
 
-def follow(settings: Environment, *, say: Say) -> None:
+def follow(platform: Platform, *, say: Say) -> None:
     """Bring every promotion's message up to date; raise where Slack or the records do not answer.
 
     Without GitHub, records and share are told all the same. What GitHub alone knows stays as it was told, and the
     message says since when GitHub is away.
     """
-    slack = connect.slack(settings)
-    posted = _posted(slack, settings.environment)
+    slack = platform.slack
+    posted = _posted(slack, platform.environment)
     away: Away | None = None
     try:
-        promotions = _promotions(settings, posted, say)
+        promotions = _promotions(platform, posted, say)
     except OutsideError as error:
         if not error.system.startswith(("GitHub (", "Git (")):
             raise
         say(str(error))
         promotions, away = _told_of(posted), _away(posted, error)
-    ledger = connect.ledger(settings)
-    records, deploying = ledger.deployments(), _underway(settings)
+    ledger = platform.ledger
+    records, deploying = ledger.deployments(), _underway(platform)
     # Asked once a round, and only where something is merged: it takes Git.
-    asked = _asked(settings, say) if any(one.state == "merged" for one in promotions) else None
-    presumed = _presumed(settings, ledger, promotions, posted, say) if asked is None and away is not None else None
+    asked = _asked(platform, say) if any(one.state == "merged" for one in promotions) else None
+    presumed = _presumed(platform, ledger, promotions, posted, say) if asked is None and away is not None else None
     for promotion in promotions:
         before = posted.get(promotion.key)
         main = asked or (presumed if _may_be_asked(promotion, before) else None)
@@ -99,7 +98,7 @@ def follow(settings: Environment, *, say: Say) -> None:
         message = replace(message, facts={**message.facts, **more})
         timestamp = slack.put(message, posted=before)
         if not linked and away is None:
-            _link_back(settings, slack, promotion, timestamp)
+            _link_back(platform.github, slack, promotion, timestamp)
             # Only now, and found again from here if this is as far as it came.
             facts = {**message.facts, "linked": "yes"}
             there = next(
@@ -131,17 +130,17 @@ def _away(posted: Mapping[str, Posted], error: OutsideError) -> Away:
     return Away(since, refuses=not isinstance(error, Unavailable))
 
 
-def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
+def _promotions(platform: Platform, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
     """Return the open pull requests of this environment, and what became of those that were told of."""
-    github = connect.github(settings)
-    ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
+    github = platform.github
+    ours = (proposal_branch(platform.environment, ""), revert_branch(platform.environment, ""))
     pulls = [pull for pull in github.open_pull_requests(prefix="promobot") if pull.branch.startswith(ours)]
     known = {key: Promotion.from_facts(one.facts) for key, one in posted.items()}
     found: list[Promotion] = []
     unknown: list[PullRequest] = []
     told_of = {one.number: one for one in known.values() if one is not None}
     for pull in pulls:
-        there = known.pop(f"{settings.environment}/#{pull.number}", None)
+        there = known.pop(f"{platform.environment}/#{pull.number}", None)
         asked = proposal_words.requester_of(pull.body)
         looked_at = "beside" in posted[there.key].facts if there is not None else False
         if there is not None and looked_at and there.head == pull.head and there.state == "open":
@@ -158,12 +157,12 @@ def _promotions(settings: Environment, posted: Mapping[str, Posted], say: Say) -
         if old is not None:
             found.append(old)
     if unknown:
-        found += _described(settings, unknown, told_of, say)
+        found += _described(platform, unknown, told_of, say)
     return sorted(found, key=lambda promotion: promotion.number)
 
 
 def _described(
-    settings: Environment, pulls: list[PullRequest], there: Mapping[int, Promotion], say: Say
+    platform: Platform, pulls: list[PullRequest], there: Mapping[int, Promotion], say: Say
 ) -> list[Promotion]:
     """Return what pull requests that are new, or have a new head, change.
 
@@ -171,34 +170,34 @@ def _described(
     Where it has a message already (``there``, by number), that says what is wrong.
     """
     found = []
-    with connect.repository(settings) as repository:
-        main = repository.head()
-        for pull in pulls:
-            base = repository.merge_base(main, repository.fetch(pull.head))
-            beside = tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head))
-            try:
-                promotion = _promotion(settings, repository, pull, base, say)
-            except InvalidInput as error:
-                say(f"#{pull.number}: {error}")
-                promotion = None
-            if promotion is None and beside and pull.number in there:
-                promotion = replace(there[pull.number], head=pull.head)
-            if promotion is not None:
-                found.append(replace(promotion, beside=beside))
+    repository = platform.repository()
+    main = repository.head()
+    for pull in pulls:
+        base = repository.merge_base(main, repository.fetch(pull.head))
+        beside = tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head))
+        try:
+            promotion = _promotion(platform, repository, pull, base, say)
+        except InvalidInput as error:
+            say(f"#{pull.number}: {error}")
+            promotion = None
+        if promotion is None and beside and pull.number in there:
+            promotion = replace(there[pull.number], head=pull.head)
+        if promotion is not None:
+            found.append(replace(promotion, beside=beside))
     return found
 
 
 def _promotion(
-    settings: Environment, repository: Repository, pull: PullRequest, base: str, say: Say
+    platform: Platform, repository: Repository, pull: PullRequest, base: str, say: Say
 ) -> Promotion | None:
     """Return what one pull request changes, or None where it changes no entry of its model."""
-    way_back = pull.branch.startswith(revert_branch(settings.environment, ""))
+    way_back = pull.branch.startswith(revert_branch(platform.environment, ""))
     branch = revert_branch if way_back else proposal_branch
-    name = pull.branch.removeprefix(branch(settings.environment, ""))
-    before = desired_at(repository, settings.environment, base) or Desired(environment=settings.environment)
-    after = desired_at(repository, settings.environment, pull.head)
+    name = pull.branch.removeprefix(branch(platform.environment, ""))
+    before = desired_at(repository, platform.environment, base) or Desired(environment=platform.environment)
+    after = desired_at(repository, platform.environment, pull.head)
     if after is None:
-        say(words.desired_state_gone(pull.number, settings.environment))
+        say(words.desired_state_gone(pull.number, platform.environment))
         return None
     of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
     # What takes over from a shadow takes the shadow out, too; it is about what answers.
@@ -210,10 +209,10 @@ def _promotion(
     metrics = (
         ()
         if way_back or version is None
-        else _metrics(settings, change.model, version, champion.version if champion else None, say)
+        else _metrics(platform, change.model, version, champion.version if champion else None, say)
     )
     return Promotion(
-        environment=settings.environment,
+        environment=platform.environment,
         number=pull.number,
         url=pull.url,
         head=pull.head,
@@ -224,19 +223,19 @@ def _promotion(
         digest=change.after.digest if change.after else "",
         way_back=way_back,
         requested_by=proposal_words.requester_of(pull.body),
-        proposed_by=_proposer(connect.ledger(settings), list(changes(before, after)), pull),
+        proposed_by=_proposer(platform.ledger, list(changes(before, after)), pull),
         metrics=metrics,
     )
 
 
-def _metrics(settings: Environment, model: str, version: int, champion: int | None, say: Say) -> tuple[Metric, ...]:
+def _metrics(platform: Platform, model: str, version: int, champion: int | None, say: Say) -> tuple[Metric, ...]:
     """Return the gate's metrics against the champion; none where the registry does not answer: the pull request
     shows them."""
     try:
-        registry = connect.registry(settings)
+        registry = platform.registry
         candidate = registry.version(model, version).metrics
         in_service = registry.version(model, champion).metrics if champion else None
-        result = judge(settings.gate(model), candidate, in_service)
+        result = judge(platform.settings.gate(model), candidate, in_service)
     except PromobotError as error:
         say(str(error))
         return ()
@@ -264,18 +263,18 @@ def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
     return list(ledger.evidence_of(promotion.model, promotion.section, promotion.digest))
 
 
-def _underway(settings: Environment) -> list[str]:
+def _underway(platform: Platform) -> list[str]:
     """Return the threads of what is being deployed right now."""
     return [
-        thread_of(settings.environment, one.section, one.model, one.after.digest if one.after else "")
-        for one in underway(settings)
+        thread_of(platform.environment, one.section, one.model, one.after.digest if one.after else "")
+        for one in underway(platform.share)
     ]
 
 
-def _asked(settings: Environment, say: Say) -> Asked | None:
+def _asked(platform: Platform, say: Say) -> Asked | None:
     """Return what main asks for and what of it is held; None, and say why, where that cannot be seen right now."""
     try:
-        return what_main_asks(settings, within_seconds=settings.deadlines.request_seconds)
+        return what_main_asks(platform, within_seconds=platform.settings.deadlines.request_seconds)
     except PromobotError as error:
         say(str(error))
         return None
@@ -288,7 +287,7 @@ def _may_be_asked(promotion: Promotion, told: Posted | None) -> bool:
 
 
 def _presumed(
-    settings: Environment, ledger: Ledger, promotions: list[Promotion], posted: Mapping[str, Posted], say: Say
+    platform: Platform, ledger: Ledger, promotions: list[Promotion], posted: Mapping[str, Posted], say: Say
 ) -> Asked | None:
     """Return what main asks for by the last merge of each model that was seen, while main cannot be read."""
     entries: dict[tuple[Section, str], Entry] = {}
@@ -298,7 +297,7 @@ def _presumed(
                 evidence = (found for found in _evidence(ledger, one) if found.version == one.after)
                 run = next((found.run for found in evidence), "unknown")
                 entries[one.section, one.model] = Entry(version=one.after, digest=one.digest, run=run)
-        return what_was_asked(settings, entries)
+        return what_was_asked(platform, entries)
     except PromobotError as error:
         say(str(error))
         return None
@@ -333,6 +332,6 @@ def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | 
     )
 
 
-def _link_back(settings: Environment, slack: SlackChannel, promotion: Promotion, timestamp: str) -> None:
+def _link_back(github: GitHubRepository, slack: SlackChannel, promotion: Promotion, timestamp: str) -> None:
     body = f"{LINK_MARKER}\n{words.link_back(slack.permalink(timestamp))}"
-    connect.github(settings).put_comment(promotion.number, body, marker=LINK_MARKER)
+    github.put_comment(promotion.number, body, marker=LINK_MARKER)

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from bot import platform as connect
-from bot.settings import Environment
+from bot.platform import Platform
 
 Role = Literal["read", "propose", "approve", "roll_back"]
 EVERYONE = "everyone"
@@ -24,24 +23,24 @@ class People:
         self._known: dict[tuple[str, str], tuple[float, frozenset[str]]] = {}
         self._lock = threading.Lock()
 
-    def may(self, settings: Environment, user: str, role: Role) -> bool:
+    def may(self, platform: Platform, user: str, role: Role) -> bool:
         """Say whether this user has the role; raise Unavailable or Rejected where Slack does not tell."""
-        listed: list[str] = getattr(settings.slack.may, role)
+        listed: list[str] = getattr(platform.settings.slack.may, role)
         if user in listed or (role == "read" and EVERYONE in listed):
             return True
         # Whoever may change something may see what there is to change.
-        if role == "read" and any(self.may(settings, user, other) for other in _CHANGING):
+        if role == "read" and any(self.may(platform, user, other) for other in _CHANGING):
             return True
         groups = [one for one in listed if one.startswith("S")]
-        return any(user in self._members(settings, group) for group in groups)
+        return any(user in self._members(platform, group) for group in groups)
 
-    def _members(self, settings: Environment, group: str) -> frozenset[str]:
-        key = (settings.slack.token_env, group)
+    def _members(self, platform: Platform, group: str) -> frozenset[str]:
+        key = (platform.settings.slack.token_env, group)
         with self._lock:
             asked, members = self._known.get(key, (-REMEMBER_SECONDS, frozenset()))
         if self._clock() - asked < REMEMBER_SECONDS:
             return members
-        members = connect.slack(settings).members(group)
+        members = platform.slack.members(group)
         with self._lock:
             self._known[key] = (self._clock(), members)
         return members

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from bot import platform as connect
 from bot.concurrency import pool
 from bot.errors import PromobotError, Rejected
+from bot.platform import Platform
 from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks, forms
@@ -24,7 +24,6 @@ from bot.slack.attention import attend
 from bot.slack.doing import Doing, FormWanted, SaidLater
 from bot.slack.follow import follow
 from bot.slack.inbox import Answer, Asked, Inbox
-from bot.systems.slack import SlackChannel
 
 log = logging.getLogger("bot.slack")
 
@@ -142,7 +141,8 @@ class Worker:
             try:
                 with self._inbox.claim(f"follow-{settings.environment}") as mine:
                     if mine:
-                        follow(settings, say=log.info)
+                        with Platform(settings) as platform:
+                            follow(platform, say=log.info)
             except (PromobotError, OSError) as error:
                 log.warning("%s: %s", settings.environment, error)
             except Exception:
@@ -178,7 +178,9 @@ class Worker:
             began = time.monotonic()
             if deep:  # also where it fails: a share that is away is not read again at once
                 self._drift_due[name] = now + self._drift_seconds
-            if attend(settings, deep=deep) and deep:
+            with Platform(settings) as platform:
+                drifted = attend(platform, deep=deep)
+            if drifted and deep:
                 # Sooner, so that its end is told; but a look that takes long must not follow upon itself.
                 soon = max(AGAIN_SECONDS, 5 * (time.monotonic() - began))
                 self._drift_due[name] = now + min(soon, self._drift_seconds)
@@ -218,13 +220,14 @@ class Worker:
         age = (datetime.now(UTC) - asked.at).total_seconds()
         url = asked.response_url if age < ANSWER_SECONDS else ""
         try:
-            self._slack().tell(
-                asked.user,
-                answer.text,
-                blocks=answer.blocks,
-                url=url,
-                channel=asked.channel,
-            )
+            with self._platform() as platform:
+                platform.slack.tell(
+                    asked.user,
+                    answer.text,
+                    blocks=answer.blocks,
+                    url=url,
+                    channel=asked.channel,
+                )
         except Rejected as error:
             log.error("%s could not be answered: %s", asked.id, error)
         except PromobotError:
@@ -241,22 +244,25 @@ class Worker:
         """Open the form that asks for what was left out; without one, say how to type it in full."""
         if not self._inbox.begin_to_tell(asked.id):
             return None  # somebody opened it; a trigger opens one form
-        name, slack = wanted.ask.name, self._slack()
-        try:
-            form = slack.open_form(asked.trigger, forms.looking(name, channel=asked.channel))
-        except PromobotError as error:
-            log.warning("no form for %s: %s", asked.id, error)
-            said = words.help_with(name)
-            return Answer(text=said, blocks=blocks.sections(said))
-        try:
-            filled = self._doing.fill(asked, wanted.ask)
-        except PromobotError as error:
-            filled = forms.says(name, words.form_failed(str(error)), channel=asked.channel)
-        slack.change_form(form, filled)
+        name = wanted.ask.name
+        with self._platform() as platform:
+            slack = platform.slack
+            try:
+                form = slack.open_form(asked.trigger, forms.looking(name, channel=asked.channel))
+            except PromobotError as error:
+                log.warning("no form for %s: %s", asked.id, error)
+                said = words.help_with(name)
+                return Answer(text=said, blocks=blocks.sections(said))
+            try:
+                filled = self._doing.fill(asked, wanted.ask)
+            except PromobotError as error:
+                filled = forms.says(name, words.form_failed(str(error)), channel=asked.channel)
+            slack.change_form(form, filled)
         return None
 
-    def _slack(self) -> SlackChannel:
-        return connect.slack(self._settings()[0])
+    def _platform(self) -> Platform:
+        """Return a platform of the first environment; all have the same Slack app."""
+        return Platform(self._settings()[0])
 
     def _is_due(self, entry: str) -> bool:
         return time.monotonic() >= self._not_before.get(entry, (0.0, 0.0))[0]

@@ -214,6 +214,7 @@ class GitHubRepository:
     def __init__(self, settings: GitHub, *, request_seconds: float, token: str = "", app_key: str = "") -> None:
         """With the private key of ``settings.app``, or with a token."""
         self._settings = settings
+        self.name = settings.repository
         self._system = f"GitHub ({settings.repository})"
         self.patience_seconds = request_seconds
         self._token, self._key = token, app_key

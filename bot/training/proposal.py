@@ -27,5 +27,7 @@ def propose(
     # Imported when called: training code that only registers needs neither Git nor GitHub.
     from bot import settings
     from bot.operations.propose import propose as run
+    from bot.platform import Platform
 
-    return run(settings.load(root, environment), model=model, version=version, say=say)
+    with Platform(settings.load(root, environment)) as platform:
+        return run(platform, model=model, version=version, say=say)

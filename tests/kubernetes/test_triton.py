@@ -13,12 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bot import platform as connect
+from bot import settings
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.domain.package import Package, PackageFile
 from bot.domain.routes import Route, RouteTable, Target, generation_file
 from bot.domain.smoke import Tensor
 from bot.errors import Refused, Rejected
+from bot.platform import Platform
 from bot.sandbox import triton
 from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
@@ -160,17 +161,14 @@ def test_control_asks_for_the_key(started: Started) -> None:
     server.close()
 
 
-def test_the_bot_takes_the_key_from_the_variable_that_is_named(
-    started: Started, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bot_takes_the_key_from_the_variable_that_is_named(started: Started) -> None:
     named = Triton(name="triton-0", grpc=started.grpc, control_key_env="A_TRITON_KEY")
-    monkeypatch.setenv("A_TRITON_KEY", KEY)
-    server = connect.triton(named, request_seconds=10)
-    assert server.index()[0].ready
-    server.close()
-    monkeypatch.delenv("A_TRITON_KEY")
-    with pytest.raises(Refused, match="A_TRITON_KEY is not set; it holds the control key of Triton triton-0"):
-        connect.triton(named, request_seconds=10)
+    dev = settings.load(MANIFESTS.parents[1], "dev")
+    with Platform(dev, {"A_TRITON_KEY": KEY}) as platform, platform.triton(named) as server:
+        assert server.index()[0].ready
+    says = "A_TRITON_KEY is not set; it holds the control key of Triton triton-0"
+    with Platform(dev, {}) as platform, pytest.raises(Refused, match=says), platform.triton(named):
+        pass
 
 
 def test_it_starts_with_nothing_where_there_are_no_routes_or_none_that_can_be_read(tmp_path: Path) -> None:

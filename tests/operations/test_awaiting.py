@@ -7,17 +7,16 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from bot import platform as connect
 from bot import settings
 from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
 from bot.domain.record import CRITERIA, Criterion, Outcome
 from bot.errors import Refused, Rejected
 from bot.operations.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
+from bot.platform import Platform
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
 from tests.domain.entries import a_record
@@ -25,14 +24,14 @@ from tests.operations.world import Registered, World
 
 
 def ready(world: World, registered: Registered) -> Ready | NotYet:
-    registry = connect.registry(settings.load(world.root, "dev"))
-    return look_for_ready(registry, model=registered.model, version=registered.version)
+    with Platform(settings.load(world.root, "dev")) as platform:
+        return look_for_ready(platform.registry, model=registered.model, version=registered.version)
 
 
 def end(world: World, registered: Registered, **awaited: Any) -> Ended | NotYet:
     waited = Awaited(registered.model, registered.version, registered.digest, **{"run": registered.run, **awaited})
-    with mock.patch.dict("os.environ", world.endpoints.variables()):
-        return look_for_end(world.root, "dev", waited)
+    with Platform(settings.load(world.root, "dev"), world.endpoints.variables()) as platform:
+        return look_for_end(platform, waited)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +42,7 @@ def _records_of_their_own(world: World, tmp_path: Path) -> None:
 
 
 def ledger(world: World) -> Ledger:
-    return connect.ledger(settings.load(world.root, "dev"))
+    return Platform(settings.load(world.root, "dev")).ledger
 
 
 def newest(world: World) -> str:
@@ -117,7 +116,7 @@ def test_ready_without_its_files_is_not_ready(world: World) -> None:
 
 def test_a_version_that_does_not_exist_ends_the_wait(world: World) -> None:
     registered = world.register(world.model())
-    registry = connect.registry(settings.load(world.root, "dev"))
+    registry = Platform(settings.load(world.root, "dev")).registry
     with pytest.raises(Rejected):
         look_for_ready(registry, model=registered.model, version=99)
 

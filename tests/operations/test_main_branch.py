@@ -11,6 +11,7 @@ from bot import settings as environment_files
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.operations import main_branch
 from bot.operations.main_branch import main_beside
+from bot.platform import Platform
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(main_branch, "_read", hang)
     settings = environment_files.load(ROOT, "dev")
-    with main_beside(settings, within_seconds=0.01) as look:
+    with Platform(settings, {}) as platform, main_beside(platform, within_seconds=0.01) as look:
         found = look()
         was_over = done.is_set()
         hanging.set()
@@ -40,5 +41,5 @@ def test_why_it_cannot_be_read_is_the_answer(monkeypatch: pytest.MonkeyPatch) ->
         raise error
 
     monkeypatch.setattr(main_branch, "_read", refuse)
-    with main_beside(environment_files.load(ROOT, "dev")) as look:
+    with Platform(environment_files.load(ROOT, "dev"), {}) as platform, main_beside(platform) as look:
         assert look() is error

@@ -13,6 +13,8 @@ from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
 from bot.operations.status import Difference, Status
+from bot.platform import Platform
+from bot.settings import Environment
 from bot.slack import attention
 from bot.slack.attention import Drifted, Waiting, attend, message, what_waits
 from tests.domain.entries import entry
@@ -84,6 +86,11 @@ def _told(office: Office) -> list[dict[str, Any]]:
     return [one for one in office.channel() if "Something waits" in one["text"] or "What wait" in one["text"]]
 
 
+def _attend(dev: Environment, *, deep: bool) -> bool:
+    with Platform(dev) as platform:
+        return attend(platform, deep=deep)
+
+
 @pytest.mark.slow
 def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     world = office.world
@@ -92,36 +99,36 @@ def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monke
     second = world.register(model, "better")
     before = len(_told(office))
     dev = settings.load(world.root, "dev")
-    assert attend(dev, deep=True) is False and len(_told(office)) == before
+    assert _attend(dev, deep=True) is False and len(_told(office)) == before
 
     # An alias that somebody moved is seen by a deep look only, and stays told at the looks between.
     world.move_alias(model, "dev", second.version)
-    assert attend(dev, deep=False) is False and len(_told(office)) == before
-    assert attend(dev, deep=True) is True and attend(dev, deep=False) is True
+    assert _attend(dev, deep=False) is False and len(_told(office)) == before
+    assert _attend(dev, deep=True) is True and _attend(dev, deep=False) is True
     (told,) = _told(office)[before:]
     assert "MLflow's alias" in str(told["blocks"])
 
     # A change that is held for long joins it, in the same message.
     monkeypatch.setattr(attention, "WAITS_FROM", timedelta(0))
     world.desire(model, second.entry)
-    assert attend(dev, deep=False) is True
+    assert _attend(dev, deep=False) is True
     (told,) = _told(office)[before:]
     assert "MLflow's alias" in str(told["blocks"]) and f"{model} 1 → 2 in dev is held" in str(told["blocks"])
 
     world.desire(model, first.entry)
     world.move_alias(model, "dev", first.version)
-    assert attend(dev, deep=True) is False
+    assert _attend(dev, deep=True) is False
     (told,) = _told(office)[before:]
     assert told["text"].startswith("✅ dev: OK.") and " is over." in told["text"]
-    assert attend(dev, deep=True) is False and len(_told(office)) == before + 1, "nothing is begun anew"
+    assert _attend(dev, deep=True) is False and len(_told(office)) == before + 1, "nothing is begun anew"
 
     # Nobody is notified of a message that is changed: what is new after a day begins another.
     world.move_alias(model, "dev", second.version)
-    assert attend(dev, deep=True) is True
+    assert _attend(dev, deep=True) is True
     monkeypatch.setattr(attention, "ANEW_AFTER", timedelta(0))
     world.desire(model, second.entry)
-    assert attend(dev, deep=False) is True
+    assert _attend(dev, deep=False) is True
     *_, old, new = _told(office)[before:]
     assert old["text"].startswith("⏭️ dev: OK.") and f"{model} 1 → 2 in dev is held" in str(new["blocks"])
-    assert attend(dev, deep=False) is True
+    assert _attend(dev, deep=False) is True
     assert len(_told(office)) == before + 3, "nothing is new in it"

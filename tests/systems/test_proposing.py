@@ -73,10 +73,9 @@ class Bot:
     ) -> Proposed | None:
         with repository(self.settings.github.clone_url, token="bot-token") as opened:
             return put_proposal(
-                self.settings,
                 opened,
                 github or self.github,
-                ledger=self.ledger,
+                self.ledger,
                 say=self.said.append,
                 edits=[Edit("models", model, entry(version))],
                 branch=self.branch_of(model),
@@ -346,10 +345,9 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
         shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
         edits = [Edit("models", "churn", None, "it listens first"), Edit("shadow", "churn", shadow)]
         made = put_proposal(
-            bot.settings,
             repository,
             bot.github,
-            ledger=bot.ledger,
+            bot.ledger,
             say=bot.said.append,
             edits=edits,
             branch=bot.branch,

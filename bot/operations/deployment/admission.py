@@ -116,11 +116,12 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
         moved.append(words.champion_moved(evidence.champion, champion))
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
     try:
-        if evidence.rules != rules_of(past.settings.gate(change.model), past.settings.packages):
+        gate, rules = past.settings.gate(change.model), past.settings.packages
+        if evidence.rules != rules_of(gate, rules):
             moved.append(words.rules_moved(change))
         if not moved:
             return Admission(evidence=evidence)
-        findings = judge_again(past.settings, past.registry, change, entry, smoke.latency if smoke else None)
+        findings = judge_again(gate, rules, past.registry, change, entry, smoke.latency if smoke else None)
     except PromobotError as error:
         return Admission(words.could_not_judge(change, evidence, moved, error))
     problems = [finding for finding in findings if not finding.passed]

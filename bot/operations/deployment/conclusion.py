@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from bot import platform as connect
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
 from bot.domain.names import SHADOW_SUFFIX
@@ -80,20 +79,18 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
     if back is None and (left := last_left(history)) is None:
         back = next((entry for _, entry in verified), None)
     try:
-        with connect.repository(run.settings) as repository:
-            proposed = put_proposal(
-                run.settings,
-                repository,
-                connect.github(run.settings),
-                ledger=run.ledger,
-                edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
-                branch=revert_branch(run.settings.environment, change.model, change.section),
-                title=proposal_words.revert_title(change, back),
-                body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
-                say=run.say,
-                # Who asked, and why, is worth more than what the bot would write of the same revert.
-                keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,
-            )
+        proposed = put_proposal(
+            run.platform.repository(),
+            run.platform.github,
+            run.ledger,
+            edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
+            branch=revert_branch(run.settings.environment, change.model, change.section),
+            title=proposal_words.revert_title(change, back),
+            body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
+            say=run.say,
+            # Who asked, and why, is worth more than what the bot would write of the same revert.
+            keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,
+        )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
         run.say(words.could_not_revert(change, error))
@@ -111,7 +108,7 @@ def flush_outbox(run: Run) -> None:
     for name, text in run.systems.share.outbox().items():
         message = Message.from_json(text)
         try:
-            connect.slack(run.settings).deliver(message, may_still=run.lease.check)
+            run.platform.slack.deliver(message, may_still=run.lease.check)
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
@@ -169,10 +166,8 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
         return
     run.lease.check()
     try:
-        with connect.repository(run.settings) as repository:
-            done = withdraw_revert(
-                run.settings, repository, connect.github(run.settings), change, why=words.in_service_after_all(change)
-            )
+        why = words.in_service_after_all(change)
+        done = withdraw_revert(run.platform.repository(), run.platform.github, change, why=why)
     except PromobotError as error:
         run.say(words.could_not_withdraw_revert(change, error))
         return
@@ -205,7 +200,7 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
     """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
     try:
-        timestamp = connect.slack(run.settings).deliver(message, may_still=run.lease.check)
+        timestamp = run.platform.slack.deliver(message, may_still=run.lease.check)
         said, holds = f"read back, ts {timestamp}", True
     except PromobotError as error:
         run.lease.check()

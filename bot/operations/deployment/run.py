@@ -11,9 +11,7 @@ from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.past import Past
-from bot.platform import Serving
-from bot.records.ledger import Ledger
-from bot.settings import Environment
+from bot.platform import Platform, Serving
 from bot.share import Lease, ReadFile
 
 if TYPE_CHECKING:
@@ -27,10 +25,8 @@ Answer = TypeVar("Answer")
 class Run(Past):
     """What every step of one deployment needs."""
 
-    def __init__(
-        self, settings: Environment, systems: Serving, ledger: Ledger, *, lease: Lease, commit: str, say: Say
-    ) -> None:
-        super().__init__(settings, ledger)
+    def __init__(self, platform: Platform, systems: Serving, *, lease: Lease, commit: str, say: Say) -> None:
+        super().__init__(platform)
         self.systems, self.lease, self.commit, self.say = systems, lease, commit, say
         self.alone = Lock()
         """Held by whoever publishes a large package."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot import platform as connect
 from bot.domain.desired import Change
 from bot.domain.ending import Ending, ending_of
 from bot.domain.hold import Held
@@ -45,7 +44,7 @@ def tell_pull_requests(
     until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
     done = 0
     try:
-        github = connect.github(run.settings)
+        github = run.platform.github
         merged = Merged(repository, run.settings.environment, github.merged_pull_requests())
         asked = {pull.number: pull for pull in _without_deployment(run, merged)}
         for change in told[:TOLD_AT_MOST]:
