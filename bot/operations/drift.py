@@ -34,7 +34,9 @@ def drift(platform: Platform) -> Status:
     latest = [gateway for gateway in systems.gateways if gateway.latest]
     servers = settings.concurrency.servers
     gather(latest, Gateway.workers, limit=servers)
-    deep = [unknown for unknown in of_unknown_workers(systems) if unknown not in found.differences]
+    deep = [
+        unknown for unknown in of_unknown_workers(settings.environment, systems) if unknown not in found.differences
+    ]
     reconcile = words.reconcile(settings.environment)
     for what in routed(live.routes):
         fault = inspect_share(share, what)
@@ -43,7 +45,7 @@ def drift(platform: Platform) -> Status:
         kept = kept_of(share, what.target)
         golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
         for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
-            step = words.restart(fault.where) if fault.kind == "gateway answer" else reconcile
+            step = words.restart(fault.where, settings.environment) if fault.kind == "gateway answer" else reconcile
             deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
     backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
     for back in backs:
@@ -78,7 +80,7 @@ def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Di
             try:
                 there = registry.alias(model, alias)
             except PromobotError as error:
-                return [*found, Difference("silent", str(error), words.DOCTOR)]
+                return [*found, Difference("silent", str(error), words.doctor(platform.environment))]
             if there != entry.version:
                 said = words.alias_differs(model, alias, there, entry.version)
                 found.append(Difference("alias", said, words.reconcile(platform.environment)))

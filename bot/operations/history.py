@@ -29,7 +29,7 @@ class History:
     model: str | None = None
     models: tuple[str, ...] = ()
     held: tuple[Held, ...] = ()
-    """What is held now; nothing where ``unknown`` says why that cannot be seen."""
+    """What is held now. ``unknown`` says why that, or since when it is held, cannot be seen."""
     unknown: str = ""
 
 
@@ -50,11 +50,13 @@ def history(platform: Platform, *, model: str | None, at: datetime | None, limit
 
 def _held(platform: Platform, model: str | None) -> tuple[tuple[Held, ...], str]:
     """Return what has no record because deployments refuse it, or why that cannot be seen."""
+    unclear: list[str] = []
     try:
-        held = what_main_asks(platform, within_seconds=platform.settings.deadlines.request_seconds).held
+        within = platform.settings.deadlines.request_seconds
+        held = what_main_asks(platform, within_seconds=within, say=unclear.append).held
     except PromobotError as error:
         return (), str(error)
-    return tuple(one for one in held if model in (None, one.change.model)), ""
+    return tuple(one for one in held if model in (None, one.change.model)), "; ".join(unclear)
 
 
 def show(platform: Platform, deployment: str) -> DeploymentRecord:

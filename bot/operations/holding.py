@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, in_service, plan
 from bot.domain.routes import RouteTable
+from bot.errors import PromobotError
+from bot.operations import Say
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.main_branch import Main, main_beside
+from bot.operations.merged import Merged, checked_in
 from bot.operations.past import Past
 from bot.platform import Platform
+
+if TYPE_CHECKING:
+    from bot.systems.git import Repository
 
 
 @dataclass(frozen=True)
@@ -23,18 +30,22 @@ class Asked:
     held: tuple[Held, ...]
 
 
-def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> Asked:
+def what_main_asks(platform: Platform, *, within_seconds: float | None = None, say: Say | None = None) -> Asked:
     """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
+    With ``say``, GitHub is asked since when main asks for what is held, and what it does not tell is said.
     Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
     that cannot be read.
     """
     with main_beside(platform, within_seconds=within_seconds) as look:
         routes = platform.share.routes(platform.environment)
         main = look()
-    if not isinstance(main, Main):
-        raise main
-    return _asked(platform, routes, main.desired)
+        if not isinstance(main, Main):
+            raise main
+        asked = _asked(platform, routes, main.desired)
+        if say is not None:
+            asked = replace(asked, held=tuple(since_main_asks(platform, main.repository, asked.held, say)))
+        return asked
 
 
 def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> Asked:
@@ -49,3 +60,19 @@ def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Ent
 def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> Asked:
     todo = plan(desired, Live(routes, {}, {}, {}), known={})
     return Asked(desired, tuple(held_among(admit_all(Past(platform), todo.changes))))
+
+
+def since_main_asks(platform: Platform, repository: Repository, held: Sequence[Held], say: Say) -> list[Held]:
+    """Return what is held, each since main asks for it at the earliest; say where GitHub does not tell that."""
+    if not held:
+        return []
+    try:
+        merged = Merged(repository, platform.environment, platform.github.merged_pull_requests())
+        found = []
+        for one in held:
+            pull = merged.that_asked(one.change, checked_in=checked_in(platform.ledger, one.change))
+            found.append(Held(one.change, one.hold.no_earlier_than(pull.merged_at if pull else None)))
+    except PromobotError as error:
+        say(str(error))
+        return list(held)
+    return found

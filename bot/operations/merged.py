@@ -13,6 +13,7 @@ from bot.operations.proposing import desired_at
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from bot.records.ledger import Ledger
     from bot.systems.git import Repository
     from bot.systems.github import PullRequest
 
@@ -60,6 +61,14 @@ class Merged:
             return desired_at(self._repository, self._environment, self._repository.fetch(commit))
         except InvalidInput:
             return None  # a file that nobody can read asked for nothing
+
+
+def checked_in(ledger: Ledger, change: Change) -> int | None:
+    """Return the pull request in which the change was checked: that of a person has any branch."""
+    if change.after is None:
+        return None
+    evidence = ledger.evidence(change.model, change.section, change.after)
+    return evidence.pull_request if evidence is not None else None
 
 
 def is_among(change: Change, listed: Iterable[Change]) -> bool:

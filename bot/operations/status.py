@@ -25,9 +25,9 @@ from bot.errors import InvalidInput, PromobotError, Rejected
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.deployment.unfinished import read_journal
 from bot.operations.following import ways_back
+from bot.operations.holding import since_main_asks
 from bot.operations.inspection import routed
 from bot.operations.main_branch import Main, main_beside
-from bot.operations.merged import Merged
 from bot.operations.observe import observe
 from bot.operations.past import Past
 from bot.operations.proposing import desired_at, read_desired
@@ -140,7 +140,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         main = look()
         if isinstance(main, InvalidInput):
             raise main  # Git answers: what main says is wrong, and its file, line and key are named
-        pending: dict[tuple[str, Section], list[str]] = {}
+        pending: list[_Opened] = []
         if isinstance(main, Main):
             pending, unclear = _pending(settings.environment, main.repository, opened)
             problems += unclear
@@ -149,9 +149,11 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         # What it says of what is live is its version, which the routes know.
         todo = plan(desired, live, known={})
         read = _of_the_records(Past(platform), todo.changes if isinstance(main, Main) else ())
-        held = _since(platform, main.repository, read.held, problems) if isinstance(main, Main) else []
+        held = (
+            since_main_asks(platform, main.repository, read.held, problems.append) if isinstance(main, Main) else []
+        )
     commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
-    differences = [Difference("main", words.unknown(unknown), words.DOCTOR)] if unknown else []
+    differences = [Difference("main", words.unknown(unknown), words.doctor(settings.environment))] if unknown else []
     differences += [
         Difference("settings", str(mistake), words.correct(settings.environment)) for mistake in settings.mistakes
     ]
@@ -159,8 +161,14 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
         for way in latest(ways).values()
     ]
-    differences += [Difference("records", words.records_unread(read.why_not), words.DOCTOR)] if read.why_not else []
-    differences += [Difference("silent", silent(n, why), words.DOCTOR) for n, why in todo.silent.items()]
+    differences += (
+        [Difference("records", words.records_unread(read.why_not), words.doctor(settings.environment))]
+        if read.why_not
+        else []
+    )
+    differences += [
+        Difference("silent", silent(n, why), words.doctor(settings.environment)) for n, why in todo.silent.items()
+    ]
     deploy = words.deploy(settings.environment)
     if isinstance(journal, Journal):
         deploy = words.wait_for(settings.environment)
@@ -169,13 +177,15 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
     elif journal is not None:
         # Who cannot read it cannot say that no deployment is under way.
         differences.append(Difference("unfinished", str(journal), journal.next_step))
-    deploy = words.DOCTOR if read.why_not else deploy  # without records it refuses
+    deploy = words.doctor(settings.environment) if read.why_not else deploy  # without records it refuses
     holds = {one.change: one for one in held}
+    reverts = {(one.model, one.section): one.number for one in pending if one.goes_back}
     for change in todo.changes:
         if change in holds:
             hold = holds[change].hold
             kind = words.KIND_OF_HOLD.get(hold.cause, "held")
-            differences.append(Difference(kind, words.is_held(holds[change]), hold.next_step))
+            step = words.step_about(hold, change, reverts.get((change.model, change.section)))
+            differences.append(Difference(kind, words.is_held(holds[change]), step))
         else:
             differences.append(Difference("desired", words.differs(change), deploy))
     for what in routed(live.routes):
@@ -187,7 +197,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
             differences.append(Difference("quarantine", said, words.merge_revert(change)))
     for triton, missing in todo.load.items():
         differences += [Difference("triton", words.not_loaded(target, triton), deploy) for target in missing]
-    differences += of_unknown_workers(systems)
+    differences += of_unknown_workers(settings.environment, systems)
     for gateway in todo.reload:
         table = live.gateways[gateway]
         behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
@@ -209,16 +219,16 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
                 for there in [target_of(table.route(model), section) if table else None]
             },
             agrees=None if unknown else serves(target, entry),
-            pending=tuple(pending.get((model, section), ())),
+            pending=tuple(f"#{o.number} {o.title}" for o in pending if (o.model, o.section) == (model, section)),
         )
         for section in SECTIONS
         for model in sorted(
-            {*desired.section(section), *live.routes.models, *(m for m, s in pending if s == section)}
+            {*desired.section(section), *live.routes.models, *(o.model for o in pending if o.section == section)}
         )
         for entry in [desired.section(section).get(model)]
         for target in [target_of(live.routes.route(model), section)]
         # A proposal of a model that was never served is seen, too.
-        if entry or target or (model, section) in pending
+        if entry or target or any((o.model, o.section) == (model, section) for o in pending)
     ]
     return Status(
         settings.environment,
@@ -257,10 +267,10 @@ def _users(rows: Sequence[ModelStatus], silences: Mapping[str, datetime | None],
     return tuple(sorted(found, key=lambda users: WORST_FIRST.index(users.health)))
 
 
-def of_unknown_workers(systems: Serving) -> list[Difference]:
+def of_unknown_workers(environment: str, systems: Serving) -> list[Difference]:
     """Return the gateways of which nobody knows all processes, by what they said when they were asked."""
     return [
-        Difference("gateway", words.cannot_be_proven(gateway.name, why), words.DOCTOR)
+        Difference("gateway", words.cannot_be_proven(gateway.name, why), words.doctor(environment))
         for gateway in systems.gateways
         if (why := unknown_workers(gateway.latest))
     ]
@@ -288,48 +298,44 @@ def _of_the_records(past: Past, todo: Sequence[Change]) -> _Records:
         return _Records(why_not=str(error))
 
 
-def _since(platform: Platform, repository: Repository, held: Sequence[Held], problems: list[str]) -> list[Held]:
-    """Return what is held, each since main asks for it at the earliest, as far as GitHub tells."""
-    if not held:
-        return []
-    try:
-        merged = Merged(repository, platform.environment, platform.github.merged_pull_requests())
-        return [Held(one.change, one.hold.no_earlier_than(_asked_at(merged, one.change))) for one in held]
-    except PromobotError as error:
-        problems.append(str(error))
-        return list(held)
-
-
-def _asked_at(merged: Merged, change: Change) -> datetime | None:
-    pull = merged.that_asked(change)
-    return pull.merged_at if pull is not None else None
-
-
 def _open_pull_requests(platform: Platform) -> list[PullRequest]:
     return platform.github.open_pull_requests(prefix="promobot")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """An open pull request of the bot, as far as it changes what one model has on one path."""
+
+    model: str
+    section: Section
+    number: int
+    title: str
+    goes_back: bool
+
+
 def _pending(
     environment: str, repository: Repository, opened: Future[list[PullRequest]]
-) -> tuple[dict[tuple[str, Section], list[str]], list[str]]:
-    """Return the open proposals and reverts by model and path; who does not answer is said, not fatal."""
-    pending: dict[tuple[str, Section], list[str]] = {}
-    prefixes = tuple(branch(environment, "") for branch in (proposal_branch, revert_branch, retire_branch))
+) -> tuple[list[_Opened], list[str]]:
+    """Return the open proposals and reverts; who does not answer is said, not fatal."""
+    found: list[_Opened] = []
     problems: list[str] = []
     try:
         pulls = opened.result()
     except PromobotError as error:
-        return pending, [str(error)]
+        return found, [str(error)]
     for pull in pulls:
-        for prefix in prefixes:
+        for branch in (proposal_branch, revert_branch, retire_branch):
+            prefix = branch(environment, "")
             if pull.branch.startswith(prefix):
                 model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
                 try:
-                    for section in _concerned(environment, repository, pull.head, model):
-                        pending.setdefault((model, section), []).append(f"#{pull.number} {pull.title}")
+                    found += [
+                        _Opened(model, section, pull.number, pull.title, goes_back=branch is revert_branch)
+                        for section in _concerned(environment, repository, pull.head, model)
+                    ]
                 except PromobotError as error:
                     problems.append(f"#{pull.number}: {error}")
-    return pending, problems
+    return found, problems
 
 
 def _concerned(environment: str, repository: Repository, head: str, model: str) -> list[Section]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bot.domain.desired import Change
-from bot.domain.hold import Held
+from bot.domain.hold import Held, Hold
 from bot.domain.journal import Journal
 from bot.domain.names import short
 from bot.domain.routes import Target
@@ -15,25 +15,25 @@ from bot.render.deployment import describe
 from bot.render.deployment import merge_revert as merge_revert
 from bot.render.proposal import revert_of
 
-DOCTOR = "promobot doctor"
 KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
 """The kind of a difference by the cause of a hold; that of all other causes is `held`."""
 STRANGER_STEP = "see who made it, and remove it by hand; the bot never does"
 
+_DOCTOR = "`promobot doctor --env dev`"
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
 _REVERT = "merge the revert, or `promobot rollback churn --env dev`"
 KINDS = {
-    "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", f"`{DOCTOR}`"),
+    "main": ("main cannot be read: Git or GitHub does not answer, or refuses the credentials", _DOCTOR),
     "records": (
         "the record store cannot be read: what is in quarantine, and what failed, is not known",
-        f"`{DOCTOR} --env dev`",
+        _DOCTOR,
     ),
     "settings": (
         "the environment file has a mistake: only ways back go on until it is corrected",
         "correct the file on main, then " + _DEPLOY,
     ),
     "revert": ("a rollback put users back at once, and its pull request is not open yet", _DEPLOY),
-    "silent": ("a Triton, a gateway or MLflow does not answer", f"`{DOCTOR} --env dev`"),
+    "silent": ("a Triton, a gateway or MLflow does not answer", _DOCTOR),
     "unfinished": (
         "a deployment is under way: who makes it, since when, at which step; or it was cut off",
         "wait for its end; where its run is over, " + _DEPLOY,
@@ -84,9 +84,14 @@ def reconcile(environment: str) -> str:
     return f"promobot reconcile --env {environment}"
 
 
-def restart(server: str) -> str:
+def doctor(environment: str) -> str:
+    """Somebody does not answer: why, is asked of everybody."""
+    return f"promobot doctor --env {environment}"
+
+
+def restart(server: str, environment: str) -> str:
     """A server that does what nobody told it."""
-    return f"restart {server}: it starts from routes.json; then: {DOCTOR}"
+    return f"restart {server}: it starts from routes.json; then: {doctor(environment)}"
 
 
 def under_way(journal: Journal, steps: Sequence[str]) -> str:
@@ -123,6 +128,14 @@ def is_held(one: Held) -> str:
     since = f" since {one.hold.since:%Y-%m-%d %H:%M} UTC" if one.hold.since else ""
     now = f"version {one.change.before.version} is live" if one.change.before else "nothing is live"
     return f"{describe(one.change)} is held{since}, {now}: {one.hold.why}"
+
+
+def step_about(hold: Hold, change: Change, revert: int | None) -> str:
+    """Return what to type about a hold; where a ``revert`` is open already, nobody needs to open one."""
+    if revert is None:
+        return hold.next_step
+    merge = f"merge #{revert}, the revert of {change.model}"
+    return merge if hold.cause == "quarantine" else f"{merge}; or: {hold.next_step}"
 
 
 def differs(change: Change) -> str:

@@ -21,7 +21,7 @@ from bot.render.deployment import (
     verdict,
     what_to_do,
 )
-from bot.render.markdown import code, details, escape, fenced, fit, table, tick
+from bot.render.markdown import code, details, escape, escape_with_code, fenced, fit, table, tick
 from bot.render.proposal import revert_waits, take_blame_back
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def rolled_back(done: RolledBack) -> Job:
         body = _body(done.deployed)
     follow = ""
     if done.revert_waits:
-        follow = escape(revert_waits(done.environment, done.revert_waits), limit=2_000)
+        follow = escape_with_code(revert_waits(done.environment, done.revert_waits), limit=2_000)
     elif done.url and done.exit_code:
         # What to do stands below, with the cause: nobody is back yet.
         follow = f"The revert, with which main follows: [#{done.pull_request}]({done.url})."
@@ -129,7 +129,7 @@ def differences(found: Sequence[Status]) -> Job:
     heads, bodies, notes = [], [], []
     for one in ordered:
         heads.append(f"{tick(one.in_sync)} **{escape(terminal.users(one))} {terminal.to_put_right(one)}**")
-        rows = [(escape(d.what), escape(d.next_step)) for d in one.differences]
+        rows = [(escape_with_code(d.what), escape_with_code(d.next_step)) for d in one.differences]
         bodies += [f"### {escape(one.environment)}"] * (len(ordered) > 1)
         bodies += [table(("what differs", "what to type"), rows)] if rows else []
         bodies += _bullets("Not known:", one.problems)
@@ -178,7 +178,7 @@ Mistake = tuple[str, int | None, str]
 
 def failed(title: str, message: str, *, state: str, next_step: str, mistakes: Sequence[Mistake] = ()) -> Job:
     """Tell of an error: what happened, in what state things are, what to do. ``mistakes`` are those in a file."""
-    step = f"**What to do:** {escape(next_step, limit=2_000)}" if next_step else ""
+    step = f"**What to do:** {escape_with_code(next_step, limit=2_000)}" if next_step else ""
     head, listed = escape(message, limit=2_000), ""
     if len(mistakes) > 1:
         head = escape(message.partition("\n")[0].rstrip(":"), limit=2_000)
@@ -271,9 +271,9 @@ def _body(done: Deployed, *, title: bool = False) -> list[str]:
         parts.append(f"… and {len(wrong) - _TOLD} more, in the table.")
     for one in done.held[:_TOLD]:
         revert = _revert(done, one.change)
-        step = escape(one.hold.next_step, limit=2_000)
+        step, why = (escape_with_code(text, limit=2_000) for text in (one.hold.next_step, one.hold.why))
         parts += [
-            f"✋ **{'Why:' if _is_alone(done) else escape(_held(one.change))}** {escape(one.hold.why, limit=2_000)}.",
+            f"✋ **{'Why:' if _is_alone(done) else escape(_held(one.change))}** {why}.",
             f"**What to do:** {step.replace(_MERGE, f'[{_MERGE}]({revert})') if revert else step}.",
         ]
     if len(done.held) > _TOLD:
@@ -293,7 +293,7 @@ def _body(done: Deployed, *, title: bool = False) -> list[str]:
 
 
 def _causes(record: DeploymentRecord, revert: str) -> list[str]:
-    step = escape(what_to_do(record, merge=_MERGE if revert else ""))
+    step = escape_with_code(what_to_do(record, merge=_MERGE if revert else ""))
     lift = code(take_blame_back(record.id, record.environment))
     return [
         f"**What happened:** {escape(record.problem, limit=2_000)}" if record.problem else "",

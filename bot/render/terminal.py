@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bot.operations.recheck import Rechecked
     from bot.operations.retire import Retired
     from bot.operations.rollback import RolledBack
-    from bot.operations.status import Status
+    from bot.operations.status import ModelStatus, Status
     from bot.operations.validate import Validated
     from bot.records.ledger import RequestDone
 
@@ -66,7 +66,7 @@ def status(found: Status) -> str:
             [
                 # ✓ never stands beside a model that somebody asks for in vain.
                 "✗"
-                if row.section == "models" and row.routed is not None and row.model not in well
+                if row.routed is not None and (row.model not in well if row.section == "models" else _lacks(row))
                 else " "
                 if row.desired is None and row.routed is None
                 else {True: "✓", False: "✗", None: "?"}[row.agrees],
@@ -93,6 +93,11 @@ def status(found: Status) -> str:
         lines.append("What differs, and what to type:")
         lines += [f"  ✗ {d.what}\n    → {d.next_step}" for d in found.differences]
     return "\n".join(lines)
+
+
+def _lacks(row: ModelStatus) -> bool:
+    """Say whether a Triton or a gateway does not have what is routed."""
+    return not all(row.tritons.values()) or any(there != row.routed for there in row.gateways.values())
 
 
 def _on_triton(has_it: bool | None, *, routed: bool) -> str:
@@ -149,7 +154,9 @@ def history(found: History) -> str:
         head = f"In service in {found.environment} at {found.at.isoformat()} ({since}):"
         return head + "\n" + (grid(["model", "version", "digest", "run"], rows) if rows else "nothing")
     held = [f"✋ {is_held(one)}\n    → {one.hold.next_step}" for one in found.held]
-    held += [f"whether something is held now is not known: {found.unknown}"] if found.unknown else []
+    if found.unknown:
+        what = "since when it is held is not known" if found.held else "whether something is held now is not known"
+        held.append(f"{what}: {found.unknown}")
     if not found.records and found.model and found.models:
         asked = f"Nothing of {found.model} was deployed to {found.environment}. "
         return f"{asked}{did_you_mean(found.model, found.models)}There are: {', '.join(found.models)}."

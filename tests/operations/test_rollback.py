@@ -80,6 +80,7 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     assert held.code == 1
     assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since" in held.out
     assert world.version(model) == 1, "a deployment in between does not bring it back"
+    assert f"    → merge #{revert['number']}, the revert of {model}\n" in world.words("status", "--env", "dev").out
     records = len(world.records(model))
     world.merge(revert["number"])
     done = world.words("deploy", "--env", "dev")

@@ -189,6 +189,18 @@ def test_what_deploy_refuses_status_calls_held_with_the_same_reason(world: World
     )
 
 
+@pytest.mark.slow
+def test_history_says_since_when_as_status_does(world: World) -> None:
+    model = world.model()
+    world.served(world.register(model))
+    world.merge(world.proposed(world.register(model, "better"))["number"])
+    freeze = {"start": "2001-01-01T00:00:00Z", "end": "2101-01-01T00:00:00Z", "reason": "year end"}
+    world.configure("dev", freezes=[freeze])
+    found = _difference(world, "held")
+    assert found["what"].startswith(f"{model} 1 → 2 in dev is held since 20") and "since 2001" not in found["what"]
+    assert f"✋ {found['what']}\n" in world.words("history", model, "--env", "dev").out, "not since the freeze began"
+
+
 @pytest.mark.extended
 def test_a_triton_that_lost_its_models(world: World) -> None:
     model = world.model()
@@ -212,7 +224,7 @@ def test_who_is_silent_is_named(world: World, part: str) -> None:
     world.kill(part)
     found = _difference(world, "silent")
     assert found["what"].startswith(f"{part} does not answer: ")
-    assert found["next_step"] == "promobot doctor"
+    assert found["next_step"] == "promobot doctor --env dev"
     assert " silent" in world.words("status", "--env", "dev").out
 
 

@@ -92,6 +92,18 @@ def test_a_failed_rollback_is_named_as_such() -> None:
     assert done.annotations[0].text.endswith("fix the cause, then promobot rollback churn --env dev --to 8 --now")
 
 
+def test_what_to_type_stands_as_code_everywhere() -> None:
+    step = "`promobot recheck churn --env dev` checks what main says, then deploy again"
+    held = Held(HELD.change, Hold("evidence", "its checks did not pass", step))
+    differs = Status("dev", "c" * 40, 3, (), (Difference("held", "it is held", step),))
+    for summary in (
+        job.deployed([Deployed("dev", "c" * 40, held=(held,))]).summary,
+        job.failed("deploy", "it failed", state="", next_step=step).summary,
+        job.differences([differs]).summary,
+    ):
+        assert "`promobot recheck churn --env dev` checks what main says" in summary, summary
+
+
 def test_what_is_held_is_an_error_and_says_what_answers() -> None:
     done = job.deployed([Deployed("dev", "c" * 40, held=(HELD,), reverts={BRANCH: URL})])
     assert first(done.summary) == "❌ **churn 7 → 8 in dev is held: version 7 answers.**"

@@ -8,12 +8,15 @@ from typing import Any, get_args
 
 import pytest
 
+from bot.domain.desired import Change
+from bot.domain.hold import Cause, Held, Hold
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.domain.users import Users
 from bot.operations.deploy import Deployed
 from bot.operations.history import History
 from bot.operations.status import Difference, ModelStatus, Status
 from bot.render import awaiting, deployment, terminal
+from bot.render.differences import step_about
 from tests.domain.entries import a_record, entry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -170,6 +173,39 @@ def test_drift_says_first_how_users_are_and_whether_anything_differs(kinds: tupl
     assert first == f"dev: OK. churn 1 answers. {says}"
     assert rest == terminal.status(found).splitlines()[1:]
     assert terminal.status(found).splitlines()[0] == first.removesuffix(" Everything is as main says.")
+
+
+@pytest.mark.parametrize(("on_triton", "at_gateway"), [(None, 3), (False, 3), (True, False), (True, None), (True, 2)])
+def test_a_shadow_that_somebody_lacks_has_no_tick(on_triton: bool | None, at_gateway: int | bool | None) -> None:
+    def sign(has_it: bool | None, there: int | bool | None) -> str:
+        row = ModelStatus("churn", "shadow", 3, 3, {"t1": True, "t2": has_it}, {"g1": there}, agrees=True)
+        return terminal.status(Status("dev", "c" * 40, 3, (row,), ())).splitlines()[4].split()[0]
+
+    assert (sign(on_triton, at_gateway), sign(True, 3)) == ("✗", "✓")
+
+
+@pytest.mark.parametrize(
+    ("cause", "revert", "step"),
+    [
+        ("quarantine", None, "as the rule says"),
+        ("quarantine", 8, "merge #8, the revert of churn"),
+        ("evidence", 8, "merge #8, the revert of churn; or: as the rule says"),
+    ],
+)
+def test_a_revert_that_is_open_is_named_and_nobody_is_to_open_one(
+    cause: Cause, revert: int | None, step: str
+) -> None:
+    change = Change("dev", "models", "churn", entry(1), entry(2))
+    assert step_about(Hold(cause, "why", "as the rule says"), change, revert) == step
+
+
+def test_history_does_not_doubt_what_is_held_where_only_its_time_is_unknown() -> None:
+    held = Held(Change("dev", "models", "churn", entry(1), entry(2)), Hold("evidence", "red", "recheck"))
+    said = terminal.history(History("dev", (), held=(held,), unknown="GitHub: 503"))
+    assert "✋ churn 1 → 2 in dev is held" in said and "since when it is held is not known: GitHub: 503" in said
+    assert "whether something is held now is not known: Git: 503" in terminal.history(
+        History("dev", (), unknown="Git: 503")
+    )
 
 
 def test_what_is_not_in_service_is_ready_nowhere() -> None:

@@ -15,7 +15,7 @@ from bot.domain.record import DeploymentRecord
 from bot.domain.scope import scope_behind
 from bot.errors import PromobotError
 from bot.operations.deployment.run import Run
-from bot.operations.merged import Merged, is_among
+from bot.operations.merged import Merged, checked_in, is_among
 from bot.render import ending as words
 from bot.render import proposal as proposal_words
 
@@ -48,7 +48,9 @@ def tell_pull_requests(
         merged = Merged(repository, run.settings.environment, github.merged_pull_requests())
         asked = {pull.number: pull for pull in _without_deployment(run, merged)}
         for change in told[:TOLD_AT_MOST]:
-            if time.monotonic() < until and (pull := merged.that_asked(change, checked_in=_checked_in(run, change))):
+            if time.monotonic() < until and (
+                pull := merged.that_asked(change, checked_in=checked_in(run.ledger, change))
+            ):
                 asked[pull.number] = pull
             done += 1
         for pull in _with_what_they_undid(merged, list(asked.values())):
@@ -135,11 +137,3 @@ def _end(
 
 def _change(record: DeploymentRecord) -> Change:
     return Change(record.environment, record.section, record.model, record.before, record.after)
-
-
-def _checked_in(run: Run, change: Change) -> int | None:
-    """Return the pull request in which the change was checked: that of a person has any branch."""
-    if change.after is None:
-        return None
-    evidence = run.ledger.evidence(change.model, change.section, change.after)
-    return evidence.pull_request if evidence is not None else None
