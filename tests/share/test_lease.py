@@ -15,6 +15,7 @@ import pytest
 
 from bot.errors import LeaseLost, Unavailable
 from bot.share import ModelRepository
+from bot.share import lease as leases
 from tests.share.test_share import MODEL, share_at
 from tests.systems.tracing import Ended, clean, synced, traced
 
@@ -26,7 +27,9 @@ class Deployer:
 
     def __init__(self, share: ModelRepository, *, overtake: bool = False, wait_seconds: float = SECONDS) -> None:
         self._ours, theirs = clean.Pipe()
-        self.process = clean.Process(target=_take, args=(share, theirs, overtake, wait_seconds))
+        self.refused = clean.Value("i", 0)
+        """How often a lock was somebody else's."""
+        self.process = clean.Process(target=_take, args=(share, theirs, self.refused, overtake, wait_seconds))
         self.process.start()
 
     def number(self) -> int:
@@ -55,7 +58,15 @@ class Deployer:
         return self._ours.recv()
 
 
-def _take(share: ModelRepository, told: Connection, overtake: bool, wait_seconds: float) -> None:
+def _take(share: ModelRepository, told: Connection, refused: Any, overtake: bool, wait_seconds: float) -> None:
+    lock = leases._try_lock
+
+    def counted(*how: Any) -> bool:
+        locked = lock(*how)
+        refused.value += not locked
+        return locked
+
+    leases._try_lock = counted
     with share.lease(overtake=overtake, wait_seconds=wait_seconds) as lease:
         told.send(lease.token)
         while told.recv() == "check":
@@ -187,7 +198,8 @@ def test_who_waits_for_the_lock_does_not_end_a_rollback_that_overtook_its_holder
     assert "turn 1 is over" in holder.check()
     holder.end()
 
-    time.sleep(0.3)
+    refused = waiting.refused.value
+    until(lambda: waiting.refused.value > refused + 1)  # twice since, and each time in vain
     assert not waiting.has_turn()
     assert rollback.check() == ""
     rollback.end()

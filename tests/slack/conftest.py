@@ -31,4 +31,4 @@ def office(world: World, tmp_path: Path) -> Iterator[Office]:
             service = SlackService(world.root, state=tmp_path / "inbox", follow_seconds=0.5)
             app.include_router(service.router)
             urls.append(running.enter_context(running_application(app)))
-        yield Office(world, listening, *urls)
+        yield Office(world, listening, *urls, inbox=tmp_path / "inbox")

@@ -11,12 +11,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 
+from bot.settings import Environment, environments, load
+from bot.slack.follow import follow
+from bot.slack.inbox import Inbox
 from tests.operations.world import HTTP, World, wait_until
 
 SECRET = "signing-secret-4711-canary"
@@ -94,8 +99,24 @@ def signed(body: bytes, *, secret: str = SECRET, at: float | None = None) -> dic
 class Office:
     """The people, one Slack app (or several replicas of it), and the platform behind."""
 
-    def __init__(self, world: World, ears: Ears, *urls: str) -> None:
+    def __init__(self, world: World, ears: Ears, *urls: str, inbox: Path) -> None:
         self.world, self.ears, self.urls = world, ears, urls
+        self._inbox = Inbox(inbox)
+
+    def comes_to_rest(self) -> None:
+        """Wait until nothing that was asked is left to do, then bring every promotion's message up to date once more.
+
+        What a second copy of something asked for, or a second message, would be there after that.
+        """
+        wait_until(lambda: not self._inbox.pending())
+        for name in environments(self.world.root):
+            wait_until(partial(self._followed, load(self.world.root, name)))
+
+    def _followed(self, settings: Environment) -> bool:
+        with self._inbox.claim(f"follow-{settings.environment}") as mine:
+            if mine:
+                follow(settings, say=lambda _: None)
+        return mine
 
     def types(self, user: str, line: str, *, replica: int = 0, channel: str = CHANNEL) -> Sent:
         """Type a slash command."""

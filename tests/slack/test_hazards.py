@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,7 +83,7 @@ def test_twenty_five_copies_over_two_replicas_have_one_effect(office: Office) ->
     office.stands(pull["number"], "its checks run")
     for copy in [office.send(sent.body, sent.path, replica=n) for n in (0, 1)]:
         assert copy.status == 200
-    time.sleep(2.5)  # a second effect would need time to show
+    office.comes_to_rest()
     assert len(sent.told) == 1 and len(office.promotions(model)) == 1
     assert len(world.open_pulls(f"promobot/dev/{model}")) == 1
     said = [one["text"] for one in office.channel() if model in one["text"]]
@@ -206,7 +205,7 @@ def test_slack_fails_and_each_message_is_there_once(office: Office, fault: dict[
     world.slack_fails("chat.postMessage", times=2, status=503, after=True)
     assert "You approved" in office.presses(SAM, "promobot_approve", message).answer()
     wait_until(lambda: office.promotion(pull["number"])["replies"])
-    time.sleep(1.5)
+    office.comes_to_rest()
     assert len(office.promotions(model)) == 1
     assert len(office.promotion(pull["number"])["replies"]) == 1
     assert len(sent.told) == 1
@@ -244,7 +243,7 @@ def test_no_log_shows_a_token(world: World, tmp_path: Path) -> None:
     world.configure("dev", slack={"may": MAY})
     log = tmp_path / "log"
     with ears() as listening, process(world, tmp_path / "state", log) as (url, _):
-        office = Office(world, listening, url)
+        office = Office(world, listening, url, inbox=tmp_path / "state")
         first = world.register(model)
         sent = [office.types(ALEX, f"/promote {model} {first.version} dev"), office.types(KIM, "/promotions")]
         sent += [office.types(KIM, "/promote zzz <!channel> dev"), office.types(ALEX, f"/promote {model} 99 dev")]
@@ -275,14 +274,16 @@ def test_a_restart_loses_nothing(world: World, tmp_path: Path) -> None:
     first = world.register(model)
     with ears() as listening:
         with process(world, tmp_path / "state", tmp_path / "log") as (url, running):
-            sent = Office(world, listening, url).types(ALEX, f"/promote {model} {first.version} dev")
+            sent = Office(world, listening, url, inbox=tmp_path / "state").types(
+                ALEX, f"/promote {model} {first.version} dev"
+            )
             running.kill()
             assert sent.status == 200
             running.wait(10)
         assert _answers(listening) == 0 and world.open_pulls(f"promobot/dev/{model}") == []
         with process(world, tmp_path / "state", tmp_path / "log") as (url, _):
             assert "proposes" in sent.answer()
-            office = Office(world, listening, url)
+            office = Office(world, listening, url, inbox=tmp_path / "state")
             (pull,) = world.open_pulls(f"promobot/dev/{model}")
             office.stands(pull["number"], "its checks run")
 

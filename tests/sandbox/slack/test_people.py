@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +13,9 @@ from slack_sdk.signature import SignatureVerifier
 from slack_sdk.webhook import WebhookClient
 
 from bot.sandbox.slack.delivery import ACKNOWLEDGE_SECONDS
+from bot.sandbox.slack.modals import TRIGGER_SECONDS, Triggers
+from bot.sandbox.slack.refusal import SlackError
+from bot.sandbox.slack.workspace import User
 from tests.sandbox.slack.conftest import CHANNEL, SECRET, Served, Slack, until
 
 MODAL: dict[str, Any] = {
@@ -163,10 +165,20 @@ def test_a_trigger_opens_one_modal_within_three_seconds(slack: Slack, served: Se
 
     assert refused(triggers[0]) == "exchanged_trigger_id"
     assert refused("1.2.3") == "invalid_trigger_id"
-    slack.types("alex", "/promote")
-    time.sleep(3.2)  # the time that Slack gives, no condition to poll
-    assert refused(triggers[1]) == "expired_trigger_id"
     slack.does("alex", "closes")
+
+
+def test_a_trigger_is_good_for_three_seconds() -> None:
+    now = 1_700_000_000.0
+    triggers = Triggers(lambda: now)
+    alex = User("U0ALEX", "alex", "Alex")
+    in_time, too_late = triggers.give(alex), triggers.give(alex)
+    now += TRIGGER_SECONDS
+    assert triggers.exchange(in_time) == alex.id
+    now += 0.001
+    with pytest.raises(SlackError) as failure:
+        triggers.exchange(too_late)
+    assert failure.value.word == "expired_trigger_id"
 
 
 def test_a_modal_is_filled_in_refused_and_taken(slack: Slack, served: Served) -> None:
