@@ -15,7 +15,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from bot import boundary, commands, output
+from bot import boundary, commands, logs, output
 from bot.errors import LeaseLost
 from bot.exit_codes import ExitCode
 
@@ -31,15 +31,16 @@ Secrets come from the environment variables that the environment files name; `pr
 
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Run one command; return the exit code."""
-    command, arguments, context = parse(argv)
+    command, given, context = parse(argv)
     _die_politely()
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
     # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     output.prepare(json=context.json)
+    logs.configure(context.logs)
     try:
-        answer = command.run(arguments, context)
+        answer = command.run(given, context)
         text = output.as_json(answer.result, answer.exit_code) if context.json else answer.text
     except commands.UsageMistake as mistake:
         build_parser(()).error(str(mistake))
@@ -75,8 +76,7 @@ def parse(argv: Sequence[str] | None) -> Parsed:
     """Read the command line; end with exit code 2 where it is a mistake."""
     typed = list(sys.argv[1:] if argv is None else argv)
     names = commands.names()
-    # The options before a command take no values, so the first word is the command.
-    name = next((word for word in typed if not word.startswith("-")), "")
+    name = _command_in(typed)
     parser = build_parser([name] if name in names else [])
     if typed and typed[0] == name and name not in names:
         from bot.domain.nearest import did_you_mean
@@ -88,12 +88,26 @@ def parse(argv: Sequence[str] | None) -> Parsed:
         if value == []:
             parser.error(f"argument --{dest.replace('_', '-')}: expected one argument")
     command, where = commands.load(name), values.get("env")
-    json = values.pop("json")
-    context = commands.Context(name, values.pop("root"), json, where if isinstance(where, str) else None)
+    environment = where if isinstance(where, str) else None
+    try:
+        logged = logs.chosen(values, level="info" if name in commands.SERVICES else "warning")
+    except ValueError as mistake:
+        parser.error(str(mistake))
+    context = commands.Context(name, values.pop("root"), values.pop("json"), environment, logged)
     try:
         return Parsed(command, command.Arguments(**values), context)
     except commands.UsageMistake as mistake:
         parser.error(str(mistake))
+
+
+def _command_in(typed: Sequence[str]) -> str:
+    """Return the first word that is neither an option nor the value of one of those that may stand before it."""
+    before = ""
+    for word in typed:
+        if not word.startswith("-") and before not in logs.OPTIONS:
+            return word
+        before = word
+    return ""
 
 
 class _Version(argparse.Action):
@@ -132,6 +146,7 @@ def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
+    logs.add_options(parser)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in commands.names():
         says = commands.summary(name)
@@ -140,6 +155,7 @@ def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
             note = "print one JSON document on stdout and nothing else"
             added.add_argument("--json", action="store_true", help=note)
             added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")
+            logs.add_options(added, shown=False)
             commands.load(name).add_arguments(added)
     return parser
 

@@ -33,7 +33,7 @@ from bot import trust, web
 from bot.concurrency import begin
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt
-from bot.retry import seconds_asked_for, without
+from bot.retry import read_retry_after, skip_bytes
 
 __all__ = ["ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of"]
 
@@ -136,7 +136,7 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
         is_missing = code == NOT_IMPLEMENTED or (status == HTTPStatus.NOT_IMPLEMENTED and code not in _BUSY)
         if not is_missing and (status >= 500 or status in (408, 409, 429) or code in _BUSY):
             headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            after = seconds_asked_for(headers.get("retry-after"))
+            after = read_retry_after(headers.get("retry-after"))
             raise Unavailable(message, system=system, retry_after_seconds=after) from error
         known = advice.get(NOT_IMPLEMENTED if is_missing else code) or _OF_EVERY_STORE.get(code)
         said = known or (advice.get("AccessDenied") if status == 403 else None) or advice.get("", "")
@@ -247,9 +247,9 @@ class Reading:
         body = answer["Body"]
         chunks = body.iter_chunks(self._chunk_bytes)
         if answer["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
-            return without(0, chunks, body), int(answer["ContentRange"].split("/")[1])
+            return skip_bytes(0, chunks, body), int(answer["ContentRange"].split("/")[1])
         # Who does not know parts sends everything, and there is nothing left to ask for.
-        return without(at, chunks, body), at
+        return skip_bytes(at, chunks, body), at
 
 
 def _chunks_of(part: Future[list[bytes]]) -> Iterator[bytes]:

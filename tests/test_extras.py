@@ -26,7 +26,7 @@ MOST_PACKAGES, MOST_MEGABYTES = 20, 40
 """What an application that mounts the gateway may have to install, the bot itself included."""
 
 PARTS = {
-    "": ("bot.domain", "bot.errors", "bot.redaction", "bot.extras", "bot.folders"),
+    "": ("bot.domain", "bot.errors", "bot.redaction", "bot.extras", "bot.folders", "bot.logs"),
     "gateway": ("bot.gateway",),
     "bot": ("bot",),
     "slack": ("bot", "bot.slack"),

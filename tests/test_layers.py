@@ -63,20 +63,21 @@ def layer(
 LAYERS = {
     "bot": layer(),
     "bot.__main__": layer("cli"),
-    "bot.cli": layer("boundary commands domain errors exit_codes output"),
+    "bot.cli": layer("boundary commands domain errors exit_codes logs output"),
     "bot.arguments": layer("domain"),
     "bot.output": layer("exit_codes operations.progress redaction render"),
     "bot.boundary": layer("errors exit_codes extras operations.job output redaction render", for_types="commands"),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands errors exit_codes operations output platform records.ledger render settings slack"
+        "arguments commands errors exit_codes logs operations output platform records.ledger render settings slack"
     ),
     "bot.errors": layer("redaction", pure=True),
     "bot.exit_codes": layer(pure=True),
     # Which extra to install where an import fails.
     "bot.extras": layer(),
     "bot.redaction": layer(),
-    "bot.retry": layer("errors", "tenacity"),
+    "bot.logs": layer("redaction"),
+    "bot.retry": layer("errors logs", "stamina"),
     "bot.concurrency": layer("errors"),
     "bot.folders": layer(),
     # What tells a store from the folder under a mount that is missing: records and the share both need it.
@@ -121,7 +122,7 @@ LAYERS = {
         "domain errors exit_codes settings systems operations platform records share render sandbox"
     ),
     "bot.gateway": layer(
-        "domain errors exit_codes extras folders gateway redaction", "fastapi starlette uvicorn httptools uvloop"
+        "domain errors exit_codes extras folders gateway logs redaction", "fastapi starlette uvicorn httptools uvloop"
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(

@@ -20,11 +20,12 @@ from urllib.parse import quote, unquote_plus
 
 import grpc
 import pytest
+import stamina
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bot import cli, commands
+from bot import cli, commands, logs
 from bot.domain.message import Message
 from bot.errors import InvalidInput, Rejected
 from bot.gateway.__main__ import main as gateway_main
@@ -35,7 +36,6 @@ from bot.records.ledger import Ledger
 from bot.redaction import keep, redact
 from bot.settings import GitHub, Slack
 from bot.slack.inbox import Answer, Inbox
-from bot.slack.service import log_to_stderr
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import Posted, SlackChannel
@@ -218,14 +218,13 @@ def stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("bot.retry.PAUSE_SECONDS", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     for name in list(os.environ):
         if name.startswith(("MLFLOW_TRACKING", "AWS_", "GITHUB_TOKEN", "SLACK_")):
             monkeypatch.delenv(name)
     root = tmp_path / "checkout"
-    with ExitStack() as opened:
+    with ExitStack() as opened, stamina.set_testing(True, attempts=3, cap=True):
         places = {}
         for name in NAMES:
             http = {what: opened.enter_context(StandIn()) for what in HTTP}
@@ -373,7 +372,7 @@ def test_every_verb_is_tried() -> None:
 def test_servers_that_quote_requests_reveal_nothing(
     ground: Ground, capsys: pytest.CaptureFixture[str], records: str, tmp_path: Path
 ) -> None:
-    log_to_stderr()
+    logs.configure(logs.Chosen("info", "text"))
     for name, place in ground.places.items():
         for server in place.http.values():
             server.behaviour = echo(403)

@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from bot.exit_codes import ExitCode
+from bot.logs import Chosen
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from bot.platform import Platform
     from bot.render.job import Job
 
+SERVICES = frozenset({"slack"})
+"""Commands that stay until somebody ends them."""
 _FIRST = (
     *("propose", "promote", "check", "recheck", "deploy", "rollback", "retire", "status", "drift", "reconcile"),
     *("history", "quarantine", "evidence", "cleanup", "validate", "init", "doctor", "slack", "sandbox", "demo"),
@@ -57,6 +60,7 @@ class Context(NamedTuple):
     json: bool = False
     environment: str | None = None
     """The one environment that it is about, where it is about one; for the title in a job of GitHub Actions."""
+    logs: Chosen = Chosen("warning", "text")
 
     @property
     def title(self) -> str:

@@ -53,9 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Serve until somebody ends it, or once."""
-    from bot.slack.service import SlackService, log_to_stderr
+    from bot.slack.service import SlackService
 
-    log_to_stderr()
     service = SlackService(
         context.root,
         environments=tuple(arguments.env or ()),

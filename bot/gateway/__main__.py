@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from bot import redaction
+from bot import logs
 from bot.domain.secret_text import cleaned
 from bot.exit_codes import ExitCode
 from bot.gateway.app import create_app
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for flag, default, kind, what in _LIMITS:
         made.add_argument(flag, type=kind, default=default, metavar="N", help=f"{what} (default: %(default)s)")
+    logs.add_options(made)
     made.add_argument("--access-log", action="store_true", help="log every request")
     return made
 
@@ -120,12 +121,11 @@ def main(arguments: list[str] | None = None) -> int:
             shadow=replace(SHADOW_SETTINGS, max_bytes_in_flight=options.shadow_bytes_in_flight),
         )
         app = create_app(settings)
+        logged = logs.chosen(vars(options), level="info")
     except ValueError as error:
         understands.error(str(error))
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(redaction.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logs.configure(logged)
     if not settings.reload_token:
         logging.getLogger("bot.gateway").warning("%s is empty: every reload is refused", RELOAD_TOKEN_VARIABLE)
     _allow_files(settings)

@@ -22,7 +22,7 @@ from bot.concurrency import RECORDS, map_concurrent
 from bot.domain.marker import MARKER_KEY, RECORD_FOLDERS, Marker
 from bot.domain.names import check_record_key
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
-from bot.retry import asked_again
+from bot.retry import retry_call
 from bot.settings import Bucket
 
 REMEMBERED_BYTES = 64 * 2**20
@@ -73,7 +73,7 @@ class BucketRecords:
         at_once: int = RECORDS,
     ) -> None:
         """``at_once``: so many objects are read at the same time."""
-        self._bucket, self._lock, self.patience_seconds = settings.bucket, settings.object_lock, request_seconds
+        self._bucket, self._lock, self.retry_seconds = settings.bucket, settings.object_lock, request_seconds
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         where = f" at {settings.endpoint}" if settings.endpoint else ""
         self._system = f"record store (s3://{settings.bucket}/{self._root.rstrip('/')}{where})"
@@ -162,7 +162,7 @@ class BucketRecords:
                 raise
 
         try:
-            asked_again(attempt, seconds=self.patience_seconds)
+            retry_call(attempt, seconds=self.retry_seconds)
         except Unavailable as error:
             if not doubtful:
                 raise
@@ -294,7 +294,7 @@ class BucketRecords:
         return page
 
     def _ask(self, ask: Callable[[], Answer]) -> Answer:
-        return asked_again(ask, seconds=self.patience_seconds)
+        return retry_call(ask, seconds=self.retry_seconds)
 
     def _path(self, key: str) -> str:
         try:

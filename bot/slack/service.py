@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from bot import redaction
 from bot import settings as files
 from bot.errors import InvalidInput
 from bot.settings import Environment
@@ -195,16 +193,6 @@ class _Endpoint:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)
-
-
-def log_to_stderr() -> None:
-    """Log what happens, without secrets."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(redaction.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=os.environ.get("PROMOBOT_LOG_LEVEL", "INFO"), handlers=[handler], force=True)
-    # At this level Slack's SDK logs whole requests.
-    for name in ("slack_sdk", "slack_bolt"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _one_app(listed: list[Environment]) -> Environment:

@@ -19,7 +19,7 @@ from bot.domain.usage import Usage, usage_from
 from bot.domain.workers import Answering, answering
 from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
-from bot.retry import asked_again, patient, seconds_asked_for
+from bot.retry import read_retry_after, retry, retry_call
 from bot.settings import GatewayEndpoint
 
 LOOKS = 4
@@ -39,7 +39,7 @@ class Gateway:
         self.name = endpoint.name
         self._system = f"gateway {endpoint.name} ({endpoint.url})"
         self._token = token
-        self.patience_seconds = request_seconds
+        self.retry_seconds = request_seconds
         # Never through a proxy of the environment: a gateway is a neighbour.
         # Without TLS nobody asks for certificates, and to read those of the web takes a fortieth of a second.
         tls = trust.context() if endpoint.url.startswith("https:") else False
@@ -64,7 +64,7 @@ class Gateway:
         """Close the connections."""
         self._client.close()
 
-    @patient
+    @retry
     def routes(self) -> RouteTable:
         """Return the routes in force on every process of this gateway.
 
@@ -79,7 +79,7 @@ class Gateway:
             raise Unavailable(said, system=self._system)
         return found.oldest
 
-    @patient
+    @retry
     def workers(self) -> tuple[Answering, ...]:
         """Return what several processes say of themselves and of each other, one answer of each group that is seen.
 
@@ -114,10 +114,10 @@ class Gateway:
                 )
                 answer.raise_for_status()
 
-        asked_again(reload, seconds=timeout_seconds, tries=None)
+        retry_call(reload, seconds=timeout_seconds, attempts=None)
         return self.routes()
 
-    @patient
+    @retry
     def try_token(self) -> None:
         """See that the gateway takes the reload token, and change nothing; raise Rejected where it does not."""
         authorization = self._authorization()
@@ -127,7 +127,7 @@ class Gateway:
             if answer.status_code != 422:
                 answer.raise_for_status()
 
-    @patient
+    @retry
     def try_share(self, name: str) -> str | None:
         """Return what the gateway reads of a trial's file where its routes are, or why it cannot.
 
@@ -155,7 +155,7 @@ class Gateway:
                 return False
             time.sleep(0.05)
 
-    @patient
+    @retry
     def infer(self, model: str, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> tuple[str, list[Tensor]]:
         """Ask as a user does, in the binary form: JSON has not every datatype.
 
@@ -197,7 +197,7 @@ class Gateway:
             said = excerpt(" ".join(error.response.text.split()), 300)
             message = f"could not {doing}: HTTP {error.response.status_code} {said}"
             if error.response.status_code in (429, 502, 503, 504):
-                after = seconds_asked_for(error.response.headers.get("Retry-After"))
+                after = read_retry_after(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
             if error.response.status_code in (401, 403, 407):
                 raise Denied(message, system=self._system) from error

@@ -24,7 +24,7 @@ import git
 from bot import trust, web
 from bot.errors import InvalidInput, Rejected, Unavailable
 from bot.redaction import redact
-from bot.retry import patient
+from bot.retry import retry
 
 # Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
 _REFUSED = re.compile(r"returned error: (?:3|4(?!29))\d\d|certificate", re.IGNORECASE)
@@ -144,7 +144,7 @@ class Repository:
 
         Git has no deadline of its own for a connection that nobody takes, and the system's is two minutes.
         """
-        self.url, self.base, self.patience_seconds = url, base, stall_seconds
+        self.url, self.base, self.retry_seconds = url, base, stall_seconds
         self._limit_seconds = limit_seconds or 6 * stall_seconds
         self._system = f"Git ({url})"
         self._folder = tempfile.TemporaryDirectory(prefix="promobot-git-", ignore_cleanup_errors=True)
@@ -201,7 +201,7 @@ class Repository:
         self._repo.close()
         self._folder.cleanup()
 
-    @patient
+    @retry
     def fetch(self, reference: str) -> str:
         """Fetch a branch, ref or commit; return its commit id."""
         with self._errors(f"fetch {reference}"):
@@ -212,7 +212,7 @@ class Repository:
         """Fetch the base branch; return the commit id of its head."""
         return self.fetch(f"refs/heads/{self.base}")
 
-    @patient
+    @retry
     def branch(self, name: str) -> str | None:
         """Return where a branch is on the server now, or None where it is not."""
         with self._errors(f"look for the branch {name}"):
@@ -221,14 +221,14 @@ class Repository:
         found = (line.split("\t") for line in listed.splitlines())
         return next((commit for commit, ref in found if ref == f"refs/heads/{name}"), None)
 
-    @patient
+    @retry
     def parent(self, commit: str) -> str:
         """Fetch and return the first parent of a commit."""
         with self._errors(f"fetch the parent of {commit[:12]}"):
             self._repo.git.fetch("--quiet", "--depth=2", "--no-tags", self.url, commit, **self._limit)
             return str(self._repo.git.rev_parse(f"{commit}^1"))
 
-    @patient
+    @retry
     def merge_base(self, one: str, other: str) -> str:
         """Fetch the history of two commits; return where they parted."""
         with self._errors(f"find where {one[:12]} and {other[:12]} parted"):
@@ -309,7 +309,7 @@ class Repository:
         with self._errors(f"push {branch}"):
             self._repo.git.push("--quiet", lease, self.url, f"{commit}:refs/heads/{branch}", **self._limit)
 
-    @patient
+    @retry
     def try_to_push(self, commit: str, branch: str) -> None:
         """See that the server would let us push ``commit`` to a new branch, and change nothing there.
 

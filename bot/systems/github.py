@@ -36,7 +36,7 @@ from bot import trust
 from bot.domain.merging import METHODS, method, step
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
-from bot.retry import patient, patient_when_told, seconds_asked_for
+from bot.retry import read_retry_after, retry, retry_when_told
 from bot.settings import GitHub
 
 PERMISSIONS = {
@@ -216,7 +216,7 @@ class GitHubRepository:
         self._settings = settings
         self.name = settings.repository
         self._system = f"GitHub ({settings.repository})"
-        self.patience_seconds = request_seconds
+        self.retry_seconds = request_seconds
         self._token, self._key = token, app_key
         self._options: dict[str, Any] = {
             "base_url": settings.api_url,
@@ -250,21 +250,21 @@ class GitHubRepository:
             app.id, self._key, app.installation, self._settings.repository, tuple(self._options.items())
         )
 
-    @patient
+    @retry
     def git_token(self) -> str:
         """Return the password with which Git is the same as this; an App's is valid for an hour."""
         with self._errors("get a token for Git"):
             auth = self._github.requester.auth
             return keep(auth.token) if auth is not None else self._token
 
-    @patient
+    @retry
     def login(self) -> str:
         """Return who the bot is: a person, ``name[bot]`` of an App, or ``github-actions[bot]``."""
         # GET /user is forbidden to Apps and workflows; this is answered to everybody.
         with self._errors("ask who I am"):
             return str(self._graphql(_ME, {}, "viewer", "login"))
 
-    @patient
+    @retry
     def author(self) -> tuple[str, str] | None:
         """Return name and address of the bot's own commits where it is an App, so that GitHub shows them as its own.
 
@@ -291,7 +291,7 @@ class GitHubRepository:
             found = _given(found.get(name) if isinstance(found, dict) else None, name)
         return found
 
-    @patient
+    @retry
     def access(self) -> Access:
         """Return who the bot is and what it may do, as far as GitHub shows it."""
         login = self.login()
@@ -314,21 +314,21 @@ class GitHubRepository:
             return Access(login, "fine-grained token", None, _lacking(permissions))
         return Access(login, "token", permissions, _lacking(permissions))
 
-    @patient
+    @retry
     def pull_request(self, number: int) -> PullRequest:
         """Return a pull request."""
         with self._errors(f"read pull request #{number}"):
             pull = self._repository.get_pull(number)
             return replace(_pull_request(pull), of_a_fork=not self._is_ours(pull))
 
-    @patient
+    @retry
     def open_pull_requests(self, *, prefix: str) -> list[PullRequest]:
         """Return the open pull requests to the base branch from a branch *of this repository* with ``prefix``."""
         with self._errors("list open pull requests"):
             found = self._repository.get_pulls(state="open", base=self._settings.base)
             return [_pull_request(pull) for pull in found if pull.head.ref.startswith(prefix) and self._is_ours(pull)]
 
-    @patient
+    @retry
     def merged_pull_requests(self) -> list[PullRequest]:
         """Return the pull requests merged into the base branch, the latest merge first.
 
@@ -341,7 +341,7 @@ class GitHubRepository:
             merged = [pull for each in found if (pull := _pull_request(each)).merged_at is not None]
             return sorted(merged, key=lambda pull: pull.merged_at or _NEVER, reverse=True)
 
-    @patient  # where it was opened all the same, GitHub refuses a second one
+    @retry  # where it was opened all the same, GitHub refuses a second one
     def open_pull_request(self, *, branch: str, title: str, body: str) -> PullRequest:
         """Open a pull request from ``branch``."""
         with self._errors(f"open a pull request from {branch}"):
@@ -350,7 +350,7 @@ class GitHubRepository:
                 self._repository.create_pull(base=self._settings.base, head=branch, title=title, body=body)
             )
 
-    @patient
+    @retry
     def try_to_open(self, branch: str) -> None:
         """Ask for a pull request from a branch that is not there, and open none.
 
@@ -375,7 +375,7 @@ class GitHubRepository:
             made.edit(state="closed")
             raise self._not_githubs(doing, f"it opened #{made.number}, which was closed")
 
-    @patient
+    @retry
     def update_pull_request(self, number: int, *, title: str, body: str) -> PullRequest:
         """Set title and body."""
         with self._errors(f"update pull request #{number}"):
@@ -383,19 +383,19 @@ class GitHubRepository:
             pull.edit(title=redact(title), body=redact(body))
             return _pull_request(pull)
 
-    @patient
+    @retry
     def set_body(self, number: int, body: str) -> None:
         """Set the text of a pull request, and leave its title."""
         with self._errors(f"write the text of pull request #{number}"):
             self._repository.get_pull(number).edit(body=redact(body))
 
-    @patient
+    @retry
     def close(self, number: int) -> None:
         """Close a pull request without merging it."""
         with self._errors(f"close pull request #{number}"):
             self._repository.get_pull(number).edit(state="closed")
 
-    @patient
+    @retry
     def rules(self) -> Rules:
         """Return what the base branch asks of those who change it, as far as GitHub shows it."""
         with self._errors(f"read the rules of {self._settings.base}"):
@@ -422,7 +422,7 @@ class GitHubRepository:
             raise _Missing("it is not a list of rules")
         return rules
 
-    @patient
+    @retry
     def rules_of_branch(self, branch: str) -> list[BranchRule]:
         """Return the rules of a branch of the bot's own, but those that the bot may go round."""
         with self._errors(f"read the rules of {branch}"):
@@ -448,7 +448,7 @@ class GitHubRepository:
             return False
         return isinstance(found, dict) and found.get("current_user_can_bypass") == "always"
 
-    @patient
+    @retry
     def signs_on(self, branch: str) -> bool:
         """Say whether commits for this branch are made by GitHub, which signs them.
 
@@ -461,7 +461,7 @@ class GitHubRepository:
             rules = [*self._rules_of(branch), *self._rules_of(self._settings.base)]
         return any(rule.get("type") == "required_signatures" for rule in rules)
 
-    @patient_when_told
+    @retry_when_told
     def commit_on(self, branch: str, *, expected: str, message: str, files: Mapping[str, str]) -> str | None:
         """Have GitHub append a commit to a branch, and sign it; return its id, None where the branch has moved.
 
@@ -487,7 +487,7 @@ class GitHubRepository:
                     return None
                 raise
 
-    @patient_when_told
+    @retry_when_told
     def merge(self, number: int, *, head: str, title: str) -> str | None:
         """Merge exactly the commit ``head`` into the base; return the new commit, None where it waits in a queue.
 
@@ -576,7 +576,7 @@ class GitHubRepository:
             next_step=step(error.status, said),
         )
 
-    @patient_when_told
+    @retry_when_told
     def approve(self, number: int, *, head: str, body: str) -> bool:
         """Approve exactly the commit ``head``, once; return False where the bot opened it: nobody approves their own.
 
@@ -593,13 +593,13 @@ class GitHubRepository:
             made = pull.create_review(self._repository.get_commit(head), redact(body), "APPROVE")
             return bool(_given(made.id, "the review's id"))
 
-    @patient_when_told
+    @retry_when_told
     def comment(self, number: int, body: str) -> str:
         """Add a comment; return its address."""
         with self._errors(f"comment on #{number}"):
             return _made(self._repository.get_issue(number).create_comment(redact(body)))
 
-    @patient  # it looks first
+    @retry  # it looks first
     def put_comment(self, number: int, body: str, *, marker: str) -> str:
         """Write our one comment that begins with ``marker``, or update it; return its address.
 
@@ -797,7 +797,7 @@ def _header(error: GithubException, name: str) -> str:
 
 def _rest(error: GithubException) -> float | None:
     """Return for how many seconds GitHub wants to be left alone; None where nothing says that it does."""
-    after = seconds_asked_for(_header(error, "retry-after"))
+    after = read_retry_after(_header(error, "retry-after"))
     if after is not None or error.status >= 500:
         return after
     until = _header(error, "x-ratelimit-reset")

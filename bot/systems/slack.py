@@ -23,7 +23,7 @@ from bot import trust, web
 from bot.domain.message import Message
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, redact, redact_all
-from bot.retry import patient, patient_when_told, seconds_asked_for
+from bot.retry import read_retry_after, retry, retry_when_told
 from bot.settings import Slack
 
 EVENT_TYPE = "promobot_message"
@@ -161,17 +161,17 @@ class SlackChannel:
     def __init__(self, settings: Slack, *, token: str, request_seconds: float) -> None:
         self._channel = settings.channel
         self._system = f"Slack ({settings.channel})"
-        self.patience_seconds = request_seconds
+        self.retry_seconds = request_seconds
         self._client = Client(token=token, base_url=settings.api_url + "/", timeout=max(1, round(request_seconds)))
 
-    @patient
+    @retry
     def identity(self) -> str:
         """Return the bot user's name in the workspace."""
         with self._errors("ask who I am"):
             answer = self._client.auth_test()
             return f"{answer['user']} in {answer['team']}"
 
-    @patient
+    @retry
     def try_channel(self, *, groups: Collection[str] = ()) -> Seat:
         """Read the channel and the user groups as a deployment and the app do, and post nothing.
 
@@ -230,7 +230,7 @@ class SlackChannel:
             raise Unavailable("the message was accepted but is not in the channel", system=self._system)
         return timestamp
 
-    @patient
+    @retry
     def posted(self, *, since: float) -> list[Posted]:
         """Return the bot's messages in the channel since then, newest first, without what is said in threads."""
         with self._errors("read the channel"):
@@ -240,28 +240,28 @@ class SlackChannel:
         """Return the timestamp of the message with this key, or None where none was posted after ``since``."""
         return self._first(lambda posted: posted.key == key, since)
 
-    @patient
+    @retry
     def permalink(self, timestamp: str) -> str:
         """Return the address of a message."""
         with self._errors("ask for the message's address"):
             answer = self._client.chat_getPermalink(channel=self._channel, message_ts=timestamp)
             return str(answer["permalink"])
 
-    @patient
+    @retry
     def members(self, group: str) -> frozenset[str]:
         """Return the ids of the users in a user group."""
         with self._errors(f"ask who is in {group}"):
             answer = self._client.usergroups_users_list(usergroup=group)
             return frozenset(str(user) for user in answer["users"])
 
-    @patient_when_told
+    @retry_when_told
     def open_form(self, trigger: str, form: Mapping[str, Any]) -> str:
         """Open a modal for whoever pulled the trigger, within 3 s of that; return its id."""
         with self._errors("open the form"):
             answer = self._client.views_open(trigger_id=trigger, view=redact_all(dict(form)))
             return str(answer["view"]["id"])
 
-    @patient
+    @retry
     def change_form(self, form_id: str, form: Mapping[str, Any]) -> None:
         """Have an open modal show something else."""
         with self._errors("fill the form"):
@@ -294,10 +294,10 @@ class SlackChannel:
                 pass  # where the bot is not
         return self._write_to(user, text, listed)
 
-    @patient_when_told
+    @retry_when_told
     def _respond(self, url: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
         client = WebhookClient(
-            url, timeout=max(1, round(self.patience_seconds)), ssl=_context_for(url), retry_handlers=[]
+            url, timeout=max(1, round(self.retry_seconds)), ssl=_context_for(url), retry_handlers=[]
         )
         client.proxy = web.proxy(url)
         with self._errors("answer"):
@@ -305,19 +305,19 @@ class SlackChannel:
                 text=text, blocks=blocks, response_type="ephemeral", replace_original=False, unfurl_links=False
             )
         if answer.status_code == 429 or answer.status_code >= 500:
-            seconds = seconds_asked_for(answer.headers.get("Retry-After"))
+            seconds = read_retry_after(answer.headers.get("Retry-After"))
             raise Unavailable(
                 f"could not answer: HTTP {answer.status_code}", system=self._system, retry_after_seconds=seconds
             )
         if answer.status_code != 200:
             raise Rejected(f"could not answer: HTTP {answer.status_code}", system=self._system)
 
-    @patient_when_told
+    @retry_when_told
     def _whisper(self, channel: str, user: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
         with self._errors("answer"):
             self._client.chat_postEphemeral(channel=channel, user=user, text=text, blocks=blocks)
 
-    @patient_when_told
+    @retry_when_told
     def _write_to(self, user: str, text: str, blocks: list[dict[str, Any]] | None) -> None:
         with self._errors("answer"):
             self._client.chat_postMessage(channel=user, text=text, blocks=blocks, unfurl_links=False)
@@ -336,7 +336,7 @@ class SlackChannel:
                 raise
             return say(others)
 
-    @patient_when_told
+    @retry_when_told
     def _post(self, message: Message, thread: str, blocks: list[dict[str, Any]]) -> str:
         with self._errors("post the message"):
             answer = self._client.chat_postMessage(
@@ -350,7 +350,7 @@ class SlackChannel:
             )
             return str(answer["ts"])
 
-    @patient
+    @retry
     def _update(self, timestamp: str, message: Message, blocks: list[dict[str, Any]]) -> str:
         with self._errors("change the message"):
             answer = self._client.chat_update(
@@ -362,7 +362,7 @@ class SlackChannel:
             )
             return str(answer["ts"])
 
-    @patient
+    @retry
     def _is_there(self, timestamp: str, thread: str) -> bool:
         with self._errors("read the message back"):
             only: dict[str, Any] = {"oldest": timestamp, "latest": timestamp, "inclusive": True}
@@ -378,12 +378,12 @@ class SlackChannel:
         since = message.since - THREAD_DAYS * 86_400
         return self._first(lambda posted: posted.facts.get("thread") == message.thread, since) or ""
 
-    @patient
+    @retry
     def _first(self, is_it: Callable[[Posted], bool], since: float) -> str | None:
         with self._errors("read the channel"):
             return next((posted.timestamp for posted in self._messages(since) if is_it(posted)), None)
 
-    @patient
+    @retry
     def _reply(self, thread: str, key: str) -> str | None:
         with self._errors("read the thread"):
             return next((posted.timestamp for posted in self._messages(0, thread) if posted.key == key), None)
@@ -416,7 +416,7 @@ class SlackChannel:
             status = error.response.status_code
             message = f"could not {doing}: {said or f'HTTP {status}'}"
             if status == 429 or status >= 500 or said in _TRY_AGAIN:
-                seconds = seconds_asked_for(error.response.headers.get("Retry-After"))
+                seconds = read_retry_after(error.response.headers.get("Retry-After"))
                 raise Unavailable(message, system=self._system, retry_after_seconds=seconds) from error
             if said == "missing_scope":
                 needed = str(error.response.get("needed", ""))

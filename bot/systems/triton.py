@@ -36,7 +36,7 @@ from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
-from bot.retry import patient, seconds_asked_for
+from bot.retry import read_retry_after, retry
 from bot.settings import Triton
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class TritonServer:
     def __init__(self, triton: Triton, *, request_seconds: float, control_key: str | None = None) -> None:
         self.name = triton.name
         self._system = f"Triton {triton.name} ({triton.grpc})"
-        self._request_seconds = self.patience_seconds = request_seconds
+        self._request_seconds = self.retry_seconds = request_seconds
         self._control = {CONTROL_HEADER: control_key} if control_key else {}
         self._open = partial(
             triton_grpc.InferenceServerClient, triton.grpc, channel_args=_channel(triton), creds=_credentials(triton)
@@ -136,13 +136,13 @@ class TritonServer:
         if self._http_client is not None:
             self._http_client.close()
 
-    @patient
+    @retry
     def version(self) -> str:
         """Return the server's own version."""
         with self._asking("ask for its version") as client:
             return str(client.get_server_metadata(client_timeout=self._request_seconds).version)
 
-    @patient
+    @retry
     def index(self) -> list[ModelState]:
         """Return what the repository index says of every model version that was ever asked for."""
         return [
@@ -151,7 +151,7 @@ class TritonServer:
             if entry.version.isdecimal()
         ]
 
-    @patient
+    @retry
     def names(self) -> set[str]:
         """Return the names of all that lies in the server's repository, loaded or not."""
         return {str(entry.name) for entry in self._index()}
@@ -160,13 +160,13 @@ class TritonServer:
         with self._asking("read the index") as client:
             return client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
 
-    @patient
+    @retry
     def load(self, model: str, *, timeout_seconds: float) -> None:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
         with self._asking(f"load {model}") as client:
             client.load_model(model, self._control, client_timeout=timeout_seconds)
 
-    @patient
+    @retry
     def try_http(self) -> None:
         """See that it answers over HTTP, where gateways ask; ``http`` must be set. Raises Unavailable or Rejected."""
         import httpx
@@ -202,7 +202,7 @@ class TritonServer:
             return str(error).replace(model, "")
         raise Rejected(f"it says that it loaded {model}, which has no version", system=self._system)
 
-    @patient
+    @retry
     def unload(self, model: str) -> None:
         """Unload all versions of the model; Triton finishes what is in flight first."""
         with self._asking(f"unload {model}") as client:
@@ -237,7 +237,7 @@ class TritonServer:
                 return there
             time.sleep(0.05)
 
-    @patient
+    @retry
     def signature(self, model: str, version: int) -> Signature:
         """Return the tensors that Triton says this version takes and gives."""
         with self._asking(f"read the metadata of {model} {version}") as client:
@@ -247,7 +247,7 @@ class TritonServer:
             outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
         )
 
-    @patient
+    @retry
     def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
         """Ask exactly this version; return the named outputs."""
         wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs]
@@ -265,7 +265,7 @@ class TritonServer:
         except ValueError as error:
             raise Rejected(f"{model} {version}: {error}", system=self._system) from error
 
-    @patient
+    @retry
     def infer_over_http(
         self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]
     ) -> list[Tensor]:
@@ -279,7 +279,7 @@ class TritonServer:
             path = f"/v2/models/{quote(model, safe='')}/versions/{version}/infer"
             reply = client.post(path, content=body, headers=headers)
             if reply.status_code in _HTTP_WORTH_TRYING_AGAIN:
-                after = seconds_asked_for(reply.headers.get("Retry-After"))
+                after = read_retry_after(reply.headers.get("Retry-After"))
                 message = f"{said}: HTTP {reply.status_code} {_first_lines(reply.text)}"
                 raise Unavailable(message, system=system, retry_after_seconds=after)
             if reply.status_code != 200:

@@ -12,7 +12,7 @@ import pytest
 
 from bot import s3
 from bot.errors import Unavailable
-from bot.retry import going_on
+from bot.retry import resume
 from bot.sandbox.s3 import ObjectStorage
 from tests.stand_ins.links import Fault, HttpLink
 
@@ -130,7 +130,7 @@ def test_a_part_that_breaks_off_is_asked_for_again(bucket: Bucket, link: HttpLin
         with s3.errors("read it", system="the bucket", advice={"": ""}, no_key=""):
             yield from bucket.reading(key).stream(at)
 
-    chunks = going_on(read_from, start=0, seconds=5)
+    chunks = resume(read_from, start=0, seconds=5)
     first = next(chunks)
     link.fails(fault)
     assert first + b"".join(chunks) == LARGE

@@ -160,7 +160,7 @@ def test_a_gateway_that_is_down_is_unavailable(closed_port: int, clock: Clock) -
     gone = connected(f"http://127.0.0.1:{closed_port}")
     with pytest.raises(Unavailable, match=r"gateway gw-0 \(http://127"):
         gone.reload(1, timeout_seconds=1.2)
-    assert clock.pauses == [0.5], "it tries until the deadline, because a gateway may be restarting"
+    assert len(clock.pauses) == 1, "it tries until the deadline, because a gateway may be restarting"
     for read in (gone.routes, lambda: ask(gone, 1.0)):
         with pytest.raises(Unavailable):
             read()
@@ -195,7 +195,7 @@ def test_a_reload_is_tried_until_its_deadline_and_no_longer(
     stand_in.answers(503, b"starting")
     with pytest.raises(Unavailable, match="HTTP 503 starting"):
         broken.reload(3, timeout_seconds=1.2)
-    assert clock.pauses == [0.5] and len(stand_in.seen) == 2
+    assert len(clock.pauses) == 1 and len(stand_in.seen) == 2
 
     # One that fails for a while and then hangs must not get a whole deadline for its last answer, too.
     given, post = [], httpx.Client.post
@@ -208,7 +208,8 @@ def test_a_reload_is_tried_until_its_deadline_and_no_longer(
     stand_in.behaviour = after([answer(503)] * 2, lambda _: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(Unavailable, match="Timeout"):
         broken.reload(3, timeout_seconds=2)
-    assert given == pytest.approx([2, 1.5, 0.5]), "each try has what the pauses before it have left"
+    _, first, second = clock.pauses
+    assert given == pytest.approx([2, 2 - first, 2 - first - second]), "each try has what the pauses before it left"
     assert not stand_in.outwaited
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import stamina
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -647,9 +648,10 @@ def at_once(registry: Registry, *calls: str) -> list[BaseException | None]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between tries, for tests that are about what is said in the end."""
-    monkeypatch.setattr("bot.retry.PAUSE_SECONDS", 0)
+def quick() -> Iterator[None]:
+    """No pauses between attempts, for tests that are about what is said in the end."""
+    with stamina.set_testing(True, attempts=3, cap=True):
+        yield
 
 
 def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, downloads: Path) -> None:

@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from bot import extras, web
 from bot.errors import PromobotError, Unavailable
 from bot.redaction import excerpt
-from bot.retry import without
+from bot.retry import skip_bytes
 from bot.systems.mlflow.server import Server
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ThroughTheServer:
     def read(self, path: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
         answer = self._server.opened(f"{self._root}/{path}".lstrip("/"), start)
         unasked = start if answer.status_code != HTTPStatus.PARTIAL_CONTENT else 0
-        return without(unasked, answer.iter_bytes(chunk_bytes), answer)
+        return skip_bytes(unasked, answer.iter_bytes(chunk_bytes), answer)
 
 
 class InFolder:

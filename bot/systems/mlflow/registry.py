@@ -23,7 +23,7 @@ from bot.domain.package import DIGEST_TAG, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE
 from bot.domain.signature import Signature
 from bot.errors import NotRegistered, Rejected, Unavailable
 from bot.redaction import excerpt, redact
-from bot.retry import going_on, patient
+from bot.retry import resume, retry
 from bot.settings import MLflow
 from bot.systems.mlflow.artifacts import Artifacts, InAnotherStore, InBucket, InFolder, ThroughTheServer, Unfit
 from bot.systems.mlflow.contents import CHUNK_BYTES, PackageContents
@@ -73,7 +73,7 @@ class Registry:
     """
 
     def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 60) -> None:
-        self._uri, self.patience_seconds = settings.uri, request_seconds
+        self._uri, self.retry_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
         self._server = Server(settings, request_seconds=request_seconds, download_seconds=download_seconds)
@@ -82,7 +82,7 @@ class Registry:
         self._opening_the_bucket = threading.Lock()
         self._known_artifacts: dict[tuple[str, int, str], Artifacts] = {}
 
-    @patient
+    @retry
     def version(self, model: str, version: int, *, with_run: bool = True) -> RegisteredVersion:
         """Return the version; raise Rejected where the registry does not have it.
 
@@ -159,7 +159,7 @@ class Registry:
         """Return the version's package and what reads its files; raise Rejected where it has no package."""
         return PackageContents(self.package(version), partial(self.unverified_chunks, version), self._system)
 
-    @patient
+    @retry
     def files(self, version: RegisteredVersion) -> list[str]:
         """Return the paths of all artifacts of the version that are not MLflow's own, sorted."""
         doing = f"list the artifacts of {version.model} {version.version}"
@@ -190,13 +190,13 @@ class Registry:
         """
         doing = f"download {path} of {version.model} {version.version}"
 
-        def read_from(at: int) -> Iterator[bytes]:
+        def read_from(at: int) -> Generator[bytes]:
             with self._errors(doing):
                 artifacts = self._artifacts(version)
                 with artifacts.errors(doing):
                     yield from artifacts.read(path, at, chunk_bytes)
 
-        return going_on(read_from, start=start, seconds=self.patience_seconds)
+        return resume(read_from, start=start, seconds=self.retry_seconds)
 
     def signature(self, version: RegisteredVersion) -> Signature | None:
         """Return the tensors of MLflow's signature; None where it has none, or one of columns.
@@ -210,7 +210,7 @@ class Registry:
             message = f"MLmodel of {version.model} {version.version} holds no signature that can be read: {error}"
             raise Rejected(message, system=self._system) from error
 
-    @patient
+    @retry
     def versions(self, model: str, *, limit: int = 25) -> list[int]:
         """Return the numbers of the newest versions, newest first; none of a model that is not registered."""
         with self._errors(f"list the versions of {model}"):
@@ -222,7 +222,7 @@ class Registry:
             )
             return [int(version["version"]) for version in found.get("model_versions", [])]
 
-    @patient
+    @retry
     def registered_with(self, *, digest: str = "", run: str = "") -> list[tuple[str, int]]:
         """Return which versions of whatever model were registered with this digest or for this run, newest first.
 
@@ -236,7 +236,7 @@ class Registry:
                 key=lambda named: -named[1],
             )
 
-    @patient
+    @retry
     def alias(self, model: str, alias: str) -> int | None:
         """Return the version that the alias points to, or None."""
         with self._errors(f"read the alias {alias} of {model}"):
@@ -248,7 +248,7 @@ class Registry:
                 raise
             return int(found["model_version"]["version"])
 
-    @patient
+    @retry
     def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this.
 
@@ -260,7 +260,7 @@ class Registry:
             else:
                 self._server.send("POST", "registered-models/alias", name=model, alias=alias, version=str(version))
 
-    @patient
+    @retry
     def try_alias(self, model: str, alias: str) -> None:
         """See that we may set an alias of the model, and set none: the version that is named does not exist.
 
@@ -278,7 +278,7 @@ class Registry:
             self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
             raise Unfit(f"it points {alias} at version {MAX_VERSION}, which does not exist")
 
-    @patient
+    @retry
     def ping(self) -> str:
         """Return what the server answers to the smallest question that needs its store."""
         with self._errors("search registered models"):

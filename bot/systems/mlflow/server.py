@@ -14,7 +14,7 @@ from bot import web
 from bot.domain.secret_text import Kind
 from bot.errors import Refused
 from bot.redaction import excerpt
-from bot.retry import seconds_asked_for
+from bot.retry import read_retry_after
 from bot.settings import MLflow, secret
 
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
@@ -48,7 +48,7 @@ class Refusal(Exception):
 
     def __init__(self, answer: httpx.Response) -> None:
         self.status = answer.status_code
-        self.retry_after_seconds = seconds_asked_for(answer.headers.get("Retry-After"))
+        self.retry_after_seconds = read_retry_after(answer.headers.get("Retry-After"))
         self.redirected_to = web.without_query(answer.headers.get("Location", "")) if answer.is_redirect else ""
         said, self.code = " ".join(answer.text.split()), ""
         with suppress(ValueError, LookupError, TypeError):
