@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
+from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
@@ -291,16 +292,25 @@ def _target(
         possible = [entry for entry in possible if entry.version == to_version]
     if possible:
         return possible[0]
+    where = settings.environment
     known = ", ".join(str(entry.version) for entry in verified) or "none"
-    wanted = f"version {to_version}" if to_version is not None else "an earlier version"
-    raise Refused(
-        f"there is no verified record of {wanted} of {model} in {settings.environment} to go back to",
-        state="Nothing was changed.",
-        next_step=f"{did_you_mean(model, {*settings.gates, *(record.model for record in history)})}"
-        f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}. "
-        f"Where nothing was in service before, `promobot retire {model} --env {settings.environment} --reason '…'` "
-        f"takes it out.",
-    )
+    said = f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}."
+    if not any(record.model == model for record in history):
+        # A misspelt name, mostly: what is said of the right one would be wrong of this.
+        meant = did_you_mean(model, {*settings.gates, *(record.model for record in history)})
+        said = f"{meant}`promobot status --env {where}` shows what is in service."
+    named = next((entry for entry in verified if entry.version == to_version), None)
+    if named is not None and current is not None and named.digest == current.digest:
+        problem = f"main asks for {model} {to_version} in {where} already"
+    elif named is not None:
+        problem = f"{model} {to_version} is in quarantine in {where}, so nothing goes back to it"
+        said += f" `promobot quarantine lift {short(named.digest)} --env {where} --reason '…'` allows it again."
+    else:
+        wanted = f"version {to_version}" if to_version is not None else "an earlier version"
+        problem = f"there is no verified record of {wanted} of {model} in {where} to go back to"
+        retire = f"`promobot retire {model} --env {where} --reason '…'` takes it out."
+        said += f" Where nothing was in service before, {retire}" if current is not None else ""
+    raise Refused(problem, state="Nothing was changed.", next_step=said)
 
 
 def _versions(ledger: Ledger, model: str) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from bot.domain.names import short
 from bot.domain.promotion import Progress, Promotion, Stage
 from bot.domain.record import DeploymentRecord
+from bot.render.checks import some
 from bot.render.deployment import fix_and_deploy, verdict
 from bot.render.differences import is_held as is_held
 from bot.render.mrkdwn import code, escape, link, user
 from bot.render.plainly import plainly
 from bot.render.proposal import revert_waits
-from bot.render.terminal import users
+from bot.render.terminal import sign, users, well_models
 
 if TYPE_CHECKING:
     from bot.operations.history import History
@@ -340,21 +341,24 @@ def more_waits(count: int, environment: str) -> str:
 
 def status(found: Status, model: str | None) -> str:
     """Return one environment: desired, live, pending, shadow, quarantine."""
-    lines = [f"*{escape(found.environment)}*"]
-    rows = [row for row in found.models if model in (None, row.model)]
-    lines += [_row(row) for row in rows] or ["• nothing is desired, nothing is served"]
+    lines = [f"*{escape(users(found))}*"]
+    rows, well = [row for row in found.models if model in (None, row.model)], well_models(found)
+    lines += [_row(row, well) for row in rows] or ["• nothing is desired, nothing is served"]
     lines += [f"   ⏳ {escape(pending)}" for row in rows for pending in row.pending]
     quarantined = [line for line in found.quarantined if model is None or line.startswith(f"{model} ")]
     lines += [f"   🔒 in quarantine: {escape(line, limit=300)}" for line in quarantined[:10]]
-    lines += [f"   ⚠️ {escape(one.what, limit=300)}" for one in found.differences[:5] if one.kind != "quarantine"]
+    for one in found.differences[:5]:
+        lines += [f"   ⚠️ {escape(plainly(one.what), limit=300)}", f"      → {escape(one.next_step, limit=300)}"]
+    if len(found.differences) > 5:
+        lines.append(f"   {more_waits(len(found.differences) - 5, found.environment)}")
     lines += [f"   ⚠️ {escape(problem, limit=300)}" for problem in found.problems[:3]]
     return "\n".join(lines)
 
 
-def _row(row: ModelStatus) -> str:
+def _row(row: ModelStatus, well: frozenset[str]) -> str:
     name = f"*{escape(row.model)}*" + (" in shadow" if row.section == "shadow" else "")
-    sign = "✅" if row.agrees else "❔" if row.agrees is None else "⚠️"
-    return f"• {sign} {name}: desired {row.desired or '–'} · live {row.routed or '–'}"
+    shown = {"✓": "✅", "✗": "⚠️", "?": "❔", " ": "▫️"}[sign(row, well)]
+    return f"• {shown} {name}: desired {row.desired or '–'} · live {row.routed or '–'}"
 
 
 def history(found: History) -> str:
@@ -367,8 +371,8 @@ def history(found: History) -> str:
         shadow = " (shadow)" if record.section == "shadow" else ""
         why = f": {escape(plainly(record.problem), limit=300)}" if record.problem else ""
         lines.append(
-            f"• {_SIGNS_OF_RECORDS[record.outcome]} {record.finished_at:%Y-%m-%d %H:%M} {before} → {after}{shadow} "
-            f"{record.outcome}{why}"
+            f"• {_SIGNS_OF_RECORDS[record.outcome]} {record.finished_at:%Y-%m-%d %H:%M} UTC: "
+            f"{escape(record.model)} {before} → {after}{shadow} {record.outcome}{why}"
         )
     return "\n".join(lines if found.records else [*lines, "• nothing was deployed yet"])
 
@@ -575,8 +579,9 @@ def problem(promotion: Promotion, progress: Progress) -> str:
         return f"*What happened:* {escape(plainly(record.problem), limit=1200)}\n*State:* {_in_service(record)}"
     if progress.stage == "red" and evidence is not None:
         wrong = [f"{f.what}: {f.detail}" for check in evidence.checks for f in check.problems]
-        listed = [*evidence.problems, *wrong][:5]
-        return "*What happened:* " + escape("; ".join(listed) or "a check did not pass", limit=1200)
+        # What a check found first: that its job failed follows from it.
+        listed = some([*wrong, *evidence.problems]) or "a check did not pass"
+        return f"*What happened:* {escape(listed, limit=1200)}"
     return ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
@@ -56,7 +56,7 @@ def status(found: Status) -> str:
     # That users are well is half of it where something waits for a person.
     first = users(found) if found.in_sync else f"{users(found)} {to_put_right(found)}"
     lines = [first, f"{main}, routes at generation {found.generation}"]
-    well = {one.model for one in found.users if one.health == "OK"}
+    well = well_models(found)
     if not found.models:
         lines.append("No model is served." if found.unknown else "No model is desired, none is served.")
     else:
@@ -64,12 +64,7 @@ def status(found: Status) -> str:
         gateways = sorted({name for row in found.models for name in row.gateways})
         rows = [
             [
-                # ✓ never stands beside a model that somebody asks for in vain.
-                "✗"
-                if row.routed is not None and (row.model not in well if row.section == "models" else _lacks(row))
-                else " "
-                if row.desired is None and row.routed is None
-                else {True: "✓", False: "✗", None: "?"}[row.agrees],
+                sign(row, well),
                 row.model + (" (shadow)" if row.section == "shadow" else ""),
                 str(row.desired or "–"),
                 str(row.routed or "–"),
@@ -93,6 +88,20 @@ def status(found: Status) -> str:
         lines.append("What differs, and what to type:")
         lines += [f"  ✗ {d.what}\n    → {d.next_step}" for d in found.differences]
     return "\n".join(lines)
+
+
+def well_models(found: Status) -> frozenset[str]:
+    """Return the models whose users are well."""
+    return frozenset(one.model for one in found.users if one.health == "OK")
+
+
+def sign(row: ModelStatus, well: frozenset[str]) -> Literal["✓", "✗", "?", " "]:
+    """Return how one model is on one path: ✓ never stands beside one that somebody asks for in vain."""
+    if row.desired is None and row.routed is None:
+        return " "
+    if row.routed is not None and (row.model not in well if row.section == "models" else _lacks(row)):
+        return "✗"
+    return "?" if row.agrees is None else "✓" if row.agrees else "✗"
 
 
 def _lacks(row: ModelStatus) -> bool:
@@ -234,7 +243,7 @@ def versions(record: DeploymentRecord) -> str:
 
 def deployed(done: Deployed, *, asked_for: str = "") -> str:
     """Return what a deploy did: first of the model that somebody ``asked_for``, then what went wrong."""
-    if not (done.records or done.held or done.repaired or done.problems or done.undelivered):
+    if did_nothing(done):
         return f"{done.environment} is as main says ({done.commit[:12]}): nothing to do."
     # Whoever reads one line must not read of a success where something else of the same run went wrong.
     lines = [deployment_verdict(record) for record in done.records if record.model == asked_for]
@@ -242,15 +251,27 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
     failed = sorted((r for r in others if not r.verified), key=lambda r: WORST_FIRST.index(r.outcome))
     lines += [deployment_verdict(record) for record in failed]
     lines += map(held, done.held)
+    if done.problems and not lines and not others:
+        many = "1 problem" if len(done.problems) == 1 else f"{len(done.problems)} problems"
+        lines.append(f"Nothing was deployed to {done.environment}: {many}.")
     lines += [f"problem: {line}" for line in done.problems]
     lines += [deployment_verdict(record) for record in others if record.verified]
+    if done.repaired and not lines:
+        lines.append(f"{done.environment} is as main says again ({done.commit[:12]}).")
     if done.records:
         lines.append(criteria(done.records))
     lines += [f"repaired: {line}" for line in done.repaired]
     if done.undelivered:
         waiting = "1 message waits" if done.undelivered == 1 else f"{done.undelivered} messages wait"
         lines.append(f"{waiting} in the outbox for Slack; the next deploy delivers what waits.")
+    if done.problems:
+        lines.append(f"→ promobot status --env {done.environment} says who is affected, and what to type")
     return "\n".join(lines)
+
+
+def did_nothing(done: Deployed) -> bool:
+    """Say whether a deployment found nothing to do, and nothing wrong."""
+    return not (done.records or done.held or done.repaired or done.problems or done.undelivered)
 
 
 def proposed(done: Proposal) -> str:
@@ -283,9 +304,10 @@ def retired(done: Retired) -> str:
 def rolled_back(done: RolledBack) -> str:
     """Return what a rollback did."""
     lines = []
-    if done.deployed and (done.deployed.commit or done.deployed.records):
+    if done.deployed and not did_nothing(done.deployed):
         lines.append(deployed(done.deployed, asked_for=done.model))
     elif done.deployed:
+        # Not that the environment is as main says: main may still ask for what was left.
         lines.append(f"{done.model} {done.after.version} answers in {done.environment} already: nothing to do.")
     if done.revert_waits:
         lines.append(proposal_words.revert_waits(done.environment, done.revert_waits))
@@ -375,9 +397,9 @@ def evidence_in_full(found: Found) -> str:
         lines = [
             f"{one.model} {one.version} ({one.section}), checked {checked_in(one)}; compared with {champion}; "
             f"expires {one.expires:%Y-%m-%d}",
+            *(f"✗ {problem}" for problem in one.problems),
             *_results(one.checks),
             *(f"{judged.metric}: {metric_words.judged(judged)}" for check in one.checks for judged in check.judged),
-            *(f"✗ {problem}" for problem in one.problems),
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -394,11 +416,13 @@ def revoked(found: Found) -> str:
 
 
 def _results(results: Sequence[CheckResult]) -> list[str]:
+    """Return what checks found, what does not hold first: forty lines of ✓ hide the one that matters."""
     lines = []
-    for result in results:
+    for result in sorted(results, key=lambda one: one.passed):
         sign = "✓" if result.passed else "✗"
         lines.append(f"{sign} {result.check}: {result.model} {result.version} for {result.environment}")
-        lines += [f"    {'✓' if f.passed else '✗'} {f.what}: {f.detail}" for f in result.findings]
+        findings = sorted(result.findings, key=lambda finding: finding.passed)
+        lines += [f"    {'✓' if f.passed else '✗'} {f.what}: {f.detail}" for f in findings]
     return lines
 
 

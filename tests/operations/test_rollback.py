@@ -79,6 +79,8 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
     held = world.words("deploy", "--env", "dev")
     assert held.code == 1
     assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since" in held.out
+    again = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
+    assert again.out.splitlines()[0] == f"{model} 1 answers in dev already: nothing to do.", "main does not say so"
     assert world.version(model) == 1, "a deployment in between does not bring it back"
     assert f"    → merge #{revert['number']}, the revert of {model}\n" in world.words("status", "--env", "dev").out
     records = len(world.records(model))
@@ -203,6 +205,14 @@ def test_nothing_to_go_back_to_is_refused_with_what_there_is(world: World) -> No
     )
     said = world.words("rollback", model, "--env", "dev", "--to", 7)
     assert f"there is no verified record of version 7 of {model} in dev to go back to" in said.err
+    said = world.words("rollback", model, "--env", "dev", "--to", 1)
+    assert said.err.startswith(f"promobot: main asks for {model} 1 in dev already\n"), (
+        "it is verified, and in service"
+    )
+    said = world.words("rollback", f"{model}x", "--env", "dev")
+    assert said.err.endswith(f"  → Did you mean {model}? `promobot status --env dev` shows what is in service.\n"), (
+        "and nothing that is only so of the right name"
+    )
     assert world.reverts(model) == []
 
 

@@ -9,11 +9,14 @@ from typing import Any, get_args
 import pytest
 
 from bot.domain.desired import Change
+from bot.domain.evidence import CheckName, CheckResult, Finding
 from bot.domain.hold import Cause, Held, Hold
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome
 from bot.domain.users import Users
 from bot.operations.deploy import Deployed
 from bot.operations.history import History
+from bot.operations.recheck import Rechecked
+from bot.operations.rollback import RolledBack
 from bot.operations.status import Difference, ModelStatus, Status
 from bot.render import awaiting, deployment, terminal
 from bot.render.differences import step_about
@@ -173,6 +176,43 @@ def test_drift_says_first_how_users_are_and_whether_anything_differs(kinds: tupl
     assert first == f"dev: OK. churn 1 answers. {says}"
     assert rest == terminal.status(found).splitlines()[1:]
     assert terminal.status(found).splitlines()[0] == first.removesuffix(" Everything is as main says.")
+
+
+def test_a_deployment_with_nothing_but_problems_says_so_first_and_where_to_look() -> None:
+    first, problem, last = terminal.deployed(Deployed("dev", "c" * 40, problems=("t1 is silent",))).splitlines()
+    assert (first, problem) == ("Nothing was deployed to dev: 1 problem.", "problem: t1 is silent")
+    assert last == "→ promobot status --env dev says who is affected, and what to type"
+    again, repaired = terminal.deployed(Deployed("dev", "c" * 40, repaired=("loaded it",))).splitlines()
+    assert (again, repaired) == ("dev is as main says again (cccccccccccc).", "repaired: loaded it")
+
+
+def test_a_rollback_that_finds_users_back_does_not_say_that_main_says_so() -> None:
+    nothing = Deployed("dev", "c" * 40)
+    done = RolledBack("dev", "churn", entry(2), entry(1), 8, URL, nothing, is_back=True)
+    assert terminal.rolled_back(done).splitlines() == [
+        "churn 1 answers in dev already: nothing to do.",
+        f"Merge this, so that main says so: {URL}",
+    ]
+
+
+def test_what_does_not_hold_stands_before_what_does() -> None:
+    findings = (Finding(what="size", passed=True, detail="1"), Finding(what="case", passed=False, detail="1, not 0"))
+    of_both: tuple[tuple[CheckName, tuple[Finding, ...]], ...] = (("ready", findings[:1]), ("smoke", findings))
+    ready, smoke = (
+        CheckResult(
+            check=check,
+            environment="dev",
+            section="models",
+            model="churn",
+            version=2,
+            digest="sha256:2",
+            findings=of,
+            at=NOW,
+        )
+        for check, of in of_both
+    )
+    lines = terminal.rechecked(Rechecked("dev", "churn", "c" * 40, (ready, smoke))).splitlines()[1:]
+    assert [line.strip()[:6] for line in lines] == ["✗ smok", "✗ case", "✓ size", "✓ read", "✓ size"]
 
 
 @pytest.mark.parametrize(("on_triton", "at_gateway"), [(None, 3), (False, 3), (True, False), (True, None), (True, 2)])

@@ -14,7 +14,10 @@ from bot.domain.evidence import CHECKS, CheckResult, Evidence, Finding
 from bot.domain.hold import Held, Hold
 from bot.domain.promotion import Metric, Promotion, Stage, progress_of
 from bot.domain.record import DeploymentRecord, Outcome
+from bot.domain.users import Users
+from bot.operations.status import Difference, ModelStatus, Status
 from bot.render import mrkdwn
+from bot.render import slack as slack_words
 from bot.sandbox.slack.blocks import problems_of_message
 from bot.slack import blocks
 from bot.slack.charts import charts
@@ -200,6 +203,32 @@ def test_a_card_names_who_proposed_it() -> None:
     progress = progress_of(by_login, evidence=[], records=[], underway=[])
     assert "proposed by sam · " in str(blocks.promotion_message(by_login, progress, way_back=None).blocks)
     assert "asked for by <@U0ALEX> · " in str(blocks.promotion_message(OPEN, progress, way_back=None).blocks)
+
+
+def test_what_a_check_found_stands_before_that_its_job_failed() -> None:
+    red = evidence(passed=False).model_copy(update={"problems": ("the job smoke ended as “failure”",)})
+    progress = progress_of(OPEN, evidence=[red], records=[], underway=[])
+    shown = str(blocks.promotion_message(OPEN, progress, way_back=None).blocks)
+    assert "*What happened:* case row-0: 1 instead of 0; " in shown
+    assert "the job smoke ended" not in shown.partition("case row-0")[0]
+
+
+def test_promotions_begins_with_users_and_has_no_tick_beside_who_is_not_answered() -> None:
+    rows = (
+        ModelStatus("churn", "models", 2, 2, {"t1": None}, {"g1": 2}, agrees=True),
+        ModelStatus(
+            "wine", "models", None, None, {"t1": None}, {"g1": None}, agrees=True, pending=("#3 Promote wine",)
+        ),
+    )
+    silent = tuple(Difference("silent", f"t{n} does not answer", "promobot doctor --env dev") for n in range(6))
+    down = Users("churn", 2, "DOWN", "1 of 1 Triton silent (t1)")
+    first, churn, wine, pending, what, step, *_, more = slack_words.status(
+        Status("dev", "c" * 40, 3, rows, silent, users=(down,)), None
+    ).splitlines()
+    assert first == "*dev: churn is DOWN: 1 of 1 Triton silent (t1).*"
+    assert churn.startswith("• ⚠️ *churn*") and wine.startswith("• ▫️ *wine*") and "#3" in pending
+    assert (what, step) == ("   ⚠️ t0 does not answer", "      → promobot doctor --env dev")
+    assert more == "   … and 1 more: `promobot drift --env dev`"
 
 
 def test_what_failed_says_so_and_leads_back() -> None:
