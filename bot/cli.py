@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import re
 import signal
 import sys
@@ -35,8 +34,6 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     _die_politely()
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
-    # Pydantic would read the metadata of all that is installed, to find plugins: a twentieth of a second.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     output.prepare(json=context.json)
     logs.configure(context.logs)
     try:

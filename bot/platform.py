@@ -213,6 +213,7 @@ class Platform:
         deadlines = self.settings.deadlines
         return Registry(
             self.settings.mlflow,
+            self.credentials,
             request_seconds=deadlines.request_seconds,
             download_seconds=deadlines.download_seconds,
         )
@@ -229,6 +230,7 @@ class Platform:
             # One for all commands of a process: what was read of a bucket never changes, and is read once.
             return object_store.opened(
                 bucket,
+                self.credentials.of_bucket(bucket, of="the record store"),
                 request_seconds=self.settings.deadlines.request_seconds,
                 at_once=self.settings.concurrency.records,
             )

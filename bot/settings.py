@@ -5,7 +5,6 @@ Secrets are never in the file: a key that ends with ``_env`` names the environme
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,7 +26,6 @@ from pydantic import (
     model_validator,
 )
 
-from bot import redaction
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
 from bot.domain import yamltext
 from bot.domain.gate import Gate
@@ -36,7 +34,6 @@ from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import EnvironmentName, ModelName, check_environment_name
 from bot.domain.nearest import did_you_mean
-from bot.domain.secret_text import Kind, cleaned
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput, Refused
 
@@ -183,20 +180,6 @@ class S3(_Part):
         if self.session_token_env and not self.access_key_id_env:
             raise ValueError("session_token_env needs access_key_id_env and secret_access_key_env")
         return self
-
-    def credentials(self, *, of: str) -> dict[str, str]:
-        """Return what the named variables hold, as boto3 names it; nothing where the platform knows who we are.
-
-        Raises Refused where one of them is not set; ``of`` says whose it is.
-        """
-        named = {
-            "aws_access_key_id": (self.access_key_id_env, "the access key's id"),
-            "aws_secret_access_key": (self.secret_access_key_env, "the secret access key"),
-            "aws_session_token": (self.session_token_env, "the session token"),
-        }
-        return {
-            name: secret(variable, purpose=f"{what} of {of}") for name, (variable, what) in named.items() if variable
-        }
 
 
 class ObjectLock(_Part):
@@ -728,23 +711,6 @@ def repository_above(root: Path) -> Path | None:
     root = root.resolve()
     above = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
     return None if above == root else above
-
-
-def secret(variable: str, *, purpose: str, kind: Kind = "token") -> str:
-    """Return the secret that the environment variable holds, without white space around it.
-
-    From then on its value is blanked out of everything that the bot says or writes. Raises Refused where the variable
-    is not set or holds what cannot be such a secret; the error never shows a part of it.
-    """
-    try:
-        value = cleaned(os.environ.get(variable, ""), kind)
-        return value if kind == "name" else redaction.keep(value)
-    except ValueError as error:
-        raise Refused(
-            f"the environment variable {variable} {error}; it holds {purpose}",
-            state="Nothing was changed.",
-            next_step=f"Set {variable}; `promobot doctor` tells what works.",
-        ) from None
 
 
 def secret_variables(settings: Environment) -> set[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from bot.settings import Share
+from bot.credentials import Credentials
+from bot.records.bucket import BucketRecords
+from bot.settings import Bucket, Share
 from bot.share import ModelRepository
 
 
@@ -13,3 +16,9 @@ def begin_share(model_repository: Path, state: Path, *, staging: bool = False) -
     share = ModelRepository(Share(model_repository=str(model_repository), state=str(state)), staging=staging)
     share.begin()
     return share
+
+
+def bucket_records(bucket: Bucket, *, seconds: float) -> BucketRecords:
+    """Return the records in a bucket, with the keys that its settings name; read anew, not from another test's."""
+    keys = Credentials(os.environ).of_bucket(bucket, of="a test")
+    return BucketRecords(bucket, keys, request_seconds=seconds)

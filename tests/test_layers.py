@@ -101,7 +101,7 @@ LAYERS = {
     "bot.systems.git": layer("domain errors redaction retry settings trust web", "git"),
     "bot.systems.github": layer("domain errors redaction retry settings trust", "github jwt requests"),
     "bot.systems.mlflow": layer(
-        "domain errors extras redaction retry s3 settings systems.mlflow trust web", "httpx mlflow yaml"
+        "credentials domain errors extras redaction retry s3 settings systems.mlflow trust web", "httpx mlflow yaml"
     ),
     "bot.records": layer(),
     "bot.records.bucket": layer("concurrency domain errors retry s3 settings", "botocore"),
@@ -126,7 +126,8 @@ LAYERS = {
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "concurrency domain errors exit_codes redaction settings slack records systems.slack operations platform "
+        "concurrency credentials domain errors exit_codes redaction settings slack records systems.slack operations "
+        "platform "
         "share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",
@@ -137,7 +138,7 @@ LAYERS = {
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(
-        "airflow domain errors exit_codes settings systems.mlflow operations.awaiting platform render",
+        "airflow credentials domain errors exit_codes settings systems.mlflow operations.awaiting platform render",
         "airflow",
         for_types="operations.propose",
     ),
@@ -299,6 +300,73 @@ def test_only_the_share_gets_bytes_that_were_not_compared_with_the_package() -> 
     ):
         assert reads_unverified(bad), bad
     assert not reads_unverified("read = run.reader('churn', 1)\nshare.publish(package, read)")
+
+
+OPENED = {
+    *("Repository", "GitHubRepository", "Registry", "RecordStore", "BucketRecords", "Ledger", "SlackChannel"),
+    *("ModelRepository", "TritonServer", "Gateway"),
+}
+"""What reaches outside; ``bot.platform`` alone opens them, once for each command."""
+ROOTS = ("bot.platform", "bot.airflow.triggers", "bot.slack.inbox", "bot.records.bucket")
+"""Who opens them: the platform; the sensor that has an MLflow and no environment; an inbox, a store of its own; and
+the module that keeps one of each bucket."""
+
+
+def opens(source: str) -> list[int]:
+    """Return the lines where something that reaches outside is made."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return [node.lineno for node in calls if _called(node) in OPENED]
+
+
+def test_only_the_platform_opens_what_reaches_outside() -> None:
+    # The gateway is a program of its own, whose Gateway is another class.
+    others = ("bot.sandbox", "bot.gateway")
+    found = {
+        module: opens(path.read_text())
+        for module, path, _ in modules()
+        if not any(_within(module, other) for other in others)
+    }
+    assert {module for module, lines in found.items() if lines} == set(ROOTS)
+    assert opens("def propose(settings):\n    github = GitHubRepository(settings.github)") == [2]
+
+
+SWITCHES = {
+    ("bot.systems.triton", "GRPC_VERBOSITY"),
+    ("bot.systems.mlflow.artifacts", "MLFLOW_DISABLE_TELEMETRY"),
+    ("bot.systems.mlflow.artifacts", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
+}
+"""What libraries read from the environment alone, before they are imported. None of it is a credential."""
+
+
+def written_variables(source: str) -> list[str]:
+    """Return the variables of the process that a module writes; ``?`` where the source does not say which."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            if ast.unparse(node.value).endswith("environ"):
+                found.append(node.slice.value if isinstance(node.slice, ast.Constant) else "?")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            what, name = ast.unparse(node.func.value), node.func.attr
+            first = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else "?"
+            of_environ = what.endswith("environ") and name in ("setdefault", "update", "pop", "popitem", "clear")
+            if of_environ or name in ("putenv", "unsetenv"):
+                found.append(str(first))
+        elif isinstance(node, ast.AugAssign) and ast.unparse(node.target).endswith("environ"):
+            found.append("?")
+    return found
+
+
+def test_nothing_writes_the_variables_of_the_process() -> None:
+    found = {
+        (module, name)
+        for module, path, _ in modules()
+        if not _within(module, "bot.sandbox")
+        for name in written_variables(path.read_text())
+    }
+    assert found == SWITCHES
+    for bad in ("os.environ['A'] = 'b'", "os.environ.update(a)", "del os.environ['A']", "os.putenv('A', 'b')"):
+        assert written_variables(bad), bad
+    assert not written_variables("x = os.environ.get('A', os.environ['B'])")
 
 
 def test_every_system_is_listed_by_itself() -> None:

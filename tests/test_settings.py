@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot import settings
+from bot.credentials import Credentials
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
 from bot.platform import Platform
@@ -307,18 +309,15 @@ def test_a_model_without_a_gate_is_refused(write: Write) -> None:
     assert "gates.fraud" in refused.value.next_step
 
 
-def test_secrets_come_by_the_name_of_a_variable(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_come_by_the_name_of_a_variable(write: Write) -> None:
     dev = settings.load(write(changed("  channel:", "  token_env: OUR_SLACK\n  channel:")), "dev")
     assert dev.slack.token_env == "OUR_SLACK"
-    monkeypatch.setenv("OUR_SLACK", "xoxb-1")
-    assert settings.secret(dev.slack.token_env, purpose="the bot's token") == "xoxb-1"
+    held = Credentials({"OUR_SLACK": "xoxb-1"})
+    assert held.secret(dev.slack.token_env, purpose="the bot's token") == "xoxb-1"
     assert "xoxb" not in repr(dev)
-    for unset in ("", None):
-        monkeypatch.delenv("OUR_SLACK", raising=False)
-        if unset is not None:
-            monkeypatch.setenv("OUR_SLACK", unset)
+    for variables in ({}, {"OUR_SLACK": ""}):
         with pytest.raises(Refused, match=r"OUR_SLACK is not set; it holds the bot's token") as refused:
-            settings.secret(dev.slack.token_env, purpose="the bot's token")
+            Credentials(variables).secret(dev.slack.token_env, purpose="the bot's token")
         assert "OUR_SLACK" in refused.value.next_step
 
 
@@ -365,7 +364,11 @@ def test_records_lie_in_a_directory_or_in_a_folder_of_a_bucket_by_environment() 
     bucket = settings.parse(text, file="f", environment="dev").records_bucket
     assert bucket is not None
     assert (bucket.bucket, bucket.prefix, bucket.region) == ("mlops", "dev/promobot", "ap-northeast-2")
-    assert (bucket.endpoint, bucket.object_lock, bucket.credentials(of="a test")) == (None, None, {})
+    assert (bucket.endpoint, bucket.object_lock, Credentials(os.environ).of_bucket(bucket, of="a test")) == (
+        None,
+        None,
+        {},
+    )
     text = changed(RECORDS, "records: {s3: {bucket: mlops, prefix: records/all, object_lock: {days: 9}}}")
     bucket = settings.parse(text, file="f", environment="dev").records_bucket
     assert bucket is not None and bucket.object_lock is not None
@@ -387,19 +390,18 @@ def test_what_is_missing_of_a_bucket_is_named(records: str, missing: str) -> Non
     assert str(failure.value) == f"f:{line_of(text, 'records:')}: records.{missing}: is missing"
 
 
-def test_credentials_come_from_the_variables_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_come_from_the_variables_that_are_named() -> None:
     names = {"access_key_id_env": "KEY_ID", "secret_access_key_env": "KEY", "session_token_env": "SESSION_TOKEN"}
     bucket = settings.Bucket(bucket="mlops", **names)
-    for name in names.values():
-        monkeypatch.setenv(name, f"the {name}")
-    assert bucket.credentials(of="a test") == {
+    held = {name: f"the {name}" for name in names.values()}
+    assert Credentials(held).of_bucket(bucket, of="a test") == {
         "aws_access_key_id": "the KEY_ID",
         "aws_secret_access_key": "the KEY",
         "aws_session_token": "the SESSION_TOKEN",
     }
-    monkeypatch.delenv("SESSION_TOKEN")
+    del held["SESSION_TOKEN"]
     with pytest.raises(Refused, match="SESSION_TOKEN is not set; it holds the session token of a test"):
-        bucket.credentials(of="a test")
+        Credentials(held).of_bucket(bucket, of="a test")
 
 
 # --- the way back --------------------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class ReadyTrigger(_Trigger):
     def look(self) -> Ready | NotYet:
         """Ask MLflow once."""
         # Imported when it is needed, in the thread that needs it: MLflow takes seconds, and DAGs are parsed often.
+        from bot.credentials import Credentials
         from bot.settings import MLflow
         from bot.systems.mlflow import Registry
 
@@ -98,7 +99,7 @@ class ReadyTrigger(_Trigger):
                 key=TRACKING_URI,
                 next_step="Set it for workers and triggerers, or give the sensor tracking_uri.",
             )
-        registry = Registry(MLflow(uri=uri, token_env=self.token_env))
+        registry = Registry(MLflow(uri=uri, token_env=self.token_env), Credentials(os.environ))
         return look_for_ready(registry, model=self.model, version=self.version)
 
 

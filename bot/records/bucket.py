@@ -316,13 +316,11 @@ class BucketRecords:
                 raise
 
 
-def opened(settings: Bucket, *, request_seconds: float = 10, at_once: int = RECORDS) -> BucketRecords:
-    """Return the records of this bucket: the same each time, with what was read of them before.
-
-    Raises Refused where a variable that the settings name is not set.
-    """
-    credentials = tuple(settings.credentials(of="the record store").items())
-    return _opened(settings, credentials, request_seconds, at_once)
+def opened(
+    settings: Bucket, credentials: Mapping[str, str], *, request_seconds: float = 10, at_once: int = RECORDS
+) -> BucketRecords:
+    """Return the records of this bucket: the same each time, with what was read of them before."""
+    return _opened(settings, tuple(credentials.items()), request_seconds, at_once)
 
 
 @lru_cache(maxsize=32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bot import settings as files
+from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.settings import Environment
 from bot.slack import app as bolt
@@ -40,7 +42,7 @@ class SlackService:
         follow_seconds: float = FOLLOW_SECONDS,
         drift_seconds: float = DRIFT_SECONDS,
     ) -> None:
-        self._root = root
+        self._root, self._credentials = root, Credentials(os.environ)
         self._names = environments or tuple(files.environments(root))
         listed = self.settings()
         self._first = _one_app(listed)
@@ -80,7 +82,7 @@ class SlackService:
     def asgi(self) -> Any:
         """An ASGI application that takes what Slack sends, wherever it is mounted."""
         variable = self._first.slack.signing_secret_env
-        secret = files.secret(variable, purpose="the signing secret of the Slack app")
+        secret = self._credentials.secret(variable, purpose="the signing secret of the Slack app")
         return Guard(bolt_endpoint(self._bolt(secret)), secret=secret)
 
     @property
@@ -130,7 +132,7 @@ class SlackService:
         from bot.systems.slack import Client
 
         slack = self._first.slack
-        token = files.secret(slack.app_token_env, purpose="the app-level token for Socket Mode")
+        token = self._credentials.secret(slack.app_token_env, purpose="the app-level token for Socket Mode")
         client = Client(base_url=slack.api_url + "/")
         handler = SocketModeHandler(self._bolt(""), app_token=token, web_client=client)
         # The library's own default is the first proxy of the environment, also for hosts in NO_PROXY.
@@ -153,7 +155,7 @@ class SlackService:
             ended.wait()
 
     def _bolt(self, secret: str) -> Any:
-        token = files.secret(self._first.slack.token_env, purpose="Slack's bot token")
+        token = self._credentials.secret(self._first.slack.token_env, purpose="Slack's bot token")
 
         def put(asked: Asked) -> None:
             if self.inbox.put(asked):

@@ -23,6 +23,7 @@ from bot.settings import Bucket
 from tests.records.test_record_stores import bucket_of
 from tests.stand_ins.forgetful_s3 import forgetful_s3
 from tests.stand_ins.links import Fault, HttpLink
+from tests.stores import bucket_records
 
 SECONDS = 1.6
 """One request; what takes as long is not asked again."""
@@ -88,7 +89,7 @@ def beside(settings: Bucket) -> BucketRecords:
 
 
 def opened(settings: Bucket, *, seconds: float = SECONDS) -> BucketRecords:
-    return BucketRecords(settings, settings.credentials(of="a test"), request_seconds=seconds)
+    return bucket_records(settings, seconds=seconds)
 
 
 def failed(act: Callable[[], object]) -> OutsideError:

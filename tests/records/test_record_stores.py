@@ -13,11 +13,11 @@ import pytest
 
 from bot.domain.marker import MARKER_FILE
 from bot.errors import Refused, Rejected
-from bot.records.bucket import BucketRecords
 from bot.records.directory import RecordStore
 from bot.records.ledger import Store
 from bot.sandbox.s3 import ObjectStorage
 from bot.settings import Bucket
+from tests.stores import bucket_records
 
 HOSTILE = (
     *("", "/", "/etc/passwd", "..", "../escape", "a/../../escape", "a/..", "a//b", "a/", "./a", ".hidden", "a/.b"),
@@ -49,8 +49,8 @@ def opens(
         yield lambda: RecordStore(tmp_path / "records")
     else:
         settings = bucket_of(request.getfixturevalue("object_storage"), monkeypatch)
-        BucketRecords(settings, settings.credentials(of="a test"), request_seconds=30).begin()
-        yield lambda: BucketRecords(settings, settings.credentials(of="a test"), request_seconds=30)
+        bucket_records(settings, seconds=30).begin()
+        yield lambda: bucket_records(settings, seconds=30)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def reopened(where: str) -> Store:
     if where.startswith("/"):
         return RecordStore(where)
     settings = Bucket.model_validate_json(where)
-    return BucketRecords(settings, settings.credentials(of="a test"), request_seconds=60)
+    return bucket_records(settings, seconds=60)
 
 
 @pytest.mark.long

@@ -2229,7 +2229,7 @@ MUTATIONS = (
     Mutation(
         "redaction",
         "of values",
-        "bot/settings.py",
+        "bot/credentials.py",
         'return value if kind == "name" else redaction.keep(value)',
         "return value",
         ("tests/test_secrets.py::test_servers_that_quote_requests_reveal_nothing",),

@@ -19,13 +19,14 @@ from bot.sandbox.tls import HERE, Authority, behind_tls
 from bot.settings import Bucket
 from tests.records.test_record_stores import bucket_of
 from tests.stand_ins.server import StandIn, answer
+from tests.stores import bucket_records
 
 SECONDS = 30.0
 
 
 def records(settings: Bucket, endpoint: str, **more: Any) -> BucketRecords:
     changed = settings.model_copy(update={"endpoint": endpoint, **more})
-    return BucketRecords(changed, settings.credentials(of="a test"), request_seconds=SECONDS)
+    return bucket_records(changed, seconds=SECONDS)
 
 
 @pytest.fixture

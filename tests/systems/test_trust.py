@@ -19,7 +19,6 @@ import pytest
 
 from bot import trust
 from bot.errors import OutsideError, PromobotError, Refused, Unavailable
-from bot.records.bucket import BucketRecords
 from bot.sandbox import triton
 from bot.sandbox.processes import Ports
 from bot.sandbox.s3 import ObjectStorage
@@ -36,6 +35,7 @@ from tests.records.test_record_stores import bucket_of
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
 from tests.stand_ins.server import StandIn
+from tests.stores import bucket_records
 from tests.systems.conftest import RealTriton
 
 NAMED = (*trust.FILES, *trust.FOLDERS)
@@ -209,7 +209,7 @@ def test_records_in_a_bucket(
 ) -> None:
     with behind_tls(object_storage.ports["s3"], certificate) as port:
         settings = bucket_of(object_storage, monkeypatch).model_copy(update={"endpoint": f"https://localhost:{port}"})
-        store = BucketRecords(settings, settings.credentials(of="a test"), request_seconds=SECONDS)
+        store = bucket_records(settings, seconds=SECONDS)
         store.begin()
         store.put("deployments/dev/one.json", "{}")
         with pytest.raises(Refused):

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 
 from bot import trust, web
+from bot.credentials import Credentials
 from bot.domain.metrics import Measured
 from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
@@ -72,11 +73,22 @@ class Registry:
     it sends the first byte, so a download may stand still for ``download_seconds``.
     """
 
-    def __init__(self, settings: MLflow, *, request_seconds: float = 10, download_seconds: float = 60) -> None:
+    def __init__(
+        self,
+        settings: MLflow,
+        credentials: Credentials | None = None,
+        *,
+        request_seconds: float = 10,
+        download_seconds: float = 60,
+    ) -> None:
+        """``credentials`` hold the secrets that the settings name; by default those of this process."""
+        self._credentials = credentials or Credentials(os.environ)
         self._uri, self.retry_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
-        self._server = Server(settings, request_seconds=request_seconds, download_seconds=download_seconds)
+        self._server = Server(
+            settings, self._credentials, request_seconds=request_seconds, download_seconds=download_seconds
+        )
         self._s3 = settings.s3
         self._bucket: tuple[Any, s3.Lines] | None = None
         self._opening_the_bucket = threading.Lock()
@@ -338,11 +350,14 @@ class Registry:
 
         with self._opening_the_bucket:
             if self._bucket is None:
+                credentials = self._credentials
                 client = s3.client(
                     # As MLflow finds the store for the training job, where the settings do not say.
-                    endpoint=(self._s3.endpoint if self._s3 else None) or os.environ.get("MLFLOW_S3_ENDPOINT_URL"),
+                    endpoint=(self._s3.endpoint if self._s3 else None) or credentials.value("MLFLOW_S3_ENDPOINT_URL"),
                     region=self._s3.region if self._s3 else None,
-                    credentials=self._s3.credentials(of="the bucket of MLflow's artifacts") if self._s3 else {},
+                    credentials=credentials.of_bucket(self._s3, of="the bucket of MLflow's artifacts")
+                    if self._s3
+                    else {},
                     connect_seconds=self._request_seconds,
                     read_seconds=self._download_seconds,
                     connections=_CONNECTIONS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -11,11 +10,12 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from bot import web
+from bot.credentials import Credentials
 from bot.domain.secret_text import Kind
 from bot.errors import Refused
 from bot.redaction import excerpt
 from bot.retry import read_retry_after
-from bot.settings import MLflow, secret
+from bot.settings import MLflow
 
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 WHO = "Name mlflow.token_env, or mlflow.username_env and mlflow.password_env, in the environment file."
@@ -63,17 +63,19 @@ class Refusal(Exception):
 class Server:
     """MLflow's server, asked with the credentials of one environment. Raises Refusal and what httpx raises."""
 
-    def __init__(self, settings: MLflow, *, request_seconds: float, download_seconds: float) -> None:
+    def __init__(
+        self, settings: MLflow, credentials: Credentials, *, request_seconds: float, download_seconds: float
+    ) -> None:
         self.uri, self._artifacts = settings.uri, settings.artifacts or settings.uri
         self._waits = httpx.Timeout(request_seconds)
         self._downloads = httpx.Timeout(request_seconds, read=download_seconds, pool=download_seconds)
         self._client = web.client(
             settings.uri,
-            headers={"User-Agent": "promobot", **_credentials(settings)},
+            headers={"User-Agent": "promobot", **_header(settings, credentials)},
             timeout=self._waits,
-            authorities=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", ""),
-            certificate=os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH", ""),
-            unverified=os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"),
+            authorities=credentials.value("MLFLOW_TRACKING_SERVER_CERT_PATH"),
+            certificate=credentials.value("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+            unverified=credentials.value("MLFLOW_TRACKING_INSECURE_TLS").lower() in ("true", "1"),
         )
 
     def get(self, what: str, **parameters: str | int) -> Any:
@@ -126,7 +128,7 @@ class Server:
         return document
 
 
-def _credentials(settings: MLflow) -> dict[str, str]:
+def _header(settings: MLflow, credentials: Credentials) -> dict[str, str]:
     """Return the header by which the server knows this environment.
 
     An environment that names no variables of its own has those that MLflow's clients know. They are for the server
@@ -134,20 +136,20 @@ def _credentials(settings: MLflow) -> dict[str, str]:
     """
     user = password = token = ""
     if settings.token_env:
-        token = secret(settings.token_env, purpose="MLflow's bearer token")
+        token = credentials.secret(settings.token_env, purpose="MLflow's bearer token")
     elif settings.username_env and settings.password_env:
-        user = secret(settings.username_env, purpose="the user's name for MLflow", kind="name")
-        password = secret(settings.password_env, purpose="the password for MLflow", kind="password")
+        user = credentials.secret(settings.username_env, purpose="the user's name for MLflow", kind="name")
+        password = credentials.secret(settings.password_env, purpose="the password for MLflow", kind="password")
     else:
-        theirs = os.environ.get("MLFLOW_TRACKING_URI", "")
+        theirs = credentials.value("MLFLOW_TRACKING_URI")
         if theirs and web.origin(theirs) != web.origin(settings.uri):
             return {}
         user, password, token = (
-            secret(name, purpose="MLflow's credentials", kind=kind) if os.environ.get(name) else ""
+            credentials.secret(name, purpose="MLflow's credentials", kind=kind) if credentials.value(name) else ""
             for name, kind in _OF_MLFLOWS_CLIENTS
         )
         for name in ("MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_AUTH"):
-            if os.environ.get(name) and not (token or user):
+            if credentials.value(name) and not (token or user):
                 raise Refused(
                     f"{name} is set, which the bot does not know", state="Nothing was asked.", next_step=WHO
                 )
