@@ -278,6 +278,8 @@ def headline(
     what += f" and {len(proposed) - MAX_ENTRIES} more" * (len(proposed) > MAX_ENTRIES)
     also = "".join(f" {said}" for said in _besides(settings, other_paths))
     say_so = " Merging makes main say so." if all(map(_answers_already, proposed)) else ""
+    if not say_so and all(change.section == "shadow" for change in proposed):
+        say_so = " A shadow gets copies of requests, and answers nobody."
     return f"✅ **Every check passed for {what}.**{say_so}{also} Next: review and merge."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -18,10 +19,12 @@ from fastapi import FastAPI
 
 from bot import cli
 from bot.commands import names
+from bot.domain.desired import Change
 from bot.exit_codes import ExitCode
 from bot.records.directory import RecordStore
-from bot.render import differences
+from bot.render import checks, differences, proposal
 from bot.training.package import read_package
+from tests.domain.entries import entry
 from tests.gateway.gateways import running_application
 from tests.surface import origin
 
@@ -169,6 +172,20 @@ def test_what_runs_in_ci_is_the_readmes_second_command() -> None:
     script = ROOT / ".ci" / "run"
     assert TESTS in script.read_text().splitlines()
     assert os.access(script, os.X_OK) or "bash .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text()
+
+
+def test_the_readme_shows_a_pull_request_as_the_bot_writes_it() -> None:
+    text = (ROOT / "README.md").read_text()
+    quoted = [line.removeprefix(">").strip() for line in text.splitlines() if line.startswith(">")]
+    change = Change("dev", "models", "churn", entry(1), entry(2))
+    verdict = checks.headline([change], [], [], other_paths=())
+    assert quoted.count(verdict) == 2 and quoted[0] == verdict, "the text and the comment begin with it"
+    sources = inspect.getsource(checks) + inspect.getsource(proposal)
+    heads = [line for line, below in itertools.pairwise(quoted) if set(below) == set("| -")]
+    assert len(heads) == 4
+    for head in heads:
+        columns = [cell.strip() for cell in head.strip("|").split("|")]
+        assert ", ".join(f'"{column}"' for column in columns) in sources.replace("\n", " "), head
 
 
 def test_the_readme_tells_of_every_verb_and_exit_code() -> None:

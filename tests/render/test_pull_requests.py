@@ -475,3 +475,10 @@ def test_a_shadow_with_a_hostile_reason() -> None:
 def test_of_many_problems_the_first_are_shown_and_the_rest_is_counted() -> None:
     assert checks.some([]) == "" and checks.some(["a", "b"], ", ") == "a, b"
     assert checks.some([str(n) for n in range(12)]) == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 2 more"
+
+
+def test_the_verdict_on_a_shadow_says_that_it_answers_nobody() -> None:
+    shadow, live = change(section="shadow", before=None), change()
+    said = checks.headline([shadow], ALL_GOOD, [], other_paths=())
+    assert ".** A shadow gets copies of requests, and answers nobody. Next: " in said
+    assert "nobody" not in checks.headline([shadow, live], ALL_GOOD, [], other_paths=()), "one of them answers"

@@ -1195,7 +1195,10 @@ ROWS: tuple[Row, ...] = (
                 "promobot deploy in dev: manifests/environments/dev.yaml:51: tritons: stands twice, first in line 18"
             ),
         },
-        do=("correct the file on main; to go back meanwhile, [take an older checkout](#from-slack)"),
+        do=(
+            "correct the file on main; to go back meanwhile, "
+            "[take an older checkout](#if-the-environment-file-has-a-mistake)"
+        ),
         base="merged",
     ),
     Row(
