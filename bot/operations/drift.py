@@ -13,9 +13,7 @@ from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
-from bot.operations.observe import observe
-from bot.operations.proposing import read_desired
-from bot.operations.status import Difference, Status, of_unknown_workers, status
+from bot.operations.status import Difference, Look, Status, looked, of_unknown_workers
 from bot.platform import Platform
 from bot.render import differences as words
 from bot.systems.gateway import Gateway
@@ -23,13 +21,13 @@ from bot.systems.gateway import Gateway
 
 def drift(platform: Platform) -> Status:
     """Compare everything with everything, change nothing. Reads every byte that is in service or kept."""
-    found = status(platform)
+    return deepened(platform, looked(platform))
+
+
+def deepened(platform: Platform, look: Look) -> Status:
+    """Return what a look found, and what only a deep one finds; what everybody had at the look is not asked again."""
     settings, ledger, systems = platform.settings, platform.ledger, platform.serving(reads_only=True)
-    desired = None
-    if not found.unknown:
-        repository = platform.repository()
-        desired = read_desired(repository, settings.environment, repository.head())
-    live = observe(settings, systems)
+    found, live = look.found, look.live
     share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
     latest = [gateway for gateway in systems.gateways if gateway.latest]
     servers = settings.concurrency.servers
@@ -60,8 +58,8 @@ def drift(platform: Platform) -> Status:
         Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
         for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
     ]
-    if desired is not None and not moving:
-        deep += _aliases(platform, desired, live.routes)
+    if look.desired is not None and not moving:
+        deep += _aliases(platform, look.desired, live.routes)
     return replace(found, differences=(*found.differences, *deep))
 
 

@@ -26,15 +26,25 @@ if TYPE_CHECKING:
 
 def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
     """Return the rollbacks whose pull request is still to be opened; say, and leave out, what is not readable."""
+    from bot.render.differences import open_it_anew
+
+    found, unreadable = read_ways_back(share)
+    for said in unreadable:
+        say(f"{said}; {open_it_anew()}")
+    return found
+
+
+def read_ways_back(share: ModelRepository) -> tuple[list[WayBack], list[str]]:
+    """Return the rollbacks whose pull request is still to be opened, and which notes of one are not readable."""
     from bot.render import proposal as words
 
-    found = []
+    found, unreadable = [], []
     for name, text in share.ways_back().items():
         try:
             found.append(WayBack.model_validate_json(text))
         except ValidationError as error:
-            say(words.way_back_is_unreadable(name, in_words.of_record(error.errors())))
-    return found
+            unreadable.append(words.way_back_is_unreadable(name, in_words.of_record(error.errors())))
+    return found, unreadable
 
 
 def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str) -> None:

@@ -14,7 +14,7 @@ from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.names import SHADOW_SUFFIX
-from bot.domain.plan import in_service, plan, serves, target_of
+from bot.domain.plan import Live, in_service, plan, serves, target_of
 from bot.domain.record import DeploymentRecord, last_failed
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.domain.silence import Silences
@@ -24,7 +24,7 @@ from bot.domain.way_back import latest
 from bot.errors import InvalidInput, PromobotError, Rejected
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.deployment.unfinished import read_journal
-from bot.operations.following import ways_back
+from bot.operations.following import read_ways_back
 from bot.operations.holding import since_main_asks
 from bot.operations.inspection import routed
 from bot.operations.main_branch import Main, main_beside
@@ -116,8 +116,22 @@ def statuses(platforms: Sequence[Platform], watched: Watched | None = None) -> l
     return map_concurrent(platforms, look, limit=SERVERS)
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look at an environment: what was found, what everybody had, and main, None where it cannot be read."""
+
+    found: Status
+    live: Live
+    desired: Desired | None
+
+
 def status(platform: Platform, watched: Watched | None = None) -> Status:
-    """Look at what everybody says of itself, change nothing; what takes longer is left to drift.
+    """Look at what everybody says of itself, change nothing; what takes longer is left to drift."""
+    return looked(platform, watched).found
+
+
+def looked(platform: Platform, watched: Watched | None = None) -> Look:
+    """Look, and return also what was seen, for whoever looks deeper.
 
     ``watched`` holds who was silent at the look before, by environment, and is brought up to date.
     """
@@ -136,7 +150,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         silences = silent_since(live, looks, systems.gateways, at=now)
         outbox = tuple(systems.share.outbox())
         journal = _journal(systems.share)
-        ways = ways_back(systems.share, problems.append)
+        ways, unreadable = read_ways_back(systems.share)
         main = look()
         if isinstance(main, InvalidInput):
             raise main  # Git answers: what main says is wrong, and its file, line and key are named
@@ -161,6 +175,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
         for way in latest(ways).values()
     ]
+    differences += [Difference("revert", said, words.open_it_anew()) for said in unreadable]
     differences += (
         [Difference("records", words.records_unread(read.why_not), words.doctor(settings.environment))]
         if read.why_not
@@ -230,7 +245,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         # A proposal of a model that was never served is seen, too.
         if entry or target or any((o.model, o.section) == (model, section) for o in pending)
     ]
-    return Status(
+    found = Status(
         settings.environment,
         commit,
         live.routes.generation,
@@ -246,6 +261,7 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
         read.failed,
         silences,
     )
+    return Look(found, live, main.desired if isinstance(main, Main) else None)
 
 
 def _journal(share: ModelRepository) -> Journal | Rejected | None:

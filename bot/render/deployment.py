@@ -117,11 +117,10 @@ def retirement(model: str, environment: str) -> str:
 
 def not_retired(change: Change) -> Hold:
     """An entry is gone, and nothing says that this is meant."""
-    version = f"version {change.before.version}" if change.before else "it"
     return Hold(
         "entry gone",
         f"its entry is gone from promotions/{change.environment}.yaml, and nothing there says that it is to leave "
-        f"service; {version} goes on answering",
+        "service",
         f"put the entry back, or: {retirement(change.model, change.environment)}",
     )
 
@@ -216,8 +215,14 @@ def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], er
 
 
 def held(one: Held) -> str:
-    """Return, in one line, that a change is held, why, and what to type."""
-    return f"held: {describe(one.change)}: {one.hold.why}; {one.hold.next_step}"
+    """Return, in one line, that a change is held, who answers meanwhile, why, and what to type."""
+    return f"held: {describe(one.change)}, {_meanwhile(one.change)}: {one.hold.why}; {one.hold.next_step}"
+
+
+def _meanwhile(change: Change) -> str:
+    if change.section == "shadow":
+        return "no user is affected"
+    return f"version {change.before.version} goes on answering" if change.before else "nothing answers"
 
 
 def deploy(environment: str) -> str:

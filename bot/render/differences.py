@@ -230,6 +230,11 @@ def stranger(root: object, path: str) -> str:
     return f"{root}/{path} is nothing that was deployed"
 
 
+def open_it_anew() -> str:
+    """The note of a rollback whose revert is still to be opened is damaged."""
+    return "open that revert with `promobot rollback`, and move the file away"
+
+
 def silence_not_noted(error: Exception) -> str:
     """Nobody's work depends on the note."""
     return f"could not note since when a server is silent: {error}"

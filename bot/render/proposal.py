@@ -439,10 +439,7 @@ def rolled_back_meanwhile(version: int, reason: str) -> str:
 
 def way_back_is_unreadable(name: str, error: str) -> str:
     """A note is damaged: nothing is opened for it."""
-    return (
-        f"reverts/{name}.json on the share is not readable: {error}; open that revert with `promobot rollback`, and "
-        "move the file away"
-    )
+    return f"reverts/{name}.json on the share is not readable: {error}"
 
 
 def way_back_is_not_noted(error: Exception) -> str:

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bot.domain.message import Message
-from bot.operations.drift import drift
+from bot.operations.drift import deepened
 from bot.operations.silence import note_look
-from bot.operations.status import Status, status
+from bot.operations.status import Status, looked
 from bot.platform import Platform
 from bot.render import slack as words
 from bot.slack import blocks
@@ -74,10 +74,11 @@ def attend(platform: Platform, *, deep: bool) -> bool:
     slack = platform.slack
     since = time.time() - _FOLLOWED_DAYS * 86_400
     open_ = next((one for one in slack.posted(since=since) if _is_open(one, platform.environment)), None)
-    found, drifted = status(platform), _kept(open_)
+    look, drifted = looked(platform), _kept(open_)
+    found = look.found
     note_look(platform.share, found.silent, say=log.warning)
     if deep and found.underway_since is None:
-        found = drift(platform)
+        found = deepened(platform, look)
         drifted = Drifted.of(_drifted(found))
     now = datetime.now(UTC)
     waiting = what_waits(found, now=now)

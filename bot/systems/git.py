@@ -34,6 +34,12 @@ _TRY_AGAIN = re.compile(
     r"|early eof|hung up|rpc failed|cannot lock ref|died of signal",
     re.IGNORECASE,
 )
+_ACCESS = re.compile(r"fatal: unable to access '[^']*': ")
+_PLAINLY = (
+    (re.compile(r"Failed to connect to (\S+) port (\d+).*", re.IGNORECASE), r"no connection to \1:\2"),
+    (re.compile(r"Could not resolve host: (\S+)", re.IGNORECASE), r"no address is known for the host \1"),
+)
+"""What Git's library says, and how people say it."""
 # Not every "[remote rejected]": a rule of the server forbids a push however often it is tried.
 _MOVED = re.compile(
     r"stale info|\[rejected\]|non-fast-forward|fetch first"
@@ -94,6 +100,15 @@ def _heard(stderr: str) -> str:
     servers = " ".join(filter(None, (line.removeprefix("remote:").strip() for line in lines if _is_remote(line))))
     own = " ".join(line for line in lines if line and not _is_remote(line))
     return " ".join(filter(None, (servers[:500], own[-400:])))
+
+
+def _in_words(said: str) -> str:
+    """Return what Git said of a server that it could not reach, without the address, which the error has already."""
+    said = _ACCESS.sub("", said)
+    for pattern, words in _PLAINLY:
+        if found := pattern.search(said):
+            return found.expand(words)
+    return said
 
 
 def _is_remote(line: str) -> bool:
@@ -339,7 +354,7 @@ class Repository:
             said = _heard(redact(str(error.stderr).replace("stderr:", "").strip(" '\n")))
             if doing.startswith("push") and _MOVED.search(said):
                 raise Moved(said) from error
-            message = f"could not {doing}: {said or error.status}"
+            message = f"could not {doing}: {_in_words(said) or error.status}"
             if _TRY_AGAIN.search(said) and not _REFUSED.search(said):
                 raise Unavailable(message, system=self._system, next_step=trust.advice(said)) from error
             step = trust.advice(said) or "`promobot doctor` tries the credentials."

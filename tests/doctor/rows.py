@@ -787,7 +787,7 @@ ROWS = (
         "Git's server cannot be reached",
         "Git",
         "could not fetch",
-        "Couldn't connect to server",
+        "no connection to",
         at_nobodys(lambda _, port: {"github": {"server_url": f"{HERE}:{port}"}}),
     ),
     Row(

@@ -187,7 +187,7 @@ def test_green_as_a_shadow_is_not_green_for_answering(world: World) -> None:
     world.desire(model, weak.entry)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"held: {model} 1 in dev: there is no evidence that" in said.out
+    assert f"held: {model} 1 in dev, nothing answers: there is no evidence that" in said.out
     assert world.version(model) is None
 
 
@@ -199,8 +199,9 @@ def test_only_a_model_that_the_file_retires_leaves_service(world: World) -> None
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1 and "✓" not in said.out
     assert said.out.splitlines()[0].startswith(
-        f"held: {model} out of dev: its entry is gone from promotions/dev.yaml, and nothing there says that it is to "
-        f"leave service; version 1 goes on answering; put the entry back, or: `promobot retire {model} --env dev"
+        f"held: {model} out of dev, version 1 goes on answering: "
+        "its entry is gone from promotions/dev.yaml, and nothing there says that it is to "
+        f"leave service; put the entry back, or: `promobot retire {model} --env dev"
     )
     assert world.version(model) == 1 and len(world.records(model)) == 1
     (shown,) = world.promobot("status", "--env", "dev").document["environments"][0]["differences"]
@@ -258,7 +259,8 @@ def test_what_nobody_checked_is_held(world: World) -> None:
     short = first.digest.removeprefix("sha256:")[:12]
     assert said.code == 1
     assert said.out == (
-        f"held: {model} 1 in dev: there is no evidence that {short} was checked for this environment; "
+        f"held: {model} 1 in dev, nothing answers: "
+        f"there is no evidence that {short} was checked for this environment; "
         f"`promobot recheck {model} --env dev` checks what main says, then deploy again\n"
     )
     assert world.version(model) is None and world.records(model) == [] and world.slack(model) == []
@@ -277,8 +279,10 @@ def test_evidence_that_expired_or_is_red_holds(world: World) -> None:
     world.merge(number)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"held: {model} 1 in dev: its checks in #1 expired on 2026-01-02; `promobot recheck {model} " in said.out
-    assert f"held: {other} 1 in dev: its checks in #{number} did not pass" in said.out
+    assert (
+        f"held: {model} 1 in dev, nothing answers: its checks in #1 expired on 2026-01-02; `promobot recheck {model} "
+    ) in said.out
+    assert f"held: {other} 1 in dev, nothing answers: its checks in #{number} did not pass" in said.out
 
 
 @pytest.mark.slow
@@ -294,7 +298,8 @@ def test_a_freeze_holds_what_is_new_and_lets_the_way_back_pass(world: World) -> 
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
     assert said.out == (
-        f"held: {model} 2 → 3 in dev: nothing new goes out until {end:%Y-%m-%d %H:%M} UTC (Black Friday); "
+        f"held: {model} 2 → 3 in dev, version 2 goes on answering: "
+        f"nothing new goes out until {end:%Y-%m-%d %H:%M} UTC (Black Friday); "
         "the way back stays open; wait for its end, then promobot deploy --env dev\n"
     )
     assert world.version(model) == second.version
@@ -521,7 +526,9 @@ def test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once(
 
     again = world.words("deploy", "--env", "dev")
     assert again.code == 1
-    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since " in again.out
+    assert (
+        f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine here since "
+    ) in again.out
     assert len(world.slack(model)) == 2 and len(world.records(model)) == 2
     assert [pull["number"] for pull in world.reverts(model)] == [revert["number"]]
     assert world.pull(revert["number"])["head"]["sha"] == revert["head"]["sha"]

@@ -57,7 +57,8 @@ def test_what_misses_against_the_version_really_in_service_is_held_and_rollback_
     between = world.served(world.register(model, "best", accuracy=0.99))
     world.merge_on_top(number, model)
     assert _dead_end(world, model) == (
-        f"held: {model} 3 → 2 in dev: since its checks in #{number} the version in service was "
+        f"held: {model} 3 → 2 in dev, version 3 goes on answering: "
+        f"since its checks in #{number} the version in service was "
         f"1 ({first.digest[7:19]}) and is 3 ({between.digest[7:19]}); judged again, it does not pass "
         "(gate: accuracy 0.03 worse than in service (0.99)); "
         f"`promobot rollback {model} --env dev --to 3` has main say what is in service"
@@ -78,7 +79,8 @@ def test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version(
     world.merge(number)
     world.configure("dev", gates={model: {"metrics": {"accuracy": {"minimum": 0.97}}}})
     assert _dead_end(world, model) == (
-        f"held: {model} 1 in dev: since its checks in #{number} the rules of dev for {model} or for packages were "
+        f"held: {model} 1 in dev, nothing answers: "
+        f"since its checks in #{number} the rules of dev for {model} or for packages were "
         "changed; judged again, it does not pass (gate: accuracy 0.95 < 0.97); "
         f"press Revert on #{number} to have main ask for it no more"
     )
@@ -168,7 +170,7 @@ def test_a_verdict_that_a_branchs_workflow_imitates_merges_and_deploys_nothing(w
     ).raise_for_status()
     world.merge(number)
     held = world.words("deploy", "--env", "dev")
-    assert held.code == 1 and f"held: {model} 1 in dev: there is no evidence that " in held.out
+    assert held.code == 1 and f"held: {model} 1 in dev, nothing answers: there is no evidence that " in held.out
     assert world.version(model) is None and f"{model}/1" not in world.published()
 
 

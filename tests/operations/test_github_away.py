@@ -102,7 +102,7 @@ def test_while_github_is_stopped_users_go_back_and_the_next_deployment_opens_the
     assert (world.quarantined(model), world.noted_reverts()) == ([2], [model, model])
     done = world.words("deploy", "--env", "dev")
     assert (done.code, world.version(model), world.noted_reverts()) == (1, 1, []), done
-    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine" in done.out
+    assert f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine" in done.out
     (revert,) = world.reverts(model)
     assert f"the revert of {model} to 1 that sam asked for at " in done.err and revert["html_url"] in done.err
     assert revert["title"] == f"Revert {model} 2 in dev: back to 1"
@@ -212,4 +212,7 @@ def test_a_note_that_cannot_be_read_stops_no_way_back(world: World) -> None:
     said = world.words("rollback", model, "--env", "dev", "--now")
     assert (said.code, world.version(model), len(world.reverts(model))) == (0, 1, 1), said
     assert f"reverts/00000001-{model}.json on the share is not readable" in said.err
-    assert f"not known: reverts/00000001-{model}.json" in world.words("status", "--env", "dev").out
+    (difference,) = world.promobot("status", "--env", "dev").document["environments"][0]["differences"][:1]
+    assert difference["kind"] == "revert" and f"reverts/00000001-{model}.json" in difference["what"]
+    assert difference["next_step"] == "open that revert with `promobot rollback`, and move the file away"
+    assert "Everything is as main says." not in world.words("status", "--env", "dev").out

@@ -78,7 +78,9 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
 
     held = world.words("deploy", "--env", "dev")
     assert held.code == 1
-    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine here since" in held.out
+    assert (
+        f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine here since"
+    ) in held.out
     again = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
     assert again.out.splitlines()[0] == f"{model} 1 answers in dev already: nothing to do.", "main does not say so"
     assert world.version(model) == 1, "a deployment in between does not bring it back"
@@ -104,7 +106,9 @@ def test_now_that_was_cut_off_is_gone_on_with_and_not_undone(world: World, where
     assert world.version(model) == (2 if where == "before the switch" else 1)
     done = world.words("deploy", "--env", "dev")
     assert (done.code, world.version(model), world.alias(model, "dev")) == (1, 1, 1)
-    assert f"held: {model} 1 → 2 in dev: its digest is in quarantine" in done.out, "main still asks for it"
+    assert (f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine") in done.out, (
+        "main still asks for it"
+    )
     assert "rolled back to 1: wrong answers" in done.out
     assert (record := world.records(model)[-1]).before and record.after
     assert (record.before.version, record.after.version) == (2, 1)
@@ -120,7 +124,10 @@ def test_now_puts_users_back_also_where_nothing_can_go_into_quarantine(world: Wo
     assert (said.code, world.version(model), world.alias(model, "dev")) == (1, 1, 1)
     assert "full" in said.err
     done = world.words("deploy", "--env", "dev")
-    assert done.code == 1 and f"held: {model} 1 → 2 in dev: its digest is in quarantine" in done.out
+    assert (
+        done.code == 1
+        and (f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine") in done.out
+    )
     assert (world.version(model), world.alias(model, "dev")) == (1, 1), "the note held it, though main asks for 2"
     assert world.quarantined(model) == [2]
     world.merge(world.reverts(model)[0]["number"])
@@ -178,7 +185,9 @@ def test_a_deployment_goes_back_and_nowhere_else_while_settings_are_broken(world
     world.desire(model, first.entry)
     said = world.words("deploy", "--env", "dev")
     assert (said.code, world.version(model), world.version(other)) == (1, 1, None), said
-    assert f"held: {other} 1 in dev: nothing new goes out while its settings have a mistake" in said.out
+    assert (
+        f"held: {other} 1 in dev, nothing answers: nothing new goes out while its settings have a mistake"
+    ) in said.out
     assert "problem: manifests/environments/dev.yaml:" in said.out and mistake in said.out
     assert "nothing is cleaned up while the settings have a mistake" in said.err
 
@@ -276,7 +285,11 @@ def test_a_revert_of_the_revert_is_held_until_somebody_lifts_and_then_needs_no_n
     assert (world.version(model), world.quarantined(model)) == (1, [2])
     world.revert_head()
     held = world.words("deploy", "--env", "dev")
-    assert held.code == 1 and f"held: {model} 1 → 2 in dev: its digest is in quarantine here since " in held.out
+    assert (
+        held.code == 1
+        and (f"held: {model} 1 → 2 in dev, version 1 goes on answering: its digest is in quarantine here since ")
+        in held.out
+    )
     assert [revert["title"] for revert in world.reverts(model)] == [f"Revert {model} 2 in dev: back to 1"]
 
     lift = ("quarantine", "lift", second.digest, "--env", "dev")
@@ -307,8 +320,12 @@ def test_the_same_bytes_under_another_number_are_in_quarantine_too(world: World)
         world.desire(model, again.entry, section=section)
     held = world.words("deploy", "--env", "dev")
     assert held.code == 1
-    assert f"held: {model} 1 → 3 in dev: its digest is in quarantine here since " in held.out
-    assert f"held: {model} 3 in dev (shadow): its digest is in quarantine here since " in held.out
+    assert (
+        f"held: {model} 1 → 3 in dev, version 1 goes on answering: its digest is in quarantine here since "
+    ) in held.out
+    assert (
+        f"held: {model} 3 in dev (shadow), no user is affected: its digest is in quarantine here since "
+    ) in held.out
     assert world.version(model) == 1
 
 

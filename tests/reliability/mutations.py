@@ -1786,8 +1786,8 @@ MUTATIONS = (
         "held",
         "what a deep look found stays told at the looks between",
         "bot/slack/attention.py",
-        "    found, drifted = status(platform), _kept(open_)\n",
-        "    found, drifted = status(platform), Drifted()\n",
+        "    look, drifted = looked(platform), _kept(open_)\n",
+        "    look, drifted = looked(platform), Drifted()\n",
         ("tests/slack/test_attention.py::test_it_is_told_once_changed_while_it_lasts_and_closed",),
     ),
     Mutation(

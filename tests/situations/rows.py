@@ -239,7 +239,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: its digest is in quarantine here since ‹time›: ‹why›; "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "its digest is in quarantine here since ‹time›: ‹why›; "
                 "merge the revert of churn, or: promobot rollback churn --env dev"
             ),
             "drift": "dev: OK. churn 1 answers. 2 things to put right.",
@@ -251,8 +252,10 @@ ROWS: tuple[Row, ...] = (
             ),
             "Slack, promotion": "↩️ churn 1 → 2 in dev: failed after the switch and was put back (#2)",
             "Slack, way back": "🟡 Back: churn 2 → 1 in dev: its checks run (#3)",
-            "pull request": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
-            "comment": ("✋ churn 1 → 2 in dev was merged and held since ‹time›; version 1 went on answering."),
+            "pull request": (
+                "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it. Held since ‹time›."
+            ),
+            "comment": "↩️ churn 2 was put back in dev at ‹time›: version 1 answered after it. Held since ‹time›.",
             "revert": (
                 "↩️ churn in dev is at version 1 (`‹digest›`), which was verified here; main asks"
                 " for version 2. Merging this only changes main."
@@ -269,7 +272,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: nothing new goes out until ‹time› (year end); the way "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "nothing new goes out until ‹time› (year end); the way "
                 "back stays open; wait for its end, then promobot deploy --env dev"
             ),
             "job summary": "❌ churn 1 → 2 in dev is held: version 1 answers.",
@@ -289,7 +293,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: there is no evidence that ‹digest› was checked for "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "there is no evidence that ‹digest› was checked for "
                 "this environment; `promobot recheck churn --env dev` checks what main says, then"
                 " deploy again"
             ),
@@ -311,7 +316,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": (
-                "held: churn 1 → 3 in dev: its checks in #2 did not pass; `promobot rollback "
+                "held: churn 1 → 3 in dev, version 1 goes on answering: "
+                "its checks in #2 did not pass; `promobot rollback "
                 "churn --env dev --to 1` has main say what is in service, or `promobot recheck "
                 "churn --env dev` checks what main says, then deploy again"
             ),
@@ -333,7 +339,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: its evidence in #2 was revoked by alex on ‹time›: "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "its evidence in #2 was revoked by alex on ‹time›: "
                 "staging ran another backend; `promobot rollback churn --env dev --to 1` has main"
                 " say what is in service, or `promobot recheck churn --env dev` checks what main "
                 "says, then deploy again"
@@ -355,7 +362,8 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: its checks in #2 expired on ‹date›; `promobot recheck "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "its checks in #2 expired on ‹date›; `promobot recheck "
                 "churn --env dev` checks what main says, then deploy again"
             ),
             "status": "dev: OK. churn 1 answers. 1 thing to put right.",
@@ -376,7 +384,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: since its checks in #2 the rules of dev for churn or "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "since its checks in #2 the rules of dev for churn or "
                 "for packages were changed; judged again, it does not pass (gate: accuracy 0.9 < "
                 "0.95); `promobot rollback churn --env dev --to 1` has main say what is in "
                 "service"
@@ -398,7 +407,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 5 in dev: since its checks in #3 the version in service was 2 (‹digest›) and is 1 "
+                "held: churn 1 → 5 in dev, version 1 goes on answering: "
+                "since its checks in #3 the version in service was 2 (‹digest›) and is 1 "
                 "(‹digest›), and it could not be judged again: MLflow (‹url›): could not read churn 5: ‹why›; deploy "
                 "again when that is mended, or `promobot rollback churn --env dev --to 1` has main say what is in "
                 "service"
@@ -427,7 +437,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: nothing new goes out while its settings have a mistake"
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "nothing new goes out while its settings have a mistake"
                 " (manifests/environments/dev.yaml:36: gates.churn.metrics.accuracy.minimum: it "
                 "needs a number, not 'high'); the way back stays open; correct "
                 "manifests/environments/dev.yaml on main, then promobot deploy --env dev"
@@ -451,8 +462,9 @@ ROWS: tuple[Row, ...] = (
         says=SERVED
         | {
             "command": (
-                "held: churn out of dev: its entry is gone from promotions/dev.yaml, and nothing "
-                "there says that it is to leave service; version 1 goes on answering; put the "
+                "held: churn out of dev, version 1 goes on answering: "
+                "its entry is gone from promotions/dev.yaml, and nothing "
+                "there says that it is to leave service; put the "
                 "entry back, or: `promobot retire churn --env dev --reason '…'` opens the pull "
                 "request that takes it out of service; by hand, write its name and a reason under"
                 " `retired:` in promotions/dev.yaml"
@@ -670,7 +682,8 @@ ROWS: tuple[Row, ...] = (
         says=MERGED
         | {
             "command": (
-                "held: churn 1 → 2 in dev: its digest is in quarantine here since ‹time›: rolled "
+                "held: churn 1 → 2 in dev, version 1 goes on answering: "
+                "its digest is in quarantine here since ‹time›: rolled "
                 "back to 1: error rate doubled; merge the revert of churn, or: promobot rollback "
                 "churn --env dev"
             ),

@@ -125,9 +125,11 @@ def _end(
 ) -> Ending | None:
     next_merge = merged.next_merge(pull, change)
     # What is held now was asked for by the last merge only.
-    hold = next((one.hold for one in held if is_among(one.change, [change]) and next_merge is None), None)
-    if hold is not None:
-        hold = hold.no_earlier_than(pull.merged_at)
+    refused = next((one for one in held if is_among(one.change, [change]) and next_merge is None), None)
+    hold = None
+    if refused is not None:
+        # Who went on answering is in the way of it now: main, where it was merged, may have said another version.
+        change, hold = refused.change, refused.hold.no_earlier_than(pull.merged_at)
     end = ending_of(change, records, hold=hold, merged_at=pull.merged_at, next_merge=next_merge)
     if end is None and next_merge is None:
         target = target_of(run.routes().route(change.model), change.section)
