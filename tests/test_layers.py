@@ -65,11 +65,14 @@ LAYERS = {
     "bot.__main__": layer("cli"),
     "bot.cli": layer("boundary commands domain errors exit_codes logs output"),
     "bot.arguments": layer("domain"),
+    # What every door calls; an operation knows nothing of doors.
+    "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="platform"),
     "bot.output": layer("exit_codes operations.progress redaction render"),
     "bot.boundary": layer("errors exit_codes extras operations.job output redaction render", for_types="commands"),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands errors exit_codes logs operations output platform records.ledger render settings slack"
+        "arguments commands errors exit_codes logs operations output platform render requests settings "
+        "slack"
     ),
     "bot.errors": layer("redaction", pure=True),
     "bot.exit_codes": layer(pure=True),
@@ -126,8 +129,8 @@ LAYERS = {
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "concurrency credentials domain errors exit_codes redaction settings slack records systems.slack operations "
-        "platform "
+        "concurrency credentials domain errors exit_codes operations platform records redaction requests "
+        "settings slack systems.slack"
         "share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from bot.exit_codes import ExitCode
 from bot.logs import Chosen
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from bot.operations.proposing import Asking
     from bot.platform import Platform
     from bot.render.job import Job
+    from bot.requests import Actor, Request, Result
+
+R = TypeVar("R", bound="Result")
 
 SERVICES = frozenset({"slack"})
 """Commands that stay until somebody ends them."""
@@ -98,6 +101,46 @@ class Context(NamedTuple):
         with ExitStack() as opened:
             yield [opened.enter_context(self.platform(name, lenient=lenient)) for name in names]
 
+    def actor(self, name: str = "") -> Actor:
+        """Return who runs the command: in a workflow who started it, else whom GitHub names as the author."""
+        from bot.requests import Actor
+
+        return Actor(name, github=os.environ.get("GITHUB_ACTOR", ""))
+
+    def carry_out(
+        self,
+        request: Request[R],
+        tell: Callable[[R], str],
+        job: Callable[[R], Job] | None = None,
+        *,
+        lenient: bool = False,
+    ) -> Answer:
+        """Have a request carried out; return what came of it.
+
+        ``job`` returns what GitHub Actions shows of it; by default what the terminal shows. ``lenient`` is as of
+        :meth:`platform`.
+        """
+        from bot.output import say
+        from bot.requests import carry_out
+
+        platforms: dict[str, Platform] = {}
+        with ExitStack() as opened:
+
+            def platform(environment: str) -> Platform:
+                if environment not in platforms:
+                    platforms[environment] = opened.enter_context(self.platform(environment, lenient=lenient))
+                return platforms[environment]
+
+            done = carry_out(request, platform, say=say, tell=tell)
+        if done.result is None:
+            from bot.render import terminal
+
+            assert done.before is not None  # noqa: S101 - it was done before, or just now
+            return self.answer(done.before, terminal.done_before(request.id, done.before), done.exit_code)
+        if job is None:
+            return self.answer(done.result, done.said, done.exit_code, getattr(done.result, "url", ""))
+        return Answer(done.result, done.said, done.exit_code, partial(job, done.result))
+
     def answer(self, result: object, text: str, exit_code: ExitCode = ExitCode.DONE, url: str = "") -> Answer:
         """Return an answer of which a job of GitHub Actions shows what the terminal shows; ``url`` becomes a link."""
 
@@ -138,32 +181,6 @@ def summary(name: str) -> str:
 def load(name: str) -> Command:
     """Import one command."""
     return cast("Command", import_module(f"bot.commands.{name}"))
-
-
-def asking(*, replace: bool) -> Asking:
-    """Return who asks for a proposal: in a workflow who started it, elsewhere whom GitHub names as the author."""
-    from bot.operations.proposing import Asking
-    from bot.records.ledger import Proposer
-
-    return Asking(Proposer(github=os.environ.get("GITHUB_ACTOR", "")), replace=replace)
-
-
-def once(
-    context: Context, platform: Platform, request: str, asked: dict[str, str], do: Callable[[], Answer]
-) -> Answer:
-    """Do what is asked for; under the id of a request only if it was not done under it already."""
-    if not request:
-        return do()
-    from bot.operations.requests import begin, finish
-    from bot.render import terminal
-
-    done = begin(platform.ledger, request, asked)
-    if done is not None:
-        return context.answer(done, terminal.done_before(request, done), done.exit_code)
-    answer = do()
-    if answer.exit_code in (ExitCode.DONE, ExitCode.UNCONFIRMED):
-        finish(platform.ledger, request, answer.text, answer.exit_code)
-    return answer
 
 
 def from_here(path: Callable[[], Path]) -> Path:

@@ -36,20 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """List it, show it, or revoke it."""
-    from bot.operations.evidence import list_evidence, revoke, show
+    from bot.operations.evidence import list_evidence, show
     from bot.render import terminal
+    from bot.requests import RevokeEvidence
 
     model, version = arguments.model, arguments.version
-    with context.platform(arguments.env) as platform:
-        if arguments.action == "list":
+    if arguments.action == "list":
+        with context.platform(arguments.env) as platform:
             found = list_evidence(platform, model=model)
-            return Answer(found, terminal.evidence(found))
-        if not (model and version):
-            from bot.errors import InvalidInput
+        return Answer(found, terminal.evidence(found))
+    if not (model and version):
+        from bot.errors import InvalidInput
 
-            raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
-        if arguments.action == "show":
+        raise InvalidInput("name the model, and a version or the beginning of a digest", key="MODEL VERSION")
+    if arguments.action == "show":
+        with context.platform(arguments.env) as platform:
             found = show(platform, model=model, which=version)
-            return Answer(found, terminal.evidence_in_full(found))
-        found = revoke(platform, model=model, which=version, reason=arguments.reason, by=arguments.by)
-        return Answer(found, terminal.revoked(found))
+        return Answer(found, terminal.evidence_in_full(found))
+    by = context.actor(arguments.by)
+    request = RevokeEvidence(environment=arguments.env, by=by, model=model, which=version, reason=arguments.reason)
+    return context.carry_out(request, terminal.revoked)

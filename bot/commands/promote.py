@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bot import arguments as options
-from bot.commands import Answer, Context, asking, once
-from bot.output import say
-
-if TYPE_CHECKING:
-    from bot.platform import Platform
+from bot.commands import Answer, Context
 
 
 @dataclass(frozen=True)
@@ -38,32 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Carry it."""
-    from bot.operations.promote import promote
     from bot.render import terminal
+    from bot.requests import Promote
 
-    def do(target: Platform) -> Answer:
-        name = arguments.source or target.settings.promotes_from
-        if name is None:
-            from bot import settings
-            from bot.errors import InvalidInput
-
-            raise InvalidInput(f"{settings.path_of(target.environment)} has no promotes_from", key="--from")
-        with context.platform(name) as source:
-            done = promote(
-                source,
-                target,
-                model=arguments.model,
-                version=arguments.version,
-                say=say,
-                asking=asking(replace=arguments.replace),
-            )
-        return context.answer(done, terminal.proposed(done), done.exit_code, url=done.url)
-
-    asked = {
-        "verb": "promote",
-        "model": arguments.model,
-        "source": arguments.source or "",
-        "version": str(arguments.version or ""),
-    }
-    with context.platform(arguments.env) as platform:
-        return once(context, platform, arguments.request, asked, lambda: do(platform))
+    request = Promote(
+        environment=arguments.env,
+        by=context.actor(),
+        id=arguments.request,
+        model=arguments.model,
+        source=arguments.source or "",
+        version=arguments.version,
+        replace=arguments.replace,
+    )
+    return context.carry_out(request, terminal.proposed)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bot import arguments as options
-from bot.commands import Answer, Context, asking, once
-from bot.output import say
-
-if TYPE_CHECKING:
-    from bot.platform import Platform
+from bot.commands import Answer, Context
 
 
 @dataclass(frozen=True)
@@ -36,19 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Propose it."""
-    from bot.operations.propose import propose
     from bot.render import terminal
+    from bot.requests import Propose
 
-    def do(platform: Platform) -> Answer:
-        done = propose(
-            platform,
-            model=arguments.model,
-            version=arguments.version,
-            say=say,
-            asking=asking(replace=arguments.replace),
-        )
-        return context.answer(done, terminal.proposed(done), done.exit_code, url=done.url)
-
-    asked = {"verb": "propose", "model": arguments.model, "version": str(arguments.version)}
-    with context.platform(arguments.env) as platform:
-        return once(context, platform, arguments.request, asked, lambda: do(platform))
+    request = Propose(
+        environment=arguments.env,
+        by=context.actor(),
+        id=arguments.request,
+        model=arguments.model,
+        version=arguments.version,
+        replace=arguments.replace,
+    )
+    return context.carry_out(request, terminal.proposed)

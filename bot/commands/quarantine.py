@@ -44,19 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """List it, or lift it."""
-    from bot.operations.quarantine import lift, list_quarantine, take_back
+    from bot.operations.quarantine import list_quarantine
     from bot.render import terminal
+    from bot.requests import LiftQuarantine, TakeBackBlame
 
-    named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
-    with context.platform(arguments.env) as platform:
-        if arguments.action == "list":
+    if arguments.action == "list":
+        with context.platform(arguments.env) as platform:
             found = list_quarantine(platform)
-        elif len(named) != 1:
-            from bot.errors import InvalidInput
+        return Answer(found, terminal.quarantine(found), found.exit_code)
+    named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
+    if len(named) != 1:
+        from bot.errors import InvalidInput
 
-            raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
-        elif arguments.digest:
-            found = lift(platform, digest=arguments.digest, reason=arguments.reason, by=arguments.by)
-        else:
-            found = take_back(platform, of=named[0], reason=arguments.reason, by=arguments.by)
-    return Answer(found, terminal.quarantine(found), found.exit_code)
+        raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
+    by, reason = context.actor(arguments.by), arguments.reason
+    request: LiftQuarantine | TakeBackBlame
+    if arguments.digest:
+        request = LiftQuarantine(environment=arguments.env, by=by, digest=arguments.digest, reason=reason)
+    else:
+        request = TakeBackBlame(environment=arguments.env, by=by, of=named[0], reason=reason)
+    return context.carry_out(request, terminal.quarantine)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from bot import arguments as options
 from bot.commands import Answer, Context
-from bot.output import say
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Check it."""
-    from bot.operations.recheck import recheck
     from bot.render import terminal
+    from bot.requests import Recheck
 
-    with context.platform(arguments.env) as platform:
-        done = recheck(platform, model=arguments.model, say=say)
-    return context.answer(done, terminal.rechecked(done), done.exit_code)
+    request = Recheck(environment=arguments.env, by=context.actor(), model=arguments.model)
+    return context.carry_out(request, terminal.rechecked)

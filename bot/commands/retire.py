@@ -6,8 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from bot import arguments as options
-from bot.commands import Answer, Context, asking
-from bot.output import say
+from bot.commands import Answer, Context
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Propose that it goes."""
-    from bot.operations.retire import retire
     from bot.render import terminal
+    from bot.requests import Retire
 
-    with context.platform(arguments.env) as platform:
-        done = retire(
-            platform,
-            model=arguments.model,
-            reason=arguments.reason,
-            by=arguments.by,
-            say=say,
-            asking=asking(replace=arguments.replace),
-        )
-    return context.answer(done, terminal.retired(done), done.exit_code, url=done.url)
+    request = Retire(
+        environment=arguments.env,
+        by=context.actor(arguments.by),
+        model=arguments.model,
+        reason=arguments.reason,
+        replace=arguments.replace,
+    )
+    return context.carry_out(request, terminal.retired)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot import arguments as options
-from bot.commands import Answer, Context, asking, once
-from bot.output import say
+from bot.commands import Answer, Context
 
 if TYPE_CHECKING:
-    from bot.platform import Platform
+    from bot.operations.rollback import RolledBack
     from bot.render.job import Job
 
 
@@ -45,35 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments, context: Context) -> Answer:
     """Go back."""
+    from bot.requests import RollBack
 
-    def do(platform: Platform) -> Answer:
-        from bot.operations.rollback import rollback
+    request = RollBack(
+        environment=arguments.env,
+        by=context.actor(arguments.by),
+        id=arguments.request,
+        model=arguments.model,
+        to=arguments.to,
+        now=arguments.now,
+        reason=arguments.reason,
+        replace=arguments.replace,
+    )
+    return context.carry_out(request, _tell, _job, lenient=True)
 
-        done = rollback(
-            platform,
-            model=arguments.model,
-            to_version=arguments.to,
-            now=arguments.now,
-            reason=arguments.reason,
-            by=arguments.by,
-            say=say,
-            request=arguments.request,
-            asking=asking(replace=arguments.replace),
-        )
-        from bot.render import terminal  # until users are back, nothing is imported that only speaks
 
-        def job() -> Job:
-            from bot.render import job as documents
+def _tell(done: RolledBack) -> str:
+    from bot.render import terminal  # until users are back, nothing is imported that only speaks
 
-            return documents.rolled_back(done)
+    return terminal.rolled_back(done)
 
-        return Answer(done, terminal.rolled_back(done), done.exit_code, job)
 
-    asked = {
-        "verb": "rollback",
-        "model": arguments.model,
-        "to": str(arguments.to or ""),
-        "now": str(arguments.now or ""),
-    }
-    with context.platform(arguments.env, lenient=True) as platform:
-        return once(context, platform, arguments.request, asked, lambda: do(platform))
+def _job(done: RolledBack) -> Job:
+    from bot.render import job as documents
+
+    return documents.rolled_back(done)

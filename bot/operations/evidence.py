@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from bot.domain.evidence import Evidence, newest_of_each
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
+from bot.exit_codes import ExitCode
 from bot.platform import Platform
 from bot.records.ledger import Ledger
 
@@ -20,6 +21,11 @@ class Found:
     at: datetime
     evidence: tuple[Evidence, ...]
     revoked: int = 0
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 done."""
+        return ExitCode.DONE
 
 
 def list_evidence(platform: Platform, *, model: str | None) -> Found:

@@ -605,11 +605,6 @@ def chart_title(promotion: Promotion, *, champion: bool) -> str:
 OPEN, APPROVE, MERGE, ROLL_BACK, CONFIRM, NO = "Open", "Approve", "Merge", "Roll back", "Yes", "No"
 
 
-def merge_title(promotion_title: str, number: int) -> str:
-    """The title of the commit on main."""
-    return f"{promotion_title} (#{number})"
-
-
 def merge_question(promotion: Promotion) -> str:
     """Before it is merged."""
     return f"Merges #{promotion.number} at {promotion.head[:12]}, which deploys it to {promotion.environment}."

@@ -14,8 +14,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
+from bot import requests
 from bot import settings as files
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
@@ -23,16 +24,13 @@ from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
-from bot.exit_codes import ExitCode
 from bot.operations.history import history
-from bot.operations.promote import promote
-from bot.operations.propose import propose
-from bot.operations.proposing import Asking, desired_at, what_is_beside
-from bot.operations.requests import begin, finish
-from bot.operations.rollback import rollback
+from bot.operations.merge import Merged
+from bot.operations.propose import Proposal
+from bot.operations.proposing import desired_at, what_is_beside
+from bot.operations.rollback import RolledBack
 from bot.operations.status import status
 from bot.platform import Platform
-from bot.records.ledger import Ledger, Proposer
 from bot.render import markdown
 from bot.render import proposal as proposal_words
 from bot.render import slack as words
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bot.slack")
 HISTORY = 10
-_DONE = (ExitCode.DONE, ExitCode.UNCONFIRMED)
+R = TypeVar("R", Proposal, RolledBack)
 
 
 @dataclass(frozen=True)
@@ -219,75 +217,49 @@ class _Work:
     # --- commands ----------------------------------------------------------------------------------------------
 
     def _promote(self, asked: Asked, command: Promote) -> Answer:
-        platform = self._changeable(asked, command.environment, "propose", command.model)
-
-        def run() -> tuple[str, ExitCode]:
-            note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
-            done = propose(
-                platform, model=command.model, version=command.version, say=log.info, note=note, asking=_asking(asked)
-            )
-            if done.pull_request:
-                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
-            return words.proposed(done), done.exit_code
-
-        what = {"verb": "propose", "model": command.model, "version": str(command.version)}
-        return self._once(platform.ledger, asked, what, run)
+        self._changeable(asked, command.environment, "propose", command.model)
+        request = requests.Propose(
+            environment=command.environment,
+            by=_actor(asked),
+            id=asked.id,
+            model=command.model,
+            version=command.version,
+        )
+        return self._carry_out(request, words.proposed)
 
     def _carry(self, asked: Asked, command: Carry) -> Answer:
-        platform = self._changeable(asked, command.environment, "propose", command.model)
-        source = self._allowed(asked, command.source, "read")
-
-        def run() -> tuple[str, ExitCode]:
-            note = proposal_words.requested_by(asked.user_name or asked.user, asked.user)
-            done = promote(
-                source, platform, model=command.model, version=None, say=log.info, note=note, asking=_asking(asked)
-            )
-            if done.pull_request:
-                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
-            return words.proposed(done), done.exit_code
-
-        what = {"verb": "promote", "model": command.model, "source": command.source}
-        return self._once(platform.ledger, asked, what, run)
+        self._changeable(asked, command.environment, "propose", command.model)
+        self._allowed(asked, command.source, "read")
+        request = requests.Promote(
+            environment=command.environment,
+            by=_actor(asked),
+            id=asked.id,
+            model=command.model,
+            source=command.source,
+        )
+        return self._carry_out(request, words.proposed)
 
     def _rollback(self, asked: Asked, command: Rollback) -> Answer:
-        platform = self._changeable(asked, command.environment, "roll_back", command.model)
-        name = asked.user_name or asked.user
+        self._changeable(asked, command.environment, "roll_back", command.model)
+        request = requests.RollBack(
+            environment=command.environment,
+            by=_actor(asked),
+            id=asked.id,
+            model=command.model,
+            to=command.version,
+            now=command.now,
+            reason=asked.values.get("reason", ""),
+        )
+        return self._carry_out(request, words.rolled_back)
 
-        def run() -> tuple[str, ExitCode]:
-            done = rollback(
-                platform,
-                model=command.model,
-                to_version=command.version,
-                now=command.now,
-                reason=asked.values.get("reason", ""),
-                by=f"{name} (Slack)",
-                say=log.info,
-                request=asked.id,
-                note=proposal_words.requested_by(name, asked.user),
-                asking=_asking(asked),
-            )
-            if done.pull_request:
-                self._inbox.remember_requester(platform.environment, done.pull_request, asked.user)
-            return words.rolled_back(done), done.exit_code
+    def _carry_out(self, request: requests.Request[R], say: Callable[[R], str]) -> Answer:
+        def tell(result: R) -> str:
+            if result.pull_request:
+                self._inbox.remember_requester(request.environment, result.pull_request, request.by.slack)
+            return say(result)
 
-        what = {
-            "verb": "rollback",
-            "model": command.model,
-            "to": str(command.version or ""),
-            "now": "now" if command.now else "",
-        }
-        return self._once(platform.ledger, asked, what, run)
-
-    def _once(
-        self, ledger: Ledger, asked: Asked, what: dict[str, str], run: Callable[[], tuple[str, ExitCode]]
-    ) -> Answer:
-        done = begin(ledger, asked.id, {**what, "by": asked.user})
-        if done is not None:
-            return _answer(done.said, once=True)
-        said, exit_code = run()
-        if exit_code in _DONE:
-            finish(ledger, asked.id, said, exit_code)
-        return _answer(said, once=exit_code in _DONE)
+        done = requests.carry_out(request, self._platform, say=log.info, tell=tell)
+        return _answer(done.said, once=done.is_done)
 
     def _show(self, asked: Asked, command: Show) -> str:
         shown = [
@@ -347,25 +319,22 @@ class _Work:
         platform, pull = self._others_proposal(asked, shown)
         if pull.head != shown.head:
             raise _No(words.stale(pull.number, pull.url, shown.head, pull.head))
-        what = {"verb": "merge", "number": str(pull.number), "head": shown.head, "by": asked.user}
-        said, for_all = words.merged(pull.number, pull.url), words.has_merged
         if pull.state != "open":
             # By this very request, perhaps, whose answer was lost.
-            ours = pull.merged and platform.ledger.asked(asked.id)
-            if not ours:
+            if not (pull.merged and platform.ledger.asked(asked.id)):
                 raise _No(words.over(pull.number, pull.url, "merged" if pull.merged else "closed"))
-            begin(platform.ledger, asked.id, what)
         else:
             self._see_what_it_changes(platform, asked, pull)
             if not is_green_at(platform.ledger.all_evidence(), shown.head, datetime.now(UTC)):
                 raise _No(words.not_green(pull.number, pull.url))
-            begin(platform.ledger, asked.id, what)
-            title = words.merge_title(pull.title, pull.number)
-            if platform.github.merge(pull.number, head=shown.head, title=title) is None:
-                said, for_all = words.queued(pull.number, pull.url), words.has_queued
-        finish(platform.ledger, asked.id, said, ExitCode.DONE)
+        request = requests.Merge(
+            environment=shown.environment, by=_actor(asked), id=asked.id, number=pull.number, head=shown.head
+        )
+        done = requests.carry_out(request, self._platform, say=log.info, tell=_merged)
+        is_queued = done.result.queued if done.result else pull.state == "open"
+        for_all = words.has_queued if is_queued else words.has_merged
         self._tell_all(platform, asked, shown, for_all(asked.user, pull.number, shown.head))
-        return _answer(said, once=True)
+        return _answer(done.said, once=True)
 
     def _others_proposal(self, asked: Asked, shown: _Shown) -> tuple[Platform, PullRequest]:
         platform = self._allowed(asked, shown.environment, "approve")
@@ -462,8 +431,12 @@ class _Work:
         return found
 
 
-def _asking(asked: Asked) -> Asking:
-    return Asking(Proposer(slack=asked.user))
+def _actor(asked: Asked) -> requests.Actor:
+    return requests.Actor(asked.user_name or asked.user, slack=asked.user)
+
+
+def _merged(done: Merged) -> str:
+    return words.queued(done.number, done.url) if done.queued else words.merged(done.number, done.url)
 
 
 def _is_one_of(settings: Environment, user: str, *, slack: Collection[str], github: Collection[str]) -> bool:

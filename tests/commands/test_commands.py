@@ -41,7 +41,7 @@ def test_what_is_typed_becomes_the_commands_own_arguments(name: str) -> None:
     assert parsed.command is commands.load(name)
     assert type(parsed.arguments) is commands.load(name).Arguments
     assert dataclasses.is_dataclass(parsed.arguments)
-    assert parsed.context[:3] == (name, "there", True)
+    assert (parsed.context.command, parsed.context.root_typed, parsed.context.json) == (name, "there", True)
     # A value that nobody reads would be an option that does nothing.
     source = (PROJECT / f"bot/commands/{name}.py").read_text()
     read = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}

@@ -387,7 +387,7 @@ def test_a_request_is_done_once(world: World) -> None:
 
     other = world.words("rollback", model, "--env", "dev", "--to", 1, "--request", "incident-7")
     assert other.code == 1
-    assert f"the request incident-7 was for something else: rollback {model} True" in other.err
+    assert f"the request incident-7 was for something else: rollback {model} now" in other.err
     assert world.words(*where[:-1], "../x").code == 2
 
 
