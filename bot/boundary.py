@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bot import output
 from bot.errors import Explained, InvalidInput, LeaseLost, Refused, Unavailable
 from bot.exit_codes import ExitCode
-from bot.output import as_json, say, show
+from bot.output import say, show
 from bot.redaction import redact
+from bot.results import Bug, Failure
 
 if TYPE_CHECKING:
     from bot.commands import Context
@@ -86,8 +88,7 @@ def _refused(error: Explained, context: Context) -> ExitCode:
 
     told = tell_the_job(job)
     if context.json:
-        document = {"error": str(error), "state": error.state, "next_step": next_step}
-        show(as_json(document, ExitCode.FAILED))
+        show(output.as_json("error", Failure(str(error), error.state, next_step), ExitCode.FAILED))
     elif not told:
         lines = [f"promobot: {error}", error.state, f"→ {next_step}" if next_step else ""]
         say("\n  ".join(line for line in lines if line))
@@ -110,7 +111,7 @@ def _bug(error: BaseException, context: Context) -> ExitCode:
 
     told = tell_the_job(job)
     if context.json:
-        show(as_json({"error": what, "log": log.name}, ExitCode.BUG))
+        show(output.as_json("error", Bug(what, log.name), ExitCode.BUG))
     elif not told:
         print(redact(f"promobot: {what}\n  Please report it with {log.name}"), file=sys.stderr)
     return ExitCode.BUG

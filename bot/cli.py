@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     logs.configure(context.logs)
     try:
         answer = command.run(given, context)
-        text = output.as_json(answer.result, answer.exit_code) if context.json else answer.text
+        text = output.as_json(context.command, answer.result, answer.exit_code) if context.json else answer.text
     except commands.UsageMistake as mistake:
         build_parser(()).error(str(mistake))
     except KeyboardInterrupt:

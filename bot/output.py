@@ -54,35 +54,43 @@ def say(text: str) -> None:
     print(folded(redact(text)), file=sys.stderr, flush=True)
 
 
-def as_json(result: object, exit_code: ExitCode) -> str:
-    """Return the one document of ``--json``."""
+def schema_of(name: str) -> str:
+    """Return what names the form of a document: of a command, or of an ``error``.
+
+    Within v1 keys are added and none goes or changes its meaning. docs/schemas/output describes each.
+    """
+    return f"promobot/{name}/v1"
+
+
+def as_json(name: str, result: object, exit_code: ExitCode) -> str:
+    """Return the one document of ``--json``: the ``result``, what names its form, and the exit code."""
     import json
 
-    document = _plain(result)
-    if isinstance(document, dict):
-        document = {**document, "exit_code": exit_code}
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    from pydantic import TypeAdapter
+
+    printed: dict[str, Any] = _finite(TypeAdapter[Any](Any).dump_python(result))
+    document = {"schema": schema_of(name), **printed, "exit_code": exit_code}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False, default=_text)
 
 
-def _plain(value: Any) -> Any:
-    """Return the value as JSON knows it."""
-    import dataclasses
-    import math
+def _text(value: object) -> str:
+    """Return a value that JSON has no word for."""
     from datetime import datetime
     from pathlib import Path
 
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump())
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    raise TypeError(f"{type(value).__name__} is nothing that --json can print")
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with ``inf`` and ``nan`` as texts: JSON has no such numbers."""
+    import math
+
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

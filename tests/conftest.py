@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from bot.sandbox import environments
+from tests.outputs import every_output_is_described
 from tests.servers import (
     clone,
     mlflow_uri,
@@ -31,6 +32,7 @@ __all__ = [
     "authority",
     "certificate",
     "clone",
+    "every_output_is_described",
     "mlflow_uri",
     "object_storage",
     "own_cache",

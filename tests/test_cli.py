@@ -253,6 +253,7 @@ def test_what_was_refused_or_failed_is_1(
     assert cli.main(["validate", "--json"]) == 1
     said = capsys.readouterr()
     expected = {"error": str(error), "state": "Nothing was changed.", "next_step": "Wait.", "exit_code": 1}
+    expected["schema"] = "promobot/error/v1"
     assert (json.loads(said.out), said.err) == (expected, "")
 
 

@@ -67,12 +67,16 @@ LAYERS = {
     "bot.arguments": layer("domain"),
     # What every door calls; an operation knows nothing of doors.
     "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="platform"),
-    "bot.output": layer("exit_codes operations.progress redaction render"),
-    "bot.boundary": layer("errors exit_codes extras operations.job output redaction render", for_types="commands"),
+    "bot.results": layer(pure=True),
+    "bot.output": layer("exit_codes operations.progress redaction render", "pydantic"),
+    "bot.boundary": layer(
+        "errors exit_codes extras operations.job output redaction render results", for_types="commands"
+    ),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands errors exit_codes logs operations output platform render requests settings "
-        "slack"
+        "arguments commands domain errors exit_codes logs operations output platform records.ledger render requests "
+        "results settings slack",
+        "pydantic",
     ),
     "bot.errors": layer("redaction", pure=True),
     "bot.exit_codes": layer(pure=True),
@@ -95,7 +99,7 @@ LAYERS = {
     "bot.settings": layer("concurrency domain errors redaction", "pydantic"),
     # What the variables hold that settings name.
     "bot.credentials": layer("domain errors redaction settings"),
-    "bot.schemas": layer("domain settings", "pydantic pydantic_core"),
+    "bot.schemas": layer("commands domain exit_codes output results settings", "pydantic pydantic_core"),
     "bot.render": layer("domain exit_codes render", for_types="operations records", pure=True),
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
@@ -129,9 +133,8 @@ LAYERS = {
     ),
     # Bolt and what carries it. What is said to Slack goes through the adapter, as everywhere.
     "bot.slack": layer(
-        "concurrency credentials domain errors exit_codes operations platform records redaction requests "
-        "settings slack systems.slack"
-        "share render",
+        "concurrency credentials domain errors redaction requests settings slack records systems.slack operations "
+        "platform share render",
         "slack_bolt slack_sdk fastapi starlette uvicorn pydantic yaml",
         for_types="systems.git systems.github",
     ),

@@ -32,19 +32,14 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 PROMOTIONS, ENVIRONMENT = validator("promotions.schema.json"), validator("environment.schema.json")
 
 
-@pytest.mark.parametrize(("name", "text"), schemas.generate().items())
-def test_the_committed_schemas_are_those_of_the_code(name: str, text: str) -> None:
-    committed = PROJECT / "docs/schemas" / name
-    assert committed.read_text() == text, "run: python -m bot.schemas"
-
-
 def test_the_command_writes_them(tmp_path: Path) -> None:
     elsewhere = (
         "import pathlib, sys; from bot import schemas; schemas.FOLDER = pathlib.Path(sys.argv[1]); schemas.main()"
     )
     command = [sys.executable, "-c", elsewhere, str(tmp_path / "docs")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
-    written = {path.name: path.read_text() for path in (tmp_path / "docs").iterdir()}
+    folder = tmp_path / "docs"
+    written = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.json")}
     assert written == schemas.generate()
     assert done.stdout.split() == [str(tmp_path / "docs" / name) for name in schemas.generate()]
 

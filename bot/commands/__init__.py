@@ -5,7 +5,8 @@ A command's file has a docstring, whose first line is what ``--help`` says of it
 - ``Arguments``: what is typed behind it, as a frozen dataclass; a mistake that no single argument shows is raised as
   :class:`UsageMistake` by its ``__post_init__``;
 - ``add_arguments(parser)``: how that is read, a ``dest`` for each field of ``Arguments``;
-- ``run(arguments, context)``: does it, and returns an :class:`Answer`.
+- ``run(arguments, context)``: does it, and returns an :class:`Answer`;
+- ``output()``: the type of the answer's result, of which the JSON Schema of ``--json`` is made.
 
 Whatever is slow to import is imported by ``run``.
 """
@@ -162,6 +163,9 @@ class Command(Protocol):
 
     def run(self, arguments: Any, context: Context) -> Answer:
         """Do it."""
+
+    def output(self) -> Any:
+        """Return the type of the answer's result."""
 
 
 def names() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bot import arguments as options
 from bot.commands import Answer, Context, UsageMistake
@@ -74,3 +74,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
         return documents.checked(done)
 
     return Answer(done, terminal.checked(done), done.exit_code, job)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.check import Checked, Queued
+
+    return Checked | Queued

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -32,3 +33,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
     with context.platform(arguments.env) as platform:
         done = cleanup(platform, dry_run=arguments.dry_run, say=say)
     return Answer(done, cleaned_up(done), done.exit_code)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.domain.retention import CleanedUp
+
+    return CleanedUp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot.commands import Answer, Context, resolved
 from bot.output import say
@@ -31,3 +32,10 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it 
 
     told = demo(keep=arguments.keep, directory=resolved(arguments.dir) if arguments.dir else None, say=say)
     return Answer(told, told.text, told.exit_code)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.sandbox import type_of_told
+
+    return type_of_told()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -40,3 +40,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
         return documents.deployed([done])
 
     return Answer(done, terminal.deployed(done), done.exit_code, job)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.deploy import Deployed
+
+    return Deployed

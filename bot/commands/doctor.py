@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
+from bot.results import Environments
 
 
 @dataclass(frozen=True)
@@ -35,4 +37,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
     with context.platforms(arguments.env) as platforms:
         found = doctor(platforms, init=arguments.init)
     code = max(diagnosis.exit_code for diagnosis in found)
-    return Answer({"environments": found}, "\n\n".join(map(terminal.diagnosis, found)), code)
+    return Answer(Environments(found), "\n\n".join(map(terminal.diagnosis, found)), code)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.doctor import Diagnosis
+
+    return Environments[Diagnosis]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
 from bot.exit_codes import ExitCode
 from bot.output import say
+from bot.results import Environments
 
 if TYPE_CHECKING:
     from bot.render.job import Job
@@ -50,4 +51,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
 
         return documents.differences(found)
 
-    return Answer({"environments": found}, "\n\n".join(map(terminal.drift, found)), code, job)
+    return Answer(Environments(found), "\n\n".join(map(terminal.drift, found)), code, job)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.status import Status
+
+    return Environments[Status]

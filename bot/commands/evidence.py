@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -56,3 +56,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
     by = context.actor(arguments.by)
     request = RevokeEvidence(environment=arguments.env, by=by, model=model, which=version, reason=arguments.reason)
     return context.carry_out(request, terminal.revoked)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.evidence import Found
+
+    return Found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -54,3 +54,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
             raise InvalidInput(f"is one word too many; `promobot history show {record}`", key=record)
         all_of_it = history(platform, model=arguments.model, at=arguments.at, limit=arguments.limit)
     return Answer(all_of_it, terminal.history(all_of_it))
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.domain.record import DeploymentRecord
+    from bot.operations.history import History
+
+    return History | DeploymentRecord

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context, resolved
@@ -76,3 +77,10 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it 
         environments=arguments.environments,
     )
     return Answer(done, terminal.laid_out(done))
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.init import LaidOut
+
+    return LaidOut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -46,3 +47,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
         replace=arguments.replace,
     )
     return context.carry_out(request, terminal.proposed)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.propose import Proposal
+    from bot.records.ledger import RequestDone
+
+    return Proposal | RequestDone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot.commands import Answer, Context, resolved
 from bot.output import say
@@ -35,3 +36,10 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it 
     command = f"promobot proof --out {arguments.out}" + (" --airflow" if arguments.airflow else "")
     made = proof(resolved(arguments.out), command=command, airflow=arguments.airflow, say=say)
     return Answer(made, written(made, arguments.out))
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.domain.proof import Proof
+
+    return Proof

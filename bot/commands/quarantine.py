@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -64,3 +64,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
     else:
         request = TakeBackBlame(environment=arguments.env, by=by, of=named[0], reason=reason)
     return context.carry_out(request, terminal.quarantine)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.quarantine import Quarantine
+
+    return Quarantine

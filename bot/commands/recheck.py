@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -30,3 +31,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
 
     request = Recheck(environment=arguments.env, by=context.actor(), model=arguments.model)
     return context.carry_out(request, terminal.rechecked)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.recheck import Rechecked
+
+    return Rechecked

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
 from bot.output import say
+from bot.results import Environments
 
 if TYPE_CHECKING:
     from bot.render.job import Job
@@ -39,4 +40,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
 
         return documents.deployed(done)
 
-    return Answer({"environments": done}, "\n\n".join(map(terminal.deployed, done)), exit_code(done), job)
+    return Answer(Environments(done), "\n\n".join(map(terminal.deployed, done)), exit_code(done), job)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.deploy import Deployed
+
+    return Environments[Deployed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -42,3 +43,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
         replace=arguments.replace,
     )
     return context.carry_out(request, terminal.retired)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.retire import Retired
+
+    return Retired

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context
@@ -69,3 +69,14 @@ def _job(done: RolledBack) -> Job:
     from bot.render import job as documents
 
     return documents.rolled_back(done)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from pydantic import TypeAdapter
+
+    from bot.operations.deploy import Deployed  # noqa: F401 - RolledBack names it, and does not import it
+    from bot.operations.rollback import RolledBack
+    from bot.records.ledger import RequestDone
+
+    return TypeAdapter[RolledBack | RequestDone](RolledBack | RequestDone)

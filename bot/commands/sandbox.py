@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bot.commands import Answer, Context, resolved
 from bot.output import say
+from bot.results import SandboxEnded
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,9 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001 - it 
         started = up(directory, s3=arguments.s3, like=arguments.like, say=say)
         return Answer(started.endpoints, started.table)
     stopped = down(directory)
-    return Answer({"stopped": stopped}, f"stopped: {', '.join(stopped) or 'nothing was running'}")
+    return Answer(SandboxEnded(stopped), f"stopped: {', '.join(stopped) or 'nothing was running'}")
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    return dict[str, Any] | SandboxEnded

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context, resolved
 from bot.exit_codes import ExitCode
+from bot.results import ServiceEnded
 
 
 @dataclass(frozen=True)
@@ -67,5 +69,10 @@ def run(arguments: Arguments, context: Context) -> Answer:
     elif arguments.socket:
         service.serve_socket()
     elif arguments.http is None or not service.serve(host=arguments.host, port=arguments.http):
-        return Answer({"stopped": False}, "the service did not start", ExitCode.FAILED)
-    return Answer({"stopped": True}, "stopped")
+        return Answer(ServiceEnded(False), "the service did not start", ExitCode.FAILED)
+    return Answer(ServiceEnded(True), "stopped")
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    return ServiceEnded

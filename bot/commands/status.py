@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context, UsageMistake
 from bot.output import show
+from bot.results import Environments
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def run(arguments: Arguments, context: Context) -> Answer:
     if arguments.watch is None:
         with context.platforms(arguments.env, lenient=True) as platforms:
             found = statuses(platforms)
-        return Answer({"environments": found}, "\n\n".join(map(terminal.status, found)))
+        return Answer(Environments(found), "\n\n".join(map(terminal.status, found)))
 
     watched = Watched()
 
@@ -73,3 +75,10 @@ def _show(look: Callable[[], str]) -> bool:
         text = f"{error}\n{error.state}".strip()
     clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
     return show(f"{clear}{text}\n\nlooked at {datetime.now(UTC):%H:%M:%S} UTC; Ctrl-C ends it\n", colours=True)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.status import Status
+
+    return Environments[Status]

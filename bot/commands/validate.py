@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from bot.commands import Answer, Context
 
@@ -24,3 +25,10 @@ def run(arguments: Arguments, context: Context) -> Answer:  # noqa: ARG001
 
     found = validate(context.root)
     return Answer(found, terminal.validated(found), found.exit_code)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.operations.validate import Validated
+
+    return Validated

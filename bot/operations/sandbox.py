@@ -67,6 +67,13 @@ def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
     return tell(keep=keep, directory=directory, say=say)
 
 
+def type_of_told() -> type[Told]:
+    """Return the type of what :func:`demo` returns, for who describes it."""
+    from bot.sandbox.story import Told
+
+    return Told
+
+
 def proof(out: Path, *, command: str, airflow: bool, say: Say) -> Proof:
     """Tell the story, where ``airflow`` with a DAG's run at its end; write what it left behind into ``out``."""
     _needs_the_extra()

@@ -86,7 +86,7 @@ def test_a_new_file_is_a_new_command_and_comes_last(monkeypatch: pytest.MonkeyPa
     (tmp_path / "_shared.py").write_text("")
     monkeypatch.setattr(commands, "__path__", [str(tmp_path)])
     assert commands.names() == ["deploy", "abacus", "zebra"]
-    assert "abacus    count beads" in cli.build_parser(()).format_help()
+    assert "abacus count beads" in " ".join(cli.build_parser(()).format_help().split())
 
 
 def test_the_command_line_itself_stays_small() -> None:
