@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -477,3 +478,40 @@ def test_what_may_not_be_is_found(module: str, source: str, says: str) -> None:
 )
 def test_what_may_be_is_no_violation(module: str, source: str) -> None:
     assert not violations(source, module)
+
+
+def _graph(*, for_types: bool) -> dict[str, set[str]]:
+    """Return which modules of this project each imports, wherever in it; ``for_types`` also those for types only."""
+    known = frozenset(module for module, _, _ in modules())
+    graph = {}
+    for module, path, package in modules():
+        found = set()
+        for imported in imports(path.read_text(), module, package=package):
+            name = imported.name
+            while name not in known and "." in name:
+                name = name.rpartition(".")[0]
+            if for_types or not imported.for_types:
+                found.add(name)
+        graph[module] = (found & known) - {module, "bot"}
+    return graph
+
+
+def _cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return modules each of which imports the next, and the last the first; empty where there are none such."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_around_a_corner() -> None:
+    assert _cycle(_graph(for_types=False)) == []
+    sandbox = {
+        module: {one for one in imported if one.startswith("bot.sandbox")}
+        for module, imported in _graph(for_types=True).items()
+        if module.startswith("bot.sandbox")
+    }
+    assert len(sandbox) > 40
+    assert _cycle(sandbox) == [], "the sandbox's modules not for types either"
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}), "a cycle is found"

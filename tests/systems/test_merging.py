@@ -114,8 +114,9 @@ def test_a_merge_queue_is_joined_once(server: Server, clone: Clone) -> None:
     pull, head = proposal(github, clone, "queued")
     with pytest.raises(Rejected, match='"Verdict" is expected'):
         github.merge(pull, head=head, title="T")
-    with server.api("alex") as api:
-        api.post(f"/statuses/{head}", json={"state": "success", "context": "Verdict"}).raise_for_status()
+    with server.api("bot") as api:
+        check = {"name": "Verdict", "head_sha": head, "conclusion": "success"}
+        api.post("/check-runs", json=check).raise_for_status()
 
     assert [github.merge(pull, head=head, title="T") for _ in range(2)] == [None, None]
 

@@ -259,4 +259,4 @@ def test_a_signature_over_another_text_is_none(server: Server) -> None:
     ],
 )
 def test_the_forge_reads_patterns_as_fnmatch_does(pattern: str, ref: str, holds: bool) -> None:
-    assert signing.Refs(include=(pattern,)).hold_for(ref, default="main") is holds
+    assert signing.Refs(include=(pattern,)).hold_for(ref) is holds

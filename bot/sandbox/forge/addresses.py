@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.forge.errors import DOCUMENTATION
-
-if TYPE_CHECKING:
-    from bot.sandbox.forge.forge import Forge
+from bot.sandbox.forge.forge import Forge
 
 _IN_API = re.compile(r"(?P<before>/api/v3)/repos/(?P<name>[^/]+/[^/]+)(?P<rest>(?:/.*)?)")
 _BY_NUMBER = re.compile(r"(?P<before>/api/v3)/repositories/(?P<number>\d+)(?P<rest>(?:/.*)?)")

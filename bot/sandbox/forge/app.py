@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bot.sandbox.actions.actions import Actions, Settings
 from bot.sandbox.forge import pages, smart_http
 from bot.sandbox.forge.addresses import Redirects, Repositories
-from bot.sandbox.forge.api import actions, apps, checks, deployments, issues, pulls, repository, rulesets
+from bot.sandbox.forge.api import actions, apps, checks, issues, pulls, repository, rulesets
 from bot.sandbox.forge.errors import ApiError, not_found
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.git import open_repository
@@ -80,7 +80,6 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
         yield
         for one in (forge, *others):
             await run_in_threadpool(one.actions.stop)
-            await run_in_threadpool(one.deliveries.stop)
 
     app = FastAPI(title="Forge", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.forge = forge
@@ -105,8 +104,8 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
 
 def routers() -> tuple[APIRouter, ...]:
     """The REST API. Order matters where a reference may hold slashes: ``/commits/{ref}/status`` before it alone."""
-    first = (apps.router, checks.router, deployments.router, pulls.router)
-    return (*first, issues.router, actions.router, rulesets.router, rulesets.of_branch, repository.router)
+    first = (apps.router, checks.router, pulls.router, issues.router, actions.router)
+    return (*first, rulesets.router, rulesets.of_branch, repository.router)
 
 
 faults = APIRouter(prefix="/faults")

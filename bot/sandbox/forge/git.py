@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections import OrderedDict
@@ -20,9 +21,11 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _FIELDS = ("%H", "%T", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B")
 
 
-_SETTLED = ("cat-file", "diff", "log", "ls-tree", "merge-base", "merge-tree", "rev-list")
+_SETTLED = ("cat-file", "diff", "log", "ls-tree", "merge-base", "merge-tree")
 """What these say of objects that are named by their hash stays true."""
 _HASH = re.compile(r"[0-9a-f]{40}(?:(?:\.\.|\.\.\.)[0-9a-f]{40}|\^\{tree\}|:.+)?", re.DOTALL)
+_BARE = Path(__file__).with_name("bare")
+"""Configuration and hooks of a repository of the forge."""
 _REMEMBERED = 2000
 _REMEMBERED_BYTES = 2**16
 
@@ -225,9 +228,6 @@ class Git:
     def merge_base(self, one: str, other: str) -> str | None:
         return self.settled("merge-base", one, other, ok=(0, 1))[1].decode().strip() or None
 
-    def count(self, revisions: str) -> int:
-        return int(self.settled("rev-list", "--count", revisions)[1])
-
     def commit(self, sha: str) -> Commit:
         return self.commits(sha, limit=1)[0]
 
@@ -388,63 +388,14 @@ def _file_changes(raw: str, patches: str) -> list[FileChange]:
     ]
 
 
-_UPDATE_HOOK = """#!/bin/sh
-# Where branches ask for signed commits ($FORGE_SIGNED), the forge itself looks at them.
-[ -z "$FORGE_SIGNED" ] || "$FORGE_PYTHON" -m bot.sandbox.forge.signing "$1" "$2" "$3" || exit 1
-# Keeps the default branch as GitHub's branch protection would: no deletion, no rewriting; and where the forge gives
-# a reason ($FORGE_REFUSAL), no commit but those that it names ($FORGE_ALLOWED).
-[ "$1" = "refs/heads/$(git symbolic-ref --short HEAD)" ] || exit 0
-refuse() {
-    echo "error: GH006: Protected branch update failed for $1." >&2
-    echo >&2
-    echo "- $2" >&2
-    exit 1
-}
-case "$3" in *[!0]*) ;; *) refuse "$1" "Cannot delete this protected branch" ;; esac
-case "$2" in *[!0]*) ;; *) exit 0 ;; esac
-git merge-base --is-ancestor "$2" "$3" || refuse "$1" "Cannot force-push to this protected branch"
-case " $FORGE_ALLOWED " in *" $3 "*) exit 0 ;; esac
-[ -z "$FORGE_REFUSAL" ] || refuse "$1" "$FORGE_REFUSAL"
-"""
-
-_POST_RECEIVE_HOOK = """#!/bin/sh
-# Tells the forge which references moved: lines of "old new ref".
-cat >> "${FORGE_RECEIVED:-/dev/null}"
-"""
-
-_CONFIG = """\
-[core]
-	repositoryformatversion = 0
-	bare = true
-[http]
-	receivepack = true
-[uploadpack]
-	allowReachableSHA1InWant = true
-	allowAnySHA1InWant = true
-	allowFilter = true
-[receive]
-	hideRefs = refs/pull
-	denyDeleteCurrent = ignore
-	autogc = false
-[gc]
-	auto = 0
-"""
-
-
 def open_repository(folder: Path) -> Git:
     """The bare repository at ``folder``, made with default branch main if it is not there yet."""
     if not (folder / "HEAD").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder)],
-            check=True,
-            env=git_environment(),
-        )
-    git = Git(folder)
-    (folder / "config").write_text(_CONFIG)
-    for name, text in (("update", _UPDATE_HOOK), ("post-receive", _POST_RECEIVE_HOOK)):
-        hook = folder / "hooks" / name
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(text)
-        hook.chmod(0o755)
-    return git
+        command = ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder)]
+        subprocess.run(command, check=True, env=git_environment())
+    (folder / "hooks").mkdir(exist_ok=True)
+    for name in ("config", "hooks/update", "hooks/post-receive"):
+        shutil.copyfile(_BARE / name, folder / name)
+        (folder / name).chmod(0o755)
+    return Git(folder)

@@ -134,20 +134,20 @@ class Refs(BaseModel):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
-    def hold_for(self, ref: str, *, default: str) -> bool:
+    def hold_for(self, ref: str) -> bool:
         """Say whether they hold for a full reference name."""
 
         def named(patterns: Iterable[str]) -> bool:
-            return any(_matches(pattern, ref, default=default) for pattern in patterns)
+            return any(_matches(pattern, ref) for pattern in patterns)
 
         return named(self.include) and not named(self.exclude)
 
 
-def _matches(pattern: str, ref: str, *, default: str) -> bool:
+def _matches(pattern: str, ref: str) -> bool:
     if pattern == "~ALL":
         return True
     if pattern == "~DEFAULT_BRANCH":
-        return ref == f"refs/heads/{default}"
+        return ref == f"refs/heads/{DEFAULT}"
     translated = "".join(
         {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
         for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str]) -> int:
     """Refuse a push as GitHub does; see the module."""
     ref, old, new = arguments
     rules = TypeAdapter(tuple[Refs, ...]).validate_json(os.environ["FORGE_SIGNED"])
-    if new == ZERO or not any(refs.hold_for(ref, default=DEFAULT) for refs in rules):
+    if new == ZERO or not any(refs.hold_for(ref) for refs in rules):
         return ExitCode.DONE
     git, key = Git(Path.cwd()), Key.of(Path(os.environ["FORGE_KEY"]))
     if said := violations(git, key, brought(git, ref, old, new)):

@@ -17,9 +17,10 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from bot.sandbox.forge.forge import DEFAULT_BRANCH, Forge, RefUpdate
+from bot.sandbox.forge.forge import Forge, RefUpdate
 from bot.sandbox.forge.git import ZERO, git_environment
 from bot.sandbox.forge.people import Person
+from bot.sandbox.forge.repository import DEFAULT_BRANCH
 from bot.sandbox.project import CODE
 
 router = APIRouter()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bot.sandbox.forge.signing import Refs
+
+MergeMethod = Literal["merge", "squash", "rebase"]
+DeploymentState = Literal["error", "failure", "inactive", "in_progress", "queued", "pending", "success"]
 
 
 def now() -> datetime:
@@ -19,13 +22,6 @@ def now() -> datetime:
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Label(Record):
-    id: int
-    name: str
-    color: str = "ededed"
-    description: str = ""
 
 
 class Pull(Record):
@@ -42,11 +38,8 @@ class Pull(Record):
     """The base branch's head when the pull request was opened or last got new commits."""
     state: Literal["open", "closed"] = "open"
     draft: bool = False
-    labels: tuple[str, ...] = ()
-    reviewers: tuple[str, ...] = ()
-    assignees: tuple[str, ...] = ()
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime = Field(default_factory=now)
+    updated_at: datetime = Field(default_factory=now)
     closed_at: datetime | None = None
     merged_at: datetime | None = None
     merged_by: str = ""
@@ -59,8 +52,8 @@ class Comment(Record):
     number: int
     author: str
     body: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime = Field(default_factory=now)
+    updated_at: datetime = Field(default_factory=now)
 
 
 class Review(Record):
@@ -70,18 +63,7 @@ class Review(Record):
     body: str
     state: Literal["APPROVED", "CHANGES_REQUESTED", "COMMENTED", "DISMISSED", "PENDING"]
     commit: str
-    submitted_at: datetime
-
-
-class Status(Record):
-    id: int
-    sha: str
-    state: Literal["error", "failure", "pending", "success"]
-    context: str
-    description: str
-    target_url: str
-    creator: str
-    created_at: datetime
+    submitted_at: datetime = Field(default_factory=now)
 
 
 class CheckOutput(Record):
@@ -119,24 +101,21 @@ class Protection(Record):
     for_admins: bool = True
 
 
-class MergeQueueRule(Record):
-    """A ruleset with the one rule that the forge keeps in rulesets: a merge queue for a branch."""
-
-    id: int
-    name: str
-    branch: str
-    method: Literal["merge", "squash", "rebase"]
-    parameters: dict[str, Any]
-    created_at: datetime
-
-
-class SignatureRule(Record):
-    """A ruleset with one rule: the commits of these branches have verified signatures."""
+class Ruleset(Record):
+    """A ruleset with its one rule: a merge queue for a branch, or that commits have verified signatures."""
 
     id: int
     name: str
     refs: Refs
-    created_at: datetime
+    type: Literal["merge_queue", "required_signatures"]
+    parameters: dict[str, Any] | None = None
+    created_at: datetime = Field(default_factory=now)
+
+    @property
+    def method(self) -> MergeMethod:
+        """How its merge queue merges."""
+        method: MergeMethod = (self.parameters or {})["merge_method"].lower()
+        return method
 
 
 class Queued(Record):
@@ -148,40 +127,25 @@ class Queued(Record):
     group: str = ""
 
 
-DeploymentState = Literal["error", "failure", "inactive", "in_progress", "queued", "pending", "success"]
-
-
 class Deployment(Record):
+    """A job with a GitHub Environment; ``page`` is that job's."""
+
     id: int
     sha: str
     ref: str
-    task: str
     environment: str
-    description: str
-    payload: dict[str, Any] | str
-    transient: bool
-    production: bool
     creator: str
-    created_at: datetime
+    page: str
+    created_at: datetime = Field(default_factory=now)
 
 
 class DeploymentStatus(Record):
     id: int
     deployment: int
     state: DeploymentState
-    description: str
     log_url: str
-    environment_url: str
     creator: str
-    created_at: datetime
-
-
-class Hook(Record):
-    id: int
-    url: str
-    secret: str
-    events: tuple[str, ...]
-    active: bool
+    created_at: datetime = Field(default_factory=now)
 
 
 class RepositorySettings(Record):
@@ -190,7 +154,7 @@ class RepositorySettings(Record):
     name: str = ""
     """``owner/name`` where it was renamed, else empty."""
     former_names: tuple[str, ...] = ()
-    methods: tuple[Literal["merge", "squash", "rebase"], ...] = ("merge", "squash", "rebase")
+    methods: tuple[MergeMethod, ...] = ("merge", "squash", "rebase")
     """The ways in which pull requests may be merged."""
 
 
@@ -198,22 +162,33 @@ class State(BaseModel):
     """Everything that is on disk."""
 
     settings: RepositorySettings = RepositorySettings()
-
     last_id: int = 0
     last_number: int = 0
-    labels: dict[str, Label] = {}
     pulls: dict[int, Pull] = {}
     comments: dict[int, Comment] = {}
     reviews: dict[int, Review] = {}
-    statuses: dict[int, Status] = {}
     checks: dict[int, CheckRun] = {}
     protections: dict[str, Protection | None] = {}
     deployments: dict[int, Deployment] = {}
     deployment_statuses: dict[int, DeploymentStatus] = {}
-    hooks: dict[int, Hook] = {}
-    merge_queues: dict[int, MergeQueueRule] = {}
-    signature_rules: dict[int, SignatureRule] = {}
+    rulesets: dict[int, Ruleset] = {}
     queued: dict[int, Queued] = {}
+
+
+_KEPT = {
+    Pull: ("pulls", "number"),
+    Comment: ("comments", "id"),
+    Review: ("reviews", "id"),
+    CheckRun: ("checks", "id"),
+    Protection: ("protections", "branch"),
+    Deployment: ("deployments", "id"),
+    DeploymentStatus: ("deployment_statuses", "id"),
+    Ruleset: ("rulesets", "id"),
+    Queued: ("queued", "number"),
+}
+"""Where each kind of record is kept, and by what."""
+
+Kind = TypeVar("Kind", bound=Record)
 
 
 class Store:
@@ -234,52 +209,26 @@ class Store:
             self._state.last_number += 1
             return self._state.last_number
 
-    def put(
-        self,
-        record: Label
-        | Pull
-        | Comment
-        | Review
-        | Status
-        | CheckRun
-        | Protection
-        | Deployment
-        | DeploymentStatus
-        | Hook
-        | MergeQueueRule
-        | SignatureRule
-        | Queued,
-    ) -> None:
+    def put(self, record: Record) -> None:
         """Add or replace a record, and write the file before returning."""
+        kept, key = _KEPT[type(record)]
         with self._lock:
-            match record:
-                case Label():
-                    self._state.labels[record.name.lower()] = record
-                case Pull():
-                    self._state.pulls[record.number] = record
-                case Comment():
-                    self._state.comments[record.id] = record
-                case Review():
-                    self._state.reviews[record.id] = record
-                case Status():
-                    self._state.statuses[record.id] = record
-                case CheckRun():
-                    self._state.checks[record.id] = record
-                case Deployment():
-                    self._state.deployments[record.id] = record
-                case DeploymentStatus():
-                    self._state.deployment_statuses[record.id] = record
-                case Hook():
-                    self._state.hooks[record.id] = record
-                case MergeQueueRule():
-                    self._state.merge_queues[record.id] = record
-                case SignatureRule():
-                    self._state.signature_rules[record.id] = record
-                case Queued():
-                    self._state.queued[record.number] = record
-                case Protection():
-                    self._state.protections[record.branch] = record
+            getattr(self._state, kept)[getattr(record, key)] = record
             self._save()
+
+    def remove(self, record: Record) -> None:
+        kept, key = _KEPT[type(record)]
+        with self._lock:
+            getattr(self._state, kept).pop(getattr(record, key), None)
+            self._save()
+
+    def get(self, kind: type[Kind], key: int | str) -> Kind | None:
+        found: Kind | None = getattr(self._state, _KEPT[kind][0]).get(key)
+        return found
+
+    def all(self, kind: type[Kind]) -> list[Kind]:
+        """Every record of a kind, oldest first."""
+        return list(getattr(self._state, _KEPT[kind][0]).values())
 
     @property
     def settings(self) -> RepositorySettings:
@@ -291,11 +240,6 @@ class Store:
         with self._lock:
             whole = {**self._state.settings.model_dump(), **changes}
             self._state.settings = RepositorySettings.model_validate(whole)
-            self._save()
-
-    def remove_comment(self, comment: Comment) -> None:
-        with self._lock:
-            del self._state.comments[comment.id]
             self._save()
 
     def protection(self, branch: str) -> Protection | None:
@@ -310,78 +254,36 @@ class Store:
             self._state.protections[branch] = None
             self._save()
 
-    def label(self, name: str) -> Label | None:
-        return self._state.labels.get(name.lower())
-
-    def labels(self) -> list[Label]:
-        return list(self._state.labels.values())
-
     def pull(self, number: int) -> Pull | None:
-        return self._state.pulls.get(number)
+        return self.get(Pull, number)
 
     def pulls(self) -> list[Pull]:
-        """All pull requests, oldest first."""
-        return list(self._state.pulls.values())
-
-    def comment(self, identifier: int) -> Comment | None:
-        return self._state.comments.get(identifier)
+        return self.all(Pull)
 
     def comments(self, number: int) -> list[Comment]:
-        return [comment for comment in list(self._state.comments.values()) if comment.number == number]
+        return [comment for comment in self.all(Comment) if comment.number == number]
 
     def reviews(self, number: int) -> list[Review]:
-        return [review for review in list(self._state.reviews.values()) if review.number == number]
-
-    def statuses(self, sha: str) -> list[Status]:
-        """The statuses of a commit, newest first."""
-        return [status for status in reversed(list(self._state.statuses.values())) if status.sha == sha]
-
-    def check(self, identifier: int) -> CheckRun | None:
-        return self._state.checks.get(identifier)
+        return [review for review in self.all(Review) if review.number == number]
 
     def checks(self, sha: str) -> list[CheckRun]:
-        return [check for check in list(self._state.checks.values()) if check.sha == sha]
-
-    def deployments(self) -> list[Deployment]:
-        """All deployments, newest first."""
-        return list(reversed(list(self._state.deployments.values())))
+        return [check for check in self.all(CheckRun) if check.sha == sha]
 
     def deployment_statuses(self, deployment: int) -> list[DeploymentStatus]:
         """The statuses of a deployment, oldest first."""
-        return [one for one in list(self._state.deployment_statuses.values()) if one.deployment == deployment]
+        return [one for one in self.all(DeploymentStatus) if one.deployment == deployment]
 
-    def hooks(self) -> list[Hook]:
-        return list(self._state.hooks.values())
-
-    def drop_hook(self, identifier: int) -> None:
-        with self._lock:
-            del self._state.hooks[identifier]
-            self._save()
-
-    def merge_queues(self) -> list[MergeQueueRule]:
-        return list(self._state.merge_queues.values())
-
-    def merge_queue(self, branch: str) -> MergeQueueRule | None:
+    def merge_queue(self, ref: str) -> Ruleset | None:
         """The rule that makes changes of a branch go through a queue."""
-        return next((rule for rule in self.merge_queues() if rule.branch == branch), None)
+        found = (one for one in self.all(Ruleset) if one.type == "merge_queue" and one.refs.hold_for(ref))
+        return next(found, None)
 
-    def signature_rules(self) -> list[SignatureRule]:
-        return list(self._state.signature_rules.values())
-
-    def drop_ruleset(self, rule: MergeQueueRule | SignatureRule) -> None:
-        with self._lock:
-            self._state.merge_queues.pop(rule.id, None)
-            self._state.signature_rules.pop(rule.id, None)
-            self._save()
+    def signature_rules(self) -> list[Ruleset]:
+        return [one for one in self.all(Ruleset) if one.type == "required_signatures"]
 
     def queued(self) -> list[Queued]:
         """What is in the merge queue, the first to be merged first."""
-        return list(self._state.queued.values())
-
-    def drop_queued(self, entry: Queued) -> None:
-        with self._lock:
-            self._state.queued.pop(entry.number, None)
-            self._save()
+        return self.all(Queued)
 
     def _save(self) -> None:
         # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.

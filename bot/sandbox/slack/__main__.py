@@ -12,7 +12,6 @@ import uvicorn
 from bot.exit_codes import ExitCode
 from bot.sandbox.processes import HOST
 from bot.sandbox.slack.app import create_app
-from bot.sandbox.slack.delivery import RETRY_AFTER_SECONDS
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.sockets import CONNECTION_SECONDS
@@ -30,13 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         metavar="FILE",
         help="JSON: the app's manifest, app_token, signing_secret, request_url (default: one that calls the Web API)",
-    )
-    parser.add_argument(
-        "--retry-seconds",
-        type=_seconds,
-        default=RETRY_AFTER_SECONDS,
-        metavar="S,S,S",
-        help="when an event that was not acknowledged is sent again (default: as Slack, 0,60,300)",
     )
     parser.add_argument(
         "--connection-seconds",
@@ -66,7 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
         _installation(options.app, options.token),
         url=f"http://{HOST}:{options.port}",
         host=HOST,
-        retry_after_seconds=options.retry_seconds,
         without_blocks=frozenset(options.without_block),
     )
     slack.sockets.connection_seconds = options.connection_seconds
@@ -78,10 +69,6 @@ def _installation(file: Path | None, token: str) -> Installation:
     if file is None:
         return Installation.of_token(token)
     return Installation.model_validate({"bot_token": token, **json.loads(file.read_text())})
-
-
-def _seconds(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
 
 
 def _channel(text: str) -> Channel:

@@ -2,10 +2,8 @@
 
 POST /people/{user}/types       {"channel", "text", "thread_ts"?}: a slash command, or a message
 POST /people/{user}/acts        {"channel", "ts", "action_id", "block_id"?, "value"?}, or "view_id": press, choose
-POST /people/{user}/options     {"view_id", "action_id", "typed"}: type into a menu whose options the app gives
 POST /people/{user}/submits     {"view_id"?, "values": {block_id: {action_id: value}}}
-POST /people/{user}/closes      {"view_id"?, "all"?}
-POST /people/{user}/shortcut    {"callback_id", "channel"?, "ts"?}
+POST /people/{user}/closes      {"view_id"?}
 GET  /people/{user}/sees.json   channels with messages, what only this person sees, open modals
 GET, POST /app                  the app that is installed (see installation.py)
 GET  /deliveries.json           what was sent to the app; POST /deliveries/{number} sends the same bytes again
@@ -26,7 +24,6 @@ from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -90,33 +87,12 @@ def _slacks_own(slack: Slack) -> list[Route]:
             return _spoiled(fault)
         return PlainTextResponse("ok") if kind == "commands" else JSONResponse({"ok": True})
 
-    async def upload(request: Request) -> Response:
-        data = await request.body()
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            async with request.form() as form:
-                sent = next((value for value in form.values() if isinstance(value, UploadFile)), None)
-                data = await sent.read() if sent else b""
-        try:
-            return PlainTextResponse(f"OK - {slack.files.receive(request.path_params['ticket'], data)}")
-        except SlackError as error:
-            return PlainTextResponse(error.word, status_code=400)
-
-    async def file(request: Request) -> Response:
-        found = slack.files.read(request.path_params["id"])
-        if found is None:
-            return PlainTextResponse("no such file", status_code=404)
-        # Only pictures are shown; whatever else was uploaded is not run in a browser.
-        kind = found[1] if found[1] in ("image/png", "image/jpeg", "image/gif") else "application/octet-stream"
-        return Response(found[0], media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
-
     return [
         Route("/api/{method}", web_api, methods=["GET", "POST"]),
         *(
             Route(f"/{kind}/{{rest:path}}", _with_kind(response_url, kind), methods=["POST"])
             for kind in ("commands", "actions")
         ),
-        Route("/upload/v1/{ticket}", upload, methods=["POST"]),
-        Route("/files/{id}", file),
     ]
 
 
@@ -188,33 +164,19 @@ async def _acts(person: Person, said: dict[str, Any]) -> Done:
     )
 
 
-async def _options(person: Person, said: dict[str, Any]) -> Done:
-    return await person.asks_for_options(
-        said.get("view_id") or "", said["action_id"], said.get("typed") or "", block_id=said.get("block_id") or ""
-    )
-
-
 async def _submits(person: Person, said: dict[str, Any]) -> Done:
     return await person.submits(said.get("view_id") or "", said.get("values") or {})
 
 
 async def _closes(person: Person, said: dict[str, Any]) -> Done:
-    return await person.closes(said.get("view_id") or "", all_of_them=bool(said.get("all")))
-
-
-async def _shortcut(person: Person, said: dict[str, Any]) -> Done:
-    return await person.uses_shortcut(
-        said["callback_id"], channel_name=said.get("channel") or "", ts=said.get("ts") or ""
-    )
+    return await person.closes(said.get("view_id") or "")
 
 
 _DEEDS: dict[str, Callable[[Person, dict[str, Any]], Awaitable[Done]]] = {
     "types": _types,
     "acts": _acts,
-    "options": _options,
     "submits": _submits,
     "closes": _closes,
-    "shortcut": _shortcut,
 }
 
 

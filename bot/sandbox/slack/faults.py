@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +13,7 @@ class Fault(BaseModel):
     ``after`` lets the call take effect first and only then spoils the answer: what a client sees of a broken line.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     method: str = Field(min_length=1)
     status: int = Field(default=500, ge=400, le=599)
@@ -23,23 +22,17 @@ class Fault(BaseModel):
     after: bool = False
 
 
-@dataclass(frozen=True)
-class _Pending:
-    fault: Fault
-    left: int
-
-
 class Faults:
-    """Those that are still to come, in the order in which they were asked for."""
+    """Those that are still to come, in the order in which they were asked for; ``times`` is how often."""
 
     def __init__(self) -> None:
-        self._pending: list[_Pending] = []
+        self._pending: list[Fault] = []
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> None:
         """Spoil the next calls."""
         with self._lock:
-            self._pending.append(_Pending(fault, fault.times))
+            self._pending.append(fault)
 
     def clear(self) -> None:
         """Spoil nothing more."""
@@ -49,16 +42,13 @@ class Faults:
     def take(self, method: str) -> Fault | None:
         """Return the fault that this call of ``method`` meets, and count it; None for a call that goes well."""
         with self._lock:
-            for index, pending in enumerate(self._pending):
-                if pending.fault.method in (method, "*"):
-                    if pending.left == 1:
-                        del self._pending[index]
-                    else:
-                        self._pending[index] = replace(pending, left=pending.left - 1)
-                    return pending.fault
-        return None
+            met = next((fault for fault in self._pending if fault.method in (method, "*")), None)
+            if met is not None:
+                met.times -= 1
+                self._pending = [fault for fault in self._pending if fault.times]
+            return met
 
     def to_json(self) -> list[dict[str, object]]:
-        """Return those that are still to come; ``times`` is how often."""
+        """Return those that are still to come."""
         with self._lock:
-            return [{**pending.fault.model_dump(), "times": pending.left} for pending in self._pending]
+            return [fault.model_dump() for fault in self._pending]

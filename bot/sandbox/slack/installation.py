@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCOPES = frozenset(
     {
-        "app_mentions:read",
         "channels:history",
         "channels:read",
         "chat:write",
         "commands",
-        "files:write",
         "groups:history",
         "groups:read",
         "im:history",
         "im:read",
-        "im:write",
-        "reactions:write",
         "usergroups:read",
-        "users:read",
-        "users:read.email",
     }
 )
 """Those that our methods ask for. Not ``chat:write.public``: to write where the app is not."""
@@ -41,15 +35,6 @@ class SlashCommand(_Part):
     url: str = ""
     usage_hint: Annotated[str, Field(max_length=1000)] = ""
     should_escape: bool = False
-
-
-class Shortcut(_Part):
-    """A shortcut, of the workspace or of a message."""
-
-    name: Annotated[str, Field(max_length=24)]
-    type: Literal["global", "message"]
-    callback_id: Annotated[str, Field(max_length=255)]
-    description: Annotated[str, Field(max_length=150)] = ""
 
 
 class _Information(_Part):
@@ -73,7 +58,6 @@ class _AppHome(_Part):
 class _Features(_Part):
     app_home: _AppHome = _AppHome()
     bot_user: _BotUser | None = None
-    shortcuts: Annotated[tuple[Shortcut, ...], Field(max_length=10)] = ()
     slash_commands: Annotated[tuple[SlashCommand, ...], Field(max_length=50)] = ()
     unfurl_domains: tuple[str, ...] = ()
 
@@ -176,11 +160,6 @@ class Installation(_Part):
         return {command.command: command for command in self.manifest.features.slash_commands}
 
     @property
-    def shortcuts(self) -> dict[str, Shortcut]:
-        """The app's shortcuts, by callback id."""
-        return {shortcut.callback_id: shortcut for shortcut in self.manifest.features.shortcuts}
-
-    @property
     def socket_mode(self) -> bool:
         """Whether requests go to the app over its WebSocket connections."""
         return self.manifest.settings.socket_mode_enabled
@@ -189,16 +168,6 @@ class Installation(_Part):
     def interactivity_url(self) -> str:
         """Where buttons and modals go."""
         return self.request_url or self.manifest.settings.interactivity.request_url
-
-    @property
-    def options_url(self) -> str:
-        """Where the options of menus are asked for."""
-        return self.request_url or self.manifest.settings.interactivity.message_menu_options_url
-
-    @property
-    def events_url(self) -> str:
-        """Where events go."""
-        return self.request_url or self.manifest.settings.event_subscriptions.request_url
 
     def command_url(self, command: str) -> str:
         """Return where the command goes."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-from bot.sandbox.forge.html import Html, tag, together
+from markupsafe import Markup, escape
+
 from bot.sandbox.slack.workspace import GROUPS, USERS
 
 EMOJI = {
@@ -40,6 +41,14 @@ NAMES = {
     **{f"!subteam^{group.id}": f"@{group.handle}" for group in GROUPS},
 }
 
+_TAGS = {
+    "pre": "pre",
+    "code": "code",
+    "quote": "blockquote",
+    "bold": "strong",
+    "italic": "em",
+    "strike": "del",
+}
 _MRKDWN = re.compile(
     r"```(?P<pre>.+?)```"
     r"|`(?P<code>[^`\n]+)`"
@@ -53,62 +62,58 @@ _MRKDWN = re.compile(
 )
 
 
-def mrkdwn(text: str) -> Html:
+def mrkdwn(text: str) -> Markup:
     """Return Slack's markup as HTML; everything that is none is escaped."""
-    parts: list[Html] = []
+    parts: list[Markup] = []
     end = 0
     for match in _MRKDWN.finditer(text):
-        parts.append(lines(text[end : match.start()]))
-        parts.append(_markup(match))
+        parts += [lines(text[end : match.start()]), _markup(match)]
         end = match.end()
-    return together(parts, lines(text[end:]))
+    return Markup("").join([*parts, lines(text[end:])])
 
 
-def plain(text: str) -> Html:
+def plain(text: str) -> Markup:
     """Return plain text as HTML: it knows emoji only."""
-    escaped = html.escape(html.unescape(text))
-    return Html(re.sub(r":([a-z0-9_+-]+):", lambda match: emoji(match[1]), escaped).replace("\n", "<br>"))
+    shown = re.sub(r":([a-z0-9_+-]+):", lambda match: emoji(match[1]), html.unescape(text))
+    return escape(shown).replace("\n", Markup("<br>"))
 
 
-def lines(text: str) -> Html:
+def lines(text: str) -> Markup:
     """Escape for HTML; Slack's own escapes of &, < and > are undone first."""
-    return Html(html.escape(html.unescape(text)).replace("\n", "<br>"))
+    return escape(html.unescape(text)).replace("\n", Markup("<br>"))
 
 
 def emoji(name: str) -> str:
     """Return the character, or the name between colons where we have none."""
-    return EMOJI.get(name) or f":{html.escape(name)}:"
+    return EMOJI.get(name) or f":{name}:"
 
 
-def link(target: str, label: str | None) -> Html:
+def _link(target: str, label: str | None) -> Markup:
     """Return a link; what is no address of the web or a mailbox is only shown."""
     if target.startswith(("http://", "https://", "mailto:")):
-        return tag("a", lines(label or target), href=html.unescape(target), target="_blank", rel="noopener")
-    name = NAMES.get(target.partition("|")[0])
-    if name is not None:
-        return tag("span", name, class_="mention")
+        link = Markup('<a href="{}" target="_blank" rel="noopener">{}</a>')
+        return link.format(html.unescape(target), lines(label or target))
     if target.startswith("!date^"):
         return lines(label or "")
-    shown = label or target.lstrip("@#!")
-    return tag("span", "#" if target.startswith("#") else "", lines(shown), class_="mention")
+    name = NAMES.get(target.partition("|")[0]) or lines(label or target.lstrip("@#!"))
+    return Markup('<span class="mention">{}{}</span>').format("#" if target.startswith("#") else "", name)
 
 
-def _markup(match: re.Match[str]) -> Html:
-    groups = match.groupdict()
-    if groups["pre"] is not None:
-        return tag("pre", Html(html.escape(html.unescape(groups["pre"].strip("\n")))))
-    if groups["code"] is not None:
-        return tag("code", lines(groups["code"]))
-    if groups["target"] is not None:
-        return link(groups["target"], groups["label"])
-    if groups["quote"] is not None:
-        quoted = [re.sub(r"^(?:>|&gt;) ?", "", line) for line in groups["quote"].rstrip("\n").split("\n")]
-        return tag("blockquote", mrkdwn("\n".join(quoted)))
-    if groups["emoji"] is not None:
-        return Html(emoji(groups["emoji"]))
-    name, content = next(
-        (name, groups[kind])
-        for kind, name in (("bold", "strong"), ("italic", "em"), ("strike", "del"))
-        if groups[kind] is not None
-    )
-    return tag(name, mrkdwn(content))
+def _markup(match: re.Match[str]) -> Markup:
+    found = {name: text for name, text in match.groupdict().items() if text is not None}
+    if "target" in found:
+        return _link(found["target"], found.get("label"))
+    ((kind, text),) = found.items()
+    match kind:
+        case "pre":
+            inside = escape(html.unescape(text.strip("\n")))
+        case "code":
+            inside = lines(text)
+        case "quote":
+            quoted = [re.sub(r"^(?:>|&gt;) ?", "", line) for line in text.rstrip("\n").split("\n")]
+            inside = mrkdwn("\n".join(quoted))
+        case "emoji":
+            return escape(emoji(text))
+        case _:
+            inside = mrkdwn(text)
+    return Markup("<{0}>{1}</{0}>").format(_TAGS[kind], inside)

@@ -13,7 +13,7 @@ async function does(deed, said) {
   });
   const done = await answer.json();
   // What goes wrong with a command is said by Slackbot, and beside the inputs what was left out.
-  if (!done.ok && (done.said || deed === "acts" || deed === "shortcut")) toast(done.said || `The app did not do it: ${done.error}`);
+  if (!done.ok && (done.said || deed === "acts")) toast(done.said || `The app did not do it: ${done.error}`);
   await refresh();
   return done;
 }
@@ -63,12 +63,7 @@ async function refresh() {
 function valueOf(input) {
   switch (input.dataset.kind) {
     case "checkboxes":
-    case "multi_static_select":
       return [...input.querySelectorAll("input:checked")].map((box) => box.value);
-    case "radio_buttons":
-      return input.querySelector("input:checked")?.value ?? null;
-    case "multi_external_select":
-      return input.value ? [input.value] : [];
     default:
       return input.value || null;
   }
@@ -148,19 +143,7 @@ document.addEventListener("change", (event) => {
   if (chosen) act(chosen);
 });
 
-let asking;
 document.addEventListener("input", (event) => {
-  if (event.target.matches(".ask")) {
-    clearTimeout(asking);
-    asking = setTimeout(async () => {
-      const select = event.target.parentElement.querySelector("select");
-      const said = { block_id: select.dataset.block, action_id: select.dataset.action, typed: event.target.value };
-      const view = select.closest("[data-key]").dataset.view;
-      const done = await does("options", { ...said, view_id: view });
-      const options = (done.options || []).map((one) => new Option(one.text.text, one.value));
-      select.replaceChildren(new Option("Choose…", ""), ...options);
-    }, 250);
-  }
   if (event.target.form?.dataset.commands) suggest(event.target.form);
 });
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bot.sandbox.slack.blocks import options_of, problems_of_message, problems_of_view
 from bot.sandbox.slack.delivery import Answer
-from bot.sandbox.slack.installation import Shortcut
 from bot.sandbox.slack.modals import STATE_OF, Modal, elements_of, initial_values
 from bot.sandbox.slack.refusal import SlackError
 from bot.sandbox.slack.shapes import message_shape
@@ -26,7 +24,6 @@ from bot.sandbox.slack.workspace import (
     Json,
     Message,
     User,
-    microseconds,
 )
 
 VERIFICATION_TOKEN = "sandbox-verification-token"  # noqa: S105 - a relic that Slack still sends; it proves nothing
@@ -44,11 +41,10 @@ class Done:
     error: str = ""
     trigger_id: str = ""
     errors: Mapping[str, str] | None = None
-    options: list[Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it for whoever acts for that person."""
-        said = {"error": self.error, "trigger_id": self.trigger_id, "errors": self.errors, "options": self.options}
+        said = {"error": self.error, "trigger_id": self.trigger_id, "errors": self.errors}
         return {"ok": not self.error, **{name: value for name, value in said.items() if value}}
 
 
@@ -70,10 +66,8 @@ class Person:
         channels += [seen[direct.id]] if direct and direct.id in seen else []
         for channel in channels:
             channel["ephemerals"] = [_plain(shown) for shown in ephemerals if shown.channel == channel["id"]]
-        modals = [
-            {**modal.shape(), "errors": dict(modal.errors), "notice": modal.notice}
-            for modal in self._slack.modals.stack(self._user.id)
-        ]
+        modal = self._slack.modals.of(self._user.id)
+        modals = [{**modal.shape(), "errors": dict(modal.errors), "notice": modal.notice}] if modal else []
         return {"user": {"id": self._user.id, "name": self._user.name}, "channels": channels, "modals": modals}
 
     # --- messages and commands ---------------------------------------------------------------------------------
@@ -138,58 +132,10 @@ class Person:
         parent = self._workspace.message(channel, thread_ts) if thread_ts else None
         if thread_ts and parent is None:
             raise NoSuchThing(f"no message {thread_ts} in {channel.name}")
-        message = self._workspace.post(
+        self._workspace.post(
             channel, user=self._user, text=text, thread_ts=(parent.thread_ts or parent.ts) if parent else ""
         )
-        subscribed = self._slack.app.manifest.settings.event_subscriptions.bot_events
-        about = {"user": self._user.id, "text": text, "ts": message.ts, "channel": channel.id, "team": TEAM_ID}
-        about |= {"event_ts": message.ts, **({"thread_ts": message.thread_ts} if message.thread_ts else {})}
-        wanted = "message.im" if channel.person else "message.channels"
-        if wanted in subscribed and channel.has_bot:
-            await self._event({"type": "message", "channel_type": "im" if channel.person else "channel", **about})
-        if "app_mention" in subscribed and f"<@{self._workspace.bot.id}" in text:
-            await self._event({"type": "app_mention", **about})
         return Done()
-
-    async def _event(self, event: dict[str, Any]) -> None:
-        authorization = {"enterprise_id": None, "team_id": TEAM_ID, "user_id": self._workspace.bot.id, "is_bot": True}
-        payload = {
-            "token": VERIFICATION_TOKEN,
-            "team_id": TEAM_ID,
-            "api_app_id": APP_ID,
-            "event": event,
-            "type": "event_callback",
-            "event_id": "Ev0" + secrets.token_hex(5).upper(),
-            "event_time": microseconds(event["event_ts"]) // 1_000_000,
-            "authorizations": [{**authorization, "is_enterprise_install": False}],
-            "is_ext_shared_channel": False,
-        }
-        await self._slack.courier.event(self._slack.app.events_url, payload)
-
-    async def uses_shortcut(self, callback_id: str, *, channel_name: str = "", ts: str = "") -> Done:
-        """Use a shortcut of the app's, of the workspace or of a message."""
-        shortcut = self._slack.app.shortcuts.get(callback_id)
-        if shortcut is None:
-            raise NoSuchThing(f"the app has no shortcut {callback_id!r}")
-        trigger = self._slack.triggers.give(self._user)
-        payload = self._payload("shortcut", trigger) | {"callback_id": callback_id, "action_ts": self._action_ts()}
-        if shortcut.type == "message":
-            payload |= self._about_message(shortcut, channel_name, ts)
-        return await self._interact(payload, trigger)
-
-    def _about_message(self, shortcut: Shortcut, channel_name: str, ts: str) -> dict[str, Any]:
-        channel = self._channel(channel_name)
-        message = self._workspace.message(channel, ts)
-        if message is None:
-            raise NoSuchThing(f"{shortcut.name} needs a message; {channel.name} has none at {ts!r}")
-        address = ResponseAddress(channel, self._user, "actions", self._workspace.now(), message.thread_ts)
-        return {
-            "type": "message_action",
-            "message_ts": ts,
-            "channel": {"id": channel.id, "name": channel.name},
-            "message": message_shape(self._workspace, channel, message, metadata=True),
-            "response_url": self._slack.response_url(address),
-        }
 
     # --- blocks in messages ------------------------------------------------------------------------------------
 
@@ -206,7 +152,7 @@ class Person:
         )
         trigger = self._slack.triggers.give(self._user)
         state = initial_values(shown.blocks)
-        _fill(shown.blocks, state, values or {}, {})
+        _fill(shown.blocks, state, values or {})
         container: dict[str, Any] = {"type": "message", "message_ts": ts, "channel_id": channel.id}
         container |= {"is_ephemeral": alone, **({"thread_ts": shown.thread_ts} if shown.thread_ts else {})}
         payload = self._payload("block_actions", trigger) | {
@@ -227,47 +173,27 @@ class Person:
         modal = self._modal(view_id)
         block, element = _find(modal.blocks, action_id, block_id)
         if element["type"] in STATE_OF:
-            _fill(modal.blocks, modal.values, {block["block_id"]: {action_id: value}}, modal.loaded)
+            _fill(modal.blocks, modal.values, {block["block_id"]: {action_id: value}})
         if block["type"] == "input" and not block.get("dispatch_action"):
             return Done()
-        trigger = self._slack.triggers.give(self._user, in_modal=True)
+        trigger = self._slack.triggers.give(self._user)
         payload = self._payload("block_actions", trigger) | {
             "container": {"type": "view", "view_id": modal.id},
             "view": modal.shape(),
-            "actions": [self._action(block, element, value, loaded=modal.loaded)],
+            "actions": [self._action(block, element, value)],
         }
         return await self._interact(payload, trigger)
-
-    async def asks_for_options(self, view_id: str, action_id: str, typed: str, *, block_id: str = "") -> Done:
-        """Type into a menu whose options the app gives."""
-        modal = self._modal(view_id)
-        block, element = _find(modal.blocks, action_id, block_id)
-        if "external" not in element["type"]:
-            raise NoSuchThing(f"{action_id} is no menu that asks the app")
-        payload = self._payload("block_suggestion", "") | {
-            "container": {"type": "view", "view_id": modal.id},
-            "view": modal.shape(),
-            "action_id": action_id,
-            "block_id": block["block_id"],
-            "value": typed,
-        }
-        payload.pop("trigger_id")
-        answer = await self._slack.courier.interaction(self._slack.app.options_url, payload, accepts=True)
-        body = answer.body if isinstance(answer.body, dict) else {}
-        options = options_of(body)[:100]
-        modal.loaded[(block["block_id"], action_id)] = options
-        return Done(error=answer.problem, options=options)
 
     async def submits(self, view_id: str, values: Mapping[str, Mapping[str, Any]]) -> Done:
         """Fill in a modal (``values`` by block_id and action_id; the rest stays as it is) and submit it."""
         modal = self._modal(view_id)
         if not modal.content.get("submit"):
             raise NoSuchThing("this modal has nothing to submit")
-        _fill(modal.blocks, modal.values, values, modal.loaded)
+        _fill(modal.blocks, modal.values, values)
         modal.errors, modal.notice = _left_out(modal), ""
         if modal.errors:
             return Done(error="required", errors=modal.errors)
-        trigger = self._slack.triggers.give(self._user, in_modal=True)
+        trigger = self._slack.triggers.give(self._user)
         payload = self._payload("view_submission", trigger) | {"view": modal.shape(), "response_urls": []}
         answer = await self._slack.courier.interaction(self._slack.app.interactivity_url, payload, accepts=True)
         if answer.problem:
@@ -282,41 +208,25 @@ class Person:
 
     def _respond(self, modal: Modal, said: Any) -> None:
         """Do with the modal what the app answered to its submission."""
-        modals = self._slack.modals
         action = said.get("response_action") if isinstance(said, dict) else "?"
-        if action is None:
-            modals.close(modal)
-        elif action == "clear":
-            modals.close(modal, all_of_them=True)
+        if action in (None, "clear"):
+            self._slack.modals.close(modal)
         elif action == "errors" and isinstance(said.get("errors"), dict) and said["errors"]:
             inputs = {block["block_id"] for block in modal.blocks if block.get("type") == "input"}
             if not inputs >= set(said["errors"]):
                 raise SlackError("invalid_errors")
             modal.errors = {str(block): str(text) for block, text in said["errors"].items()}
-        elif action in ("update", "push"):
+        elif action == "update":
             if problems := problems_of_view(said.get("view")):
                 raise SlackError("invalid_arguments", messages=tuple(problems))
-            if action == "update":
-                modals.update(modal, said["view"])
-            else:
-                modals.push(modal.user, said["view"])
+            self._slack.modals.update(modal, said["view"])
         else:
             raise SlackError("dispatch_failed")
 
-    async def closes(self, view_id: str, *, all_of_them: bool = False) -> Done:
+    async def closes(self, view_id: str) -> Done:
         """Close a modal without submitting it."""
-        modal = self._modal(view_id)
-        stack = self._slack.modals.stack(self._user.id)
-        gone = stack if all_of_them or modal.content.get("clear_on_close") else stack[stack.index(modal) :]
-        self._slack.modals.close(gone[0])
-        problem = ""
-        for closed in reversed(gone):
-            if closed.content.get("notify_on_close"):
-                payload = self._payload("view_closed", "") | {"view": closed.shape(), "is_cleared": len(gone) > 1}
-                payload.pop("trigger_id")
-                url = self._slack.app.interactivity_url
-                problem = (await self._slack.courier.interaction(url, payload, accepts=False)).problem or problem
-        return Done(error=problem)
+        self._slack.modals.close(self._modal(view_id))
+        return Done()
 
     # --- what these share --------------------------------------------------------------------------------------
 
@@ -340,19 +250,14 @@ class Person:
             "is_enterprise_install": False,
         }
 
-    def _action(
-        self, block: Json, element: Json, value: Any, *, loaded: Mapping[tuple[str, str], list[Any]] | None = None
-    ) -> dict[str, Any]:
+    def _action(self, block: Json, element: Json, value: Any) -> dict[str, Any]:
         action = {"action_id": element["action_id"], "block_id": block["block_id"], "type": element["type"]}
         if element["type"] == "button":
             action |= {
                 name: element[name] for name in ("text", "value", "style", "url", "confirm") if name in element
             }
-        elif element["type"] == "overflow":
-            action["selected_option"] = _option(element, value, [])
         else:
-            offered = (loaded or {}).get((block["block_id"], element["action_id"]), [])
-            action |= _state(element, value, offered)
+            action |= _state(element, value)
         return {**action, "action_ts": self._action_ts()}
 
     def _action_ts(self) -> str:
@@ -376,10 +281,10 @@ class Person:
         return found
 
     def _modal(self, view_id: str) -> Modal:
-        stack = self._slack.modals.stack(self._user.id)
-        if not stack or (view_id and stack[-1].id != view_id):
+        modal = self._slack.modals.of(self._user.id)
+        if modal is None or view_id not in ("", modal.id):
             raise NoSuchThing(f"no modal {view_id} is open")
-        return stack[-1]
+        return modal
 
     def _escaped(self, text: str) -> str:
         """Return the text of a command with users and channels by their ids."""
@@ -390,13 +295,8 @@ class Person:
 
 
 def _plain(shown: Ephemeral) -> dict[str, Any]:
-    return {
-        "ts": shown.ts,
-        "of": shown.of,
-        "text": shown.text,
-        "blocks": [dict(block) for block in shown.blocks],
-        "thread_ts": shown.thread_ts,
-    }
+    kept = {name: getattr(shown, name) for name in ("ts", "of", "text", "thread_ts")}
+    return {**kept, "blocks": [dict(block) for block in shown.blocks]}
 
 
 def _find(blocks: tuple[Json, ...], action_id: str, block_id: str) -> tuple[Json, Json]:
@@ -408,33 +308,28 @@ def _find(blocks: tuple[Json, ...], action_id: str, block_id: str) -> tuple[Json
 
 
 def _fill(
-    blocks: tuple[Json, ...],
-    state: dict[str, dict[str, Any]],
-    values: Mapping[str, Mapping[str, Any]],
-    loaded: Mapping[tuple[str, str], list[Any]],
+    blocks: tuple[Json, ...], state: dict[str, dict[str, Any]], values: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Put what a person filled in into the state, as Slack puts it."""
     for block_id, actions in values.items():
         for action_id, value in actions.items():
             block, element = _find(blocks, action_id, block_id)
             if element["type"] in STATE_OF:
-                offered = loaded.get((block["block_id"], action_id), [])
-                state.setdefault(block["block_id"], {})[action_id] = _state(element, value, offered)
+                state.setdefault(block["block_id"], {})[action_id] = _state(element, value)
 
 
-def _state(element: Json, value: Any, offered: list[Any]) -> dict[str, Any]:
+def _state(element: Json, value: Any) -> dict[str, Any]:
     name, _ = STATE_OF[element["type"]]
+    chosen: Any = value or None
     if name == "selected_options":
-        chosen: Any = [_option(element, one, offered) for one in value or []]
-    elif name == "selected_option":
-        chosen = _option(element, value, offered) if value else None
-    else:
-        chosen = value or None
+        chosen = [_option(element, one) for one in value or []]
+    elif name == "selected_option" and value:
+        chosen = _option(element, value)
     return {"type": element["type"], name: chosen}
 
 
-def _option(element: Json, value: Any, offered: list[Any]) -> Any:
-    for option in (*options_of(dict(element)), *offered):
+def _option(element: Json, value: Any) -> Any:
+    for option in options_of(dict(element)):
         if option.get("value") == value:
             return option
     raise NoSuchThing(f"{element['action_id']} offers no {json.dumps(value)}")

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bot.sandbox.slack.delivery import RETRY_AFTER_SECONDS, Courier
+from bot.sandbox.slack.delivery import Courier
 from bot.sandbox.slack.faults import Faults
-from bot.sandbox.slack.files import Files
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.modals import Modals, Triggers
 from bot.sandbox.slack.refusal import SlackError
@@ -24,8 +23,8 @@ USABLE_SECONDS = 30 * 60.0
 class ResponseAddress:
     """A ``response_url``: 5 answers within 30 minutes to whoever typed or pressed something.
 
-    ``source`` is the timestamp of the message that it is about: the one with the button, which can be replaced, or
-    the last that was said here, which can only be deleted; ``alone`` says whether only ``user`` sees that.
+    ``source`` is the timestamp of the message with the button, which can be replaced; ``alone`` says whether only
+    ``user`` sees that.
     """
 
     channel: Channel
@@ -51,16 +50,14 @@ class Slack:
         *,
         url: str,
         host: str = "127.0.0.1",
-        retry_after_seconds: tuple[float, ...] = RETRY_AFTER_SECONDS,
         without_blocks: frozenset[str] = frozenset(),
     ) -> None:
         self.workspace, self.app, self.url = workspace, app, url
         clock: Callable[[], float] = workspace.now
         self.faults, self.without_blocks = Faults(), without_blocks
         self.triggers, self.modals = Triggers(clock), Modals(clock)
-        self.files = Files(url)
         self.sockets = Sockets(host, enabled=lambda: self.app.socket_mode, clock=clock)
-        self.courier = Courier(lambda: self.app, self.sockets, retry_after_seconds=retry_after_seconds, clock=clock)
+        self.courier = Courier(lambda: self.app, self.sockets, clock=clock)
         self._addresses: dict[str, ResponseAddress] = {}
 
     async def start(self) -> None:
@@ -69,7 +66,6 @@ class Slack:
 
     async def stop(self) -> None:
         """End what is under way."""
-        await self.courier.close()
         await self.sockets.stop()
 
     def permalink(self, channel: Channel, message: Message) -> str:
@@ -93,56 +89,32 @@ class Slack:
             raise SlackError("expired_url")
         if address.uses >= USES:
             raise SlackError("used_url")
-        if said.get("delete_original"):
-            self._delete(address)
-        else:
-            blocks, text = check(said), str(said.get("text") or "")
-            if not text and not blocks:
-                raise SlackError("no_text")
-            if not (said.get("replace_original") and self._replace(address, text, blocks)):
-                in_channel = said.get("response_type") == "in_channel"
-                thread_ts = str(said.get("thread_ts") or "")
-                self.show(address, text, blocks, in_channel=in_channel, thread_ts=thread_ts)
+        blocks, text = check(said), str(said.get("text") or "")
+        if not text and not blocks:
+            raise SlackError("no_text")
+        if not (said.get("replace_original") and self._replace(address, text, blocks)):
+            in_channel = said.get("response_type") == "in_channel"
+            self.show(address, text, blocks, in_channel=in_channel, thread_ts=str(said.get("thread_ts") or ""))
         address.uses += 1
 
     def show(
         self, address: ResponseAddress, text: str, blocks: tuple[Json, ...], *, in_channel: bool, thread_ts: str = ""
     ) -> None:
         """Say something where somebody typed or pressed: to everybody there, or to that person alone."""
+        workspace = self.workspace
+        said: dict[str, Any] = {"text": text, "blocks": blocks}
         if in_channel:
-            message = self.workspace.post(
-                address.channel, user=self.workspace.bot, text=text, blocks=blocks, thread_ts=thread_ts
-            )
-            shown = message.ts
+            workspace.post(address.channel, user=workspace.bot, thread_ts=thread_ts, **said)
         else:
-            shown = self.workspace.whisper(
-                address.channel,
-                to=address.user,
-                of=self.workspace.bot,
-                text=text,
-                blocks=blocks,
-                thread_ts=thread_ts or address.thread_ts,
-            ).ts
-        if address.kind == "commands":
-            address.source, address.alone = shown, not in_channel
-
-    def _original(self, address: ResponseAddress) -> Message | None:
-        return None if address.alone else self.workspace.message(address.channel, address.source)
+            thread_ts = thread_ts or address.thread_ts
+            workspace.whisper(address.channel, to=address.user, of=workspace.bot, thread_ts=thread_ts, **said)
 
     def _replace(self, address: ResponseAddress, text: str, blocks: tuple[Json, ...]) -> bool:
         if address.kind == "commands":
             return False  # no message came with it: what is said there is always a new one
         if address.alone:
             return self.workspace.replace_ephemeral(address.source, text=text, blocks=blocks)
-        message = self._original(address)
-        if message is None:
-            return False
-        self.workspace.edit(address.channel, message, text=text, blocks=blocks)
-        return True
-
-    def _delete(self, address: ResponseAddress) -> None:
-        message = self._original(address)
+        message = self.workspace.message(address.channel, address.source)
         if message is not None:
-            self.workspace.remove(address.channel, message)
-        elif not (address.alone and self.workspace.remove_ephemeral(address.source)):
-            raise SlackError("message_not_found")
+            self.workspace.edit(address.channel, message, text=text, blocks=blocks)
+        return message is not None

@@ -15,9 +15,8 @@ from typing import Any
 
 from bot.sandbox.slack.arguments import MAX_LIMIT, Arguments
 from bot.sandbox.slack.blocks import MAX_VIEW_BYTES, problems_of_message, problems_of_view
-from bot.sandbox.slack.modals import Modal
 from bot.sandbox.slack.refusal import SlackError
-from bot.sandbox.slack.shapes import channel_shape, group_shape, message_shape, user_shape
+from bot.sandbox.slack.shapes import channel_shape, message_shape
 from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import (
     TEAM_ID,
@@ -26,7 +25,6 @@ from bot.sandbox.slack.workspace import (
     Channel,
     Json,
     Message,
-    User,
     Workspace,
     microseconds,
 )
@@ -41,7 +39,7 @@ Function = Callable[[Slack, Arguments], dict[str, Any]]
 class Method:
     """One method. ``scope`` is what the token must allow; where it depends on the channel, the function checks it.
 
-    ``token`` says which one it takes: the ``bot``'s, the ``app``'s own, or ``none``.
+    ``token`` says which one it takes: the ``bot``'s or the ``app``'s own.
     """
 
     function: Function
@@ -67,8 +65,7 @@ def call(slack: Slack, name: str, arguments: Arguments, *, token: str) -> dict[s
     found = METHODS.get(name)
     if found is None:
         raise SlackError("unknown_method", more={"req_method": name})
-    if found.token != "none":  # noqa: S105
-        _check_token(slack, token, found)
+    _check_token(slack, token, found)
     return found.function(slack, arguments)
 
 
@@ -92,14 +89,6 @@ def _need(slack: Slack, scope: str) -> None:
 
 
 # --- the app itself ------------------------------------------------------------------------------------------------
-
-
-@method("api.test", token="none")  # noqa: S106
-def api_test(_: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Answer with the arguments, or with the error that they ask for."""
-    if error := arguments.text("error"):
-        raise SlackError(error)
-    return {"args": {name: value for name, value in arguments.values.items() if name != "token"}}
 
 
 @method("auth.test")
@@ -176,18 +165,6 @@ def chat_update(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     return {"channel": channel.id, "ts": edited.ts, "text": edited.text, "message": shape}
 
 
-@method("chat.delete", scope="chat:write")
-def chat_delete(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Delete a message of the bot's own."""
-    workspace = slack.workspace
-    channel = _joined(workspace, arguments)
-    message = _message(workspace, channel, arguments.text("ts"))
-    if message.user != workspace.bot.id:
-        raise SlackError("cant_delete_message")
-    workspace.remove(channel, message)
-    return {"channel": channel.id, "ts": message.ts}
-
-
 @method("chat.getPermalink")
 def chat_get_permalink(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Return the message's address."""
@@ -196,39 +173,7 @@ def chat_get_permalink(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     return {"channel": channel.id, "permalink": slack.permalink(channel, message)}
 
 
-@method("reactions.add", scope="reactions:write")
-def reactions_add(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Put an emoji under a message."""
-    workspace = slack.workspace
-    channel = _joined(workspace, arguments)
-    message = _message(workspace, channel, _timestamp(arguments.text("timestamp"), otherwise="bad_timestamp"))
-    name = arguments.text("name").strip(":")
-    if not name:
-        raise SlackError("invalid_name")
-    if not workspace.react(channel, message, name=name, user=workspace.bot):
-        raise SlackError("already_reacted")
-    return {}
-
-
 # --- channels ------------------------------------------------------------------------------------------------------
-
-
-@method("conversations.list", scope="channels:read")
-def conversations_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """List the channels; with ``types`` also direct conversations."""
-    kinds = [kind.strip() for kind in (arguments.text("types") or "public_channel").split(",")]
-    if not {"public_channel", "private_channel", "mpim", "im"} >= set(kinds):
-        raise SlackError("invalid_types")
-    listed = list(slack.workspace.channels) if "public_channel" in kinds else []
-    if "im" in kinds:
-        _need(slack, "im:read")
-        listed += slack.workspace.direct
-    limit, start = arguments.limit(100), _cursor(arguments, "channel")
-    following = start + limit
-    return {
-        "channels": [channel_shape(slack.workspace, channel) for channel in listed[start:following]],
-        "response_metadata": {"next_cursor": _encode("channel", following) if following < len(listed) else ""},
-    }
 
 
 @method("conversations.info")
@@ -237,15 +182,6 @@ def conversations_info(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     channel = _channel(slack.workspace, arguments)
     _need(slack, "im:read" if channel.person else "channels:read")
     return {"channel": channel_shape(slack.workspace, channel)}
-
-
-@method("conversations.open", scope="im:write")
-def conversations_open(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Open the direct conversation with one person."""
-    direct = slack.workspace.direct_with(arguments.text("users"))
-    if direct is None:
-        raise SlackError("user_not_found")
-    return {"channel": {"id": direct.id}, "no_op": True, "already_open": True}
 
 
 @method("conversations.history")
@@ -274,46 +210,6 @@ def conversations_replies(slack: Slack, arguments: Arguments) -> dict[str, Any]:
 # --- people --------------------------------------------------------------------------------------------------------
 
 
-@method("users.info", scope="users:read")
-def users_info(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Describe one user."""
-    wanted = arguments.text("user")
-    user = next((user for user in slack.workspace.users if user.id == wanted), None)
-    if user is None:
-        raise SlackError("user_not_found")
-    return {"user": _user(slack, user)}
-
-
-@method("users.list", scope="users:read")
-def users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """List everybody, apps included."""
-    users = slack.workspace.users
-    limit, start = arguments.limit(200), _cursor(arguments, "user")
-    following = start + limit
-    return {
-        "members": [_user(slack, user) for user in users[start:following]],
-        "cache_ts": int(slack.workspace.now()),
-        "response_metadata": {"next_cursor": _encode("user", following) if following < len(users) else ""},
-    }
-
-
-@method("users.lookupByEmail", scope="users:read.email")
-def users_lookup_by_email(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Find somebody by their address."""
-    wanted = arguments.text("email").lower()
-    user = next((user for user in slack.workspace.users if user.email and user.email == wanted), None)
-    if user is None:
-        raise SlackError("users_not_found")
-    return {"user": _user(slack, user)}
-
-
-@method("usergroups.list", scope="usergroups:read")
-def usergroups_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """List the user groups."""
-    users, creator = arguments.flag("include_users"), slack.workspace.users[1]
-    return {"usergroups": [group_shape(group, users=users, creator=creator) for group in slack.workspace.groups]}
-
-
 @method("usergroups.users.list", scope="usergroups:read")
 def usergroups_users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Say who is in a user group."""
@@ -322,10 +218,6 @@ def usergroups_users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     if group is None:
         raise SlackError("no_such_subteam")
     return {"users": list(group.users)}
-
-
-def _user(slack: Slack, user: User) -> dict[str, Any]:
-    return user_shape(user, email="users:read.email" in slack.app.scopes)
 
 
 # --- modals --------------------------------------------------------------------------------------------------------
@@ -339,22 +231,10 @@ def views_open(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     return {"view": slack.modals.open(user, view).shape()}
 
 
-@method("views.push")
-def views_push(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Put a modal on top of the one in which the trigger was pulled."""
-    view = _view(arguments)
-    user = slack.triggers.exchange(arguments.text("trigger_id"), push=True)
-    return {"view": slack.modals.push(user, view).shape()}
-
-
 @method("views.update")
 def views_update(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Change a modal that is open."""
-    view_id, external_id = arguments.text("view_id"), arguments.text("external_id")
-    if bool(view_id) == bool(external_id):
-        raise SlackError("invalid_arguments", messages=("[ERROR] give either view_id or external_id",))
-    view = _view(arguments)
-    modal: Modal | None = slack.modals.find(view_id=view_id, external_id=external_id)
+    view, modal = _view(arguments), slack.modals.find(arguments.text("view_id"))
     if modal is None:
         raise SlackError("not_found")
     if arguments.text("hash") not in ("", modal.hash):
@@ -370,35 +250,6 @@ def _view(arguments: Arguments) -> Json:
         raise SlackError("invalid_arguments", messages=problems)
     found: Json = view
     return found
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-@method("files.getUploadURLExternal", scope="files:write")
-def files_get_upload_url_external(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Return where the bytes of a file go."""
-    length = arguments.text("length")
-    url, file_id = slack.files.upload_url(
-        name=arguments.text("filename"), length=int(length) if length.isdecimal() else 0
-    )
-    return {"upload_url": url, "file_id": file_id}
-
-
-@method("files.completeUploadExternal", scope="files:write")
-def files_complete_upload_external(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Finish uploads, and share the files in a channel or a thread where one is named."""
-    workspace = slack.workspace
-    channel_id = arguments.text("channel_id") or arguments.text("channels")
-    channel, thread_ts = None, ""
-    if channel_id:
-        channel = _joined(workspace, Arguments({"channel": channel_id}))
-        thread_ts = _thread(workspace, channel, arguments)
-    files = slack.files.complete(arguments.nested("files", otherwise="invalid_arguments"))
-    if channel is not None:
-        comment = arguments.text("initial_comment")
-        workspace.post(channel, user=workspace.bot, text=comment, thread_ts=thread_ts, files=tuple(files))
-    return {"files": files}
 
 
 # --- what these share ----------------------------------------------------------------------------------------------
@@ -520,7 +371,7 @@ def _in_range(message: Message, arguments: Arguments) -> bool:
 def _page(
     workspace: Workspace, channel: Channel, messages: list[Message], arguments: Arguments, *, default_limit: int
 ) -> dict[str, Any]:
-    limit, after = arguments.limit(default_limit), _cursor(arguments, "next_ts")
+    limit, after = arguments.limit(default_limit), _cursor(arguments)
     timestamps = [microseconds(message.ts) for message in messages]
     if after and after not in timestamps:
         raise SlackError("invalid_cursor")
@@ -532,23 +383,20 @@ def _page(
         "has_more": bool(left),
     }
     if left:
-        answer["response_metadata"] = {"next_cursor": _encode("next_ts", microseconds(left[0].ts))}
+        cursor = base64.b64encode(f"next_ts:{microseconds(left[0].ts)}".encode()).decode()
+        answer["response_metadata"] = {"next_cursor": cursor}
     return answer
 
 
-def _cursor(arguments: Arguments, kind: str) -> int:
+def _cursor(arguments: Arguments) -> int:
     """Return the number in the cursor; 0 where there is none."""
     text = arguments.text("cursor")
     if not text:
         return 0
     try:
         said, _, number = base64.b64decode(text, validate=True).decode().partition(":")
-        if said == kind:
+        if said == "next_ts":
             return int(number)
     except (binascii.Error, ValueError):
         pass
     raise SlackError("invalid_cursor")
-
-
-def _encode(kind: str, number: int) -> str:
-    return base64.b64encode(f"{kind}:{number}".encode()).decode()

@@ -8,8 +8,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ class User:
     name: str
     real_name: str
     bot_id: str = ""
-    email: str = ""
 
     @property
     def direct(self) -> str:
@@ -67,14 +66,6 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Reaction:
-    """An emoji under a message, without colons, and who gave it."""
-
-    name: str
-    users: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Message:
     """One message. ``ts`` names it within its channel; ``thread_ts`` is the ``ts`` of what it answers, or empty."""
 
@@ -86,8 +77,6 @@ class Message:
     broadcast: bool = False
     metadata: Json | None = None
     edited_ts: str = ""
-    reactions: tuple[Reaction, ...] = ()
-    files: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,10 +97,10 @@ SLACKBOT = User(id="USLACKBOT", name="slackbot", real_name="Slackbot")
 BOT = User(id="U0PROMOBOT", name="promobot", real_name="Promobot", bot_id="B0PROMOBOT")
 USERS = (
     BOT,
-    User(id="U0ALEX", name="alex", real_name="Alex", email="alex@sandbox.example"),
-    User(id="U0SAM", name="sam", real_name="Sam", email="sam@sandbox.example"),
+    User(id="U0ALEX", name="alex", real_name="Alex"),
+    User(id="U0SAM", name="sam", real_name="Sam"),
     # In the workspace, but neither in a group nor on the forge.
-    User(id="U0KIM", name="kim", real_name="Kim", email="kim@sandbox.example"),
+    User(id="U0KIM", name="kim", real_name="Kim"),
 )
 PEOPLE = USERS[1:]
 GROUPS = (
@@ -119,13 +108,6 @@ GROUPS = (
     UserGroup(id="S0RELEASERS", handle="releasers", name="Release managers", users=("U0ALEX",)),
 )
 GENERAL = Channel(id="C0GENERAL", name="general", has_bot=False)
-
-
-@dataclass
-class _Contents:
-    """Everything that changes: messages by channel, oldest first."""
-
-    messages: dict[str, list[Message]] = field(default_factory=dict)
 
 
 class Workspace:
@@ -144,7 +126,7 @@ class Workspace:
         self._clock = clock
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
-        self._contents = _read(self._file) if self._file.exists() else _Contents()
+        self._contents: dict[str, list[Message]] = _read(self._file) if self._file.exists() else {}
 
     def channel(self, id_or_name: str) -> Channel | None:
         """Return the channel of this id or name (with or without #), or None."""
@@ -176,7 +158,7 @@ class Workspace:
 
     def messages(self, channel: Channel) -> tuple[Message, ...]:
         """Return every message of the channel, replies included, oldest first."""
-        return tuple(self._contents.messages.get(channel.id, ()))
+        return tuple(self._contents.get(channel.id, ()))
 
     def message(self, channel: Channel, ts: str) -> Message | None:
         """Return the message with this timestamp, or None."""
@@ -196,11 +178,10 @@ class Workspace:
         thread_ts: str = "",
         broadcast: bool = False,
         metadata: Json | None = None,
-        files: tuple[Json, ...] = (),
     ) -> Message:
         """Add a message with a timestamp later than every other of the channel."""
         with self._lock:
-            listed = self._contents.messages.setdefault(channel.id, [])
+            listed = self._contents.setdefault(channel.id, [])
             message = Message(
                 ts=self._next_timestamp(listed[-1].ts if listed else ""),
                 user=user.id,
@@ -209,7 +190,6 @@ class Workspace:
                 thread_ts=thread_ts,
                 broadcast=broadcast,
                 metadata=metadata,
-                files=files,
             )
             listed.append(message)
             self._save()
@@ -218,7 +198,7 @@ class Workspace:
     def replace(self, channel: Channel, message: Message) -> Message:
         """Put ``message`` where the one of the same timestamp was; return it."""
         with self._lock:
-            listed = self._contents.messages[channel.id]
+            listed = self._contents[channel.id]
             listed[[known.ts for known in listed].index(message.ts)] = message
             self._save()
             return message
@@ -229,13 +209,6 @@ class Workspace:
         return self.replace(
             channel, dataclasses.replace(message, text=text, blocks=with_ids(blocks), edited_ts=edited_ts)
         )
-
-    def remove(self, channel: Channel, message: Message) -> None:
-        """Delete a message; what was answered in its thread stays, as in Slack."""
-        with self._lock:
-            listed = self._contents.messages[channel.id]
-            del listed[[known.ts for known in listed].index(message.ts)]
-            self._save()
 
     def whisper(
         self,
@@ -275,27 +248,9 @@ class Workspace:
                     return True
             return False
 
-    def remove_ephemeral(self, ts: str) -> bool:
-        """Take away what somebody alone sees; return False where it is gone."""
-        with self._lock:
-            left = [shown for shown in self._ephemerals if shown.ts != ts]
-            gone = len(left) < len(self._ephemerals)
-            self._ephemerals = left
-            return gone
-
     def now(self) -> float:
         """Return seconds since 1970 by the workspace's clock."""
         return self._clock()
-
-    def react(self, channel: Channel, message: Message, *, name: str, user: User) -> bool:
-        """Add the user's reaction; return False where it was there already."""
-        givers = {reaction.name: reaction.users for reaction in message.reactions}
-        if user.id in givers.get(name, ()):
-            return False
-        givers[name] = (*givers.get(name, ()), user.id)
-        reactions = tuple(Reaction(emoji, users) for emoji, users in givers.items())
-        self.replace(channel, dataclasses.replace(message, reactions=reactions))
-        return True
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as people see it: channels with their messages, oldest first, replies under theirs."""
@@ -327,7 +282,7 @@ class Workspace:
     def _save(self) -> None:
         document = {
             channel: [dataclasses.asdict(message) for message in messages]
-            for channel, messages in self._contents.messages.items()
+            for channel, messages in self._contents.items()
         }
         beside = self._file.with_suffix(".new")
         beside.write_text(json.dumps({"format": 1, "messages": document}, indent=1) + "\n")
@@ -359,13 +314,9 @@ def microseconds(ts: str) -> int:
     return int(seconds) * 1_000_000 + int(micros.ljust(6, "0")[:6] or "0")
 
 
-def _read(file: Path) -> _Contents:
-    document = json.loads(file.read_text())
-    return _Contents({channel: list(_messages(listed)) for channel, listed in document["messages"].items()})
-
-
-def _messages(listed: list[dict[str, Any]]) -> Iterator[Message]:
-    for entry in listed:
-        reactions = tuple(Reaction(given["name"], tuple(given["users"])) for given in entry["reactions"])
-        several = {name: tuple(entry.get(name, ())) for name in ("blocks", "files")}
-        yield Message(**{**entry, **several, "reactions": reactions})
+def _read(file: Path) -> dict[str, list[Message]]:
+    kept = json.loads(file.read_text())["messages"]
+    return {
+        channel: [Message(**{**entry, "blocks": tuple(entry["blocks"])}) for entry in listed]
+        for channel, listed in kept.items()
+    }

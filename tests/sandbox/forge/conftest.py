@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from bot.sandbox.actions.actions import Settings
 from bot.sandbox.forge.app import Below, application, open_forge
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import People, Person
-from bot.sandbox.forge.store import Hook
 from tests.contract.contract import Exchange, Recorder, violations, webhook_violations
 
 REPOSITORY = "acme/models"
@@ -57,13 +56,7 @@ class Server:
             folder=folder, repository=REPOSITORY, server_url=self.url, people=People(PEOPLE), settings=settings
         )
         self.told: list[tuple[str, dict[str, Any]]] = []
-        tell = self.forge.deliveries.tell
-
-        def record(hooks: Iterable[Hook], event: str, payload: Mapping[str, Any]) -> None:
-            self.told.append((event, json.loads(json.dumps(payload))))
-            tell(hooks, event, payload)
-
-        self.forge.deliveries.tell = record  # type: ignore[method-assign]
+        self.forge.on_event = lambda event, payload: self.told.append((event, json.loads(json.dumps(payload))))
         self._recorder = Recorder(application(self.forge))
         served = Below(self._recorder, prefix) if prefix else self._recorder
         config = uvicorn.Config(served, log_level="warning", timeout_graceful_shutdown=2)

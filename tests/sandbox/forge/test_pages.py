@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from bot.sandbox.forge.html import Html, tag
 from bot.sandbox.forge.markdown import render
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 
@@ -17,7 +16,7 @@ from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
     ("text", "shown"),
     [
         ("## Title", "<h2>Title</h2>"),
-        ("a **b** `**c**` ~~d~~ _e_", "<p>a <strong>b</strong> <code>**c**</code> <del>d</del> <em>e</em></p>"),
+        ("a **b** `**c**` ~~d~~ _e_", "<p>a <strong>b</strong> <code>**c**</code> <s>d</s> <em>e</em></p>"),
         ("snake_case_name and 2*3*4", "<p>snake_case_name and 2<em>3</em>4</p>"),
         ("one\ntwo", "<p>one<br>two</p>"),
         ("before<!-- promobot: {} -->after", "<p>beforeafter</p>"),
@@ -28,13 +27,13 @@ from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
         ("- [x] a", '<ul><li><input type="checkbox" disabled checked> a</li></ul>'),
         ("| a | b |\n|---|---|\n| 1 | x \\| y |", "<tr><td>1</td><td>x | y</td></tr>"),
         ("<details><summary>More</summary>\n\ntext\n\n</details>", "<summary>More</summary>"),
-        ("```mermaid\ngraph TD\n  A --> B\n```", "<pre><code>graph TD\n  A --&gt; B</code></pre>"),
-        ("```\n<!-- shown -->\n# no heading\n```", "<pre><code>&lt;!-- shown --&gt;\n# no heading</code></pre>"),
-        ("> [!WARNING]\n> Careful", '<blockquote class="alert warning"><strong>Warning</strong><p>Careful</p>'),
+        ("```mermaid\ngraph TD\n  A --> B\n```", "<pre><code>graph TD  A --&gt; B</code></pre>"),
+        ("```\n<!-- shown -->\n# no heading\n```", "<pre><code>&lt;!-- shown --&gt;# no heading</code></pre>"),
+        ("> [!WARNING]\n> Careful", '<blockquote class="alert warning"><p><strong>Warning</strong><br>Careful</p>'),
     ],
 )
 def test_markdown(text: str, shown: str) -> None:
-    assert shown in render(text)
+    assert shown in render(text).replace("\n", "")
 
 
 @pytest.mark.parametrize(
@@ -63,20 +62,13 @@ def test_nothing_that_runs_comes_through(text: str) -> None:
     Tags().feed(render(text))
 
 
-def test_text_is_escaped_where_it_is_put_in() -> None:
-    assert (
-        tag("a", "<b>", Html("<i>"), None, ["&"], href='"x"', class_="")
-        == '<a href="&quot;x&quot;">&lt;b&gt;<i>&amp;</a>'
-    )
-
-
 def test_a_pull_requests_page_shows_what_it_is_about(server: Server, clone: Clone) -> None:
     clone.branch("feature/a", {"promotions/dev.yaml": "environment: dev\nmodels: {<churn>: 7}\n"})
     repo = server.as_pygithub("bot").get_repo(REPOSITORY)
     pull = repo.create_pull(base="main", head="feature/a", title="Promote <churn>", body="**Why**")
     pull.create_issue_comment("<!-- promobot -->| a |\n|---|\n| shown |")
-    pull.add_to_labels("promotion")
-    repo.get_commit(pull.head.sha).create_status("failure", "https://example.com/log", "too slow", "latency")
+    output = {"title": "too slow", "summary": ""}
+    repo.create_check_run("latency", pull.head.sha, "https://example.com/log", conclusion="failure", output=output)
 
     page = httpx.get(pull.html_url).text
     for part in (
@@ -89,7 +81,7 @@ def test_a_pull_requests_page_shows_what_it_is_about(server: Server, clone: Clon
         assert part in page
     assert "+models: {&lt;churn&gt;: 7}" in page
     assert "&lt;!-- promobot" not in page and "<!-- promobot" not in page
-    assert "Open" in page and "promotion" in page
+    assert "Open" in page and "too slow" in page
     pull.merge()
     assert "Merged" in httpx.get(pull.html_url).text
 

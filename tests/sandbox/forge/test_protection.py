@@ -100,7 +100,9 @@ def test_a_branch_that_is_behind_must_be_updated_first_where_the_rules_say_so(se
     pull.update()
     assert pull.mergeable_state == "behind"
     assert refusal(pull) == (409, "Head branch is out of date. Review and try the merge again.")
-    assert pull.update_branch(expected_head_sha=pull.head.sha)
+    clone.git("checkout", "--quiet", "feature")
+    clone.git("merge", "--quiet", "--no-edit", "main")
+    clone.git("push", "--quiet", "origin", "feature")
     pull.update()
     report(server, pull, conclusion="success")
     assert pull.merge(sha=pull.head.sha).merged

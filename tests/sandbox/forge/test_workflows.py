@@ -23,7 +23,7 @@ name: Check
 on:
   pull_request_target:
     paths: [promotions/**]
-permissions: {contents: read, statuses: write}
+permissions: {contents: read, checks: write}
 concurrency: {group: check, cancel-in-progress: false}
 jobs:
   ready:
@@ -111,8 +111,8 @@ jobs:
       - name: Answer through the API
         run: |
           curl --fail --silent -H "Authorization: Bearer $GITHUB_TOKEN" \\
-            -d '{"state": "success", "context": "deployed"}' \\
-            "$GITHUB_API_URL/repos/$GITHUB_REPOSITORY/statuses/$GITHUB_SHA" > /dev/null
+            -d '{"name": "deployed", "head_sha": "'"$GITHUB_SHA"'", "conclusion": "success"}' \\
+            "$GITHUB_API_URL/repos/$GITHUB_REPOSITORY/check-runs" > /dev/null
         env: {GITHUB_TOKEN: "${{ secrets.GITHUB_TOKEN }}"}
 """
 
@@ -267,9 +267,8 @@ def test_a_merge_starts_the_workflow_of_pushes_to_main(repo: github.Repository.R
     log = log_of(repo, run, "deploy")
     assert (run.conclusion, run.path) == ("success", ".github/workflows/deploy.yml"), log
     assert "A change (#1)" in log and "by alex before " in log
-    assert [(status.context, status.creator.login) for status in repo.get_commit(merged.sha).get_statuses()] == [
-        ("deployed", "promobot[bot]")
-    ]
+    checks = repo.get_commit(merged.sha).get_check_runs(check_name="deployed")
+    assert [(check.conclusion, check.app.slug) for check in checks] == [("success", "promobot")]
 
 
 @pytest.mark.slow

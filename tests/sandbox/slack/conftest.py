@@ -38,15 +38,10 @@ MANIFEST: dict[str, Any] = {
             {"command": "/promote", "description": "Promote a version", "usage_hint": "MODEL VERSION ENV"},
             {"command": "/who", "description": "Who is that", "should_escape": True},
         ],
-        "shortcuts": [
-            {"name": "Promotions", "type": "global", "callback_id": "promotions", "description": "What is live"},
-            {"name": "Roll this back", "type": "message", "callback_id": "roll_this_back", "description": "Back"},
-        ],
     },
-    "oauth_config": {"scopes": {"bot": ["chat:write", "commands", "channels:history", "app_mentions:read"]}},
+    "oauth_config": {"scopes": {"bot": ["chat:write", "commands", "channels:history"]}},
     "settings": {
         "interactivity": {"is_enabled": True},
-        "event_subscriptions": {"bot_events": ["app_mention"]},
         "socket_mode_enabled": False,
     },
 }
@@ -124,7 +119,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slack]:
     with Ports() as ports:
         port = ports.take()
         command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
-        options = ("--dir", str(directory / "data"), "--retry-seconds", "0,0.2,0.2", "--connection-seconds", "3600")
+        options = ("--dir", str(directory / "data"), "--connection-seconds", "3600")
         part = Part(name="slack", command=(*command, *options), port=port)
         with running(directory, part) as processes:
             yield Slack(processes, part)

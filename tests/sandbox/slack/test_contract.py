@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,8 +14,7 @@ from tests.sandbox.slack.shapes import ANSWERS
 from tests.sandbox.slack.test_people import MODAL
 
 SCOPES = [
-    *("chat:write", "commands", "channels:history", "channels:read", "im:read", "im:write", "users:read"),
-    *("users:read.email", "usergroups:read", "files:write", "reactions:write"),
+    *("chat:write", "commands", "channels:history", "channels:read", "im:read", "usergroups:read"),
 ]
 
 
@@ -44,11 +42,7 @@ def test_every_method_is_held_to_its_documentation() -> None:
         ("chat.postMessage", "chat:write", {"channel": CHANNEL, "text": "x"}),
         ("conversations.history", "channels:history", {"channel": CHANNEL}),
         ("conversations.history", "im:history", {"channel": "D0ALEX"}),
-        ("conversations.list", "channels:read", {}),
-        ("users.info", "users:read", {"user": "U0ALEX"}),
-        ("users.lookupByEmail", "users:read.email", {"email": "alex@sandbox.example"}),
         ("usergroups.users.list", "usergroups:read", {"usergroup": "S0MLTEAM"}),
-        ("files.getUploadURLExternal", "files:write", {"filename": "a.png", "length": 3}),
     ],
 )
 def test_a_scope_that_the_manifest_lacks(slack: Slack, method: str, scope: str, arguments: dict[str, Any]) -> None:
@@ -61,39 +55,11 @@ def test_a_scope_that_the_manifest_lacks(slack: Slack, method: str, scope: str, 
     slack.client.api_call(method, json=arguments)
 
 
-def test_people_and_groups(installed: Slack) -> None:
-    user = installed.client.users_info(user="U0ALEX")["user"]
-    assert user["name"] == "alex" and user["profile"]["email"] == "alex@sandbox.example" and not user["is_bot"]
-    members = [one["id"] for page in installed.client.users_list(limit=2) for one in page["members"]]
-    assert members == ["U0PROMOBOT", "U0ALEX", "U0SAM", "U0KIM"]
-    assert installed.client.users_lookupByEmail(email="Sam@Sandbox.example")["user"]["id"] == "U0SAM"
-    groups = installed.client.usergroups_list(include_users=True)["usergroups"]
-    assert {group["handle"]: group["users"] for group in groups} == {
-        "ml-team": ["U0ALEX", "U0SAM"],
-        "releasers": ["U0ALEX"],
-    }
-    assert installed.client.usergroups_users_list(usergroup="S0RELEASERS")["users"] == ["U0ALEX"]
-    assert installed.client.conversations_open(users="U0KIM")["channel"]["id"] == "D0KIM"
-    kinds = installed.client.conversations_list(types="im")["channels"]
-    assert [one["user"] for one in kinds] == ["U0ALEX", "U0SAM", "U0KIM"]
-
-
-def test_the_address_is_for_apps_that_may_see_it(slack: Slack) -> None:
-    slack.install(request_url="http://127.0.0.1:9/slack/events", scopes=["commands", "users:read"])
-    assert "email" not in slack.client.users_info(user="U0ALEX")["user"]["profile"]
-
-
 @pytest.mark.parametrize(
     ("method", "arguments", "said"),
     [
-        ("users.info", {"user": "U0NOBODY"}, "user_not_found"),
-        ("users.lookupByEmail", {"email": "nobody@sandbox.example"}, "users_not_found"),
         ("usergroups.users.list", {"usergroup": "S0NONE"}, "no_such_subteam"),
-        ("conversations.open", {"users": "U0NOBODY"}, "user_not_found"),
-        ("conversations.list", {"types": "secret"}, "invalid_types"),
-        ("chat.delete", {"channel": CHANNEL, "ts": "1500000000.000001"}, "message_not_found"),
         ("views.update", {"view_id": "V0NONE", "view": MODAL}, "not_found"),
-        ("views.update", {"view": MODAL}, "invalid_arguments"),
         (
             "chat.postMessage",
             {"channel": CHANNEL, "text": "x", "metadata": {"event_type": "e", "event_payload": {"k": "x" * 8000}}},
@@ -110,13 +76,9 @@ def test_refusals(installed: Slack, method: str, arguments: dict[str, Any], said
 def test_people_cannot_have_their_messages_changed(installed: Slack) -> None:
     installed.types("sam", "mine")
     ts = installed.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]["ts"]
-    for change in (installed.client.chat_update, installed.client.chat_delete):
-        with pytest.raises(SlackApiError) as failure:
-            change(channel=CHANNEL, ts=ts, text="not mine")
-        assert failure.value.response["error"] in ("cant_update_message", "cant_delete_message")
-    own = installed.client.chat_postMessage(channel=CHANNEL, text="own")["ts"]
-    installed.client.chat_delete(channel=CHANNEL, ts=own)
-    assert installed.client.conversations_history(channel=CHANNEL, limit=1)["messages"][0]["ts"] == ts
+    with pytest.raises(SlackApiError) as failure:
+        installed.client.chat_update(channel=CHANNEL, ts=ts, text="not mine")
+    assert failure.value.response["error"] == "cant_update_message"
 
 
 def chart(
@@ -139,10 +101,6 @@ def chart(
     return {"type": "data_visualization", "title": title, "chart": shown}
 
 
-def pie(segments: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "data_visualization", "title": "t", "chart": {"type": "pie", "segments": segments}}
-
-
 GOOD: list[list[dict[str, Any]]] = [
     [{"type": "actions", "elements": [button(style="danger", value="v" * 2000)]}],
     [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3000}, "accessory": button()}],
@@ -154,7 +112,6 @@ GOOD: list[list[dict[str, Any]]] = [
     [chart(), chart(kind="line")],
     [chart(series=6, points=20, title="x" * 50, x_label="x" * 50, y_label="y" * 50)],
     [chart(points=1, kind="area", value=-0.5)],
-    [pie([{"label": "x" * 20, "value": 0.1}] * 6)],
 ]
 BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"type": "header", "text": plain("x" * 151)}], "/blocks/0/text/text"),
@@ -180,14 +137,14 @@ BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}]] * 101}], "/blocks/0/rows"),
     ([{"type": "table", "rows": [[{"type": "raw_text", "text": "a"}]]}] * 2, "/blocks"),
     ([{"type": "context", "elements": [{"type": "mrkdwn", "text": "x"}] * 11}], "/blocks/0/elements"),
-    ([{"type": "image", "alt_text": "x" * 2001, "image_url": "https://x.example/i.png"}], "/blocks/0/alt_text"),
+    ([{"type": "image", "alt_text": "x", "image_url": "https://x.example/i.png"}], "/blocks/0/type"),
     ([{"type": "divider"}] * 51, "/blocks"),
     ([{"type": "chart"}], "/blocks/0/type"),
     ([chart()] * 3, "/blocks"),
     ([chart(title="x" * 51)], "/blocks/0/title"),
     ([chart(title="")], "/blocks/0/title"),
     ([chart(kind="radar")], "/blocks/0/chart/type"),
-    ([{"type": "data_visualization", "title": "x"}], "/blocks/0/chart/type"),
+    ([{"type": "data_visualization", "title": "x"}], "/blocks/0/chart"),
     ([chart(series=7)], "/blocks/0/chart/series"),
     ([chart(series=0)], "/blocks/0/chart/series"),
     ([chart(name="same")], "/blocks/0/chart/series"),
@@ -201,9 +158,6 @@ BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([chart(value="0.9")], "/blocks/0/chart/series/0/data/0/value"),
     ([chart(value=True)], "/blocks/0/chart/series/0/data/0/value"),
     ([chart(x_label="x" * 51)], "/blocks/0/chart/axis_config/x_label"),
-    ([pie([{"label": "x", "value": 0}])], "/blocks/0/chart/segments/0/value"),
-    ([pie([])], "/blocks/0/chart/segments"),
-    ([pie([{"label": "x", "value": 1}] * 7)], "/blocks/0/chart/segments"),
 ]
 
 
@@ -251,28 +205,6 @@ def test_views_that_are_refused(slack: Slack, served: Served, change: dict[str, 
     slack.does("alex", "closes")
 
 
-def test_a_file_is_uploaded_and_shown(installed: Slack, tmp_path: Path) -> None:
-    picture = tmp_path / "chart.png"
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    ts = installed.client.chat_postMessage(channel=CHANNEL, text="metrics")["ts"]
-    answer = installed.client.files_upload_v2(
-        file=str(picture), title="Metrics", channel=CHANNEL, thread_ts=ts, initial_comment="against the champion"
-    )
-    thread = installed.client.conversations_replies(channel=CHANNEL, ts=ts)["messages"]
-    assert thread[1]["text"] == "against the champion" and thread[1]["files"][0]["title"] == "Metrics"
-    read = httpx.get(answer["files"][0]["url_private"])
-    assert read.content == picture.read_bytes() and read.headers["content-type"] == "image/png"
-
-
-def test_what_else_is_uploaded_is_no_page(installed: Slack, tmp_path: Path) -> None:
-    page = tmp_path / "evil.html"
-    page.write_text("<script>alert(1)</script>")
-    answer = installed.client.files_upload_v2(file=str(page), channel=CHANNEL)
-    read = httpx.get(answer["files"][0]["url_private"])
-    assert read.headers["content-type"] == "application/octet-stream"
-    assert read.headers["x-content-type-options"] == "nosniff"
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -292,29 +224,3 @@ def test_an_app_that_cannot_be_installed(slack: Slack, change: dict[str, Any], s
     answer = httpx.post(f"{slack.url}/app", json=app | change)
     assert answer.status_code == 422 and said in answer.json()["error"], answer.text
     assert SECRET not in httpx.get(f"{slack.url}/app").text and TOKEN not in httpx.get(f"{slack.url}/app").text
-
-
-def test_a_menu_whose_options_the_app_gives(slack: Slack, served: Served) -> None:
-    menu = {"type": "external_select", "action_id": "version", "min_query_length": 0}
-    view = {**MODAL, "blocks": [{"type": "input", "block_id": "v", "label": plain("Version"), "element": menu}]}
-    chosen: list[Any] = []
-
-    @served.app.command("/promote")
-    def promote(ack: Any, command: dict[str, Any], client: Any) -> None:
-        ack()
-        client.views_open(trigger_id=command["trigger_id"], view=view)
-
-    @served.app.options("version")
-    def options(ack: Any, payload: dict[str, Any]) -> None:
-        ack(options=[{"text": plain(f"{payload['value']} {n}"), "value": str(n)} for n in (1, 2)])
-
-    @served.app.view("promote")
-    def submitted(ack: Any, view: dict[str, Any]) -> None:
-        chosen.append(view["state"]["values"]["v"]["version"]["selected_option"])
-        ack()
-
-    slack.types("alex", "/promote")
-    offered = slack.does("alex", "options", action_id="version", typed="churn")["options"]
-    assert [one["text"]["text"] for one in offered] == ["churn 1", "churn 2"]
-    slack.does("alex", "submits", values={"v": {"version": "2"}})
-    assert chosen[0]["value"] == "2"

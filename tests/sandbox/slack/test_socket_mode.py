@@ -178,24 +178,6 @@ def test_no_acknowledgement_within_three_seconds(installed: Slack) -> None:
     asyncio.run(scene())
 
 
-@pytest.mark.slow
-def test_an_event_that_is_not_acknowledged_is_sent_again(installed: Slack) -> None:
-    async def scene() -> None:
-        async with connected(installed) as one:
-            await said(one)
-            typing = asyncio.create_task(types(installed, "<@U0PROMOBOT> hello"))
-            first = await said(one)
-            assert (first["type"], first["retry_attempt"], first["retry_reason"]) == ("events_api", 0, "")
-            assert first["accepts_response_payload"] is False
-            await typing
-            again = await said(one)
-            assert (again["retry_attempt"], again["retry_reason"]) == (1, "timeout")
-            assert again["payload"]["event_id"] == first["payload"]["event_id"]
-            await one.send_str(json.dumps({"envelope_id": again["envelope_id"]}))
-
-    asyncio.run(scene())
-
-
 def test_a_warned_connection_gets_nothing_more(installed: Slack) -> None:
     async def scene() -> None:
         async with connected(installed) as old, connected(installed) as new:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
 from bot.sandbox.forge.answers import Json, stamp
-from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Server
+from bot.sandbox.forge.api.request import Anyone, Body, Found, Paged, Server
 from bot.sandbox.forge.errors import ApiError, not_found, unprocessable
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import App, BadJwt, Person
@@ -117,7 +117,7 @@ def get_installation(server: Server, app: Asking, number: int) -> Json:
 
 
 @router.get("/repos/{owner}/{name}/installation")
-def get_repository_installation(repository: Repository, app: Asking) -> Json:
+def get_repository_installation(repository: Found, app: Asking) -> Json:
     return repository.answers.installation(app)
 
 

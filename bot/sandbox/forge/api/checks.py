@@ -1,4 +1,4 @@
-"""Commit statuses and check runs: https://docs.github.com/rest/commits/statuses and …/rest/checks."""
+"""Check runs, and the deployments that jobs are: https://docs.github.com/rest/checks and …/rest/deployments."""
 
 from __future__ import annotations
 
@@ -7,41 +7,16 @@ from typing import Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from bot.sandbox.forge.answers import Json
-from bot.sandbox.forge.api.request import Anyone, Body, Paged, Repository, Writer
-from bot.sandbox.forge.errors import ApiError, not_found
-from bot.sandbox.forge.forge import Forge
-from bot.sandbox.forge.store import CheckOutput, CheckRun, Status, now
+from bot.sandbox.forge.api.request import Anyone, Body, Found, Paged, Writer, commit_of, found
+from bot.sandbox.forge.errors import ApiError
+from bot.sandbox.forge.store import CheckOutput, CheckRun, Deployment, now
 
 router = APIRouter(prefix="/repos/{owner}/{name}")
 
 Conclusion = Literal["action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out"]
-
-
-class NewStatus(Body):
-    state: Literal["error", "failure", "pending", "success"]
-    context: str = "default"
-    description: str | None = None
-    target_url: str | None = None
-
-
-class Output(Body):
-    title: str | None = None
-    summary: str | None = None
-    text: str | None = None
-
-
-class NewCheck(Body):
-    name: str
-    head_sha: str
-    status: Literal["queued", "in_progress", "completed"] = "queued"
-    conclusion: Conclusion | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    details_url: str | None = None
-    external_id: str | None = None
-    output: Output | None = None
 
 
 class ChangedCheck(Body):
@@ -52,53 +27,24 @@ class ChangedCheck(Body):
     completed_at: datetime | None = None
     details_url: str | None = None
     external_id: str | None = None
-    output: Output | None = None
+    output: dict[str, str] | None = Field(default=None, exclude=True)
+
+    def facts(self, before: CheckOutput) -> dict[str, object]:
+        """What it says of a check; one that has a conclusion is completed, now unless it says when."""
+        said: dict[str, object] = self.model_dump(exclude_none=True)
+        if self.conclusion:
+            said |= {"status": "completed", "completed_at": self.completed_at or now()}
+        return said | {"output": before.model_copy(update=self.output or {})}
 
 
-@router.post("/statuses/{sha}", status_code=201)
-def create_status(repository: Repository, person: Writer, sha: str, new: NewStatus) -> Json:
-    status = Status(
-        id=repository.store.next_id(),
-        sha=_sha(repository, sha),
-        state=new.state,
-        context=new.context,
-        description=new.description or "",
-        target_url=new.target_url or "",
-        creator=person.login,
-        created_at=now(),
-    )
-    repository.store.put(status)
-    return repository.answers.status(status)
-
-
-@router.get("/commits/{ref:path}/statuses")
-@router.get("/statuses/{ref:path}")  # where it was once; PyGithub still asks here
-def list_statuses(repository: Repository, _: Anyone, pages: Paged, ref: str) -> list[Json]:
-    return pages.of(repository.store.statuses(_sha(repository, ref)), repository.answers.status)
-
-
-@router.get("/commits/{ref:path}/status")
-def get_combined_status(repository: Repository, _: Anyone, pages: Paged, ref: str) -> Json:
-    """The newest status of each context, and what they come to."""
-    sha = _sha(repository, ref)
-    latest = {status.context: status for status in reversed(repository.store.statuses(sha))}
-    states = {status.state for status in latest.values()}
-    sum_of_all_green = "success" if states == {"success"} else "pending"
-    combined = "failure" if states & {"error", "failure"} else sum_of_all_green
-    return {
-        "state": combined,
-        "statuses": pages.of(list(latest.values()), repository.answers.simple_status),
-        "sha": sha,
-        "total_count": len(latest),
-        "repository": repository.answers.minimal_repository(),
-        "commit_url": f"{repository.answers.repo_api}/commits/{sha}",
-        "url": f"{repository.answers.repo_api}/commits/{sha}/status",
-    }
+class NewCheck(ChangedCheck):
+    name: str
+    head_sha: str = Field(exclude=True)
 
 
 @router.get("/commits/{ref:path}/check-runs")
 def list_checks(
-    repository: Repository,
+    repository: Found,
     _: Anyone,
     pages: Paged,
     ref: str,
@@ -106,91 +52,70 @@ def list_checks(
     status: str = "",
     filter: Literal["latest", "all"] = "latest",  # noqa: A002 - GitHub's name for it
 ) -> Json:
-    sha = _sha(repository, ref)
-    answers = repository.answers
-    found = [answers.job_check(run, job) for run, job in repository.jobs_on(sha, latest=filter == "latest")]
-    found += [answers.check(check) for check in repository.store.checks(sha)]
-    found = [check for check in found if check_name in ("", check["name"]) and status in ("", check["status"])]
-    return {"total_count": len(found), "check_runs": pages.of(found, lambda check: check)}
+    sha, answers = commit_of(repository, ref), repository.answers
+    checks = [answers.job_check(run, job) for run, job in repository.jobs_on(sha, latest=filter == "latest")]
+    checks += [answers.check(check) for check in repository.store.checks(sha)]
+    checks = [one for one in checks if check_name in ("", one["name"]) and status in ("", one["status"])]
+    return {"total_count": len(checks), "check_runs": pages.of(checks, lambda check: check)}
 
 
 @router.post("/check-runs", status_code=201)
-def create_check(repository: Repository, person: Writer, new: NewCheck) -> Json:
+def create_check(repository: Found, person: Writer, new: NewCheck) -> Json:
     if person.type != "Bot":
         raise ApiError(403, "You must authenticate via a GitHub App.")
-    check = CheckRun(
-        id=repository.store.next_id(),
-        name=new.name,
-        sha=_sha(repository, new.head_sha),
-        status="completed" if new.conclusion else new.status,
-        conclusion=new.conclusion,
-        started_at=new.started_at or now(),
-        completed_at=new.completed_at or (now() if new.conclusion else None),
-        details_url=new.details_url or "",
-        external_id=new.external_id or "",
-        output=_output(new.output, CheckOutput()),
-        creator=person.login,
-    )
+    fresh = {"status": "queued", "conclusion": None, "started_at": now(), "completed_at": None}
+    who = {"id": repository.store.next_id(), "sha": commit_of(repository, new.head_sha), "creator": person.login}
+    addresses = {"details_url": "", "external_id": ""}
+    check = CheckRun.model_validate({**fresh, **addresses, **who, **new.facts(CheckOutput())})
     repository.store.put(check)
     return repository.answers.check(check)
 
 
 @router.get("/check-runs/{identifier}")
-def get_check(repository: Repository, _: Anyone, identifier: int) -> Json:
-    if found := repository.actions.runs.job(identifier):
-        return repository.answers.job_check(*found)
-    return repository.answers.check(_check(repository, identifier))
+def get_check(repository: Found, _: Anyone, identifier: int) -> Json:
+    if job := repository.actions.runs.job(identifier):
+        return repository.answers.job_check(*job)
+    return repository.answers.check(found(repository.store.get(CheckRun, identifier)))
 
 
 @router.patch("/check-runs/{identifier}")
-def update_check(repository: Repository, person: Writer, identifier: int, changed: ChangedCheck) -> Json:
-    check = _check(repository, identifier)
+def update_check(repository: Found, person: Writer, identifier: int, changed: ChangedCheck) -> Json:
+    check = found(repository.store.get(CheckRun, identifier))
     if check.creator != person.login:
         raise ApiError(403, "Invalid app_id - check run can only be modified by the GitHub App that created it.")
-    given = changed.model_dump(exclude_none=True, exclude={"output"})
-    if changed.conclusion:
-        given |= {"status": "completed", "completed_at": changed.completed_at or now()}
-    check = check.model_copy(update={**given, "output": _output(changed.output, check.output)})
+    check = check.model_copy(update=changed.facts(check.output))
     repository.store.put(check)
     return repository.answers.check(check)
 
 
 @router.get("/check-runs/{identifier}/annotations")
-def list_annotations(repository: Repository, _: Anyone, pages: Paged, identifier: int) -> list[Json]:
-    found = repository.actions.runs.job(identifier)
-    if found is None:
-        _check(repository, identifier)
-        return []
+def list_annotations(repository: Found, _: Anyone, pages: Paged, identifier: int) -> list[Json]:
+    run, job = found(repository.actions.runs.job(identifier))
     return pages.of(
-        found[1].annotations,
+        job.annotations,
         lambda annotation: {
             "path": annotation.path,
-            "blob_href": f"{repository.answers.page}/blob/{found[0].head_sha}/{quote(annotation.path)}",
-            "start_line": annotation.line,
-            "end_line": annotation.line,
-            "start_column": None,
-            "end_column": None,
             "annotation_level": annotation.level,
             "message": annotation.message,
-            "title": None,
-            "raw_details": None,
+            "blob_href": f"{repository.answers.page}/blob/{run.head_sha}/{quote(annotation.path)}",
+            **dict.fromkeys(("start_line", "end_line"), annotation.line),
+            **dict.fromkeys(("start_column", "end_column", "title", "raw_details")),
         },
     )
 
 
-def _sha(forge: Forge, ref: str) -> str:
-    sha = forge.git.resolve(ref.removeprefix("heads/").removeprefix("tags/"))
-    if sha is None:
-        raise ApiError(422, f"No commit found for SHA: {ref}")
-    return sha
+@router.get("/deployments")
+def list_deployments(repository: Found, _: Anyone, pages: Paged, sha: str = "", environment: str = "") -> list[Json]:
+    deployments = [
+        one
+        for one in reversed(repository.store.all(Deployment))
+        if sha in ("", "none", one.sha) and environment in ("", "none", one.environment)
+    ]
+    return pages.of(deployments, repository.answers.deployment)
 
 
-def _check(forge: Forge, identifier: int) -> CheckRun:
-    check = forge.store.check(identifier)
-    if check is None:
-        raise not_found()
-    return check
-
-
-def _output(given: Output | None, before: CheckOutput) -> CheckOutput:
-    return before.model_copy(update=given.model_dump(exclude_none=True)) if given else before
+@router.get("/deployments/{identifier}/statuses")
+def list_deployment_statuses(repository: Found, _: Anyone, pages: Paged, identifier: int) -> list[Json]:
+    deployment = found(repository.store.get(Deployment, identifier))
+    statuses = list(reversed(repository.store.deployment_statuses(identifier)))
+    return pages.of(statuses, lambda status: repository.answers.deployment_status(deployment, status))

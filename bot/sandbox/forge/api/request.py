@@ -68,12 +68,8 @@ def _guards(request: Request) -> tuple[str, ...]:
         return ("contents",) if part[2:] == ["merge"] else ("pull_requests",)
     return {
         "issues": ("issues", "pull_requests"),
-        "labels": ("issues", "pull_requests"),
         "actions": ("actions",),
-        "statuses": ("statuses",),
         "check-runs": ("checks",),
-        "deployments": ("deployments",),
-        "hooks": ("repository_hooks",),
         "branches": ("administration",),
     }.get(part[0] if part else "", ("contents",))
 
@@ -89,7 +85,8 @@ def _administrator(person: Anyone) -> Person:
 Administrator = Annotated[Person, Depends(_administrator)]
 Writer = Annotated[Person, Depends(_writer)]
 Server = Annotated[Forge, Depends(_forge)]
-Repository = Annotated[Forge, Depends(_repository)]
+Found = Annotated[Forge, Depends(_repository)]
+"""The repository that the address names."""
 
 
 class Pages:
@@ -125,3 +122,18 @@ class Pages:
 
 
 Paged = Annotated[Pages, Depends()]
+
+
+def found(thing: Item | None) -> Item:
+    """What was asked for. Raises 404 where it is not there."""
+    if thing is None:
+        raise not_found()
+    return thing
+
+
+def commit_of(forge: Forge, ref: str) -> str:
+    """The commit that ``ref`` names. Raises 422 as GitHub does for a commit that is not there."""
+    sha = forge.git.resolve(ref.removeprefix("heads/").removeprefix("tags/"))
+    if sha is None:
+        raise ApiError(422, f"No commit found for SHA: {ref}")
+    return sha
