@@ -9,9 +9,7 @@ answers in plain HTTP while it runs.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import http.server
-import ipaddress
 import socket
 import ssl
 import threading
@@ -19,90 +17,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+import trustme
 
 HERE = ("localhost", "127.0.0.1")
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 class Authority:
     """Issues certificates that nobody trusts who was not told to. ``file`` holds its own certificate."""
 
     def __init__(self, directory: Path, name: str = "an authority of a test") -> None:
-        self._directory, self._name = directory, name
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = self._signed(name, self._key.public_key(), [], is_authority=True)
+        self._directory, self._issuer = directory, trustme.CA(organization_name=name)
         self.file = directory / "ca.pem"
-        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        self._issuer.cert_pem.write_to_path(str(self.file))
 
     def issue(self, *names: str, client: bool = False) -> Path:
         """Return a file with a key and a certificate for these names."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(names[0], key.public_key(), names, client=client)
         path = self._directory / f"{names[0]}{'-client' if client else ''}.pem"
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
+        issued = self._issuer.issue_cert(*(() if client else names), common_name=names[0])
+        issued.private_key_and_cert_chain_pem.write_to_path(str(path))
         return path
-
-    def _signed(
-        self,
-        subject: str,
-        key: ec.EllipticCurvePublicKey,
-        names: Sequence[str],
-        *,
-        is_authority: bool = False,
-        client: bool = False,
-    ) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(subject))
-            .issuer_name(_name(self._name))
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=30))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=True,
-                    key_cert_sign=is_authority,
-                    crl_sign=is_authority,
-                    content_commitment=False,
-                    key_encipherment=False,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-        )
-        if names:
-            alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
-            usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-            builder = builder.add_extension(alternatives, critical=False)
-            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
 
 
 @contextmanager

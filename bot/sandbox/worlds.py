@@ -269,69 +269,56 @@ def _like(sandbox: Sandbox) -> Path:
     return folder
 
 
+DOCTOR = "promobot doctor --env dev"
+MERGING = f"{DOCTOR}; Merge in Slack"
+LIKE = f"cd DIR/like; {DOCTOR}"
+TRUSTED = "cd DIR/like; SSL_CERT_FILE=ca.pem promobot doctor --env dev"
+ONLY_SQUASH = {"allow_merge_commit": False, "allow_rebase_merge": False, "allow_squash_merge": True}
+ONLY_REBASE = {"allow_merge_commit": False, "allow_rebase_merge": True, "allow_squash_merge": False}
+
 WORLDS: dict[str, Likeness] = {
     "slack-archived": Likeness(
-        "the channel of releases is archived",
-        "promobot doctor --env dev",
-        lambda sandbox: change_channel(sandbox, archived=True),
+        "the channel of releases is archived", DOCTOR, lambda sandbox: change_channel(sandbox, archived=True)
     ),
     "slack-not-invited": Likeness(
-        "the bot is not in the channel of releases",
-        "promobot doctor --env dev",
-        lambda sandbox: change_channel(sandbox, has_bot=False),
+        "the bot is not in the channel of releases", DOCTOR, lambda sandbox: change_channel(sandbox, has_bot=False)
     ),
     "slack-scope": Likeness(
         "the app was installed without channels:history",
-        "promobot doctor --env dev",
+        DOCTOR,
         lambda sandbox: install_app(sandbox, without="channels:history"),
     ),
     "triton-none": Likeness(
-        "dev's Triton loads at its start only (--model-control-mode=none)",
-        "promobot doctor --env dev",
-        _triton_in("none"),
+        "dev's Triton loads at its start only (--model-control-mode=none)", DOCTOR, _triton_in("none")
     ),
     "triton-poll": Likeness(
-        "dev's Triton loads whatever it finds (--model-control-mode=poll)",
-        "promobot doctor --env dev",
-        _triton_in("poll"),
+        "dev's Triton loads whatever it finds (--model-control-mode=poll)", DOCTOR, _triton_in("poll")
     ),
     "triton-other-repository": Likeness(
-        "dev's Triton serves from another model repository than the bot's",
-        "promobot doctor --env dev",
-        _other_repository,
+        "dev's Triton serves from another model repository than the bot's", DOCTOR, _other_repository
     ),
     "gateway-other-share": Likeness(
-        "dev's gateways read another routes.json than the bot writes",
-        "promobot doctor --env dev",
-        _other_state,
+        "dev's gateways read another routes.json than the bot writes", DOCTOR, _other_state
     ),
     "records-not-mounted": Likeness(
         "the record store is an empty folder, as under a mount that is missing",
-        "promobot doctor --env dev; promobot quarantine list --env dev",
+        f"{DOCTOR}; promobot quarantine list --env dev",
         _records_unmounted,
     ),
     "renamed-repository": Likeness(
-        "the repository has another name than the environment files say",
-        "promobot doctor --env dev",
-        _renamed,
+        "the repository has another name than the environment files say", DOCTOR, _renamed
     ),
     "squash-only": Likeness(
         "pull requests are merged by squash only",
-        "promobot doctor --env dev; Merge in Slack",
-        lambda sandbox: change_repository(sandbox, allow_merge_commit=False, allow_rebase_merge=False),
+        MERGING,
+        lambda sandbox: change_repository(sandbox, **ONLY_SQUASH),
     ),
     "rebase-only": Likeness(
         "pull requests are merged by rebase only",
-        "promobot doctor --env dev; Merge in Slack",
-        lambda sandbox: change_repository(
-            sandbox, allow_rebase_merge=True, allow_merge_commit=False, allow_squash_merge=False
-        ),
+        MERGING,
+        lambda sandbox: change_repository(sandbox, **ONLY_REBASE),
     ),
-    "merge-queue": Likeness(
-        "main has a merge queue",
-        "promobot doctor --env dev; Merge in Slack",
-        _merge_queue,
-    ),
+    "merge-queue": Likeness("main has a merge queue", MERGING, _merge_queue),
     "signed-commits": Likeness(
         "a ruleset asks for signed commits on every branch",
         "promobot propose churn 1 --env dev; the commit of its pull request",
@@ -340,22 +327,22 @@ WORLDS: dict[str, Likeness] = {
     "private-ca": Likeness(
         "Git, MLflow, gateways, Triton's gRPC and with --s3 the bucket speak TLS, with a certificate of a private "
         "authority; the environment files of DIR/like name them",
-        "cd DIR/like; promobot doctor --env dev; SSL_CERT_FILE=ca.pem promobot doctor --env dev",
+        f"{LIKE}; SSL_CERT_FILE=ca.pem {DOCTOR}",
         _private_ca,
     ),
     "s3-no-trailers": Likeness(
         "records are in a store that speaks TLS and knows no checksums behind a body, as OCI (with --s3)",
-        "cd DIR/like; SSL_CERT_FILE=ca.pem promobot doctor --env dev",
+        TRUSTED,
         _store_like("no-trailers", over_https=True),
     ),
     "s3-virtual-hosts-only": Likeness(
         "records are in a store that takes a bucket in the host's name only, as Alibaba Cloud (with --s3)",
-        "cd DIR/like; promobot doctor --env dev",
+        LIKE,
         _store_like("virtual-hosts-only"),
     ),
     "s3-no-conditions": Likeness(
         "records are in a store that answers 501 to a write with a condition (with --s3)",
-        "cd DIR/like; promobot doctor --env dev",
+        LIKE,
         _store_like("no-conditions"),
     ),
     "workers": Likeness(
