@@ -201,3 +201,5 @@ def _log_retry(details: RetryDetails) -> None:
 
 if logs.are_ours():  # hooks belong to the process: an application around the bot keeps its own
     set_on_retry_hooks([_log_retry])
+else:  # and where it has neither hooks nor logs, stamina's own lines are not written to stderr
+    logging.getLogger("stamina").addHandler(logging.NullHandler())

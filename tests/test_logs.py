@@ -156,13 +156,15 @@ def test_each_retry_is_one_line() -> None:
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         ours = "from bot import logs\nlogs.configure(logs.Chosen('info', 'json'))\n"
         found = [json.loads(line) for line in run(ours + _ASKS_MLFLOW, uri) if "bot.retry" in line]
-        theirs = run(_ASKS_MLFLOW, uri)
+        theirs = run("import logging\nlogging.basicConfig(format='theirs: %(message)s')\n" + _ASKS_MLFLOW, uri)
+        nobodys = run(_ASKS_MLFLOW, uri)
     assert [line["fields"] for line in found] == [
         {"attempt": number, "pause_seconds": 0.0, "system": f"MLflow ({uri})"} for number in (2, 3)
     ]
     assert all(f"begins in 0.00 s: MLflow ({uri}): could not search" in line["message"] for line in found)
     assert {line["level"] for line in found} == {"info"}
-    assert theirs == ["stamina.retry_scheduled"] * 2, "the hooks of an application around the bot are its own"
+    assert theirs == ["theirs: stamina.retry_scheduled"] * 2, "the hooks of an application around the bot are its own"
+    assert nobodys == []
 
 
 def test_the_gateway_logs_as_json(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def share(tmp_path: Path) -> ModelRepository:
     """A share that was used before: its folders are there."""
     made = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(tmp_path / "state")))
     made.begin()
-    with made.turn():
+    with made.lease():
         return made
 
 

@@ -21,9 +21,9 @@ from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.render.deployment import unknown_workers
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
-from tests.gateway import stand_in as kept
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
+from tests.stand_ins import failing_triton as kept
 from tests.stand_ins.server import Behaviour, Seen, StandIn, answer
 from tests.systems.conftest import Clock, RealTriton
 
