@@ -142,7 +142,7 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
         (["deploy"], "required: --env"),
         (["deploy", "--env"], "expected one argument"),
         (["propose", "churn", "--env", "dev"], "required: version"),
-        (["propose", "../x", "7", "--env", "dev"], "'../x' is no model name"),
+        (["propose", "../x", "7", "--env", "dev"], "'../x' is not a valid model name"),
         (["propose", "churn-shadow", "7", "--env", "dev"], "kept for the shadow path"),
         *(
             (["propose", "churn", version, "--env", "dev"], "is no version: a whole number from 1 to 2147483647")
@@ -202,7 +202,7 @@ def test_a_wrong_file_is_1_with_file_line_and_key(checkout: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["deploy", "--env", "../dev"], "'../dev' is no environment name"),
+        (["deploy", "--env", "../dev"], "'../dev' is not a valid environment name"),
         (["deploy", "--env", "staging"], "there is no such file"),
         (["promote", "churn", "--to", "dev"], "no promotes_from"),
         (["quarantine", "lift", "--env", "dev"], "name the digest to lift"),
@@ -555,7 +555,7 @@ def test_a_bad_checkout_names_every_mistake(checkout: Path, capsys: pytest.Captu
     said = "\n".join(document["mistakes"])
     assert len(document["mistakes"]) == 8
     for part in (
-        "'Bad Name' is no environment name",
+        "'Bad Name' is not a valid environment name",
         "manifests/environments/dev.yaml:2: record: unknown key",
         "promotions/dev.yaml:3: models.churn.version: ",
         "promotions/prod.yaml: is not UTF-8",

@@ -75,7 +75,7 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
     [
         # keys and types
         ("environment: dev", "environment: prod", "environment", "says 'prod', but the file is that of 'dev'"),
-        ("environment: dev", "environment: Dev", "environment", "no environment name"),
+        ("environment: dev", "environment: Dev", "environment", "not a valid environment name"),
         ("slack:\n", "slcak:\n", None, "slcak: unknown key"),
         ("  channel: C0MLRELEASES", "  chanel: C0MLRELEASES", None, "slack.chanel: unknown key"),
         ("  channel: C0MLRELEASES", "  channel: '#ml-releases'", "slack.channel", "it must match "),
@@ -152,10 +152,10 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("  - name: gateway-1", "  - name: gateway-0", "", "two gateways are named gateway-0"),
         ("  - name: gateway-1", "  - title: gateway-1", None, "2 mistakes"),
         ("gates:\n", "promotes_from: dev\ngates:\n", "", "promotes_from names the environment itself"),
-        ("gates:\n", "promotes_from: ../x\ngates:\n", "promotes_from", "no environment name"),
+        ("gates:\n", "promotes_from: ../x\ngates:\n", "promotes_from", "not a valid environment name"),
         # gates
         ("  churn:\n", "  churn-shadow:\n", "gates.churn-shadow", "kept for the shadow path"),
-        ("  churn:\n", "  Churn:\n", "gates.Churn", "no model name"),
+        ("  churn:\n", "  Churn:\n", "gates.Churn", "not a valid model name"),
         ("on_miss: shadow", "on_miss: ship", "gates.churn.on_miss", "'shadow' or 'stop'"),
         (MINIMUM, "minimun: 0.90", "gates.churn.metrics.accuracy.minimun", "unknown key"),
         (MINIMUM, "minimum: '0.90'", "gates.churn.metrics.accuracy.minimum", "it needs a "),
@@ -272,7 +272,7 @@ def test_what_is_no_plain_mapping(text: str, write: Write) -> None:
 
 @pytest.mark.parametrize("name", ["../dev", "dev/../dev", "", ".", "DEV", "dev.yaml", "dev\n", "/etc/passwd"])
 def test_a_name_that_is_no_environment_reads_no_file(name: str, write: Write) -> None:
-    with pytest.raises(InvalidInput, match="no environment name"):
+    with pytest.raises(InvalidInput, match="not a valid environment name"):
         settings.load(write(GOOD), name)
 
 

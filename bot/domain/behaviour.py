@@ -14,10 +14,10 @@ MAX_MOVED = 5
 def compare(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[int, int, list[Moved]]:
     """Return how many cases were compared, how many of them flip, and the `MAX_MOVED` that differ most.
 
-    A case flips where a value that is no float differs, or where another entry of a row of floats is the greatest:
+    A case flips where a value other than a float differs, or where another entry of a row of floats is the greatest:
     the decision that somebody makes of it. Flips come first, then the numbers that moved furthest: of those one at
     least is there, also beside many flips, whose labels have no distance. A case of several rows that are cases of
-    their own is left out, for it would count them twice. Both lists hold the same cases in the same order.
+    their own is left out, because it would count them twice. Both lists hold the same cases in the same order.
     """
     pairs = [pair for pair in zip(before, after, strict=True) if not _repeats(pair[0], before)]
     found = [_moved(old, new) for old, new in pairs]

@@ -1,6 +1,6 @@
 """Tensors as bytes: the binary form of the Open Inference Protocol, which holds every datatype that Triton has.
 
-JSON has no FP16 and no BF16, and bytes that are no text break it. In the binary form a JSON header names the tensors,
+JSON has no FP16 and no BF16, and bytes other than text break it. In the binary form a JSON header names the tensors,
 and their bytes follow it in the same order. The HTTP header ``Inference-Header-Content-Length`` says where the JSON
 ends; Triton leaves it out where no byte follows.
 """
@@ -162,7 +162,7 @@ def _bytes(value: Scalar) -> bytes:
         return value.encode()
     if isinstance(value, bytes):
         return value
-    raise ValueError(f"{value!r:.80} is no text and no bytes")
+    raise ValueError(f"{value!r:.80} is neither text nor bytes")
 
 
 def _elements(raw: bytes) -> Iterator[str | bytes]:

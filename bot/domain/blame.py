@@ -1,6 +1,6 @@
 """Whose fault a failed switch is: which models go back, which digests are to blame, and which routes come next.
 
-What a server does wrong after a switch is a :class:`Failure`. One that names a model concerns that model alone: the
+Each fault of a server after a switch is a :class:`Failure`. One that names a model concerns that model alone: the
 others stay. One that names no model puts all back, and blames no digest.
 """
 
@@ -32,9 +32,9 @@ answer         a Triton or a gateway answers this model otherwise than before, o
 _BLAMES: Collection[Kind] = ("lost", "answer")
 """What points at the bytes of a model, and not at a server around it."""
 _AWAY: Collection[Kind] = ("silent", "denied")
-"""What a server does that is away, or that is not ours to switch: `routes.json` still tells it where to route."""
+"""Faults of a server that is away, or that is not ours to switch: `routes.json` still tells it where to route."""
 _PASSES: Collection[Kind] = ("write", "silent", "empty")
-"""What is worth trying again as it is."""
+"""Faults that are worth trying again unchanged."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Switched:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen after one switch: the failures, and for which changes each server was asked."""
+    """The findings after one switch: the failures, and for which changes each server was asked."""
 
     failures: tuple[Failure, ...] = ()
     asked: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class GoesBack:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of each change, by id. Who is in neither stays in service, proven."""
+    """The fate of each change, by id. A change that is in neither stays in service, proven."""
 
     back: Mapping[str, GoesBack]
     incomplete: Mapping[str, str]

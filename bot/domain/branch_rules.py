@@ -31,7 +31,7 @@ class Rule(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What is set for it."""
+        """The rules that are set for it."""
 
 
 def hindrances(

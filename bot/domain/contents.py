@@ -1,4 +1,4 @@
-"""What a file of a package is, told by its bytes as they stream past, whatever it is called.
+"""The kind of a package's file, told by its bytes as they stream past, whatever its name.
 
 Programs, libraries, scripts, archives and pickles are refused under any name but their own: the environment lists
 which endings a package may have, and an ELF file that is called ``weights.data`` is not one of them. Decision 32 says
@@ -16,14 +16,14 @@ from bot.domain.onnx_wire import OnnxFiles
 from bot.domain.package import Package, PackageFile
 
 HEAD_BYTES = 64 * 2**10
-"""How much of a file's beginning is kept to judge it by."""
+"""Bytes of a file's beginning that are kept to judge it by."""
 _TAIL_BYTES = 22 + 2**16 - 1
-"""How far from the end of a zip file the end of its directory may lie: behind it is a comment."""
+"""Bytes between the end of a zip file's directory and the end of the file, at most: a comment lies there."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What the beginning of a file looks like that is of one kind; ``endings`` are the names of such files."""
+    """The beginning of a file of one kind; ``endings`` are the names of such files."""
 
     kind: str
     begins: re.Pattern[bytes]

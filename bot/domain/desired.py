@@ -144,7 +144,7 @@ def parse(text: str, *, file: str, environment: str | None = None) -> Desired:
 def _parse(text: str, *, file: str, environment: str | None = None) -> tuple[Node, Desired]:
     node = yamltext.read(text, file=file)
     if not isinstance(node.value, dict):
-        raise InvalidInput("is no mapping; it needs at least 'environment: NAME'", file=file, line=node.span.line)
+        raise InvalidInput("is not a mapping; it needs at least 'environment: NAME'", file=file, line=node.span.line)
     desired = yamltext.validate(node, Desired, file=file)
     if environment is not None and desired.environment != environment:
         raise InvalidInput(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bot.domain.metrics import Measured, Origin
 
 REASON_CHARACTERS = 500
-"""How long the reason of a shadow may be in the file of desired state."""
+"""Characters of a shadow's reason in the file of desired state, at most."""
 
 
 class MetricRule(BaseModel):
@@ -62,7 +62,7 @@ class Gate(BaseModel):
 
 @dataclass(frozen=True)
 class GateRow:
-    """One ``metric`` judged by its ``rule``: ``passed`` or not, and ``why`` not.
+    """One ``metric`` judged by its ``rule``: whether it ``passed``, and ``why`` it did not.
 
     ``value`` is the version's, ``champion`` that of the version in service; None where there is none. ``origin`` and
     ``champion_origin`` say where each is from. ``margin`` is the distance to the nearest bound; negative means

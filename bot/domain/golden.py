@@ -1,7 +1,7 @@
 """Golden requests: the smoke cases of a package, and who answered them how before.
 
-The training framework's answers come with the package; they are the first criterion. What the staging Triton
-answered in the checks comes with the evidence: it is what the reviewer saw, so what serves must answer that, too.
+The training framework's answers come with the package; they are the first criterion. The staging Triton's
+answers come with the evidence. The reviewer saw them, so a version in service must give them, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What PyYAML, Pydantic and protobuf find wrong with a document, in the bot's words.
+"""Mistakes that PyYAML, Pydantic and protobuf find in a document, in the bot's words.
 
-Their own messages speak of tokens, types and flow nodes to whoever wrote a program. Whoever wrote the file needs to
+Their own messages speak of tokens, types and flow nodes to the author of a program. The author of the file needs to
 know which line is wrong and what belongs there.
 """
 

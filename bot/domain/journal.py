@@ -1,6 +1,6 @@
 """The journal of a deployment under way: what was in service before it, and what it is doing.
 
-It is written before the first change and closed after the record. Whoever finds one open finishes that deployment:
+It is written before the first change and closed after the record. A run that finds one open finishes that deployment:
 forward where main still asks for it, or where a person rolled back what main still asks for; and back where it was
 going back already. One run may go back with some models and forward with the others.
 """

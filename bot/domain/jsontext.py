@@ -29,4 +29,4 @@ def read(text: str | bytes) -> Any:
         said = next((ours for theirs, ours in _IN_WORDS.items() if error.msg.startswith(theirs)), "it cannot be read")
         raise ValueError(f"{said}, at line {error.lineno}, column {error.colno}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8, at byte {error.start}") from error
+        raise ValueError(f"it is not text in UTF-8, at byte {error.start}") from error

@@ -24,7 +24,7 @@ Purpose = Literal["records", "state", "models", "staging state", "staging models
 
 @dataclass(frozen=True)
 class Marker:
-    """What a store is for. ``environment`` is empty where several environments share it."""
+    """The purpose of a store. ``environment`` is empty where several environments share it."""
 
     purpose: Purpose
     environment: str = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Message:
-    """What is said. ``key`` is unique for what happened, so that nobody is told the same thing twice.
+    """A message. ``key`` is unique for what happened, so that nobody is told the same thing twice.
 
     ``text`` is the plain-text fallback, ``blocks`` are Slack's Block Kit. ``since`` is when it can have been said at
     the earliest, in seconds since 1970: as far back as it is looked for before it is said again.

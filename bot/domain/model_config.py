@@ -1,4 +1,4 @@
-"""What a ``config.pbtxt`` may say: a decision for each field of Triton's ``model_config.proto``.
+"""The fields that a ``config.pbtxt`` may have: a decision for each field of Triton's ``model_config.proto``.
 
 A field that has no decision here is refused, and so is a parameter that is not listed for its backend. So a field
 that a later Triton adds stays refused until somebody reads what it does. Decision 32 tells how each was decided.
@@ -66,7 +66,7 @@ FIELDS: Mapping[str, Decision] = {
     "output.label_filename": Decision("file"),
     **_allowed("batch_input batch_input.kind batch_input.target_name batch_input.data_type batch_input.source_input"),
     **_allowed("batch_output batch_output.target_name batch_output.kind batch_output.source_input"),
-    # How it is run: speed and memory, no files. What an accelerator is told is decided by its name.
+    # How it is run: speed and memory, no files. The name of an accelerator decides which parameters it may have.
     **_allowed("optimization optimization.graph optimization.graph.level optimization.priority"),
     **_allowed("optimization.cuda optimization.cuda.graphs optimization.cuda.busy_wait_events"),
     **_allowed("optimization.cuda.output_copy_stream optimization.cuda.graph_spec"),

@@ -30,7 +30,9 @@ def published_name(model: str, section: str) -> str:
 def check_model_name(name: str) -> str:
     """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
     if not MODEL_NAME.fullmatch(name):
-        raise ValueError(f"{name!r:.80} is no model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -")
+        raise ValueError(
+            f"{name!r:.80} is not a valid model name: a-z, 0-9, _ and -, at most 63, not beginning with _ or -"
+        )
     if name.endswith(SHADOW_SUFFIX):
         raise ValueError(f"{name!r:.80} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
     return name
@@ -39,14 +41,16 @@ def check_model_name(name: str) -> str:
 def check_environment_name(name: str) -> str:
     """Return ``name`` if it may name an environment; raise ValueError with the rule otherwise."""
     if not ENVIRONMENT_NAME.fullmatch(name):
-        raise ValueError(f"{name!r:.80} is no environment name: a-z, 0-9 and -, at most 31, not beginning with -")
+        raise ValueError(
+            f"{name!r:.80} is not a valid environment name: a-z, 0-9 and -, at most 31, not beginning with -"
+        )
     return name
 
 
 def check_digest(digest: str) -> str:
     """Return ``digest`` if it reads ``sha256:`` and 64 hexadecimal digits; raise ValueError otherwise."""
     if not DIGEST.fullmatch(digest):
-        raise ValueError(f"{digest!r:.80} is no digest: 'sha256:' and 64 of 0-9a-f")
+        raise ValueError(f"{digest!r:.80} is not a valid digest: 'sha256:' and 64 of 0-9a-f")
     return digest
 
 
@@ -60,7 +64,7 @@ def check_run_id(run: str) -> str:
 def check_request_id(request: str) -> str:
     """Return ``request`` if it may be the id of a request; raise ValueError otherwise."""
     if not REQUEST_ID.fullmatch(request):
-        raise ValueError(f"{request!r:.80} is no request id: letters, digits, ., _ and -, at most 100")
+        raise ValueError(f"{request!r:.80} is not a valid request id: letters, digits, ., _ and -, at most 100")
     return request
 
 

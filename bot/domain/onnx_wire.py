@@ -56,7 +56,7 @@ class OnnxFiles:
         self._folder, self._listed = PurePosixPath(path).parent, listed
         self._size, self._parts = size, 0
         self._rest, self._at = b"", 0
-        """What is not read yet, and where in the file it begins."""
+        """The bytes that are not read yet, and where in the file they begin."""
         self._skip = 0
         self._open: list[tuple[str, int]] = [(MODEL, size)]
         self._seen: set[int] = set()

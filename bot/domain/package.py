@@ -161,16 +161,16 @@ def check_path(path: str) -> str:
     """Return ``path`` if a package may contain it; raise ValueError otherwise.
 
     Relative, in POSIX form, printable ASCII without backslash or colon, no component that is empty, ``.`` or
-    ``..`` or begins with a dot, at most 200 characters, and no name that MLflow or Promobot writes itself.
+    ``..`` or begins with a dot, at most 200 characters. Not a name that MLflow or Promobot writes itself.
     """
     parts = path.split("/")
     plain = path.isascii() and path.isprintable() and not set(path) & set('\\:*?"<>|')
     if not path or len(path) > MAX_PATH or not plain or any(not part or part.startswith(".") for part in parts):
-        raise ValueError(f"{path!r:.80} is no path of a package")
+        raise ValueError(f"{path!r:.80} is not a valid path in a package")
     if parts[0] == PACKAGE_FILE or parts[0] in MLFLOW_FILES:
         raise ValueError(f"{path!r} is a name that a package may not use for its own files")
     if str(PurePosixPath(path)) != path:
-        raise ValueError(f"{path!r:.80} is no path of a package")
+        raise ValueError(f"{path!r:.80} is not a valid path in a package")
     return path
 
 

@@ -12,7 +12,7 @@ from bot.domain.routes import Route, RouteTable, Target
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
 Named = Mapping[str, AbstractSet[Target]]
-"""What is routed, by the name under which Triton has it."""
+"""The targets that are routed, by the name under which Triton has them."""
 
 
 @dataclass(frozen=True)

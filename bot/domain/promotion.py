@@ -40,7 +40,7 @@ put back         it failed after the switch
 rollback failed  a way back that failed: what people wanted to go back from still answers
 failed           it failed before the switch
 incomplete       a way back is in service wherever gateways answer
-left             it was in service, and something else is by now
+left             it was in service, and something else is now
 overtaken        main asked for something else before it was deployed
 closed           closed without being merged
 """
@@ -84,7 +84,7 @@ class Promotion:
     merged_at: float = 0
     metrics: tuple[Metric, ...] = ()
     beside: tuple[str, ...] = ()
-    """What it changes besides what was proposed: nobody approves or merges that from Slack."""
+    """Changes besides the proposed one: nobody approves or merges that from Slack."""
 
     @property
     def key(self) -> str:
@@ -157,7 +157,7 @@ def thread_of(environment: str, section: Section, model: str, digest: str) -> st
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a promotion has come, and by what that is known."""
+    """The stage of a promotion, and the facts that show it."""
 
     stage: Stage
     evidence: Evidence | None = None

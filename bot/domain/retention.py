@@ -1,8 +1,9 @@
-"""What is kept of what was published, and what stays loaded: the one rule by which anything is ever removed.
+"""The one rule by which anything is ever removed: which versions are kept, and which stay loaded.
 
-A version stays on the share while a route names it, a journal names it, it is one of the last verified ones of its
-model and section, or any Triton has it loaded, is loading it or is unloading it. A Triton that does not answer may
-have anything, so while one is silent nothing goes. What no record tells of is somebody else's: it is left alone.
+A version stays on the share while a route or a journal names it, or while it is one of the last verified ones of its
+model and section. It also stays while any Triton has it loaded, is loading it or is unloading it. A Triton that does
+not answer may have anything, so while one is silent nothing goes. Versions that no record names are somebody else's
+and are left alone.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _CHECK = re.compile(r"(?P<model>.+)\.check-(?P<pull_request>[1-9][0-9]*)-[a-z]+"
 
 @dataclass(frozen=True)
 class Stock:
-    """What was read: the routes, what was ever deployed, Triton's root, and what each Triton has.
+    """The facts to decide from: the routes, all deployments, Triton's root, and what each Triton has.
 
     ``tritons`` gives what each has READY, loading or unloading; None for one that does not answer.
     """
@@ -65,7 +66,7 @@ class Retention:
 def retention(stock: Stock, *, versions: int, warm: int) -> Retention:
     """Decide. ``versions`` are kept on the share for each model and section, the one in service among them.
 
-    ``warm`` is how many versions before the one in service stay loaded. A digest in quarantine is no way back, so
+    ``warm`` is how many versions before the one in service stay loaded. A digest in quarantine is not a way back, so
     it counts for neither; it does not go before older ones do.
     """
     rules = _Rules(stock, versions=versions, warm=warm)
@@ -206,7 +207,7 @@ class _Rules:
         if pair in self._routed or self._is_journaled(pair) or path is None or not self.is_known(pair):
             return True
         routed = target_of(self._stock.routes.route(path[0]), path[1])
-        # What is routed is kept where it is routed to: under another name lie bytes that it had to leave.
+        # A routed version is kept where it is routed to: under another name lie bytes that it had to leave.
         return any(
             entry.version == pair[1] and (routed is None or entry.digest != routed.digest)
             for entry in self._last.get(path, ())
@@ -266,7 +267,7 @@ def _belongs(name: str, is_folder: bool) -> bool:
 
 @dataclass(frozen=True)
 class CleanedUp:
-    """What a cleanup did, or would do; ``left`` says what it could not do, and why."""
+    """The work of a cleanup, done or planned; ``left`` says what it could not do, and why."""
 
     environment: str
     dry_run: bool

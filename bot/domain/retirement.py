@@ -28,7 +28,7 @@ class Stop:
 
 
 def is_removal(change: Change) -> bool:
-    """Say whether the change takes away what answers. A shadow answers nobody, so its end is no removal."""
+    """Say whether the change takes away what answers. A shadow answers nobody, so its end removes nothing."""
     return change.section == "models" and change.after is None
 
 

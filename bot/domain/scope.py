@@ -1,4 +1,4 @@
-"""What a branch of the bot may change: the entry that is proposed, as the bot writes it, and nothing beside it.
+"""The changes that a branch of the bot may make: the proposed entry, as the bot writes it, and nothing beside it.
 
 A branch of another name is a person's, and may change what its reviewers accept.
 """

@@ -1,4 +1,4 @@
-"""What a variable holds that should hold a secret: the secret itself, or what is wrong with it.
+"""The content of a variable that should hold a secret: the secret itself, or what is wrong with it.
 
 Nothing here ever shows a part of the value.
 """
@@ -9,8 +9,8 @@ import re
 from typing import Literal
 
 Kind = Literal["token", "password", "name", "PEM"]
-"""A token goes into a header as it is. A password is encoded first, so it may hold any letters. A name is one that
-goes with a password and is no secret itself. A PEM has lines."""
+"""A token goes into a header as it is. A password is encoded first, so it may hold any letters. A name goes
+with a password and is not a secret itself. A PEM has lines."""
 
 _BEGINS = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
 _PEM_IN_BASE64 = "LS0tLS1CRUdJTi"

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as MLflow, the configuration and Triton each say it."""
+"""The inputs and outputs of a model, as MLflow, the configuration and Triton each say it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from bot.domain import jsontext
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-"""A str that holds one is no text: it cannot be written as UTF-8."""
+"""A str that holds one is not text: it cannot be written as UTF-8."""
 
 INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
 FLOATS = frozenset({"FP16", "BF16", "FP32", "FP64"})
@@ -63,7 +63,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a float may lie from the expected one: ``absolute`` and ``relative * |expected|`` together."""
+    """The tolerance of a float around the expected one: ``absolute`` and ``relative * |expected|`` together."""
 
     relative: float = 1e-4
     absolute: float = 1e-5
@@ -117,7 +117,7 @@ class SmokeCases:
             raise ValueError("has a tolerance with other keys than relative and absolute")
         relative, absolute = tolerance.get("relative", 1e-4), tolerance.get("absolute", 1e-5)
         if not all(_fits(x, "FP64") and 0 <= x < math.inf for x in (relative, absolute)):
-            raise ValueError("has a tolerance that is no number from 0")
+            raise ValueError("has a tolerance that is not a number from 0")
         return cls(
             cases=tuple(_case(entry) for entry in cases),
             tolerance=Tolerance(float(relative), float(absolute)),

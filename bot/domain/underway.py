@@ -1,4 +1,4 @@
-"""At which step a deployment is that somebody else makes: by its journal, and by what every server has by now."""
+"""At which step a deployment is that somebody else makes: by its journal, and by what every server has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a version is asked, as far as one Triton counts."""
+"""Requests to a version, as far as one Triton counts them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bot.domain.desired import Entry
 
 
 class WayBack(BaseModel):
-    """What a person rolled back at once. It is kept on the share until the pull request for it is open.
+    """A rollback that a person did at once. It is kept on the share until the pull request for it is open.
 
     It is written before the switch, so a rollback that is killed, or that cannot reach GitHub, is followed by its
     pull request all the same.

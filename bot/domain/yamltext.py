@@ -98,7 +98,7 @@ def read(text: str, *, file: str) -> Node:
 def needs_quotes(text: str) -> bool:
     """Say whether a plain scalar of this text would not be read back as the same string, here or by YAML 1.1.
 
-    Others read these files, too: to most of them ``on``, ``1_000``, ``010`` and ``2026-01-01`` are no strings.
+    Others read these files, too: to most of them ``on``, ``1_000``, ``010`` and ``2026-01-01`` are not strings.
     """
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]*(?::[A-Za-z0-9]+)?", text)
     elsewhere = _YAML_1_1.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
@@ -166,7 +166,7 @@ def _events(text: str) -> Iterator[Any]:
 
 def _key(value: Any, mapping: Node, file: str, line: int) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"the key {in_words.value(value)} is no text; quote it", file=file, line=line)
+        raise InvalidInput(f"the key {in_words.value(value)} is not text; quote it", file=file, line=line)
     if value in mapping.value:
         first = mapping.keys[value].line
         raise InvalidInput(f"stands twice, first in line {first}", file=file, line=line, key=shown(value))

@@ -85,7 +85,7 @@ def test_a_text_that_is_not_yaml(
 
 
 WRONG: tuple[Any, ...] = (None, True, 7, -1, 0, 1.5, 10**12, "", "x", "#x", [], ["x"], [7], {}, {"x": 1}, "x" * 9999)
-THEIRS = ("Input", "should", "valid ", "Field ", "Extra ", "Value error", "Assertion", "ensure", "belongs here")
+THEIRS = ("Input", "should", "be a valid ", "Field ", "Extra ", "Value error", "Assertion", "ensure", "belongs here")
 
 
 def _paths(document: Any) -> Iterator[tuple[Any, ...]]:
@@ -165,7 +165,7 @@ def test_a_record_that_is_not_readable(text: str, says: str) -> None:
         ('"a', "a text is not closed, at line 1, column 1"),
         ('"\\q"', "a backslash means nothing here, at line 1, column 2"),
         ('"\n"', "a text holds a control character, at line 1, column 2"),
-        (b"\xff", "it is no text in UTF-8, at byte 0"),
+        (b"\xff", "it is not text in UTF-8, at byte 0"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_shadow_may_stay_where_a_model_is_retired() -> None:
         ("retired:\n  fraud: {reason: ''}\n", 4, "retired.fraud.reason", "at least 1 character"),
         ("retired:\n  fraud: true\n", 4, "retired.fraud", ""),
         ("retired:\n  fraud: {reason: x, at: now}\n", 4, "retired.fraud.at", "unknown key"),
-        ("retired:\n  Fraud: {reason: x}\n", 4, "retired.Fraud", "no model name"),
+        ("retired:\n  Fraud: {reason: x}\n", 4, "retired.Fraud", "not a valid model name"),
     ],
 )
 def test_a_mark_that_is_wrong_is_named_with_line_and_key(lines: str, line: int, key: str, said: str) -> None:

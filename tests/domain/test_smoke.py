@@ -109,7 +109,7 @@ def with_tensor(**changes: Any) -> str:
     ("text", "says"),
     [
         ("", "a value is missing, at line 1, column 1"),
-        (b"\xff", "it is no text in UTF-8, at byte 0"),
+        (b"\xff", "it is not text in UTF-8, at byte 0"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "not a smoke.json of format 1"),
         (json.dumps(DOCUMENT | {"format": 2}), "not a smoke.json of format 1"),
@@ -125,7 +125,7 @@ def with_tensor(**changes: Any) -> str:
         (json.dumps(DOCUMENT | {"tolerance": None}), "other keys than relative and absolute"),
         (json.dumps(DOCUMENT | {"tolerance": {"relatve": 1}}), "other keys than relative and absolute"),
         *(
-            (json.dumps(DOCUMENT | {"tolerance": {"relative": value}}), "no number from 0")
+            (json.dumps(DOCUMENT | {"tolerance": {"relative": value}}), "not a number from 0")
             for value in (-1, math.nan, math.inf, "1", None, True, 10**400, [])
         ),
         (with_tensor(datatype="FP31"), "unknown datatype 'FP31'"),

@@ -56,7 +56,7 @@ RULES = (
         "“because”",
     ),
     _rule("gone on with", r"\bgo(?:es|ne|ing)? on with\b", "“resume”, “continue”"),
-    _rule("how as a sentence", r"^How (?:long|often|much|many|far)\b[^?]*\.$", "a noun: “Timeouts of one server.”"),
+    _rule("how as a sentence", r"^How (?:long|often|much|many|far)\b[^?\n]*$", "a noun: “Timeouts of one server.”"),
     _rule("have it done", r"^Have (?:a |an |the |one |each |every )?\w+ \w+", "the plain verb: “Unload …”"),
 )
 
