@@ -22,7 +22,7 @@ from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons
 if TYPE_CHECKING:
     from bot.domain.usage import Usage
     from bot.records.ledger import Ledger, Store
-    from bot.share import ModelRepository
+    from bot.share import ModelRepository, StagingRepository
     from bot.systems.gateway import Gateway
     from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository
@@ -82,6 +82,14 @@ class Serving:
         if not tritons and not gateways:
             return self
         return replace(self, tritons=(*self.tritons, *tritons), gateways=(*self.gateways, *gateways))
+
+
+@dataclass(frozen=True)
+class StagingSystems:
+    """The Triton on which proposals are checked, and its part of the share."""
+
+    share: StagingRepository
+    triton: TritonServer
 
 
 def _not_among(servers: Iterable[Opened], ask: Callable[[], frozenset[str]] | None) -> list[Opened]:
@@ -365,7 +373,7 @@ class Platform:
     # --- what checks ---------------------------------------------------------------------------------------------
 
     @property
-    def staging_share(self) -> ModelRepository:
+    def staging_share(self) -> StagingRepository:
         """The part of the share of the Triton on which proposals are checked.
 
         Raises InvalidInput where the settings have a mistake there.
@@ -373,30 +381,29 @@ class Platform:
         self.settings.see_that_it_can_be_used("staging")
         return self._once("staging share", self._open_staging_share)
 
-    def _open_staging_share(self, _: ExitStack) -> ModelRepository:
-        from bot.share import ModelRepository
+    def _open_staging_share(self, _: ExitStack) -> StagingRepository:
+        from bot.share import StagingRepository
 
         settings = self.settings
-        return ModelRepository(
+        return StagingRepository(
             settings.staging.share,
             [settings.share, *self._before()],
-            staging=True,
             files_at_once=settings.concurrency.files,
         )
 
     @property
-    def staging(self) -> Serving:
+    def staging(self) -> StagingSystems:
         """The Triton on which proposals are checked, and its part of the share.
 
         Raises InvalidInput where the settings have a mistake there.
         """
         return self._once("staging", self._open_staging)
 
-    def _open_staging(self, opened: ExitStack) -> Serving:
+    def _open_staging(self, opened: ExitStack) -> StagingSystems:
         share = self.staging_share
         server = self._triton(self.settings.staging.triton)
         opened.callback(server.close)
-        return Serving(share, (server,), ())
+        return StagingSystems(share, server)
 
     # --- the checkout --------------------------------------------------------------------------------------------
 

@@ -1,19 +1,50 @@
-"""Stores of the tests, marked as `promobot doctor --init` marks them."""
+"""Stores that a person has marked, as ``promobot doctor --init`` does; and a share to write to without a lease."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from bot.credentials import Credentials
 from bot.records.bucket import BucketRecords
 from bot.settings import Bucket, Share
-from bot.share import ModelRepository
+from bot.share import ModelRepository, StagingRepository, nobody_else_writes
+from bot.share.journal import HeldJournal
+from bot.share.models import StagingModels
+from bot.share.outbox import HeldOutbox
+from bot.share.packages import HeldPackages
+from bot.share.reverts import HeldReverts
+from bot.share.routes import HeldRoutes
+from bot.share.trash import Trash
 
 
-def begin_share(model_repository: Path, state: Path, *, staging: bool = False) -> ModelRepository:
+class Unfenced(ModelRepository):
+    """A share on which nobody else is at work: a test writes there without a lease."""
+
+    models: StagingModels
+    packages: HeldPackages
+    routes: HeldRoutes
+    outbox: HeldOutbox
+    reverts: HeldReverts
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        volume, notes, at_once = self._volume, self._notes, {"files_at_once": self._files_at_once}
+        self.models = StagingModels(volume, nobody_else_writes, notes, **at_once)
+        self.packages = HeldPackages(volume, nobody_else_writes, notes, **at_once)
+        self.routes, self.outbox = HeldRoutes(volume, nobody_else_writes), HeldOutbox(volume, nobody_else_writes)
+        self.reverts, self.trash = HeldReverts(volume, nobody_else_writes), Trash(volume, nobody_else_writes, notes)
+
+    def journal_of(self, token: int) -> HeldJournal:
+        """Return the journal of this turn."""
+        return HeldJournal(self._volume, nobody_else_writes, token)
+
+
+def begin_share(model_repository: Path, state: Path, *, staging: bool = False) -> ModelRepository | StagingRepository:
     """Make a share that nobody used before; return it."""
-    share = ModelRepository(Share(model_repository=str(model_repository), state=str(state)), staging=staging)
+    of = Share(model_repository=str(model_repository), state=str(state))
+    share = StagingRepository(of) if staging else Unfenced(of)
     share.begin()
     return share
 

@@ -485,7 +485,7 @@ def test_what_is_written_is_blanked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     inbox.begin()
     inbox.decide("slack-1", Answer(text=LEAVING))
     share = begin_share(tmp_path / "share/models", tmp_path / "share/bot")
-    share.put_in_outbox("one", LEAVING)
+    share.outbox.put("one", LEAVING)
     records = RecordStore(tmp_path / "records")
     records.begin()
     ledger = Ledger(records, "dev")

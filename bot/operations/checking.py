@@ -39,8 +39,8 @@ from bot.operations.progress import progress
 from bot.platform import Platform
 from bot.render import checks as words
 from bot.settings import PackageRules
-from bot.share import ModelRepository, is_large
-from bot.systems.triton import TritonServer, parse_config, placed_config, render_config
+from bot.share import StagingRepository, is_large, nobody_else_writes
+from bot.systems.triton import TritonControl, TritonServer, parse_config, placed_config, render_config
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
@@ -348,7 +348,7 @@ def _are_at_hand(platform: Platform, registered: RegisteredVersion, contents: Pa
     read = partial(platform.registry.unverified_chunks, registered)
     with progress(sum(file.size for file in version_files)) as moved:
         try:
-            with platform.staging_share.at_hand(package, read, moved=moved, look=look_at(package)):
+            with platform.staging_share.models.at_hand(package, read, moved=moved, look=look_at(package)):
                 return True
         except (OtherBytes, NotAllowed):
             return False
@@ -414,34 +414,34 @@ def _on_staging(
     seconds, package = platform.settings.deadlines.load_seconds, contents.package
     config = placed_config(contents.read(CONFIG_FILE).decode(), registered.version)
     staging = platform.staging
-    share, triton = staging.share, staging.tritons[0]
+    share, triton = staging.share, staging.triton
     # A check of this pull request that was killed may have left its own name behind.
     clear(share, triton, name, seconds)
     try:
         _bring(share, platform.registry, registered, package, name)
-        share.write_config(name, render_config(config, versions=[registered.version]))
-        triton.load(name, timeout_seconds=seconds)
+        share.models.write_config(name, render_config(config, versions=[registered.version]))
+        TritonControl(triton, nobody_else_writes).load(name, timeout_seconds=seconds)
         for state in triton.wait_ready([(name, registered.version)], timeout_seconds=seconds):
             raise Rejected(f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}")
         yield triton
     finally:
         # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
         # name waits for that, and nobody else has to.
-        triton.unload(name)
-        share.remove(name)
+        TritonControl(triton, nobody_else_writes).unload(name)
+        share.models.remove(name)
 
 
 def _bring(
-    share: ModelRepository, registry: Registry, registered: RegisteredVersion, package: Package, name: str
+    share: StagingRepository, registry: Registry, registered: RegisteredVersion, package: Package, name: str
 ) -> None:
     """Publish the version under this name of staging; a large one by what the checks of the proposal have at hand."""
     read = partial(registry.unverified_chunks, registered)
     with progress(sum(file.size for file in package.version_files)) as moved:
         if is_large(package.version_files):
-            with share.at_hand(package, read, moved=moved, look=look_at(package)) as there:
-                share.place(package, there, triton_model=name, version=registered.version)
+            with share.models.at_hand(package, read, moved=moved, look=look_at(package)) as there:
+                share.models.place(package, there, triton_model=name, version=registered.version)
         else:
-            share.publish(
+            share.models.publish(
                 package,
                 read,
                 triton_model=name,
@@ -451,12 +451,12 @@ def _bring(
             )
 
 
-def clear(share: ModelRepository, triton: TritonServer, name: str, seconds: float) -> None:
+def clear(share: StagingRepository, triton: TritonServer, name: str, seconds: float) -> None:
     """Take a name off the staging Triton and out of its root; does nothing where it is not there."""
     if any(state.model == name for state in triton.index()):
-        triton.unload(name)
+        TritonControl(triton, nobody_else_writes).unload(name)
         triton.wait_gone(name, timeout_seconds=seconds)
-    share.remove(name)
+    share.models.remove(name)
 
 
 def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> SmokeCases:

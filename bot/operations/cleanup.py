@@ -35,9 +35,9 @@ from bot.operations.checking import clear
 from bot.operations.deployment.unfinished import read_journal
 from bot.platform import Platform, Serving
 from bot.render import cleanup as words
-from bot.share import Lease
+from bot.share import HeldShare
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonServer, render_config, versions_of
+from bot.systems.triton import TritonControl, TritonServer, render_config, versions_of
 
 System = TypeVar("System")
 Answer = TypeVar("Answer")
@@ -48,21 +48,21 @@ def cleanup(platform: Platform, *, dry_run: bool, say: Say) -> CleanedUp:
     systems = platform.serving()
     if dry_run:
         return _Cleanup(platform, systems, None, say).run()
-    with systems.share.lease() as lease:
-        return clean_up(platform, systems, lease=lease, say=say)
+    with systems.share.lease() as held:
+        return clean_up(platform, systems, held=held, say=say)
 
 
-def clean_up(platform: Platform, systems: Serving, *, lease: Lease, say: Say) -> CleanedUp:
+def clean_up(platform: Platform, systems: Serving, *, held: HeldShare, say: Say) -> CleanedUp:
     """Clean up under a lease that is held already; raise LeaseLost where it is lost."""
     # What came up since may have loaded anything of what is still there.
-    return _Cleanup(platform, systems.with_more(), lease, say).run()
+    return _Cleanup(platform, systems.with_more(), held, say).run()
 
 
 @dataclass
 class _Cleanup:
     platform: Platform
     systems: Serving
-    lease: Lease | None
+    held: HeldShare | None
     """None where nothing is to be changed."""
     say: Say
     unloaded: list[str] = field(default_factory=list)
@@ -81,14 +81,14 @@ class _Cleanup:
         with self._unless_it_fails():
             self._clear_staging()
         with self._unless_it_fails():
-            if self.lease is not None:
+            if self.held is not None:
                 # What a deployment that was cut off had prepared is for whoever goes on with it.
-                alone = self.lease.alone and stock.journal is None
-                if count := self.systems.share.sweep(alone=alone):
+                alone = self.held.lease.alone and stock.journal is None
+                if count := self.held.trash.sweep(alone=alone):
                     self._tell(self.removed, words.trash_deleted(count))
         return CleanedUp(
             self.platform.settings.environment,
-            self.lease is None,
+            self.held is None,
             tuple(self.unloaded),
             tuple(self.removed),
             tuple(self.left),
@@ -106,9 +106,9 @@ class _Cleanup:
         # What is loaded is read before what is published: what is loaded in between was published before that.
         tritons = self._loaded()
         return Stock(
-            routes=self.systems.share.routes(self.platform.settings.environment),
+            routes=self.systems.share.routes.read(self.platform.settings.environment),
             records=records,
-            published=published_in(self.systems.share.contents()),
+            published=published_in(self.systems.share.models.contents()),
             tritons=tritons,
             journal=read_journal(self.systems.share),
             quarantined=quarantined,
@@ -129,7 +129,7 @@ class _Cleanup:
         names |= {name for name in index.stays_loaded if self._names_too_many(name, index.stays_loaded[name])}
         if names and self._is_settled(stock.routes):
             self._take_off([index.folder(name) for name in sorted(names)])
-        if self.lease is None:
+        if self.held is None:
             gone = {pair for surplus in decided.surplus.values() for pair in surplus} if not self.left else set()
             return replace(
                 stock, tritons={name: have and frozenset(have - gone) for name, have in stock.tritons.items()}
@@ -152,7 +152,7 @@ class _Cleanup:
 
     def _names_too_many(self, model: str, stay: AbstractSet[int]) -> bool:
         """Whether a configuration names versions that go: Triton would refuse to load what is not there."""
-        config = self.systems.share.config(model)
+        config = self.systems.share.models.config(model)
         return config is not None and bool(set(versions_of(config)) - stay)
 
     def _take_off(self, folders: list[_Folder]) -> None:
@@ -181,7 +181,7 @@ class _Cleanup:
                 for folder in told
                 if folder.surplus.get(triton.name) and (folder.name, triton.name) not in failed
             }
-            if self.lease is None or not waiting:
+            if self.held is None or not waiting:
                 return set()
             return triton.wait_all_gone(waiting, timeout_seconds=self.platform.settings.deadlines.load_seconds)
 
@@ -204,25 +204,24 @@ class _Cleanup:
 
     def _narrow_config(self, folder: _Folder) -> set[int]:
         """Have the configuration name what stays, and return that; raise Refused where that must not be loaded."""
-        config = self.systems.share.config(folder.name)
+        config = self.systems.share.models.config(folder.name)
         if not folder.stay or config is None:
             return folder.stay
         stay = folder.stay - self._damaged(folder)
-        if self.lease is not None:
-            self.lease.check()
-            self.systems.share.write_config(folder.name, render_config(config, versions=stay), lease=self.lease)
+        if self.held is not None:
+            self.held.models.write_config(folder.name, render_config(config, versions=stay))
         return stay
 
     def _narrow(self, folder: _Folder, some_stay: bool, triton: TritonServer) -> None:
         """Have one Triton take the surplus off."""
-        if self.lease is None or triton.name not in folder.loaded_on:
+        if self.held is None or triton.name not in folder.loaded_on:
             return
-        self.lease.check()
+        control = TritonControl(triton, self.held.lease.check)
         if some_stay:
             # Only the policy differs, so the versions that stay are not touched.
-            triton.load(folder.name, timeout_seconds=self.platform.settings.deadlines.load_seconds)
+            control.load(folder.name, timeout_seconds=self.platform.settings.deadlines.load_seconds)
         else:
-            triton.unload(folder.name)
+            control.unload(folder.name)
 
     def _damaged(self, folder: _Folder) -> set[int]:
         """Return the versions that must not be loaded again; raise Refused where that is one in service.
@@ -234,9 +233,9 @@ class _Cleanup:
             digest = folder.routed.get(version) or folder.told.get(version)
             if digest is None or version in folder.unknown:
                 raise Refused(words.not_narrowed(name, words.not_known_bytes(version)))
-            described = self.systems.share.described(digest)
+            described = self.systems.share.packages.described(digest)
             wrong = (
-                self.systems.share.wrong_bytes(described.package, triton_model=name, version=version)
+                self.systems.share.models.wrong_bytes(described.package, triton_model=name, version=version)
                 if described
                 else [words.not_known_bytes(version)]
             )
@@ -252,26 +251,25 @@ class _Cleanup:
         share = self.systems.share
         self.left += [words.silent(name) for name in stock.silent]
         self._discard(
-            (words.version_removed(model, version), partial(share.discard, model, version=version))
+            (words.version_removed(model, version), partial(_discard, model, version))
             for model, version in sorted(decided.removable)
         )
         self._discard(
-            (words.folder_removed(model), partial(share.discard, model))
-            for model in emptied(share.contents(), stock, decided.removable)
+            (words.folder_removed(model), partial(_discard, model, None))
+            for model in emptied(share.models.contents(), stock, decided.removable)
         )
         self._discard(
-            (words.package_removed(digest), partial(share.discard_package, digest))
-            for digest in share.packages()
+            (words.package_removed(digest), partial(_discard_package, digest))
+            for digest in share.packages.digests()
             if digest not in decided.digests
         )
 
-    def _discard(self, going: Iterable[tuple[str, Callable[[], object]]]) -> None:
+    def _discard(self, going: Iterable[tuple[str, Callable[[HeldShare], object]]]) -> None:
         listed, done = list(going), set()
 
         def discard(number: int) -> None:
-            if self.lease is not None:
-                self.lease.check()
-                listed[number][1]()
+            if self.held is not None:
+                listed[number][1](self.held)
             done.add(number)
 
         try:
@@ -284,7 +282,7 @@ class _Cleanup:
         """Remove what a check that was killed left on staging, once its pull request is closed."""
         staging = self.platform.staging
         by_number: dict[int, list[str]] = {}
-        for name in staging.share.models():
+        for name in staging.share.models.names():
             if (number := pull_request_of(name)) is not None:
                 by_number.setdefault(number, []).append(name)
         github = self.platform.github if by_number else None
@@ -292,15 +290,15 @@ class _Cleanup:
             if github is None or github.pull_request(number).state == "open":
                 continue
             for name in names:
-                if self.lease is not None:
-                    clear(staging.share, staging.tritons[0], name, self.platform.settings.deadlines.load_seconds)
+                if self.held is not None:
+                    clear(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
                 self._tell(self.removed, words.check_removed(name, number))
-        if self.lease is not None:
-            staging.share.sweep(alone=False)  # a check of somebody else may be at work there
+        if self.held is not None:
+            staging.share.trash.sweep(alone=False)  # a check of somebody else may be at work there
 
     def _tell(self, where: list[str], what: str) -> None:
         where.append(what)
-        if self.lease is not None:
+        if self.held is not None:
             self.say(f"{words.UNLOADED if where is self.unloaded else words.REMOVED}: {what}")
 
     @contextmanager
@@ -373,6 +371,14 @@ def _by_name(pairs: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
     for name, version in pairs:
         found.setdefault(name, set()).add(version)
     return found
+
+
+def _discard(model: str, version: int | None, held: HeldShare) -> None:
+    held.models.discard(model, version=version)
+
+
+def _discard_package(digest: str, held: HeldShare) -> None:
+    held.packages.discard(digest)
 
 
 def _what_is_loaded(triton: TritonServer) -> Loaded:

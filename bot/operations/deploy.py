@@ -40,7 +40,7 @@ from bot.operations.silence import note
 from bot.platform import Platform, Serving
 from bot.render import cleanup as cleanup_words
 from bot.render import deployment as words
-from bot.share import Lease
+from bot.share import HeldShare
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
     for mistake in settings.mistakes:
         say(words.goes_on_without(mistake))
     systems, repository = platform.serving(), platform.repository()
-    with systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as lease:
+    with systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as held:
         # Read under the lease: what was merged while we waited for it is deployed, too.
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
-        let_git_follow(platform, lease, desired, say)
+        let_git_follow(platform, held, desired, say)
         tell = partial(tell_pull_requests, repository=repository)
-        done = converge(platform, systems, lease=lease, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
+        done = converge(platform, systems, held=held, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
         if settings.mistakes:
             say(words.not_cleaned_up(settings.mistakes[0]))
         else:
-            _clean_up(platform, systems, lease, say)
+            _clean_up(platform, systems, held, say)
         return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
@@ -92,7 +92,7 @@ def converge(
     platform: Platform,
     systems: Serving,
     *,
-    lease: Lease,
+    held: HeldShare,
     commit: str,
     desired: Desired,
     say: Say,
@@ -103,7 +103,7 @@ def converge(
 
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
     """
-    run = Run(platform, systems, lease=lease, commit=commit, say=say)
+    run = Run(platform, systems, held=held, commit=commit, say=say)
     flush_outbox(run)
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
@@ -115,8 +115,8 @@ def converge(
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
 
     admitted = admit_all(run, [*todo.changes, *overruled])
-    held = held_among(admitted)
-    for one in held:
+    on_hold = held_among(admitted)
+    for one in on_hold:
         if is_quarantined(run, one.change):
             make_git_follow(run, one.change)
     restoration = Restoration(run, before, unfinished, deep=deep)
@@ -141,17 +141,17 @@ def converge(
         put_back(run, [], before)
     records += conclude(run, [*items, *abandoned])
     if tell is not None:
-        tell(run, [*unfinished.recorded, *records], held)
+        tell(run, [*unfinished.recorded, *records], on_hold)
     close_journal(run)
     restoration.put_the_rest_right(desired)
     return Deployed(
         platform.environment,
         commit,
         records=tuple(records),
-        held=tuple(held),
+        held=tuple(on_hold),
         repaired=(*repaired, *restoration.repaired),
         problems=(*problems, *restoration.problems),
-        undelivered=len(systems.share.outbox()),
+        undelivered=len(systems.share.outbox.read()),
         reverts=run.reverts,
     )
 
@@ -167,10 +167,10 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
     return desired, overruled
 
 
-def _clean_up(platform: Platform, systems: Serving, lease: Lease, say: Say) -> None:
+def _clean_up(platform: Platform, systems: Serving, held: HeldShare, say: Say) -> None:
     """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
     try:
-        for line in clean_up(platform, systems, lease=lease, say=say).left:
+        for line in clean_up(platform, systems, held=held, say=say).left:
             say(cleanup_words.left(line))
     except (PromobotError, LeaseLost) as error:
         say(cleanup_words.failed(error))

@@ -31,7 +31,7 @@ from bot.render import doctor as words
 from bot.render import identity
 from bot.render.deployment import unknown_workers
 from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, secret_variables
-from bot.share import ModelRepository, trial_name
+from bot.share import ModelRepository, StagingRepository, trial_name
 
 if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
@@ -101,7 +101,7 @@ def _whole(found: list[Examined], begun: list[Examined]) -> Iterator[Examined]:
         yield failed.get(line.system, line)
 
 
-def _stores(platform: Platform) -> dict[str, Callable[[], Store | ModelRepository]]:
+def _stores(platform: Platform) -> dict[str, Callable[[], Store | ModelRepository | StagingRepository]]:
     return {
         "records": lambda: platform.records,
         "staging share": lambda: platform.staging_share,
@@ -110,7 +110,7 @@ def _stores(platform: Platform) -> dict[str, Callable[[], Store | ModelRepositor
 
 
 def _beginnings(platform: Platform) -> list[Trial]:
-    def begin(store: Callable[[], Store | ModelRepository]) -> str:
+    def begin(store: Callable[[], Store | ModelRepository | StagingRepository]) -> str:
         store().begin()
         return ""
 
@@ -125,7 +125,7 @@ def _trials(platform: Platform) -> list[Trial]:
         Trial("MLflow", lambda: _mlflow(platform.registry, list(settings.gates))),
         Trial("Slack", lambda: _slack(settings.slack, platform.slack)),
         Trial("records", lambda: platform.records.check(settings.environment)),
-        Trial("staging share", platform.staging_share.check),
+        Trial("staging share", platform.staging_share.trials.check),
         Trial("staging Triton", lambda: _triton(platform, settings.staging.triton, platform.staging_share)),
         Trial("share", lambda: _share(platform.share)),
         *(Trial(f"Triton {named.name}", partial(_each_triton, platform, named)) for named in settings.tritons),
@@ -239,11 +239,11 @@ def _slack(settings: Slack, channel: SlackChannel) -> str | NotTried:
 
 
 def _share(share: ModelRepository) -> str:
-    seen = share.check()
+    seen = share.trials.check()
     return f"{seen}; {words.under_way()}" if underway(share) else seen
 
 
-def _triton(platform: Platform, named: Triton, share: ModelRepository) -> str | NotTried:
+def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingRepository) -> str | NotTried:
     with platform.triton(named) as server:
         version, index = server.version(), server.index()
         if named.http is not None:
@@ -252,8 +252,8 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository) -> str | 
         with ExitStack() as stack:
             try:
                 # What is new there it may not see yet.
-                there = set(share.models(older_seconds=SEEN_WITHIN_SECONDS))
-                trial = stack.enter_context(share.trial())
+                there = set(share.models.names(older_seconds=SEEN_WITHIN_SECONDS))
+                trial = stack.enter_context(share.trials.of_a_model())
             except OutsideError:
                 # The share's own line says so, and this server is not to blame for it.
                 server.try_to_load(trial_name(), trial_name())
@@ -283,7 +283,7 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
         said = words.gateway(table.generation, len(answers[0].ids))
         with ExitStack() as stack:
             try:
-                name, text = stack.enter_context(share.trial_of_routes())
+                name, text = stack.enter_context(share.trials.of_routes())
             except OutsideError:
                 return NotTried(words.gateway_untried(said, words.THE_SHARE_FAILS))  # whose own line says so
             seen = gateway.try_share(name)

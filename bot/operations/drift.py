@@ -51,7 +51,7 @@ def deepened(platform: Platform, look: Look) -> Status:
             deep.append(Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile))
     # What a deployment under way has published, no record names yet; and its aliases come last.
     moving = found.underway_since is not None
-    contents = share.contents()
+    contents = share.models.contents()
     stock = Stock(live.routes, records, published_in(contents), live.tritons)
     unknown = retention(stock, versions=1, warm=0).unknown
     deep += [

@@ -16,10 +16,10 @@ from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.proposing import Asking, Edit, Proposed, put_proposal
 from bot.platform import Platform
-from bot.records.ledger import Ledger, Proposer
+from bot.records.ledger import HeldLedger, Ledger, Proposer
 
 if TYPE_CHECKING:
-    from bot.share import Lease, ModelRepository
+    from bot.share import HeldShare, ModelRepository
     from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository
 
@@ -39,7 +39,7 @@ def read_ways_back(share: ModelRepository) -> tuple[list[WayBack], list[str]]:
     from bot.render import proposal as words
 
     found, unreadable = [], []
-    for name, text in share.ways_back().items():
+    for name, text in share.reverts.read().items():
         try:
             found.append(WayBack.model_validate_json(text))
         except ValidationError as error:
@@ -51,10 +51,10 @@ def forget_ways_back(share: ModelRepository, ways: list[WayBack], *, model: str)
     """Drop what these say of a model: its pull request is open, or main says it already."""
     for way in ways:
         if way.model == model:
-            share.drop_way_back(way.name)
+            share.reverts.drop(way.name)
 
 
-def let_git_follow(platform: Platform, lease: Lease, desired: Desired, say: Say) -> None:
+def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: Say) -> None:
     """Open the pull requests that rollbacks could not open; called under a lease, with main as it is now.
 
     What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
@@ -68,13 +68,13 @@ def let_git_follow(platform: Platform, lease: Lease, desired: Desired, say: Say)
     history = ledger.deployments() if ways else []
     for model, way in sorted(latest(ways).items()):
         wanted = desired.models.get(model)
-        lease.check()
+        held.lease.check()
         verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, model=model)}
         was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
         if way.is_overtaken(wanted, was_verified=was_verified):
             forget_ways_back(share, ways, model=model)
             continue
-        hold_what_main_asks(ledger, way, wanted)
+        hold_what_main_asks(HeldLedger(ledger, held.lease.check), way, wanted)
         which = words.revert_of(model, way.target.version, way.by, way.at)
         try:
             proposed = propose_way_back(
@@ -94,7 +94,6 @@ def let_git_follow(platform: Platform, lease: Lease, desired: Desired, say: Say)
         except PromobotError as error:
             say(words.revert_still_waits(which, error))
             continue
-        lease.check()
         forget_ways_back(share, ways, model=model)
         if proposed is not None:
             say(words.revert_is_open(which, proposed.pull_request.url))
@@ -102,7 +101,7 @@ def let_git_follow(platform: Platform, lease: Lease, desired: Desired, say: Say)
 
 def answers(share: ModelRepository, environment: str, model: str, entry: Entry) -> bool:
     """Say whether this version is what users get now, by the routes: main may say something else."""
-    return serves(target_of(share.routes(environment).route(model), "models"), entry)
+    return serves(target_of(share.routes.read(environment).route(model), "models"), entry)
 
 
 def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:

@@ -38,7 +38,7 @@ def what_main_asks(platform: Platform, *, within_seconds: float | None = None, s
     that cannot be read.
     """
     with main_beside(platform, within_seconds=within_seconds) as look:
-        routes = platform.share.routes(platform.environment)
+        routes = platform.share.routes.read(platform.environment)
         main = look()
         if not isinstance(main, Main):
             raise main
@@ -50,7 +50,7 @@ def what_main_asks(platform: Platform, *, within_seconds: float | None = None, s
 
 def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> Asked:
     """Return the same where main cannot be read: it asks for these ``entries``, and for what is live besides."""
-    routes = platform.share.routes(platform.environment)
+    routes = platform.share.routes.read(platform.environment)
     desired = in_service(routes, {})
     for (section, model), entry in entries.items():
         desired = desired.having(section, model, entry)

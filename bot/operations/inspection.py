@@ -58,12 +58,12 @@ def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
     """Hash a version in service and read its configuration; return the first thing that is wrong."""
     target = what.target
     try:
-        described = share.described(target.digest)
+        described = share.packages.described(target.digest)
     except Rejected as error:
         return Fault("package", what, str(error))
     if described is None:
         return Fault("package", what, words.nothing_kept(target.digest))
-    wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
+    wrong = share.models.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         return Fault("bytes", what, "; ".join(wrong))
     said = _wrong_config(share, target, described)
@@ -126,15 +126,15 @@ def ways_back(
 def wrong_with(share: ModelRepository, back: WayBack) -> str:
     """Hash a version that is kept; return what is wrong with it, or an empty string where one copy is whole."""
     try:
-        described = share.described(back.entry.digest)
+        described = share.packages.described(back.entry.digest)
     except Rejected as error:
         return str(error)
     if described is None:
         return words.nothing_kept(back.entry.digest)
     said = words.NO_COPY
-    for name in share.names_of(back.base):
-        if back.entry.version in share.versions(name):
-            wrong = share.wrong_bytes(described.package, triton_model=name, version=back.entry.version)
+    for name in share.models.names_of(back.base):
+        if back.entry.version in share.models.versions(name):
+            wrong = share.models.wrong_bytes(described.package, triton_model=name, version=back.entry.version)
             if not wrong:
                 return ""
             said = f"{name}: {'; '.join(wrong)}"
@@ -144,14 +144,14 @@ def wrong_with(share: ModelRepository, back: WayBack) -> str:
 def kept_of(share: ModelRepository, target: Target) -> Described | None:
     """Return what is kept of a version in service; None where it is gone, or damaged: a fault of its own."""
     try:
-        return share.described(target.digest)
+        return share.packages.described(target.digest)
     except Rejected:
         return None
 
 
 def _wrong_config(share: ModelRepository, target: Target, described: Described) -> str:
     try:
-        text = share.config(target.triton_model)
+        text = share.models.config(target.triton_model)
         if text is None:
             return words.no_config(target.triton_model)
         placed = placed_config(described.config, target.version)

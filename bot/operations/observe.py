@@ -30,12 +30,12 @@ def observe(settings: Environment, systems: Serving) -> Live:
         gateways[gateway.name] = None if isinstance(table, PromobotError) else table
         if isinstance(table, PromobotError):
             silent[gateway.name] = str(table)
-    return Live(systems.share.routes(settings.environment), tritons, gateways, silent)
+    return Live(systems.share.routes.read(settings.environment), tritons, gateways, silent)
 
 
 def underway(share: ModelRepository) -> tuple[Underway, ...]:
     """Return what is being deployed right now, or was when a deployment was cut off."""
-    text = share.journal()
+    text = share.journal.read()
     try:
         return Journal.model_validate_json(text).underway if text is not None else ()
     except ValidationError:

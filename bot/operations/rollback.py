@@ -19,13 +19,13 @@ from bot.operations.following import answers, forget_ways_back, hold_what_main_a
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, read_desired
-from bot.records.ledger import Ledger
+from bot.records.ledger import HeldLedger, Ledger
 from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
     from bot.platform import Platform, Serving
-    from bot.share import Lease, ModelRepository
+    from bot.share import HeldShare, ModelRepository
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def rollback(
         deployed, way, is_noted = None, None, False
         if now:
             say(f"putting {model} back to {target.version} in {settings.environment} now")
-            with systems.share.lease(overtake=True) as lease:
+            with systems.share.lease(overtake=True) as held:
                 # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken
                 # here was about to bring, may stand in the way of the way back.
                 history = ledger.deployments()
@@ -122,7 +122,7 @@ def rollback(
                 way = WayBack(
                     environment=settings.environment,
                     model=model,
-                    turn=lease.token,
+                    turn=held.lease.token,
                     commit=commit,
                     left=current,
                     target=target,
@@ -135,10 +135,10 @@ def rollback(
                 )
                 # Also what was never in service: until Git follows, the next deployment would bring it. And before
                 # the switch: wherever this is cut off, whoever comes next goes on with it instead.
-                leave = _Leaving(ledger, lease, model, current, target, reason=reason, by=by)
-                is_noted = _try_to_note(systems.share, lease, way, say)
+                leave = _Leaving(HeldLedger(ledger, held.lease.check), model, current, target, reason=reason, by=by)
+                is_noted = _try_to_note(held, way, say)
                 is_held = leave.try_to_hold(say)
-                deployed = converge(platform, systems, lease=lease, commit=commit, desired=wanted, say=say)
+                deployed = converge(platform, systems, held=held, commit=commit, desired=wanted, say=say)
                 if not is_held:
                     leave.hold()
         proposed, waits, is_back = None, "", False
@@ -210,16 +210,15 @@ def _believed(
     for underway in journal.underway if journal else ():
         if (underway.section, underway.model) == ("models", model):
             return underway.after
-    return in_service(systems.share.routes(settings.environment), known_entries(history)).models.get(model)
+    return in_service(systems.share.routes.read(settings.environment), known_entries(history)).models.get(model)
 
 
-def _try_to_note(share: ModelRepository, lease: Lease, way: WayBack, say: Say) -> bool:
+def _try_to_note(held: HeldShare, way: WayBack, say: Say) -> bool:
     """Keep what the pull request will say, if the share lets us: users do not wait for it."""
     from bot.render import proposal as words
 
     try:
-        lease.check()
-        share.keep_way_back(way.name, way.model_dump_json(indent=1) + "\n")
+        held.reverts.keep(way.name, way.model_dump_json(indent=1) + "\n")
     except PromobotError as error:
         say(words.way_back_is_not_noted(error))
         return False
@@ -241,7 +240,6 @@ class _Leaving:
     """What main asks for, kept from coming back until Git follows."""
 
     ledger: Ledger
-    lease: Lease
     model: str
     current: Entry | None
     target: Entry
@@ -253,7 +251,6 @@ class _Leaving:
         from bot.render import deployment as words
 
         if self.current is not None and self.current.digest != self.target.digest:
-            self.lease.check()
             self.ledger.put_in_quarantine(
                 model=self.model,
                 version=self.current.version,
@@ -320,10 +317,10 @@ def _versions(ledger: Ledger, model: str) -> str:
 
 def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> None:
     share = platform.share
-    described = share.described(entry.digest)
+    described = share.packages.described(entry.digest)
     if described is not None:
-        for name in share.names_of(model):
-            if not share.wrong_bytes(described.package, triton_model=name, version=entry.version):
+        for name in share.models.names_of(model):
+            if not share.models.wrong_bytes(described.package, triton_model=name, version=entry.version):
                 return
     # Not on the share any more: the registry may still have them.
     registry = platform.registry

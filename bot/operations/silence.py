@@ -26,7 +26,7 @@ def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Sa
         before = noted(share, say)
         after = before.after(silent, at=at)
         if after.silent or before.silent:
-            share.note_silences(after.model_dump_json())
+            share.silences.note(after.model_dump_json())
     except PromobotError as error:
         say(words.silence_not_noted(error))
 
@@ -38,7 +38,7 @@ def note_look(share: ModelRepository, silent: Iterable[str], *, say: Say) -> Non
 
 def noted(share: ModelRepository, say: Say) -> Silences:
     """Return who was silent at the last look that was noted; say so, and return nothing, where that is unreadable."""
-    text = share.silences()
+    text = share.silences.read()
     try:
         return Silences.model_validate_json(text) if text is not None else Silences()
     except ValidationError as error:

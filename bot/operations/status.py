@@ -148,7 +148,7 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
             looks.append(watched.get(settings.environment, Silences()).after(live.silent, at=now))
             watched[settings.environment] = looks[-1]
         silences = silent_since(live, looks, systems.gateways, at=now)
-        outbox = tuple(systems.share.outbox())
+        outbox = tuple(systems.share.outbox.read())
         journal = _journal(systems.share)
         ways, unreadable = read_ways_back(systems.share)
         main = look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -336,6 +336,33 @@ class Ledger:
             raise Rejected(
                 f"{key} is not readable: {in_words.of_record(error.errors())}", system="record store"
             ) from error
+
+
+class HeldLedger(Ledger):
+    """The ledger in the hands of a run that holds the lease: what it writes about a deployment it may still write."""
+
+    def __init__(self, ledger: Ledger, may_still: Callable[[], object]) -> None:
+        super().__init__(ledger._store, ledger.environment)
+        self._may_still = may_still
+
+    def add_deployment(self, record: DeploymentRecord) -> None:
+        """Write a deployment record; raise Refused where its id is taken."""
+        self._may_still()
+        super().add_deployment(record)
+
+    def confirm(self, deployment: str) -> None:
+        """Write that the message of an unconfirmed deployment was delivered after all."""
+        self._may_still()
+        super().confirm(deployment)
+
+    def put_in_quarantine(
+        self, *, model: str, version: int, digest: str, reason: str, by: str, deployment: str = ""
+    ) -> None:
+        """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already."""
+        self._may_still()
+        super().put_in_quarantine(
+            model=model, version=version, digest=digest, reason=reason, by=by, deployment=deployment
+        )
 
 
 def _id_of(key: str) -> str:

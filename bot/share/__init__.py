@@ -22,9 +22,24 @@ fresh; a crash may lose whatever was not synced, so files and folders are synced
 from __future__ import annotations
 
 from bot.share.copying import ReadFile, is_large
+from bot.share.fence import Fence, nobody_else_writes
 from bot.share.lease import Lease
 from bot.share.mounts import Mount, mount_of
-from bot.share.repository import Described, ModelRepository
+from bot.share.packages import Described
+from bot.share.repository import HeldShare, ModelRepository, StagingRepository
 from bot.share.trial import trial_name
 
-__all__ = ["Described", "Lease", "ModelRepository", "Mount", "ReadFile", "is_large", "mount_of", "trial_name"]
+__all__ = [
+    "Described",
+    "Fence",
+    "HeldShare",
+    "Lease",
+    "ModelRepository",
+    "Mount",
+    "ReadFile",
+    "StagingRepository",
+    "is_large",
+    "mount_of",
+    "nobody_else_writes",
+    "trial_name",
+]

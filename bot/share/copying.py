@@ -23,7 +23,8 @@ from bot.concurrency import FILES, map_concurrent
 from bot.domain.contents import Look
 from bot.domain.package import PackageFile
 from bot.errors import NotAllowed, OtherBytes, Rejected
-from bot.folders import set_mode
+from bot.folders import make_folder, set_mode
+from bot.share.notes import Notes
 
 SMALL_BYTES = 4 * 2**20
 """A package up to this size is copied file by file: it takes no longer, and each step follows the one before."""
@@ -82,6 +83,34 @@ def copy_all(
 
     # The largest begin, so that none is left alone at the end.
     map_concurrent(sorted(jobs, key=lambda job: -job.file.size), copy, limit=limit, stop=stop)
+
+
+def copy_into(
+    folder: Path,
+    files: Iterable[PackageFile],
+    read: ReadFile,
+    notes: Notes,
+    *,
+    system: str,
+    limit: int = FILES,
+    left: Sequence[Path] = (),
+    moved: Moved = lambda _: None,
+    look: Look | None = None,
+) -> None:
+    """Write the files into the folder; what lies on the share already is copied from there.
+
+    ``left``: folders in which earlier tries have the beginnings of the same files.
+    """
+    jobs, files = [], tuple(files)
+    if is_large(files):
+        notes.look_anew()
+    for file in files:
+        path = folder / file.path
+        for above in reversed(path.relative_to(folder).parents):
+            make_folder(folder / above)
+        there = [*notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
+        jobs.append(Job(file, path, there))
+    copy_all(jobs, read, system=system, limit=limit, moved=moved, look=look)
 
 
 class _Stopped(Exception):

@@ -6,13 +6,17 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import LeaseLost, Unavailable
 from bot.folders import open_to_readers, sync_folder
+from bot.share.volume import Part
 
 _KEPT_TOKENS = 50
+_MOMENT_SECONDS = 1.0
 
 
 @dataclass
@@ -46,6 +50,60 @@ class Lease:
                 state="Nothing more was changed from here; the later one converges the environment.",
                 next_step="`promobot status` shows what it did.",
             )
+
+
+class Leases(Part):
+    """Where a lease is taken."""
+
+    @contextmanager
+    def take(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Lease]:
+        """Take the lease, with the next token. Waits for its holder, and for all who overtook; these wait for nobody.
+
+        The locks are politeness, the token is what decides: a holder that is overtaken, or was paused and wakes up
+        late, finds that a higher one exists, whether or not it still has the lock. But the overtaken one leaves
+        the lock to whoever waited behind it: without a lock of their own for those who overtake, that one would take
+        a later token in the middle of a rollback, and end it.
+        """
+        with self._errors("take a turn"):
+            self._make_folders()
+        with self._lock_file("lock") as lock, self._lock_file("overtaking") as overtaking:
+            with self._errors("take a turn"):
+                deadline = time.monotonic() + (0 if overtake else wait_seconds)
+                locked = wait_for_lock(lock, until=deadline)
+                alone = wait_for_lock(overtaking, until=deadline) and locked
+                if overtake:
+                    # Whoever has it for himself only takes a number, and is through at once.
+                    wait_for_lock(overtaking, until=time.monotonic() + _MOMENT_SECONDS, shared=True)
+                folder = self.state / "turns"
+                lease = Lease(take_token(folder), alone, folder)
+                if not overtake:
+                    unlock(overtaking)
+            yield lease
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[int]:
+        with self._errors("take a turn"):
+            descriptor = self._opened_lock(name)
+        try:
+            yield descriptor
+        finally:
+            # Nothing was written to it, and Linux gives descriptor and lock back whatever close answers: a share that
+            # answers with an error here takes nothing back of what is done.
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _opened_lock(self, name: str) -> int:
+        path = self.state / name
+        try:
+            return os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            open_to_readers(descriptor, self.state)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
 
 def latest_token(folder: Path) -> int:

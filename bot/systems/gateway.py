@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -98,24 +98,6 @@ class Gateway:
             answer.raise_for_status()
             document = answer.json()
             return answering(document, _table(document))
-
-    def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
-        """Tell the gateway to serve ``generation``, again until the deadline; return the routes in force then."""
-        deadline = time.monotonic() + timeout_seconds
-        authorization = self._authorization()
-
-        def reload() -> None:
-            with self._errors(f"reload to generation {generation}"):
-                answer = self._client.post(
-                    "/reload",
-                    json={"generation": generation},
-                    headers=authorization,
-                    timeout=max(deadline - time.monotonic(), 0.1),
-                )
-                answer.raise_for_status()
-
-        retry_call(reload, seconds=timeout_seconds, attempts=None)
-        return self.routes()
 
     @retry
     def try_token(self) -> None:
@@ -212,6 +194,37 @@ class Gateway:
             raise Unavailable(message, system=self._system, next_step=trust.advice(str(error))) from error
         except (ValueError, KeyError, TypeError) as error:
             raise Foreign(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error
+
+
+class GatewayControl:
+    """Has one gateway switch, for whoever may.
+
+    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
+    to change something is gone.
+    """
+
+    def __init__(self, gateway: Gateway, may_still: Callable[[], object]) -> None:
+        self.name = gateway.name
+        self._gateway, self._may_still = gateway, may_still
+
+    def reload(self, generation: int, *, timeout_seconds: float) -> RouteTable:
+        """Tell the gateway to serve ``generation``, again until the deadline; return the routes in force then."""
+        deadline = time.monotonic() + timeout_seconds
+        authorization = self._gateway._authorization()
+
+        def reload() -> None:
+            self._may_still()
+            with self._gateway._errors(f"reload to generation {generation}"):
+                answer = self._gateway._client.post(
+                    "/reload",
+                    json={"generation": generation},
+                    headers=authorization,
+                    timeout=max(deadline - time.monotonic(), 0.1),
+                )
+                answer.raise_for_status()
+
+        retry_call(reload, seconds=timeout_seconds, attempts=None)
+        return self._gateway.routes()
 
 
 def _by_name(host: str, request: httpx.Request) -> None:

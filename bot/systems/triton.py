@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -161,12 +161,6 @@ class TritonServer:
             return client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
 
     @retry
-    def load(self, model: str, *, timeout_seconds: float) -> None:
-        """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
-        with self._asking(f"load {model}") as client:
-            client.load_model(model, self._control, client_timeout=timeout_seconds)
-
-    @retry
     def try_http(self) -> None:
         """See that it answers over HTTP, where gateways ask; ``http`` must be set. Raises Unavailable or Rejected."""
         import httpx
@@ -201,12 +195,6 @@ class TritonServer:
         except (Rejected, _NotFound) as error:
             return str(error).replace(model, "")
         raise Rejected(f"it says that it loaded {model}, which has no version", system=self._system)
-
-    @retry
-    def unload(self, model: str) -> None:
-        """Unload all versions of the model; Triton finishes what is in flight first."""
-        with self._asking(f"unload {model}") as client:
-            client.unload_model(model, self._control, client_timeout=self._request_seconds)
 
     def wait_ready(self, wanted: Iterable[tuple[str, int]], *, timeout_seconds: float) -> list[ModelState]:
         """Wait until each (model, version) is READY in the index; return those that are not at the deadline."""
@@ -369,6 +357,31 @@ class TritonServer:
             if client is self._client:
                 self._left.append(client)
                 self._client = self._open()
+
+
+class TritonControl:
+    """Loads and unloads on one Triton, for whoever may.
+
+    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
+    to change something is gone.
+    """
+
+    def __init__(self, server: TritonServer, may_still: Callable[[], object]) -> None:
+        self._server, self._may_still, self.retry_seconds = server, may_still, server.retry_seconds
+
+    @retry
+    def load(self, model: str, *, timeout_seconds: float) -> None:
+        """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
+        self._may_still()
+        with self._server._asking(f"load {model}") as client:
+            client.load_model(model, self._server._control, client_timeout=timeout_seconds)
+
+    @retry
+    def unload(self, model: str) -> None:
+        """Unload all versions of the model; Triton finishes what is in flight first."""
+        self._may_still()
+        with self._server._asking(f"unload {model}") as client:
+            client.unload_model(model, self._server._control, client_timeout=self._server._request_seconds)
 
 
 def _channel(triton: Triton) -> tuple[tuple[str, int | str], ...]:

@@ -20,6 +20,7 @@ from bot.systems.gateway import Gateway
 from bot.systems.triton import TritonServer
 from tests.benchmarks.asking import Asking, Heard, Load
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
+from tests.controls import control, switching
 from tests.gateway.gateways import TOKEN, gateway_process, http_client, target, write_routes
 from tests.gateway.triton import running_triton
 
@@ -89,7 +90,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
         triton.load("slow")
 
         def over_grpc() -> None:
-            server.load("slow", timeout_seconds=60)
+            control(server).load("slow", timeout_seconds=60)
 
         def over_http() -> None:
             http_client.post(f"{triton.url}/v2/repository/models/slow/load", timeout=60).raise_for_status()
@@ -108,7 +109,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
                 if missing := server.wait_ready([("slow", slow.version)], timeout_seconds=60):
                     raise RuntimeError(f"not loaded: {missing}")
                 write_routes(routes, _routes(slow.version))
-                gateway.reload(slow.version, timeout_seconds=10)
+                switching(gateway).reload(slow.version, timeout_seconds=10)
                 time.sleep(0.3)
                 heard = {"direct": some.heard(stop=True), "through": others.heard(stop=True)}
             if loaded - began < seconds:

@@ -11,8 +11,8 @@ from pathlib import Path
 from bot.domain.metrics import Measured
 from bot.domain.package import Package
 from bot.settings import S3, MLflow, Share
-from bot.share import ModelRepository
 from bot.systems.mlflow import RegisteredVersion, Registry
+from tests.stores import Unfenced
 
 
 def main() -> None:
@@ -28,10 +28,10 @@ def main() -> None:
     registry = Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
     source = f"s3://{told['bucket']}/{told['prefix']}"
     version = RegisteredVersion("model", 1, "READY", "", "", source, Measured(), {}, {}, "")
-    share = ModelRepository(Share(model_repository=told["root"], state=told["state"]))
+    share = Unfenced(Share(model_repository=told["root"], state=told["state"]))
     share.begin()
     package = Package.from_json(told["package"])
-    share.publish(package, partial(registry.unverified_chunks, version), triton_model="model", version=1)
+    share.models.publish(package, partial(registry.unverified_chunks, version), triton_model="model", version=1)
     # Of this program alone: getrusage also counts what its parent held when it was started.
     (held,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(held) * 1024)

@@ -27,9 +27,10 @@ from bot.domain.metrics import Measured
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
 from bot.sandbox import s3
 from bot.settings import S3, MLflow, Share
-from bot.share import ModelRepository, mount_of
+from bot.share import mount_of
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
+from tests.stores import Unfenced
 from tests.systems.packages import CONFIG, SMOKE
 
 FILES = 20
@@ -102,12 +103,12 @@ class Environments:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def new(self, name: str, *neighbours: str) -> ModelRepository:
+    def new(self, name: str, *neighbours: str) -> Unfenced:
         shutil.rmtree(self.folder / name, ignore_errors=True)
         # A disk that is told what is free takes its time for that, after the next sync: before what is measured.
         os.sync()
         (self.folder / name / "model-repo").mkdir(parents=True)
-        share = ModelRepository(self._share(name), [self._share(other) for other in neighbours])
+        share = Unfenced(self._share(name), [self._share(other) for other in neighbours])
         share.begin()
         return share
 
@@ -180,9 +181,9 @@ def _checks(bench: Bench, bucket: Bucket, stored: Stored) -> Figure:
 
     def check(name: str) -> None:
         registry, look = bucket.registry(), look_at(stored.package)
-        with share.at_hand(stored.package, partial(registry.unverified_chunks, version), look=look) as there:
+        with share.models.at_hand(stored.package, partial(registry.unverified_chunks, version), look=look) as there:
             if name != "ready":
-                share.place(stored.package, there, triton_model=f"model.check-1-{name}", version=1)
+                share.models.place(stored.package, there, triton_model=f"model.check-1-{name}", version=1)
 
     def all_checks() -> None:
         with ThreadPoolExecutor(len(CHECKS)) as jobs:
@@ -221,7 +222,7 @@ def _on_one_share(
         publish_first()
 
     def publish_second() -> None:
-        share.publish(new, read, triton_model="model", version=2)
+        share.models.publish(new, read, triton_model="model", version=2)
 
     def hashing_alone() -> None:
         _hash(share, stored.package)
@@ -260,7 +261,7 @@ def _on_one_share(
         yield Figure(f"carry a digest on ({kind})", ours, HASHING, hashing, note=kind)
 
 
-def _hash(share: ModelRepository, package: Package) -> None:
+def _hash(share: Unfenced, package: Package) -> None:
     """Do the least that can tell that bytes are the right ones: what is left where copying takes nothing."""
 
     def digest(file: PackageFile) -> str:
@@ -302,13 +303,13 @@ def _memory(bench: Bench, bucket: Bucket) -> Figure:
     return Figure(what, peaks, "largest resident set", goal=300, unit="MiB")
 
 
-def publish(share: ModelRepository, registry: Registry, version: RegisteredVersion, package: Package) -> None:
+def publish(share: Unfenced, registry: Registry, version: RegisteredVersion, package: Package) -> None:
     """Publish a version as a deployment does."""
 
     def read(path: str, start: int = 0) -> Iterator[bytes]:
         return registry.unverified_chunks(version, path, start)
 
-    share.publish(package, read, triton_model="model", version=version.version)
+    share.models.publish(package, read, triton_model="model", version=version.version)
 
 
 def s5cmd(bucket: Bucket, stored: Stored, target: Path) -> None:

@@ -25,6 +25,7 @@ from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer
+from tests.controls import control
 from tests.kubernetes.cluster import MANIFESTS, Cluster, objects
 from tests.servers import running
 from tests.systems.conftest import RealTriton
@@ -139,8 +140,8 @@ def test_control_asks_for_the_key(started: Started) -> None:
         assert server.version()
         for call in (
             server.index,
-            lambda asked=server: asked.unload("good"),
-            lambda asked=server: asked.load("good", timeout_seconds=10),
+            lambda asked=server: control(asked).unload("good"),
+            lambda asked=server: control(asked).load("good", timeout_seconds=10),
         ):
             with pytest.raises(Rejected, match="This protocol is restricted") as refused:
                 call()
@@ -154,9 +155,9 @@ def test_control_asks_for_the_key(started: Started) -> None:
         for path in ("", "/ready", "/config", "/stats"):
             assert client.get(f"/v2/models/good/versions/1{path}").status_code == 200
     server = started.control(KEY)
-    server.unload("good")
+    control(server).unload("good")
     assert server.wait_gone("good", timeout_seconds=30)
-    server.load("good", timeout_seconds=60)
+    control(server).load("good", timeout_seconds=60)
     assert server.wait_ready([("good", 1)], timeout_seconds=60) == []
     server.close()
 

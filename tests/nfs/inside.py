@@ -13,10 +13,10 @@ from typing import Any
 
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package
 from bot.domain.routes import Route, RouteTable, Target
-from bot.errors import PromobotError
+from bot.errors import Explained
 from bot.settings import Share
-from bot.share import ModelRepository
 from tests.nfs.guest import Told
+from tests.stores import Unfenced
 from tests.systems.packages import CONFIG, SMOKE, package_of
 
 ENVIRONMENT = "dev"
@@ -40,11 +40,11 @@ def files_of(version: int, kilobytes: int, other: int = 0) -> dict[str, bytes]:
     }
 
 
-def share_at(root: str) -> ModelRepository:
+def share_at(root: str) -> Unfenced:
     """Return the share below a mount."""
     folders = Share(model_repository=f"{root}/model-repo/{ENVIRONMENT}", state=f"{root}/promobot/{ENVIRONMENT}")
     Path(folders.model_repository).mkdir(parents=True, exist_ok=True)
-    share = ModelRepository(folders)
+    share = Unfenced(folders)
     share.begin()
     return share
 
@@ -66,7 +66,7 @@ def attempt(root: str, do: str, **arguments: Any) -> list[Any]:
     """
     try:
         return ["done", _THINGS[do](share_at(root), **arguments)]
-    except PromobotError as error:
+    except Explained as error:
         return [type(error).__name__, str(error)]
 
 
@@ -76,7 +76,7 @@ def attempts(root: str, things: list[dict[str, Any]]) -> list[list[Any]]:
 
 
 def _publish(
-    share: ModelRepository, version: int, kilobytes: int, other: int = 0, pause: float = 0.0, model: str = MODEL
+    share: Unfenced, version: int, kilobytes: int, other: int = 0, pause: float = 0.0, model: str = MODEL
 ) -> None:
     files = files_of(version, kilobytes, other)
 
@@ -87,21 +87,21 @@ def _publish(
             yield content[at : at + CHUNK_BYTES]
 
     package = package_of(files)
-    share.describe(package, read)
-    share.publish(package, read, triton_model=model, version=version)
+    share.packages.keep(package, read)
+    share.models.publish(package, read, triton_model=model, version=version)
 
 
-def _wrong(share: ModelRepository, version: int, kilobytes: int, other: int = 0) -> list[str]:
+def _wrong(share: Unfenced, version: int, kilobytes: int, other: int = 0) -> list[str]:
     package = package_of(files_of(version, kilobytes, other))
-    return share.wrong_bytes(package, triton_model=MODEL, version=version)
+    return share.models.wrong_bytes(package, triton_model=MODEL, version=version)
 
 
-def _described(share: ModelRepository, version: int, kilobytes: int, other: int = 0) -> bool:
-    return share.described(package_of(files_of(version, kilobytes, other)).digest) is not None
+def _described(share: Unfenced, version: int, kilobytes: int, other: int = 0) -> bool:
+    return share.packages.described(package_of(files_of(version, kilobytes, other)).digest) is not None
 
 
-def _forget(share: ModelRepository, version: int, kilobytes: int, other: int = 0) -> None:
-    share.discard_package(package_of(files_of(version, kilobytes, other)).digest)
+def _forget(share: Unfenced, version: int, kilobytes: int, other: int = 0) -> None:
+    share.packages.discard(package_of(files_of(version, kilobytes, other)).digest)
 
 
 _THINGS: Mapping[str, Any] = {
@@ -109,23 +109,23 @@ _THINGS: Mapping[str, Any] = {
     "wrong": _wrong,
     "described": _described,
     "forget": _forget,
-    "discard": lambda share, version: str(share.discard(MODEL, version=version)),
-    "remove": lambda share, version: share.remove(MODEL, version=version),
-    "versions": lambda share: share.versions(MODEL),
+    "discard": lambda share, version: str(share.models.discard(MODEL, version=version)),
+    "remove": lambda share, version: share.models.remove(MODEL, version=version),
+    "versions": lambda share: share.models.versions(MODEL),
     "is there": lambda share, version: (share.root / MODEL / str(version)).is_dir(),
-    "sweep": lambda share: share.sweep(alone=True),
-    "prepare routes": lambda share, generation, version: share.prepare_routes(table(generation, version)),
-    "write routes": lambda share, generation, version: share.write_routes(table(generation, version)),
-    "routes": lambda share: share.routes(ENVIRONMENT).generation,
-    "write config": lambda share, text: share.write_config(MODEL, text),
-    "config": lambda share: share.config(MODEL),
-    "write journal": lambda share, turn, text: share.write_journal(turn, text),
-    "close journal": lambda share, turn: share.close_journal(turn),
-    "journal": lambda share: share.journal(),
-    "put in outbox": lambda share, name: share.put_in_outbox(name, name),
-    "drop from outbox": lambda share, name: share.drop_from_outbox(name),
-    "outbox": lambda share: sorted(share.outbox()),
-    "check": lambda share: share.check(),
+    "sweep": lambda share: share.trash.sweep(alone=True),
+    "prepare routes": lambda share, generation, version: share.routes.prepare(table(generation, version)),
+    "write routes": lambda share, generation, version: share.routes.write(table(generation, version)),
+    "routes": lambda share: share.routes.read(ENVIRONMENT).generation,
+    "write config": lambda share, text: share.models.write_config(MODEL, text),
+    "config": lambda share: share.models.config(MODEL),
+    "write journal": lambda share, turn, text: share.journal_of(turn).write(text),
+    "close journal": lambda share, turn: share.journal_of(turn).close(),
+    "journal": lambda share: share.journal.read(),
+    "put in outbox": lambda share, name: share.outbox.put(name, name),
+    "drop from outbox": lambda share, name: share.outbox.drop(name),
+    "outbox": lambda share: sorted(share.outbox.read()),
+    "check": lambda share: share.trials.check(),
 }
 
 
@@ -133,8 +133,8 @@ def take_tokens(root: str, count: int) -> list[int]:
     """Take turns without waiting for anybody; return their numbers."""
     share, numbers = share_at(root), []
     for _ in range(count):
-        with share.lease(overtake=True) as lease:
-            numbers.append(lease.token)
+        with share.lease(overtake=True) as held:
+            numbers.append(held.lease.token)
     return numbers
 
 
@@ -144,11 +144,11 @@ def race(root: str, rounds: int, own: int, told: Told) -> list[str]:
         time.sleep(0.001)
     share, came = share_at(root), []
     for number in range(1, rounds + 1):
-        generation = max(number, share.routes(ENVIRONMENT).generation + 1)
+        generation = max(number, share.routes.read(ENVIRONMENT).generation + 1)
         try:
-            share.write_routes(table(generation, own))
+            share.routes.write(table(generation, own))
             came.append(f"{generation}")
-        except PromobotError as error:
+        except Explained as error:
             came.append(type(error).__name__)
     return came
 
@@ -157,13 +157,13 @@ def hold_turn(root: str, told: Told, overtake: bool = False, wait_seconds: float
     """Take a turn, hold it until told, then look whether it still counts and try to write under it."""
     share = share_at(root)
     began = time.monotonic()
-    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as lease:
-        found = {"number": lease.token, "alone": lease.alone, "waited": time.monotonic() - began}
-        Path(root, f"turn-{lease.token}").touch()
+    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as held:
+        found = {"number": held.lease.token, "alone": held.lease.alone, "waited": time.monotonic() - began}
+        Path(root, f"turn-{held.lease.token}").touch()
         while not told.to_stop():
             time.sleep(0.01)
-        found["check"] = _outcome(lease.check)
-        found["config"] = _outcome(lambda: share.write_config(MODEL, "# late\n", lease=lease))
+        found["check"] = _outcome(held.lease.check)
+        found["config"] = _outcome(lambda: held.models.write_config(MODEL, "# late\n"))
     return found
 
 
@@ -172,14 +172,14 @@ def deploy_slowly(root: str, version: int, kilobytes: int, pause: float, generat
     share = share_at(root)
     found: dict[str, Any] = {}
     try:
-        with share.lease(wait_seconds=5) as lease:
-            found["number"] = lease.token
+        with share.lease(wait_seconds=5) as held:
+            found["number"] = held.lease.token
             found["publish"] = _outcome(
                 lambda: _publish(share, version, kilobytes, pause=pause), unexpected=(OSError,)
             )
-            found["check"] = _outcome(lease.check)
-            found["routes"] = _outcome(lambda: share.write_routes(table(generation, version)))
-    except PromobotError as error:
+            found["check"] = _outcome(held.lease.check)
+            found["routes"] = _outcome(lambda: share.routes.write(table(generation, version)))
+    except Explained as error:
         found["turn"] = str(error)
     return found
 
@@ -187,17 +187,21 @@ def deploy_slowly(root: str, version: int, kilobytes: int, pause: float, generat
 def take_over(root: str, version: int, kilobytes: int, generation: int) -> dict[str, Any]:
     """Wait for the turn as long as deployments do; publish, and put the version into force."""
     share, began = share_at(root), time.monotonic()
-    with share.lease() as lease:
-        found: dict[str, Any] = {"number": lease.token, "alone": lease.alone, "waited": time.monotonic() - began}
+    with share.lease() as held:
+        found: dict[str, Any] = {
+            "number": held.lease.token,
+            "alone": held.lease.alone,
+            "waited": time.monotonic() - began,
+        }
         found["publish"] = _outcome(lambda: _publish(share, version, kilobytes))
-        found["routes"] = _outcome(lambda: share.write_routes(table(generation, version)))
+        found["routes"] = _outcome(lambda: share.routes.write(table(generation, version)))
     return found
 
 
 def _outcome(do: Any, unexpected: tuple[type[Exception], ...] = ()) -> str:
     try:
         do()
-    except PromobotError as error:
+    except Explained as error:
         return f"{type(error).__name__}: {error}"
     except unexpected as error:
         return f"a bug: {type(error).__name__}: {error}"

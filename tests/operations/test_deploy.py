@@ -15,7 +15,7 @@ from bot.domain import desired
 from bot.domain.evidence import Answer
 from bot.domain.record import CRITERIA, served_after
 from bot.domain.routes import RouteTable
-from bot.systems.gateway import Gateway
+from bot.systems.gateway import GatewayControl
 from tests.operations.world import Registered, World, wait_until
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.between import between
@@ -334,7 +334,7 @@ def test_a_triton_that_restarted_empty_after_a_deployment_was_cut_off_is_loaded_
     model = world.model()
     world.served(world.register(model))
     world.merged(world.register(model, "better"))
-    with mock.patch.object(Gateway, "reload", side_effect=KeyboardInterrupt):
+    with mock.patch.object(GatewayControl, "reload", side_effect=KeyboardInterrupt):
         assert world.words("deploy", "--env", "dev").code == 130, "between its routes and the reload"
     world.kill("triton-dev-1")
     world.restart("triton-dev-1")
@@ -779,16 +779,16 @@ def test_a_triton_that_loses_the_version_right_after_the_switch_has_it_put_back(
     world.served(world.register(model))
     world.merged(world.register(model, "better"))
     generation = world.routes()["generation"]
-    reload = Gateway.reload
+    reload = GatewayControl.reload
 
-    def reload_and_lose(gateway: Gateway, to: int, *, timeout_seconds: float) -> RouteTable:
+    def reload_and_lose(gateway: GatewayControl, to: int, *, timeout_seconds: float) -> RouteTable:
         table = reload(gateway, to, timeout_seconds=timeout_seconds)
         if to == generation + 1 and gateway.name == GATEWAYS[1]:
             wait_until(lambda: world.routes()["generation"] == to)
             world.unload(model)
         return table
 
-    monkeypatch.setattr(Gateway, "reload", reload_and_lose)
+    monkeypatch.setattr(GatewayControl, "reload", reload_and_lose)
     assert world.deploy().code == 1
     record = world.records(model)[-1]
     assert record.outcome == "put back"

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from bot.share import ModelRepository
+from bot.share.reverts import Reverts
 from bot.systems.github import GitHubRepository
 from tests.operations.world import Registered, World
 
@@ -176,11 +176,7 @@ def test_only_the_api_is_away(world: World, lost: str) -> None:
 @pytest.mark.parametrize("where", ["before the pull request", "before it is forgotten"])
 def test_a_rollback_that_is_killed_is_followed_by_one_revert(world: World, where: str) -> None:
     model, _, _ = _two_versions(world)
-    of, step = (
-        (GitHubRepository, "open_pull_request")
-        if where == "before the pull request"
-        else (ModelRepository, "drop_way_back")
-    )
+    of, step = (GitHubRepository, "open_pull_request") if where == "before the pull request" else (Reverts, "drop")
     with mock.patch.object(of, step, side_effect=KeyboardInterrupt):
         said = world.words("rollback", model, "--env", "dev", "--now", "--by", "sam")
         assert (said.code, world.version(model), world.noted_reverts()) == (130, 1, [model])

@@ -20,9 +20,12 @@ from bot import cli, settings
 from bot.operations.deployment.conclusion import TOLD_APART
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
-from bot.share import Lease, ModelRepository
+from bot.share import Lease
+from bot.share.routes import Routes
+from bot.share.volume import Volume
 from bot.systems.triton import TritonServer
 from tests.benchmarks.company import TOKENS, TRITONS, Company, Version
+from tests.controls import control
 
 MODELS = TOLD_APART + 4
 
@@ -73,7 +76,7 @@ def live(company: Company) -> dict[str, int]:
 @pytest.mark.slow
 def test_what_is_asked_for_all_is_asked_once_and_said_in_the_order_of_the_models(company: Company) -> None:
     begin(company)
-    with mock.patch.object(ModelRepository, "routes", autospec=True, side_effect=ModelRepository.routes) as read:
+    with mock.patch.object(Routes, "read", autospec=True, side_effect=Routes.read) as read:
         said = deploy(company)
 
     assert said.code == 0, said
@@ -156,7 +159,7 @@ def test_a_triton_that_lost_them_all_has_them_again_proven_with_one_look(company
     opened = TritonServer(settings.load(company.root, "dev").tritons[2], request_seconds=10)
     try:
         for name in company.names:
-            opened.unload(name)
+            control(opened).unload(name)
     finally:
         opened.close()
     company.asked()
@@ -205,7 +208,7 @@ def test_status_asks_each_triton_once_and_reads_one_file_of_each_environment(tmp
             company.merge(versions, environment, evidence=False)
             company.serve(versions, environment)
         company.start()
-        table = mock.patch.object(ModelRepository, "_read", autospec=True, side_effect=ModelRepository._read)
+        table = mock.patch.object(Volume, "read", autospec=True, side_effect=Volume.read)
         records = mock.patch.object(RecordStore, "get", autospec=True, side_effect=RecordStore.get)
         with table as read, records as got:
             said = promobot(company, "status")

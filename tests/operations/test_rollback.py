@@ -10,7 +10,7 @@ import pytest
 
 from bot.errors import Unavailable
 from bot.records.ledger import Ledger
-from bot.share import ModelRepository
+from bot.share.routes import HeldRoutes
 from tests.operations.world import Registered, World
 
 
@@ -100,7 +100,7 @@ def test_now_puts_the_runtime_back_before_the_merge_which_then_does_nothing(worl
 @pytest.mark.parametrize("where", ["before the switch", "before the record"])
 def test_now_that_was_cut_off_is_gone_on_with_and_not_undone(world: World, where: str) -> None:
     model, _, _ = _two_versions(world)
-    of, step = (ModelRepository, "write_routes") if where == "before the switch" else (Ledger, "add_deployment")
+    of, step = (HeldRoutes, "write") if where == "before the switch" else (Ledger, "add_deployment")
     with mock.patch.object(of, step, side_effect=KeyboardInterrupt):
         assert world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers").code == 130
     assert world.version(model) == (2 if where == "before the switch" else 1)

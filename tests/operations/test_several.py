@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from bot.domain.routes import RouteTable
-from bot.systems.gateway import Gateway
+from bot.systems.gateway import Gateway, GatewayControl
 from bot.systems.triton import TritonServer
 from tests.operations.world import World
 
@@ -143,15 +143,16 @@ def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
     port = int(world.endpoints.gateway["dev"][0].url.rpartition(":")[2])
     with second_address(port, "127.0.0.3") as evict, second_address(port, "127.0.0.4"):
         dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.3"]
-        name, does = ("reload", Gateway.reload) if when == "the reload" else ("infer", Gateway.infer)
+        of, name = (GatewayControl, "reload") if when == "the reload" else (Gateway, "infer")
+        does = getattr(of, name)
 
-        def evicted(gateway: Gateway, *given: Any, **named: Any) -> Any:
+        def evicted(gateway: Gateway | GatewayControl, *given: Any, **named: Any) -> Any:
             if gateway.name == "gateway-127.0.0.3" and _committed(world) > generation:
                 evict()
                 dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.4"]
             return does(gateway, *given, **named)
 
-        monkeypatch.setattr(Gateway, name, evicted)
+        monkeypatch.setattr(of, name, evicted)
         said = world.words("deploy", "--env", "dev")
         assert said.code == 0, said
         assert "gateway-127.0.0.3 does not answer, and its name gives its address no more" in said.err
@@ -205,15 +206,15 @@ def test_a_gateway_that_falls_silent_and_keeps_its_address_blames_no_digest(
     port = int(world.endpoints.gateway["dev"][0].url.rpartition(":")[2])
     with second_address(port, "127.0.0.3") as evict:
         dns.known[GATEWAYS] = ["127.0.0.1", "127.0.0.3"]
-        reload = Gateway.reload
+        reload = GatewayControl.reload
 
-        def evicted(gateway: Gateway, *given: Any, **named: Any) -> Any:
+        def evicted(gateway: GatewayControl, *given: Any, **named: Any) -> Any:
             if gateway.name == "gateway-127.0.0.3":
                 evict()
             return reload(gateway, *given, **named)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Gateway, "reload", evicted)
+            patched.setattr(GatewayControl, "reload", evicted)
             assert world.words("deploy", "--env", "dev").code == 1
         assert world.quarantined(model) == [] and world.reverts(model) == []
         assert world.records(model)[-1].outcome == "put back"

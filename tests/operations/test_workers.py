@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bot.systems.gateway import Gateway
+from bot.systems.gateway import GatewayControl
 from tests.gateway.gateways import GatewayProcess, http_client
 from tests.gateway.workers import START_SECONDS, gateway_workers
 from tests.operations.world import Registered, World, _smoke_text, wait_until
@@ -124,15 +124,15 @@ def test_a_worker_that_is_killed_in_the_switch_is_started_again_and_nothing_is_p
     with served_by_workers(world, tmp_path, follow_seconds=3600) as gateway:
         model, _, _ = two_versions(world)
         world.merged(world.register(model, "best"))
-        reload, killed = Gateway.reload, list[str]()
+        reload, killed = GatewayControl.reload, list[str]()
 
-        def kill_and_reload(adapter: Gateway, to: int, *, timeout_seconds: float) -> Any:
+        def kill_and_reload(adapter: GatewayControl, to: int, *, timeout_seconds: float) -> Any:
             if not killed:
                 killed.append(workers_of(gateway)[0])
                 os.kill(int(killed[0].partition("-")[0]), signal.SIGKILL)
             return reload(adapter, to, timeout_seconds=timeout_seconds)
 
-        monkeypatch.setattr(Gateway, "reload", kill_and_reload)
+        monkeypatch.setattr(GatewayControl, "reload", kill_and_reload)
         assert world.deploy().code == 0
         wait_until(lambda: len(workers_of(gateway)) == WORKERS, seconds=START_SECONDS)
         assert killed[0] not in workers_of(gateway)

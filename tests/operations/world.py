@@ -551,7 +551,7 @@ class World:
             model_repository=str(self.endpoints.share / "model-repo" / environment),
             state=str(self.endpoints.state(environment)),
         )
-        return ModelRepository(share).journal() is not None
+        return ModelRepository(share).journal.read() is not None
 
     def outbox(self, environment: str = "dev") -> list[str]:
         """Return the names of the messages that wait."""

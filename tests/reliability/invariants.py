@@ -104,7 +104,7 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
 
 def _of_journal(scene: Scene) -> list[str]:
     try:
-        text = scene.model_repository.journal()
+        text = scene.model_repository.journal.read()
         if text is not None:
             Journal.model_validate_json(text)
     except ValueError as error:
@@ -167,7 +167,7 @@ def done(scene: Scene, look: Look, ended: Ended) -> list[str]:
         if live and not any(a.model == model and a.version == live.version for a in look.answers):
             problems.append(f"nobody was answered by {model} {live.version}")
     problems += _of_telling(scene, look, records)
-    if scene.model_repository.journal() is not None:
+    if scene.model_repository.journal.read() is not None:
         problems.append("the journal is still open")
     return problems
 

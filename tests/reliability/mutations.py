@@ -44,7 +44,10 @@ class Mutation:
 
 
 COPYING, FILES = "bot/share/copying.py", "bot/share/files.py"
-REPOSITORY, STAGING, STATE, LEASE = (f"bot/share/{name}.py" for name in ("repository", "staging", "state", "lease"))
+STAGING, LEASE = "bot/share/staging.py", "bot/share/lease.py"
+MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
+    f"bot/share/{name}.py" for name in ("models", "packages", "routes", "journal", "volume", "fence")
+)
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
@@ -53,6 +56,7 @@ T_PERMISSIONS = "tests/systems/test_permissions.py"
 T_PROXIES = "tests/systems/test_proxies.py"
 T_MERGING = "tests/systems/test_merging.py"
 T_RENAMED = "tests/systems/test_renamed.py"
+T_FENCE = "tests/share/test_fence.py"
 T_LEASE_LOST = "tests/operations/test_lease_lost.py"
 T_PUBLISHING = "tests/share/test_publishing.py"
 SLACK, TABLE = "bot/systems/slack.py", "bot/gateway/table.py"
@@ -152,7 +156,7 @@ MUTATIONS = (
         "github away",
         "a rollback notes its pull request before the switch",
         ROLLBACK,
-        '        share.keep_way_back(way.name, way.model_dump_json(indent=1) + "\\n")\n',
+        '        held.reverts.keep(way.name, way.model_dump_json(indent=1) + "\\n")\n',
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
     ),
@@ -176,7 +180,7 @@ MUTATIONS = (
         "github away",
         "the next deployment opens the revert, in the words of who asked",
         "bot/operations/deploy.py",
-        "        let_git_follow(platform, lease, desired, say)\n",
+        "        let_git_follow(platform, held, desired, say)\n",
         "",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
     ),
@@ -192,7 +196,7 @@ MUTATIONS = (
         "github away",
         "what main asks for meanwhile is held",
         "bot/operations/following.py",
-        "        hold_what_main_asks(ledger, way, wanted)\n        which",
+        "        hold_what_main_asks(HeldLedger(ledger, held.lease.check), way, wanted)\n        which",
         "        which",
         (f"{T_AWAY}::test_what_was_merged_and_never_deployed_does_not_come_once_github_is_back",),
     ),
@@ -781,7 +785,7 @@ MUTATIONS = (
     Mutation(
         "fsync",
         "of the folders of a version",
-        REPOSITORY,
+        MODELS,
         "                    sync_folders(staging)\n                    make",
         "                    make",
         (SYNCED,),
@@ -789,8 +793,8 @@ MUTATIONS = (
     Mutation(
         "fsync",
         "of the folder of a package",
-        REPOSITORY,
-        "            sync_folders(staging)\n            rename_in(staging, target)\n",
+        PACKAGES,
+        "            sync_folders(staging)\n            self._fence()\n            rename_in(staging, target)\n",
         "            rename_in(staging, target)\n",
         (SYNCED,),
     ),
@@ -805,26 +809,26 @@ MUTATIONS = (
     Mutation(
         "fsync",
         "of who may write into a version",
-        REPOSITORY,
+        MODELS,
         "                # Also what somebody protected who was killed before he synced it.\n"
         "                sync_folder(folder)\n",
         "",
         (SYNCED,),
     ),
-    Mutation("fsync", "of Triton's root", REPOSITORY, "                    sync_folder(self.root)\n", "", (SYNCED,)),
+    Mutation("fsync", "of Triton's root", MODELS, "                    sync_folder(self.root)\n", "", (SYNCED,)),
     Mutation(
         "fsync",
         "of the folder of a file that is replaced",
-        STATE,
+        VOLUME,
         "            temporary.unlink(missing_ok=True)\n        sync_folder(path.parent)\n",
         "            temporary.unlink(missing_ok=True)\n",
         (SYNCED,),
     ),
-    Mutation("fsync", "of the routes' commit", STATE, "            sync_folder(committed.parent)\n", "", (SYNCED,)),
+    Mutation("fsync", "of the routes' commit", ROUTES, "            sync_folder(committed.parent)\n", "", (SYNCED,)),
     Mutation(
         "fsync",
         "of the routes' copy",
-        STATE,
+        ROUTES,
         '            copy.replace(self.state / "routes.json")\n            sync_folder(self.state)\n',
         '            copy.replace(self.state / "routes.json")\n',
         (SYNCED,),
@@ -839,6 +843,46 @@ MUTATIONS = (
         (RECORD_SYNCED,),
     ),
     # Who may write.
+    Mutation(
+        "lease",
+        "each method that writes on the share looks at it first",
+        FENCE,
+        "        self._fence()\n        return method",
+        "        return method",
+        (T_FENCE,),
+    ),
+    Mutation(
+        "lease",
+        "it is looked at again before a file is renamed into place",
+        FENCE,
+        "partial(volume.replace, last_look=fence)",
+        "volume.replace",
+        (T_FENCE,),
+    ),
+    Mutation(
+        "lease",
+        "it is looked at again before a version is renamed into Triton's root",
+        MODELS,
+        "                    self._fence()\n                    fresh = rename_in(",
+        "                    fresh = rename_in(",
+        (T_FENCE,),
+    ),
+    Mutation(
+        "lease",
+        "a Triton loads only for whoever holds it",
+        "bot/systems/triton.py",
+        '        self._may_still()\n        with self._server._asking(f"load',
+        '        with self._server._asking(f"load',
+        (T_FENCE,),
+    ),
+    Mutation(
+        "lease",
+        "a gateway switches only for whoever holds it",
+        "bot/systems/gateway.py",
+        "            self._may_still()\n",
+        "",
+        (T_FENCE,),
+    ),
     Mutation(
         "lease",
         "that it is lost is no error which a step may catch",
@@ -890,7 +934,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a table that is prepared is nobody else's",
-        STATE,
+        ROUTES,
         '        name = f"routes-{table.generation}-{hashlib.sha256(table.to_json().encode()).hexdigest()[:16]}"\n',
         '        name = f"routes-{table.generation}"\n',
         (f"{T_SHARE}::test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own",),
@@ -898,7 +942,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before a package is looked for",
-        REPOSITORY,
+        PACKAGES,
         "            ask_anew(folder / PACKAGE_FILE)\n",
         "",
         (OPENED,),
@@ -906,7 +950,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before a version is looked at",
-        REPOSITORY,
+        MODELS,
         "            ask_anew(folder)\n            if folder.is_symlink():\n",
         "            if folder.is_symlink():\n",
         (OPENED,),
@@ -914,7 +958,7 @@ MUTATIONS = (
     Mutation(
         "NFS",
         "a folder is opened before routes are read",
-        STATE,
+        VOLUME,
         "        ask_anew(path)\n        try:\n",
         "        try:\n",
         (OPENED,),
@@ -946,7 +990,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "who holds the lock is waited for",
-        STATE,
+        LEASE,
         "locked = wait_for_lock(lock, until=deadline)",
         "locked = True",
         (T_LEASE,),
@@ -954,7 +998,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "who overtook is waited for",
-        STATE,
+        LEASE,
         "alone = wait_for_lock(overtaking, until=deadline) and locked",
         "alone = locked",
         (T_LEASE,),
@@ -962,7 +1006,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a generation is created once",
-        STATE,
+        ROUTES,
         "                os.link(prepared, committed)\n",
         "                shutil.copy(prepared, committed)\n",
         (f"{T_SHARE}::test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes",),
@@ -970,7 +1014,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "the bot follows the generations, not the copy",
-        STATE,
+        ROUTES,
         "        while later := self._table(self._generation(table.generation + 1)):\n            table = later\n",
         "",
         (f"{T_SHARE}::test_a_copy_that_was_made_late_does_not_bring_old_routes_back",),
@@ -1029,7 +1073,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "a published version is not overwritten",
-        REPOSITORY,
+        MODELS,
         "            fresh = not target.is_dir()\n",
         "            if target.is_dir():\n                delete(target)\n            fresh = True\n",
         (T_SHARE,),
@@ -1097,7 +1141,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of what is kept of a package",
-        REPOSITORY,
+        PACKAGES,
         "            if package.digest != digest or listed is None",
         "            if listed is None",
         (T_SHARE,),
@@ -1105,7 +1149,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of a version that is adopted",
-        REPOSITORY,
+        MODELS,
         "        wrong = [] if fresh else self.wrong_bytes(",
         "        wrong = [] if True else self.wrong_bytes(",
         (T_SHARE,),
@@ -1113,7 +1157,7 @@ MUTATIONS = (
     Mutation(
         "digest",
         "of files in a version, compared",
-        REPOSITORY,
+        MODELS,
         "or size_and_sha256(path) != (file.size, file.sha256)",
         "or False",
         (T_SHARE,),
@@ -1678,7 +1722,7 @@ MUTATIONS = (
     Mutation(
         "fence",
         "the journal of the latest turn counts",
-        STATE,
+        JOURNAL,
         "            latest = max(self._journals(), default=None)\n",
         "            latest = min(self._journals(), default=None)\n",
         (f"{T_SHARE}::test_the_journal_of_the_latest_turn_is_the_one_that_counts",),
@@ -1778,7 +1822,7 @@ MUTATIONS = (
         "held",
         "a merged pull request is told how it ended",
         "bot/operations/deploy.py",
-        "        tell(run, [*unfinished.recorded, *records], held)\n",
+        "        tell(run, [*unfinished.recorded, *records], on_hold)\n",
         "        pass\n",
         ("tests/slack/test_commands_end_to_end.py::test_from_proposal_to_rollback_in_one_thread",),
     ),
@@ -2486,7 +2530,7 @@ MUTATIONS = (
     Mutation(
         "trial",
         "a cleanup removes no trial that is under way",
-        REPOSITORY,
+        "bot/share/trash.py",
         "                    if is_trial(path.name):\n",
         "                    if False:\n",
         (f"{T_SHARE_TRIAL}::test_while_a_trial_is_there_nobody_takes_it_for_a_model",),

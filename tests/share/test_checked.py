@@ -18,10 +18,10 @@ import pytest
 
 from bot.domain.contents import look_at
 from bot.errors import NotAllowed, OtherBytes, Unavailable
-from bot.share import ModelRepository
 from bot.share.checked import KEPT_SECONDS
 from tests.share.test_publishing import MODEL, Registry, large, whole
 from tests.share.test_share import modes, share_at, staged
+from tests.stores import Unfenced
 from tests.systems.packages import Contents
 from tests.systems.tracing import clean
 
@@ -29,45 +29,45 @@ LISTED = sum(file.size for file in MODEL.package.version_files)
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> ModelRepository:
+def share(tmp_path: Path) -> Unfenced:
     return share_at(tmp_path)
 
 
-def brought(share: ModelRepository, registry: Registry, name: str = "churn.check-1-smoke") -> Path:
+def brought(share: Unfenced, registry: Registry, name: str = "churn.check-1-smoke") -> Path:
     """Bring a version to staging as a check does."""
-    with share.at_hand(registry.contents.package, registry.read) as there:
-        share.place(registry.contents.package, there, triton_model=name, version=7)
+    with share.models.at_hand(registry.contents.package, registry.read) as there:
+        share.models.place(registry.contents.package, there, triton_model=name, version=7)
     return share.root / name / "7"
 
 
-def kept(share: ModelRepository) -> list[str]:
+def kept(share: Unfenced) -> list[str]:
     return sorted(path.name for path in (share.state / "checked").iterdir() if path.is_dir())
 
 
-def test_three_checks_fetch_it_once_and_each_has_it_whole(share: ModelRepository) -> None:
+def test_three_checks_fetch_it_once_and_each_has_it_whole(share: Unfenced) -> None:
     registry, told = Registry(MODEL), list[int]()
-    with share.at_hand(MODEL.package, registry.read, moved=told.append, look=look_at(MODEL.package)) as there:
+    with share.models.at_hand(MODEL.package, registry.read, moved=told.append, look=look_at(MODEL.package)) as there:
         assert whole(there, MODEL)
     assert sum(told) == LISTED
     for name in ("churn.check-1-triton", "churn.check-1-smoke"):
         version = brought(share, registry, name)
         assert whole(version, MODEL)
         assert {mode for path, mode in modes(version).items() if "." not in path.replace("./", "")} == {0o555}
-        share.remove(name)
+        share.models.remove(name)
     assert registry.sent == LISTED
     assert staged(share) == []
 
 
-def test_what_one_check_removes_the_next_one_still_has(share: ModelRepository) -> None:
+def test_what_one_check_removes_the_next_one_still_has(share: Unfenced) -> None:
     registry = Registry(MODEL)
     brought(share, registry)
-    share.remove("churn.check-1-smoke")
-    assert share.models() == []
+    share.models.remove("churn.check-1-smoke")
+    assert share.models.names() == []
     assert whole(brought(share, registry, "churn.check-2-smoke"), MODEL)
     assert registry.sent == LISTED
 
 
-def test_checks_at_the_same_time_wait_for_the_one_that_fetches(share: ModelRepository) -> None:
+def test_checks_at_the_same_time_wait_for_the_one_that_fetches(share: Unfenced) -> None:
     registry, first = Registry(MODEL), threading.Event()
 
     def slowly(path: str, start: int = 0) -> Iterator[bytes]:
@@ -77,8 +77,8 @@ def test_checks_at_the_same_time_wait_for_the_one_that_fetches(share: ModelRepos
             yield chunk
 
     def check(number: int) -> bool:
-        with share.at_hand(MODEL.package, slowly) as there:
-            share.place(MODEL.package, there, triton_model=f"churn.check-{number}-smoke", version=7)
+        with share.models.at_hand(MODEL.package, slowly) as there:
+            share.models.place(MODEL.package, there, triton_model=f"churn.check-{number}-smoke", version=7)
         return whole(share.root / f"churn.check-{number}-smoke" / "7", MODEL)
 
     with ThreadPoolExecutor(3) as pool:
@@ -88,9 +88,9 @@ def test_checks_at_the_same_time_wait_for_the_one_that_fetches(share: ModelRepos
 
 
 @pytest.mark.parametrize("damage", ["changed", "shorter", "gone", "more", "link"])
-def test_what_was_damaged_is_fetched_again(share: ModelRepository, damage: str) -> None:
+def test_what_was_damaged_is_fetched_again(share: Unfenced, damage: str) -> None:
     registry = Registry(MODEL)
-    with share.at_hand(MODEL.package, registry.read) as there:
+    with share.models.at_hand(MODEL.package, registry.read) as there:
         path = there / "weights" / "0.bin"
     for folder in (there, there / "weights"):
         folder.chmod(0o755)
@@ -109,13 +109,13 @@ def test_what_was_damaged_is_fetched_again(share: ModelRepository, damage: str) 
             path.rename(share.state / "elsewhere")
             path.symlink_to(share.state / "elsewhere")
     told = list[int]()
-    with share.at_hand(MODEL.package, registry.read, moved=told.append) as there:
+    with share.models.at_hand(MODEL.package, registry.read, moved=told.append) as there:
         assert whole(there, MODEL) and not path.is_symlink()
     assert registry.sent == 2 * LISTED
     assert sum(told) == LISTED
 
 
-def test_a_version_that_a_check_loaded_is_not_changed_by_a_later_fetch(share: ModelRepository) -> None:
+def test_a_version_that_a_check_loaded_is_not_changed_by_a_later_fetch(share: Unfenced) -> None:
     registry = Registry(MODEL)
     version = brought(share, registry)
     path = share.state / "checked" / kept(share)[0] / "weights" / "1.bin"
@@ -125,28 +125,28 @@ def test_a_version_that_a_check_loaded_is_not_changed_by_a_later_fetch(share: Mo
     assert whole(version, MODEL)
 
 
-def test_other_bytes_than_listed_are_never_at_hand(share: ModelRepository) -> None:
+def test_other_bytes_than_listed_are_never_at_hand(share: Unfenced) -> None:
     wrong = Contents({**MODEL.files, "weights/3.bin": MODEL.files["weights/4.bin"]})
     refused = pytest.raises(OtherBytes, match=r"weights/3\.bin is not what the package says")
-    with refused, share.at_hand(MODEL.package, Registry(wrong).read):
+    with refused, share.models.at_hand(MODEL.package, Registry(wrong).read):
         pytest.fail("given out")
     assert kept(share) == []
 
 
-def test_what_a_package_may_not_contain_is_refused_also_when_it_lies_there_already(share: ModelRepository) -> None:
+def test_what_a_package_may_not_contain_is_refused_also_when_it_lies_there_already(share: Unfenced) -> None:
     archive = large(files=2)
     code = Contents({**archive.files, "weights/0.bin": b"\x7fELF" + archive.files["weights/0.bin"]})
     registry = Registry(code)
-    with share.at_hand(code.package, registry.read):
+    with share.models.at_hand(code.package, registry.read):
         pass
     refused = pytest.raises(NotAllowed, match="whatever it is called")
-    with refused, share.at_hand(code.package, registry.read, look=look_at(code.package)):
+    with refused, share.models.at_hand(code.package, registry.read, look=look_at(code.package)):
         pytest.fail("given out")
 
 
-def test_a_fetch_that_was_cut_off_shows_nothing_and_is_resumed(share: ModelRepository) -> None:
+def test_a_fetch_that_was_cut_off_shows_nothing_and_is_resumed(share: Unfenced) -> None:
     registry = Registry(MODEL, breaks={f"weights/{number}.bin": 2**20 for number in range(6)})
-    with pytest.raises(Unavailable), share.at_hand(MODEL.package, registry.read):
+    with pytest.raises(Unavailable), share.models.at_hand(MODEL.package, registry.read):
         pytest.fail("given out")
     assert kept(share) == []
     registry.breaks = {}
@@ -177,38 +177,38 @@ def _fetch_and_stop(folder: str, send: Connection) -> None:
         pass
 
 
-def test_it_is_gone_an_hour_after_its_last_use_and_never_while_it_is_used(share: ModelRepository) -> None:
+def test_it_is_gone_an_hour_after_its_last_use_and_never_while_it_is_used(share: Unfenced) -> None:
     other = large(2)
-    with share.at_hand(other.package, Registry(other).read):
+    with share.models.at_hand(other.package, Registry(other).read):
         (used,) = kept(share)
         _grow_old(share, KEPT_SECONDS + 60)
-        with share.at_hand(MODEL.package, Registry(MODEL).read):
+        with share.models.at_hand(MODEL.package, Registry(MODEL).read):
             assert used in kept(share)
     _grow_old(share, KEPT_SECONDS - 60)
-    assert share.sweep(alone=False) == 0
+    assert share.trash.sweep(alone=False) == 0
     _grow_old(share, KEPT_SECONDS + 60)
-    assert share.sweep(alone=False) == 2
+    assert share.trash.sweep(alone=False) == 2
     assert kept(share) == []
 
 
-def test_what_nobody_uses_makes_room(share: ModelRepository) -> None:
+def test_what_nobody_uses_makes_room(share: Unfenced) -> None:
     other = large(2)
-    with share.at_hand(other.package, Registry(other).read):
+    with share.models.at_hand(other.package, Registry(other).read):
         pass
     (left,) = kept(share)
     usage = shutil.disk_usage(share.state)
     full = mock.patch("bot.share.checked.shutil.disk_usage", return_value=usage._replace(free=LISTED - 1))
-    with full, share.at_hand(MODEL.package, Registry(MODEL).read):
+    with full, share.models.at_hand(MODEL.package, Registry(MODEL).read):
         assert left not in kept(share)
 
 
-def _grow_old(share: ModelRepository, seconds: float) -> None:
+def _grow_old(share: Unfenced, seconds: float) -> None:
     then = time.time() - seconds
     for lock in (share.state / "checked").glob("*.lock"):
         os.utime(lock, (then, then))
 
 
-def test_the_lock_is_held_alone_while_bytes_are_fetched(share: ModelRepository) -> None:
+def test_the_lock_is_held_alone_while_bytes_are_fetched(share: Unfenced) -> None:
     held = list[bool]()
 
     def read(path: str, start: int = 0) -> Iterator[bytes]:
@@ -220,6 +220,6 @@ def test_the_lock_is_held_alone_while_bytes_are_fetched(share: ModelRepository) 
                 held.append(True)
         yield MODEL.files[path][start:]
 
-    with share.at_hand(MODEL.package, read):
+    with share.models.at_hand(MODEL.package, read):
         pass
     assert held == [True] * len(MODEL.package.version_files)

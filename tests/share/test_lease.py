@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from bot.errors import LeaseLost, Unavailable
-from bot.share import ModelRepository
 from bot.share import lease as leases
 from tests.share.test_share import MODEL, share_at
+from tests.stores import Unfenced
 from tests.systems.tracing import Ended, clean, synced, traced
 
 SECONDS = 30.0
@@ -25,7 +25,7 @@ SECONDS = 30.0
 class Deployer:
     """Another process that takes a turn, and then does what it is told."""
 
-    def __init__(self, share: ModelRepository, *, overtake: bool = False, wait_seconds: float = SECONDS) -> None:
+    def __init__(self, share: Unfenced, *, overtake: bool = False, wait_seconds: float = SECONDS) -> None:
         self._ours, theirs = clean.Pipe()
         self.refused = clean.Value("i", 0)
         """How often a lock was somebody else's."""
@@ -58,7 +58,7 @@ class Deployer:
         return self._ours.recv()
 
 
-def _take(share: ModelRepository, told: Connection, refused: Any, overtake: bool, wait_seconds: float) -> None:
+def _take(share: Unfenced, told: Connection, refused: Any, overtake: bool, wait_seconds: float) -> None:
     lock = leases._try_lock
 
     def counted(*how: Any) -> bool:
@@ -67,37 +67,37 @@ def _take(share: ModelRepository, told: Connection, refused: Any, overtake: bool
         return locked
 
     leases._try_lock = counted
-    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as lease:
-        told.send(lease.token)
+    with share.lease(overtake=overtake, wait_seconds=wait_seconds) as held:
+        told.send(held.lease.token)
         while told.recv() == "check":
             try:
-                lease.check()
+                held.lease.check()
                 told.send("")
             except LeaseLost as error:
                 told.send(str(error))
 
 
-def _write_in_turn(share: ModelRepository, log: Path) -> None:
-    with share.lease() as lease:
-        lease.check()
+def _write_in_turn(share: Unfenced, log: Path) -> None:
+    with share.lease() as held:
+        held.lease.check()
         with log.open("a") as file:
-            file.write(f"begin {lease.token}\n")
+            file.write(f"begin {held.lease.token}\n")
             file.flush()
             time.sleep(0.005)  # a window for the others, should the lock not hold them
-            file.write(f"end {lease.token}\n")
-        lease.check()
+            file.write(f"end {held.lease.token}\n")
+        held.lease.check()
 
 
 Start = Callable[..., Deployer]
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> ModelRepository:
+def share(tmp_path: Path) -> Unfenced:
     return share_at(tmp_path)
 
 
 @pytest.fixture
-def start(share: ModelRepository) -> Iterator[Start]:
+def start(share: Unfenced) -> Iterator[Start]:
     started: list[Deployer] = []
 
     def begin(**how: Any) -> Deployer:
@@ -110,7 +110,7 @@ def start(share: ModelRepository) -> Iterator[Start]:
         deployer.process.join(SECONDS)
 
 
-def turns(share: ModelRepository) -> list[int]:
+def turns(share: Unfenced) -> list[int]:
     return sorted(int(path.name) for path in (share.state / "turns").iterdir())
 
 
@@ -121,19 +121,19 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_numbers_only_rise(share: ModelRepository) -> None:
+def test_numbers_only_rise(share: Unfenced) -> None:
     numbers = []
     for _ in range(3):
-        with share.lease() as lease:
-            lease.check()
-            numbers.append(lease.token)
+        with share.lease() as held:
+            held.lease.check()
+            numbers.append(held.lease.token)
     assert numbers == [1, 2, 3]
 
 
-def test_old_numbers_are_forgotten_and_never_given_again(share: ModelRepository) -> None:
+def test_old_numbers_are_forgotten_and_never_given_again(share: Unfenced) -> None:
     for expected in range(1, 121):
-        with share.lease() as lease:
-            assert lease.token == expected
+        with share.lease() as held:
+            assert held.lease.token == expected
     assert len(turns(share)) <= 60 and turns(share)[-1] == 120
 
 
@@ -149,7 +149,7 @@ def test_two_processes_exclude_each_other(start: Start) -> None:
     second.end()
 
 
-def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path) -> None:
+def test_of_many_each_has_its_turn_alone(share: Unfenced, tmp_path: Path) -> None:
     log = tmp_path / "log"
     processes = [clean.Process(target=_write_in_turn, args=(share, log)) for _ in range(8)]
     for process in processes:
@@ -160,17 +160,17 @@ def test_of_many_each_has_its_turn_alone(share: ModelRepository, tmp_path: Path)
     assert log.read_text().split("\n")[:-1] == [f"{what} {n}" for n in range(1, 9) for what in ("begin", "end")]
 
 
-def test_a_number_that_a_listing_does_not_show_is_not_taken_twice(share: ModelRepository, tmp_path: Path) -> None:
+def test_a_number_that_a_listing_does_not_show_is_not_taken_twice(share: Unfenced, tmp_path: Path) -> None:
     """An NFS client may list a folder as it was."""
     with share.lease() as first:
         taken = tmp_path / "taken"
 
     def work() -> None:
-        with share.lease(overtake=True) as lease:
-            taken.write_text(str(lease.token))
+        with share.lease(overtake=True) as held:
+            taken.write_text(str(held.lease.token))
 
     assert traced(work, inject="getdents64:retval=0", path=share.state / "turns") == Ended(killed=False)
-    assert int(taken.read_text()) == first.token + 1
+    assert int(taken.read_text()) == first.lease.token + 1
 
 
 def test_who_overtakes_waits_for_nobody_and_the_holder_stops_at_its_next_step(start: Start) -> None:
@@ -207,15 +207,15 @@ def test_who_waits_for_the_lock_does_not_end_a_rollback_that_overtook_its_holder
     waiting.end()
 
 
-def test_of_two_rollbacks_the_later_goes_through_and_is_not_alone(share: ModelRepository, start: Start) -> None:
+def test_of_two_rollbacks_the_later_goes_through_and_is_not_alone(share: Unfenced, start: Start) -> None:
     first = start(overtake=True)
     assert first.number() == 1
     with share.lease(overtake=True) as second:
-        assert (second.token, second.alone) == (2, False)
+        assert (second.lease.token, second.lease.alone) == (2, False)
         assert "turn 1 is over" in first.check()
         first.end()
     with share.lease(wait_seconds=0) as third:
-        assert third.alone
+        assert third.lease.alone
 
 
 def test_a_rollback_that_hangs_is_not_waited_for_for_ever(start: Start) -> None:
@@ -255,14 +255,14 @@ def test_a_holder_that_was_killed_holds_nothing(start: Start) -> None:
     second.end()
 
 
-def test_superseded_says_that_the_other_converges(share: ModelRepository) -> None:
+def test_superseded_says_that_the_other_converges(share: Unfenced) -> None:
     with share.lease() as first, share.lease(overtake=True), pytest.raises(LeaseLost) as failure:
-        first.check()
+        first.lease.check()
     assert "Nothing more was changed from here" in failure.value.state
     assert "promobot status" in failure.value.next_step
 
 
-def test_a_turn_ends_with_an_error_of_its_own(share: ModelRepository, start: Start) -> None:
+def test_a_turn_ends_with_an_error_of_its_own(share: Unfenced, start: Start) -> None:
     with pytest.raises(ZeroDivisionError), share.lease():
         raise ZeroDivisionError
     assert start().number() == 2
@@ -276,16 +276,16 @@ def test_a_share_that_cannot_be_written_gives_no_turn(tmp_path: Path) -> None:
         pass
 
 
-def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: ModelRepository) -> None:
-    with share.lease() as lease:
+def test_a_turn_that_cannot_be_looked_at_lets_nobody_write(share: Unfenced) -> None:
+    with share.lease() as held:
         (share.state / "turns").rename(share.state / "away")
         with pytest.raises(Unavailable, match="could not look for a later turn: No such file"):
-            lease.check()
+            held.lease.check()
         (share.state / "away").rename(share.state / "turns")
-        lease.check()
+        held.lease.check()
 
 
-def test_a_lock_that_closes_with_an_error_takes_nothing_back(share: ModelRepository) -> None:
+def test_a_lock_that_closes_with_an_error_takes_nothing_back(share: Unfenced) -> None:
     with share.lease():
         pass
 
@@ -294,33 +294,33 @@ def test_a_lock_that_closes_with_an_error_takes_nothing_back(share: ModelReposit
             pass
 
     assert traced(work, inject="close:error=ENOSPC", path=share.state / "lock") == Ended(killed=False)
-    with share.lease(wait_seconds=0) as lease:
-        assert lease.alone
+    with share.lease(wait_seconds=0) as held:
+        assert held.lease.alone
 
 
-def test_a_number_is_on_the_disk_before_anything_bears_it(share: ModelRepository, tmp_path: Path) -> None:
+def test_a_number_is_on_the_disk_before_anything_bears_it(share: Unfenced, tmp_path: Path) -> None:
     def work() -> None:
         with share.lease():
-            share.write_journal(1, "{}")
+            share.journal_of(1).write("{}")
 
     steps = synced(work, tmp_path / "strace")
     renamed = next(number for number, step in enumerate(steps) if step.startswith("move "))
     assert f"sync {share.state}/turns" in steps[:renamed]
 
 
-def test_who_has_the_lock_is_alone_and_who_did_not_wait_for_it_is_not(share: ModelRepository, start: Start) -> None:
-    with share.lease() as lease:
-        assert lease.alone
+def test_who_has_the_lock_is_alone_and_who_did_not_wait_for_it_is_not(share: Unfenced, start: Start) -> None:
+    with share.lease() as held:
+        assert held.lease.alone
     holder = start()
     assert holder.number()
-    with share.lease(wait_seconds=0) as lease:
-        assert not lease.alone
+    with share.lease(wait_seconds=0) as held:
+        assert not held.lease.alone
     holder.end()
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_what_killed_processes_left_behind_is_swept(share: ModelRepository, alone: bool) -> None:
-    share.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)
+def test_what_killed_processes_left_behind_is_swept(share: Unfenced, alone: bool) -> None:
+    share.models.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)
     now = time.time()
     for folder, age_seconds in (("old", 2 * 86400), ("young", 3600)):
         for where in ("staging", "trash"):
@@ -333,9 +333,9 @@ def test_what_killed_processes_left_behind_is_swept(share: ModelRepository, alon
     half_a_file.write_text("{")
     os.utime(half_a_file, (now - 2 * 86400,) * 2)
 
-    assert share.sweep(alone=alone) == (5 if alone else 3)
+    assert share.trash.sweep(alone=alone) == (5 if alone else 3)
 
     for where in ("staging", "trash"):
         assert [path.name for path in (share.state / where).iterdir()] == ([] if alone else ["young"])
-    assert share.versions("churn") == [7]
-    assert share.sweep(alone=alone) == 0
+    assert share.models.versions("churn") == [7]
+    assert share.trash.sweep(alone=alone) == 0

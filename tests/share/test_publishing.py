@@ -20,8 +20,8 @@ import pytest
 from bot.domain.package import Package, PackageFile
 from bot.errors import OtherBytes, Rejected, Unavailable
 from bot.settings import Share
-from bot.share import ModelRepository
 from tests.share.test_share import share_at, staged, tree
+from tests.stores import Unfenced
 from tests.systems.packages import Contents
 from tests.systems.tracing import clean
 
@@ -62,12 +62,12 @@ class Registry:
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> ModelRepository:
+def share(tmp_path: Path) -> Unfenced:
     return share_at(tmp_path)
 
 
-def publish(share: ModelRepository, registry: Registry, *, version: int = 7, package: Package | None = None) -> Path:
-    share.publish(package or registry.contents.package, registry.read, triton_model="churn", version=version)
+def publish(share: Unfenced, registry: Registry, *, version: int = 7, package: Package | None = None) -> Path:
+    share.models.publish(package or registry.contents.package, registry.read, triton_model="churn", version=version)
     return share.root / "churn" / str(version)
 
 
@@ -82,9 +82,9 @@ def files_of(contents: Contents) -> set[str]:
 # --- several at a time --------------------------------------------------------------------------------------------
 
 
-def test_a_large_package_is_published_whole_and_nothing_is_left(share: ModelRepository) -> None:
+def test_a_large_package_is_published_whole_and_nothing_is_left(share: Unfenced) -> None:
     registry, told = Registry(MODEL), []
-    share.publish(MODEL.package, registry.read, triton_model="churn", version=7, moved=told.append)
+    share.models.publish(MODEL.package, registry.read, triton_model="churn", version=7, moved=told.append)
     version = share.root / "churn" / "7"
     assert whole(version, MODEL)
     assert staged(share) == []
@@ -94,28 +94,28 @@ def test_a_large_package_is_published_whole_and_nothing_is_left(share: ModelRepo
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o444}
 
 
-def test_of_many_files_several_are_read_at_once(share: ModelRepository) -> None:
+def test_of_many_files_several_are_read_at_once(share: Unfenced) -> None:
     together = threading.Barrier(3)
 
     def read(path: str, start: int = 0) -> Iterator[bytes]:
         together.wait(SECONDS)  # passes only when three read at the same time
         yield MODEL.files[path][start:]
 
-    share.publish(MODEL.package, read, triton_model="churn", version=7)
+    share.models.publish(MODEL.package, read, triton_model="churn", version=7)
     assert whole(share.root / "churn" / "7", MODEL)
 
 
 @pytest.mark.parametrize("number", [0, 3, 5])
-def test_one_wrong_file_of_many_publishes_nothing_and_is_named(share: ModelRepository, number: int) -> None:
+def test_one_wrong_file_of_many_publishes_nothing_and_is_named(share: Unfenced, number: int) -> None:
     wrong = f"weights/{number}.bin"
     spoilt = Contents({**MODEL.files, wrong: b"?" + MODEL.files[wrong][1:]})
     with pytest.raises(OtherBytes, match=rf"weights/{number}\.bin is not what the package says") as failure:
         publish(share, Registry(spoilt), package=MODEL.package)
     assert "nothing was published" in failure.value.state
-    assert share.versions("churn") == [] and staged(share) == []
+    assert share.models.versions("churn") == [] and staged(share) == []
 
 
-def test_the_others_stop_when_one_has_failed(share: ModelRepository) -> None:
+def test_the_others_stop_when_one_has_failed(share: Unfenced) -> None:
     sent: list[str] = []
 
     def read(path: str, start: int = 0) -> Iterator[bytes]:
@@ -130,7 +130,7 @@ def test_the_others_stop_when_one_has_failed(share: ModelRepository) -> None:
         raise AssertionError("nobody told it to stop")
 
     with pytest.raises(Rejected, match="it was deleted"):
-        share.publish(MODEL.package, read, triton_model="churn", version=7)
+        share.models.publish(MODEL.package, read, triton_model="churn", version=7)
     assert "weights/5.bin" not in sent, "what had not begun did not begin"
     assert staged(share) == []
 
@@ -139,7 +139,7 @@ def test_a_full_disk_in_the_middle_of_a_large_package_leaves_nothing(small_disk:
     share = share_at(small_disk)
     with pytest.raises(Unavailable, match="No space left on device"):
         publish(share, Registry(MODEL))
-    assert share.versions("churn") == [] and staged(share) == []
+    assert share.models.versions("churn") == [] and staged(share) == []
 
 
 def test_memory_does_not_grow_with_the_package(tmp_path: Path) -> None:
@@ -170,23 +170,23 @@ def _publish_and_measure(folder: str, send: Connection) -> None:
 
     share = share_at(Path(folder))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    share.publish(package, read, triton_model="churn", version=7)
+    share.models.publish(package, read, triton_model="churn", version=7)
     send.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 # --- on from where it was cut off ---------------------------------------------------------------------------------
 
 
-def cut_off(share: ModelRepository, breaks: dict[str, int]) -> Path:
+def cut_off(share: Unfenced, breaks: dict[str, int]) -> Path:
     """Publish until the registry goes away; return where what is left lies."""
     with pytest.raises(Unavailable, match="the connection is gone"):
         publish(share, Registry(MODEL, breaks=breaks))
-    assert share.versions("churn") == []
+    assert share.models.versions("churn") == []
     (left,) = (path for path in (share.state / "staging").iterdir() if path.is_dir())
     return left / "files"
 
 
-def test_a_publish_whose_registry_went_away_goes_on_from_there(share: ModelRepository) -> None:
+def test_a_publish_whose_registry_went_away_goes_on_from_there(share: Unfenced) -> None:
     had = lengths(cut_off(share, {"weights/5.bin": MEGABYTE}))
     assert had["weights/5.bin"] == MEGABYTE
 
@@ -204,7 +204,7 @@ def lengths(left: Path) -> dict[str, int]:
     return {path: file.stat().st_size if file.exists() else 0 for path, file in there.items()}
 
 
-def test_it_goes_on_as_often_as_it_is_cut_off_and_keeps_the_fullest_only(share: ModelRepository) -> None:
+def test_it_goes_on_as_often_as_it_is_cut_off_and_keeps_the_fullest_only(share: Unfenced) -> None:
     had = []
     for megabytes in (0, 1, 0):
         left = cut_off(share, {f"weights/{number}.bin": megabytes * MEGABYTE for number in range(3, 6)})
@@ -219,7 +219,7 @@ def test_it_goes_on_as_often_as_it_is_cut_off_and_keeps_the_fullest_only(share: 
 
 @pytest.mark.parametrize("where", ["the beginning", "the end", "too long"])
 @pytest.mark.parametrize("path", ["weights/0.bin", "weights/5.bin"])
-def test_what_was_changed_in_between_is_not_used(share: ModelRepository, path: str, where: str) -> None:
+def test_what_was_changed_in_between_is_not_used(share: Unfenced, path: str, where: str) -> None:
     left = cut_off(share, {"weights/5.bin": MEGABYTE})
     had = lengths(left)
     (left / path).chmod(0o644)
@@ -236,7 +236,7 @@ def test_what_was_changed_in_between_is_not_used(share: ModelRepository, path: s
     assert {name: starts for name, starts in registry.asked.items() if name != path} == others
 
 
-def test_what_is_left_has_no_part_in_a_package_of_other_bytes(share: ModelRepository) -> None:
+def test_what_is_left_has_no_part_in_a_package_of_other_bytes(share: Unfenced) -> None:
     cut_off(share, {"weights/5.bin": MEGABYTE})
     other = large(2)
     registry = Registry(other)
@@ -244,17 +244,17 @@ def test_what_is_left_has_no_part_in_a_package_of_other_bytes(share: ModelReposi
     assert registry.sent == 12 * MEGABYTE
 
 
-def test_what_is_left_outlives_a_sweep_for_a_day(share: ModelRepository) -> None:
+def test_what_is_left_outlives_a_sweep_for_a_day(share: Unfenced) -> None:
     left = cut_off(share, {"weights/5.bin": MEGABYTE}).parent
-    assert share.sweep(alone=True) == 0 and left.is_dir()
+    assert share.trash.sweep(alone=True) == 0 and left.is_dir()
     yesterday = time.time() - 25 * 3600
     for path in (share.state / "staging").iterdir():
         os.utime(path, (yesterday, yesterday))
-    assert share.sweep(alone=False) == 2
+    assert share.trash.sweep(alone=False) == 2
     assert staged(share) == []
 
 
-def test_where_nobody_sweeps_the_next_publish_drops_what_is_old(share: ModelRepository) -> None:
+def test_where_nobody_sweeps_the_next_publish_drops_what_is_old(share: Unfenced) -> None:
     left = cut_off(share, {"weights/5.bin": MEGABYTE}).parent
     yesterday = time.time() - 25 * 3600
     os.utime(left, (yesterday, yesterday))
@@ -267,7 +267,7 @@ def test_killed_in_the_middle_the_next_one_goes_on(tmp_path: Path, at: int) -> N
     share = share_at(tmp_path)
     with _publishing(tmp_path, pieces=at * 16) as process:
         os.kill(process.pid, signal.SIGKILL)
-    assert share.versions("churn") == []
+    assert share.models.versions("churn") == []
     registry = Registry(MODEL)
     assert whole(publish(share, registry), MODEL)
     assert registry.sent < 12 * MEGABYTE, "some of it was there"
@@ -300,7 +300,7 @@ def test_who_is_paused_and_wakes_up_late_writes_into_nothing_that_is_published(t
         process.join()
     assert whole(version, MODEL)
     assert {path.stat().st_ino for path in version.rglob("*.bin")} == inodes
-    assert share.versions("churn") == [7]
+    assert share.models.versions("churn") == [7]
     assert staged(share) == []
 
 
@@ -373,7 +373,7 @@ def sharing(contents: Contents, *, but: str) -> Contents:
     return Contents({**contents.files, but: noise(9, 2)})
 
 
-def test_what_another_version_holds_is_copied_from_there(share: ModelRepository) -> None:
+def test_what_another_version_holds_is_copied_from_there(share: Unfenced) -> None:
     before = publish(share, Registry(MODEL))
     inodes = {path.stat().st_ino for path in before.rglob("*")}
     ctimes = {path: path.stat().st_ctime_ns for path in before.rglob("*")}
@@ -389,11 +389,11 @@ def test_what_another_version_holds_is_copied_from_there(share: ModelRepository)
     assert {path: path.stat().st_ctime_ns for path in before.rglob("*")} == ctimes
 
 
-def test_bytes_are_found_under_another_name_of_another_model(share: ModelRepository) -> None:
+def test_bytes_are_found_under_another_name_of_another_model(share: Unfenced) -> None:
     publish(share, Registry(MODEL))
     renamed = Contents({path.replace("weights/", "other/"): content for path, content in MODEL.files.items()})
     registry = Registry(renamed)
-    share.publish(renamed.package, registry.read, triton_model="fraud", version=1)
+    share.models.publish(renamed.package, registry.read, triton_model="fraud", version=1)
     assert whole(share.root / "fraud" / "1", renamed) and registry.asked == {}
 
 
@@ -402,7 +402,7 @@ def test_the_next_environment_takes_them_from_the_one_before(tmp_path: Path) -> 
     publish(dev, Registry(MODEL))
     folder = tmp_path / "prod"
     (folder / "model-repo").mkdir(parents=True)
-    prod = ModelRepository(
+    prod = Unfenced(
         Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")),
         [Share(model_repository=str(dev.root), state=str(dev.state)), Share(model_repository="/no/m", state="/no/s")],
     )
@@ -440,7 +440,7 @@ def fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", [damaged, shortened, gone, linked, fifo])
-def test_what_is_damaged_is_fetched_from_the_registry(share: ModelRepository, what: Callable[[Path], None]) -> None:
+def test_what_is_damaged_is_fetched_from_the_registry(share: Unfenced, what: Callable[[Path], None]) -> None:
     before = publish(share, Registry(MODEL))
     what(before / "weights/2.bin")
     registry = Registry(MODEL)
@@ -449,7 +449,7 @@ def test_what_is_damaged_is_fetched_from_the_registry(share: ModelRepository, wh
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff", b"/etc/passwd", b"../../x", b"churn/7", b"a\0b"])
-def test_a_note_that_leads_nowhere_is_only_a_hint(share: ModelRepository, text: bytes) -> None:
+def test_a_note_that_leads_nowhere_is_only_a_hint(share: Unfenced, text: bytes) -> None:
     publish(share, Registry(MODEL))
     for note in (share.state / "bytes").iterdir():
         note.write_bytes(text)
@@ -459,7 +459,7 @@ def test_a_note_that_leads_nowhere_is_only_a_hint(share: ModelRepository, text: 
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EOPNOTSUPP, errno.EIO])
-def test_a_file_system_that_cannot_copy_by_itself_is_no_obstacle(share: ModelRepository, code: int) -> None:
+def test_a_file_system_that_cannot_copy_by_itself_is_no_obstacle(share: Unfenced, code: int) -> None:
     publish(share, Registry(MODEL))
     registry = Registry(MODEL)
     with mock.patch("os.copy_file_range", side_effect=OSError(code, os.strerror(code))):
@@ -467,17 +467,17 @@ def test_a_file_system_that_cannot_copy_by_itself_is_no_obstacle(share: ModelRep
     assert registry.sent == (12 * MEGABYTE if code == errno.EIO else 0)
 
 
-def test_old_notes_are_forgotten(share: ModelRepository) -> None:
+def test_old_notes_are_forgotten(share: Unfenced) -> None:
     publish(share, Registry(MODEL))
     notes = sorted((share.state / "bytes").iterdir())
     assert len(notes) == 6
     long_ago = time.time() - 91 * 24 * 3600
     os.utime(notes[0], (long_ago, long_ago))
-    share.sweep(alone=False)
+    share.trash.sweep(alone=False)
     assert sorted((share.state / "bytes").iterdir()) == notes[1:]
 
 
-def test_a_small_package_leaves_no_notes_and_is_read_in_order(share: ModelRepository) -> None:
+def test_a_small_package_leaves_no_notes_and_is_read_in_order(share: Unfenced) -> None:
     small = Contents({f"{number}.bin": b"x" * number for number in range(9)})
     registry = Registry(small)
     assert whole(publish(share, registry), small)

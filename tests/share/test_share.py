@@ -21,7 +21,8 @@ from bot.domain.package import PACKAGE_FILE
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import LeaseLost, Rejected, Unavailable
 from bot.settings import Share
-from bot.share import ModelRepository, mount_of
+from bot.share import mount_of
+from tests.stores import Unfenced
 from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
 from tests.systems.tracing import Ended, looked_blindly, synced, traced
 
@@ -29,20 +30,20 @@ MODEL = Contents({"model.onnx": b"the model's bytes", "weights/part.data": b"012
 OTHER = Contents({"model.onnx": b"the model's BYTES", "weights/part.data": b"0123456789", "empty.txt": b""})
 
 
-def share_at(folder: Path) -> ModelRepository:
+def share_at(folder: Path) -> Unfenced:
     (folder / "model-repo").mkdir(parents=True, exist_ok=True)
-    share = ModelRepository(Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")))
+    share = Unfenced(Share(model_repository=str(folder / "model-repo"), state=str(folder / "state")))
     share.begin()
     return share
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> ModelRepository:
+def share(tmp_path: Path) -> Unfenced:
     return share_at(tmp_path)
 
 
-def publish(share: ModelRepository, contents: Contents = MODEL, *, version: int = 7) -> Path:
-    share.publish(contents.package, contents.read, triton_model="churn", version=version)
+def publish(share: Unfenced, contents: Contents = MODEL, *, version: int = 7) -> Path:
+    share.models.publish(contents.package, contents.read, triton_model="churn", version=version)
     return share.root / "churn" / str(version)
 
 
@@ -55,33 +56,33 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in every}
 
 
-def staged(share: ModelRepository) -> list[Path]:
+def staged(share: Unfenced) -> list[Path]:
     return list((share.state / "staging").rglob("*"))
 
 
 # --- publishing ---------------------------------------------------------------------------------------------------
 
 
-def test_a_version_holds_exactly_the_files_of_the_version(share: ModelRepository) -> None:
+def test_a_version_holds_exactly_the_files_of_the_version(share: Unfenced) -> None:
     version = publish(share)
     assert tree(version) == {
         "model.onnx": b"the model's bytes",
         "weights/part.data": b"0123456789",
         "empty.txt": b"",
     }
-    assert share.versions("churn") == [7]
-    assert share.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
+    assert share.models.versions("churn") == [7]
+    assert share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
     assert staged(share) == []
     assert sorted(path.name for path in share.root.iterdir()) == [MARKER_FILE, "churn"]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_what_is_published_is_readable_for_all_and_writable_for_nobody(share: ModelRepository, umask: int) -> None:
+def test_what_is_published_is_readable_for_all_and_writable_for_nobody(share: Unfenced, umask: int) -> None:
     before = os.umask(umask)
     try:
         version = publish(share)
-        share.write_config("churn", CONFIG)
-        share.write_routes(RouteTable("dev", 1))
+        share.models.write_config("churn", CONFIG)
+        share.routes.write(RouteTable("dev", 1))
     finally:
         os.umask(before)
     assert modes(version) == {
@@ -97,7 +98,7 @@ def test_what_is_published_is_readable_for_all_and_writable_for_nobody(share: Mo
     assert stat.S_IMODE((share.state / "routes.json").stat().st_mode) & 0o444 == 0o444
 
 
-def test_publishing_the_same_again_reads_nothing_and_changes_nothing(share: ModelRepository) -> None:
+def test_publishing_the_same_again_reads_nothing_and_changes_nothing(share: Unfenced) -> None:
     version = publish(share)
 
     def there() -> dict[Path, tuple[int, ...]]:
@@ -110,14 +111,12 @@ def test_publishing_the_same_again_reads_nothing_and_changes_nothing(share: Mode
     def read(path: str) -> Iterator[bytes]:
         raise AssertionError("what is there already is adopted")
 
-    share.publish(MODEL.package, read, triton_model="churn", version=7)
+    share.models.publish(MODEL.package, read, triton_model="churn", version=7)
     assert there() == before
 
 
 @pytest.mark.parametrize("call", ["openat", "getdents64"])
-def test_a_folder_that_cannot_be_listed_is_never_left_unprotected_in_silence(
-    share: ModelRepository, call: str
-) -> None:
+def test_a_folder_that_cannot_be_listed_is_never_left_unprotected_in_silence(share: Unfenced, call: str) -> None:
     version = share.root / "churn" / "7"
     ended = traced(lambda: publish(share), inject=f"{call}:error=EIO", path=version)
 
@@ -129,7 +128,7 @@ def test_a_folder_that_cannot_be_listed_is_never_left_unprotected_in_silence(
         assert modes(version)["."] == modes(version)["weights"] == 0o555
 
 
-def test_a_version_that_a_crash_left_unprotected_is_protected_when_it_is_adopted(share: ModelRepository) -> None:
+def test_a_version_that_a_crash_left_unprotected_is_protected_when_it_is_adopted(share: Unfenced) -> None:
     version = publish(share)
     for folder in (version, version / "weights"):
         folder.chmod(0o755)
@@ -137,7 +136,7 @@ def test_a_version_that_a_crash_left_unprotected_is_protected_when_it_is_adopted
     assert modes(version)["."] == modes(version)["weights"] == 0o555
 
 
-def test_other_bytes_under_the_same_number_are_never_written(share: ModelRepository) -> None:
+def test_other_bytes_under_the_same_number_are_never_written(share: Unfenced) -> None:
     version = publish(share)
     before = tree(version)
     with pytest.raises(Rejected, match=r"model\.onnx has other bytes") as failure:
@@ -146,10 +145,10 @@ def test_other_bytes_under_the_same_number_are_never_written(share: ModelReposit
     assert tree(version) == before
     assert staged(share) == []
     publish(share, OTHER, version=8)
-    assert tree(version) == before and share.versions("churn") == [7, 8]
+    assert tree(version) == before and share.models.versions("churn") == [7, 8]
 
 
-def test_many_that_publish_the_same_at_once_all_succeed(share: ModelRepository) -> None:
+def test_many_that_publish_the_same_at_once_all_succeed(share: Unfenced) -> None:
     ready, failures = threading.Barrier(8), []
 
     def run() -> None:
@@ -165,7 +164,7 @@ def test_many_that_publish_the_same_at_once_all_succeed(share: ModelRepository) 
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert share.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
+    assert share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
     assert modes(share.root / "churn" / "7")["."] == 0o555
     assert staged(share) == []
 
@@ -194,13 +193,13 @@ def nothing(path: str) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("read", [missing, extra, endless, wrong, nothing])
 def test_bytes_that_are_not_those_of_the_package_are_not_published(
-    share: ModelRepository, read: Callable[[str], Iterator[bytes]]
+    share: Unfenced, read: Callable[[str], Iterator[bytes]]
 ) -> None:
     publish(share, OTHER, version=6)
     with pytest.raises(Rejected, match="is not what the package says") as failure:
-        share.publish(MODEL.package, read, triton_model="churn", version=7)
+        share.models.publish(MODEL.package, read, triton_model="churn", version=7)
     assert "nothing was published" in failure.value.state and failure.value.next_step
-    assert share.versions("churn") == [6]
+    assert share.models.versions("churn") == [6]
     assert staged(share) == []
     assert not (share.state / "trash").is_dir() or not list((share.state / "trash").iterdir())
 
@@ -214,9 +213,7 @@ def test_bytes_that_are_not_those_of_the_package_are_not_published(
         (RuntimeError("a bug"), RuntimeError),
     ],
 )
-def test_reading_fails_in_the_middle(
-    share: ModelRepository, raised: BaseException, expected: type[BaseException]
-) -> None:
+def test_reading_fails_in_the_middle(share: Unfenced, raised: BaseException, expected: type[BaseException]) -> None:
     def read(path: str) -> Iterator[bytes]:
         yield MODEL.files[path][:4]
         if path.startswith("weights"):
@@ -224,8 +221,8 @@ def test_reading_fails_in_the_middle(
         yield MODEL.files[path][4:]
 
     with pytest.raises(expected):
-        share.publish(MODEL.package, read, triton_model="churn", version=7)
-    assert share.versions("churn") == []
+        share.models.publish(MODEL.package, read, triton_model="churn", version=7)
+    assert share.models.versions("churn") == []
     assert staged(share) == []
     assert publish(share).is_dir(), "the next try succeeds"
 
@@ -233,8 +230,8 @@ def test_reading_fails_in_the_middle(
 def test_a_full_disk_leaves_what_is_live_untouched_and_nothing_behind(small_disk: Path) -> None:
     share = share_at(small_disk)
     live = publish(share)
-    share.write_config("churn", CONFIG)
-    share.write_routes(RouteTable("dev", 1))
+    share.models.write_config("churn", CONFIG)
+    share.routes.write(RouteTable("dev", 1))
     free = shutil.disk_usage(small_disk).free
     big = Contents({"model.onnx": os.urandom(200_000), "weights/part.data": os.urandom(200_000)})
 
@@ -243,25 +240,27 @@ def test_a_full_disk_leaves_what_is_live_untouched_and_nothing_behind(small_disk
 
     assert "not changed" in failure.value.state
     assert shutil.disk_usage(small_disk).free == free
-    assert share.versions("churn") == [7] and tree(live)["model.onnx"] == b"the model's bytes"
+    assert share.models.versions("churn") == [7] and tree(live)["model.onnx"] == b"the model's bytes"
 
     (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
-    text, routes = share.config("churn"), share.routes("dev")
+    text, routes = share.models.config("churn"), share.routes.read("dev")
     for write in (
-        lambda: share.write_config("churn", "a" * 5000),
-        lambda: share.write_routes(RouteTable("dev", 2)),
-        lambda: share.put_in_outbox("dev-1", "x" * 5000),
-        lambda: share.describe(OTHER.package, OTHER.read),
+        lambda: share.models.write_config("churn", "a" * 5000),
+        lambda: share.routes.write(RouteTable("dev", 2)),
+        lambda: share.outbox.put("dev-1", "x" * 5000),
+        lambda: share.packages.keep(OTHER.package, OTHER.read),
     ):
         with pytest.raises(Unavailable, match="No space left on device"):
             write()
-    assert (share.config("churn"), share.routes("dev")) == (text, routes)
-    assert staged(share) == [] and share.outbox() == {} and share.described(OTHER.package.digest) is None
+    assert (share.models.config("churn"), share.routes.read("dev")) == (text, routes)
+    assert (
+        staged(share) == [] and share.outbox.read() == {} and share.packages.described(OTHER.package.digest) is None
+    )
 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC", "ESTALE"])
 @pytest.mark.parametrize("call", ["fsync", "close", "write", "rename"])
-def test_a_disk_that_fails_late_is_noticed(share: ModelRepository, call: str, error: str) -> None:
+def test_a_disk_that_fails_late_is_noticed(share: Unfenced, call: str, error: str) -> None:
     """NFS tells of many failures no sooner than at fsync or close."""
     publish(share, OTHER, version=6)
     staging = share.state / "staging" / "staged"
@@ -275,23 +274,23 @@ def test_a_disk_that_fails_late_is_noticed(share: ModelRepository, call: str, er
 
     assert ended.error is Unavailable
     assert os.strerror(getattr(errno, error)) in ended.said
-    assert share.versions("churn") == [6]
+    assert share.models.versions("churn") == [6]
     assert staged(share) == []
     assert publish(share).is_dir()
 
 
 def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after(
-    share: ModelRepository, tmp_path: Path
+    share: Unfenced, tmp_path: Path
 ) -> None:
     """A disk may lose what was not synced: then a crash would show an empty file under a good name."""
     staging = share.state / "staging"
 
     def work() -> None:
         with mock.patch("secrets.token_hex", return_value="staged"):
-            share.describe(MODEL.package, MODEL.read)
+            share.packages.keep(MODEL.package, MODEL.read)
             publish(share)
-            share.write_config("churn", CONFIG)
-            share.write_routes(RouteTable("dev", 1))
+            share.models.write_config("churn", CONFIG)
+            share.routes.write(RouteTable("dev", 1))
 
     steps = synced(work, tmp_path / "strace")
 
@@ -332,26 +331,26 @@ def test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_afte
 def test_a_state_that_is_new_is_there_after_a_crash(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     state = tmp_path / "promobot" / "dev"
-    share = ModelRepository(Share(model_repository=str(tmp_path / "models"), state=str(state)))
-    steps = synced(lambda: (share.begin(), share.write_journal(1, "{}")), tmp_path / "strace")
+    share = Unfenced(Share(model_repository=str(tmp_path / "models"), state=str(state)))
+    steps = synced(lambda: (share.begin(), share.journal_of(1).write("{}")), tmp_path / "strace")
     written = next(number for number, step in enumerate(steps) if step.startswith(f"move {state}/staging/"))
     assert {f"sync {folder}" for folder in (tmp_path, state.parent, state)} <= set(steps[:written])
 
 
 @pytest.mark.parametrize("call", ["openat", "write", "fsync", "mkdir", "rename", "chmod"])
-def test_killed_at_any_point_a_version_is_whole_or_not_there(share: ModelRepository, call: str) -> None:
+def test_killed_at_any_point_a_version_is_whole_or_not_there(share: Unfenced, call: str) -> None:
     publish(share, OTHER, version=6)
     for point in range(1, 100):
         ended = traced(lambda: publish(share), inject=f"{call}:signal=SIGKILL:when={point}")
         assert sorted(path.name for path in share.root.iterdir()) == [MARKER_FILE, "churn"]
-        assert share.wrong_bytes(OTHER.package, triton_model="churn", version=6) == []
-        if 7 in share.versions("churn"):
-            assert share.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
+        assert share.models.wrong_bytes(OTHER.package, triton_model="churn", version=6) == []
+        if 7 in share.models.versions("churn"):
+            assert share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7) == []
         version = publish(share)
         assert modes(version)["."] == modes(version)["weights"] == 0o555
         if not ended.killed:
             break
-        share.remove("churn", version=7)
+        share.models.remove("churn", version=7)
     assert point > 1, "it was never killed"
     assert not ended.killed
 
@@ -374,7 +373,7 @@ def untouched(outside: Path) -> bool:
 
 
 def test_a_version_that_is_a_link_is_not_taken_for_the_version(
-    share: ModelRepository, outside: Path, tmp_path: Path
+    share: Unfenced, outside: Path, tmp_path: Path
 ) -> None:
     elsewhere = share_at(tmp_path / "elsewhere")
     same_bytes = publish(elsewhere)
@@ -384,7 +383,7 @@ def test_a_version_that_is_a_link_is_not_taken_for_the_version(
         publish(share)
 
 
-def test_links_and_strange_things_inside_a_version_are_wrong(share: ModelRepository, outside: Path) -> None:
+def test_links_and_strange_things_inside_a_version_are_wrong(share: Unfenced, outside: Path) -> None:
     version = publish(share)
     for folder in (version, version / "weights"):
         folder.chmod(0o755)
@@ -394,7 +393,7 @@ def test_links_and_strange_things_inside_a_version_are_wrong(share: ModelReposit
     (version / "weights" / "__pycache__").mkdir()
     (version / "weights" / "__pycache__" / "a.pyc").write_bytes(b"")
     os.mkfifo(version / "pipe")
-    found = share.wrong_bytes(MODEL.package, triton_model="churn", version=7)
+    found = share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7)
     assert found == [
         "extra does not belong there",
         "pipe does not belong there",
@@ -403,36 +402,36 @@ def test_links_and_strange_things_inside_a_version_are_wrong(share: ModelReposit
     ]
 
 
-def test_a_folder_of_a_version_that_is_a_link_is_not_followed(share: ModelRepository, outside: Path) -> None:
+def test_a_folder_of_a_version_that_is_a_link_is_not_followed(share: Unfenced, outside: Path) -> None:
     version = publish(share)
     version.chmod(0o755)
     shutil.copytree(version / "weights", outside / "weights")
     shutil.rmtree(version / "weights")
     (version / "weights").symlink_to(outside / "weights")
-    found = share.wrong_bytes(MODEL.package, triton_model="churn", version=7)
+    found = share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7)
     assert "weights/part.data is missing" in found
 
 
-def test_a_model_that_is_a_link_is_not_published_into(share: ModelRepository, outside: Path) -> None:
+def test_a_model_that_is_a_link_is_not_published_into(share: Unfenced, outside: Path) -> None:
     (share.root / "churn").symlink_to(outside)
     with pytest.raises((Rejected, Unavailable), match="link"):
         publish(share)
     assert untouched(outside)
 
 
-def test_removing_follows_no_link(share: ModelRepository, outside: Path) -> None:
+def test_removing_follows_no_link(share: Unfenced, outside: Path) -> None:
     version = publish(share)
     version.chmod(0o755)
     (version / "extra").symlink_to(outside)
-    share.remove("churn", version=7)
-    assert share.versions("churn") == [] and untouched(outside)
+    share.models.remove("churn", version=7)
+    assert share.models.versions("churn") == [] and untouched(outside)
 
     (share.root / "churn" / "8").symlink_to(outside)
-    share.remove("churn", version=8)
-    assert share.versions("churn") == [] and untouched(outside)
+    share.models.remove("churn", version=8)
+    assert share.models.versions("churn") == [] and untouched(outside)
 
     (share.root / "dangling").symlink_to(outside / "nowhere")
-    share.remove("dangling")
+    share.models.remove("dangling")
     assert not (share.root / "dangling").is_symlink()
 
 
@@ -445,12 +444,12 @@ def test_no_package_names_a_path_outside(path: str) -> None:
 # --- what is kept of a package ------------------------------------------------------------------------------------
 
 
-def test_describe_keeps_what_proves_a_package(share: ModelRepository) -> None:
-    assert share.described(MODEL.package.digest) is None
-    described = share.describe(MODEL.package, MODEL.read)
+def test_describe_keeps_what_proves_a_package(share: Unfenced) -> None:
+    assert share.packages.described(MODEL.package.digest) is None
+    described = share.packages.keep(MODEL.package, MODEL.read)
     assert (described.package, described.config) == (MODEL.package, CONFIG)
     assert described.smoke.to_json() == SMOKE
-    assert share.described(MODEL.package.digest) == described
+    assert share.packages.described(MODEL.package.digest) == described
     kept = share.state / "packages" / MODEL.package.digest.removeprefix("sha256:")
     assert sorted(tree(kept)) == ["config.pbtxt", "package.json", "smoke.json"]
     assert staged(share) == []
@@ -458,22 +457,20 @@ def test_describe_keeps_what_proves_a_package(share: ModelRepository) -> None:
     def read(path: str) -> Iterator[bytes]:
         raise AssertionError("what is kept already is adopted")
 
-    assert share.describe(MODEL.package, read) == described
+    assert share.packages.keep(MODEL.package, read) == described
 
 
 @pytest.mark.parametrize("read", [missing, extra, endless, nothing])
-def test_describe_keeps_nothing_of_other_bytes(
-    share: ModelRepository, read: Callable[[str], Iterator[bytes]]
-) -> None:
+def test_describe_keeps_nothing_of_other_bytes(share: Unfenced, read: Callable[[str], Iterator[bytes]]) -> None:
     with pytest.raises(Rejected, match="is not what the package says"):
-        share.describe(MODEL.package, read)
-    assert share.described(MODEL.package.digest) is None
+        share.packages.keep(MODEL.package, read)
+    assert share.packages.described(MODEL.package.digest) is None
     assert staged(share) == []
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "smoke.json", PACKAGE_FILE])
-def test_what_is_kept_and_was_changed_is_rejected(share: ModelRepository, name: str) -> None:
-    share.describe(MODEL.package, MODEL.read)
+def test_what_is_kept_and_was_changed_is_rejected(share: Unfenced, name: str) -> None:
+    share.packages.keep(MODEL.package, MODEL.read)
     path = share.state / "packages" / MODEL.package.digest.removeprefix("sha256:") / name
     content = path.read_bytes()
     path.chmod(0o644)
@@ -481,7 +478,7 @@ def test_what_is_kept_and_was_changed_is_rejected(share: ModelRepository, name: 
     assert path.read_bytes() != content or name == "config.pbtxt"
     path.write_bytes(path.read_bytes() + b" " * (name == "config.pbtxt"))
     with pytest.raises(Rejected, match="is not what"):
-        share.described(MODEL.package.digest)
+        share.packages.described(MODEL.package.digest)
 
 
 @pytest.mark.parametrize(
@@ -492,48 +489,48 @@ def test_what_is_kept_and_was_changed_is_rejected(share: ModelRepository, name: 
         Contents({"model.onnx": b"m"}, smoke='{"format": 1, "cases": [1]}'),
     ],
 )
-def test_a_package_whose_smoke_cases_cannot_be_read_is_rejected(share: ModelRepository, contents: Contents) -> None:
+def test_a_package_whose_smoke_cases_cannot_be_read_is_rejected(share: Unfenced, contents: Contents) -> None:
     with pytest.raises(Rejected, match=r"smoke\.json"):
-        share.describe(contents.package, contents.read)
+        share.packages.keep(contents.package, contents.read)
 
 
 # --- configuration, routes, outbox ---------------------------------------------------------------------------------
 
 
-def test_a_configuration_is_replaced_only_when_it_differs(share: ModelRepository) -> None:
+def test_a_configuration_is_replaced_only_when_it_differs(share: Unfenced) -> None:
     publish(share)
-    assert share.config("churn") is None
-    share.write_config("churn", "a: 1\n")
+    assert share.models.config("churn") is None
+    share.models.write_config("churn", "a: 1\n")
     first = (share.root / "churn" / "config.pbtxt").stat()
-    share.write_config("churn", "a: 1\n")
+    share.models.write_config("churn", "a: 1\n")
     assert (share.root / "churn" / "config.pbtxt").stat() == first
-    share.write_config("churn", "a: 2\n")
-    assert share.config("churn") == "a: 2\n"
+    share.models.write_config("churn", "a: 2\n")
+    assert share.models.config("churn") == "a: 2\n"
     assert (share.root / "churn" / "config.pbtxt").stat().st_ino != first.st_ino, "renamed in, never written over"
     assert staged(share) == []
     assert sorted(path.name for path in (share.root / "churn").iterdir()) == ["7", "config.pbtxt"]
 
 
-def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: ModelRepository) -> None:
+def test_who_was_overtaken_while_writing_a_configuration_changes_nothing(share: Unfenced) -> None:
     publish(share)
-    share.write_config("churn", "a: 1\n")
+    share.models.write_config("churn", "a: 1\n")
     with share.lease() as late:
         with share.lease(overtake=True):
-            share.write_config("churn", "a: 2\n")
+            share.models.write_config("churn", "a: 2\n")
         with pytest.raises(LeaseLost):
-            share.write_config("churn", "a: 3\n", lease=late)
-    assert share.config("churn") == "a: 2\n" and staged(share) == []
+            late.models.write_config("churn", "a: 3\n")
+    assert share.models.config("churn") == "a: 2\n" and staged(share) == []
 
 
-def test_a_reader_never_sees_half_a_configuration(share: ModelRepository) -> None:
+def test_a_reader_never_sees_half_a_configuration(share: Unfenced) -> None:
     publish(share)
     texts = {letter * 200_000 for letter in "ab"}
-    share.write_config("churn", "a" * 200_000)
+    share.models.write_config("churn", "a" * 200_000)
     ended, torn = threading.Event(), []
 
     def read() -> None:
         while not ended.is_set():
-            text = share.config("churn")
+            text = share.models.config("churn")
             if text not in texts:
                 torn.append(text)
 
@@ -541,66 +538,66 @@ def test_a_reader_never_sees_half_a_configuration(share: ModelRepository) -> Non
     reader.start()
     for _ in range(50):
         for letter in "ba":
-            share.write_config("churn", letter * 200_000)
+            share.models.write_config("churn", letter * 200_000)
     ended.set()
     reader.join(20)
     assert torn == []
 
 
-def test_routes_come_back_as_they_were_written(share: ModelRepository) -> None:
-    assert share.routes("dev") == RouteTable("dev")
+def test_routes_come_back_as_they_were_written(share: Unfenced) -> None:
+    assert share.routes.read("dev") == RouteTable("dev")
     target = Target("churn.1a2b3c4d", 7, MODEL.package.digest)
     table = RouteTable("dev").following({"churn": Route(live=target), "fraud": Route(shadow=target)})
-    share.write_routes(table)
-    assert share.routes("dev") == table and table.generation == 1
+    share.routes.write(table)
+    assert share.routes.read("dev") == table and table.generation == 1
     assert staged(share) == []
 
 
-def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes(share: ModelRepository) -> None:
+def test_of_two_tables_for_one_generation_the_second_is_refused_however_late_it_comes(share: Unfenced) -> None:
     seen_by_both = RouteTable("dev").following({})
-    share.write_routes(seen_by_both)
+    share.routes.write(seen_by_both)
     ours, theirs = (
         seen_by_both.following({"churn": Route(live=Target("churn", version, MODEL.package.digest))})
         for version in (7, 8)
     )
-    share.prepare_routes(ours)
-    share.write_routes(theirs)
+    share.routes.prepare(ours)
+    share.routes.write(theirs)
     for _ in range(2):
         with pytest.raises(LeaseLost, match="generation 2 of the routes was written by a later"):
-            share.write_routes(ours)
-        assert share.routes("dev") == theirs
-    share.write_routes(theirs)  # as after a reply that was lost
-    assert share.routes("dev") == theirs
+            share.routes.write(ours)
+        assert share.routes.read("dev") == theirs
+    share.routes.write(theirs)  # as after a reply that was lost
+    assert share.routes.read("dev") == theirs
 
 
-def test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own(share: ModelRepository) -> None:
+def test_nobody_else_s_table_is_put_in_force_by_whoever_thinks_it_is_its_own(share: Unfenced) -> None:
     """Seen on NFS with two deployers at once: what was prepared was replaced right before it was linked."""
     routes = [{"churn": Route(live=Target("churn", version, MODEL.package.digest))} for version in (7, 8)]
     ours, theirs = (RouteTable("dev").following(one) for one in routes)
     link = os.link
 
     def late(source: Path, target: Path) -> None:
-        share.prepare_routes(theirs)
+        share.routes.prepare(theirs)
         link(source, target)
 
     with mock.patch("os.link", late):
-        share.write_routes(ours)
-    assert share.routes("dev") == ours
+        share.routes.write(ours)
+    assert share.routes.read("dev") == ours
     with pytest.raises(LeaseLost):
-        share.write_routes(theirs)
+        share.routes.write(theirs)
 
 
-READINGS: dict[str, Callable[[ModelRepository], object]] = {
-    "described": lambda share: share.described(MODEL.package.digest),
-    "bytes": lambda share: share.wrong_bytes(MODEL.package, triton_model="churn", version=7),
-    "versions": lambda share: share.versions("churn"),
-    "config": lambda share: share.config("churn"),
-    "routes": lambda share: share.routes("dev"),
-    "journal": lambda share: share.journal(),
-    "outbox": lambda share: share.outbox(),
-    "silences": lambda share: share.silences(),
-    "packages": lambda share: share.packages(),
-    "contents": lambda share: share.contents(),
+READINGS: dict[str, Callable[[Unfenced], object]] = {
+    "described": lambda share: share.packages.described(MODEL.package.digest),
+    "bytes": lambda share: share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7),
+    "versions": lambda share: share.models.versions("churn"),
+    "config": lambda share: share.models.config("churn"),
+    "routes": lambda share: share.routes.read("dev"),
+    "journal": lambda share: share.journal.read(),
+    "outbox": lambda share: share.outbox.read(),
+    "silences": lambda share: share.silences.read.read(),
+    "packages": lambda share: share.packages.digests(),
+    "contents": lambda share: share.models.contents(),
 }
 
 
@@ -610,38 +607,38 @@ def test_a_folder_is_opened_before_what_lies_in_it_is_looked_at(tmp_path: Path, 
     """An NFS client believes for up to a minute what it knew of a name, unless the folder is opened (docs/nfs.md)."""
     share = share_at(tmp_path / "share")
     if there:
-        share.check()
-        share.describe(MODEL.package, MODEL.read)
+        share.trials.check()
+        share.packages.keep(MODEL.package, MODEL.read)
         publish(share)
-        share.write_config("churn", CONFIG)
-        share.write_routes(RouteTable("dev").following({}))
-        share.write_journal(1, "one")
-        share.put_in_outbox("m", "{}")
-        share.note_silences("{}")
+        share.models.write_config("churn", CONFIG)
+        share.routes.write(RouteTable("dev").following({}))
+        share.journal_of(1).write("one")
+        share.outbox.put("m", "{}")
+        share.silences.read.note("{}")
     (share.state).mkdir(exist_ok=True)
     for below in (share.root, share.state):
         assert looked_blindly(lambda: READINGS[what](share), tmp_path / "log", below=below) == []
 
 
-def test_a_folder_is_opened_before_a_version_is_adopted_or_removed(share: ModelRepository, tmp_path: Path) -> None:
+def test_a_folder_is_opened_before_a_version_is_adopted_or_removed(share: Unfenced, tmp_path: Path) -> None:
     publish(share)
-    for work in (lambda: publish(share), lambda: share.discard("churn", version=7)):
+    for work in (lambda: publish(share), lambda: share.models.discard("churn", version=7)):
         assert looked_blindly(work, tmp_path / "log", below=share.root) == []
 
 
-def test_a_copy_that_was_made_late_does_not_bring_old_routes_back(share: ModelRepository) -> None:
+def test_a_copy_that_was_made_late_does_not_bring_old_routes_back(share: Unfenced) -> None:
     tables = [RouteTable("dev", generation) for generation in range(1, 4)]
     for table in tables:
-        share.write_routes(table)
+        share.routes.write(table)
     (share.state / "routes.json").write_text(tables[0].to_json())
-    assert share.routes("dev") == tables[2]
+    assert share.routes.read("dev") == tables[2]
     (share.state / "routes.json").unlink()
-    assert share.routes("dev") == tables[2]
+    assert share.routes.read("dev") == tables[2]
 
 
-def test_of_the_generations_the_last_are_kept(share: ModelRepository) -> None:
+def test_of_the_generations_the_last_are_kept(share: Unfenced) -> None:
     for generation in range(1, 60):
-        share.write_routes(RouteTable("dev", generation))
+        share.routes.write(RouteTable("dev", generation))
     kept = sorted(path.name for path in (share.state / "routes").iterdir())
     assert (kept[0], kept[-1], len(kept)) == ("0000000009.json", "0000000059.json", 51)
 
@@ -650,15 +647,15 @@ def test_the_way_back_needs_no_space(small_disk: Path) -> None:
     share = share_at(small_disk)
     routes = {"churn": Route(live=Target("churn", 7, MODEL.package.digest))}
     forth = RouteTable("dev").following(routes)
-    share.prepare_routes(forth.following({}))
-    share.write_routes(forth)
+    share.routes.prepare(forth.following({}))
+    share.routes.write(forth)
     free = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
 
     with pytest.raises(Unavailable, match="No space left on device"):
-        share.write_routes(forth.following(routes))
-    share.write_routes(forth.following({}))
-    assert share.routes("dev") == forth.following({})
+        share.routes.write(forth.following(routes))
+    share.routes.write(forth.following({}))
+    assert share.routes.read("dev") == forth.following({})
 
 
 @pytest.mark.parametrize(
@@ -674,147 +671,147 @@ def test_the_way_back_needs_no_space(small_disk: Path) -> None:
         b'{"format": 1, "environment": "dev", "generation": 1, "models": {"churn": {"live": 1}}}',
     ],
 )
-def test_routes_that_cannot_be_read_are_rejected(share: ModelRepository, content: bytes) -> None:
-    share.write_routes(RouteTable("dev"))
+def test_routes_that_cannot_be_read_are_rejected(share: Unfenced, content: bytes) -> None:
+    share.routes.write(RouteTable("dev"))
     (share.state / "routes.json").write_bytes(content)
     with pytest.raises(Rejected, match=r"routes\.json is not readable") as failure:
-        share.routes("dev")
+        share.routes.read("dev")
     assert "last good file" in failure.value.next_step
 
 
-def test_the_journal_of_the_latest_turn_is_the_one_that_counts(share: ModelRepository) -> None:
-    assert share.journal() is None
-    share.write_journal(3, "three")
-    assert share.journal() == "three"
-    share.write_journal(5, "five, which goes on with three")
-    share.close_journal(5)
-    assert share.journal() is None
-    share.write_journal(3, "three woke up late")
-    assert share.journal() is None
-    share.write_journal(6, "six")
-    share.close_journal(7)  # by one that found nothing left to do
-    share.write_journal(6, "six woke up late")
-    assert share.journal() is None
-    share.write_journal(7, "seven has something to do after all")
-    assert share.journal() == "seven has something to do after all"
-    share.close_journal(7)
+def test_the_journal_of_the_latest_turn_is_the_one_that_counts(share: Unfenced) -> None:
+    assert share.journal.read() is None
+    share.journal_of(3).write("three")
+    assert share.journal.read() == "three"
+    share.journal_of(5).write("five, which goes on with three")
+    share.journal_of(5).close()
+    assert share.journal.read() is None
+    share.journal_of(3).write("three woke up late")
+    assert share.journal.read() is None
+    share.journal_of(6).write("six")
+    share.journal_of(7).close()  # by one that found nothing left to do
+    share.journal_of(6).write("six woke up late")
+    assert share.journal.read() is None
+    share.journal_of(7).write("seven has something to do after all")
+    assert share.journal.read() == "seven has something to do after all"
+    share.journal_of(7).close()
     assert [path.name for path in (share.state / "journal").iterdir()] == ["00000007.closed"]
 
 
 def test_closing_the_journal_needs_no_space(small_disk: Path) -> None:
     share = share_at(small_disk)
-    share.write_journal(1, "one")
+    share.journal_of(1).write("one")
     free = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(b"x" * (free // 4096 * 4096))
-    share.close_journal(1)
-    assert share.journal() is None
+    share.journal_of(1).close()
+    assert share.journal.read() is None
 
 
-def test_the_outbox(share: ModelRepository) -> None:
-    assert share.outbox() == {}
-    share.put_in_outbox("dev-2", "second")
-    share.put_in_outbox("dev-1", "first")
-    assert list(share.outbox().items()) == [("dev-1", "first"), ("dev-2", "second")]
-    share.put_in_outbox("dev-1", "first again")
-    share.drop_from_outbox("dev-2")
-    share.drop_from_outbox("dev-2")
-    assert share.outbox() == {"dev-1": "first again"}
+def test_the_outbox(share: Unfenced) -> None:
+    assert share.outbox.read() == {}
+    share.outbox.put("dev-2", "second")
+    share.outbox.put("dev-1", "first")
+    assert list(share.outbox.read().items()) == [("dev-1", "first"), ("dev-2", "second")]
+    share.outbox.put("dev-1", "first again")
+    share.outbox.drop("dev-2")
+    share.outbox.drop("dev-2")
+    assert share.outbox.read() == {"dev-1": "first again"}
 
 
 # --- looking and removing ------------------------------------------------------------------------------------------
 
 
-def test_names_and_versions(share: ModelRepository) -> None:
+def test_names_and_versions(share: Unfenced) -> None:
     for name, version in (("churn", 10), ("churn", 9), ("churn.1a2b3c4d", 9), ("churn-2", 1), ("churn-shadow", 2)):
-        share.publish(MODEL.package, MODEL.read, triton_model=name, version=version)
+        share.models.publish(MODEL.package, MODEL.read, triton_model=name, version=version)
     (share.root / "churn" / "config.pbtxt").write_text("")
-    assert share.models() == ["churn", "churn-2", "churn-shadow", "churn.1a2b3c4d"]
-    assert share.names_of("churn") == ["churn", "churn.1a2b3c4d"]
-    assert share.versions("churn") == [9, 10]
-    assert share.versions("nothing") == []
+    assert share.models.names() == ["churn", "churn-2", "churn-shadow", "churn.1a2b3c4d"]
+    assert share.models.names_of("churn") == ["churn", "churn.1a2b3c4d"]
+    assert share.models.versions("churn") == [9, 10]
+    assert share.models.versions("nothing") == []
 
 
-def test_what_is_not_there_has_wrong_bytes_and_is_removed_without_a_word(share: ModelRepository) -> None:
-    assert "is not there" in share.wrong_bytes(MODEL.package, triton_model="churn", version=7)[0]
-    share.remove("churn", version=7)
-    share.remove("churn")
+def test_what_is_not_there_has_wrong_bytes_and_is_removed_without_a_word(share: Unfenced) -> None:
+    assert "is not there" in share.models.wrong_bytes(MODEL.package, triton_model="churn", version=7)[0]
+    share.models.remove("churn", version=7)
+    share.models.remove("churn")
 
 
 @pytest.mark.parametrize("error", ["EBUSY", "ENOTEMPTY"])
-def test_what_somebody_has_open_on_nfs_stays_in_the_trash_and_goes_later(share: ModelRepository, error: str) -> None:
+def test_what_somebody_has_open_on_nfs_stays_in_the_trash_and_goes_later(share: Unfenced, error: str) -> None:
     """A file that is open on this machine is only renamed when it is deleted; its folder cannot go before it does."""
     for version in (7, 8, 9):
         publish(share, version=version)
-        share.discard("churn", version=version)
+        share.models.discard("churn", version=version)
     held = sorted((share.state / "trash").iterdir())[0]
 
-    ended = traced(lambda: share.sweep(alone=True), inject=f"rmdir:error={error}", path=held)
+    ended = traced(lambda: share.trash.sweep(alone=True), inject=f"rmdir:error={error}", path=held)
 
     assert ended.error is Unavailable
     assert "1 of 3 removed versions or packages could not be deleted yet" in ended.said
     assert list((share.state / "trash").iterdir()) == [held]
-    assert share.sweep(alone=True) == 1
+    assert share.trash.sweep(alone=True) == 1
 
     def work() -> None:
         with mock.patch("secrets.token_hex", return_value="held"):
-            share.remove("churn", version=10)
+            share.models.remove("churn", version=10)
 
     publish(share, version=10)
     assert traced(work, inject=f"rmdir:error={error}", path=share.state / "trash/held") == Ended(killed=False)
-    assert share.versions("churn") == []
-    assert share.sweep(alone=True) == 1
+    assert share.models.versions("churn") == []
+    assert share.trash.sweep(alone=True) == 1
 
 
-def test_remove_takes_one_version_or_the_whole_model_by_way_of_the_trash(share: ModelRepository) -> None:
+def test_remove_takes_one_version_or_the_whole_model_by_way_of_the_trash(share: Unfenced) -> None:
     publish(share)
     publish(share, OTHER, version=8)
-    share.write_config("churn", CONFIG)
-    share.remove("churn", version=7)
-    assert share.versions("churn") == [8] and share.config("churn") == CONFIG
-    share.remove("churn")
-    assert share.models() == []
+    share.models.write_config("churn", CONFIG)
+    share.models.remove("churn", version=7)
+    assert share.models.versions("churn") == [8] and share.models.config("churn") == CONFIG
+    share.models.remove("churn")
+    assert share.models.names() == []
     assert list((share.state / "trash").iterdir()) == []
     publish(share)
-    assert share.versions("churn") == [7]
+    assert share.models.versions("churn") == [7]
 
 
-def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: ModelRepository, tmp_path: Path) -> None:
+def test_what_is_discarded_lies_in_the_trash_until_it_is_swept(share: Unfenced, tmp_path: Path) -> None:
     publish(share)
-    share.describe(MODEL.package, MODEL.read)
+    share.packages.keep(MODEL.package, MODEL.read)
     outside = tmp_path / "outside"
     outside.mkdir()
     (share.root / "linked").symlink_to(outside)
-    there = share.discard("churn", version=7)
+    there = share.models.discard("churn", version=7)
     assert tree(there) == {"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""}
-    assert share.versions("churn") == []
-    assert share.packages() == [MODEL.package.digest]
-    share.discard_package(MODEL.package.digest)
-    assert share.packages() == [] and share.described(MODEL.package.digest) is None
-    share.discard("linked")
-    assert outside.is_dir() and share.models() == ["churn"]
-    share.discard("churn")
-    share.discard("churn")
-    assert share.sweep(alone=True) == 3
-    assert share.models() == [] and list((share.state / "trash").iterdir()) == []
+    assert share.models.versions("churn") == []
+    assert share.packages.digests() == [MODEL.package.digest]
+    share.packages.discard(MODEL.package.digest)
+    assert share.packages.digests() == [] and share.packages.described(MODEL.package.digest) is None
+    share.models.discard("linked")
+    assert outside.is_dir() and share.models.names() == ["churn"]
+    share.models.discard("churn")
+    share.models.discard("churn")
+    assert share.trash.sweep(alone=True) == 3
+    assert share.models.names() == [] and list((share.state / "trash").iterdir()) == []
 
 
 @pytest.mark.parametrize("error", ["EACCES", "EIO", "ESTALE"])
-def test_a_model_that_cannot_be_looked_at_is_unavailable(share: ModelRepository, error: str) -> None:
+def test_a_model_that_cannot_be_looked_at_is_unavailable(share: Unfenced, error: str) -> None:
     publish(share)
-    for work in (lambda: publish(share), lambda: share.write_config("churn", CONFIG)):
+    for work in (lambda: publish(share), lambda: share.models.write_config("churn", CONFIG)):
         ended = traced(work, inject=f"newfstatat:error={error}", path=share.root / "churn")
         assert ended.error is Unavailable and "could not look at" in ended.said
 
 
-def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: ModelRepository, tmp_path: Path) -> None:
+def test_a_removal_is_on_the_disk_before_anything_is_deleted(share: Unfenced, tmp_path: Path) -> None:
     publish(share)
-    steps = synced(lambda: share.remove("churn", version=7), tmp_path / "strace")
+    steps = synced(lambda: share.models.remove("churn", version=7), tmp_path / "strace")
     (moved,) = [number for number, step in enumerate(steps) if step.startswith(f"move {share.root}/churn/7 ")]
     assert set(steps[moved + 1 :]) == {f"sync {share.state}/trash", f"sync {share.root}/churn"}
 
 
 def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(
-    share: ModelRepository, monkeypatch: pytest.MonkeyPatch
+    share: Unfenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = publish(share)
     rename = Path.rename
@@ -824,17 +821,17 @@ def test_a_rename_into_the_trash_whose_answer_was_lost_is_no_failure(
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
 
     monkeypatch.setattr(Path, "rename", lost)
-    there = share.discard("churn", version=7)
+    there = share.models.discard("churn", version=7)
     assert not version.exists() and (there / "model.onnx").is_file()
 
 
-def test_contents_are_what_triton_would_find(share: ModelRepository, tmp_path: Path) -> None:
+def test_contents_are_what_triton_would_find(share: Unfenced, tmp_path: Path) -> None:
     publish(share)
     (share.root / "churn" / "notes.txt").write_text("")
     (share.root / "churn" / "8").symlink_to(tmp_path)
     (share.root / "README").write_text("")
     (share.root / "linked").symlink_to(tmp_path)
-    assert share.contents() == {
+    assert share.models.contents() == {
         "README": False,
         "churn": True,
         "churn/7": True,
@@ -844,19 +841,19 @@ def test_contents_are_what_triton_would_find(share: ModelRepository, tmp_path: P
     }
 
 
-def test_check_tries_what_publishing_needs(share: ModelRepository, tmp_path: Path) -> None:
-    assert "writable" in share.check() and "GiB free" in share.check()
+def test_check_tries_what_publishing_needs(share: Unfenced, tmp_path: Path) -> None:
+    assert "writable" in share.trials.check() and "GiB free" in share.trials.check()
     assert staged(share) == []
     shutil.rmtree(share.root)
     with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
-        share.check()
+        share.trials.check()
 
 
 def test_check_sees_two_file_systems(small_disk: Path, tmp_path: Path) -> None:
-    split = ModelRepository(Share(model_repository=str(small_disk), state=str(tmp_path / "state")))
+    split = Unfenced(Share(model_repository=str(small_disk), state=str(tmp_path / "state")))
     split.begin()
     with pytest.raises(Rejected, match="not on one file system"):
-        split.check()
+        split.trials.check()
 
 
 def test_check_sees_two_mounts_of_one_file_system(small_disk: Path) -> None:
@@ -870,10 +867,10 @@ def test_check_sees_two_mounts_of_one_file_system(small_disk: Path) -> None:
         (small_disk / "state/probe").mkdir()
         with pytest.raises(OSError, match="Invalid cross-device link"):
             (small_disk / "state/probe").rename(small_disk / "repository/probe")
-        share = ModelRepository(Share(model_repository=str(folder.parent / "repository"), state=str(folder)))
+        share = Unfenced(Share(model_repository=str(folder.parent / "repository"), state=str(folder)))
         share.begin()
         with pytest.raises(Rejected, match="are two mounts; publishing renames") as refused:
-            share.check()
+            share.trials.check()
         assert refused.value.next_step == "Mount a folder above both."
 
 
@@ -906,11 +903,11 @@ def test_the_mount_is_the_nearest_one_and_its_options_are_judged(options: str, w
 
 def test_a_share_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    share = ModelRepository(Share(model_repository=str(tmp_path / "gone"), state=str(tmp_path / "state")))
+    share = Unfenced(Share(model_repository=str(tmp_path / "gone"), state=str(tmp_path / "state")))
     share.begin()
     shutil.rmtree(tmp_path / "gone")
     with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
         publish(share)
     with pytest.raises(Unavailable, match="it is not mounted, or was never used"):
-        share.models()
+        share.models.names()
     assert staged(share) == []

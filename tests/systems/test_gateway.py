@@ -21,6 +21,7 @@ from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.render.deployment import unknown_workers
 from bot.settings import GatewayEndpoint
 from bot.systems.gateway import Gateway
+from tests.controls import switching
 from tests.gateway.gateways import TOKEN, GatewayProcess, gateway_process, write_routes
 from tests.gateway.triton import CONFIG, publish_adder
 from tests.stand_ins import failing_triton as kept
@@ -74,22 +75,22 @@ def test_from_the_first_table_to_the_next(process: GatewayProcess, gateway: Gate
         ask(gateway, 1.0)
 
     write_routes(process.routes_file, table(1, 1))
-    assert gateway.reload(1, timeout_seconds=10) == table(1, 1)
+    assert switching(gateway).reload(1, timeout_seconds=10) == table(1, 1)
     assert gateway.routes() == table(1, 1)
     assert ask(gateway, 10.0, 20.0) == ("1", (11.0, 21.0))
 
     write_routes(process.routes_file, table(2, 2))
     assert gateway.routes() == table(1, 1), "nothing happens before the reload"
-    assert gateway.reload(2, timeout_seconds=10) == table(2, 2)
+    assert switching(gateway).reload(2, timeout_seconds=10) == table(2, 2)
     assert ask(gateway, 10.0) == ("2", (12.0,))
-    assert gateway.reload(2, timeout_seconds=10) == table(2, 2), "once more changes nothing"
+    assert switching(gateway).reload(2, timeout_seconds=10) == table(2, 2), "once more changes nothing"
 
 
 def test_what_is_infinite_or_no_number_comes_through(process: GatewayProcess, gateway: Gateway) -> None:
     """Missing values are NaN in many a model's input, so golden requests hold them."""
     in_force = gateway.routes().generation
     write_routes(process.routes_file, table(in_force + 1, 1))
-    gateway.reload(in_force + 1, timeout_seconds=10)
+    switching(gateway).reload(in_force + 1, timeout_seconds=10)
     _, (first, second, third) = ask(gateway, math.nan, math.inf, 1.5)
     assert math.isnan(first) and (second, third) == (math.inf, 2.5)
 
@@ -108,7 +109,7 @@ def test_what_json_has_not_comes_through(process: GatewayProcess, gateway: Gatew
     half = Route(live=Target("gateway-half", 1, DIGEST))
     then = RouteTable("dev", in_force.generation + 1, {**in_force.models, "half": half})
     write_routes(process.routes_file, then)
-    gateway.reload(then.generation, timeout_seconds=10)
+    switching(gateway).reload(then.generation, timeout_seconds=10)
     sent = Tensor("X", "FP16", (3,), (1.5, -65504.0, math.inf))
     assert gateway.infer("half", [sent], outputs=["Y"]) == ("1", [replace(sent, name="Y")])
 
@@ -131,7 +132,7 @@ def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
     for written, generation, said in refused:
         write_routes(process.routes_file, written)
         with pytest.raises(Rejected, match=said) as failure:
-            gateway.reload(generation, timeout_seconds=200)
+            switching(gateway).reload(generation, timeout_seconds=200)
         named = failure.value.models if isinstance(failure.value, NotReady) else ()
         assert named == (("adder",) if "not ready" in said else ()), "what is not ready is named, all else names none"
         assert clock.pauses == [], "asked once"
@@ -141,7 +142,7 @@ def test_a_reload_that_the_gateway_does_not_take_is_rejected_at_once(
 def test_a_wrong_token_is_rejected_at_once_and_shown_nowhere(process: GatewayProcess) -> None:
     other = connected(process.url, token="canary-4711")
     with pytest.raises(Denied, match="HTTP 401") as failure:
-        other.reload(1, timeout_seconds=30)
+        switching(other).reload(1, timeout_seconds=30)
     assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
     other.close()
 
@@ -149,7 +150,7 @@ def test_a_wrong_token_is_rejected_at_once_and_shown_nowhere(process: GatewayPro
 def test_a_gateway_that_was_opened_to_be_read_is_read_and_never_reloaded(process: GatewayProcess) -> None:
     reader = Gateway(GatewayEndpoint(name="gw-0", url=process.url), token=None, request_seconds=5)
     before = reader.routes()
-    for call in (lambda: reader.reload(before.generation + 1, timeout_seconds=5), reader.try_token):
+    for call in (lambda: switching(reader).reload(before.generation + 1, timeout_seconds=5), reader.try_token):
         with pytest.raises(Refused, match="opened to be read"):
             call()
     assert reader.routes() == before
@@ -159,7 +160,7 @@ def test_a_gateway_that_was_opened_to_be_read_is_read_and_never_reloaded(process
 def test_a_gateway_that_is_down_is_unavailable(closed_port: int, clock: Clock) -> None:
     gone = connected(f"http://127.0.0.1:{closed_port}")
     with pytest.raises(Unavailable, match=r"gateway gw-0 \(http://127"):
-        gone.reload(1, timeout_seconds=1.2)
+        switching(gone).reload(1, timeout_seconds=1.2)
     assert len(clock.pauses) == 1, "it tries until the deadline, because a gateway may be restarting"
     for read in (gone.routes, lambda: ask(gone, 1.0)):
         with pytest.raises(Unavailable):
@@ -182,7 +183,7 @@ def test_a_gateway_that_is_just_restarting_is_reloaded_a_little_later(
     stand_in: StandIn, broken: Gateway, status: int
 ) -> None:
     stand_in.behaviour = after([answer(status, b"not yet")], answer_well)
-    assert broken.reload(3, timeout_seconds=10) == RouteTable("dev", 3)
+    assert switching(broken).reload(3, timeout_seconds=10) == RouteTable("dev", 3)
     first = stand_in.seen[0]
     assert (first.method, first.path, first.body) == ("POST", "/reload", b'{"generation":3}')
     assert first.headers["authorization"] == f"Bearer {TOKEN}"
@@ -194,7 +195,7 @@ def test_a_reload_is_tried_until_its_deadline_and_no_longer(
 ) -> None:
     stand_in.answers(503, b"starting")
     with pytest.raises(Unavailable, match="HTTP 503 starting"):
-        broken.reload(3, timeout_seconds=1.2)
+        switching(broken).reload(3, timeout_seconds=1.2)
     assert len(clock.pauses) == 1 and len(stand_in.seen) == 2
 
     # One that fails for a while and then hangs must not get a whole deadline for its last answer, too.
@@ -207,14 +208,14 @@ def test_a_reload_is_tried_until_its_deadline_and_no_longer(
     monkeypatch.setattr(httpx.Client, "post", noted)
     stand_in.behaviour = after([answer(503)] * 2, lambda _: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(Unavailable, match="Timeout"):
-        broken.reload(3, timeout_seconds=2)
+        switching(broken).reload(3, timeout_seconds=2)
     _, first, second = clock.pauses
     assert given == pytest.approx([2, 2 - first, 2 - first - second]), "each try has what the pauses before it left"
     assert not stand_in.outwaited
 
 
 def test_a_gateway_that_hangs_is_unavailable_in_time(stand_in: StandIn, broken: Gateway) -> None:
-    for act in (lambda: broken.reload(3, timeout_seconds=0.7), broken.routes, lambda: ask(broken, 1.0)):
+    for act in (lambda: switching(broken).reload(3, timeout_seconds=0.7), broken.routes, lambda: ask(broken, 1.0)):
         with pytest.raises(Unavailable, match="Timeout"):
             act()
     assert not stand_in.outwaited
@@ -224,7 +225,7 @@ def test_a_gateway_that_hangs_is_unavailable_in_time(stand_in: StandIn, broken: 
 def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, broken: Gateway, status: int) -> None:
     stand_in.answers(status, b"no,\n  because\n")
     with pytest.raises(Rejected, match=f"HTTP {status} no, because$"):
-        broken.reload(3, timeout_seconds=30)
+        switching(broken).reload(3, timeout_seconds=30)
     assert len(stand_in.seen) == 1
 
 
@@ -269,7 +270,7 @@ def test_who_refuses_is_told_apart(
 )
 def test_what_is_no_answer_of_a_gateway_is_rejected(stand_in: StandIn, broken: Gateway, body: bytes) -> None:
     stand_in.answers(200, body)
-    for act in (broken.routes, lambda: broken.reload(3, timeout_seconds=30), lambda: ask(broken, 1.0)):
+    for act in (broken.routes, lambda: switching(broken).reload(3, timeout_seconds=30), lambda: ask(broken, 1.0)):
         with pytest.raises(Foreign, match="not the answer of a gateway"):
             act()
 
@@ -332,7 +333,7 @@ def test_a_worker_that_does_not_answer_is_named_and_is_not_drained(stand_in: Sta
     with pytest.raises(Unavailable, match="1 of 2 workers do not answer: 2-b"):
         broken.routes()
     with pytest.raises(Unavailable, match="1 of 2 workers do not answer: 2-b"):
-        broken.reload(3, timeout_seconds=0.1)
+        switching(broken).reload(3, timeout_seconds=0.1)
     assert not broken.wait_drained(timeout_seconds=0)
     stand_in.behaviour = lambda _: of_workers(serves("1-a"), serves("2-b", draining=1))
     assert not broken.wait_drained(timeout_seconds=0)
@@ -380,7 +381,7 @@ def test_workers_that_are_none_are_no_answer_of_a_gateway(stand_in: StandIn, bro
 def test_it_is_known_which_processes_answered(process: GatewayProcess, gateway: Gateway) -> None:
     generation = gateway.routes().generation + 1
     write_routes(process.routes_file, table(generation, 1))
-    gateway.reload(generation, timeout_seconds=10)
+    switching(gateway).reload(generation, timeout_seconds=10)
     gateway.answered_by()
     ask(gateway, 1.0)
     assert gateway.answered_by() == gateway.latest[0].ids and len(gateway.latest[0].ids) == 1
@@ -401,7 +402,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
 def test_the_path_in_an_address_is_kept(stand_in: StandIn) -> None:
     stand_in.behaviour = answer_well
     below = connected(f"{stand_in.url}/models-gateway/")
-    below.reload(3, timeout_seconds=5)
+    switching(below).reload(3, timeout_seconds=5)
     below.close()
     assert [seen.path for seen in stand_in.seen] == ["/models-gateway/reload", "/models-gateway/routes"]
 
@@ -410,7 +411,7 @@ def test_who_asks_at_the_same_time_gets_their_own_answer(process: GatewayProcess
     write_routes(process.routes_file, table(100, 2))
     opened = connected(process.url)
     try:
-        opened.reload(100, timeout_seconds=10)
+        switching(opened).reload(100, timeout_seconds=10)
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda number: ask(opened, float(number)), range(200)))
     finally:

@@ -16,16 +16,16 @@ from bot.errors import Rejected, Unavailable
 from bot.marked import MarkedFolder
 from bot.records.directory import RecordStore
 from bot.settings import Share
-from bot.share import ModelRepository
+from tests.stores import Unfenced
 
 
-def share_of(folder: Path, environment: str = "dev") -> ModelRepository:
+def share_of(folder: Path, environment: str = "dev") -> Unfenced:
     named = Share(model_repository=str(folder / "models"), state=str(folder / "state"))
-    return ModelRepository(named, environment=environment)
+    return Unfenced(named, environment=environment)
 
 
 @pytest.fixture
-def share(tmp_path: Path) -> ModelRepository:
+def share(tmp_path: Path) -> Unfenced:
     made = share_of(tmp_path)
     made.begin()
     made.write_routes(RouteTable("dev").following({}))
@@ -48,27 +48,27 @@ def unmount(folder: Path) -> Path:
     return away
 
 
-def take_a_turn(share: ModelRepository) -> None:
+def take_a_turn(share: Unfenced) -> None:
     with share.lease(wait_seconds=0):
         pass
 
 
-ON_THE_SHARE: dict[str, Callable[[ModelRepository], object]] = {
+ON_THE_SHARE: dict[str, Callable[[Unfenced], object]] = {
     "turn": take_a_turn,
-    "routes": lambda share: share.routes("dev"),
-    "write routes": lambda share: share.write_routes(RouteTable("dev", 2)),
-    "journal": ModelRepository.journal,
-    "write journal": lambda share: share.write_journal(1, "{}"),
-    "outbox": ModelRepository.outbox,
-    "put in outbox": lambda share: share.put_in_outbox("m", "{}"),
-    "models": ModelRepository.models,
-    "versions": lambda share: share.versions("churn"),
-    "config": lambda share: share.config("churn"),
-    "described": lambda share: share.described("sha256:" + "0" * 64),
-    "packages": ModelRepository.packages,
-    "contents": ModelRepository.contents,
-    "sweep": lambda share: share.sweep(alone=True),
-    "check": ModelRepository.check,
+    "routes": lambda share: share.routes.read("dev"),
+    "write routes": lambda share: share.routes.write(RouteTable("dev", 2)),
+    "journal": Unfenced.journal,
+    "write journal": lambda share: share.journal_of(1).write("{}"),
+    "outbox": Unfenced.outbox,
+    "put in outbox": lambda share: share.outbox.put("m", "{}"),
+    "models": Unfenced.models,
+    "versions": lambda share: share.models.versions("churn"),
+    "config": lambda share: share.models.config("churn"),
+    "described": lambda share: share.packages.described("sha256:" + "0" * 64),
+    "packages": Unfenced.packages,
+    "contents": Unfenced.contents,
+    "sweep": lambda share: share.trash.sweep(alone=True),
+    "check": Unfenced.check,
 }
 IN_THE_RECORDS: dict[str, Callable[[RecordStore], object]] = {
     "keys": lambda records: records.keys("quarantine/dev"),
@@ -82,7 +82,7 @@ IN_THE_RECORDS: dict[str, Callable[[RecordStore], object]] = {
 @pytest.mark.parametrize("seen_before", [True, False])
 @pytest.mark.parametrize("folder", ["state", "models"])
 def test_a_share_that_is_not_mounted_is_unavailable(
-    tmp_path: Path, share: ModelRepository, folder: str, seen_before: bool, what: str
+    tmp_path: Path, share: Unfenced, folder: str, seen_before: bool, what: str
 ) -> None:
     asked = share if seen_before else share_of(tmp_path)
     unmount(tmp_path / folder)
@@ -109,22 +109,22 @@ def test_records_that_are_not_mounted_are_unavailable(tmp_path: Path, records: R
 
 
 def test_another_file_system_is_not_taken_for_the_model_repository(
-    share: ModelRepository, tmp_path: Path, small_disk: Path
+    share: Unfenced, tmp_path: Path, small_disk: Path
 ) -> None:
     named = Share(model_repository=str(small_disk), state=str(tmp_path / "state"))
     with pytest.raises(Unavailable, match="not mounted"):
-        ModelRepository(named, environment="dev").models()
+        Unfenced(named, environment="dev").models()
 
 
 def test_a_store_of_before_there_were_markers_is_adopted_by_whoever_writes(
-    tmp_path: Path, share: ModelRepository, records: RecordStore
+    tmp_path: Path, share: Unfenced, records: RecordStore
 ) -> None:
     take_a_turn(share)
     markers = [folder / MARKER_FILE for folder in (share.state, share.root, tmp_path / "records")]
     for marker in markers:
         marker.unlink()
     share, records = share_of(tmp_path), RecordStore(tmp_path / "records")
-    assert share.routes("dev").generation == 1 and records.keys("quarantine/dev")
+    assert share.routes.read("dev").generation == 1 and records.keys("quarantine/dev")
     assert not any(marker.exists() for marker in markers), "who only reads writes nothing"
     take_a_turn(share)
     records.put("quarantine/dev/2.json", "{}")
@@ -134,7 +134,7 @@ def test_a_store_of_before_there_were_markers_is_adopted_by_whoever_writes(
         for purpose, environment in (("state", "dev"), ("models", "dev"), ("records", ""))
     ]
     assert all(marker.stat().st_mode & 0o777 == 0o644 for marker in markers)
-    assert sorted(share.contents()) == [], "it is no stranger in Triton's root"
+    assert sorted(share.models.contents()) == [], "it is no stranger in Triton's root"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_store_of_before_there_were_markers_is_adopted_by_whoever_writes(
     ],
 )
 def test_the_store_of_somebody_else_is_refused(
-    tmp_path: Path, share: ModelRepository, folder: str, marker: str, said: str
+    tmp_path: Path, share: Unfenced, folder: str, marker: str, said: str
 ) -> None:
     (tmp_path / folder / MARKER_FILE).write_text(marker)
     for asked in (share, share_of(tmp_path)):

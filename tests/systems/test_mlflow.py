@@ -30,7 +30,9 @@ from bot.errors import NotRegistered, OtherBytes, Rejected, Unavailable
 from bot.sandbox import mlflow
 from bot.sandbox.processes import Ports
 from bot.settings import MLflow
+from bot.share import nobody_else_writes
 from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
+from bot.systems.mlflow.registry import Aliases
 from tests.servers import running
 from tests.share.test_share import share_at
 from tests.stand_ins.ftp import FtpServer
@@ -414,16 +416,16 @@ def test_aliases(server: Server, registry: Registry, tmp_path: Path) -> None:
         server.register({"a.txt": b"a"}, tmp_path, model="aliased")
     assert registry.alias("aliased", "dev") is None
     assert registry.alias("nobody", "dev") is None
-    registry.set_alias("aliased", "dev", 1)
-    registry.set_alias("aliased", "prod", 1)
-    registry.set_alias("aliased", "dev", 2)
-    registry.set_alias("aliased", "dev", 2)
+    Aliases(registry, nobody_else_writes).point("aliased", "dev", 1)
+    Aliases(registry, nobody_else_writes).point("aliased", "prod", 1)
+    Aliases(registry, nobody_else_writes).point("aliased", "dev", 2)
+    Aliases(registry, nobody_else_writes).point("aliased", "dev", 2)
     assert (registry.alias("aliased", "dev"), registry.alias("aliased", "prod")) == (2, 1)
-    registry.set_alias("aliased", "dev", None)
-    registry.set_alias("aliased", "dev", None)
+    Aliases(registry, nobody_else_writes).point("aliased", "dev", None)
+    Aliases(registry, nobody_else_writes).point("aliased", "dev", None)
     assert (registry.alias("aliased", "dev"), registry.alias("aliased", "prod")) == (None, 1)
     with pytest.raises(Rejected, match="set the alias dev of aliased"):
-        registry.set_alias("aliased", "dev", 99)
+        Aliases(registry, nobody_else_writes).point("aliased", "dev", 99)
 
 
 # --- what is read is what the package lists -----------------------------------------------------------------------
@@ -607,14 +609,14 @@ def test_an_artifact_that_was_changed_after_it_was_registered_is_not_published(
 
     share = share_at(tmp_path / "share")
     with pytest.raises(Rejected, match=r"model\.onnx is not what the package says") as failure:
-        share.publish(
+        share.models.publish(
             registry.package(version),
             partial(registry.unverified_chunks, version),
             triton_model="changed",
             version=1,
         )
     assert "changed the artifact after it was registered" in failure.value.next_step
-    assert share.versions("changed") == []
+    assert share.models.versions("changed") == []
 
 
 # --- a server that is not well -------------------------------------------------------------------------------------
@@ -630,7 +632,7 @@ CALLS: dict[str, Callable[[Registry], object]] = {
     "read": lambda registry: whole(registry, OF_A_STAND_IN, "a.txt"),
     "signature": lambda registry: registry.signature(OF_A_STAND_IN),
     "alias": lambda registry: registry.alias("churn", "dev"),
-    "set_alias": lambda registry: registry.set_alias("churn", "dev", 1),
+    "set_alias": lambda registry: Aliases(registry, nobody_else_writes).point("churn", "dev", 1),
     "ping": lambda registry: registry.ping(),
 }
 
@@ -717,8 +719,10 @@ def test_a_download_that_breaks_off_for_good_is_unavailable_and_nothing_is_publi
 
     share, only = share_at(tmp_path / "share"), Contents({"weights/part.data": content})
     with pytest.raises(Unavailable):
-        share.publish(only.package, partial(broken.unverified_chunks, OF_A_STAND_IN), triton_model="churn", version=1)
-    assert share.versions("churn") == []
+        share.models.publish(
+            only.package, partial(broken.unverified_chunks, OF_A_STAND_IN), triton_model="churn", version=1
+        )
+    assert share.models.versions("churn") == []
     assert list((share.state / "staging").iterdir()) == []
 
 

@@ -126,13 +126,13 @@ def test_half_a_package_and_one_that_was_changed_are_never_published(
         assert registry.version("spoilt", version.version).status == "READY"
         share = share_at(tmp_path / f"share-{number}")
         with pytest.raises(Rejected, match=r"model\.onnx is not what the package says|NoSuchKey"):
-            share.publish(
+            share.models.publish(
                 registry.package(version),
                 partial(registry.unverified_chunks, version),
                 triton_model="spoilt",
                 version=1,
             )
-        assert share.versions("spoilt") == []
+        assert share.models.versions("spoilt") == []
 
 
 @pytest.mark.parametrize(

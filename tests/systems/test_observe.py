@@ -54,7 +54,7 @@ def test_what_everybody_says_and_who_is_silent(
 ) -> None:
     publish_adder(real.repository / "observed", versions=(1, 2))
     httpx.post(f"{real.url}/v2/repository/models/observed/load", timeout=60).raise_for_status()
-    share.write_routes(TABLE)
+    share.routes.write(TABLE)
     stand_in.answers(200, TABLE.to_json().encode())
 
     live = observe(SETTINGS, serving)
@@ -74,7 +74,7 @@ def test_what_everybody_says_and_who_is_silent(
 
 def test_routes_that_cannot_be_read_stop_everything(serving: Serving, share: ModelRepository) -> None:
     """Without them nobody knows what users get."""
-    share.write_routes(TABLE)
+    share.routes.write(TABLE)
     (share.state / "routes.json").write_text("{")
     with pytest.raises(Rejected, match=r"routes\.json is not readable"):
         observe(SETTINGS, serving)

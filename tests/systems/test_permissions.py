@@ -19,9 +19,10 @@ from bot.domain.routes import RouteTable
 from bot.errors import Unavailable
 from bot.records.directory import RecordStore
 from bot.settings import Share
-from bot.share import ModelRepository
+from tests.controls import switching
 from tests.gateway.gateways import gateway_process
 from tests.share.test_share import CONFIG, MODEL, OTHER, modes, publish
+from tests.stores import Unfenced
 from tests.systems.packages import Contents
 from tests.systems.tracing import traced
 
@@ -47,8 +48,8 @@ def umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def share_in(folder: Path) -> ModelRepository:
-    return ModelRepository(Share(model_repository=str(folder / "models"), state=str(folder / "state")))
+def share_in(folder: Path) -> Unfenced:
+    return Unfenced(Share(model_repository=str(folder / "models"), state=str(folder / "state")))
 
 
 def as_user(user: int, work: Callable[[], object], *, group: int | None = None, mask: int = 0o077) -> str:
@@ -76,17 +77,17 @@ def as_user(user: int, work: Callable[[], object], *, group: int | None = None, 
     return said
 
 
-def everything(share: ModelRepository) -> None:
+def everything(share: Unfenced) -> None:
     """Do all that a deployment writes."""
-    with share.lease() as lease:
-        share.write_journal(lease.token, "{}")
-        share.describe(MODEL.package, MODEL.read)
+    with share.lease() as held:
+        share.journal_of(held.lease.token).write("{}")
+        share.packages.keep(MODEL.package, MODEL.read)
         publish(share)
-        share.write_config("churn", CONFIG)
-        share.prepare_routes(RouteTable("dev", 1))
-        share.write_routes(RouteTable("dev", 1))
-        share.put_in_outbox("one", "{}")
-        share.close_journal(lease.token)
+        share.models.write_config("churn", CONFIG)
+        share.routes.prepare(RouteTable("dev", 1))
+        share.routes.write(RouteTable("dev", 1))
+        share.outbox.put("one", "{}")
+        share.journal_of(held.lease.token).close()
 
 
 def unreadable(user: int, folder: Path) -> list[str]:
@@ -158,7 +159,7 @@ def test_what_a_link_leads_to_is_not_opened(tmp_path: Path) -> None:
     (share.state / "outbox").rename(elsewhere)
     elsewhere.chmod(0o700)
     (share.state / "outbox").symlink_to(elsewhere)
-    share.put_in_outbox("two", "{}")
+    share.outbox.put("two", "{}")
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
 
 
@@ -187,36 +188,36 @@ def test_several_users_of_one_group_write_where_the_roots_say_so(everybodys: Pat
         # What a publish that was cut off leaves.
         broken_off = Contents({"model.onnx": os.urandom(5 * 2**20)})
         with pytest.raises(Unavailable):
-            share.publish(broken_off.package, cut_off, triton_model="churn", version=9)
+            share.models.publish(broken_off.package, cut_off, triton_model="churn", version=9)
 
     def cut_off(path: str, start: int = 0) -> Iterator[bytes]:
         yield b"half"
         raise Unavailable("cut off", system="a test")
 
     def second() -> None:
-        with share.lease() as lease:
-            share.write_journal(lease.token, "{}")
-            share.describe(OTHER.package, OTHER.read)
+        with share.lease() as held:
+            share.journal_of(held.lease.token).write("{}")
+            share.packages.keep(OTHER.package, OTHER.read)
             publish(share, OTHER, version=8)
-            share.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)  # adopted
-            share.write_config("churn", CONFIG + " ")
-            share.write_routes(RouteTable("dev", 2))
-            share.remove("churn", version=7)
-            share.discard_package(MODEL.package.digest)
-            share.drop_from_outbox("one")
-            share.close_journal(lease.token)
-            share.sweep(alone=True)
+            share.models.publish(MODEL.package, MODEL.read, triton_model="churn", version=7)  # adopted
+            share.models.write_config("churn", CONFIG + " ")
+            share.routes.write(RouteTable("dev", 2))
+            share.models.remove("churn", version=7)
+            share.packages.discard(MODEL.package.digest)
+            share.outbox.drop("one")
+            share.journal_of(held.lease.token).close()
+            share.trash.sweep(alone=True)
 
     assert as_user(BOT, first, group=GROUP) == ""
     (left,) = (path for path in (share.state / "staging").iterdir() if path.is_dir())
     os.utime(left, (0, 0))  # a day later
     assert as_user(OTHER_BOT, second, group=GROUP) == ""
     assert not left.exists()
-    assert share.versions("churn") == [8]
-    assert share.routes("dev").generation == 2
+    assert share.models.versions("churn") == [8]
+    assert share.routes.read("dev").generation == 2
     assert unreadable(NOBODY, everybodys) == []
-    assert as_user(BOT, lambda: share.remove("churn", version=8), group=GROUP) == "", "and back again"
-    assert as_user(NOBODY, lambda: share.write_journal(9, "{}")).startswith("Unavailable: "), "nobody else writes"
+    assert as_user(BOT, lambda: share.models.remove("churn", version=8), group=GROUP) == "", "and back again"
+    assert as_user(NOBODY, lambda: share.journal_of(9).write("{}")).startswith("Unavailable: "), "nobody else writes"
 
 
 @as_root
@@ -259,7 +260,7 @@ def test_a_share_that_refuses_chmod_is_said_to(call: str, tmp_path: Path) -> Non
 def test_a_share_whose_modes_are_wide_enough_needs_no_chmod_but_for_what_is_published(tmp_path: Path) -> None:
     """As an SMB share that is mounted with ``file_mode`` and ``dir_mode``."""
     share = share_in(tmp_path)
-    written = under(0o022, share.begin, lambda: share.write_routes(RouteTable("dev", 1)))
+    written = under(0o022, share.begin, lambda: share.routes.write(RouteTable("dev", 1)))
     ended = traced(written, inject="chmod:error=EPERM")
     assert ended.error is None, ended.said
     ended = traced(under(0o022, lambda: publish(share)), inject="chmod:error=EPERM")
@@ -271,12 +272,12 @@ def test_a_gateway_of_another_user_follows_a_writer_with_the_narrowest_umask(eve
     share = share_in(everybodys)
     with umask(0o077):
         share.begin()
-        share.write_routes(RouteTable("dev", 1))
+        share.routes.write(RouteTable("dev", 1))
     with gateway_process(share.state / "routes.json", ["http://127.0.0.1:1"], user=NOBODY) as gateway:
         assert gateway.routes()["generation"] == 1
         with umask(0o077):
-            share.write_routes(RouteTable("dev", 2))
-        answered = gateway.reload(2)
+            share.routes.write(RouteTable("dev", 2))
+        answered = switching(gateway).reload(2)
         assert (answered.status_code, gateway.routes()["generation"]) == (200, 2), answered.text
 
 
@@ -300,7 +301,7 @@ def test_doctor_says_who_can_read(
     for root, mode, group in ((share.root, models, groups[0]), (share.state, state, groups[1])):
         os.chown(root, 0, group)
         root.chmod(mode)
-    seen = share.check()
+    seen = share.trials.check()
     assert f"readable for {said}" in seen
     others = not any(unreadable(NOBODY, root) for root in (share.root, share.state))
     assert others == (said == "everybody")
@@ -311,7 +312,7 @@ def test_a_closed_folder_above_the_share_is_named(everybodys: Path) -> None:
     share = share_in(everybodys / "above")
     share.begin()
     (everybodys / "above").chmod(0o700)
-    assert f"readable for nobody but its owner ({everybodys}/above has mode 700)" in share.check()
+    assert f"readable for nobody but its owner ({everybodys}/above has mode 700)" in share.trials.check()
 
 
 # --- the rule itself ----------------------------------------------------------------------------------------------

@@ -15,18 +15,20 @@ from bot.gateway import GatewaySettings
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Part, Ports
 from bot.settings import GatewayEndpoint, GitHub, MLflow, Share, Slack, Triton
-from bot.share import ModelRepository, trial_name
+from bot.share import trial_name
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
+from tests.controls import control
 from tests.gateway.gateways import TOKEN as RELOAD_TOKEN
 from tests.gateway.gateways import running_gateway
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
 from tests.stand_ins.server import StandIn
+from tests.stores import Unfenced
 from tests.systems.conftest import RealTriton
 
 TOKEN = "xoxb-canary4711"
@@ -116,8 +118,8 @@ def opened(grpc: str) -> TritonServer:
     return TritonServer(Triton(name="t", grpc=grpc), request_seconds=20)
 
 
-def share_at(repository: Path, state: Path) -> ModelRepository:
-    share = ModelRepository(Share(model_repository=str(repository), state=str(state)))
+def share_at(repository: Path, state: Path) -> Unfenced:
+    share = Unfenced(Share(model_repository=str(repository), state=str(state)))
     share.begin()
     return share
 
@@ -125,13 +127,13 @@ def share_at(repository: Path, state: Path) -> ModelRepository:
 def test_triton_tells_a_trial_that_it_can_read_from_what_is_not_there(real: RealTriton, tmp_path: Path) -> None:
     share = share_at(real.repository, real.repository.with_name("trial-state"))
     server = opened(real.grpc)
-    with share.trial() as name:
+    with share.trials.of_a_model() as name:
         assert server.try_to_load(name, trial_name())
         assert not server.try_to_load(trial_name(), trial_name())
-    with share_at(tmp_path / "elsewhere", tmp_path / "state").trial() as name:
+    with share_at(tmp_path / "elsewhere", tmp_path / "state").trials.of_a_model() as name:
         assert not server.try_to_load(name, trial_name()), "what it does not serve from it does not find"
         with pytest.raises(Unavailable, match="failed to poll from model repository") as failure:
-            server.load(name, timeout_seconds=20)  # as a deployment does: no version is to blame
+            control(server).load(name, timeout_seconds=20)  # as a deployment does: no version is to blame
         assert "compare its --model-repository" in failure.value.next_step
     assert not {name for name in server.names() if "doctor" in name}
     server.close()
@@ -155,7 +157,7 @@ def test_a_triton_that_does_not_load_on_command_is_named(mode: str, tmp_path: Pa
                 server.try_to_load(trial_name(), trial_name())
             assert "--model-control-mode=explicit" in failure.value.next_step
             with pytest.raises(Unavailable) as loading:
-                server.load("churn", timeout_seconds=20)
+                control(server).load("churn", timeout_seconds=20)
             assert loading.value.next_step == failure.value.next_step, "a deployment says the same"
             server.close()
 
@@ -239,11 +241,11 @@ def test_a_gateway_says_what_it_reads_of_the_share_and_switches_nothing(tmp_path
     share = share_at(tmp_path / "models", tmp_path / "state")
     settings = GatewaySettings(share.state / "routes.json", ("http://127.0.0.1:9",), reload_token=RELOAD_TOKEN)
     other = share_at(tmp_path / "other-models", tmp_path / "other-state")
-    with running_gateway(settings) as running, share.trial_of_routes() as (name, text):
+    with running_gateway(settings) as running, share.trials.of_routes() as (name, text):
         asked = gateway(running.url)
         before = asked.routes()
         assert asked.try_share(name) == text
-        with other.trial_of_routes() as (elsewhere, _):
+        with other.trials.of_routes() as (elsewhere, _):
             assert asked.try_share(elsewhere) == "No such file or directory"
         assert asked.routes() == before
         with pytest.raises(Denied):

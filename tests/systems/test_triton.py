@@ -23,6 +23,7 @@ from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
 from bot.systems.triton import TritonServer, parse_config, placed_config, render_config, versions_of
+from tests.controls import control
 from tests.operations.world import wait_until
 from tests.servers import running
 from tests.stand_ins.between import between
@@ -103,7 +104,7 @@ def load_strict(real: RealTriton, server: TritonServer) -> None:
     """Load ``strict`` 1, once for all tests that only ask it."""
     if not (real.repository / "strict").is_dir():
         put_adder(real, "strict", 1)
-        server.load("strict", timeout_seconds=60)
+        control(server).load("strict", timeout_seconds=60)
 
 
 def rows(*values: float) -> Tensor:
@@ -135,7 +136,7 @@ def test_load_wait_infer_unload(real: RealTriton, server: TritonServer) -> None:
     put_adder(real, "adder", 3, 12)
     assert states(server, "adder") == {}
 
-    server.load("adder", timeout_seconds=60)
+    control(server).load("adder", timeout_seconds=60)
 
     assert server.wait_ready([("adder", 3), ("adder", 12)], timeout_seconds=60) == []
     assert states(server, "adder") == {3: "READY", 12: "READY"}
@@ -146,7 +147,7 @@ def test_load_wait_infer_unload(real: RealTriton, server: TritonServer) -> None:
         (TensorSpec("X", "FP32", (-1, 2)),), (TensorSpec("Y", "FP32", (-1, 2)),)
     )
 
-    server.unload("adder")
+    control(server).unload("adder")
     assert server.wait_gone("adder", timeout_seconds=30)
     assert "READY" not in states(server, "adder").values()
     with pytest.raises((Rejected, Unavailable), match="ask adder 3"):
@@ -157,7 +158,7 @@ def test_a_version_that_the_configuration_does_not_name_is_not_loaded(real: Real
     model = put_adder(real, "narrow", 1, 2)
     config = model / "config.pbtxt"
     config.write_text(render_config(config.read_text(), versions=[2]))
-    server.load("narrow", timeout_seconds=60)
+    control(server).load("narrow", timeout_seconds=60)
     assert server.wait_ready([("narrow", 2)], timeout_seconds=60) == []
 
     missing = server.wait_ready([("narrow", 1), ("narrow", 2), ("absent", 1)], timeout_seconds=0.2)
@@ -198,7 +199,7 @@ def test_every_datatype_there_and_back(real: RealTriton, server: TritonServer) -
             for datatype in TYPES
         )
     )
-    server.load("types", timeout_seconds=60)
+    control(server).load("types", timeout_seconds=60)
 
     sent = [Tensor(f"X{datatype}", datatype, (1, 2), data) for datatype, (_, data) in TYPES.items()]
     wanted = [f"Y{datatype}" for datatype in reversed(TYPES)]
@@ -252,7 +253,7 @@ def test_what_numpy_or_json_cannot_hold_there_and_back(
             for side, end in (("input", "X"), ("output", "Y"))
         )
         (real.repository / name / "config.pbtxt").write_text(f'backend: "python" {ends}')
-        server.load(name, timeout_seconds=60)
+        control(server).load(name, timeout_seconds=60)
     for ask in (server.infer, server.infer_over_http):
         assert ask(name, 1, [Tensor("X", datatype, (len(data),), data)], outputs=["Y"]) == [
             Tensor("Y", datatype, (len(data),), data)
@@ -264,7 +265,7 @@ def test_json_says_of_fp16_that_it_needs_the_binary_form(real: RealTriton, serve
     ends = [[helper.make_tensor_value_info(end, TensorProto.FLOAT16, ["N", 2])] for end in "XY"]
     save(model / "1" / "model.onnx", [helper.make_node("Identity", ["X"], ["Y"])], *ends, [])
     (model / "config.pbtxt").write_text(ADDER.replace("{versions}", "").replace("FP32", "FP16"))
-    server.load("half", timeout_seconds=60)
+    control(server).load("half", timeout_seconds=60)
     given = {"name": "X", "datatype": "FP16", "shape": [1, 2], "data": [1.0, 2.0]}
     answer = httpx.post(f"{real.url}/v2/models/half/versions/1/infer", json={"inputs": [given]})
     assert answer.status_code == 400
@@ -307,14 +308,14 @@ def test_a_load_that_fails_says_why_in_a_line_and_leaves_the_others_alone(
     real: RealTriton, server: TritonServer
 ) -> None:
     model = put_adder(real, "breaks", 1)
-    server.load("breaks", timeout_seconds=60)
+    control(server).load("breaks", timeout_seconds=60)
     put_adder(real, "breaks-next", 2)
     (real.repository / "breaks-next" / "2").rename(model / "2")
     (model / "2" / "model.onnx").write_bytes(b"no graph at all")
     (model / "config.pbtxt").write_text(render_config((model / "config.pbtxt").read_text(), versions=[1, 2]))
 
     with pytest.raises(Rejected, match=r"Triton serving-0 \(127\.0\.0\.1:\d+\): could not load breaks: ") as failure:
-        server.load("breaks", timeout_seconds=60)
+        control(server).load("breaks", timeout_seconds=60)
 
     said = str(failure.value)
     assert "model.onnx cannot be opened" in said
@@ -356,7 +357,7 @@ def test_an_answer_of_another_version_is_no_answer(real: RealTriton) -> None:
 
     with between(real.grpc, {"ModelInfer": another}) as address:
         server = TritonServer(Triton(name="far", grpc=address), request_seconds=10)
-        server.load("asked", timeout_seconds=60)
+        control(server).load("asked", timeout_seconds=60)
         with pytest.raises(Rejected, match="asked 1 was asked, 2 answered"):
             server.infer("asked", 1, [rows(1, 2)], outputs=["Y"])
         server.close()
@@ -366,10 +367,10 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
     with pytest.raises(
         Unavailable, match="could not load nowhere"
     ):  # the bot has published it: no version is to blame
-        server.load("nowhere", timeout_seconds=10)
+        control(server).load("nowhere", timeout_seconds=10)
     with pytest.raises((Rejected, Unavailable), match="nowhere"):
         server.signature("nowhere", 1)
-    server.unload("nowhere")
+    control(server).unload("nowhere")
     assert server.wait_gone("nowhere", timeout_seconds=5)
 
 
@@ -378,8 +379,8 @@ def test_a_model_that_is_not_there(server: TritonServer) -> None:
 CALLS: dict[str, Callable[[TritonServer], object]] = {
     "version": lambda server: server.version(),
     "index": lambda server: server.index(),
-    "load": lambda server: server.load("m", timeout_seconds=0.3),
-    "unload": lambda server: server.unload("m"),
+    "load": lambda server: control(server).load("m", timeout_seconds=0.3),
+    "unload": lambda server: control(server).unload("m"),
     "wait_ready": lambda server: server.wait_ready([("m", 1)], timeout_seconds=0.3),
     "wait_gone": lambda server: server.wait_gone("m", timeout_seconds=0.3),
     "signature": lambda server: server.signature("m", 1),
@@ -426,7 +427,7 @@ def test_no_version_is_to_blame_for_what_the_line_did(real: RealTriton, call: st
         put_adder(real, "m", 1)
     with GrpcLink(real.grpc) as link:
         server = TritonServer(Triton(name="far", grpc=link.address), request_seconds=2)
-        server.load("m", timeout_seconds=60)
+        control(server).load("m", timeout_seconds=60)
         link.fails(fault)
         with pytest.raises(Unavailable, match="Triton far"):
             CALLS[call](server)
@@ -472,7 +473,7 @@ def test_a_server_that_dies_and_comes_back_is_found_again(tmp_path: Path) -> Non
         server = TritonServer(Triton(name="restarts", grpc=f"127.0.0.1:{grpc}"), request_seconds=2)
         put_adder(RealTriton(grpc="", url="", repository=repository), "adder", 1)
         with running(tmp_path, part):
-            server.load("adder", timeout_seconds=60)
+            control(server).load("adder", timeout_seconds=60)
             assert states(server, "adder") == {1: "READY"}
         with pytest.raises(Unavailable):
             server.index()
@@ -605,14 +606,14 @@ def test_each_version_answers_with_its_own_labels(real: RealTriton, server: Trit
         (model / str(version) / "labels.txt").write_text(text)
         placed = placed_config(config.replace("{versions}", ""), version)
         (model / "config.pbtxt").write_text(render_config(placed, versions=[version]))
-        server.load(name, timeout_seconds=60)
+        control(server).load(name, timeout_seconds=60)
         with triton_grpc.InferenceServerClient(real.grpc) as client:
             given = triton_grpc.InferInput("X", [1, 2], "FP32")
             given.set_data_from_numpy(np.array([[0.5, 2.0]], np.float32))
             wanted = triton_grpc.InferRequestedOutput("Y", class_count=1)
             answer = client.infer(name, [given], outputs=[wanted]).as_numpy("Y")
         assert answer.ravel()[0].decode().split(":")[1:] == ["1", text.split()[1]]
-        server.unload(name)
+        control(server).unload(name)
 
 
 def test_an_old_platform_name_and_weights_beside_the_model_are_served(real: RealTriton, server: TritonServer) -> None:
@@ -624,7 +625,7 @@ def test_an_old_platform_name_and_weights_beside_the_model_are_served(real: Real
     onnx.save(graph, model / "1/model.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
     assert b"w.data" in (model / "1/model.onnx").read_bytes()
     (model / "config.pbtxt").write_text(render_config(config, versions=[1]))
-    server.load("old-spelling", timeout_seconds=60)
+    control(server).load("old-spelling", timeout_seconds=60)
     assert parse_config(config).backend == "onnxruntime"
     assert server.infer("old-spelling", 1, [rows(1.0, 2.0)], outputs=["Y"])[0].data == (4.0, 5.0)
-    server.unload("old-spelling")
+    control(server).unload("old-spelling")

@@ -72,7 +72,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
 
     ``unblamed`` says why, where the digest is not to blame; ``lost`` that the bytes that were merged are gone.
     """
-    run.lease.check()
+    run.may_still()
     history = run.of(change.model, change.section)
     verified = verified_entries(history, model=change.model, section=change.section)
     back, left = change.before, None
@@ -105,15 +105,15 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
 
 def flush_outbox(run: Run) -> None:
     """Deliver what Slack did not take before; what it still does not take stays."""
-    for name, text in run.systems.share.outbox().items():
+    for name, text in run.systems.share.outbox.read().items():
         message = Message.from_json(text)
         try:
-            run.platform.slack.deliver(message, may_still=run.lease.check)
+            run.tell(message)
         except PromobotError as error:
             run.say(words.still_undelivered(name, error))
             return
         run.map(message.deployments or (name,), run.ledger.confirm)
-        run.systems.share.drop_from_outbox(name)
+        run.held.outbox.drop(name)
         run.say(words.delivered_late(name))
 
 
@@ -164,7 +164,7 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
     """Close the revert that the bot opened when this change did not go into service: now it is."""
     if last_try(run.of(change.model, change.section), change) is None:
         return
-    run.lease.check()
+    run.may_still()
     try:
         why = words.in_service_after_all(change)
         done = withdraw_revert(run.platform.repository(), run.platform.github, change, why=why)
@@ -200,11 +200,10 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
     """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
     try:
-        timestamp = run.platform.slack.deliver(message, may_still=run.lease.check)
+        timestamp = run.tell(message)
         said, holds = f"read back, ts {timestamp}", True
     except PromobotError as error:
-        run.lease.check()
-        run.systems.share.put_in_outbox(name, message.to_json())
+        run.held.outbox.put(name, message.to_json())
         said, holds = f"in the outbox: {error}", False
     for item in items:
         item.sees("slack_delivered", said, holds=holds)
@@ -213,7 +212,6 @@ def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
 def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
     def write(item: Item) -> None:
         record = records[item.id] = _record(run, item, served, delivered=False)
-        run.lease.check()
         run.ledger.add_deployment(record)
 
     run.map(items, write)
@@ -259,7 +257,6 @@ def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str,
 
 
 def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
-    run.lease.check()
     run.ledger.put_in_quarantine(
         model=item.change.model,
         version=entry.version,
@@ -274,9 +271,8 @@ def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
     """Point the alias; return what is wrong, or an empty string."""
     alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
     version = serving.version if serving else None
-    run.lease.check()
     try:
-        run.registry.set_alias(change.model, alias, version)
+        run.aliases.point(change.model, alias, version)
     except PromobotError as error:
         # The alias is a projection of Git for people who look at MLflow; it decides nothing.
         return words.could_not_alias(alias, error)

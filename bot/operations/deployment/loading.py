@@ -38,7 +38,6 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     def load_one(one: tuple[Item, Target]) -> None:
         item, target = one
         try:
-            run.lease.check()
             needed = {routed.version for routed in named().get(target.triton_model, ())}
             _name_versions(run, item, {target.version, *needed, *_staying_warm(run, item, target, routes())})
             for _, answer in run.gather(run.systems.tritons, partial(ask_to_load, run, target.triton_model)):
@@ -123,7 +122,6 @@ def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
 
     def load_one(target: Target) -> None:
         if is_whole(run, target):
-            run.lease.check()
             ask_to_load(run, target.triton_model, triton)
             loaded.add(target)
 
@@ -135,7 +133,7 @@ def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
 
 def ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
     """Have one Triton load all versions that the model's configuration names; that it says so proves nothing."""
-    triton.load(triton_model, timeout_seconds=run.settings.deadlines.load_seconds)
+    run.triton(triton).load(triton_model, timeout_seconds=run.settings.deadlines.load_seconds)
 
 
 def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Target, PromobotError]:
@@ -157,8 +155,7 @@ def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
     if item.described is not None and item.target is not None:
         placed = placed_config(item.described.config, item.target.version)
         config = render_config(placed, versions=versions)
-        run.systems.share.write_config(item.target.triton_model, config, lease=run.lease)
-        run.lease.check()
+        run.held.models.write_config(item.target.triton_model, config)
 
 
 def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> set[int]:
@@ -167,12 +164,12 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
     if more < 1:
         return set()
     share, model, section = run.systems.share, item.change.model, item.change.section
-    config, routed_now = share.config(target.triton_model), target_of(routes.route(model), section)
+    config, routed_now = share.models.config(target.triton_model), target_of(routes.route(model), section)
     if config is None or routed_now is None:
         return set()
     none_of = {target.digest, routed_now.digest, *run.quarantined}
     verified = (entry for _, entry in verified_entries(run.of(model, section), model=model, section=section))
-    named = set(versions_of(config)) & set(share.versions(target.triton_model))
+    named = set(versions_of(config)) & set(share.models.versions(target.triton_model))
     last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
     return {
         entry.version
@@ -198,7 +195,6 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
     def withdraw_one(one: tuple[Item, Target]) -> None:
         item, name = one[0], one[1].triton_model
         needed = {target.version for target in named.get(name, ())}
-        run.lease.check()
         if needed:
             _name_versions(run, item, needed)
 
@@ -206,7 +202,7 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
             if needed:
                 ask_to_load(run, name, triton)
             else:
-                triton.unload(name)
+                run.triton(triton).unload(name)
 
         answers[item.id] = run.gather(run.systems.tritons, withdraw)
 

@@ -44,7 +44,7 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
 
 def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> None:
     share, model = run.systems.share, item.change.model
-    described, verified = share.described(entry.digest), run.verified_by(item.change)
+    described, verified = share.packages.described(entry.digest), run.verified_by(item.change)
 
     read, look, contents = run.reader(model, entry.version), None, None
     if described is not None and verified is not None:
@@ -75,14 +75,12 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
-    run.lease.check()
-    item.described = share.describe(package, read)
+    item.described = run.held.packages.keep(package, read)
     name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
     large = package.size > SMALL_BYTES
     # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
     with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
-        run.lease.check()
-        share.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
+        run.held.models.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
     item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
 
 
@@ -106,8 +104,8 @@ def fresh_name(
     share, version = run.systems.share, change.after.version if change.after else 0
     wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
     for name in _names(change.published_name, wanted):
-        if passed and _fits(share.config(name), wanted):
-            wrong = version in share.versions(name) and share.wrong_bytes(
+        if passed and _fits(share.models.config(name), wanted):
+            wrong = version in share.models.versions(name) and share.models.wrong_bytes(
                 described.package, triton_model=name, version=version
             )
             if not wrong and not _has_damaged(run, named(), name, but=version):
@@ -139,9 +137,9 @@ def is_whole(run: Run, target: Target) -> bool:
     """Whether a version in service holds on the share what it should, as far as that is known."""
     share = run.systems.share
     try:
-        described = share.described(target.digest)
+        described = share.packages.described(target.digest)
     except Rejected:
         return False
-    return not described or not share.wrong_bytes(
+    return not described or not share.models.wrong_bytes(
         described.package, triton_model=target.triton_model, version=target.version
     )

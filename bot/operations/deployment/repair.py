@@ -55,7 +55,7 @@ def repair(
     for gateway in run.systems.gateways:
         if gateway.name in todo.reload and proven:
             try:
-                gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+                run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
                 repaired.append(words.reloaded_again(gateway.name, table.generation))
             except PromobotError as error:
                 behind[gateway.name] = str(error)
@@ -68,10 +68,10 @@ def repair(
 def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
     """Return how a version in service answers, its bytes hashed; raise Rejected where they are not those any more."""
     share, target = run.systems.share, what.target
-    described = share.described(target.digest)
+    described = share.packages.described(target.digest)
     if described is None:
         raise Rejected(words.nothing_kept(target), system="model repository")
-    wrong = share.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
+    wrong = share.models.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         raise Rejected(words.damaged(target, wrong), system="model repository")
     return golden_of(run.ledger, what, described.smoke)
@@ -91,7 +91,6 @@ def _load_again(
 
     def tried(work: Callable[[Target], None]) -> Callable[[Target], None]:
         def try_one(target: Target) -> None:
-            run.lease.check()
             try:
                 work(target)
             except PromobotError as error:
@@ -110,7 +109,7 @@ def _load_again(
                 raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
         except Rejected:
             # It had nothing before, and gateways ask another Triton as long as it has nothing.
-            triton.unload(target.triton_model)
+            run.triton(triton).unload(target.triton_model)
             raise
 
     run.map(missing, tried(load_one))

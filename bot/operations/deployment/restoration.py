@@ -106,10 +106,9 @@ class Restoration:
                 with self._tried(words.way_back_lost(change, said)):
                     described = self._describe(back.model, back.entry, in_service=False)
                     name = fresh_name(run, change, described, leaves=None)
-                    run.lease.check()
                     read = run.reader(back.model, back.entry.version)
                     # That it was in service is known from the record store alone.
-                    run.systems.share.publish(
+                    run.held.models.publish(
                         described.package,
                         read,
                         triton_model=name,
@@ -123,8 +122,7 @@ class Restoration:
                 if serves(target_of(table.route(model), section), entry):
                     with self._tried(words.alias_not_moved(model, alias)):
                         if run.registry.alias(model, alias) != entry.version:
-                            run.lease.check()
-                            run.registry.set_alias(model, alias, entry.version)
+                            run.aliases.point(model, alias, entry.version)
                             self._tell(words.alias_moved(model, alias, entry.version))
 
     def _wrong_on_the_share(self, what: Routed) -> str:
@@ -144,7 +142,7 @@ class Restoration:
         """
         run, share = self._run, self._run.systems.share
         try:
-            described = share.described(entry.digest)
+            described = share.packages.described(entry.digest)
         except Rejected:
             described = None
         if described is not None:
@@ -157,9 +155,8 @@ class Restoration:
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
-        run.lease.check()
-        share.discard_package(entry.digest)
-        return share.describe(package, run.reader(model, entry.version))
+        run.held.packages.discard(entry.digest)
+        return run.held.packages.keep(package, run.reader(model, entry.version))
 
     def _tell(self, line: str) -> None:
         self.repaired.append(line)

@@ -12,10 +12,16 @@ from bot.errors import PromobotError
 from bot.operations import Say
 from bot.operations.past import Past
 from bot.platform import Platform, Serving
-from bot.share import Lease, ReadFile
+from bot.records.ledger import HeldLedger
+from bot.share import HeldShare, ReadFile
 
 if TYPE_CHECKING:
+    from bot.domain.message import Message
+    from bot.systems.gateway import Gateway, GatewayControl
+    from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import RegisteredVersion
+    from bot.systems.mlflow.registry import Aliases
+    from bot.systems.triton import TritonControl, TritonServer
 
 Thing = TypeVar("Thing")
 System = TypeVar("System")
@@ -25,9 +31,13 @@ Answer = TypeVar("Answer")
 class Run(Past):
     """What every step of one deployment needs."""
 
-    def __init__(self, platform: Platform, systems: Serving, *, lease: Lease, commit: str, say: Say) -> None:
+    def __init__(self, platform: Platform, systems: Serving, *, held: HeldShare, commit: str, say: Say) -> None:
         super().__init__(platform)
-        self.systems, self.lease, self.commit, self.say = systems, lease, commit, say
+        self.may_still = held.lease.check
+        """Raises LeaseLost where a later deployment or rollback took over. All that the run changes goes through a
+        handle that has it: ``held`` on the share, the controls below, the ledger."""
+        self.ledger = HeldLedger(platform.ledger, self.may_still)
+        self.systems, self.held, self.commit, self.say = systems, held, commit, say
         self.alone = Lock()
         """Held by whoever publishes a large package."""
         self.reverts: dict[str, str] = {}
@@ -50,9 +60,37 @@ class Run(Past):
         """Ask these servers, as many at a time as the settings say; return each with its answer, or its error."""
         return gather(servers, ask, limit=self.settings.concurrency.servers)
 
+    def triton(self, server: TritonServer) -> TritonControl:
+        """Return what loads and unloads on this Triton, as long as the lease is held."""
+        from bot.systems.triton import TritonControl
+
+        return TritonControl(server, self.may_still)
+
+    def gateway(self, gateway: Gateway) -> GatewayControl:
+        """Return what has this gateway switch, as long as the lease is held."""
+        from bot.systems.gateway import GatewayControl
+
+        return GatewayControl(gateway, self.may_still)
+
+    @property
+    def aliases(self) -> Aliases:
+        """What points MLflow's aliases, as long as the lease is held."""
+        from bot.systems.mlflow.registry import Aliases
+
+        return Aliases(self.registry, self.may_still)
+
+    def github(self) -> GitHubRepository:
+        """Return GitHub, for what is about to be changed there, as long as the lease is held."""
+        self.may_still()
+        return self.platform.github
+
+    def tell(self, message: Message) -> str:
+        """Have Slack take a message, as long as the lease is held; return its timestamp once it was read back."""
+        return self.platform.slack.deliver(message, may_still=self.may_still)
+
     def routes(self) -> RouteTable:
         """Return routes.json as it is now."""
-        return self.systems.share.routes(self.settings.environment)
+        return self.systems.share.routes.read(self.settings.environment)
 
     def registered(self, model: str, version: int) -> RegisteredVersion:
         """Return what the registry says of a version, without its run; it is asked once."""

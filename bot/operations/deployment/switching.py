@@ -122,7 +122,6 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
     A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
     Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
     """
-    run.lease.check()
     started = monotonic()
     run.say(words.switching(run.settings.environment, table.generation))
     try:
@@ -136,9 +135,8 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
 def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
-        run.systems.share.prepare_routes(table.following(before.models))
-        run.lease.check()
-        run.systems.share.write_routes(table)
+        run.held.routes.prepare(table.following(before.models))
+        run.held.routes.write(table)
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
         return Seen((Failure("write", "", str(error)),))
@@ -267,7 +265,7 @@ def _kind_of(answer: str | PromobotError) -> Kind:
 
 def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
     """Reload one gateway; return what is wrong, or an empty string. Raise Unavailable where nobody can tell."""
-    there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+    there = run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
     # First whether all of its processes are known: else the one that answers need not be the one that was reloaded.
     if why := words.unknown_workers(gateway.workers()):
         raise Unavailable(why, system=_key(gateway))
@@ -405,14 +403,13 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     ``underway``: everything that the run does, for the journal.
     """
     _journal_what_goes_back(run, underway, before)
-    run.lease.check()
     started = monotonic()
     table = run.routes()
     if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
         run.say(words.putting_back(run.settings.environment, table.generation))
-        run.systems.share.write_routes(table)
+        run.held.routes.write(table)
     back = partial(_bring_back, run, table)
     away = [gateway for gateway, answer in run.gather(run.systems.gateways, back) if answer]
     if away:
@@ -434,7 +431,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:
     try:
-        there = gateway.reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
+        there = run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
     except PromobotError:
         # One that refused to switch refuses to switch back, and serves the old routes all along: look.
         there = gateway.routes()

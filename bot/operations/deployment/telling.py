@@ -106,9 +106,9 @@ def _tell(
     ends = [end for change in merged.changed(pull) for end in [_end(run, change, pull, merged, records, held)] if end]
     if not ends:
         return
-    run.lease.check()
     environment = run.settings.environment
-    url = github.put_comment(pull.number, words.comment(environment, ends), marker=words.marker(environment))
+    comment = words.comment(environment, ends)
+    url = run.github().put_comment(pull.number, comment, marker=words.marker(environment))
     # Else the text of one that the bot opened would go on beginning with "every check passed; review and merge".
     body = proposal_words.with_verdict(pull.body, words.headline(environment, ends), words.details_are_in(url))
     if body != pull.body:

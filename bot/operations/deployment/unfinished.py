@@ -37,7 +37,8 @@ class Unfinished:
 
     def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
-        name, began = f"{change.environment}-{self._run.lease.token:08d}-{change.published_name}", datetime.now(UTC)
+        token, began = self._run.held.lease.token, datetime.now(UTC)
+        name = f"{change.environment}-{token:08d}-{change.published_name}"
         for underway in self._unfinished():
             if underway.is_of(change):
                 name, began = underway.id, underway.started_at
@@ -120,13 +121,13 @@ class Unfinished:
 
 def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
     """Return the routes that are known to be good, whether or not a deployment is under way or was cut off."""
-    current, journal = share.routes(environment), read_journal(share)
+    current, journal = share.routes.read(environment), read_journal(share)
     return journal.verified(current, history) if journal else current
 
 
 def read_journal(share: ModelRepository) -> Journal | None:
     """Return the journal of a deployment under way; raise Rejected where it is not readable."""
-    text = share.journal()
+    text = share.journal.read()
     try:
         return Journal.model_validate_json(text) if text is not None else None
     except ValidationError as error:
@@ -143,9 +144,8 @@ def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable
     underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
     if not underway:
         return
-    journal = Journal(turn=run.lease.token, before=before.to_json(), underway=underway, by=deployer())
-    run.lease.check()
-    run.systems.share.write_journal(run.lease.token, journal.model_dump_json(indent=1) + "\n")
+    journal = Journal(turn=run.held.lease.token, before=before.to_json(), underway=underway, by=deployer())
+    run.held.journal.write(journal.model_dump_json(indent=1) + "\n")
 
 
 def _underway(item: Item) -> Underway:
@@ -162,6 +162,5 @@ def _underway(item: Item) -> Underway:
 
 def close_journal(run: Run) -> None:
     """Forget what was done: it is recorded."""
-    if run.systems.share.journal() is not None:
-        run.lease.check()
-        run.systems.share.close_journal(run.lease.token)
+    if run.systems.share.journal.read() is not None:
+        run.held.journal.close()

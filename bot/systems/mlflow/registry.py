@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -261,18 +261,6 @@ class Registry:
             return int(found["model_version"]["version"])
 
     @retry
-    def set_alias(self, model: str, alias: str, version: int | None) -> None:
-        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this.
-
-        It is one request: with a look before it, a run that was overtaken would point at what was rolled back.
-        """
-        with self._errors(f"set the alias {alias} of {model}"):
-            if version is None:
-                self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
-            else:
-                self._server.send("POST", "registered-models/alias", name=model, alias=alias, version=str(version))
-
-    @retry
     def try_alias(self, model: str, alias: str) -> None:
         """See that we may set an alias of the model, and set none: the version that is named does not exist.
 
@@ -393,3 +381,29 @@ class Registry:
         if refusal.redirected_to:
             step = "The bot sends its credentials to mlflow.uri only: set it to the address that answers."
         return Rejected(message, system=self._system, next_step=step)
+
+
+class Aliases:
+    """Points MLflow's aliases, for whoever may.
+
+    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
+    to change something is gone.
+    """
+
+    def __init__(self, registry: Registry, may_still: Callable[[], object]) -> None:
+        self._registry, self._may_still = registry, may_still
+        self.retry_seconds = registry.retry_seconds
+
+    @retry
+    def point(self, model: str, alias: str, version: int | None) -> None:
+        """Point the alias at the version, or remove it where ``version`` is None. Git is the truth, not this.
+
+        It is one request: with a look before it, a run that was overtaken would point at what was rolled back.
+        """
+        self._may_still()
+        with self._registry._errors(f"set the alias {alias} of {model}"):
+            if version is None:
+                self._registry._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+            else:
+                where = {"name": model, "alias": alias, "version": str(version)}
+                self._registry._server.send("POST", "registered-models/alias", **where)
