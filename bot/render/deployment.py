@@ -209,7 +209,7 @@ def could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], er
     return Hold(
         "base",
         f"since its checks {checked_in(evidence)} {since}, and it could not be judged again: {error}",
-        f"deploy again when that is mended, or {_take_back(change, evidence)}",
+        f"deploy again when that is fixed, or {_take_back(change, evidence)}",
         evidence.at,
     )
 

@@ -77,6 +77,10 @@ _TLS_STEPS = {
 }
 _ONLY_TLS, _ONLY_TLS_STEP = "it speaks TLS, and the settings say nothing of it", "Set grpc_tls: true."
 _NO_CONNECTION = "failed to connect to all addresses"
+_LAST_ERROR = re.compile(
+    rf"{_NO_CONNECTION}; last error: (?:[A-Z_]+: )?(?:ipv[46]:\S+: )?(?:Failed to connect to remote host: )?(.+)"
+)
+"""How gRPC says that nobody is there; the error names the address already."""
 _LOOK_SECONDS = 2.0
 """For a look at who is there, after an error."""
 _HTTP_WORTH_TRYING_AGAIN = (429, 502, 503, 504)
@@ -507,4 +511,7 @@ def _from_wire(name: str, answer: triton_grpc.InferResult) -> Tensor:
 
 def _first_lines(message: str | None) -> str:
     # Triton quotes whole tracebacks of a backend; the first lines say what went wrong.
-    return excerpt(" ".join((message or "no message").split("\n\nAt:")[0].split()), 600)
+    said = " ".join((message or "no message").split("\n\nAt:")[0].split())
+    if found := _LAST_ERROR.fullmatch(said):
+        said = f"no connection: {found[1]}"
+    return excerpt(said, 600)

@@ -446,7 +446,7 @@ ROWS = (
         "Triton's gRPC address is wrong",
         "Triton triton-dev-1",
         "could not ask for its version",
-        "failed to connect to all addresses",
+        "no connection: Connection refused",
         at_nobodys(lambda world, port: tritons(world, grpc=f"{HOST}:{port}")),
     ),
     Row(

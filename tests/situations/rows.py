@@ -410,7 +410,7 @@ ROWS: tuple[Row, ...] = (
                 "held: churn 1 → 5 in dev, version 1 goes on answering: "
                 "since its checks in #3 the version in service was 2 (‹digest›) and is 1 "
                 "(‹digest›), and it could not be judged again: MLflow (‹url›): could not read churn 5: ‹why›; deploy "
-                "again when that is mended, or `promobot rollback churn --env dev --to 1` has main say what is in "
+                "again when that is fixed, or `promobot rollback churn --env dev --to 1` has main say what is in "
                 "service"
             ),
             "history": "‹time›: ✅ churn is back at version 1 in dev (from 2).",

@@ -450,6 +450,37 @@ def test_a_git_that_the_deadline_killed_did_not_answer_also_where_nobody_says_so
         repository.head()
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "fatal: unable to access 'http://127.0.0.1:9/o/r.git/': "
+            "Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server",
+            "no connection to 127.0.0.1:9",
+        ),
+        (
+            "fatal: unable to access 'http://127.0.0.1:9/o/r.git/': Could not resolve host: git.example",
+            "no address is known for the host git.example",
+        ),
+        (
+            "fatal: unable to access 'http://127.0.0.1:9/o/r.git/': The requested URL returned error: 503",
+            "The requested URL returned error: 503",
+        ),
+        ("fatal: the remote end hung up unexpectedly", "fatal: the remote end hung up unexpectedly"),
+    ],
+)
+def test_what_git_says_of_a_server_that_is_away_is_told_without_its_address(
+    said: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git_that(tmp_path, f'echo "{said}" >&2; exit 128', monkeypatch)
+    with (
+        Repository("http://127.0.0.1:9/o/r.git", token="t") as repository,
+        pytest.raises(Unavailable) as failure,
+    ):
+        repository.head()
+    assert str(failure.value) == f"Git (http://127.0.0.1:9/o/r.git): could not fetch refs/heads/main: {told}"
+
+
 @pytest.mark.parametrize("name", ["KILL", "TERM", "SEGV"])
 def test_a_git_that_a_signal_ended_was_refused_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -402,6 +402,7 @@ def test_a_server_that_is_down_is_unavailable_in_time(closed_port: int, call: st
         CALLS[call](server)
     server.close()
     assert "promobot doctor" in failure.value.next_step
+    assert "all addresses" not in str(failure.value), "gRPC's words name the address a second time"
 
 
 @pytest.mark.parametrize(
