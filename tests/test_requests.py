@@ -87,9 +87,7 @@ def test_without_an_id_it_is_done_each_time_and_no_record_store_is_asked() -> No
 
 
 @pytest.mark.parametrize("end", [ExitCode.DONE, ExitCode.UNCONFIRMED])
-def test_under_an_id_it_is_done_once_and_says_again_what_it_said(
-    end: ExitCode, platforms: requests.Platforms
-) -> None:
+def test_under_an_id_it_is_done_once_and_says_it_again(end: ExitCode, platforms: requests.Platforms) -> None:
     request = Count(id="nightly-1")
     request.ends.append(end)
     first = carried(request, platforms)

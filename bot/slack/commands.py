@@ -33,7 +33,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Promote:
+class Propose:
     """/promote MODEL VERSION ENV: propose a registered version."""
 
     model: str
@@ -42,7 +42,7 @@ class Promote:
 
 
 @dataclass(frozen=True)
-class Carry:
+class Promote:
     """/promote MODEL FROM TO: propose what one environment has verified to the next."""
 
     model: str
@@ -51,7 +51,7 @@ class Carry:
 
 
 @dataclass(frozen=True)
-class Rollback:
+class RollBack:
     """/rollback MODEL ENV [VERSION] [now]; without a version, to the last one that was verified."""
 
     model: str
@@ -100,7 +100,7 @@ class Wrong:
     instead: str = ""
 
 
-Command = Promote | Carry | Rollback | Show | ShowHistory | Help | Ask | Wrong
+Command = Propose | Promote | RollBack | Show | ShowHistory | Help | Ask | Wrong
 
 
 def parse(name: Name, text: str, known: Known) -> Command:
@@ -146,11 +146,11 @@ class _Reading:
         environments = self._known.environments
         is_version = any(c.isascii() and c.isdecimal() for c in typed[1]) and not nearest(typed[1], environments)
         if typed[1] not in environments and is_version:
-            return Promote(model, self._version(1), self._environment(2))
+            return Propose(model, self._version(1), self._environment(2))
         source, target = self._environment(1), self._environment(2)
         if source == target:
             raise _WrongWord(Wrong(words.same_environment(source)))
-        return Carry(model, source, target)
+        return Promote(model, source, target)
 
     def rollback(self) -> Command:
         typed = self._typed
@@ -162,7 +162,7 @@ class _Reading:
             return Ask("rollback", self._model(0) if typed else "")
         self._no_more_than(3)
         model, environment = self._model(0), self._environment(1)
-        return Rollback(model, environment, self._version(2) if len(typed) > 2 else None, now)
+        return RollBack(model, environment, self._version(2) if len(typed) > 2 else None, now)
 
     def promotions(self) -> Command:
         typed = self._typed

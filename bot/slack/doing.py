@@ -38,12 +38,12 @@ from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.commands import (
     Ask,
-    Carry,
     Command,
     Help,
     Known,
     Promote,
-    Rollback,
+    Propose,
+    RollBack,
     Show,
     ShowHistory,
     Wrong,
@@ -173,12 +173,12 @@ class _Work:
                 return _answer(self._show(asked, command))
             case ShowHistory():
                 return _answer(self._history(asked, command))
+            case Propose():
+                return self._propose(asked, command)
             case Promote():
                 return self._promote(asked, command)
-            case Carry():
-                return self._carry(asked, command)
-            case Rollback():
-                return self._rollback(asked, command)
+            case RollBack():
+                return self._roll_back(asked, command)
         assert_never(command)
 
     # --- who sees and may what ---------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class _Work:
 
     # --- commands ----------------------------------------------------------------------------------------------
 
-    def _promote(self, asked: Asked, command: Promote) -> Answer:
+    def _propose(self, asked: Asked, command: Propose) -> Answer:
         self._changeable(asked, command.environment, "propose", command.model)
         request = requests.Propose(
             environment=command.environment,
@@ -227,7 +227,7 @@ class _Work:
         )
         return self._carry_out(request, words.proposed)
 
-    def _carry(self, asked: Asked, command: Carry) -> Answer:
+    def _promote(self, asked: Asked, command: Promote) -> Answer:
         self._changeable(asked, command.environment, "propose", command.model)
         self._allowed(asked, command.source, "read")
         request = requests.Promote(
@@ -239,7 +239,7 @@ class _Work:
         )
         return self._carry_out(request, words.proposed)
 
-    def _rollback(self, asked: Asked, command: Rollback) -> Answer:
+    def _roll_back(self, asked: Asked, command: RollBack) -> Answer:
         self._changeable(asked, command.environment, "roll_back", command.model)
         request = requests.RollBack(
             environment=command.environment,
@@ -295,7 +295,7 @@ class _Work:
                 served = served_after(ledger.environment, ledger.deployments()).models.get(shown.model)
                 if not ledger.asked(asked.id) and (served is None or str(served.version) != shown.version):
                     raise _No(words.not_served_any_more(shown.model, shown.environment, shown.version))
-                return self._rollback(asked, Rollback(shown.model, shown.environment))
+                return self._roll_back(asked, RollBack(shown.model, shown.environment))
             case _:
                 raise _No(words.unknown_button())
 

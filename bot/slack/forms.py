@@ -24,7 +24,7 @@ from slack_sdk.models.views import View
 from bot.domain.names import MAX_VERSION
 from bot.render import mrkdwn
 from bot.render import slack as words
-from bot.slack.commands import Ask, Command, Promote, Rollback, Wrong, is_number
+from bot.slack.commands import Ask, Command, Propose, RollBack, Wrong, is_number
 
 _OPTIONS = 100
 """As many as Slack takes, of groups and in each."""
@@ -142,11 +142,11 @@ def command_of(name: str, values: Mapping[str, str]) -> Command:
         model, _, version = values.get("what", "").partition("/")
         model, version = model or values.get("model", ""), version or values.get("version", "")
         if model and is_number(version) and 1 <= int(version) <= MAX_VERSION:
-            return Promote(model, int(version), values.get("environment", ""))
+            return Propose(model, int(version), values.get("environment", ""))
         return Wrong(words.no_version(version))
     environment, model, version = [*values.get("target", "").split("/"), "", ""][:3]
     number = int(version) if is_number(version) else None
-    return Rollback(model, environment, number, "now" in values.get("now", "").split(","))
+    return RollBack(model, environment, number, "now" in values.get("now", "").split(","))
 
 
 def _select(

@@ -95,6 +95,7 @@ SCOPE, T_SCOPE = "bot/domain/scope.py", "tests/domain/test_scope.py"
 PROPOSING, T_PROPOSING = "bot/operations/proposing.py", "tests/systems/test_proposing.py"
 DOING, T_PROPOSED = "bot/slack/doing.py", "tests/slack/test_only_what_was_proposed.py"
 JOB, T_JOB = "bot/render/job.py", "tests/render/test_job.py"
+REQUESTS, T_REQUESTS = "bot/requests.py", "tests/test_requests.py"
 CHECK, T_SETTINGS = "bot/operations/check.py", "tests/test_settings.py"
 T_CHECK_SETTINGS, T_CONSISTENCY = "tests/operations/test_check_settings.py", "tests/operations/test_consistency.py"
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
@@ -2598,6 +2599,46 @@ MUTATIONS = (
         "records[newest[name]].serving if name in newest else change.before",
         "change.before",
         (f"{T_LEDGER}::test_what_answers_is_by_the_newest_record_of_the_model_on_its_path_whatever_main_says",),
+    ),
+    Mutation(
+        "requests",
+        "what is done under its id is not done again",
+        REQUESTS,
+        "    if ledger and (done := _begin(ledger, request)):\n",
+        "    if ledger and (done := _begin(ledger, request)) and not request.id:\n",
+        (f"{T_REQUESTS}::test_under_an_id_it_is_done_once_and_says_it_again",),
+    ),
+    Mutation(
+        "requests",
+        "an id stands for one request",
+        REQUESTS,
+        "    if _meaning(known) != _meaning(asked):\n",
+        "    if False:\n",
+        (f"{T_REQUESTS}::test_an_id_stands_for_one_request",),
+    ),
+    Mutation(
+        "requests",
+        "what failed may be asked for again",
+        REQUESTS,
+        "    if ledger and carried.is_done:\n",
+        "    if ledger:\n",
+        (f"{T_REQUESTS}::test_what_failed_or_was_cut_off_runs_again",),
+    ),
+    Mutation(
+        "requests",
+        "what earlier versions recorded is the same request",
+        REQUESTS,
+        '    return {**given, "now": "now"} if "now" in given else given\n',
+        "    return given\n",
+        (f"{T_REQUESTS}::test_what_was_recorded_is_the_same_request",),
+    ),
+    Mutation(
+        "requests",
+        "what is merged is not merged again",
+        "bot/operations/merge.py",
+        "    if pull.merged:\n",
+        "    if False:\n",
+        ("tests/slack/test_merge_queue.py::test_what_is_merged_is_not_merged_again",),
     ),
     Mutation(
         "job",

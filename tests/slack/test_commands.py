@@ -11,13 +11,13 @@ from bot.slack import forms
 from bot.slack.commands import (
     NAMES,
     Ask,
-    Carry,
     Command,
     Help,
     Known,
     Name,
     Promote,
-    Rollback,
+    Propose,
+    RollBack,
     Show,
     ShowHistory,
     Wrong,
@@ -30,18 +30,18 @@ KNOWN = Known({"dev": ("churn", "fraud-eu"), "prod": ("churn",)})
 @pytest.mark.parametrize(
     ("name", "text", "meant"),
     [
-        ("promote", "churn 7 dev", Promote("churn", 7, "dev")),
-        ("promote", "  churn   7  dev ", Promote("churn", 7, "dev")),
-        ("promote", "churn dev prod", Carry("churn", "dev", "prod")),
+        ("promote", "churn 7 dev", Propose("churn", 7, "dev")),
+        ("promote", "  churn   7  dev ", Propose("churn", 7, "dev")),
+        ("promote", "churn dev prod", Promote("churn", "dev", "prod")),
         ("promote", "", Ask("promote")),
         ("promote", "churn", Ask("promote", "churn")),
         ("promote", "churn 7", Ask("promote", "churn", 7)),
         ("promote", "churn prod", Ask("promote", "churn", None, "prod")),
-        ("rollback", "churn prod", Rollback("churn", "prod")),
-        ("rollback", "churn prod 6", Rollback("churn", "prod", 6)),
-        ("rollback", "churn prod now", Rollback("churn", "prod", None, True)),
-        ("rollback", "churn prod 6 NOW", Rollback("churn", "prod", 6, True)),
-        ("rollback", "churn prod --now", Rollback("churn", "prod", None, True)),
+        ("rollback", "churn prod", RollBack("churn", "prod")),
+        ("rollback", "churn prod 6", RollBack("churn", "prod", 6)),
+        ("rollback", "churn prod now", RollBack("churn", "prod", None, True)),
+        ("rollback", "churn prod 6 NOW", RollBack("churn", "prod", 6, True)),
+        ("rollback", "churn prod --now", RollBack("churn", "prod", None, True)),
         ("rollback", "", Ask("rollback")),
         ("rollback", "churn", Ask("rollback", "churn")),
         ("promotions", "", Show()),
@@ -75,7 +75,9 @@ def test_it_is_understood(name: Name, text: str, meant: Command) -> None:
 def test_a_wrong_word_gets_the_nearest_right_one(name: Name, text: str, instead: str) -> None:
     found = parse(name, text, KNOWN)
     assert isinstance(found, Wrong) and found.instead == instead
-    assert isinstance(parse(name, instead.partition(" ")[2], KNOWN), Promote | Carry | Rollback | Show | ShowHistory)
+    assert isinstance(
+        parse(name, instead.partition(" ")[2], KNOWN), Propose | Promote | RollBack | Show | ShowHistory
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,14 +117,14 @@ def test_no_mention_gets_through(name: Name, typed: list[str]) -> None:
 
 def test_a_form_says_the_same_as_a_line() -> None:
     values = {"what": "churn/7", "environment": "dev"}
-    assert forms.command_of("promote", values) == Promote("churn", 7, "dev")
-    assert forms.command_of("promote", {"model": "churn", "version": "8", "environment": "dev"}) == Promote(
+    assert forms.command_of("promote", values) == Propose("churn", 7, "dev")
+    assert forms.command_of("promote", {"model": "churn", "version": "8", "environment": "dev"}) == Propose(
         "churn", 8, "dev"
     )
-    assert forms.command_of("rollback", {"target": "prod/churn/6", "now": "now"}) == Rollback(
+    assert forms.command_of("rollback", {"target": "prod/churn/6", "now": "now"}) == RollBack(
         "churn", "prod", 6, True
     )
-    assert forms.command_of("rollback", {"target": "prod/churn/"}) == Rollback("churn", "prod")
+    assert forms.command_of("rollback", {"target": "prod/churn/"}) == RollBack("churn", "prod")
     for odd in ({}, {"what": "churn"}, {"what": "churn/x"}, {"version": "٣", "model": "churn"}, {"what": "churn/0"}):
         assert isinstance(forms.command_of("promote", odd), Wrong)
 
