@@ -14,8 +14,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from bot import boundary, commands, logs, output
-from bot.errors import LeaseLost
+from bot import commands, log_options
 from bot.exit_codes import ExitCode
 
 EPILOG = """\
@@ -31,6 +30,9 @@ Secrets come from the environment variables that the environment files name; `pr
 def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Run one command; return the exit code."""
     command, given, context = parse(argv)
+    from bot import boundary, logs, output  # not before: --help needs none of them
+    from bot.errors import LeaseLost
+
     _die_politely()
     # SDKs make very many objects while they are imported and hardly any garbage: looking for it costs a fifth of it.
     gc.set_threshold(100_000, 50, 50)
@@ -87,7 +89,7 @@ def parse(argv: Sequence[str] | None) -> Parsed:
     command, where = commands.load(name), values.get("env")
     environment = where if isinstance(where, str) else None
     try:
-        logged = logs.chosen(values, level="info" if name in commands.SERVICES else "warning")
+        logged = log_options.chosen(values, level="info" if name in commands.SERVICES else "warning")
     except ValueError as mistake:
         parser.error(str(mistake))
     context = commands.Context(name, values.pop("root"), values.pop("json"), environment, logged)
@@ -101,7 +103,7 @@ def _command_in(typed: Sequence[str]) -> str:
     """Return the first word that is neither an option nor the value of one of those that may stand before it."""
     before = ""
     for word in typed:
-        if not word.startswith("-") and before not in logs.OPTIONS:
+        if not word.startswith("-") and before not in log_options.OPTIONS:
             return word
         before = word
     return ""
@@ -130,6 +132,8 @@ class _Parser(argparse.ArgumentParser):
 
             meant = did_you_mean(wrong[1], [word.strip(" '") for word in wrong[2].split(",")])
             message = f"{message}. {meant}" if meant else message
+        from bot import boundary
+
         boundary.misused(self.prog, message.rstrip(), next_step=f"`{self.prog} --help` lists what it takes.")
         super().error(message.rstrip())
 
@@ -143,7 +147,7 @@ def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
-    logs.add_options(parser)
+    log_options.add_options(parser)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in commands.names():
         says = commands.summary(name)
@@ -152,7 +156,7 @@ def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
             note = "print one JSON document on stdout and nothing else"
             added.add_argument("--json", action="store_true", help=note)
             added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")
-            logs.add_options(added, shown=False)
+            log_options.add_options(added, shown=False)
             commands.load(name).add_arguments(added)
     return parser
 

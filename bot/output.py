@@ -1,4 +1,7 @@
-"""What a command prints: text for people on a terminal, one JSON document for scripts. Secrets are blanked out."""
+"""What a command prints: text for people on a terminal, one JSON document for scripts. Secrets are blanked out.
+
+Every command imports it, also for its `--help`, so what is slow to import is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import sys
 from typing import Any
 
 from bot.exit_codes import ExitCode
-from bot.redaction import redact
 
 
 def prepare(*, json: bool) -> None:
@@ -32,6 +34,7 @@ def prepare(*, json: bool) -> None:
 
 def show(text: str, *, colours: bool = False) -> bool:
     """Print a command's answer on stdout; return whether somebody reads on."""
+    from bot.redaction import redact
     from bot.render import colour
     from bot.render.width import folded
 
@@ -49,6 +52,7 @@ def show(text: str, *, colours: bool = False) -> bool:
 
 def say(text: str) -> None:
     """Print a line of progress, or an error, on stderr."""
+    from bot.redaction import redact
     from bot.render.width import folded
 
     print(folded(redact(text)), file=sys.stderr, flush=True)

@@ -64,7 +64,7 @@ def layer(
 LAYERS = {
     "bot": layer(),
     "bot.__main__": layer("cli"),
-    "bot.cli": layer("boundary commands domain errors exit_codes logs output"),
+    "bot.cli": layer("boundary commands domain errors exit_codes log_options logs output"),
     "bot.arguments": layer("domain"),
     # What every door calls; an operation knows nothing of doors.
     "bot.requests": layer("errors exit_codes operations records.ledger render settings", for_types="platform"),
@@ -75,8 +75,8 @@ LAYERS = {
     ),
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
-        "arguments commands domain errors exit_codes logs operations output platform records.ledger render requests "
-        "results settings slack",
+        "arguments commands domain errors exit_codes log_options operations output platform records.ledger render "
+        "requests results settings slack",
         "pydantic",
     ),
     "bot.errors": layer("redaction", pure=True),
@@ -84,7 +84,8 @@ LAYERS = {
     # Which extra to install where an import fails.
     "bot.extras": layer(),
     "bot.redaction": layer(),
-    "bot.logs": layer("redaction"),
+    "bot.log_options": layer(),
+    "bot.logs": layer("log_options redaction"),
     "bot.retry": layer("errors logs", "stamina"),
     "bot.concurrency": layer("errors"),
     "bot.folders": layer(),

@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from bot.exit_codes import ExitCode
-from bot.logs import Chosen
+from bot.log_options import Chosen
 
 if TYPE_CHECKING:
     import argparse

@@ -79,6 +79,18 @@ def test_a_command_is_imported_when_it_is_asked_for(typed: list[str], imported: 
     assert done.stdout.splitlines()[-1] == repr(imported)
 
 
+def test_help_imports_hardly_more_than_argparse() -> None:
+    program = (
+        "import sys\nfrom bot.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "slow = {'dataclasses', 'json', 'logging', 'pathlib'}\n"
+        "print(sorted(n for n in sys.modules if n in slow or n.startswith('bot.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    ours = ["bot.cli", "bot.commands", "bot.exit_codes", "bot.log_options"]
+    assert done.stdout.splitlines()[-1] == repr(ours)
+
+
 def test_a_new_file_is_a_new_command_and_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "zebra.py").write_text('"""Count stripes."""\n')
     (tmp_path / "deploy.py").write_text('"""Deploy."""\n')
