@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bot.domain import yamltext
-from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version, published_name
+from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version
+from bot.domain.release import Release, Slot
 from bot.domain.yamltext import Node
 from bot.errors import InvalidInput
 
@@ -37,6 +38,10 @@ class Entry(BaseModel):
     reason: str = Field(
         default="", max_length=500, description="why a model is on the shadow path; in shadow entries only"
     )
+
+    def in_slot(self, slot: Slot) -> Release:
+        """Return the release that this entry names there. Why a shadow listens is no part of it."""
+        return Release(slot, self.version, self.digest, self.run)
 
     def names_the_same_as(self, other: Entry) -> bool:
         """Whether both name the same version, digest and run. A shadow's reason says nothing about the release."""
@@ -121,9 +126,14 @@ class Change:
     retired: str = ""
 
     @property
-    def published_name(self) -> str:
-        """The name under which Triton knows the model on this path, unless its configuration needs another."""
-        return published_name(self.model, self.section)
+    def slot(self) -> Slot:
+        """The place that changes."""
+        return Slot.of(self.environment, self.model, self.section)
+
+    @property
+    def release(self) -> Release | None:
+        """What is asked for; None where the place is to be empty."""
+        return self.after.in_slot(self.slot) if self.after else None
 
 
 def path_of(environment: str) -> str:

@@ -43,7 +43,7 @@ def ending_of(
 
     What was deployed after the ``next_merge`` of the model on its path was asked for by that one, or by a person.
     """
-    of_path = [record for record in records if (record.model, record.section) == (change.model, change.section)]
+    of_path = [record for record in records if record.slot == change.slot]
     since = [record for record in of_path if merged_at is None or record.finished_at >= merged_at]
     made = [
         (number, record)

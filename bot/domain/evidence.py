@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.gate import Gate
 from bot.domain.metrics import Origin
+from bot.domain.release import Release, Slot
 from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
@@ -118,6 +120,16 @@ class CheckResult(BaseModel):
     judged: tuple[JudgedMetric, ...] = Field(default=(), description="of ready: the numbers that the gate judged")
 
     @property
+    def slot(self) -> Slot:
+        """The place for which it was checked."""
+        return Slot.of(self.environment, self.model, self.section)
+
+    @property
+    def release(self) -> Release:
+        """What was checked; its run is empty in results of earlier versions of promobot."""
+        return Release(self.slot, self.version, self.digest, self.run)
+
+    @property
     def passed(self) -> bool:
         """Whether anything was looked at and all of it holds: nothing checked is nothing passed."""
         return bool(self.findings) and all(finding.passed for finding in self.findings)
@@ -132,13 +144,8 @@ class CheckResult(BaseModel):
 
         Results are kept under the commit that proposes the entry, so one without a run is about that commit's run.
         """
-        entry, of = change.after, (self.environment, self.section, self.model)
-        return (
-            entry is not None
-            and of == (change.environment, change.section, change.model)
-            and (self.version, self.digest) == (entry.version, entry.digest)
-            and self.run in ("", entry.run)
-        )
+        of = change.release
+        return of is not None and self.release in (of, replace(of, run=""))
 
 
 class Revocation(BaseModel):
@@ -198,14 +205,24 @@ class Evidence(BaseModel):
         found = {result.check for result in self.checks}
         return not self.problems and found == set(CHECKS) and all(result.passed for result in self.checks)
 
-    def covers(self, entry: Entry) -> bool:
-        """Whether this counts for the entry, and not only for the same bytes in another proposal.
+    @property
+    def slot(self) -> Slot:
+        """The place for which it was checked."""
+        return Slot.of(self.environment, self.model, self.section)
+
+    @property
+    def release(self) -> Release:
+        """What was checked; its run is empty where an earlier version of promobot did not tell it."""
+        return Release(self.slot, self.version, self.digest, self.run)
+
+    def covers(self, release: Release) -> bool:
+        """Whether this counts for the release, and not only for the same bytes in another proposal.
 
         Where the run is not known, failed checks count for every run, and passed ones for none.
         """
-        if (self.version, self.digest) != (entry.version, entry.digest):
-            return False
-        return self.run == entry.run if self.run else not self.passed
+        if self.run:
+            return self.release == release
+        return self.release == replace(release, run="") and not self.passed
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -268,9 +285,9 @@ def missing(results: Iterable[CheckResult], expected: Iterable[Change]) -> list[
     ]
 
 
-def newest_for(evidence: Iterable[Evidence], entry: Entry) -> Evidence | None:
+def newest_for(evidence: Iterable[Evidence], release: Release) -> Evidence | None:
     """Return the first of ``evidence``, which comes newest first, that counts for the entry; None without one."""
-    return next((one for one in evidence if one.covers(entry)), None)
+    return next((one for one in evidence if one.covers(release)), None)
 
 
 def newest_of_each(evidence: Iterable[Evidence]) -> list[Evidence]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from bot.domain.desired import Change
+from bot.domain.release import Release, Slot
 
 Cause = Literal["quarantine", "settings", "freeze", "evidence", "base", "entry gone", "retired before"]
 """
@@ -41,3 +42,13 @@ class Held:
 
     change: Change
     hold: Hold
+
+    @property
+    def slot(self) -> Slot:
+        """The place that stays as it is."""
+        return self.change.slot
+
+    @property
+    def release(self) -> Release | None:
+        """What is held; None where the place was to be empty."""
+        return self.change.release

@@ -22,11 +22,6 @@ SHADOW_SUFFIX = "-shadow"
 """``churn-shadow`` is where shadows of ``churn`` are published, so no model of a person ends like this."""
 
 
-def published_name(model: str, section: str) -> str:
-    """Return the name under which Triton knows a model on this path, unless its configuration needs another."""
-    return model + (SHADOW_SUFFIX if section == "shadow" else "")
-
-
 def check_model_name(name: str) -> str:
     """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
     if not MODEL_NAME.fullmatch(name):

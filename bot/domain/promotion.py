@@ -12,6 +12,7 @@ from bot.domain.desired import Section
 from bot.domain.evidence import Evidence
 from bot.domain.hold import Held
 from bot.domain.record import DeploymentRecord, is_failed_rollback
+from bot.domain.release import Slot
 
 Stage = Literal[
     "checking",
@@ -92,9 +93,14 @@ class Promotion:
         return f"{self.environment}/#{self.number}"
 
     @property
+    def slot(self) -> Slot:
+        """The place that it would change."""
+        return Slot.of(self.environment, self.model, self.section)
+
+    @property
     def thread(self) -> str:
         """Names what it is about, as a deployment knows it, too."""
-        return thread_of(self.environment, self.section, self.model, self.digest)
+        return thread_of(self.slot, self.digest)
 
     def facts(self) -> dict[str, str]:
         """Return what goes along with its message, so that nothing is asked again that cannot change."""
@@ -150,9 +156,9 @@ class Promotion:
         return replace(self, state=state, merged_at=merged_at)
 
 
-def thread_of(environment: str, section: Section, model: str, digest: str) -> str:
+def thread_of(slot: Slot, digest: str) -> str:
     """Return what a pull request and the deployment of it have in common."""
-    return f"{environment}/{section}/{model}/{digest.removeprefix('sha256:')[:12] or '-'}"
+    return f"{slot.environment}/{slot.section}/{slot.model}/{digest.removeprefix('sha256:')[:12] or '-'}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ def progress_of(
     found = next((one for one in evidence if one.head == promotion.head), None)
     if promotion.state == "closed":
         return Progress("closed", found)
-    of_model = [r for r in records if (r.section, r.model) == (promotion.section, promotion.model)]
+    of_model = [r for r in records if r.slot == promotion.slot]
     # A way back may be in service before its pull request is merged; anything else only afterwards.
     since = [
         record

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
+from bot.domain.release import Release, Slot
 
 Outcome = Literal["succeeded", "unconfirmed", "incomplete", "put back", "failed"]
 """
@@ -100,6 +101,16 @@ class DeploymentRecord(BaseModel):
         return {**given, "in_service": served, "serving": served.section(section).get(str(given.get("model")))}
 
     @property
+    def slot(self) -> Slot:
+        """The place that was deployed to."""
+        return Slot.of(self.environment, self.model, self.section)
+
+    @property
+    def release(self) -> Release | None:
+        """What was asked for; None where the place was to be empty."""
+        return self.after.in_slot(self.slot) if self.after else None
+
+    @property
     def verified(self) -> bool:
         """Whether a rollback may go back to what this record says was in service."""
         return self.outcome in ("succeeded", "unconfirmed")
@@ -120,35 +131,25 @@ def outcome_of(criteria: Iterable[Criterion], *, switched: bool) -> Outcome:
     return "put back" if switched else "failed"
 
 
-def verified_entries(
-    records: Iterable[DeploymentRecord], *, model: str, section: Section = "models"
-) -> list[tuple[DeploymentRecord, Entry]]:
-    """Return each verified version of ``model``, newest first, with the record that verified it.
+def verified_entries(records: Iterable[DeploymentRecord], slot: Slot) -> list[tuple[DeploymentRecord, Entry]]:
+    """Return each version that was verified in this place, newest first, with the record that verified it.
 
     The same digest is listed once, where it was verified last. ``records`` come oldest first.
     """
     found: list[tuple[DeploymentRecord, Entry]] = []
     for record in reversed(list(records)):
-        of_model = record.model == model and record.section == section and record.verified
-        entry = record.after if of_model else None
+        entry = record.after if record.verified and record.slot == slot else None
         if entry is not None and entry.digest not in {known.digest for _, known in found}:
             found.append((record, entry))
     return found
 
 
-def verified_by(
-    records: Iterable[DeploymentRecord], *, model: str, section: Section, entry: Entry
-) -> DeploymentRecord | None:
-    """Return the newest record that verified this very entry: its version, digest and run. ``records`` oldest first.
+def verified_by(records: Iterable[DeploymentRecord], release: Release) -> DeploymentRecord | None:
+    """Return the newest record that verified this very release. ``records`` come oldest first.
 
     The same bytes under another version or run are another release, which has to pass the checks itself.
     """
-
-    def is_same(known: Entry | None) -> bool:
-        return known is not None and known.names_the_same_as(entry)
-
-    of_path = (record for record in reversed(list(records)) if (record.model, record.section) == (model, section))
-    return next((record for record in of_path if record.verified and is_same(record.after)), None)
+    return next((one for one in reversed(list(records)) if one.verified and one.release == release), None)
 
 
 def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
@@ -160,8 +161,12 @@ def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
         return False
     first: list[str] = []
     for record in records:
-        of_model = record.model == change.model and record.section == change.section and record.verified
-        if of_model and record.after is not None and record.after.digest not in first:
+        if (
+            record.slot == change.slot
+            and record.verified
+            and record.after is not None
+            and record.after.digest not in first
+        ):
             first.append(record.after.digest)
     before, after = change.before.digest, change.after.digest
     return after in first and (before not in first or first.index(after) < first.index(before))
@@ -172,8 +177,7 @@ def failed_as_before(records: Iterable[DeploymentRecord], record: DeploymentReco
 
     Who tries again every few minutes learns nothing new from it, and has nobody to tell.
     """
-    of_model = (one for one in reversed(list(records)) if (one.model, one.section) == (record.model, record.section))
-    last = next(of_model, None)
+    last = next((one for one in reversed(list(records)) if one.slot == record.slot), None)
 
     def facts(one: DeploymentRecord) -> tuple[object, ...]:
         return one.outcome, one.before, one.after, one.reason, one.problem, one.serving
@@ -195,7 +199,7 @@ def is_failed_rollback(record: DeploymentRecord) -> bool:
 
 def last_failed(records: Iterable[DeploymentRecord]) -> DeploymentRecord | None:
     """Return the newest record of a deployment that failed, where its model had no other since; oldest come first."""
-    newest = {(record.section, record.model): record for record in records}
+    newest = {record.slot: record for record in records}
     failed = [record for record in newest.values() if not record.verified]
     return max(failed, key=lambda record: record.id, default=None)
 

@@ -19,6 +19,7 @@ from bot.domain.names import MODEL_NAME, SHADOW_SUFFIX
 from bot.domain.package import CONFIG_FILE
 from bot.domain.plan import Loaded, target_of, targets
 from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.release import Slot
 from bot.domain.routes import RouteTable
 from bot.exit_codes import ExitCode
 
@@ -169,7 +170,7 @@ class _Rules:
         self._warm: dict[Path, set[int]] = {}
         for path in self._entries:
             of_path = by_path.get(path, [])
-            verified = [entry for _, entry in verified_entries(of_path, model=path[0], section=path[1])]
+            verified = [entry for _, entry in verified_entries(of_path, Slot.of(stock.routes.environment, *path))]
             self._last[path] = list(_until(verified, versions, stock.quarantined))
             routed = target_of(stock.routes.route(path[0]), path[1])
             no_way_back = {routed.digest, *stock.quarantined} if routed else {entry.digest for entry in verified}

@@ -36,7 +36,7 @@ def stops(changes: Iterable[Change], records: Sequence[DeploymentRecord]) -> lis
     """Return what these changes of one environment would take out of service; ``records`` come oldest first."""
     found = []
     for change in filter(is_removal, changes):
-        of_model = [record for record in records if (record.section, record.model) == ("models", change.model)]
+        of_model = [record for record in records if record.slot == change.slot]
         answers = served_after(change.environment, of_model).models.get(change.model)
         if answers is not None:
             began = [r for r in of_model if r.verified and r.after is not None and r.after.digest == answers.digest]
@@ -53,7 +53,7 @@ def spent_by(records: Iterable[DeploymentRecord], change: Change) -> DeploymentR
     carried_out: DeploymentRecord | None = None
     came_back = False
     for record in records:
-        if (record.section, record.model) != ("models", change.model) or not record.verified:
+        if record.slot != change.slot.live or not record.verified:
             continue
         if record.after is None:
             carried_out, came_back = record, False

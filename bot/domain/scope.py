@@ -15,6 +15,7 @@ from typing import Literal
 from bot.domain import desired
 from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.names import ENVIRONMENT_NAME, SHADOW_SUFFIX
+from bot.domain.release import Slot
 
 Kind = Literal["proposal", "way back", "retirement"]
 PREFIXES: Mapping[str, Kind] = {
@@ -84,11 +85,13 @@ def scope_behind(branch: str) -> Scope | None:
     return replace(scope, kind="way back") if scope is not None and name != branch else scope
 
 
-def asks_for(branch: str, environment: str, model: str, section: Section) -> bool:
+def asks_for(branch: str, slot: Slot) -> bool:
     """Whether a branch of this name may change the entry: one of the bot's, or GitHub's revert of one."""
     scope = scope_behind(branch)
     return (
-        scope is not None and (scope.environment, scope.model) == (environment, model) and section in scope.sections
+        scope is not None
+        and (scope.environment, scope.model) == (slot.environment, slot.model)
+        and slot.section in scope.sections
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bot.domain.journal import Underway
-from bot.domain.names import published_name
 from bot.domain.plan import Live, serves, target_of
+from bot.domain.release import Lane
 
 PUBLISHING = "publishing it and loading it on the Tritons"
 LOADING = "loading it on the remaining Tritons"
@@ -27,7 +27,7 @@ def step_of(item: Underway, live: Live) -> str:
         return SWITCHING if behind else PROVING
     if item.after is None:
         return TAKING_OUT
-    published = published_name(item.model, item.section)
+    published = f"{item.model}{Lane.of(item.section).suffix}"
     has = [
         # Behind a dot stands the fingerprint of a configuration that is not the model's first.
         any(version == item.after.version and name.partition(".")[0] == published for name, version in loaded)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bot.domain.desired import Entry, Section
+from bot.domain.desired import Section
 from bot.domain.evidence import Evidence, newest_for
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Release, Slot
 from bot.domain.scope import revert_branch
 from bot.operations.propose import not_ready, see_that_it_is_whole
 from bot.platform import Platform
@@ -71,6 +72,10 @@ class Awaited:
     run: str = ""
     """Empty where an earlier version of promobot proposed it."""
 
+    def slot(self, environment: str) -> Slot:
+        """Return the place in this environment for which it is proposed."""
+        return Slot.of(environment, self.model, self.section)
+
 
 def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | NotYet:
     """Say whether the version is READY and whole.
@@ -97,7 +102,7 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
     pull = platform.github.pull_request(awaited.pull_request) if awaited.pull_request else None
     if pull is not None and not pull.merged:
         if pull.state == "open":
-            found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+            found = ledger.evidence_of(awaited.slot(ledger.environment), awaited.digest)
             return NotYet(words.is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
         return Ended("refused", *words.closed(pull.number))
     return _merged(ledger, awaited, pull, others)
@@ -106,7 +111,7 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
 def _deployments(ledger: Ledger, awaited: Awaited) -> tuple[DeploymentRecord | None, list[DeploymentRecord]]:
     """Return the newest deployment of what is awaited, and what else of the model went into service after it."""
     records = ledger.deployments(after=awaited.newest_record)
-    of_model = [r for r in records if (r.model, r.section) == (awaited.model, awaited.section)]
+    of_model = [record for record in records if record.slot == awaited.slot(ledger.environment)]
     own = next((r for r in reversed(of_model) if r.after is not None and r.after.digest == awaited.digest), None)
     others = [r for r in of_model if r.verified and r is not own and (own is None or r.id > own.id)]
     if awaited.pull_request is None and others:
@@ -131,10 +136,10 @@ def _merged(
 
 def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence | None:
     """Return the newest evidence that counts for what is awaited; None without one."""
-    found = ledger.evidence_of(awaited.model, awaited.section, awaited.digest)
+    slot = awaited.slot(ledger.environment)
+    found = ledger.evidence_of(slot, awaited.digest)
     if awaited.run:
-        entry = Entry(version=awaited.version, digest=awaited.digest, run=awaited.run)
-        return newest_for(found, entry)
+        return newest_for(found, Release(slot, awaited.version, awaited.digest, awaited.run))
     # The commit pins the entry, and so does main, which was checked again.
     return next((one for one in found if one.head == pull.head or one.pull_request is None), None)
 

@@ -211,14 +211,14 @@ def check_queued(platforms: Platforms, *, base: str, head: str, say: Say) -> Que
 
 def _uncovered(ledger: Ledger, change: Change) -> str:
     """Say why a change of a merge group has nothing that speaks for it; an empty string where it has."""
-    entry = change.after
-    if entry is None:
+    release = change.release
+    if release is None:
         return ""
-    if entry.digest in ledger.quarantined():
+    if release.digest in ledger.quarantined():
         return words.uncovered(change, "quarantine")
-    if verified_by(ledger.deployments(), model=change.model, section=change.section, entry=entry):
+    if verified_by(ledger.deployments(), release):
         return ""
-    evidence = ledger.evidence(change.model, change.section, entry)
+    evidence = ledger.evidence(release)
     if evidence is None:
         return words.uncovered(change, "missing")
     state = evidence.state(datetime.now(UTC))
@@ -227,9 +227,10 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
 
 def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
     """Yield the results that a revocation took back: summing them up again makes no new evidence of them."""
-    if change.after is not None:
-        for evidence in ledger.evidence_of(change.model, change.section, change.after.digest):
-            if evidence.revoked is not None and evidence.covers(change.after):
+    release = change.release
+    if release is not None:
+        for evidence in ledger.evidence_of(release.slot, release.digest):
+            if evidence.revoked is not None and evidence.covers(release):
                 yield from (_seen(result) for result in evidence.checks)
 
 

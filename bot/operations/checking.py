@@ -251,7 +251,7 @@ def _ready(
     quarantine = ledger.quarantined().get(entry.digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
     # What answered here before may answer again, and may listen.
-    verified = verified_by(ledger.deployments(), model=change.model, section="models", entry=entry)
+    verified = verified_by(ledger.deployments(), entry.in_slot(change.slot.live))
     if verified is not None:
         yield _finding("gate", True, words.gate_skipped(verified.id))
     else:

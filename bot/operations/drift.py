@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Desired
-from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import serves, target_of
+from bot.domain.release import Slot
 from bot.domain.retention import Stock, owned, published_in, retention, strangers_in
 from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
@@ -71,10 +71,10 @@ def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Di
         return []  # status names the mistake
     found: list[Difference] = []
     for section in SECTIONS:
-        alias = platform.environment + (SHADOW_SUFFIX if section == "shadow" else "")
         for model, entry in desired.section(section).items():
             if not serves(target_of(table.route(model), section), entry):
                 continue
+            alias = Slot.of(platform.environment, model, section).alias
             try:
                 there = registry.alias(model, alias)
             except PromobotError as error:

@@ -10,6 +10,7 @@ from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.plan import serves, target_of
 from bot.domain.record import verified_entries
+from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
 from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError
@@ -69,7 +70,8 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
     for model, way in sorted(latest(ways).items()):
         wanted = desired.models.get(model)
         held.lease.check()
-        verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, model=model)}
+        slot = Slot(platform.environment, model, Lane.LIVE)
+        verified = {(entry.version, entry.digest) for _, entry in verified_entries(history, slot)}
         was_verified = wanted is not None and (wanted.version, wanted.digest) in verified
         if way.is_overtaken(wanted, was_verified=was_verified):
             forget_ways_back(share, ways, model=model)
@@ -142,7 +144,7 @@ def propose_way_back(
     from bot.render import proposal as words
 
     change = Change(ledger.environment, "models", model, target, current)
-    left = {e.digest for _, e in verified_entries(ledger.deployments(), model=model)} | ledger.quarantined().keys()
+    left = {e.digest for _, e in verified_entries(ledger.deployments(), change.slot)} | ledger.quarantined().keys()
     proposed = put_proposal(
         repository,
         github,

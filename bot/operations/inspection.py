@@ -11,9 +11,9 @@ from typing import Literal
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.golden import Disagreement, Golden
-from bot.domain.names import published_name
 from bot.domain.plan import Live, target_of
 from bot.domain.record import DeploymentRecord, verified_entries
+from bot.domain.release import Lane, Slot
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
@@ -108,7 +108,7 @@ class WayBack:
     @property
     def base(self) -> str:
         """The name under which it is published, unless its configuration needs another."""
-        return published_name(self.model, self.section)
+        return f"{self.model}{Lane.of(self.section).suffix}"
 
 
 def ways_back(
@@ -117,7 +117,7 @@ def ways_back(
     """Yield the verified versions that the share must hold besides those in service, for models in service."""
     no_way = set(quarantined)
     for what in routed(table):
-        verified = [e for _, e in verified_entries(records, model=what.model, section=what.section)]
+        verified = [e for _, e in verified_entries(records, Slot.of(table.environment, what.model, what.section))]
         for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
             if entry.digest != what.target.digest:
                 yield WayBack(what.model, what.section, entry)

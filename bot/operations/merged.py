@@ -33,7 +33,7 @@ class Merged:
         ``checked_in`` is the number of the one in which the change was checked.
         """
         for pull in self.pulls:
-            named = asks_for(pull.branch, change.environment, change.model, change.section)
+            named = asks_for(pull.branch, change.slot)
             if (named or pull.number == checked_in) and is_among(change, self.changed(pull)):
                 return pull
         return None
@@ -44,8 +44,8 @@ class Merged:
             one.merged_at
             for one in self.pulls
             if one.merged_at is not None and pull.merged_at is not None and one.merged_at > pull.merged_at
-            if asks_for(one.branch, change.environment, change.model, change.section)
-            if any((c.section, c.model) == (change.section, change.model) for c in self.changed(one))
+            if asks_for(one.branch, change.slot)
+            if any(c.slot == change.slot for c in self.changed(one))
         ]
         return min(later, default=None)
 
@@ -65,12 +65,12 @@ class Merged:
 
 def checked_in(ledger: Ledger, change: Change) -> int | None:
     """Return the pull request in which the change was checked: that of a person has any branch."""
-    if change.after is None:
+    if change.release is None:
         return None
-    evidence = ledger.evidence(change.model, change.section, change.after)
+    evidence = ledger.evidence(change.release)
     return evidence.pull_request if evidence is not None else None
 
 
 def is_among(change: Change, listed: Iterable[Change]) -> bool:
     """Whether one of these makes the same entry, or its absence, of the same model on the same path."""
-    return any((c.section, c.model, c.after) == (change.section, change.model, change.after) for c in listed)
+    return any((c.slot, c.after) == (change.slot, change.after) for c in listed)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bot.domain.desired import Change, Section
+from bot.domain.desired import Change
 from bot.domain.record import DeploymentRecord, verified_by
+from bot.domain.release import Slot
 from bot.platform import Platform
 from bot.records.ledger import QuarantineEvent
 
@@ -48,22 +49,19 @@ class Past:
         """What was in quarantine when it was first asked; what is put there since is not among it."""
         return self._once("quarantined", self.ledger.quarantined)
 
-    def of(self, model: str, section: Section) -> list[DeploymentRecord]:
-        """Return what was done before to this model on this path, oldest first."""
-        return self._once("by path", self._by_path).get((model, section), [])
+    def of(self, slot: Slot) -> list[DeploymentRecord]:
+        """Return what was done before in this place, oldest first."""
+        return self._once("by slot", self._by_slot).get(slot, [])
 
-    def _by_path(self) -> dict[tuple[str, Section], list[DeploymentRecord]]:
-        found: dict[tuple[str, Section], list[DeploymentRecord]] = {}
+    def _by_slot(self) -> dict[Slot, list[DeploymentRecord]]:
+        found: dict[Slot, list[DeploymentRecord]] = {}
         for record in self.history:
-            found.setdefault((record.model, record.section), []).append(record)
+            found.setdefault(record.slot, []).append(record)
         return found
 
     def verified_by(self, change: Change) -> DeploymentRecord | None:
         """Return the newest record that verified what this change asks for in service, or None."""
-        if change.after is None:
-            return None
-        of_path = self.of(change.model, change.section)
-        return verified_by(of_path, model=change.model, section=change.section, entry=change.after)
+        return verified_by(self.of(change.slot), change.release) if change.release else None
 
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import served_after, verified_entries
+from bot.domain.release import Lane, Slot
 from bot.errors import Refused
 from bot.operations import Say
 from bot.operations.propose import Proposal, propose
@@ -35,7 +36,7 @@ def promote(
         )
     records = source.ledger.deployments()
     in_service = served_after(source.environment, records).models.get(model)
-    verified = {entry.digest for _, entry in verified_entries(records, model=model)}
+    verified = {entry.digest for _, entry in verified_entries(records, Slot(source.environment, model, Lane.LIVE))}
     if in_service is None or in_service.digest not in verified:
         raise Refused(
             f"{source.environment} has no verified version of {model} in service",

@@ -11,6 +11,7 @@ from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.release import Lane, Slot
 from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
@@ -281,7 +282,7 @@ def _target(
     to_version: int | None,
 ) -> Entry:
     quarantined = ledger.quarantined()
-    verified = [entry for _, entry in verified_entries(history, model=model)]
+    verified = [entry for _, entry in verified_entries(history, Slot(settings.environment, model, Lane.LIVE))]
     possible = [
         e for e in verified if (current is None or e.digest != current.digest) and e.digest not in quarantined
     ]

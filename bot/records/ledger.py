@@ -12,10 +12,11 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.domain import in_words
-from bot.domain.desired import Change, Entry, Section
+from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Release, Slot
 from bot.errors import Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.redaction import redact
@@ -147,7 +148,7 @@ class Ledger:
         That is what the routes named when the newest deployment was over, also where it was put back: main may say
         something else since, and may have said it then. One record is read for each change.
         """
-        names = [change.published_name for change in changes]
+        names = [change.slot.published_name for change in changes]
         newest: dict[str, str] = {}
         for key in self._store.keys(f"deployments/{self.environment}"):
             if found := re.fullmatch(rf"{re.escape(self.environment)}-\d+-(.+)", _id_of(key)):
@@ -176,19 +177,18 @@ class Ledger:
         folder = self._evidence_folder(evidence.model, evidence.digest)
         self._store.put(f"{folder}/{evidence.name}.json", _text(evidence))
 
-    def evidence(self, model: str, section: Section, entry: Entry) -> Evidence | None:
-        """Return the newest evidence that counts for this entry on this path.
+    def evidence(self, release: Release) -> Evidence | None:
+        """Return the newest evidence that counts for this release.
 
         Anyone with a branch may propose the same digest with another version or run. What was found about that counts
         for that only.
         """
-        return newest_for(self.evidence_of(model, section, entry.digest), entry)
+        return newest_for(self.evidence_of(release.slot, release.digest), release)
 
-    def evidence_of(self, model: str, section: Section, digest: str) -> Iterator[Evidence]:
-        """Yield all evidence of the digest on this path, newest first, whatever version and run were proposed."""
-        of = (self.environment, model, section, digest)
-        found = self._evidence_below(self._evidence_folder(model, digest))
-        return (one for one in found if (one.environment, one.model, one.section, one.digest) == of)
+    def evidence_of(self, slot: Slot, digest: str) -> Iterator[Evidence]:
+        """Yield all evidence of the digest in this place, newest first, whatever version and run were proposed."""
+        found = self._evidence_below(self._evidence_folder(slot.model, digest))
+        return (one for one in found if (one.slot, one.digest) == (slot, digest))
 
     def all_evidence(self, model: str | None = None) -> list[Evidence]:
         """Return all evidence of one model or of every one, newest first."""

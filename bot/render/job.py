@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import Change
-from bot.domain.names import published_name
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.domain.scope import revert_branch
 from bot.exit_codes import ExitCode
@@ -362,7 +361,7 @@ def _version(done: RolledBack) -> str:
 
 
 def _names(of: Sequence[DeploymentRecord | Change]) -> str:
-    names = [published_name(one.model, one.section) for one in of]
+    names = [one.slot.published_name for one in of]
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 

@@ -22,6 +22,7 @@ from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
+from bot.domain.release import Lane, Slot
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
 from bot.operations.history import history
@@ -419,7 +420,7 @@ class _Work:
                 now = served.get(model)
                 back = [
                     (record, entry)
-                    for record, entry in verified_entries(records, model=model)
+                    for record, entry in verified_entries(records, Slot(platform.environment, model, Lane.LIVE))
                     if entry.digest not in quarantined and (now is None or entry.digest != now.digest)
                 ]
                 if back:

@@ -18,6 +18,7 @@ from bot.domain.gate import judge
 from bot.domain.hold import Held
 from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
+from bot.domain.release import Slot
 from bot.domain.scope import fingerprint, proposal_branch, revert_branch
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
 from bot.operations import Say
@@ -260,13 +261,13 @@ def _number(value: float | None) -> str:
 def _evidence(ledger: Ledger, promotion: Promotion) -> list[Evidence]:
     if not promotion.digest:
         return []
-    return list(ledger.evidence_of(promotion.model, promotion.section, promotion.digest))
+    return list(ledger.evidence_of(promotion.slot, promotion.digest))
 
 
 def _underway(platform: Platform) -> list[str]:
     """Return the threads of what is being deployed right now."""
     return [
-        thread_of(platform.environment, one.section, one.model, one.after.digest if one.after else "")
+        thread_of(Slot.of(platform.environment, one.model, one.section), one.after.digest if one.after else "")
         for one in underway(platform.share)
     ]
 
@@ -306,8 +307,8 @@ def _presumed(
 def _held(asked: Asked | None, promotion: Promotion) -> Held | None:
     """Return that main's present wish for this model is held, where that is what the promotion asks for."""
     held = asked.held if asked is not None else ()
-    of_path = (one for one in held if (one.change.section, one.change.model) == (promotion.section, promotion.model))
-    return next((one for one in of_path if _digest(one.change.after) == promotion.digest), None)
+    of_slot = (one for one in held if one.slot == promotion.slot)
+    return next((one for one in of_slot if _digest(one.change.after) == promotion.digest), None)
 
 
 def _is_asked(asked: Asked, promotion: Promotion) -> bool:
@@ -325,9 +326,8 @@ def _proposer(ledger: Ledger, changes_of_all: list[Change], pull: PullRequest) -
 
 
 def _way_back(promotion: Promotion, promotions: list[Promotion]) -> Promotion | None:
-    of_model = (promotion.section, promotion.model)
     return next(
-        (one for one in promotions if one.way_back and one.state == "open" and (one.section, one.model) == of_model),
+        (one for one in promotions if one.way_back and one.state == "open" and one.slot == promotion.slot),
         None,
     )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bot.domain.hold import Hold
+from bot.domain.release import Slot
 from bot.domain.scope import asks_for
 
 EARLY, LATE = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
@@ -36,4 +37,4 @@ def test_it_is_held_since_both_are_true(
     ],
 )
 def test_which_branches_ask_for_an_entry(branch: str, asks: bool) -> None:
-    assert asks_for(branch, "dev", "churn", "models") is asks
+    assert asks_for(branch, Slot.of("dev", "churn", "models")) is asks

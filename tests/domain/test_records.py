@@ -39,8 +39,17 @@ from bot.domain.record import (
     verified_by,
     verified_entries,
 )
+from bot.domain.release import Lane, Release, Slot
 from bot.settings import PackageRules
 from tests.domain.entries import HOSTILE_TEXT, a_record, entry
+
+SLOT = Slot("dev", "churn", Lane.LIVE)
+
+
+def release(of: Entry) -> Release:
+    """What an entry names where it answers."""
+    return of.in_slot(SLOT)
+
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -102,10 +111,10 @@ def test_verified_versions_newest_first_each_digest_once() -> None:
         record(None, before=5),
         record(2, before=5),
     ]
-    assert [e.version for _, e in verified_entries(records, model="churn")] == [2, 5, 1]
-    assert next(r for r, _ in verified_entries(records, model="churn")) is records[-1]
-    assert [e.version for _, e in verified_entries(records, model="churn", section="shadow")] == [6]
-    assert verified_entries([], model="churn") == []
+    assert [e.version for _, e in verified_entries(records, Slot.of("dev", "churn", "models"))] == [2, 5, 1]
+    assert next(r for r, _ in verified_entries(records, Slot.of("dev", "churn", "models"))) is records[-1]
+    assert [e.version for _, e in verified_entries(records, Slot.of("dev", "churn", "shadow"))] == [6]
+    assert verified_entries([], Slot.of("dev", "churn", "models")) == []
 
 
 def test_entries_are_known_by_model_version_and_digest() -> None:
@@ -123,7 +132,7 @@ def test_only_the_very_entry_that_was_verified_needs_no_checks() -> None:
     same = {"digest": entry(5).digest, "run": entry(5).run}
 
     def verified(wanted: Entry, model: str = "churn", section: Section = "models") -> DeploymentRecord | None:
-        return verified_by(records, model=model, section=section, entry=wanted)
+        return verified_by(records, wanted.in_slot(Slot.of("dev", model, section)))
 
     assert verified(entry(5)) is records[0]
     assert verified(entry(5, reason="accuracy 0.8 < 0.9")) is records[0], "a reason names no other release"
@@ -133,7 +142,7 @@ def test_only_the_very_entry_that_was_verified_needs_no_checks() -> None:
     assert verified(entry(5), model="fraud") is None and verified(entry(5), section="shadow") is None
     # The same bytes were put into service again as another version: both were verified.
     again = record(7).model_copy(update={"after": Entry(version=9, **same)})
-    assert verified_by([*records, again], model="churn", section="models", entry=entry(5)) is records[0]
+    assert verified_by([*records, again], release(entry(5))) is records[0]
 
 
 def test_a_record_survives_its_file() -> None:
@@ -283,14 +292,14 @@ def green(head: str = "h" * 40, **more: object) -> Evidence:
 
 
 def test_evidence_counts_for_its_own_entry_and_for_no_other_of_the_same_digest() -> None:
-    assert green().covers(entry(7))
-    assert green().covers(entry(7, reason="accuracy 0.8 < 0.9")), "a reason names no other release"
+    assert green().covers(release(entry(7)))
+    assert green().covers(release(entry(7, reason="accuracy 0.8 < 0.9"))), "a reason names no other release"
     others = [entry(8), entry(7, run="deadbeef"), Entry(version=8, digest=entry(7).digest, run=entry(7).run)]
-    assert not any(green().covers(other) for other in others)
+    assert not any(green().covers(release(other)) for other in others)
     theirs = green(run="deadbeef", problems=("the run is wrong",))
-    assert newest_for([theirs, green()], entry(7)) == green()
-    assert newest_for([theirs, green()], entry(7, run="deadbeef")) == theirs
-    assert newest_for([theirs], entry(7)) is None
+    assert newest_for([theirs, green()], release(entry(7))) == green()
+    assert newest_for([theirs, green()], release(entry(7, run="deadbeef"))) == theirs
+    assert newest_for([theirs], release(entry(7))) is None
 
 
 def test_evidence_of_earlier_versions_tells_the_run_in_what_ready_found() -> None:
@@ -303,13 +312,19 @@ def test_evidence_of_earlier_versions_tells_the_run_in_what_ready_found() -> Non
         return Evidence.model_validate_json(json.dumps(document))
 
     ours = written("run7 in MLflow, run7 proposed")
-    assert (ours.run, ours.passed, ours.covers(entry(7))) == ("run7", True, True)
+    assert (ours.run, ours.passed, ours.covers(release(entry(7)))) == ("run7", True, True)
     theirs = written("run7 in MLflow, deadbeef proposed", passed=False)
-    assert (theirs.run, theirs.covers(entry(7)), theirs.covers(entry(7, run="deadbeef"))) == ("deadbeef", False, True)
+    assert (
+        theirs.run,
+        theirs.covers(release(entry(7))),
+        theirs.covers(release(entry(7, run="deadbeef"))),
+    ) == ("deadbeef", False, True)
     unknown = written("something else")
-    assert (unknown.run, unknown.passed, unknown.covers(entry(7))) == ("", True, False), "who knows for which run"
+    assert (unknown.run, unknown.passed, unknown.covers(release(entry(7)))) == ("", True, False), (
+        "who knows for which run"
+    )
     failed = written("something else", passed=False)
-    assert failed.covers(entry(7)) and failed.covers(entry(7, run="deadbeef"))
+    assert failed.covers(release(entry(7))) and failed.covers(release(entry(7, run="deadbeef")))
 
 
 def test_a_commit_is_green_where_the_newest_of_every_entry_is() -> None:

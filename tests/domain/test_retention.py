@@ -14,6 +14,7 @@ from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import Loaded, target_of, targets
 from bot.domain.record import DeploymentRecord, Outcome, verified_entries
+from bot.domain.release import Slot
 from bot.domain.retention import (
     Stock,
     emptied,
@@ -233,7 +234,7 @@ def test_nothing_that_is_needed_ever_goes(there: Stock, keep: int, warm: int) ->
             assert (target.triton_model, target.version) not in found.removable
     for model in ("churn", "fraud"):
         for section in SECTIONS:
-            last = [e for _, e in verified_entries(there.records, model=model, section=section)][:keep]
+            last = [e for _, e in verified_entries(there.records, Slot.of("dev", model, section))][:keep]
             routed = target_of(there.routes.route(model), section)
             for kept in last:
                 assert kept.digest in found.digests

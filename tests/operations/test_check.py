@@ -19,6 +19,7 @@ from bot.domain import desired
 from bot.domain.desired import Entry
 from bot.domain.evidence import CHECKS
 from bot.domain.package import Package, PackageFile
+from bot.domain.release import Slot
 from bot.sandbox.platform import BOT
 from tests.operations.world import World, rows_of, wait_until
 
@@ -91,7 +92,7 @@ def test_a_good_version_passes_all_three_and_one_comment_says_so(world: World, t
     assert [row[0] for row in rows_of(comment, "|  | p50 ms")][1:] == ["proposed", "in service"]
     assert f"<sub>Commit `{head[:12]}`." in comment
 
-    evidence = world.ledger().evidence(model, "models", new.entry)
+    evidence = world.ledger().evidence(new.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and evidence.passed
     assert (evidence.pull_request, evidence.head, evidence.version) == (number, head, 2)
     assert evidence.base == world.git("rev-parse", "origin/main") or len(evidence.base) == 40
@@ -145,7 +146,7 @@ def test_wrong_answers_are_red_in_smoke_alone(world: World) -> None:
     comment = world.sticky(number)
     assert "❌ **Do not merge: Smoke of " in comment and "Nothing in service has changed." in comment
     assert [row[0] for row in rows_of(comment, "### ")][1:] == ["✅", "✅", "❌"]
-    evidence = world.ledger().evidence(model, "models", registered.entry)
+    evidence = world.ledger().evidence(registered.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and not evidence.passed
 
 
@@ -576,7 +577,7 @@ def test_results_that_are_missing_make_the_verdict_red(world: World) -> None:
         f"there is no result for the check triton of dev/{model}",
         f"there is no result for the check smoke of dev/{model}",
     ]
-    evidence = world.ledger().evidence(model, "models", registered.entry)
+    evidence = world.ledger().evidence(registered.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and not evidence.passed
 
 
@@ -598,7 +599,7 @@ def test_checks_of_a_commit_that_is_no_longer_the_head_are_refused(world: World)
         assert said.code == 1
         assert said.document["error"] == f"#{pull['number']} has moved on from {old[:12]} to {new[:12]}"
     assert not [body for body in world.comments(pull["number"]) if "promobot:checks" in body]
-    assert world.ledger().evidence(model, "models", first.entry) is None
+    assert world.ledger().evidence(first.entry.in_slot(Slot.of("dev", model, "models"))) is None
 
 
 @pytest.mark.extended

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.evidence import CHECKS
+from bot.domain.release import Slot
 from bot.sandbox.platform import BOT
 from tests.kubernetes.rules import WRITTEN_BY_CHECKS as WRITTEN
 from tests.operations.world import World
@@ -140,7 +141,7 @@ def test_all_checks_pass_and_write_what_they_may(world: World, tmp_path: Path, s
     written = files(records) - before
     assert {path.split("/")[0] for path in written} == set(WRITTEN)
     assert all(may_create(path) for path in written), "docs/storage.md"
-    evidence = world.ledger().evidence(model, "models", new.entry)
+    evidence = world.ledger().evidence(new.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and evidence.passed
     (smoke,) = [result for result in evidence.checks if result.check == "smoke"]
     assert smoke.behaviour is not None and not smoke.behaviour.problem, "the version in service was asked, too"

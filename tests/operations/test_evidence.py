@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from bot.domain.release import Slot
 from bot.sandbox.platform import BOT
 from tests.operations.world import HTTP, Registered, World
 
@@ -147,7 +148,7 @@ def test_what_nobody_checked_is_checked_where_it_is_and_goes_out(world: World) -
     assert said.out.splitlines()[0] == (
         f"Every check passed for {model} in dev, as main says at {commit[:12]}. Next: promobot deploy --env dev"
     )
-    evidence = world.ledger().evidence(model, "models", first.entry)
+    evidence = world.ledger().evidence(first.entry.in_slot(Slot.of("dev", model, "models")))
     assert evidence is not None and (evidence.pull_request, evidence.base, evidence.head) == (None, commit, commit)
     assert world.loaded("staging") == [] and world.published("staging") == []
     assert world.deploy().code == 0
@@ -202,7 +203,7 @@ def test_a_shadow_is_checked_again_as_a_shadow(world: World) -> None:
     weak = world.register(model, accuracy=0.5)
     world.desire(model, weak.entry, section="shadow")
     assert world.promobot("recheck", model, "--env", "dev").code == 0
-    assert world.ledger().evidence(model, "models", weak.entry) is None
+    assert world.ledger().evidence(weak.entry.in_slot(Slot.of("dev", model, "models"))) is None
     assert world.deploy().code == 0
     assert world.routes()["models"][model]["shadow"]["version"] == 1
 
@@ -244,7 +245,7 @@ def test_a_second_proposal_of_the_same_digest_with_a_wrong_run_changes_nothing_f
     wrong = first.entry.model_copy(update={"run": "deadbeef"})
     number = world.propose_by_hand(world.edited(model, wrong))
     assert [said.code for said in world.check(number, "ready")] == [1, 1]
-    red = world.ledger().evidence(model, "models", wrong)
+    red = world.ledger().evidence(wrong.in_slot(Slot.of("dev", model, "models")))
     assert red is not None and (red.pull_request, red.run, red.passed) == (number, "deadbeef", False)
 
     world.merge(number)

@@ -13,6 +13,7 @@ import pytest
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Finding, Latency
 from bot.domain.record import CRITERIA, Criterion, DeploymentRecord, Outcome, Step, verified_entries
+from bot.domain.release import Slot
 from bot.errors import Refused, Rejected
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
@@ -118,7 +119,7 @@ def test_a_confirmation_makes_an_unconfirmed_deployment_succeed_and_no_other(led
     assert slack.proof == "delivered later"
     assert [c.proof for c in found[0].criteria if c != slack] == [f"seen: {n}" for n in CRITERIA[:-1]]
     assert found[1:] == [record(2, outcome="unconfirmed"), record(3, outcome="failed"), record(4, outcome="put back")]
-    assert [one.id for one, _ in verified_entries(found, model="churn")] == ["dev-00000002-churn"]
+    assert [one.id for one, _ in verified_entries(found, Slot.of("dev", "churn", "models"))] == ["dev-00000002-churn"]
 
 
 def test_many_that_confirm_at_once_all_succeed(ledger: Ledger) -> None:
@@ -144,16 +145,16 @@ def test_many_that_confirm_at_once_all_succeed(ledger: Ledger) -> None:
 
 
 def test_the_newest_evidence_for_its_own_path_counts(ledger: Ledger, store: RecordStore) -> None:
-    assert ledger.evidence("churn", "models", entry(7)) is None
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "models"))) is None
     later = evidence(NOW + timedelta(seconds=1), problems=("head moved",))
     for_shadow = evidence(NOW + timedelta(seconds=2)).model_copy(update={"section": "shadow"})
     for one in (later, evidence(NOW), evidence(NOW - timedelta(days=400)), for_shadow):
         ledger.add_evidence(one)
-    assert ledger.evidence("churn", "models", entry(7)) == later
-    assert ledger.evidence("churn", "shadow", entry(7)) == for_shadow
-    assert ledger.evidence("churn", "models", entry(8)) is None
-    assert ledger.evidence("fraud", "models", entry(7)) is None
-    assert Ledger(store, "prod").evidence("churn", "models", entry(7)) is None
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "models"))) == later
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "shadow"))) == for_shadow
+    assert ledger.evidence(entry(8).in_slot(Slot.of("dev", "churn", "models"))) is None
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "fraud", "models"))) is None
+    assert Ledger(store, "prod").evidence(entry(7).in_slot(Slot.of("prod", "churn", "models"))) is None
 
 
 def test_evidence_of_the_same_digest_in_another_proposal_changes_nothing(ledger: Ledger) -> None:
@@ -161,10 +162,10 @@ def test_evidence_of_the_same_digest_in_another_proposal_changes_nothing(ledger:
     ledger.add_evidence(ours)
     theirs = evidence(NOW + timedelta(days=1), problems=("deadbeef is not its run",), run="deadbeef")
     ledger.add_evidence(theirs)
-    assert ledger.evidence("churn", "models", entry(7)) == ours
-    assert ledger.evidence("churn", "models", entry(7, run="deadbeef")) == theirs
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "models"))) == ours
+    assert ledger.evidence(entry(7, run="deadbeef").in_slot(Slot.of("dev", "churn", "models"))) == theirs
     same_bytes = Entry(version=8, digest=entry(7).digest, run="run7")
-    assert ledger.evidence("churn", "models", same_bytes) is None
+    assert ledger.evidence(same_bytes.in_slot(Slot.of("dev", "churn", "models"))) is None
 
 
 def test_evidence_that_lies_under_the_key_of_another_environment_is_not_taken(
@@ -176,8 +177,8 @@ def test_evidence_that_lies_under_the_key_of_another_environment_is_not_taken(
     assert text is not None
     for elsewhere in (key.replace("/dev/", "/prod/"), key.replace("/churn/", "/fraud/")):
         store.put(elsewhere, text)
-    assert Ledger(store, "prod").evidence("churn", "models", entry(7)) is None
-    assert ledger.evidence("fraud", "models", entry(7)) is None
+    assert Ledger(store, "prod").evidence(entry(7).in_slot(Slot.of("prod", "churn", "models"))) is None
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "fraud", "models"))) is None
 
 
 def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledger, store: RecordStore) -> None:
@@ -185,7 +186,7 @@ def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledg
     for one in (old, new):
         ledger.add_evidence(one)
     ledger.revoke([old, new], reason="staging was wrong", by="sam")
-    found = list(ledger.evidence_of("churn", "models", entry(7).digest))
+    found = list(ledger.evidence_of(Slot.of("dev", "churn", "models"), entry(7).digest))
     assert [one.name for one in found] == [new.name, old.name]
     assert [one.revoked and (one.revoked.by, one.revoked.reason) for one in found] == [
         ("sam", "staging was wrong")
@@ -195,7 +196,7 @@ def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledg
     ledger.add_evidence(between)
     latest = evidence(NOW + timedelta(seconds=2))
     ledger.add_evidence(latest)
-    assert ledger.evidence("churn", "models", entry(7)) == latest
+    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "models"))) == latest
     assert [one.revoked is None for one in ledger.all_evidence("churn")] == [True, False, True, False]
     assert ledger.all_evidence() == ledger.all_evidence("churn")
     assert ledger.all_evidence("fraud") == Ledger(store, "prod").all_evidence() == []
@@ -274,7 +275,10 @@ def test_a_record_that_cannot_be_read_is_rejected_by_its_key(store: RecordStore,
         ("deployments/dev/1.json", ledger.deployments),
         ("quarantine/dev/1.json", ledger.quarantined),
         ("checks/dev/pr-1/abc/1.json", lambda: ledger.check_runs("pr-1/abc")),
-        (f"evidence/dev/churn/{digest}/1.json", lambda: ledger.evidence("churn", "models", entry(7))),
+        (
+            f"evidence/dev/churn/{digest}/1.json",
+            lambda: ledger.evidence(entry(7).in_slot(Slot.of("dev", "churn", "models"))),
+        ),
     ):
         store.put(key, text)
         with pytest.raises(Rejected, match=key):

@@ -16,6 +16,7 @@ from bot.domain.journal import Journal
 from bot.domain.marker import MARKER_FILE
 from bot.domain.plan import in_service, targets
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.release import Slot
 from bot.domain.retirement import spent_by
 from bot.domain.routes import RouteTable
 from bot.domain.scope import revert_branch
@@ -97,7 +98,12 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
                 problems.append(f"{name} routes {model} to {live.version}")
             elif live.digest != scene.version(model, live.version).entry.digest:
                 problems.append(f"{name} routes {model} {live.version} to a foreign digest")
-            elif scene.ledger.evidence(model, "models", scene.version(model, live.version).entry) is None:
+            elif (
+                scene.ledger.evidence(
+                    scene.version(model, live.version).entry.in_slot(Slot.of("dev", model, "models"))
+                )
+                is None
+            ):
                 problems.append(f"{name} routes {model} to {live.version}, for which there is no evidence")
     return problems
 
@@ -160,7 +166,9 @@ def done(scene: Scene, look: Look, ended: Ended) -> list[str]:
                 problems.append(f"Triton {n} has {target.triton_model} {target.version} not READY, or answers wrong")
     for model, route in table.models.items():
         live = route.live
-        if live and live.digest not in [entry.digest for _, entry in verified_entries(records, model=model)]:
+        if live and live.digest not in [
+            entry.digest for _, entry in verified_entries(records, Slot.of("dev", model, "models"))
+        ]:
             problems.append(f"{model} {live.version} is served, and no record says that it was verified")
         if live and look.aliases.get((model, ENVIRONMENT)) != live.version:
             problems.append(f"the alias {ENVIRONMENT} of {model} is at {look.aliases.get((model, ENVIRONMENT))}")

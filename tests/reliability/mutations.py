@@ -771,6 +771,26 @@ MUTATIONS = (
         "        server = self._triton(self.settings.staging.triton)\n",
         ("tests/operations/test_check_with_little.py",),
     ),
+    # Which release is meant.
+    *(
+        Mutation(
+            "identity",
+            f"the {what} is part of it",
+            "bot/domain/release.py",
+            f"    {line}\n",
+            f"    {line} = __import__('dataclasses').field(compare=False)\n",
+            ("tests/domain/test_release.py::test_one_difference_makes_another_release",),
+        )
+        for what, line in (("environment", "environment: str"), ("lane", "lane: Lane"), ("run", "run: str"))
+    ),
+    Mutation(
+        "identity",
+        "what was verified on the shadow lane is no way back for users",
+        "bot/domain/record.py",
+        "if record.verified and record.slot == slot else None",
+        "if record.verified and record.model == slot.model else None",
+        ("tests/domain/test_release.py::test_what_was_verified_elsewhere_is_no_way_back_here",),
+    ),
     # What a crash may lose.
     Mutation(
         "fsync",
@@ -1326,31 +1346,31 @@ MUTATIONS = (
         "proof",
         "evidence is of this version",
         EVIDENCE,
-        "        if (self.version, self.digest) != (entry.version, entry.digest):\n",
-        "        if self.digest != entry.digest:\n",
+        "            return self.release == release\n",
+        "            return self.release == replace(release, version=self.version)\n",
         (COVERS,),
     ),
     Mutation(
         "proof",
         "evidence is of this run",
         EVIDENCE,
-        "        return self.run == entry.run if self.run else not self.passed\n",
-        "        return True\n",
+        "            return self.release == release\n",
+        "            return self.release == replace(release, run=self.run)\n",
         (COVERS, f"{T_LEDGER}::test_evidence_of_the_same_digest_in_another_proposal_changes_nothing"),
     ),
     Mutation(
         "proof",
         "evidence without a run passes for none",
         EVIDENCE,
-        " if self.run else not self.passed\n",
-        " if self.run else True\n",
+        'replace(release, run="") and not self.passed\n',
+        'replace(release, run="")\n',
         (f"{T_DOMAIN_RECORDS}::test_evidence_of_earlier_versions_tells_the_run_in_what_ready_found",),
     ),
     Mutation(
         "proof",
         "evidence is of this environment, model and path",
         LEDGER,
-        "if (one.environment, one.model, one.section, one.digest) == of)",
+        "if (one.slot, one.digest) == (slot, digest))",
         "if one.digest == digest)",
         (
             f"{T_LEDGER}::test_the_newest_evidence_for_its_own_path_counts",

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from bot.domain.promotion import Promotion
+from bot.domain.release import Slot
 from bot.slack import blocks
 from bot.slack.inbox import Asked, Inbox, id_of
 from tests.reliability.scene import Kill, Scene, calls
@@ -113,7 +114,7 @@ def _open_revert(scene: Scene) -> None:
     assert ended.code == 0, ended.said
     entry = scene.version("churn", 1).entry
     scene._evidence("churn", entry, "models")
-    newest = scene.ledger.evidence("churn", "models", entry)
+    newest = scene.ledger.evidence(entry.in_slot(Slot.of("dev", "churn", "models")))
     assert newest is not None
     head = _head(scene)
     scene.ledger.add_evidence(newest.model_copy(update={"head": head, "at": datetime.now(UTC)}))

@@ -9,6 +9,7 @@ import pytest
 
 from bot.domain import desired
 from bot.domain.desired import Entry
+from bot.domain.release import Slot
 from bot.operations.proposing import AUTHOR, EMAIL
 from tests.operations.world import Registered, World
 from tests.slack.people import ALEX, KIM, LOGINS, MAY, SAM, Office
@@ -53,7 +54,7 @@ def entry_of(world: World, branch: str, model: str, entry: Entry, environment: s
 def green(world: World, number: int, of: Registered) -> None:
     """Write evidence for the head of now that passed, as if every check had."""
     world.evidence(of)
-    newest = world.ledger().evidence(of.model, "models", of.entry)
+    newest = world.ledger().evidence(of.entry.in_slot(Slot.of("dev", of.model, "models")))
     assert newest is not None
     head = world.pull(number)["head"]["sha"]
     world.ledger().add_evidence(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.concurrency import map_concurrent
-from bot.domain.desired import Change, Entry, Section
+from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence, rules_of
 from bot.domain.golden import Golden
 from bot.domain.hold import Held, Hold
+from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
@@ -51,7 +52,7 @@ def admit(past: Past, change: Change) -> Admission:
     if quarantine is not None:
         return Admission(words.held_by_quarantine(change, quarantine.reason, quarantine.at))
     if past.goes_back(change):
-        return Admission(evidence=_seen(past.ledger, change.model, change.section, entry.version, entry.digest))
+        return Admission(evidence=_seen(past.ledger, change.slot, entry.version, entry.digest))
     if past.settings.mistakes:
         # A freeze, a gate or a rule may be among what could not be read.
         return Admission(words.held_by_settings(change, past.settings.mistakes[0]))
@@ -59,7 +60,7 @@ def admit(past: Past, change: Change) -> Admission:
     for freeze in past.settings.freezes:
         if freeze.start <= now < freeze.end:
             return Admission(words.held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
-    evidence = past.ledger.evidence(change.model, change.section, entry)
+    evidence = past.ledger.evidence(entry.in_slot(change.slot))
     if evidence is None:
         return Admission(words.no_evidence(change))
     match evidence.state(now):
@@ -81,7 +82,7 @@ def _out_of_service(past: Past, change: Change) -> Admission:
         return Admission()
     if not change.retired:
         return Admission(words.not_retired(change))
-    spent = spent_by(past.of(change.model, change.section), change)
+    spent = spent_by(past.of(change.slot), change)
     return Admission(words.retired_before(change, spent) if spent else None)
 
 
@@ -94,13 +95,14 @@ def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, 
 
 def seen_once(ledger: Ledger, what: Routed) -> Evidence | None:
     """Return what the checks saw of a version in service: what staging answered once holds for good."""
-    return _seen(ledger, what.model, what.section, what.target.version, what.target.digest)
+    slot = Slot.of(ledger.environment, what.model, what.section)
+    return _seen(ledger, slot, what.target.version, what.target.digest)
 
 
-def _seen(ledger: Ledger, model: str, section: Section, version: int, digest: str) -> Evidence | None:
+def _seen(ledger: Ledger, slot: Slot, version: int, digest: str) -> Evidence | None:
     # Routes name no run. Checks that passed compared the run and every byte with MLflow's, so there is one of each
     # version, and what another version of the same bytes was answered is left aside.
-    found = (one for one in ledger.evidence_of(model, section, digest) if one.version == version)
+    found = (one for one in ledger.evidence_of(slot, digest) if one.version == version)
     return next((one for one in found if one.passed and one.revoked is None), None)
 
 

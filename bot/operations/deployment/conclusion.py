@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
-from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import in_service, serves, target_of
 from bot.domain.promotion import thread_of
 from bot.domain.record import (
@@ -73,8 +72,8 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
     ``unblamed`` says why, where the digest is not to blame; ``lost`` that the bytes that were merged are gone.
     """
     run.may_still()
-    history = run.of(change.model, change.section)
-    verified = verified_entries(history, model=change.model, section=change.section)
+    history = run.of(change.slot)
+    verified = verified_entries(history, change.slot)
     back, left = change.before, None
     if back is None and (left := last_left(history)) is None:
         back = next((entry for _, entry in verified), None)
@@ -149,7 +148,7 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
     """Put the digest that failed, or was left, into quarantine; return the address of the revert that it takes."""
     change = item.change
     if serves(_serving(current, change), change.after):
-        if change.before is not None and undoes(run.of(change.model, change.section), change):
+        if change.before is not None and undoes(run.of(change.slot), change):
             _quarantine(run, item, change.before, words.was_rolled_back(change))
         _withdraw_the_revert_of(run, change)
     elif item.git_follows and change.after is not None and not run.goes_back(change):
@@ -162,7 +161,7 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
 
 def _withdraw_the_revert_of(run: Run, change: Change) -> None:
     """Close the revert that the bot opened when this change did not go into service: now it is."""
-    if last_try(run.of(change.model, change.section), change) is None:
+    if last_try(run.of(change.slot), change) is None:
         return
     run.may_still()
     try:
@@ -178,7 +177,7 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
 def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
     """Whether it failed as it is recorded to have failed before: then that record is its record."""
     announced = _record(run, item, served, delivered=True)
-    known = failed_as_before(run.of(item.change.model, item.change.section), announced)
+    known = failed_as_before(run.of(item.change.slot), announced)
     if known:
         run.say(words.failed_as_before(known))
         records[item.id] = known
@@ -192,7 +191,7 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
         return message
     # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
     digest = change.after.digest if change.after else ""
-    thread = thread_of(change.environment, change.section, change.model, digest)
+    thread = thread_of(change.slot, digest)
     broadcast = announced.outcome in ("put back", "failed", "incomplete")
     return replace(message, thread=thread, broadcast=broadcast)
 
@@ -237,7 +236,7 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         criteria=tuple(criteria),
         steps=tuple(item.steps),
         problem=item.problem,
-        way_back=undoes(run.of(item.change.model, item.change.section), item.change),
+        way_back=undoes(run.of(item.change.slot), item.change),
         reason=item.reason,
         quarantined=item.quarantined,
     )
@@ -269,7 +268,7 @@ def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
 
 def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
     """Point the alias; return what is wrong, or an empty string."""
-    alias = run.settings.environment + (SHADOW_SUFFIX if change.section == "shadow" else "")
+    alias = change.slot.alias
     version = serving.version if serving else None
     try:
         run.aliases.point(change.model, alias, version)

@@ -163,12 +163,12 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
     more = run.settings.keep.warm - 1  # the first will be the one in service now
     if more < 1:
         return set()
-    share, model, section = run.systems.share, item.change.model, item.change.section
-    config, routed_now = share.models.config(target.triton_model), target_of(routes.route(model), section)
+    share, slot = run.systems.share, item.change.slot
+    config, routed_now = share.models.config(target.triton_model), target_of(routes.route(slot.model), slot.section)
     if config is None or routed_now is None:
         return set()
     none_of = {target.digest, routed_now.digest, *run.quarantined}
-    verified = (entry for _, entry in verified_entries(run.of(model, section), model=model, section=section))
+    verified = (entry for _, entry in verified_entries(run.of(slot), slot))
     named = set(versions_of(config)) & set(share.models.versions(target.triton_model))
     last = itertools.islice((entry for entry in verified if entry.digest not in none_of), more)
     return {

@@ -103,7 +103,7 @@ def fresh_name(
     named = named or lazy(lambda: by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0
     wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
-    for name in _names(change.published_name, wanted):
+    for name in _names(change.slot.published_name, wanted):
         if passed and _fits(share.models.config(name), wanted):
             wrong = version in share.models.versions(name) and share.models.wrong_bytes(
                 described.package, triton_model=name, version=version

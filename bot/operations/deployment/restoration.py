@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from bot.domain.contents import look_at
 from bot.domain.desired import SECTIONS, Change, Desired, Entry
-from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.plan import Live, Plan, serves, target_of
 from bot.domain.record import known_entries
+from bot.domain.release import Slot
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Rejected
 from bot.operations.deployment.admission import Admission, golden_of, seen_once
@@ -117,9 +117,9 @@ class Restoration:
                     )
                     self._tell(words.way_back_published(change, said))
         for section in SECTIONS:
-            alias = run.settings.environment + (SHADOW_SUFFIX if section == "shadow" else "")
             for model, entry in desired.section(section).items():
                 if serves(target_of(table.route(model), section), entry):
+                    alias = Slot.of(run.settings.environment, model, section).alias
                     with self._tried(words.alias_not_moved(model, alias)):
                         if run.registry.alias(model, alias) != entry.version:
                             run.aliases.point(model, alias, entry.version)

@@ -12,6 +12,7 @@ from bot.domain.ending import Ending, ending_of
 from bot.domain.hold import Held
 from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Slot
 from bot.domain.scope import scope_behind
 from bot.errors import PromobotError
 from bot.operations.deployment.run import Run
@@ -73,7 +74,11 @@ def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
         if scope is None or scope.environment != environment or (scope.model, scope.sections) in seen:
             continue
         seen.add((scope.model, scope.sections))  # an older one of the model says nothing of now
-        of_model = [record for section in scope.sections for record in run.of(scope.model, section)]
+        of_model = [
+            record
+            for section in scope.sections
+            for record in run.of(Slot.of(run.settings.environment, scope.model, section))
+        ]
         is_told = words.marker(environment) in pull.body or proposal_words.VERDICT_ENDS not in pull.body
         was_deployed = any(pull.merged_at is None or one.finished_at >= pull.merged_at for one in of_model)
         if not is_told and not was_deployed:

@@ -38,7 +38,7 @@ class Unfinished:
     def item(self, change: Change, admission: Admission) -> Item:
         """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
         token, began = self._run.held.lease.token, datetime.now(UTC)
-        name = f"{change.environment}-{token:08d}-{change.published_name}"
+        name = f"{change.environment}-{token:08d}-{change.slot.published_name}"
         for underway in self._unfinished():
             if underway.is_of(change):
                 name, began = underway.id, underway.started_at
