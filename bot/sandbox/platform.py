@@ -25,10 +25,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bot.domain.marker import MARKER_FILE, MARKER_KEY, Marker, Purpose
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput, Refused
-from bot.sandbox import environments, mlflow, s3, triton
+from bot.sandbox import environments, mlflow, triton
 from bot.sandbox.processes import (
     HOST,
     POLL_SECONDS,
@@ -40,6 +42,7 @@ from bot.sandbox.processes import (
     run_at_once,
     write_private,
 )
+from bot.sandbox.s3 import ObjectStorage
 
 REPOSITORY = "promobot/models"
 BOT_REPOSITORY = "promobot/promobot"
@@ -140,7 +143,7 @@ class Endpoints:
     slack_channel: str
     slack_app: str
     secrets: Secrets = field(repr=False)
-    s3: s3.ObjectStorage | None = None
+    s3: ObjectStorage | None = None
 
     @classmethod
     def new(cls, directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
@@ -170,7 +173,7 @@ class Endpoints:
             slack_channel="C0RELEASES",
             slack_app=url(),
             secrets=Secrets.new(),
-            s3=s3.ObjectStorage.new(directory / "s3", ports=ports) if shape.s3 else None,
+            s3=ObjectStorage.new(directory / "s3", ports=ports) if shape.s3 else None,
         )
 
     @property
@@ -268,38 +271,9 @@ class Endpoints:
             **({"s3": self.s3.to_json()} if self.s3 else {}),
         }
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Endpoints:
-        """Read what :meth:`to_json` wrote; more keys do not matter."""
-        return cls(
-            directory=Path(document["directory"]),
-            repository=document["repository"],
-            forge=document["forge"],
-            mlflow=document["mlflow"],
-            triton={
-                name: tuple(TritonEndpoint(**one) for one in several) for name, several in document["triton"].items()
-            },
-            triton_staging=TritonEndpoint(**document["triton_staging"]),
-            gateway={
-                name: tuple(GatewayEndpoint(f"gateway-{name}-{n}", url) for n, url in enumerate(several, start=1))
-                for name, several in document["gateway"].items()
-            },
-            slack=document["slack"],
-            slack_channel=document["slack_channel"],
-            slack_app=document["slack_app"],
-            s3=(
-                s3.ObjectStorage.from_json(document["s3"], directory=Path(document["directory"]) / "s3")
-                if "s3" in document
-                else None
-            ),
-            secrets=Secrets(
-                people=document["people"],
-                slack=document["slack_token"],
-                slack_app=document["slack_app_token"],
-                slack_signing=document["slack_signing_secret"],
-                reload=document["reload_token"],
-            ),
-        )
+
+KEPT = TypeAdapter(Endpoints)
+"""As what ``sandbox.json`` keeps them."""
 
 
 class Sandbox:
@@ -349,13 +323,13 @@ class Sandbox:
     @classmethod
     def open(cls, directory: Path) -> Sandbox:
         """Return the sandbox that runs in ``directory``; raise Refused when none does."""
-        file = directory.resolve() / "endpoints.json"
-        if not file.is_file():
+        directory = directory.resolve()
+        if not (directory / "endpoints.json").is_file():
             raise Refused(
                 f"no sandbox runs in {directory}",
                 next_step=f"promobot sandbox up --dir {shlex.quote(str(directory))}",
             )
-        return cls(Endpoints.from_json(json.loads(file.read_text())))
+        return cls(KEPT.validate_json((directory / "sandbox.json").read_bytes()))
 
     @staticmethod
     def down(directory: Path) -> list[str]:
@@ -550,19 +524,19 @@ def _lock(directory: Path, *, wait_seconds: float) -> Iterator[None]:
 def _endpoints(directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
     """Return the directory's own endpoints from an earlier start, or new ones."""
     file = directory / "sandbox.json"
-    if file.exists() and shape.s3 and "s3" not in json.loads(file.read_text()):
+    if not file.exists():
+        for environment in {*shape.environments, *shape.gateways}:
+            check_environment_name(environment)
+        endpoints = Endpoints.new(directory, shape=shape, ports=ports)
+        write_private(file, KEPT.dump_json(endpoints, indent=1).decode() + "\n")
+        return endpoints
+    endpoints = KEPT.validate_json(file.read_bytes())
+    if shape.s3 and endpoints.s3 is None:
         raise Refused(
             f"the sandbox in {directory} has its records in directories, and its repository says so",
             state="Nothing was started.",
             next_step="name a new directory, or leave out --s3",
         )
-    if not file.exists():
-        for environment in {*shape.environments, *shape.gateways}:
-            check_environment_name(environment)
-        endpoints = Endpoints.new(directory, shape=shape, ports=ports)
-        write_private(file, json.dumps(endpoints.to_json(), indent=1) + "\n")
-        return endpoints
-    endpoints = Endpoints.from_json(json.loads(file.read_text()))
     taken = [port for port in endpoints.ports() if not ports.reserve(port)]
     if taken:
         raise Refused(

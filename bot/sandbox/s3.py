@@ -195,18 +195,6 @@ class ObjectStorage:
             "ports": dict(self.ports),
         }
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any], *, directory: Path) -> ObjectStorage:
-        """Read what :meth:`to_json` wrote."""
-        return cls(
-            directory=directory,
-            ports=document["ports"],
-            credentials=Credentials(document["access_key_id"], document["secret_access_key"]),
-            owner=Credentials(document["owner_access_key_id"], document["owner_secret_access_key"]),
-            bucket=document["bucket"],
-            region=document["region"],
-        )
-
     def _make_bucket(self, owner: Any) -> None:
         with contextlib.suppress(owner.exceptions.BucketAlreadyOwnedByYou, owner.exceptions.BucketAlreadyExists):
             owner.create_bucket(

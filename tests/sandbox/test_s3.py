@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from pydantic import TypeAdapter
 
 from bot.errors import Refused
 from bot.sandbox import mlflow
@@ -92,7 +93,8 @@ def test_killed_and_started_again_it_has_everything_and_stopped_it_leaves_nothin
         while lives(process.pid):
             os.waitpid(process.pid, 0)
 
-        again = ObjectStorage.from_json(storage.to_json(), directory=tmp_path / "s3")
+        kept = TypeAdapter(ObjectStorage)
+        again = kept.validate_json(kept.dump_json(storage))
         assert again == storage
         process = processes.start(again.part())
         processes.wait_until_ready(process)

@@ -49,8 +49,6 @@ class StepDefinition:
     """As act reports it: the step's ``id``, or its index."""
     label: str
     """As people see it: its ``name``, or "Run …"."""
-    named: bool
-    uses: str
 
 
 @dataclass(frozen=True)
@@ -362,6 +360,4 @@ def _step(index: int, body: object) -> StepDefinition:
     return StepDefinition(
         key=str(step.get("id") or index),
         label=str(step.get("name") or f"Run {uses or first_line}"),
-        named="name" in step,
-        uses=uses,
     )

@@ -1,8 +1,9 @@
 """GitHub's JSON: how each thing looks in the REST API and in webhook payloads (API version 2022-11-28).
 
 What an object must have is in ``shapes.json``, made of GitHub's own description by ``python -m tests.contract``: each
-required field with a value that may stand there, and addresses as the description's examples have them. Here is only
-what tells one thing from another, and what the description has no example for.
+required field with a value that may stand there, and addresses as the description's examples have them. Which field
+says what of a record is in ``bindings.json``, with what the description has no example for. Here is what must be
+looked up.
 """
 
 from __future__ import annotations
@@ -34,23 +35,20 @@ from bot.sandbox.forge.store import (
 
 Json = dict[str, Any]
 
-SHAPES: Mapping[str, Json] = json.loads(Path(__file__).with_name("shapes.json").read_text())
+
+def _data(name: str) -> Mapping[str, Json]:
+    found: Mapping[str, Json] = json.loads(Path(__file__).with_name(name).read_text())
+    return found
+
+
+SHAPES, BINDINGS = _data("shapes.json"), _data("bindings.json")
 BEGINNING = "2024-01-01T00:00:00Z"
 """When everything was made that has no time of its own."""
-ACTIONS_APP, ACTIONS_SLUG = 15368, "github-actions"
-MEMBER = {"author_association": "COLLABORATOR"}
+ACTIONS = {"id": 15368, "slug": "github-actions"}
 LEVELS = ("read", "triage", "write", "maintain", "admin")
 ACCESS = ("pull", "triage", "push", "maintain", "admin")
-PULL_LINKS = {
-    "self": "url",
-    "html": "html_url",
-    "issue": "issue_url",
-    "comments": "comments_url",
-    "review_comments": "review_comments_url",
-    "review_comment": "review_comment_url",
-    "commits": "commits_url",
-    "statuses": "statuses_url",
-}
+MERGES = {"merge": "merge_commit", "squash": "squash_merge", "rebase": "rebase_merge"}
+PULL_LINKS = ("issue", "comments", "review_comments", "review_comment", "commits", "statuses")
 
 
 def stamp(moment: datetime | None) -> str | None:
@@ -62,6 +60,15 @@ def node_id(kind: str, identifier: object) -> str:
     return base64.b64encode(f"{kind}:{identifier}".encode()).decode()
 
 
+def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
+    """The value with every ``$name`` in its texts filled in, also in those inside it."""
+    if isinstance(value, str):
+        return Template(value).safe_substitute(facts)
+    if isinstance(value, dict):
+        return {name: _filled(one, facts) for name, one in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
 class Answers:
     """Turns a repository's records into GitHub's JSON."""
 
@@ -70,138 +77,89 @@ class Answers:
         self.api = f"{of.server_url}/api/v3"
         self.repo_api = f"{self.api}/repos/{of.repository}"
         self.page = f"{of.server_url}/{of.repository}"
+        self._where = {"server": of.server_url, "api": self.api, "repo": self.repo_api, "page": self.page}
 
-    def _shaped(self, kind: str, **known: Any) -> Json:
+    def _shaped(self, kind: str, facts: Mapping[str, Any], known: Mapping[str, Any]) -> Json:
         """An object of GitHub's: what is known, and for all else that it must have what the description says."""
-        facts = {"server": self.of.server_url, "api": self.api, "repo": self.repo_api, "page": self.page, **known}
-        facts.setdefault("sha", known.get("head_sha", ""))
-        given = {name: stamp(value) if isinstance(value, datetime) else value for name, value in known.items()}
-        if "node_id" in SHAPES[kind]:
-            given.setdefault("node_id", node_id(kind, known.get("id") or facts["sha"]))
-        needed = {
-            name: Template(value).safe_substitute(facts) if isinstance(value, str) else value
-            for name, value in SHAPES[kind].items()
-        }
-        return needed | given
+        found: Json = _filled(SHAPES[kind], {**self._where, **facts, **known})
+        if "node_id" in found:
+            found["node_id"] = node_id(kind.removesuffix("-simple"), known.get("id") or known.get("sha"))
+        return found | {name: stamp(one) if isinstance(one, datetime) else one for name, one in known.items()}
+
+    def _made(self, name: str, record: Any, *, kind: str = "", **more: Any) -> Json:
+        """An object of GitHub's of a record, as ``bindings.json`` says; ``more`` is what it does not say."""
+        bound, facts = BINDINGS[name], record if isinstance(record, dict) else dict(record)
+        known = {field: facts[attribute] for field, attribute in bound["fields"].items()}
+        users = {field: self.user(facts[attribute]) for field, attribute in bound.get("users", {}).items()}
+        always = _filled(bound["always"], {**self._where, **facts})
+        return self._shaped(kind or bound["shape"], facts, {**known, **users, **always, **more})
 
     # People and the repository
 
     def user(self, login: str) -> Json:
         person = self.of.people.named(login)
-        avatar = f"{self.of.server_url}/{quote(login)}.png"
-        return self._shaped(
-            "simple-user",
-            login=person.login,
-            id=person.id,
-            type=person.type,
-            avatar_url=avatar,
-            gravatar_id="",
-        )
+        return self._made("user", {**dict(person), "id": person.id})
 
     def whole_user(self, login: str) -> Json:
         """A person's own page, as asking for one has it."""
         person = self.of.people.named(login)
-        return {
-            **SHAPES["public-user"],
-            **self.user(login),
-            "user_view_type": "public",
-            "blog": "",
-            "name": person.login,
-            "email": person.identity.email,
-        }
+        own = {"user_view_type": "public", "blog": "", "name": person.login, "email": person.identity.email}
+        return {**SHAPES["public-user"], **self.user(login), **own}
 
     def _organization(self) -> Json:
         return self.user(self.of.owner) | {"type": "Organization"}
 
-    def app(self, identifier: int, slug: str, *, permissions: Mapping[str, str] | None = None) -> Json:
-        """A GitHub App."""
-        page = f"{self.of.server_url}/apps/{slug}"
-        known = {"id": identifier, "slug": slug, "name": slug, "owner": self._organization()}
-        return self._shaped(
-            "integration", **known, html_url=page, external_url=page, permissions=dict(permissions or {})
-        )
+    def app(self, app: Mapping[str, Any]) -> Json:
+        """A GitHub App, of its ``id``, ``slug``, and maybe ``permissions``."""
+        return self._made("app", dict(app), owner=self._organization(), permissions=app.get("permissions", {}))
 
     def installation(self, app: App) -> Json:
         """A GitHub App in this repository."""
         owner = self._organization()
-        return self._shaped(
-            "installation",
-            id=app.installation,
-            account=owner,
-            target_id=owner["id"],
-            target_type="Organization",
-            app_id=app.id,
-            app_slug=app.slug,
-            permissions=dict(app.permissions),
-            repository_selection="selected",
+        return self._made(
+            "installation", app, account=owner, target_id=owner["id"], permissions=dict(app.permissions)
         )
 
     def minimal_repository(self, kind: str = "minimal-repository", **more: Any) -> Json:
         """The repository as lists and workflow runs have it."""
-        name = self.of.repository.split("/")[1]
-        return self._shaped(
-            kind,
-            id=self.of.number,
-            name=name,
-            full_name=self.of.repository,
-            private=True,
-            **{"node_id": node_id("repository", self.of.number), "owner": self._organization(), **more},
-        )
+        names = {"name": self.of.repository.split("/")[1], "full_name": self.of.repository}
+        known = {"id": self.of.number, "private": True, "owner": self._organization(), **names, **more}
+        return self._shaped(kind, {}, known) | {"node_id": node_id("repository", self.of.number)}
 
     def repository(self, kind: str = "repository", **more: Any) -> Json:
         """The repository as a side of a pull request and a webhook's payload have it."""
-        waiting = sum(pull.state == "open" for pull in self.of.store.pulls())
-        clone = f"{self.page}.git"
-        return self.minimal_repository(
-            kind,
-            clone_url=clone,
-            git_url=clone,
-            ssh_url=clone,
-            svn_url=self.page,
-            default_branch="main",
-            open_issues=waiting,
-            open_issues_count=waiting,
-            visibility="private",
-            topics=[],
-            **{
-                "has_discussions": False,
-                **dict.fromkeys(("created_at", "updated_at", "pushed_at"), BEGINNING),
-                **more,
-            },
-        )
+        waiting, clone = sum(pull.state == "open" for pull in self.of.store.pulls()), f"{self.page}.git"
+        known = {
+            "svn_url": self.page,
+            "default_branch": "main",
+            "visibility": "private",
+            "topics": [],
+            "has_discussions": False,
+            **dict.fromkeys(("clone_url", "git_url", "ssh_url"), clone),
+            **dict.fromkeys(("open_issues", "open_issues_count"), waiting),
+            **dict.fromkeys(("created_at", "updated_at", "pushed_at"), BEGINNING),
+        }
+        return self.minimal_repository(kind, **known, **more)
 
     def whole_repository(self, person: Person) -> Json:
         """The repository as asking for it has it: also what the asker may do."""
         methods, reached = self.of.store.settings.methods, LEVELS.index(person.permission)
-        return self.repository(
-            "full-repository",
-            **{f"allow_{name}": kind in methods for kind, name in MERGES.items()},
-            permissions={name: level <= reached for level, name in enumerate(ACCESS)},
-        )
+        allowed = {f"allow_{name}": kind in methods for kind, name in MERGES.items()}
+        permissions = {name: level <= reached for level, name in enumerate(ACCESS)}
+        return self.repository("full-repository", **allowed, permissions=permissions)
 
     # Pull requests, comments, reviews
 
-    def pull(self, pull: Pull, kind: str = "pull-request-simple", **more: Any) -> Json:
+    def pull(self, pull: Pull, kind: str = "", **more: Any) -> Json:
         """A pull request as lists and payloads have it."""
-        kept = ("id", "number", "state", "draft", "title", "created_at", "updated_at", "closed_at", "merged_at")
-        shaped = self._shaped(
-            kind,
-            **{name: getattr(pull, name) for name in kept},
-            body=pull.body or None,
-            user=self.user(pull.author),
-            assignees=[],
-            requested_reviewers=[],
-            requested_teams=[],
-            merge_commit_sha=pull.merge_commit or None,
-            head=self._side(pull.head, pull.head_sha, pull.author),
-            base=self._side(pull.base, pull.base_sha, self.of.owner),
-            active_lock_reason=None,
-            node_id=node_id("pull-request", pull.id),
-            **MEMBER,
-            **more,
-        )
-        shaped["statuses_url"] = f"{self.repo_api}/statuses/{pull.head_sha}"
-        return shaped | {"_links": {name: {"href": shaped[field]} for name, field in PULL_LINKS.items()}}
+        sides = {
+            "head": self._side(pull.head, pull.head_sha, pull.author),
+            "base": self._side(pull.base, pull.base_sha, self.of.owner),
+        }
+        texts = {"body": pull.body or None, "merge_commit_sha": pull.merge_commit or None}
+        found = self._made("pull", pull, kind=kind, **sides, **texts, **more)
+        links = {"self": "url", "html": "html_url", **{name: f"{name}_url" for name in PULL_LINKS}}
+        return found | {"_links": {name: {"href": found[field]} for name, field in links.items()}}
 
     def whole_pull(self, pull: Pull, *, is_new: bool = False) -> Json:
         """A pull request as asking for one has it. For a new one GitHub has not yet looked whether it merges."""
@@ -225,13 +183,9 @@ class Answers:
     def _named_pull(self, pull: Pull) -> Json:
         """A pull request as checks and workflow runs name it."""
         repo = {"id": self.of.number, "name": self.of.repository.split("/")[1], "url": self.repo_api}
-        return {
-            "id": pull.id,
-            "number": pull.number,
-            "url": f"{self.repo_api}/pulls/{pull.number}",
-            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": repo},
-            "base": {"ref": pull.base, "sha": pull.base_sha, "repo": repo},
-        }
+        sides = {"head": (pull.head, pull.head_sha), "base": (pull.base, pull.base_sha)}
+        named = {"id": pull.id, "number": pull.number, "url": f"{self.repo_api}/pulls/{pull.number}"}
+        return {**named, **{side: {"ref": ref, "sha": sha, "repo": repo} for side, (ref, sha) in sides.items()}}
 
     def _side(self, branch: str, sha: str, login: str) -> Json:
         label = f"{self.of.owner}:{branch}"
@@ -240,58 +194,30 @@ class Answers:
     def issue(self, pull: Pull) -> Json:
         """A pull request as the issue that it is too."""
         url, whole = f"{self.repo_api}/issues/{pull.number}", self.pull(pull)
-        same = ("id", "node_id", "number", "state", "title", "body", "user", "assignees", "html_url", "draft")
-        times = ("created_at", "updated_at", "closed_at", "author_association", "active_lock_reason")
-        return self._shaped(
-            "issue",
-            **{name: whole[name] for name in (*same, *times)},
-            url=url,
-            labels_url=f"{url}/labels{{/name}}",
-            repository_url=self.repo_api,
+        same = ("id", "number", "state", "title", "body", "user", "assignees", "html_url", "draft", "created_at")
+        more = ("updated_at", "closed_at", "author_association", "active_lock_reason")
+        known = {
+            **{name: whole[name] for name in (*same, *more)},
             **{f"{name}_url": f"{url}/{name}" for name in ("comments", "events")},
-            comments=len(self.of.store.comments(pull.number)),
-            state_reason=None,
-            pull_request={name: whole[name] for name in ("url", "html_url", "diff_url", "patch_url", "merged_at")},
-        )
+            "url": url,
+            "labels_url": f"{url}/labels{{/name}}",
+            "repository_url": self.repo_api,
+            "comments": len(self.of.store.comments(pull.number)),
+            "state_reason": None,
+            "pull_request": {name: whole[name] for name in ("url", "html_url", "diff_url", "patch_url", "merged_at")},
+        }
+        return self._shaped("issue", {}, known)
 
     def told_issue(self, pull: Pull) -> Json:
         """The issue as the payload of a comment has it."""
-        issue = self.issue(pull)
-        return {**issue, "reactions": self._reactions(f"{issue['url']}/reactions")}
-
-    def _reactions(self, url: str) -> Json:
-        kinds = ("+1", "-1", "laugh", "confused", "heart", "hooray", "eyes", "rocket")
-        return {"url": url, "total_count": 0, **dict.fromkeys(kinds, 0)}
+        issue, reactions = self.issue(pull), BINDINGS["comment"]["always"]["reactions"]
+        return {**issue, "reactions": {**reactions, "url": f"{issue['url']}/reactions"}}
 
     def comment(self, comment: Comment) -> Json:
-        url = f"{self.repo_api}/issues/comments/{comment.id}"
-        return self._shaped(
-            "issue-comment",
-            id=comment.id,
-            url=url,
-            body=comment.body,
-            user=self.user(comment.author),
-            **{"created_at": comment.created_at, "updated_at": comment.updated_at, **MEMBER},
-            html_url=f"{self.page}/pull/{comment.number}#issuecomment-{comment.id}",
-            issue_url=f"{self.repo_api}/issues/{comment.number}",
-            performed_via_github_app=None,
-            reactions=self._reactions(f"{url}/reactions"),
-        )
+        return self._made("comment", comment)
 
     def review(self, review: Review) -> Json:
-        page = f"{self.page}/pull/{review.number}#pullrequestreview-{review.id}"
-        pull = f"{self.repo_api}/pulls/{review.number}"
-        return self._shaped(
-            "pull-request-review",
-            id=review.id,
-            user=self.user(review.author),
-            body=review.body,
-            state=review.state,
-            **{"commit_id": review.commit, "submitted_at": review.submitted_at, **MEMBER},
-            html_url=page,
-            pull_request_url=pull,
-            _links={"html": {"href": page}, "pull_request": {"href": pull}},
-        )
+        return self._made("review", review)
 
     # Git
 
@@ -372,7 +298,7 @@ class Answers:
             "comment_count": 0,
         }
         people = {"author": self._user_of(commit.author), "committer": self._user_of(commit.committer)}
-        return self._shaped("commit", sha=commit.sha, commit=inner, parents=parents, **people)
+        return self._shaped("commit", {}, {"sha": commit.sha, "commit": inner, "parents": parents, **people})
 
     def _verification(self, commit: Commit) -> Json:
         payload, armored = signing.parts(self.of.git.bytes_of("cat-file", "commit", commit.sha)[1])
@@ -433,83 +359,44 @@ class Answers:
             **{name: value for name, value in more.items() if value},
         }
 
-    # Deployments
+    # Deployments, checks
 
     def deployment(self, deployment: Deployment) -> Json:
         statuses = self.of.store.deployment_statuses(deployment.id)
-        return self._shaped(
-            "deployment",
-            id=deployment.id,
-            sha=deployment.sha,
-            ref=deployment.ref,
-            task="deploy",
-            payload={},
-            environment=deployment.environment,
-            original_environment=deployment.environment,
-            creator=self.user(deployment.creator),
-            created_at=deployment.created_at,
-            updated_at=statuses[-1].created_at if statuses else deployment.created_at,
-            transient_environment=False,
-            production_environment=deployment.environment == "production",
-        )
+        updated = statuses[-1].created_at if statuses else deployment.created_at
+        production = deployment.environment == "production"
+        return self._made("deployment", deployment, updated_at=updated, production_environment=production)
 
     def deployment_status(self, deployment: Deployment, status: DeploymentStatus) -> Json:
-        url = f"{self.repo_api}/deployments/{deployment.id}"
-        return self._shaped(
-            "deployment-status",
-            id=status.id,
-            state=status.state,
-            creator=self.user(status.creator),
-            url=f"{url}/statuses/{status.id}",
-            deployment_url=url,
-            environment=deployment.environment,
-            environment_url="",
-            log_url=status.log_url,
-            target_url=status.log_url,
-            created_at=status.created_at,
-            updated_at=status.created_at,
-        )
-
-    # Checks
+        return self._made("deployment status", status, environment=deployment.environment)
 
     def check(self, check: CheckRun) -> Json:
         """A check run that was reported through the API."""
         creator, page = self.of.people.named(check.creator), f"{self.page}/runs/{check.id}"
-        kept = ("id", "name", "status", "conclusion", "started_at", "completed_at", "external_id")
-        return self._check(
-            **{name: getattr(check, name) for name in kept},
-            head_sha=check.sha,
-            details_url=check.details_url or page,
-            html_url=page,
-            check_suite={"id": creator.id},
-            app=self.app(creator.id, creator.login.removesuffix("[bot]")),
-            output={name: text or None for name, text in check.output.model_dump().items()},
-        )
+        app = {"id": creator.id, "slug": creator.login.removesuffix("[bot]")}
+        addresses = {"details_url": check.details_url or page, "html_url": page}
+        output = {name: text or None for name, text in check.output.model_dump().items()}
+        return self._check("check", check, check.sha, app, suite=creator.id, output=output, **addresses)
 
     def job_check(self, run: Run, job: Job) -> Json:
         """The check run that a workflow's job is."""
         page = f"{self.page}/actions/runs/{run.id}/job/{job.id}"
-        kept = ("id", "name", "status", "conclusion", "completed_at")
-        return self._check(
-            **{name: getattr(job, name) for name in kept},
-            started_at=job.started_at or run.created_at,
-            external_id=f"{run.id}-{job.key}",
-            head_sha=run.head_sha,
-            details_url=page,
-            html_url=page,
-            check_suite={"id": run.id},
-            app=self.app(ACTIONS_APP, ACTIONS_SLUG),
-            output={"title": None, "summary": None, "text": None},
-            annotations=len(job.annotations),
-        )
+        more = {"started_at": job.started_at or run.created_at, "external_id": f"{run.id}-{job.key}"}
+        said = {**dict.fromkeys(("title", "summary", "text")), "annotations_count": len(job.annotations)}
+        addresses = {"details_url": page, "html_url": page, "head_sha": run.head_sha}
+        return self._check("job check", job, run.head_sha, ACTIONS, suite=run.id, output=said, **addresses, **more)
 
-    def _check(self, *, annotations: int = 0, output: Json, **fields: Any) -> Json:
-        url = f"{self.repo_api}/check-runs/{fields['id']}"
-        pulls = [one for one in self.of.store.pulls() if one.head_sha == fields["head_sha"] and one.state == "open"]
-        return self._shaped(
-            "check-run",
-            **fields,
-            output={**output, "annotations_count": annotations, "annotations_url": f"{url}/annotations"},
+    def _check(
+        self, name: str, record: Any, sha: str, app: Mapping[str, Any], *, suite: int, output: Json, **more: Any
+    ) -> Json:
+        pulls = [pull for pull in self.of.store.pulls() if pull.head_sha == sha and pull.state == "open"]
+        annotations = {"annotations_url": f"{self.repo_api}/check-runs/{record.id}/annotations"}
+        return self._made(
+            *(name, record),
+            **more,
+            check_suite={"id": suite},
+            app=self.app(app),
+            output={"annotations_count": 0, **annotations, **output},
             pull_requests=[self._named_pull(pull) for pull in pulls],
         )
 
@@ -517,72 +404,49 @@ class Answers:
 
     def workflow(self, path: str, name: str) -> Json:
         identifier = workflow_id(path)
-        return self._shaped(
-            "workflow",
-            id=identifier,
-            name=name,
-            path=path,
-            html_url=f"{self.page}/blob/main/{path}",
-            url=f"{self.repo_api}/actions/workflows/{identifier}",
-            badge_url=f"{self.page}/workflows/{quote(name)}/badge.svg",
-        )
+        known = {
+            "id": identifier,
+            "name": name,
+            "path": path,
+            "url": f"{self.repo_api}/actions/workflows/{identifier}",
+            "html_url": f"{self.page}/blob/main/{path}",
+            "badge_url": f"{self.page}/workflows/{quote(name)}/badge.svg",
+        }
+        return self._shaped("workflow", {}, known)
 
     def run(self, run: Run) -> Json:
-        url, workflow = f"{self.repo_api}/actions/runs/{run.id}", workflow_id(run.workflow_path)
+        workflow, repository = workflow_id(run.workflow_path), self.minimal_repository()
         pulls = [pull for number in run.pulls if (pull := self.of.store.pull(number))]
         commit = self.of.git.commit(run.head_sha) if self.of.git.exists(run.head_sha) else None
-        kept = ("id", "head_branch", "head_sha", "event", "status", "conclusion", "created_at", "updated_at")
-        return self._shaped(
-            "workflow-run",
-            **{name: getattr(run, name) for name in kept},
-            name=run.workflow_name,
-            path=run.workflow_path,
+        return self._made(
+            "run",
+            run,
             workflow_id=workflow,
-            display_title=run.title,
-            run_number=run.number,
-            run_attempt=1,
-            actor=self.user(run.actor),
-            triggering_actor=self.user(run.actor),
-            repository=self.minimal_repository(),
-            head_repository=self.minimal_repository(),
-            check_suite_id=run.id,
+            workflow_url=f"{self.repo_api}/actions/workflows/{workflow}",
+            repository=repository,
+            head_repository=repository,
             check_suite_node_id=node_id("check-suite", run.id),
-            check_suite_url=f"{self.repo_api}/check-suites/{run.id}",
             referenced_workflows=[one.model_dump() for one in run.referenced],
             run_started_at=run.started_at or run.created_at,
             pull_requests=[self._named_pull(pull) for pull in pulls],
             head_commit=self.short_commit(commit) if commit else None,
-            html_url=f"{self.page}/actions/runs/{run.id}",
-            artifacts_url=f"{url}/artifacts",
-            workflow_url=f"{self.repo_api}/actions/workflows/{workflow}",
         )
 
     def job(self, run: Run, job: Job) -> Json:
-        kept = ("id", "name", "status", "conclusion", "completed_at")
         steps = [step.model_dump(exclude={"key"}) for step in job.steps]
         times = ("started_at", "completed_at")
-        return self._shaped(
+        of_run = {name: getattr(run, name) for name in ("workflow_name", "head_sha", "head_branch", "created_at")}
+        page = f"{self.page}/actions/runs/{run.id}/job/{job.id}"
+        return self._made(
             "job",
-            **{name: getattr(job, name) for name in kept},
+            job,
+            **of_run,
             run_id=run.id,
-            run_attempt=1,
-            workflow_name=run.workflow_name,
-            head_sha=run.head_sha,
-            head_branch=run.head_branch,
-            created_at=run.created_at,
-            started_at=job.started_at or run.created_at,
-            labels=["ubuntu-latest"],
-            runner_id=1,
-            runner_name="sandbox",
-            runner_group_id=1,
-            runner_group_name="Default",
             run_url=f"{self.repo_api}/actions/runs/{run.id}",
-            html_url=f"{self.page}/actions/runs/{run.id}/job/{job.id}",
+            html_url=page,
+            started_at=job.started_at or run.created_at,
             steps=[{**step, **{name: stamp(step[name]) for name in times}} for step in steps],
         )
-
-
-MERGES = {"merge": "merge_commit", "squash": "squash_merge", "rebase": "rebase_merge"}
 
 
 def _signature(who: Identity, moment: datetime) -> Json:

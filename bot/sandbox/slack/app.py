@@ -19,6 +19,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,7 +27,8 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from bot.sandbox.slack import page
 from bot.sandbox.slack.arguments import Arguments
@@ -151,36 +153,29 @@ def _spoiled(fault: Fault) -> Response:
 # --- what people do ------------------------------------------------------------------------------------------------
 
 
-async def _types(person: Person, said: dict[str, Any]) -> Done:
-    return await person.types(said["channel"], said["text"], thread_ts=said.get("thread_ts") or "")
+async def _do(person: Person, deed: str, said: dict[str, Any]) -> Done:
+    """Have a person do something; raise KeyError for what is not said, NoSuchThing for what nobody does."""
+    view_id, block_id, value = said.get("view_id") or "", said.get("block_id") or "", said.get("value")
+    match deed:
+        case "types":
+            return await person.types(said["channel"], said["text"], thread_ts=said.get("thread_ts") or "")
+        case "acts" if view_id:
+            return await person.acts_in_modal(view_id, said["action_id"], block_id=block_id, value=value)
+        case "acts":
+            where = said["channel"], said["ts"], said["action_id"]
+            return await person.acts(*where, block_id=block_id, value=value, values=said.get("values"))
+        case "submits":
+            return await person.submits(view_id, said.get("values") or {})
+        case "closes":
+            return await person.closes(view_id)
+    raise NoSuchThing(f"people do not {deed}")
 
 
-async def _acts(person: Person, said: dict[str, Any]) -> Done:
-    block_id, value = said.get("block_id") or "", said.get("value")
-    if said.get("view_id"):
-        return await person.acts_in_modal(said["view_id"], said["action_id"], block_id=block_id, value=value)
-    return await person.acts(
-        said["channel"], said["ts"], said["action_id"], block_id=block_id, value=value, values=said.get("values")
-    )
+def _not_done(word: str, said: str, *, status: int = 422) -> Response:
+    return JSONResponse({"ok": False, "error": word, "said": said}, status_code=status)
 
 
-async def _submits(person: Person, said: dict[str, Any]) -> Done:
-    return await person.submits(said.get("view_id") or "", said.get("values") or {})
-
-
-async def _closes(person: Person, said: dict[str, Any]) -> Done:
-    return await person.closes(said.get("view_id") or "")
-
-
-_DEEDS: dict[str, Callable[[Person, dict[str, Any]], Awaitable[Done]]] = {
-    "types": _types,
-    "acts": _acts,
-    "submits": _submits,
-    "closes": _closes,
-}
-
-
-def _for_people(slack: Slack) -> list[Route]:
+def _for_people(slack: Slack) -> list[Route | Mount]:
     def somebody(request: Request) -> Person:
         user = slack.workspace.person(request.path_params["user"])
         if user is None:
@@ -188,24 +183,19 @@ def _for_people(slack: Slack) -> list[Route]:
         return Person(slack, user)
 
     async def do(request: Request) -> Response:
-        deed = _DEEDS.get(request.path_params["deed"])
         try:
-            if deed is None:
-                raise NoSuchThing(f"people do not {request.path_params['deed']}")
-            done = await deed(somebody(request), await _object(request))
+            done = await _do(somebody(request), request.path_params["deed"], await _object(request))
         except KeyError as missing:
-            return JSONResponse(
-                {"ok": False, "error": "incomplete", "said": f"{missing} is missing"}, status_code=422
-            )
+            return _not_done("incomplete", f"{missing} is missing")
         except (NoSuchThing, SlackError) as error:
-            return JSONResponse({"ok": False, "error": "not_there", "said": str(error)}, status_code=422)
+            return _not_done("not_there", str(error))
         return JSONResponse(done.to_json())
 
     async def sees(request: Request) -> Response:
         try:
             return JSONResponse(somebody(request).sees())
         except NoSuchThing as error:
-            return JSONResponse({"ok": False, "error": "not_there", "said": str(error)}, status_code=404)
+            return _not_done("not_there", str(error), status=404)
 
     async def show(request: Request) -> Response:
         query = request.query_params
@@ -225,19 +215,13 @@ def _for_people(slack: Slack) -> list[Route]:
         thread, mark = message.thread_ts or ts, "t" if message.thread_ts else "p"
         return RedirectResponse(f"/?{person}channel={found.id}&thread={thread}#{mark}{ts}", status_code=303)
 
-    async def asset(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in page.ASSETS:
-            return PlainTextResponse("no such file", status_code=404)
-        return Response(page.asset(name), media_type=page.ASSETS[name], headers={"Cache-Control": "no-store"})
-
     async def no_icon(_: Request) -> Response:
         return Response(status_code=204)
 
     return [
         Route("/", show),
         Route("/favicon.ico", no_icon),
-        Route("/assets/{name}", asset),
+        Mount("/assets", StaticFiles(directory=Path(__file__).with_name("assets"))),
         Route("/archives/{channel}/{name}", archive),
         Route("/people/{user}/sees.json", sees),
         Route("/people/{user}/{deed}", do, methods=["POST"]),
@@ -270,7 +254,7 @@ def _for_tests(slack: Slack) -> list[Route]:
                 return JSONResponse({"error": str(error)}, status_code=422)
             if not slack.app.socket_mode:
                 await slack.sockets.disconnect("link_disabled")
-        manifest = slack.app.manifest.model_dump(by_alias=True, mode="json")
+        manifest = slack.app.manifest
         return JSONResponse({"manifest": manifest, "request_url": slack.app.request_url})
 
     async def change(request: Request) -> Response:

@@ -18,7 +18,6 @@ from bot.sandbox.slack.slack import Slack
 from bot.sandbox.slack.workspace import PEOPLE, TEAM_NAME, Ephemeral, Json, Message, User, microseconds
 from bot.sandbox.templates import pages
 
-ASSETS = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -100,11 +99,6 @@ class Page:
     def _alone(self, thread_ts: str) -> list[Ephemeral]:
         seen = self.workspace.ephemerals(self.view.user)
         return [one for one in seen if one.channel == self.channel.id and one.thread_ts == thread_ts]
-
-
-def asset(name: str) -> bytes:
-    """Return the script or the style of the page."""
-    return (Path(__file__).parent / name).read_bytes()
 
 
 def render(slack: Slack, view: View) -> str:

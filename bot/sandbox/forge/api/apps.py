@@ -101,7 +101,7 @@ class Query(Body):
 
 @router.get("/app")
 def get_app(server: Server, app: Asking) -> Json:
-    return server.answers.app(app.id, app.slug, permissions=app.permissions)
+    return server.answers.app(dict(app))
 
 
 @router.get("/app/installations")
