@@ -35,7 +35,7 @@ from bot.sandbox.browser import CHROMIUM, DESKTOP, Browser
 from bot.sandbox.platform import Endpoints, Sandbox, Shape
 from bot.sandbox.project import CODE, IS_CLONE
 from bot.sandbox.seed import MODEL
-from bot.sandbox.story import Act, Say, Story, expect, kind_of, tell
+from bot.sandbox.story import Act, Say, Story, expect, get, kind_of, tell
 from bot.training.package import hash_file
 
 CASES: dict[int, CaseName] = {
@@ -93,7 +93,7 @@ class Witness:
     def begins(self, story: Story) -> None:
         """Note what there is before an act."""
         self._before = _view(story.endpoints)
-        self._known_pulls = {pull["number"] for pull in story.forge.all_pulls()}
+        self._known_pulls = {pull["number"] for pull in story.forge.pulls("all")}
         self._known_objects = set(story.objects())
         self._known_messages = {message["ts"] for message in _top_messages(story)}
         self._known_records = {record.id for record in story.records()}
@@ -105,7 +105,7 @@ class Witness:
         name = CASES[act.number]
         self._mounts = tuple(_mounts(story.sandbox))
         self._records = story.records_kept_in
-        pulls = [pull for pull in story.forge.all_pulls() if pull["number"] not in self._known_pulls]
+        pulls = [pull for pull in story.forge.pulls("all") if pull["number"] not in self._known_pulls]
         _wait_for_slack(story, pulls)
         records = [record for record in story.records() if record.id not in self._known_records]
         messages = [message for message in _top_messages(story) if message["ts"] not in self._known_messages]
@@ -171,7 +171,7 @@ def _view(endpoints: Endpoints) -> View:
     tritons = {one.name: tuple(_index(one.http)) for _, one in endpoints.tritons}
     gateways = [one for several in endpoints.gateway.values() for one in several]
     return View(
-        at=datetime.now(UTC), tritons=tritons, routes={one.name: _get(f"{one.url}/routes") for one in gateways}
+        at=datetime.now(UTC), tritons=tritons, routes={one.name: get(f"{one.url}/routes") for one in gateways}
     )
 
 
@@ -180,13 +180,6 @@ def _index(triton_http: str) -> Iterator[str]:
     answer.raise_for_status()
     for entry in answer.json():
         yield " ".join(str(entry[key]) for key in ("name", "version", "state", "reason") if entry.get(key))
-
-
-def _get(url: str) -> dict[str, Any]:
-    answer = httpx.get(url, timeout=10, trust_env=False)
-    answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 def _pull(story: Story, number: int) -> Pull:
@@ -218,7 +211,7 @@ def _wait_for_slack(story: Story, pulls: list[dict[str, Any]]) -> None:
 
 
 def _top_messages(story: Story) -> list[dict[str, Any]]:
-    document = _get(f"{story.endpoints.slack}/messages.json")
+    document = get(f"{story.endpoints.slack}/messages.json")
     return [message for channel in document["channels"] for message in channel["messages"]]
 
 
@@ -269,7 +262,7 @@ def _hops(story: Story, objects: list[str], records: list[DeploymentRecord]) -> 
     for where, digest in _on_the_share(story, environment, number):
         yield Hop(where=where, digest=digest)
     for gateway in story.endpoints.gateway[environment]:
-        route = _get(f"{gateway.url}/routes")["models"].get(MODEL, {})
+        route = get(f"{gateway.url}/routes")["models"].get(MODEL, {})
         for kind, target in sorted(route.items()):
             if target:
                 yield Hop(where=f"{gateway.name}: {kind}, version {target['version']}", digest=target["digest"])

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
 
@@ -212,7 +212,7 @@ class Story:
         """Propose a version; return the pull request."""
         proposed = self.promobot("propose", MODEL, str(version), "--env", environment)
         expect(proposed["action"], "opened", "what propose did")
-        pull = self.forge.pull(proposed["pull_request"])
+        pull: dict[str, Any] = self.forge.pull(proposed["pull_request"])
         self.see(f"#{pull['number']} opened: {_first_line(pull['body'])}")
         return pull
 
@@ -260,13 +260,12 @@ class Story:
 
     def promotion(self, pull: dict[str, Any]) -> dict[str, Any]:
         """Return the message of a pull request; an empty one where there is none."""
-        answer = httpx.get(f"{self.endpoints.slack}/messages.json", timeout=10, trust_env=False)
         key = f"dev/#{pull['number']}"
-        return next((message for message in _messages(answer.json()) if _key_of(message) == key), {"text": ""})
+        return next((message for message in self._messages() if _key_of(message) == key), {"text": ""})
 
     def _told(self, who: str) -> list[str]:
-        answer = httpx.get(f"{self.endpoints.slack}/people/{who}/sees.json", timeout=10, trust_env=False)
-        channels = {channel["id"]: channel for channel in answer.json()["channels"]}
+        seen = get(f"{self.endpoints.slack}/people/{who}/sees.json")
+        channels = {channel["id"]: channel for channel in seen["channels"]}
         return [shown["text"] for shown in channels[self.endpoints.slack_channel]["ephemerals"]]
 
     def _in_slack(self, who: str, deed: str, **said: str) -> None:
@@ -297,12 +296,9 @@ class Story:
         expect(answers, dict.fromkeys(answers, str(version)), f"who answers in {environment}")
         self.see(f"version {version} answers through {', '.join(answers)}")
 
-    def routes(self, environment: str) -> dict[str, Any]:
+    def routes(self, environment: str) -> Any:
         """Return the routes in force on the environment's first gateway."""
-        answer = httpx.get(f"{self.endpoints.gateway[environment][0].url}/routes", timeout=10, trust_env=False)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        return get(f"{self.endpoints.gateway[environment][0].url}/routes")
 
     @property
     def records_kept_in(self) -> str:
@@ -356,9 +352,14 @@ class Story:
 
     def slack_messages(self, record: DeploymentRecord) -> list[dict[str, Any]]:
         """Return the channel's messages about one deployment."""
-        answer = httpx.get(f"{self.endpoints.slack}/messages.json", timeout=10, trust_env=False)
-        answer.raise_for_status()
-        return [message for message in _messages(answer.json()) if _key_of(message).startswith(f"{record.id}/")]
+        return [message for message in self._messages() if _key_of(message).startswith(f"{record.id}/")]
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        """Yield every message in Slack, those in threads too."""
+        for channel in get(f"{self.endpoints.slack}/messages.json")["channels"]:
+            for message in channel["messages"]:
+                yield message
+                yield from message["replies"]
 
 
 # --- acts ---------------------------------------------------------------------------------------------------------
@@ -436,7 +437,7 @@ def refused_reload(story: Story) -> None:
     story.see(f"{record.id} was put back, and Slack was told once")
     quarantined = story.promobot("quarantine", "list", "--env", "dev")["events"]
     expect(quarantined, [], "what is in quarantine: the gateway is to blame, not the model")
-    reverts = [pull for pull in story.forge.open_pulls() if pull["head"]["ref"].startswith("promobot-revert/")]
+    reverts = [pull for pull in story.forge.pulls("open") if pull["head"]["ref"].startswith("promobot-revert/")]
     expect([pull["user"]["login"] for pull in reverts], ["promobot[bot]"], "open reverts by the bot")
     story.see(f"#{reverts[0]['number']} opened by the bot: {reverts[0]['title']}")
     story.sandbox.restart(gateway)
@@ -468,7 +469,7 @@ def rolled_back(story: Story) -> None:
     """Act 7."""
     answer = story.types("sam", f"/rollback {MODEL} dev")
     expect("takes" in answer, True, f"a way back ({answer})")
-    reverts = [pull for pull in story.forge.open_pulls() if pull["head"]["ref"].startswith("promobot-revert/")]
+    reverts = [pull for pull in story.forge.pulls("open") if pull["head"]["ref"].startswith("promobot-revert/")]
     expect(len(reverts), 1, "open reverts")
     pull = reverts[0]
     story.see(f"sam typed /rollback {MODEL} dev in Slack: #{pull['number']} opened: {pull['title']}")
@@ -568,30 +569,22 @@ class Forge:
             trust_env=False,
         )
 
-    def pull(self, number: int) -> dict[str, Any]:
+    def pull(self, number: int) -> Any:
         """Return a pull request."""
-        found: dict[str, Any] = self._json("GET", f"/pulls/{number}")
-        return found
+        return self._json("GET", f"/pulls/{number}")
 
-    def open_pulls(self) -> list[dict[str, Any]]:
-        """Return all open pull requests."""
-        found: list[dict[str, Any]] = self._json("GET", "/pulls?state=open&per_page=100")
-        return found
-
-    def all_pulls(self) -> list[dict[str, Any]]:
-        """Return all pull requests."""
-        found: list[dict[str, Any]] = self._json("GET", "/pulls?state=all&per_page=100")
-        return found
+    def pulls(self, state: Literal["open", "all"]) -> Any:
+        """Return the pull requests that are open, or all."""
+        return self._json("GET", f"/pulls?state={state}&per_page=100")
 
     def checks(self, commit: str) -> dict[str, str]:
         """Return the conclusion of each completed check run of a commit by its name."""
         runs = self._json("GET", f"/commits/{commit}/check-runs?per_page=100")["check_runs"]
         return {run["name"]: run["conclusion"] for run in runs if run["status"] == "completed"}
 
-    def comments(self, number: int) -> list[dict[str, Any]]:
+    def comments(self, number: int) -> Any:
         """Return the comments of a pull request."""
-        found: list[dict[str, Any]] = self._json("GET", f"/issues/{number}/comments?per_page=100")
-        return found
+        return self._json("GET", f"/issues/{number}/comments?per_page=100")
 
     def merge(self, number: int, *, head: str) -> str:
         """Merge a pull request if it is still at ``head``; return the new commit of main."""
@@ -625,6 +618,13 @@ class Forge:
 def kind_of(key: str) -> str:
     """Return what an object of the record store is, as ``deployments``; in a bucket, records are below a prefix."""
     return key.rpartition("/promobot/")[2].partition("/")[0]
+
+
+def get(url: str) -> Any:
+    """Return the JSON that is there."""
+    answer = httpx.get(url, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def expect(seen: object, wanted: object, what: str) -> None:
@@ -662,14 +662,6 @@ def _loaded(triton_http: str) -> list[str]:
     answer = httpx.post(f"{triton_http}/v2/repository/index", json={"ready": True}, timeout=10, trust_env=False)
     answer.raise_for_status()
     return [f"{entry['name']} {entry['version']}" for entry in answer.json()]
-
-
-def _messages(document: Any) -> Iterator[dict[str, Any]]:
-    channels = document["channels"] if isinstance(document, dict) else document
-    for channel in channels:
-        for message in channel["messages"]:
-            yield message
-            yield from message["replies"]
 
 
 def _key_of(message: dict[str, Any]) -> str:

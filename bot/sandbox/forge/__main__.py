@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bot.errors import InvalidInput
 from bot.exit_codes import ExitCode
 from bot.sandbox.actions.actions import read_settings
-from bot.sandbox.forge.app import Below, application, open_forge
+from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.people import People
 from bot.sandbox.forge.store import Protection
 
@@ -41,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="protect the first repository's main by this check, where it has no rules yet",
     )
     parser.add_argument("--actions", type=Path, help="JSON: what workflow runs are given; without it none run")
-    parser.add_argument("--prefix", default="", metavar="/PATH", help="serve all of it below this path")
     given = parser.parse_args(arguments)
     for repository in given.repository:
         if repository.count("/") != 1:
@@ -58,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         open_forge(
             folder=given.dir,
             repository=repository,
-            server_url=f"http://{HOST}:{given.port}{given.prefix}",
+            server_url=f"http://{HOST}:{given.port}",
             people=people,
             settings=settings,
             is_main=position == 0,
@@ -68,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.require_check and not forge.store.knows_protection("main"):
         forge.store.put(Protection(branch="main", checks=(given.require_check,)))
     app = application(forge, *others)
-    served = Below(app, given.prefix) if given.prefix else app
-    uvicorn.run(served, host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
+    uvicorn.run(app, host=HOST, port=given.port, log_level="warning", timeout_graceful_shutdown=2)
     return ExitCode.DONE
 
 

@@ -141,23 +141,6 @@ def strike(request: Request, struck: Struck) -> list[int]:
     return [run.id for one in request.app.state.repositories for run in one.strike(struck.cron)]
 
 
-class Below:
-    """Serves an application below a path, as a reverse proxy in front of an Enterprise Server may; 404 elsewhere."""
-
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
-        self._app, self._prefix = app, prefix
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if not scope["path"].startswith(f"{self._prefix}/"):
-                await PlainTextResponse("Not found\n", status_code=404)(scope, receive, send)
-                return
-            raw: bytes = scope.get("raw_path") or scope["path"].encode()
-            cut = {"path": scope["path"].removeprefix(self._prefix), "raw_path": raw[len(self._prefix.encode()) :]}
-            scope = {**scope, **cut}
-        await self._app(scope, receive, send)
-
-
 class JsonWhateverItSays:
     """GitHub reads every API request's body as JSON, also what curl calls a form."""
 

@@ -18,9 +18,11 @@ import github
 import httpx
 import pytest
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.sandbox.actions.actions import Settings
-from bot.sandbox.forge.app import Below, application, open_forge
+from bot.sandbox.forge.app import application, open_forge
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import People, Person
 from tests.contract.contract import Exchange, Recorder, violations, webhook_violations
@@ -40,6 +42,23 @@ def wait_until(holds: Callable[[], object], *, timeout_seconds: float = 20.0) ->
     while not holds():
         assert time.monotonic() < deadline, f"not within {timeout_seconds} s"
         time.sleep(0.02)
+
+
+class Below:
+    """Serves an application below a path, as a reverse proxy in front of an Enterprise Server may; 404 elsewhere."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app, self._prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if not scope["path"].startswith(f"{self._prefix}/"):
+                await PlainTextResponse("Not found\n", status_code=404)(scope, receive, send)
+                return
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            cut = {"path": scope["path"].removeprefix(self._prefix), "raw_path": raw[len(self._prefix.encode()) :]}
+            scope = {**scope, **cut}
+        await self._app(scope, receive, send)
 
 
 class Server:
