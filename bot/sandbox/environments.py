@@ -12,8 +12,6 @@ only when its marker file is there: several sandboxes may ask at once, none gets
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -22,12 +20,12 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import OutsideError, Refused, Unavailable
+from bot.sandbox.processes import POLL_SECONDS, locked
 from bot.sandbox.project import FILES
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
@@ -35,7 +33,6 @@ MARKER = ".complete"
 TRITON_LOCK = Path(__file__).with_name("triton.lock")
 AIRFLOW_LOCK = Path(__file__).with_name("airflow.lock")
 TRITON_BACKEND = Path(__file__).with_name("triton_backend") / "model.py"
-POLL_SECONDS = 0.05
 TRITON_PYTHONS = ((3, 10), (3, 12))
 """The oldest and the newest Python of Triton's environment: of numpy 1 there are builds for these."""
 
@@ -242,7 +239,9 @@ def _environment(
     environment = Environment(directory, python)
     if (directory / MARKER).exists():
         return environment
-    with _locked(directory.with_name(f"{directory.name}.lock"), cancelled=cancelled):
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = directory.with_name(f"{directory.name}.lock")
+    with locked(lock, while_waiting=lambda: _stop_if(cancelled)):
         if (directory / MARKER).exists():  # somebody else made it while we waited
             return environment
         progress(f"making the {name} environment, once: {directory}")
@@ -261,21 +260,6 @@ def _directory(name: str, made_from: Sequence[bytes], python: Interpreter) -> Pa
     parts = (*made_from, python.identity.encode())
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return cache_directory() / f"{name}-{digest[:16]}"
-
-
-@contextlib.contextmanager
-def _locked(path: Path, *, cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock file exclusively; the system gives it back if this process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                _stop_if(cancelled)
-                time.sleep(POLL_SECONDS)
-        yield
 
 
 def _uv(*arguments: str, into: Environment | None, cancelled: Callable[[], bool]) -> None:

@@ -12,7 +12,6 @@ DIR/logs, DIR/pids      one log and one record for each process
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import secrets
 import shlex
@@ -33,12 +32,12 @@ from bot.errors import InvalidInput, Refused
 from bot.sandbox import environments, mlflow, triton
 from bot.sandbox.processes import (
     HOST,
-    POLL_SECONDS,
     Part,
     Ports,
     Process,
     Processes,
     answers,
+    locked,
     run_at_once,
     write_private,
 )
@@ -506,18 +505,15 @@ def _only_here(directory: Path) -> Iterator[None]:
 def _lock(directory: Path, *, wait_seconds: float) -> Iterator[None]:
     """Hold the lock of everybody who starts or stops parts in the directory; raise Refused when another keeps it."""
     deadline = time.monotonic() + wait_seconds
-    with (directory / "up.lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Refused(
-                        f"another command is starting or stopping a sandbox in {directory}",
-                        next_step="wait for it, or end it with Ctrl-C",
-                    ) from None
-                time.sleep(POLL_SECONDS)
+
+    def give_up() -> None:
+        if time.monotonic() >= deadline:
+            raise Refused(
+                f"another command is starting or stopping a sandbox in {directory}",
+                next_step="wait for it, or end it with Ctrl-C",
+            )
+
+    with locked(directory / "up.lock", while_waiting=give_up):
         yield
 
 

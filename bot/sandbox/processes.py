@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import http.client
 import json
 import os
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,23 @@ def inherited_variables() -> dict[str, str]:
     """Return the environment variables that a part gets from us: all but those meant for a real platform."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
     return {**kept, "NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost"}
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock file exclusively; the system gives it back if this process dies.
+
+    ``while_waiting`` is called again and again while another holds it, and may raise.
+    """
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                while_waiting()
+                time.sleep(POLL_SECONDS)
+        yield
 
 
 def write_private(path: Path, text: str) -> None:

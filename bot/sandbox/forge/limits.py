@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bot.sandbox.forge.errors import DOCUMENTATION
@@ -103,12 +103,12 @@ class Limited:
         if person is not None and (hit := self._limits.next_secondary()) is not None:
             said = {"retry-after": str(hit.retry_after), **self._counted(person)}
             message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
-            await _refuse(send, hit.status, message, said)
+            await _refusal(hit.status, message, said)(scope, receive, send)
         elif person is not None and self._limits.is_used_up(person) and not scope["path"].endswith("/rate_limit"):
             message = (
                 f"API rate limit exceeded for {'installation' if person.type == 'Bot' else 'user'} ID {person.id}."
             )
-            await _refuse(send, 403, message, self._counted(person))
+            await _refusal(403, message, self._counted(person))(scope, receive, send)
         else:
             await self._answer(scope, receive, send, person, headers.get("if-none-match", ""))
 
@@ -139,12 +139,9 @@ class Limited:
         return {"x-ratelimit-resource": "core"} | {f"x-ratelimit-{name}": str(value) for name, value in state.items()}
 
 
-async def _refuse(send: Send, status: int, message: str, headers: dict[str, str]) -> None:
-    body: dict[str, Any] = {"message": message, "documentation_url": DOCUMENTED, "status": str(status)}
-    content = json.dumps(body).encode()
-    more = {"content-type": "application/json; charset=utf-8", "content-length": str(len(content)), **headers}
-    await send({"type": "http.response.start", "status": status, "headers": list(_encoded(more))})
-    await send({"type": "http.response.body", "body": content})
+def _refusal(status: int, message: str, headers: dict[str, str]) -> JSONResponse:
+    said = {"message": message, "documentation_url": DOCUMENTED, "status": str(status)}
+    return JSONResponse(said, status, headers)
 
 
 def _encoded(headers: dict[str, str]) -> Iterable[tuple[bytes, bytes]]:
