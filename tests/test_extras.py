@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
@@ -53,6 +55,7 @@ def declared() -> tuple[list[str], dict[str, list[str]]]:
     return project["dependencies"], project["optional-dependencies"]
 
 
+@cache
 def closure(extra: str) -> set[str]:
     """Return the distributions that ``promobot[EXTRA]`` installs here, by their normalized names; not promobot."""
     base, optional = declared()
@@ -100,11 +103,17 @@ def parts_of(extra: str) -> list[str]:
     ]
 
 
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """Return the distributions of each top-level module that is installed."""
+    return packages_distributions()
+
+
 def in_a_process_with(distributions: set[str], program: str) -> subprocess.CompletedProcess[str]:
     """Run ``program`` where the modules of every other distribution cannot be imported."""
     hidden = sorted(
         top
-        for top, names in packages_distributions().items()
+        for top, names in installed().items()
         if top.isidentifier() and top != "bot" and not {canonicalize_name(name) for name in names} & distributions
     )
     before = (

@@ -29,7 +29,7 @@ from unittest import mock
 import httpx
 import yaml
 
-from bot import cli, settings
+from bot import cli, retry, settings
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding, rules_of
@@ -138,6 +138,8 @@ class World:
                 # A person waits 10 s for the doctor. A loaded machine of tests may need longer for what is well.
                 mock.patch.object(trials, "DEADLINE_SECONDS", 60.0),
                 mock.patch.object(trials, "REQUEST_SECONDS", 20.0),
+                # As often as ever, a tenth of the time apart: tests/test_retry.py has the clock of it.
+                mock.patch.multiple(retry, PAUSE_SECONDS=0.04, JITTER_SECONDS=0.02),
                 contextlib.redirect_stdout(out),
                 contextlib.redirect_stderr(err),
             ):

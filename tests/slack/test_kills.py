@@ -1,4 +1,8 @@
-"""A few moments at which the Slack process dies; all of them: ``python -m tests.slack.kills``."""
+"""A moment at which the Slack process dies; all of them: ``python -m tests.slack.kills``.
+
+By default it dies during `/rollback … now`, which changes most: share, Tritons, gateways, GitHub. One moment of each
+other command is slow.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from tests.slack.kills import CASES
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(["/rollback now", "Merge"], id="two"),
+        pytest.param(["/rollback now"], id="one"),
         pytest.param([case.name for case in CASES], id="all", marks=pytest.mark.slow),
     ],
 )
