@@ -60,11 +60,11 @@ class Explained(BaseException):
 
 
 class PromobotError(Explained, Exception):
-    """What a step may catch, say, and go on after."""
+    """An error that a step may catch and report, and continue after."""
 
 
 class LeaseLost(Explained):
-    """A later deployment or rollback holds the lease; whoever raises this must change nothing more.
+    """A later deployment or rollback holds the lease; the step that raises this must change nothing more.
 
     Like KeyboardInterrupt it derives from BaseException, so no ``except PromobotError`` or ``except Exception`` of a
     step can take it for a fault of one model and go on writing. Only the boundaries of a command catch it: ``cli``,
@@ -123,7 +123,7 @@ class NotAllowed(Rejected):
 
 
 class OtherBytes(Rejected):
-    """What is there is not what the digest names: somebody changed it, and the digest is not to blame for that."""
+    """The bytes are not those that the digest names: somebody changed it, and the digest is not to blame for that."""
 
 
 class NotRegistered(Rejected):

@@ -30,19 +30,19 @@ _BY_ITS_LOOK = re.compile(
     r"|\bx(?:ox[a-z]|app)-[A-Za-z0-9-]{8,}"
     # A signed token, as an App shows GitHub.
     r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}"
-    # Whoever has this address may speak for the bot, for half an hour.
+    # Anyone who has this address may speak for the bot, for half an hour.
     r"|(?<=//hooks\.slack\.com/)[^\s\"'<>]+"
 )
 _ARMOUR = re.compile(r"-----[A-Z ]+-----")
 _BREAK = r"(?:\\{1,4}[rn]|[\r\n]){1,4}[ \t]{0,16}"
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{11,}}+(?:{_BREAK}[A-Za-z0-9+/_-]++)*+")
-"""What may be base64 of the shortest secret or more, in one line or several."""
+"""Text that may be base64 of the shortest secret or more, in one line or several."""
 _DIGITS = re.compile(rf"[0-9A-Fa-f]{{{2 * SHORTEST},}}+")
 _PAIRS = re.compile(
     r"(?:(?<![0-9A-Za-z])|(?<=\\x))[0-9A-Fa-f]{2}"
     rf"(?:(?:[ :,-]|\\{{1,4}}x)[0-9A-Fa-f]{{2}}(?![0-9A-Za-z])){{{SHORTEST - 1},}}+"
 )
-"""What may be bytes as hexadecimal digits, with something between each two."""
+"""Text that may be bytes as hexadecimal digits, with something between each two."""
 _BREAKS, _BETWEEN = re.compile(_BREAK), re.compile(r"[^0-9A-Fa-f]+")
 _STANDARD = str.maketrans("-_", "+/")
 _DEPTH = 3
@@ -74,7 +74,7 @@ def redact(text: str) -> str:
 
 
 def excerpt(text: str, limit: int) -> str:
-    """Return the beginning of a foreign text, redacted: half a secret would not be known any more after the cut."""
+    """Return the beginning of a foreign text, redacted: half a secret would not be recognised after the cut."""
     return redact(text)[:limit]
 
 
@@ -116,7 +116,7 @@ def _found(value: str, text: str) -> Iterator[tuple[int, int]]:
     for pattern in encoded:
         for match in pattern.finditer(text):
             start, end = match.span()
-            # What was encoded with it goes, too: the characters at its ends hold a part of it.
+            # Text that was encoded with it goes, too: the characters at its ends hold a part of it.
             while start and text[start - 1] in _BASE64:
                 start -= 1
             while end < len(text) and text[end] in _BASE64:

@@ -1,4 +1,4 @@
-"""How often the bot asks a system again: one policy for every system, bounded by the environment's deadlines.
+"""Retries: one policy for every system, bounded by the environment's deadlines.
 
 A fault that shows at once (refused, reset, 5xx, 429) is retried up to twice, after a short pause with jitter, or
 after as long as the system asks for. A request that took its whole deadline is not retried. So one question to one
@@ -37,7 +37,7 @@ WORTH_BYTES = 8 * 2**20
 
 
 class Closed(Protocol):
-    """What is closed once it was read."""
+    """An object to close once it was read."""
 
     def close(self) -> object: ...
 

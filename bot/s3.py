@@ -85,9 +85,9 @@ def client(
         read_timeout=read_seconds,
         max_pool_connections=connections,
         retries={"total_max_attempts": 1, "mode": "standard"},
-        # What is read is compared with a sha256 of our own.
+        # All content is compared with a sha256 of our own.
         response_checksum_validation="when_required",
-        # By itself boto adds one behind the body, in chunks that many stores do not know. Who wants one gives it.
+        # By itself boto adds one behind the body, in chunks that many stores do not know. Callers give their own.
         request_checksum_calculation="when_required",
         # A name for each bucket is AWS's own way; most others have one name.
         s3={"addressing_style": addressing_style or ("path" if endpoint else "auto")},
@@ -151,9 +151,9 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
 
 
 class Lines:
-    """How many connections bring content just now, of all that is read with one client.
+    """The count of connections that bring content just now, over all reads of one client.
 
-    What came early has its line until it is consumed: so many parts, and no more, wait in memory.
+    A part that came early keeps its place until it is consumed: so many parts, and no more, wait in memory.
     """
 
     def __init__(self) -> None:
@@ -232,7 +232,7 @@ class Reading:
                 found.append(chunk)
             return found
 
-        # Whoever is interrupted does not wait for what stands still.
+        # An interrupted read does not wait for a connection that stands still.
         return begin(fetch, name=f"part at {at}")
 
     def _ask(self, at: int) -> tuple[Iterator[bytes], int]:
@@ -248,7 +248,7 @@ class Reading:
         chunks = body.iter_chunks(self._chunk_bytes)
         if answer["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.PARTIAL_CONTENT:
             return skip_bytes(0, chunks, body), int(answer["ContentRange"].split("/")[1])
-        # Who does not know parts sends everything, and there is nothing left to ask for.
+        # A store that does not know parts sends everything, and there is nothing left to ask for.
         return skip_bytes(at, chunks, body), at
 
 

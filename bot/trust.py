@@ -108,7 +108,7 @@ NO_TLS, NOT_TRUSTED, NOT_ITS_NAME, TRUSTED = (
     "its certificate is for other names",
     "its certificate is trusted here",
 )
-"""What an error of TLS, or a look at who is there, can mean."""
+"""The possible meanings of an error of TLS, or of a look at the server."""
 ADVICE = {
     NO_TLS: "It speaks no TLS at this address: name the port that does, or its address with http://.",
     NOT_TRUSTED: "Its certificate is of an authority that is not trusted here: add that to this machine's store, or "
@@ -134,7 +134,7 @@ def advice(said: str) -> str:
 
 
 def look(host: str, port: int, *, name: str, seconds: float) -> str:
-    """Return what a handshake with whoever is there means, where it is to be ``name``; empty where nobody is.
+    """Return the meaning of a handshake with the server there, which should be ``name``; empty if nothing is there.
 
     No request is sent. ``seconds`` is the limit of each step. It asks directly, whatever proxies are named.
     """

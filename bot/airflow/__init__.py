@@ -1,8 +1,8 @@
-"""What an Airflow environment imports of the bot: sensors for anybody's DAG, and our errors as Airflow's.
+"""The part of the bot that an Airflow environment imports: sensors for anybody's DAG, and our errors as Airflow's.
 
     from bot.airflow import PromobotDeploymentSensor, PromobotReadySensor, as_airflows, handed_over
 
-Airflow is no dependency of the bot. Each name is imported when it is asked for, so this package can be imported where
+The bot does not depend on Airflow. Each name is imported when it is asked for, so this package can be imported where
 Airflow is not; a name then raises ModuleNotFoundError that says so.
 """
 

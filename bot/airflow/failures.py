@@ -31,7 +31,7 @@ class DeploymentUnconfirmed(PromobotFailed):
 
 
 class PromobotTimeout(AirflowSensorTimeout):
-    """What was waited for did not come in time; the message says how things were at the end."""
+    """The awaited event did not come in time; the message says what the state was at the end."""
 
 
 @contextmanager

@@ -155,7 +155,7 @@ class PromobotDeploymentSensor(_Sensor):
         found: dict[str, Any] = super().resume(context, event)
         if found["outcome"] == "succeeded":
             return found
-        # What a failed task returns is not kept; its outcome is what others ask for.
+        # Airflow drops the return value of a failed task, and others ask for its outcome.
         context["ti"].xcom_push(key="ended", value=found)
         failures = {"refused": PromobotRefused, "unconfirmed": DeploymentUnconfirmed}
         raise failures.get(found["outcome"], DeploymentFailed)(

@@ -1,4 +1,4 @@
-"""What the triggerer runs while a task of ours waits: it holds no worker, and no connection between two looks.
+"""The trigger that runs while a task of ours waits: it holds no worker, and no connection between two looks.
 
 A trigger is its arguments: names, numbers and a deadline as a time of the clock. So a triggerer that is restarted, or
 another one that takes over, goes on waiting until the same moment. It reads tokens from its own environment; the

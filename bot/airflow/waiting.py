@@ -13,7 +13,7 @@ from bot.render import awaiting as words
 
 Found = TypeVar("Found")
 LONGEST_PAUSE_SECONDS = 300.0
-"""However long a system asks to be left alone: whoever waits wants to know sooner."""
+"""The longest pause, however long a system asks to be left alone: a waiting task wants to know sooner."""
 
 
 async def wait(

@@ -1,4 +1,4 @@
-"""What a FastAPI application mounts so that Promobot can switch which version of a model answers.
+"""The router that a FastAPI application mounts, so that Promobot can switch which version of a model answers.
 
     from bot.gateway import Gateway, GatewaySettings
 

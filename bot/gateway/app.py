@@ -33,7 +33,7 @@ class _Application(FastAPI):
         self.add_exception_handler(HTTPException, _in_tritons_shape)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Whoever adds a middleware wants to see every request.
+        # An application that adds a middleware wants it to see every request.
         if scope["type"] == "http" and scope["method"] == "POST" and not self.user_middleware:
             found = _INFER.fullmatch(scope["path"])
             if found:

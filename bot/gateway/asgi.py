@@ -27,7 +27,7 @@ NOT_PASSED_ON = frozenset(
 """Request headers that end here. In the answer only those that speak of the connection do."""
 
 UNWATCHED_SECONDS = 0.05
-"""How long an answer may take before the gateway looks whether its client is still there."""
+"""Seconds of an answer after which the gateway looks whether its client is still there."""
 
 WATCHED_BYTES = 64 * 1024
 """An answer that is larger counts as in flight until its client has read all but a buffer of it."""
@@ -58,7 +58,7 @@ class Refusal(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """Nobody waits for the answer."""
 
 
 def passed_on(headers: Headers, *, renamed: bool) -> Headers:

@@ -1,4 +1,4 @@
-"""How many bytes of bodies a gateway holds at one time, over all its clients."""
+"""The budget for bodies that a gateway holds at one time, in bytes, over all its clients."""
 
 from __future__ import annotations
 

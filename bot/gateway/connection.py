@@ -55,7 +55,7 @@ class BrokenOff(ExchangeFailed):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection.
+    """A request to send; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection.
 
     ``admit`` is told the size of each part of the answer's body, and may raise Full.
     """
@@ -109,9 +109,9 @@ def base_url(url: str) -> BaseUrl:
         parts = urlsplit(url)
         port = parts.port or 80
     except ValueError as error:  # brackets that do not match, or a port that is no number
-        raise ValueError(f"{url!r} is no base URL of a Triton: {error}") from None
+        raise ValueError(f"{url!r} is not a base URL of a Triton: {error}") from None
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
-        raise ValueError(f"{url!r} is no base URL of a Triton: http://HOST:PORT")
+        raise ValueError(f"{url!r} is not a base URL of a Triton: http://HOST:PORT")
     return BaseUrl(parts.hostname, port, parts.netloc)
 
 

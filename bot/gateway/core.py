@@ -84,7 +84,7 @@ class Gateway:
     """
 
     settings: GatewaySettings
-    """What it was made with."""
+    """The settings that it was made with."""
     router: APIRouter
     """Answers under ``/v2``, ``/routes`` and ``/reload``, and starts and stops the gateway with the application."""
 
@@ -133,7 +133,7 @@ class Gateway:
         """
         async with self._reloading:
             # In the process that serves: one that imports the application may be forked afterwards. And before the
-            # routes are read: whoever reloads the workers that it finds then misses none that read older ones.
+            # routes are read: a reload of the workers that are found then misses none that read older ones.
             await self._workers.join(state=self._own_state, reload=self._reload_for_another)
             self._worker = self._workers.id.encode()
             await self._begin()
@@ -199,7 +199,7 @@ class Gateway:
         log.info("serving generation %d of %r", service.table.generation, service.table.environment)
 
     def _take_tritons(self, name: str, urls: Sequence[str], *, first: bool) -> None:
-        """Have these addresses stand for the name; one that is new is asked what it has before users ask it.
+        """Let these addresses stand for the name; a new one is asked what it has before users ask it.
 
         At the start nothing is known of any, and all are asked alike.
         """
@@ -345,7 +345,7 @@ class Gateway:
             for one in in_the_way(said)[:1]:
                 problems[model] = f"{name} (for {model}) is not ready on {one.url}: {one.problem}"
         if problems:
-            # Whoever reloads can leave these out, and route to the others.
+            # The reload can leave these out, and route to the others.
             raise NotTaken("; ".join(problems.values()), models=tuple(problems))
 
     def _may_reload(self, authorization: str) -> bool:
@@ -353,7 +353,7 @@ class Gateway:
         expected, got = f"Bearer {token}".encode(), authorization.encode()
         return hmac.compare_digest(expected, got) and bool(token)
 
-    # What people and the bot ask the gateway itself.
+    # Questions of people and of the bot to the gateway itself.
 
     async def _state(self) -> dict[str, Any]:
         own = {"id": self._workers.id, **self._own_state()}
@@ -416,7 +416,7 @@ class Gateway:
         problem = self._service.problem or ("" if await self._tritons.any_live() else "no Triton is live")
         return error_answer(503, problem) if problem else Response()
 
-    # What is passed on.
+    # Requests that are passed on.
 
     def _serving(self, scope: Scope) -> tuple[Service, str, Target]:
         """Return the table in force, to be entered for as long as the request runs under it, the model's public name
@@ -434,7 +434,7 @@ class Gateway:
         return service, model, live
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request to infer; an ASGI application, for who routes such requests past FastAPI.
+        """Answer a request to infer; an ASGI application, for code that routes such requests past FastAPI.
 
         ``scope["path_params"]`` has ``model``, and ``version`` where the path names one. ``receive`` and ``send``
         are ASGI's. An error is answered in Triton's shape, so nothing is raised for one.

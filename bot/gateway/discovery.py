@@ -1,7 +1,7 @@
 """Which Tritons there are: every address that DNS gives for a name, asked again and again, beside the requests.
 
 Three rules. No request waits for DNS: each question runs in a thread of its own, one for each name at a time. Absence
-is not a wish: an answer that fails or is empty changes nothing. And the pace is bounded, whoever asks for haste.
+is not a wish: an answer that fails or is empty changes nothing. And the pace is bounded.
 """
 
 from __future__ import annotations

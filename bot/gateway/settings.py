@@ -1,4 +1,4 @@
-"""What a gateway is told at its start."""
+"""The settings of a gateway, given at its start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHADOW_LIMITS = Limits(connect_seconds=0.5, greeting_seconds=1.0, max_in_flight=
 
 @dataclass(frozen=True)
 class ClientLimits:
-    """How much one client may send, and how long it may take.
+    """Limits for one client: how much it may send, and how long it may take.
 
     ``max_connections`` is for all clients together, ``max_headers`` for one request. ``max_head_bytes`` is for the
     request line and the headers together. ``head_seconds`` is for a request's head, ``request_seconds`` for the whole

@@ -1,7 +1,7 @@
 """Copies of requests for the shadow, under a budget so hard that a live answer never waits for it.
 
 A copy is made after the live answer has left, goes over connections of its own, and is dropped, never queued, when
-the budget is spent. What the shadow answers is read and thrown away; what remains are counts.
+the budget is spent. The shadow's answer is read and thrown away; only counts remain.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Shadows:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def become(self, name: str, urls: Sequence[str]) -> None:
-        """Have these Tritons, and no others, stand for ``name``."""
+        """Let these Tritons, and no others, stand for ``name``."""
         self._tritons.become(name, urls)
 
     async def ask_those_that_lack(self) -> None:

@@ -16,7 +16,7 @@ TRIAL_BYTES = 100
 
 
 class Broken(Exception):
-    """The file is there and is no route table, or cannot be read."""
+    """The file is there, but it is not a route table or cannot be read."""
 
 
 class NotTaken(Exception):
@@ -47,8 +47,8 @@ class RoutesFile:
     async def has_changed(self, generation: int) -> bool:
         """Say whether there may be routes beyond ``generation``, without reading any. Raise Broken.
 
-        Two look-ups by name after the folders were opened, which is what has a client of NFS ask its server. What was
-        seen counts as a change until ``keep``.
+        Two look-ups by name after the folders were opened, which is what has a client of NFS ask its server. A look
+        counts as a change until ``keep``.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._has_changed, generation)
 
@@ -59,7 +59,7 @@ class RoutesFile:
     async def read_from(self, generation: int, *, timeout_seconds: float) -> RouteTable:
         """Return the table as soon as its generation is at least ``generation``.
 
-        Raise NotTaken with what was seen if it is not in time, Broken if the file is no route table.
+        Raise NotTaken with what was seen if it is not in time, Broken if the file is not a route table.
         """
         file = self.path.name  # where it lies is nobody's business but the log's
         seen = f"{file} could not be read within {timeout_seconds:g} s"

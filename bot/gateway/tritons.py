@@ -77,12 +77,12 @@ class Tritons:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are, and how many of them are not known to have all that is routed to."""
+        """The count of Tritons, and of those that are not known to have every routed version."""
         return {"known": len(self._servers), "lacking": len(self._lack)}
 
     @property
     def silence(self) -> TritonsOfGateway:
-        """How many do not answer, since when that many, and when one answered last."""
+        """The count of Tritons that do not answer, since when, and when one answered last."""
         now = time.time()
         since = [at for server in self._servers if (at := server.tries.silent_since(now)) is not None]
         answered = max((server.tries.answered for server in self._servers), default=-math.inf)
@@ -94,10 +94,10 @@ class Tritons:
         )
 
     def become(self, name: str, urls: Sequence[str], *, lacking: Collection[Target] = ()) -> None:
-        """Have these, and no others, stand for ``name``. ``lacking``: what one that is new is not known to have.
+        """Let these, and no others, stand for ``name``. ``lacking``: what one that is new is not known to have.
 
-        One that is not among them gets no further request. What it has under way it may finish, and its connections
-        are closed.
+        One that is not among them gets no further request. It may finish the requests that it has, and then its
+        connections are closed.
         """
         before = self._found.get(name, {})
         after = {url: before.get(url) or Server(url, self._limits, known_as=name) for url in urls}
@@ -123,7 +123,7 @@ class Tritons:
                 del self._lack[server]
 
     async def ask_those_that_lack(self) -> None:
-        """Ask each Triton for what it lacks; what it has ready by now may be asked of it."""
+        """Ask each Triton for what it lacks; from then on it is asked for every version that it has ready."""
         await asyncio.gather(*(self._all_of(server, list(lacks)) for server, lacks in list(self._lack.items())))
 
     async def send(self, target: Target, request: Request) -> Reply:
@@ -131,7 +131,7 @@ class Tritons:
 
         Another is asked only where the first surely did nothing with the request: there was no connection, or it
         refused and says that this version is not ready on it (a Triton that restarted has loaded nothing). One
-        that did not know the version, and is ready by now, is asked a second time: it was loaded in between.
+        that did not know the version, and is ready now, is asked a second time: it was loaded in between.
         Raise NotSent if none could be reached, TimedOut or BrokenOff as soon as one fails on the way.
         """
         refusal: Reply | None = None
@@ -172,7 +172,7 @@ class Tritons:
         return {target: [one[number] for one in said] for number, target in enumerate(listed)}
 
     async def any_live(self) -> bool:
-        """Say whether at least one Triton is live. What is wrong with the others is logged as it changes."""
+        """Say whether at least one Triton is live. Faults of the others are logged as they change."""
         problems = await asyncio.gather(*(self._liveness(server) for server in self._servers))
         wrong = "; ".join(problem for problem in problems if problem)
         if wrong:

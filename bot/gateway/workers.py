@@ -28,8 +28,8 @@ from typing import Any
 log = logging.getLogger("bot.gateway")
 
 State = dict[str, Any]
-"""What a worker says of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``, ``tritons``,
-``silence`` and ``shadows``.
+"""The fields that a worker reports of itself: ``id``, ``generation``, ``routes``, ``draining``, ``problem``,
+``tritons``, ``silence`` and ``shadows``.
 """
 
 LINE_BYTES = 16 * 2**20
@@ -111,7 +111,7 @@ class Workers:
         return await self._ask_others(lambda name: self._state_of(name, timeout_seconds))
 
     async def reload(self, generation: int, *, timeout_seconds: float, answer_seconds: float) -> list[State]:
-        """Have each other worker take over ``generation``; return how each answers ``reload``, with its ``id``.
+        """Make each other worker take over ``generation``; return how each answers ``reload``, with its ``id``.
 
         Each has ``timeout_seconds`` to answer at all, and ``answer_seconds`` to take over the routes.
         """

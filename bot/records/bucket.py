@@ -1,7 +1,7 @@
 """The record store in a bucket: objects that are created once and never changed or overwritten.
 
-What makes it safe is ``If-None-Match: *``: the store itself refuses a key that is there already, whoever asks at the
-same time. So it must be a store that holds it (:meth:`BucketRecords.check` tries).
+``If-None-Match: *`` makes it safe: the store itself refuses a key that exists, however many writers ask at the same
+time. So it must be a store that holds it (:meth:`BucketRecords.check` tries).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bot.retry import retry_call
 from bot.settings import Bucket
 
 REMEMBERED_BYTES = 64 * 2**20
-"""How much of what was read is kept: it never changes, and a service reads all of it every few seconds."""
+"""Bytes of records to keep in memory: they never change, and a service reads all of them every few seconds."""
 LARGEST_BYTES = 64 * 2**20
 """A record is some kilobytes; what is larger than this is none."""
 PROBE = "doctor/create-only"
@@ -212,8 +212,8 @@ class BucketRecords:
     def check(self, environment: str) -> str:  # noqa: ARG002 - a bucket's prefix is that of one environment
         """Prove that nothing can be overwritten, and say how many deployment records there are.
 
-        Leaves one small object, the same each time, for nobody has to be allowed to delete. Raises Rejected where the
-        store ignores the condition.
+        Leaves one small object, the same each time, because nobody needs the right to delete. Raises Rejected where
+        the store ignores the condition.
         """
         self._see()
         key = f"{PROBE}-{self._lock.mode}" if self._lock else PROBE

@@ -1,4 +1,4 @@
-"""What is written once in the record store: deployment records, evidence, quarantine."""
+"""The documents of the record store, each written once: deployment records, evidence, quarantine."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Ledger:
     def evidence(self, release: Release) -> Evidence | None:
         """Return the newest evidence that counts for this release.
 
-        Anyone with a branch may propose the same digest with another version or run. What was found about that counts
+        Anyone with a branch may propose the same digest with another version or run. Findings about that count
         for that only.
         """
         return newest_for(self.evidence_of(release.slot, release.digest), release)

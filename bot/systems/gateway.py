@@ -23,7 +23,7 @@ from bot.retry import read_retry_after, retry, retry_call
 from bot.settings import GatewayEndpoint
 
 LOOKS = 4
-"""How many new connections are opened to see whether processes that do not know each other answer at one address."""
+"""New connections to open, to see whether processes that do not know each other answer at one address."""
 
 
 class Gateway:
@@ -53,7 +53,7 @@ class Gateway:
         )
         self._answered_by: set[str] = set()
         self.latest: tuple[Answering, ...] = ()
-        """What was said last of the processes behind this address."""
+        """The newest report of the processes behind this address."""
         if known_as is not None:
             # An ingress goes by this name, and so does the certificate.
             host = httpx.URL(known_as)
@@ -124,7 +124,7 @@ class Gateway:
             return str(answer.json()["trial"])
 
     def wait_drained(self, *, timeout_seconds: float) -> bool:
-        """Wait until no request runs under older routes any more; say whether that was so in time."""
+        """Wait until no request runs under older routes; return whether that was so in time."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             with self._errors("read its routes"):

@@ -256,8 +256,8 @@ class Repository:
     def read(self, commit: str, path: str) -> str | None:
         """Return the text of a file at a fetched commit, or None where there is nothing of that name.
 
-        Raises InvalidInput for a link, a folder, a file above :data:`MAX_BYTES` and what is not UTF-8: whoever
-        commits one of these must not have it read as an absence.
+        Raises InvalidInput for a link, a folder, a file above :data:`MAX_BYTES` and text that is not UTF-8: a
+        commit of one of these must not be read as an absence.
         """
         with self._errors(f"read {path} at {commit[:12]}"):
             listed = str(self._repo.git.ls_tree("--long", commit, "--", path))

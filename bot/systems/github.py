@@ -94,7 +94,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a branch asks: the ways of merging that are allowed, and the types of its rules, as GitHub names them."""
+    """The demands of a branch: the allowed ways of merging, and the types of its rules, as GitHub names them."""
 
     methods: frozenset[str]
     types: frozenset[str]
@@ -269,7 +269,7 @@ class GitHubRepository:
         """Return name and address of the bot's own commits where it is an App, so that GitHub shows them as its own.
 
         The address is the one that GitHub gives each App: the number is that of the bot's account, not of the App.
-        None for whoever is no App.
+        None if the bot is not an App.
         """
         if not self._key or self._settings.app is None:
             return None
@@ -435,7 +435,7 @@ class GitHubRepository:
         ]
 
     def _may_bypass(self, ruleset: object) -> bool:
-        """Say whether the bot is on a ruleset's bypass list for pushes; whoever is not told is not on it."""
+        """Say whether the bot is on a ruleset's bypass list for pushes; if GitHub does not say, it is not."""
         try:
             _, found = self._github.requester.requestJsonAndCheck(
                 "GET",
@@ -463,7 +463,7 @@ class GitHubRepository:
 
     @retry_when_told
     def commit_on(self, branch: str, *, expected: str, message: str, files: Mapping[str, str]) -> str | None:
-        """Have GitHub append a commit to a branch, and sign it; return its id, None where the branch has moved.
+        """Let GitHub append a commit to a branch and sign it; return its id, None where the branch has moved.
 
         ``files`` are the new texts by path. The author is who the bot is, the committer is GitHub.
         """
@@ -639,7 +639,7 @@ class GitHubRepository:
                 raise Unavailable(message, system=self._system, retry_after_seconds=_rest(error)) from error
             who = self._who()
             step = {
-                401: f"{who} is not valid (any more).",
+                401: f"{who} is not valid, or has expired.",
                 403: f"{who} may not do this; `promobot doctor` says what it may.",
                 404: "Check github.repository in the environment file, and that the token may see it.",
             }.get(error.status, "")

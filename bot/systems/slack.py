@@ -82,7 +82,7 @@ class Posted:
 
     @property
     def key(self) -> str:
-        """What it is about."""
+        """The subject of the message."""
         return self.facts.get("key", "")
 
 
@@ -205,7 +205,7 @@ class SlackChannel:
     def deliver(self, message: Message, *, may_still: Callable[[], object] = lambda: None) -> str:
         """Post the message unless it is there already, and see it there; return its timestamp.
 
-        ``may_still`` is called right before it is posted, and raises where that is for somebody else to do by now.
+        ``may_still`` is called right before it is posted, and raises if another process has to post it now.
         """
         thread = self._thread_of(message)
         # It may have been posted before its thread was begun, or without being found to belong there.
@@ -219,7 +219,7 @@ class SlackChannel:
         return timestamp
 
     def put(self, message: Message, *, posted: Posted | None) -> str:
-        """Have the channel say this under the message's key: post it, or change what ``posted`` says."""
+        """Show this in the channel under the message's key: post it, or change what ``posted`` says."""
         if posted is None:
             timestamp = self._with_what_is_taken(partial(self._post, message, ""), message)
         elif posted.facts.get("fingerprint") == message.fingerprint:
@@ -256,14 +256,14 @@ class SlackChannel:
 
     @retry_when_told
     def open_form(self, trigger: str, form: Mapping[str, Any]) -> str:
-        """Open a modal for whoever pulled the trigger, within 3 s of that; return its id."""
+        """Open a modal for the person who pulled the trigger, within 3 s of that; return its id."""
         with self._errors("open the form"):
             answer = self._client.views_open(trigger_id=trigger, view=redact_all(dict(form)))
             return str(answer["view"]["id"])
 
     @retry
     def change_form(self, form_id: str, form: Mapping[str, Any]) -> None:
-        """Have an open modal show something else."""
+        """Show something else in an open modal."""
         with self._errors("fill the form"):
             self._client.views_update(view_id=form_id, view=redact_all(dict(form)))
 

@@ -157,7 +157,7 @@ class TritonServer:
 
     @retry
     def names(self) -> set[str]:
-        """Return the names of all that lies in the server's repository, loaded or not."""
+        """Return the names of all that lies in the server's repository, also of what is not loaded."""
         return {str(entry.name) for entry in self._index()}
 
     def _index(self) -> Any:
@@ -183,7 +183,7 @@ class TritonServer:
             )
 
     def try_to_load(self, trial: str, nowhere: str) -> bool:
-        """Ask it to load ``trial``, which has no version, and ``nowhere``, which is no model; nothing is loaded.
+        """Ask it to load ``trial``, which has no version, and ``nowhere``, which does not exist; nothing is loaded.
 
         Return whether it told the two apart: then it found ``trial`` in its repository and read its configuration.
         Raises Rejected where it takes one of them, Unavailable where it does not load on command at all.
@@ -216,7 +216,7 @@ class TritonServer:
             time.sleep(0.05)
 
     def wait_gone(self, model: str, *, but: Iterable[int] = (), timeout_seconds: float) -> bool:
-        """Wait until no version of the model, ``but`` these, is loaded any more (unloading is asynchronous)."""
+        """Wait until no version of the model, ``but`` these, is loaded (unloading is asynchronous)."""
         return not self.wait_all_gone({model: set(but)}, timeout_seconds=timeout_seconds)
 
     def wait_all_gone(self, stay: Mapping[str, Collection[int]], *, timeout_seconds: float) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a training job calls: an Airflow task, a notebook, a step of a pipeline.
+"""The functions that a training job calls: an Airflow task, a notebook, a step of a pipeline.
 
     package = build_package(pipeline, directory, inputs=X, answers={"label": …, "probabilities": …})
     registration = register(directory, model="churn", metrics={"accuracy": 0.97}, key=run_id)

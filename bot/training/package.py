@@ -228,7 +228,7 @@ def interface_of(model: onnx.ModelProto) -> Interface:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise InvalidInput(f"is no valid ONNX model: {error}", key="model") from error
+        raise InvalidInput(f"is not a valid ONNX model: {error}", key="model") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     interface = Interface(
         inputs=tuple(_spec(value) for value in model.graph.input if value.name not in weights),
@@ -307,7 +307,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     }
     tensor = value.type.tensor_type
     if not _TENSOR_NAME.fullmatch(value.name):
-        raise InvalidInput("is no tensor name: letters, digits and _ . / : -", key=key)
+        raise InvalidInput("is not a valid tensor name: letters, digits and _ . / : -", key=key)
     if tensor.elem_type == onnx.TensorProto.BFLOAT16:
         raise InvalidInput(
             "is BF16, of which NumPy has no arrays, so no samples can be given",
@@ -316,7 +316,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         )
     if tensor.elem_type not in datatypes:
         raise InvalidInput(
-            "is no tensor of a datatype that Triton serves",
+            "is not a tensor of a datatype that Triton serves",
             key=key,
             next_step="A classifier of scikit-learn is exported with the option zipmap=False.",
         )

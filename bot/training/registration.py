@@ -1,6 +1,6 @@
 """Log a package and its metrics to MLflow and register it as the next version of a model.
 
-MLflow's own ``log_model(registered_model_name=…)`` drops every file that is no part of a flavor, and the artifacts
+MLflow's own ``log_model(registered_model_name=…)`` drops every file outside a flavor, and the artifacts
 of its LoggedModels lie where no run can be asked for them. So the flavor and the package are put together on disk,
 logged as plain artifacts of the run, and the version is created with that place as its source: an arrangement that
 every MLflow since 1.0 understands, and that ``mlflow.onnx`` and ``mlflow.pyfunc`` load like any other.
@@ -76,7 +76,7 @@ def register(
     ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
     registered under it is returned and nothing is logged, whatever the other arguments say.
 
-    Raises InvalidInput for a bad package or a metric that is no finite number, Refused for a run that stands for
+    Raises InvalidInput for a bad package or a metric that is not a finite number, Refused for a run that stands for
     another package already, Unavailable and Rejected for what MLflow did not do. A run that was started here and
     could not be registered ends as FAILED.
     """

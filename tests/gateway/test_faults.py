@@ -384,7 +384,7 @@ def test_requests_under_the_older_table_are_counted_until_they_end(
 
 
 def test_a_gateway_needs_real_urls_of_tritons(start_process: StartProcess) -> None:
-    with pytest.raises(AssertionError, match="is no base URL of a Triton"):
+    with pytest.raises(AssertionError, match="is not a base URL of a Triton"):
         start_process("https://127.0.0.1:1/v2")
 
 

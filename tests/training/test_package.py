@@ -180,7 +180,7 @@ FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
             {"inputs": np.array([[b"a\0"]]), "answers": np.array([["a"]])},
             "inputs: in0: has values that are neither text nor bytes",
         ),
-        (with_zipmap, {}, "model: output_probability: is no tensor"),
+        (with_zipmap, {}, "model: output_probability: is not a tensor"),
         (with_weights_elsewhere, {}, "model: keeps its weights in another file"),
         (lambda: identity(FLOATS, FLOATS), {}, "inputs: must be named: in0, in1"),
         (lambda: identity(FLOATS, FLOATS), {"inputs": {"in0": ROWS}, "answers": {"out0": ROWS}}, "lacks in1"),

@@ -14,7 +14,7 @@ from bot.redaction import redact, redact_all
 from bot.systems.mlflow.server import Refusal, Server
 
 HOPS = 5
-"""How often a version may name another model as its source before it is taken for a circle."""
+"""Sources that a version may name in a chain before the chain is taken for a circle."""
 COPIED = re.compile(r"models:/([^/@]+)/(\d+)")
 """The source of a version that was copied from another one."""
 _LOGGED_MODEL = re.compile(r"^models:/(m-[^/]+)$|/models/(m-[0-9a-f]{32})/artifacts(?:/|$)")

@@ -98,8 +98,8 @@ class Registry:
     def version(self, model: str, version: int, *, with_run: bool = True) -> RegisteredVersion:
         """Return the version; raise Rejected where the registry does not have it.
 
-        Without its run it has no metrics, no parameters and no tags of the run, and nothing more is asked. Whoever
-        wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
+        Without its run it has no metrics, no parameters and no tags of the run, and nothing more is asked. A caller
+        that wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
         """
         with self._errors(f"read {model} {version}"):
             try:
@@ -238,7 +238,7 @@ class Registry:
     def registered_with(self, *, digest: str = "", run: str = "") -> list[tuple[str, int]]:
         """Return which versions of whatever model were registered with this digest or for this run, newest first.
 
-        Whoever registers says so in a tag, so this names a mistake and proves nothing.
+        A tag of the training job says so: this explains a mistake and proves nothing.
         """
         where = f"run_id = '{run}'" if run else f"tags.`{DIGEST_TAG}` = '{digest}'"
         with self._errors(f"search the versions with {where}"):
@@ -304,7 +304,7 @@ class Registry:
         if folder is not None:
             return ThroughTheServer(self._server, folder)
         if scheme in _OF_THE_SERVER:
-            # Whoever may register a version chooses this address. Nothing is asked and no credentials are sent there.
+            # Anyone who may register a version chooses this address. Nothing is sent there.
             where = excerpt(web.without_query(source), 200)
             raise Rejected(
                 f"the artifacts of {version.model} {version.version} are at {where}, which is not this MLflow server",

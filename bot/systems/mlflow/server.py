@@ -40,7 +40,7 @@ _IN_WORDS = {
     "TEMPORARILY_UNAVAILABLE": "MLflow is not available for the moment",
     "INTERNAL_ERROR": "MLflow failed",
 }
-"""What the server's codes mean; its own words stand behind ours."""
+"""The meaning of the server's codes; its own words stand behind ours."""
 
 
 class Refusal(Exception):
@@ -83,7 +83,7 @@ class Server:
         return self._document(self._client.get(f"{self.uri}{_API}/{what}", params=parameters))
 
     def send(self, method: str, what: str, **body: str) -> None:
-        """Have the server change something."""
+        """Ask the server to change something."""
         self._document(self._client.request(method, f"{self.uri}{_API}/{what}", json=body))
 
     def listed(self, folder: str) -> Any:
