@@ -14,7 +14,7 @@ from threading import Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from bot import settings as files
+from bot import settings as environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons
@@ -410,7 +410,7 @@ class Platform:
     def neighbours(self) -> list[str]:
         """Return the names of all environments that this one's checkout has settings for; its own at least."""
         checkout = self.settings.checkout
-        return files.environments(checkout) if checkout is not None else [self.environment]
+        return environment_files.environments(checkout) if checkout is not None else [self.environment]
 
     def _before(self) -> list[Share]:
         """Return the share of the environment that this one takes its digests from, where the same checkout says it.
@@ -421,7 +421,7 @@ class Platform:
         if checkout is None or source is None:
             return []
         try:
-            return [files.load(checkout, source).share]
+            return [environment_files.load(checkout, source).share]
         except InvalidInput:
             return []
 
@@ -464,9 +464,9 @@ class Platforms(Mapping[str, Platform]):
         self._root, self._variables = root, variables
         self._usable: dict[str, Platform] = {}
         self._mending: Platform | None = None
-        for name in files.environments(root):
+        for name in environment_files.environments(root):
             try:
-                self._usable[name] = Platform(files.load(root, name), variables)
+                self._usable[name] = Platform(environment_files.load(root, name), variables)
             except InvalidInput as error:
                 self.broken[name] = error
 
@@ -490,7 +490,7 @@ class Platforms(Mapping[str, Platform]):
         if self._usable:
             return next(iter(self._usable.values()))
         if self._mending is None:
-            settings = files.load_for_the_way_back(self._root, next(iter(self.broken)))
+            settings = environment_files.load_for_the_way_back(self._root, next(iter(self.broken)))
             self._mending = Platform(settings, self._variables)
         return self._mending
 

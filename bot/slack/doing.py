@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
 from bot import requests
-from bot import settings as files
+from bot import settings as environment_files
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
@@ -188,7 +188,7 @@ class _Work:
         if environment not in self._environments:
             raise _No(words.no_such_environment(environment))
         if environment not in self._platforms:
-            self._platforms[environment] = Platform(files.load_for_the_way_back(self._root, environment))
+            self._platforms[environment] = Platform(environment_files.load_for_the_way_back(self._root, environment))
         return self._platforms[environment]
 
     def _allowed(self, asked: Asked, environment: str, role: Role) -> Platform:

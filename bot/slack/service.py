@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from bot import settings as files
+from bot import settings as environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.settings import Environment
@@ -43,7 +43,7 @@ class SlackService:
         drift_seconds: float = DRIFT_SECONDS,
     ) -> None:
         self._root, self._credentials = root, Credentials(os.environ)
-        self._names = environments or tuple(files.environments(root))
+        self._names = environments or tuple(environment_files.environments(root))
         listed = self.settings()
         self._first = _one_app(listed)
         self.inbox = _inbox_at(state, listed) if state else _inbox_beside_the_records(listed)
@@ -59,7 +59,7 @@ class SlackService:
         A file with a mistake must not silence the other environments: it is left out, and so is one whose ``slack``
         cannot be read. Raises InvalidInput where nothing is left.
         """
-        found, broken = files.load_all_for_the_way_back(self._root, self._names)
+        found, broken = environment_files.load_all_for_the_way_back(self._root, self._names)
         usable = [settings for settings in found if settings.can_use("slack")]
         mistakes = [*broken, *(mistake for settings in found for mistake in settings.mistakes)]
         for mistake in mistakes:

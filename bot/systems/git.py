@@ -347,7 +347,10 @@ class Repository:
             yield
         except git.GitCommandError as error:
             if isinstance(error.status, int) and error.status < 0:
-                # Nobody refused anything: Git did not come to an end by itself, whatever it wrote until then.
+                # Nobody refused anything: Git did not come to an end by itself, whatever it wrote until then. When it
+                # is killed it leaves its locks, which would stop every later command in this folder.
+                for lock in Path(self._folder.name).glob("*.lock"):
+                    lock.unlink(missing_ok=True)
                 raise Unavailable(
                     f"could not {doing}: {self._ended(-error.status, began)}", system=self._system
                 ) from error

@@ -64,6 +64,18 @@ def test_read_gives_back_what_commit_was_given(repository: Repository, text: str
     assert repository.read(commit, FILE) == text
 
 
+def test_a_git_that_was_killed_leaves_no_lock_for_the_next_command(repository: Repository) -> None:
+    head = repository.head()
+    lock = Path(repository._folder.name, "shallow.lock")
+    lock.touch()
+    with pytest.raises(Rejected, match="lock"):
+        repository.head()
+    with pytest.raises(Unavailable, match="SIGKILL"), repository._errors("fetch main"):
+        raise git_module.git.GitCommandError("fetch", -signal.SIGKILL)
+    assert not lock.exists()
+    assert repository.head() == head
+
+
 def test_read_follows_no_link_and_refuses_what_is_no_text(repository: Repository, person: Clone) -> None:
     (person.folder / "link.yaml").symlink_to(FILE)
     (person.folder / "folder").symlink_to("promotions")
