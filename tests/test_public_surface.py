@@ -16,10 +16,6 @@ FOUND = surface.surface()
 EVERY = [pytest.param(one, id=f"{name}.{own}") for name, found in FOUND.items() for own, one in found.items()]
 
 
-def test_the_page_is_what_the_source_says() -> None:
-    assert surface.PAGE.read_text() == surface.page(), "write it again: python -m tests.surface"
-
-
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != "bot.airflow"])
 def test_what_is_declared_is_there_and_nothing_else(name: str) -> None:
     module = importlib.import_module(name)
