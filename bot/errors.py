@@ -9,6 +9,7 @@
             ├── Unavailable  worth trying again: refused, timed out, 5xx, 429
             └── Rejected     not worth trying again as it is: 4xx, not found, contradiction
                 ├── NotAllowed     a package holds, or its configuration says, what it may not
+                ├── WrongAnswers   a Triton answers otherwise than it must: the digest is to blame
                 ├── OtherBytes     what is there is not what the digest names
                 ├── NotRegistered  MLflow has no such version
                 ├── Denied         our credentials are not accepted
@@ -120,6 +121,10 @@ class Rejected(OutsideError):
 
 class NotAllowed(Rejected):
     """A package holds a file, or its configuration a field, that the rules refuse: the package is to blame."""
+
+
+class WrongAnswers(Rejected):
+    """A Triton answers golden requests otherwise than it must: the bytes were judged, and are to blame."""
 
 
 class OtherBytes(Rejected):

@@ -80,6 +80,7 @@ IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_i
 T_FORGED = "tests/operations/test_forged_records.py"
 LIBRARY = "tests/operations/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/operations/test_deploy.py", "tests/operations/test_evidence.py"
+STAGE = "bot/domain/stage.py"
 BLAME, SWITCHING = "bot/domain/blame.py", "bot/operations/deployment/switching.py"
 T_BLAME, T_ONE_OF_MANY = "tests/domain/test_blame.py", "tests/operations/test_blame.py"
 ONE_OF_THREE = "test_of_three_models_the_one_that_a_gateway_refuses_goes_back_and_one_command_takes_the_blame_back"
@@ -1260,8 +1261,8 @@ MUTATIONS = (
         "proof",
         "golden requests before the switch",
         LOADING,
-        "                if answer:\n                    item.to_blame = True\n",
-        "                if False:\n                    item.to_blame = True\n",
+        "                if answer:\n                    raise WrongAnswers(",
+        "                if False:\n                    raise WrongAnswers(",
         (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),
     ),
     Mutation(
@@ -1987,17 +1988,33 @@ MUTATIONS = (
     Mutation(
         "allow-list",
         "a package that the rules refuse is to blame",
-        "bot/operations/deployment/item.py",
-        "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
-        "        self.to_blame = False\n",
+        STAGE,
+        "    if judged or isinstance(error, NotAllowed):\n",
+        "    if judged:\n",
         (f"{T_FORGED}::test_forged_evidence_runs_no_code_in_triton",),
     ),
     Mutation(
         "blame",
+        "a digest whose bytes were lost is not blamed, and Git follows",
+        STAGE,
+        "Fault.LOST_BYTES if isinstance(error, OtherBytes) else Fault.ENVIRONMENT",
+        "Fault.ENVIRONMENT",
+        ("tests/domain/test_stage.py",),
+    ),
+    Mutation(
+        "blame",
+        "what is worth trying again is not reverted",
+        STAGE,
+        "(why is not None and not why.retry)",
+        "why is not None",
+        ("tests/domain/test_stage.py",),
+    ),
+    Mutation(
+        "blame",
         "a step that blames the digest is not overruled by its error",
-        "bot/operations/deployment/item.py",
-        "        self.to_blame = self.to_blame or isinstance(error, NotAllowed)\n",
-        "        self.to_blame = isinstance(error, NotAllowed)\n",
+        STAGE,
+        "    if judged or isinstance(error, NotAllowed):\n",
+        "    if isinstance(error, NotAllowed):\n",
         (
             "tests/operations/test_deploy.py::test_a_version_that_answers_wrong_is_quarantined_and_its_revert_opened_once",
         ),

@@ -15,7 +15,6 @@ from bot.domain.record import (
     failed_as_before,
     known_entries,
     last_try,
-    outcome_of,
     run_of,
     undoes,
     verified_entries,
@@ -23,6 +22,7 @@ from bot.domain.record import (
 from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
+from bot.domain.stage import CutOff, Fault, fault, git_must_follow, outcome, problem_of, should_quarantine
 from bot.errors import PromobotError
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
@@ -130,7 +130,7 @@ def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
 
     def point(item: Item) -> None:
         serving = _serving(current, item.change)
-        if item.cut_off or serves(serving, item.change.after):
+        if isinstance(item.stage, CutOff) or serves(serving, item.change.after):
             # Also to what was there before: the run that was cut off may have come as far as here.
             problems[item.id] = _point_alias(run, item.change, serving)
 
@@ -151,11 +151,13 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
         if change.before is not None and undoes(run.of(change.slot), change):
             _quarantine(run, item, change.before, words.was_rolled_back(change))
         _withdraw_the_revert_of(run, change)
-    elif item.git_follows and change.after is not None and not run.goes_back(change):
-        if item.to_blame:
-            _quarantine(run, item, change.after, item.problem)
+    elif git_must_follow(item.stage) and change.after is not None and not run.goes_back(change):
+        problem = problem_of(item.stage)
+        if should_quarantine(item.stage):
+            _quarantine(run, item, change.after, problem)
             item.quarantined = True
-        return make_git_follow(run, change, unblamed="" if item.to_blame else item.problem, lost=item.lost)
+            return make_git_follow(run, change)
+        return make_git_follow(run, change, unblamed=problem, lost=fault(item.stage) is Fault.LOST_BYTES)
     return ""
 
 
@@ -231,11 +233,11 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         commit=run.commit,
         started_at=item.started_at,
         finished_at=datetime.now(UTC),
-        outcome="incomplete" if item.incomplete else outcome_of(criteria, switched=item.switched),
+        outcome=outcome(item.stage, criteria),
         serving=served.section(item.change.section).get(item.change.model),
         criteria=tuple(criteria),
         steps=tuple(item.steps),
-        problem=item.problem,
+        problem=problem_of(item.stage),
         way_back=undoes(run.of(item.change.slot), item.change),
         reason=item.reason,
         quarantined=item.quarantined,

@@ -14,7 +14,8 @@ from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.errors import NotAllowed, OtherBytes, PromobotError
+from bot.domain.stage import Failed, Fault, Planned, PutBack, Stage, fault_of, may_go_on
+from bot.errors import PromobotError, WrongAnswers
 from bot.share import Described
 
 
@@ -35,21 +36,11 @@ class Item:
     described: Described | None = None
     criteria: list[Criterion] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    problem: str = ""
-    switched: bool = False
-    incomplete: bool = False
-    """Whether it is in service as far as gateways answer, and one did not."""
+    stage: Stage = field(default_factory=Planned)
+    """How far it came, and what is known of it there. Only this class and the switch move it on."""
     quarantined: bool = False
-    to_blame: bool = False
-    """Whether the digest failed, rather than only something around it."""
     asked_through: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By gateway: how many of its processes gave golden answers after the switch, and how many it has."""
-    goes_back: GoesBack | None = None
-    """Why it is put back after its switch."""
-    lost: bool = False
-    """Whether the bytes that were merged are not to be had any more; the digest is not to blame for that."""
-    cut_off: bool = False
-    """Whether an earlier run began it, was cut off, and nobody goes on with it."""
 
     def sees(self, name: CriterionName, proof: str, *, holds: bool = True) -> None:
         """Note that a criterion was seen to hold, or not to; what was seen later counts."""
@@ -74,27 +65,24 @@ class Item:
         try:
             yield
         except PromobotError as error:
-            self.fails(criterion, error)
+            self.fails(criterion, error, fault_of(error, judged=isinstance(error, WrongAnswers)))
         finally:
             self.did(what, started)
 
-    def fails(self, criterion: CriterionName, error: PromobotError) -> None:
-        """Note an error in a step: it ends this item's way."""
-        self.sees(criterion, str(error), holds=False)
-        self.problem = str(error)
-        self.lost = isinstance(error, OtherBytes)
-        # A step that has judged the bytes says so itself before it raises.
-        self.to_blame = self.to_blame or isinstance(error, NotAllowed)
+    def fails(self, criterion: CriterionName, said: PromobotError | str, fault: Fault) -> None:
+        """Note what went wrong before the switch, and whose fault it is: it ends this item's way."""
+        self.sees(criterion, str(said), holds=False)
+        self.stage = Failed(fault, str(said))
 
     def fails_after_the_switch(self, why: GoesBack) -> None:
         """Note that it was routed to, failed, and goes back."""
-        self.goes_back, self.problem, self.to_blame = why, why.problem, why.to_blame
-        self.sees("fastapi_reloaded", self.problem, holds=False)
+        self.stage = PutBack(why, why.problem)
+        self.sees("fastapi_reloaded", why.problem, holds=False)
 
     @property
-    def git_follows(self) -> bool:
-        """Whether Git must follow by a revert: what failed does not go into service by trying again."""
-        return self.to_blame or self.lost or (self.goes_back is not None and not self.goes_back.retry)
+    def may_go_on(self) -> bool:
+        """Whether the next step is for it, too."""
+        return may_go_on(self.stage)
 
     def did(self, what: str, started: float) -> None:
         """Note a step that began at ``started`` on the monotonic clock."""

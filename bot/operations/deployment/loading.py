@@ -12,7 +12,8 @@ from bot.domain.golden import Golden
 from bot.domain.plan import by_name, target_of, targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
-from bot.errors import Denied, PromobotError, Rejected, Unavailable
+from bot.domain.stage import Fault, fault_of_load
+from bot.errors import PromobotError, Rejected, Unavailable, WrongAnswers
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
@@ -48,22 +49,21 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
 
     run.map(serving, load_one, first=begin)
     # Triton's "200" to a load proves nothing: each index must name these very versions READY. One look is for all.
-    asked = [target for item, target in serving if not item.problem]
+    asked = [target for item, target in serving if item.may_go_on]
     for _, missing in run.gather(run.systems.tritons if asked else (), partial(wait_ready, run, asked)):
         for item, target in serving:
             error = missing if isinstance(missing, PromobotError) else missing.get(target)
-            if error is not None and not item.problem:
+            if error is not None and item.may_go_on:
                 _not_loaded(item, error)
     for item, target in serving:
-        if not item.problem:
+        if item.may_go_on:
             item.sees("triton_loaded", words.ready_on(target, run.systems.tritons))
         item.did("load", started[item.id])
     return _those_that_go_on(run, items, before)
 
 
 def _not_loaded(item: Item, error: PromobotError) -> None:
-    item.fails("triton_loaded", error)
-    item.to_blame = isinstance(error, Rejected) and not isinstance(error, Denied)
+    item.fails("triton_loaded", error, fault_of_load(error))
 
 
 def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
@@ -84,8 +84,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                 if isinstance(answer, PromobotError):
                     raise answer
                 if answer:
-                    item.to_blame = True
-                    raise Rejected(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
+                    raise WrongAnswers(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
             item.sees("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
 
     run.map(serving, prove_one)
@@ -107,8 +106,7 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
         problem = str(error)
     if problem:
         for item in items:
-            item.problem = problem
-            item.sees("triton_loaded", problem, holds=False)
+            item.fails("triton_loaded", problem, Fault.ENVIRONMENT)
         return _those_that_go_on(run, items, before)
     return prove(run, load(run, items, before), before) if newcomers else items
 
@@ -179,8 +177,8 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
 
 
 def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    withdraw(run, [item for item in items if item.problem], before)
-    return [item for item in items if not item.problem]
+    withdraw(run, [item for item in items if not item.may_go_on], before)
+    return [item for item in items if item.may_go_on]
 
 
 def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:

@@ -39,7 +39,7 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
             _publish(run, item, entry, named)
 
     run.map(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
-    return [item for item in items if not item.problem]
+    return [item for item in items if item.may_go_on]
 
 
 def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> None:

@@ -7,11 +7,13 @@ from functools import partial
 from itertools import cycle, islice
 from time import monotonic, sleep
 
-from bot.domain.blame import Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain import stage
+from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
 from bot.domain.golden import Golden
 from bot.domain.journal import Underway
 from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
+from bot.domain.stage import Fault, Incomplete
 from bot.errors import Denied, Foreign, NotReady, PromobotError, Unavailable
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
@@ -50,9 +52,8 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
                 run.say(words.way_back_past(gateway.name, str(why)))
     for item in items if away else ():
         if not run.goes_back(item.change):
-            item.problem = "; ".join(away)
-            item.sees("fastapi_reloaded", item.problem, holds=False)
-    return [item for item in items if not item.problem]
+            item.fails("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
+    return [item for item in items if item.may_go_on]
 
 
 def _why_not_to_switch(gateway: Gateway) -> str:
@@ -72,10 +73,8 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
     while True:
         table = _with(run, staying, before)
         decision = decide([_switched(run, item) for item in staying], _switch(run, table, staying, before))
-        leaving = [item for item in staying if item.id in decision.back]
-        for item in leaving:
-            item.fails_after_the_switch(decision.back[item.id])
-        staying, gone = [item for item in staying if item.id not in decision.back], [*gone, *leaving]
+        leaving, staying = _parted(staying, decision)
+        gone, began = [*gone, *leaving], began | {item.id: monotonic() for item in leaving}
         if not leaving:
             break
         if not staying:
@@ -83,19 +82,8 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
             return
         run.say(words.some_go_back([item.change for item in leaving], staying=len(staying)))
         _journal_what_goes_back(run, underway, before)
-        began.update({item.id: monotonic() for item in leaving})
     for item in staying:
-        if item.id in decision.incomplete:
-            # The way back is not kept closed by a server that is away: what a gateway serves when it comes up is in
-            # routes.json. But nobody calls this done.
-            item.incomplete, item.problem = True, decision.incomplete[item.id]
-            item.sees("fastapi_reloaded", item.problem, holds=False)
-            continue
-        if item.golden is not None:
-            proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
-            item.sees("smoke_passed", proof)
-        proof = words.serves_generation(table.generation, run.systems.gateways, item.asked_through)
-        item.sees("fastapi_reloaded", proof)
+        _settle(run, item, table, decision.incomplete.get(item.id))
     for item in gone:
         item.did(f"put back by generation {table.generation}", began[item.id])
         if decision.incomplete and item.target is not None:
@@ -103,6 +91,28 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
     if gone and not decision.incomplete:
         _wait_drained(run)
         withdraw(run, gone, before)
+
+
+def _parted(items: list[Item], decision: Decision) -> tuple[list[Item], list[Item]]:
+    """Return those that go back, each with its reason, and those that stay."""
+    for item in items:
+        if item.id in decision.back:
+            item.fails_after_the_switch(decision.back[item.id])
+    return [i for i in items if i.id in decision.back], [i for i in items if i.id not in decision.back]
+
+
+def _settle(run: Run, item: Item, table: RouteTable, not_followed: str | None) -> None:
+    """Note what was proven of an item that stays, or that a server is not known to follow its way back."""
+    if not_followed is not None:
+        # The way back is not kept closed by a server that is away: what a gateway serves when it comes up is in
+        # routes.json. But nobody calls this done.
+        item.stage = Incomplete(not_followed)
+        item.sees("fastapi_reloaded", not_followed, holds=False)
+        return
+    if item.golden is not None:
+        proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
+        item.sees("smoke_passed", proof)
+    item.sees("fastapi_reloaded", words.serves_generation(table.generation, run.systems.gateways, item.asked_through))
 
 
 def _switched(run: Run, item: Item) -> Switched:
@@ -128,7 +138,7 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
         return _take_over(run, table, items, before)
     finally:
         for item in items:
-            item.switched = True
+            item.stage = stage.Switched()
             item.did(f"switch to generation {table.generation}", started)
 
 
@@ -421,7 +431,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     _wait_drained(run)
     for item in items:
         item.did(f"put back by generation {table.generation}", started)
-        item.problem = "; ".join([item.problem, *astray])
+        item.stage = stage.with_more_problems(item.stage, astray)
         if astray and item.target is not None:
             # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
             run.say(words.stays_loaded(item.target))

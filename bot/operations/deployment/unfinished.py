@@ -19,6 +19,7 @@ from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves, target_of
 from bot.domain.record import DeploymentRecord, Step
 from bot.domain.routes import RouteTable, Target
+from bot.domain.stage import CutOff, why_back
 from bot.errors import Rejected
 from bot.operations.deployer import deployer
 from bot.operations.deployment.admission import Admission
@@ -106,9 +107,8 @@ class Unfinished:
         return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
-        item = Item(self._change(underway), underway.id, underway.started_at, problem=problem, switched=switched)
-        item.goes_back, item.to_blame, item.cut_off = why, why is not None and why.to_blame, True
-        return item
+        stage = CutOff(problem, switched, why)
+        return Item(self._change(underway), underway.id, underway.started_at, stage=stage)
 
     def _change(self, underway: Underway) -> Change:
         environment = self._run.settings.environment
@@ -156,7 +156,7 @@ def _underway(item: Item) -> Underway:
         before=item.change.before,
         after=item.change.after,
         started_at=item.started_at,
-        goes_back=item.goes_back,
+        goes_back=why_back(item.stage),
     )
 
 
