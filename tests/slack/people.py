@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from bot.platform import Platform
 from bot.settings import Environment, environments, load
 from bot.slack.follow import follow
 from bot.slack.inbox import Inbox
@@ -115,7 +116,8 @@ class Office:
     def _followed(self, settings: Environment) -> bool:
         with self._inbox.claim(f"follow-{settings.environment}") as mine:
             if mine:
-                follow(settings, say=lambda _: None)
+                with Platform(settings) as platform:
+                    follow(platform, say=lambda _: None)
         return mine
 
     def types(self, user: str, line: str, *, replica: int = 0, channel: str = CHANNEL) -> Sent:

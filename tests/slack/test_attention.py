@@ -83,7 +83,7 @@ def test_slack_takes_it_when_much_is_wrong(text: str) -> None:
 
 
 def _told(office: Office) -> list[dict[str, Any]]:
-    return [one for one in office.channel() if "Something waits" in one["text"] or "What wait" in one["text"]]
+    return [one for one in office.channel() if "Waiting for you" in one["text"] or "What wait" in one["text"]]
 
 
 def _attend(dev: Environment, *, deep: bool) -> bool:

@@ -204,7 +204,7 @@ def test_everybody_sees_what_is_served(workspace: Workspace) -> None:
     world.register(model, "weak")
     assert "is served" not in workspace.asks("sam", "/promotions help")
     said = workspace.asks("sam", f"/promotions {model}")
-    assert f"✅ *{model}*: desired 1 · live 1" in said and "*prod*" in said
+    assert f"✅ *{model}*: desired 1 · live 1" in said and "*prod: " in said
 
 
 def test_socket_mode(connected: Workspace) -> None:
