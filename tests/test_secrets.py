@@ -573,7 +573,6 @@ def test_the_doctor_names_secrets_that_cannot_be_blanked(
 # --- the source ----------------------------------------------------------------------------------------------------
 
 SWITCHES = {
-    ("bot/cli.py", "PYDANTIC_DISABLE_PLUGINS"),
     ("bot/systems/mlflow/artifacts.py", "MLFLOW_DISABLE_TELEMETRY"),
     ("bot/systems/mlflow/artifacts.py", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
     ("bot/systems/triton.py", "GRPC_VERBOSITY"),

@@ -217,9 +217,10 @@ def test_status_asks_each_triton_once_and_reads_one_file_of_each_environment(tmp
     assert said.code == 0 and all(not found["differences"] for found in said.document["environments"])
     assert [found["environment"] for found in said.document["environments"]] == list(environments)
     assert asked["Triton RepositoryIndex"] == TRITONS * len(environments)
-    # The routes in force, and whether there is a later generation.
+    # The routes in force, whether there is a later generation, and who did not answer before.
     assert sorted(call.args[1].name for call in read.call_args_list) == [
         *["0000000002.json"] * len(environments),
         *["routes.json"] * len(environments),
+        *["silent.json"] * len(environments),
     ]
     assert got.call_count == 0
