@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import re
 import signal
 import sys
 from collections.abc import Collection, Sequence
@@ -76,12 +75,15 @@ def parse(argv: Sequence[str] | None) -> Parsed:
     typed = list(sys.argv[1:] if argv is None else argv)
     names = commands.names()
     name = _command_in(typed)
-    parser = build_parser([name] if name in names else [])
+    parser = build_parser([name] if name in names else [], typed)
     if typed and typed[0] == name and name not in names:
         from bot.domain.nearest import did_you_mean
 
         parser.error(f"there is no verb {name!r:.80}. {did_you_mean(name, names)}`promobot --help` lists them")
-    values = vars(parser.parse_args(typed))
+    found, unknown = parser.parse_known_args(typed)
+    if unknown:
+        (parser.chosen or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    values = vars(found)
     # Of `--reason=--` argparse leaves no value at all, where a text is meant.
     for dest, value in values.items():
         if value == []:
@@ -96,7 +98,7 @@ def parse(argv: Sequence[str] | None) -> Parsed:
     try:
         return Parsed(command, command.Arguments(**values), context)
     except commands.UsageMistake as mistake:
-        parser.error(str(mistake))
+        (parser.chosen or parser).error(str(mistake))
 
 
 def _command_in(typed: Sequence[str]) -> str:
@@ -123,22 +125,26 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reads a command line."""
+    """Reads a command line; ``typed`` is all of it."""
+
+    typed: Sequence[str] = ()
+    chosen: _Parser | None = None
+    """That of the command."""
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2. A job of GitHub Actions gets its inputs from people, and shows them what is wrong."""
-        if wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            from bot.domain.nearest import did_you_mean
+        from bot import boundary, output
 
-            meant = did_you_mean(wrong[1], [word.strip(" '") for word in wrong[2].split(",")])
-            message = f"{message}. {meant}" if meant else message
-        from bot import boundary
-
+        meant = commands.meant(message, self.typed, self._option_string_actions)
+        message = f"{message}. {meant}" if meant else message
         boundary.misused(self.prog, message.rstrip(), next_step=f"`{self.prog} --help` lists what it takes.")
-        super().error(message.rstrip())
+        self.print_usage(sys.stderr)
+        output.prepare(json=False)
+        output.say(f"{self.prog}: error: {message.rstrip()}")
+        self.exit(ExitCode.USAGE)
 
 
-def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
+def build_parser(chosen: Collection[str], typed: Sequence[str] = ()) -> _Parser:
     """Return the parser that lists every command; only the ``chosen`` ones are imported, and know their arguments."""
     parser = _Parser(
         prog="promobot",
@@ -152,7 +158,9 @@ def build_parser(chosen: Collection[str]) -> argparse.ArgumentParser:
     for name in commands.names():
         says = commands.summary(name)
         added = verbs.add_parser(name, help=says[0].lower() + says[1:], description=f"{says}.")
+        added.typed = typed
         if name in chosen:
+            parser.chosen = added
             note = "print one JSON document on stdout and nothing else"
             added.add_argument("--json", action="store_true", help=note)
             added.add_argument("--root", default=".", metavar="DIR", help="the checkout to work in (default: here)")

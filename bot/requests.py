@@ -152,7 +152,12 @@ class Promote(Request["Proposal"]):
         target = platforms(self.environment)
         source = self.source or target.settings.promotes_from
         if source is None:
-            raise InvalidInput(f"{path_of(self.environment)} has no promotes_from", key="--from")
+            raise InvalidInput(
+                f"{path_of(self.environment)} has no promotes_from",
+                key="--from",
+                next_step=f"Nothing is promoted to {self.environment}. What is registered goes there by "
+                f"`promobot propose {self.model} VERSION --env {self.environment}`.",
+            )
         return promote(
             platforms(source),
             target,

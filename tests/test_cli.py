@@ -682,7 +682,13 @@ def test_watching_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [(["check", "smoek", "--pull-request", "1"], "smoke"), (["quarantine", "lst", "--env", "dev"], "list")],
+    [
+        (["check", "smoek", "--pull-request", "1"], "smoke"),
+        (["quarantine", "lst", "--env", "dev"], "list"),
+        (["quarantine", "list", "--evn", "dev"], "--env"),
+        (["status", "--jsno"], "--json"),
+        (["status", "dev"], "--env dev"),
+    ],
 )
 def test_a_wrong_word_behind_a_verb_gets_the_nearest_one(
     typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
@@ -690,4 +696,24 @@ def test_a_wrong_word_behind_a_verb_gets_the_nearest_one(
     with pytest.raises(SystemExit) as ended:
         cli.main(typed)
     assert ended.value.code == 2
-    assert f"Did you mean {meant}?" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"Did you mean {meant}?" in said and said.startswith(f"usage: promobot {typed[0]} ")
+
+
+def test_a_record_names_its_own_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.parse(["history", "show", "eu-dev-00000012-churn"]).arguments.environment == "eu-dev"
+    assert cli.parse(["history", "show", "dev-00000012", "--env", "prod"]).arguments.environment == "prod"
+    for typed in (["history"], ["history", "churn"], ["history", "show", "churn"], ["history", "churn", "dev-1"]):
+        with pytest.raises(SystemExit):
+            cli.parse(typed)
+        assert "the following arguments are required: --env" in capsys.readouterr().err
+
+
+def test_a_mistake_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        cli.main(["evidence", "sohw", "churn", "1", "--env", "dev"])
+    said = capsys.readouterr().err
+    assert max(map(len, said.splitlines())) <= 60
+    assert "Did you mean show?" in " ".join(said.split())

@@ -14,7 +14,7 @@ Whatever is slow to import is imported by ``run``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
@@ -166,6 +166,25 @@ class Command(Protocol):
 
     def output(self) -> Any:
         """Return the type of the answer's result."""
+
+
+def meant(message: str, typed: Sequence[str], options: Collection[str]) -> str:
+    """Return the right word for the wrong one, as a question; empty where none is near.
+
+    ``message`` is what argparse says of what was ``typed``; ``options`` are those that there are.
+    """
+    import re
+
+    from bot.domain.nearest import did_you_mean
+
+    if wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+        return did_you_mean(wrong[1], [word.strip(" '") for word in wrong[2].split(",")]).strip()
+    for option in (word.partition("=")[0] for word in typed if word.startswith("--") and word != "--"):
+        if not any(known.startswith(option) for known in options):
+            return f"There is no option {option:.80}. {did_you_mean(option, options)}".strip()
+    # As in `promobot status dev`: every other place has the environment behind an option.
+    word = re.fullmatch(r"unrecognized arguments: ([a-z0-9][a-z0-9-]*)", message)
+    return f"Did you mean --env {word[1]}?" if word and "--env" in options else ""
 
 
 def names() -> list[str]:

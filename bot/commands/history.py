@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
-from bot.commands import Answer, Context
+from bot.commands import Answer, Context, UsageMistake
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,9 +19,20 @@ class Arguments:
 
     model: str | None
     record: str | None
-    env: str
+    env: str | None
     at: datetime | None
     limit: int
+
+    def __post_init__(self) -> None:
+        if not self.environment:
+            raise UsageMistake("the following arguments are required: --env")
+
+    @property
+    def environment(self) -> str:
+        """That of ``--env``, or of the deployment that is to be shown; empty where neither is said."""
+        from bot.domain.names import environment_of
+
+        return self.env or (environment_of(self.record or "") if self.model == "show" else "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", type=options.model, nargs="?", help="a model; or `show`, and one deployment's id behind it"
     )
     parser.add_argument("record", nargs="?", metavar="RECORD", help="show: the deployment, as dev-00000012-churn")
-    options.environment(parser)
+    note = "the environment; a deployment that is shown names its own"
+    parser.add_argument("--env", metavar="ENV", help=note)
     parser.add_argument(
         "--at", type=options.time, metavar="TIME", help="what was in service then (ISO 8601, UTC if not said)"
     )
@@ -46,7 +58,7 @@ def run(arguments: Arguments, context: Context) -> Answer:
     from bot.render import terminal
 
     record = arguments.record
-    with context.platform(arguments.env, lenient=True) as platform:
+    with context.platform(arguments.environment, lenient=True) as platform:
         if arguments.model == "show" and record:
             found = show(platform, record)
             return Answer(found, terminal.record_in_full(found))

@@ -22,6 +22,12 @@ SHADOW_SUFFIX = "-shadow"
 """``churn-shadow`` is where shadows of ``churn`` are published, so no model of a person ends like this."""
 
 
+def environment_of(deployment: str) -> str:
+    """Return the environment of a deployment: ``dev`` of ``dev-00000012-churn``; empty where it is no such id."""
+    found = re.match(rf"({ENVIRONMENT_NAME.pattern})-[0-9]{{8,}}(?:-|$)", deployment)
+    return found[1] if found else ""
+
+
 def check_model_name(name: str) -> str:
     """Return ``name`` if it may name a model; raise ValueError with the rule otherwise."""
     if not MODEL_NAME.fullmatch(name):

@@ -158,7 +158,8 @@ def _git(platform: Platform) -> str:
     if stray := sorted(set(repository.names(head, "promotions")) - known):
         raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
     repository.try_to_push(head, trial_name())
-    return f"head of {repository.base} is {head[:12]}, {len(desired.models)} models desired; takes a push"
+    many = "1 model" if len(desired.models) == 1 else f"{len(desired.models)} models"
+    return f"head of {repository.base} is {head[:12]}, {many} desired; takes a push"
 
 
 def _github(settings: Environment, github: GitHubRepository) -> str:

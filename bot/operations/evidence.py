@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.domain.evidence import Evidence, newest_of_each
-from bot.domain.nearest import did_you_mean
+from bot.domain.nearest import did_you_mean, nearest
 from bot.errors import InvalidInput, Refused
 from bot.exit_codes import ExitCode
 from bot.platform import Platform
@@ -56,11 +56,6 @@ def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) 
     return Found(environment, datetime.now(UTC), tuple(left), len(standing))
 
 
-def _nearest_model(ledger: Ledger, model: str, found: list[Evidence]) -> str:
-    """Return the question which model was meant, where there is no evidence of this one at all."""
-    return "" if found else did_you_mean(model, {one.model for one in ledger.all_evidence()})
-
-
 def _of(ledger: Ledger, model: str, which: str, *, passed: bool = False) -> list[Evidence]:
     """Return the evidence of a version, or of the one digest that begins so.
 
@@ -74,11 +69,13 @@ def _of(ledger: Ledger, model: str, which: str, *, passed: bool = False) -> list
     if passed and len({evidence.digest for evidence in of}) > 1:
         of = [evidence for evidence in of if evidence.passed]
     if not beginning or len({evidence.digest for evidence in of}) != 1:
+        # Only where there is none of this model at all was another one meant.
+        known = {model} if found else {one.model for one in ledger.all_evidence()}
+        command = f"promobot evidence list {nearest(model, known) or model} --env {ledger.environment}"
         what = "evidence of several digests" if beginning and of else "no evidence"
         raise Refused(
             f"there is {what} of {model} {which} in {ledger.environment}",
             state="Nothing was changed.",
-            next_step=f"{_nearest_model(ledger, model, found)}"
-            f"`promobot evidence list {model} --env {ledger.environment}` lists what there is.",
+            next_step=f"{did_you_mean(model, known)}`{command}` lists what there is.",
         )
     return of

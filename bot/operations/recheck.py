@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
-from bot.domain.nearest import did_you_mean
+from bot.domain.nearest import did_you_mean, nearest
 from bot.domain.record import served_after
 from bot.errors import Refused
 from bot.exit_codes import ExitCode
@@ -41,11 +41,12 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
     desired = read_desired(repository, settings.environment, commit)
     asked = [(section, desired.section(section)[model]) for section in SECTIONS if model in desired.section(section)]
     if not asked:
+        known = {*settings.gates, *desired.names()}
+        command = f"promobot propose {nearest(model, known) or model} VERSION --env {settings.environment}"
         raise Refused(
             f"main asks for no version of {model} in {settings.environment}",
             state="Nothing was checked.",
-            next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
-            f"`promobot propose {model} VERSION --env {settings.environment}` opens a pull request.",
+            next_step=f"{did_you_mean(model, known)}`{command}` opens a pull request.",
         )
     serving = served_after(settings.environment, ledger.deployments())
     results: list[CheckResult] = []

@@ -8,7 +8,7 @@ from bot.domain.metrics import Origin
 
 def origin(of: Origin) -> str:
     """Return where a number comes from: which model or run, which step, when."""
-    where = {"register": "told to register for", "model": "model", "run": "run"}[of.kind]
+    where = {"register": "given at the registration of", "model": "model", "run": "run"}[of.kind]
     parts = [f"{where} {of.name}", f"step {of.step}" if of.step is not None else ""]
     parts.append(f"{of.at:%Y-%m-%d %H:%M} UTC" if of.at is not None else "")
     return ", ".join(part for part in parts if part)

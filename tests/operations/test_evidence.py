@@ -218,6 +218,8 @@ def test_what_main_does_not_say_cannot_be_checked_again(world: World) -> None:
         "  Nothing was checked.\n"
         f"  → `promobot propose {model} VERSION --env dev` opens a pull request.\n"
     )
+    said = world.words("recheck", f"{model}x", "--env", "dev")
+    assert f"→ Did you mean {model}? `promobot propose {model} VERSION --env dev` opens a pull request." in said.err
 
 
 @pytest.mark.extended

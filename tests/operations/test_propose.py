@@ -34,7 +34,7 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert f"promobot retire {model} --env dev --reason '…'\n" in body, "nothing is in service to go back to"
     assert "1 Triton, 2 gateways of dev" in body
     origins = body[body.index("Where each number comes from") : body.index("Files of the package")]
-    assert rf"| `accuracy` | told to register for {escape(model)} " in origins
+    assert rf"| `accuracy` | given at the registration of {escape(model)} " in origins
     files = body[body.index("Files of the package") :]
     assert all(f"| `{name}` |" in files for name in ("config.pbtxt", "model.onnx", "smoke.json"))
     assert "| parameter `recipe` | `first` |" in body

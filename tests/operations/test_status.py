@@ -361,7 +361,7 @@ def test_the_doctor_finds_everything_well(world: World) -> None:
         *("Git", "GitHub", "MLflow", "Slack", "records", "staging share", "staging Triton", "share"),
         *("Triton triton-dev-1", "gateway gateway-dev-1", "gateway gateway-dev-2"),
     }
-    assert "1 models desired; takes a push" in lines["Git"] and "promobot/models" in lines["GitHub"]
+    assert ", 1 model desired; takes a push" in lines["Git"] and "promobot/models" in lines["GitHub"]
     assert lines["MLflow"].strip() == f"reads {model} 1 (4 files), may set its aliases"
     assert "loads on command, 1 model versions READY" in lines["Triton triton-dev-1"]
     mount = subprocess.run(["stat", "-c", "%m", world.root], capture_output=True, text=True, check=True).stdout

@@ -154,7 +154,7 @@ def test_each_number_says_which_model_or_run_it_is_from_which_step_and_when() ->
     _, folded = text.split("<summary>Where each number comes from</summary>")
     rows = [line for line in folded.split("</details>")[0].split("\n") if line.startswith("| `")]
     assert sorted(rows) == [
-        r"| `accuracy` | told to register for churn 8, 2026\-03\-01 12:00 UTC | model m\-12, step 2 |",
+        r"| `accuracy` | given at the registration of churn 8, 2026\-03\-01 12:00 UTC | model m\-12, step 2 |",
         r"| `f1` | run run7, step 4, 2026\-03\-01 12:00 UTC | – |",
         r"| `log_loss` | – | ⚠️ logged for 2 datasets \(test, train\) |",
         "| `roc_auc` | – | – |",
