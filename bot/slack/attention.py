@@ -93,7 +93,10 @@ def attend(platform: Platform, *, deep: bool) -> bool:
 
 def what_waits(found: Status, *, now: datetime) -> list[Waiting]:
     """Return what any look finds: what is held or being deployed for too long, and what Slack has not taken."""
-    held = [Waiting(words.is_held(one), one.hold.next_step) for one in found.held if _is_old(one.hold.since, now)]
+    # As status advises: it knows whether the revert is open already.
+    steps = {one.what: one.next_step for one in found.differences}
+    old = [one for one in found.held if _is_old(one.hold.since, now)]
+    held = [Waiting(what, steps.get(what, one.hold.next_step)) for one in old for what in [words.is_held(one)]]
     cut_off = found.underway_since is not None and _is_old(found.underway_since, now)
     told = [d for d in found.differences if d.kind == "slack" or (d.kind == "unfinished" and cut_off)]
     return [*held, *(Waiting(d.what, d.next_step) for d in told)]

@@ -14,6 +14,7 @@ from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
 from bot.operations.status import Difference, Status
 from bot.platform import Platform
+from bot.render.differences import is_held
 from bot.settings import Environment
 from bot.slack import attention
 from bot.slack.attention import Drifted, Waiting, attend, message, what_waits
@@ -40,6 +41,13 @@ def _status(*held: Held, differences: tuple[Difference, ...] = ()) -> Status:
 )
 def test_a_hold_waits_for_somebody_after_an_hour(since: datetime | None, waits: bool) -> None:
     assert bool(what_waits(_status(_held(since)), now=NOW)) is waits
+
+
+def test_a_hold_is_told_with_the_step_that_status_names() -> None:
+    held = _held(None)
+    said = Difference("held", is_held(held), "merge #8, the revert of churn; or: promobot recheck churn --env dev")
+    (one,) = what_waits(_status(held, differences=(said,)), now=NOW)
+    assert one == Waiting(said.what, said.next_step), "not to open a revert that is open"
 
 
 def test_what_slack_did_not_take_waits_at_once() -> None:
