@@ -10,7 +10,7 @@ IMPORTS = "a Python that imports the libraries it uses"
 TO_SWITCH = ("pydantic", "yaml", "git", "httpx", "tritonclient.grpc")
 """What rollback needs until users have the earlier version."""
 TO_LOOK = (*TO_SWITCH, "github")
-TO_DEPLOY = (*TO_LOOK, "mlflow", "slack_sdk")
+TO_DEPLOY = (*TO_LOOK, "slack_sdk")
 
 # As the command line does: there is little garbage in imports, and no plugin of pydantic.
 _AS_THE_BOT = "import gc, os; gc.set_threshold(100_000, 50, 50); os.environ['PYDANTIC_DISABLE_PLUGINS'] = '__all__'"
