@@ -33,6 +33,8 @@ WAITS_FROM = timedelta(hours=1)
 ANEW_AFTER = timedelta(days=1)
 """Slack notifies nobody of a message that is changed. What is new in one that is older than this begins another."""
 _FOLLOWED_DAYS = 30
+_KEEPS_USERS = ("silent", "triton", "gateway")
+"""The kinds of difference for which users may get no answer, or another version's."""
 _SHOWN, _WHAT, _STEP = 15, 220, 120
 """So many things, and so many characters of each: Slack takes 8,000 characters of facts, and not much more text."""
 
@@ -92,14 +94,19 @@ def attend(platform: Platform, *, deep: bool) -> bool:
 
 
 def what_waits(found: Status, *, now: datetime) -> list[Waiting]:
-    """Return what any look finds: what is held or being deployed for too long, and what Slack has not taken."""
+    """Return what any look finds: causes of missing answers, holds and deployments that last too long, the outbox.
+
+    Users who are not well are told at once, unless a deployment is under way: that moves things.
+    """
     # As status advises: it knows whether the revert is open already.
     steps = {one.what: one.next_step for one in found.differences}
     old = [one for one in found.held if _is_old(one.hold.since, now)]
     held = [Waiting(what, steps.get(what, one.hold.next_step)) for one in old for what in [words.is_held(one)]]
     cut_off = found.underway_since is not None and _is_old(found.underway_since, now)
     told = [d for d in found.differences if d.kind == "slack" or (d.kind == "unfinished" and cut_off)]
-    return [*held, *(Waiting(d.what, d.next_step) for d in told)]
+    ill = found.underway_since is None and any(users.health != "OK" for users in found.users)
+    causes = [d for d in found.differences if ill and d.kind in _KEEPS_USERS]
+    return [*(Waiting(d.what, d.next_step) for d in causes), *held, *(Waiting(d.what, d.next_step) for d in told)]
 
 
 def message(
@@ -115,8 +122,10 @@ def message(
 
     ``goes_on``: it is closed, because a new message follows.
     """
-    shown = [*(one.cut for one in waiting), *drifted.shown][:_SHOWN]
-    more = len(waiting) + drifted.count - len(shown)
+    now_told = [one.cut for one in waiting]
+    also = [one for one in drifted.shown if one not in now_told]
+    shown = [*now_told, *also][:_SHOWN]
+    more = len(waiting) + drifted.count - (len(drifted.shown) - len(also)) - len(shown)
     lines = [words.waits(one.what, one.next_step) for one in shown]
     if more:
         lines.append(words.more_waits(more, found.environment))

@@ -63,6 +63,23 @@ def test_a_deployment_that_takes_an_hour_was_cut_off_most_likely(minutes: int, w
     assert what_waits(found, now=NOW) == [Waiting(unfinished.what, unfinished.next_step)] * waits
 
 
+SILENT = Difference("silent", "Triton t1 does not answer", "promobot doctor --env dev")
+
+
+def test_users_who_get_no_answer_are_told_at_the_next_look() -> None:
+    down = replace(_status(differences=(SILENT,)), users=(Users("churn", 1, "DOWN", "1 of 1 Triton silent (t1)"),))
+    assert what_waits(down, now=NOW) == [Waiting(SILENT.what, SILENT.next_step)]
+    said = message(down, what_waits(down, now=NOW), Drifted.of(what_waits(down, now=NOW)), began=NOW, now=NOW)
+    assert said.text.startswith("⚠️ dev: churn is DOWN")
+    assert said.blocks[0]["text"]["text"].count("t1 does not answer") == 1, "the deep look found the same"
+    assert "more" not in said.blocks[0]["text"]["text"]
+
+
+def test_a_server_that_restarts_in_a_deployment_is_nobodys_alarm() -> None:
+    down = replace(_status(differences=(SILENT,)), users=(Users("churn", 1, "degraded", "1 of 2 Tritons silent"),))
+    assert what_waits(replace(down, underway_since=NOW - timedelta(minutes=5)), now=NOW) == []
+
+
 DRIFTED = [Waiting("MLflow's alias churn@dev is 1, desired is 2", "promobot reconcile --env dev")]
 
 
@@ -83,7 +100,8 @@ def test_the_first_line_says_how_users_are_and_each_thing_what_to_type() -> None
 @pytest.mark.parametrize("text", ["x" * 5000, "→ <!channel> & " * 400, "\U0001f680" * 3000])
 def test_slack_takes_it_when_much_is_wrong(text: str) -> None:
     wrong = [Waiting(f"{number} {text}", text) for number in range(100)]
-    said = message(_status(), wrong, Drifted.of(wrong), began=NOW, now=NOW)
+    more = [Waiting(f"also {number} {text}", text) for number in range(100)]
+    said = message(_status(), wrong, Drifted.of(more), began=NOW, now=NOW)
     assert_slack_takes_it(said.blocks)
     assert sum(len(str(value)) for value in said.facts.values()) < 7_000
     assert sum(len(block["text"]["text"]) for block in said.blocks) < 10_000
