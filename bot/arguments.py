@@ -1,4 +1,4 @@
-"""What people type behind commands: the options that several commands share, and how single values are read.
+"""The arguments of commands: the options that several commands share, and how single values are read.
 
 A reader returns the value, or raises ``argparse.ArgumentTypeError`` with what is wrong with the text.
 """
@@ -58,7 +58,7 @@ def version(text: str) -> int:
     from bot.domain.names import MAX_VERSION
 
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_VERSION:
-        raise argparse.ArgumentTypeError(f"{text!r} is no version: a whole number from 1 to {MAX_VERSION}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid version: a whole number from 1 to {MAX_VERSION}")
     return int(text)
 
 
@@ -71,7 +71,7 @@ def seconds(text: str) -> float:
     except ValueError:
         number = 0.0
     if not (number > 0 and math.isfinite(number)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return number
 
 
@@ -83,7 +83,7 @@ def seconds_or_never(text: str) -> float:
 def port(text: str) -> int:
     """Read the port of a server."""
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r:.80} is no port: a whole number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a valid port: a whole number from 1 to 65535")
     return int(text)
 
 
@@ -107,7 +107,7 @@ def repository(text: str) -> str:
 def owner(text: str) -> str:
     """Read a code owner."""
     if not re.fullmatch(r"@[A-Za-z0-9][A-Za-z0-9-]*(/[A-Za-z0-9._-]+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} is no owner: @person or @organisation/team")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a valid owner: @person or @organisation/team")
     return text
 
 
@@ -144,7 +144,7 @@ def environments(text: str) -> tuple[str, ...]:
 def commit(text: str) -> str:
     """Read the whole id of a commit."""
     if not re.fullmatch(r"[0-9a-f]{40}", text):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} is no commit: 40 hexadecimal digits")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a valid commit: 40 hexadecimal digits")
     return text
 
 
@@ -165,5 +165,5 @@ def time(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, as in 2026-11-22T14:00:00+01:00") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid time, as in 2026-11-22T14:00:00+01:00") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)

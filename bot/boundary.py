@@ -1,4 +1,4 @@
-"""The one error boundary: however a command ends, whoever ran it gets an answer, also in a job of GitHub Actions."""
+"""The one error boundary: however a command ends, its user gets an answer, also in a job of GitHub Actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COME_BACK = "Run the same command again, it goes on from there; `promobot doctor
 
 
 def tell_the_job(job: Callable[[], Job]) -> bool:
-    """Have GitHub Actions show what ``job`` returns, where it runs this; return whether it does."""
+    """Show what ``job`` returns in GitHub Actions, where it runs this; return whether it does."""
     if not (os.environ.get("GITHUB_ACTIONS") or os.environ.get("GITHUB_STEP_SUMMARY")):
         return False
     from bot.operations.job import annotates, tell

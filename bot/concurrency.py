@@ -52,7 +52,7 @@ class Threads:
     """A thread for each worker; the operating system decides."""
 
     def run(self, workers: Sequence[Worker], *, interrupted: Callable[[BaseException], None]) -> None:
-        """Run them side by side; one alone runs where whoever asked is."""
+        """Run them side by side; one alone runs in the caller's thread."""
         if len(workers) == 1:
             workers[0]()
             return

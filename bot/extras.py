@@ -1,7 +1,7 @@
 """Which extra of ``promobot`` to install where a package is missing.
 
-The base installs what reads desired state and routes, and little else. So an import of more can fail, and whoever
-meets that is told what to install.
+The base installs what reads desired state and routes, and little else. So an import of more can fail, and the
+error says what to install.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def missing_package(error: BaseException) -> str:
 
 @contextmanager
 def needed(extra: str, *, by: str) -> Iterator[None]:
-    """Have an import inside that fails say that ``by`` needs ``extra``.
+    """Make an import that fails inside say that ``by`` needs ``extra``.
 
     Raises ModuleNotFoundError with the same ``name`` as the import that failed.
     """

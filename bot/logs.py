@@ -1,6 +1,6 @@
 """Log lines on stderr, for operators and machines: as text, or as one JSON object a line. Secrets are blanked out.
 
-What people follow (progress, errors, answers) is no log: :mod:`bot.output` prints that, whatever is set here.
+Progress, errors and answers are not log lines: :mod:`bot.output` prints them, whatever is set here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _handler = _ToStderr()
 
 
 def configure(chosen: Chosen) -> None:
-    """Have this process log to stderr as it was chosen. For processes of our own only."""
+    """Make this process log to stderr as it was chosen. For processes of our own only."""
     global _is_ours
     _is_ours = True
     _handler.setFormatter(JsonFormatter() if chosen.format == "json" else Formatter(TEXT))

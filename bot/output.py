@@ -1,4 +1,4 @@
-"""What a command prints: text for people on a terminal, one JSON document for scripts. Secrets are blanked out.
+"""The output of a command: text for people on a terminal, one JSON document for scripts. Secrets are blanked out.
 
 Every command imports it, also for its `--help`, so what is slow to import is imported where it is used.
 """
@@ -14,7 +14,7 @@ from bot.exit_codes import ExitCode
 
 
 def prepare(*, json: bool) -> None:
-    """Have this process print what its streams can take, and fit the terminal where a person reads.
+    """Make this process print what its streams can take, and fit the terminal where a person reads.
 
     A file or a pipe gets tables and long lines whole.
     """

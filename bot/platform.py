@@ -60,7 +60,7 @@ class Serving:
     def that_left(self, gateways: Iterable[Gateway]) -> list[Gateway]:
         """Return those of these gateways whose address DNS gives no more; raise Unavailable where it gives none.
 
-        Nobody reaches these by the name, so they are no gateways any more. One that is named by itself never leaves.
+        Nobody reaches these by the name, so they are not gateways now. One that is named by itself never leaves.
         """
         return _not_among(gateways, self.gateway_names)
 
@@ -248,7 +248,7 @@ class Platform:
 
     @property
     def ledger(self) -> Ledger:
-        """What the environment's records say."""
+        """The ledger: what the environment's records say."""
         return self._once("ledger", self._open_ledger)
 
     def _open_ledger(self, _: ExitStack) -> Ledger:
@@ -444,7 +444,7 @@ class Platform:
             system = open_it(stack)
             with self._lock:
                 if self._is_closed:
-                    raise RuntimeError("the platform is closed: nothing is opened any more")
+                    raise RuntimeError("the platform is closed: nothing more can be opened")
                 self._closing.callback(stack.close)
         except BaseException:
             stack.close()
@@ -486,7 +486,7 @@ class Platforms(Mapping[str, Platform]):
 
     @property
     def any_of_them(self) -> Platform:
-        """One that says where GitHub is: a pull request that mends the only file must reach a verdict."""
+        """One that says where GitHub is: a pull request that fixes the only file must reach a verdict."""
         if self._usable:
             return next(iter(self._usable.values()))
         if self._mending is None:

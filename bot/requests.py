@@ -1,4 +1,4 @@
-"""What people ask for, as values. The command line, Slack and the dispatch workflow are doors of the same requests.
+"""The requests of people, as values. The command line, Slack and the dispatch workflow are doors of the same ones.
 
 A door makes a request of what somebody typed, has :func:`carry_out` run it, and says in its words what came of it.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks: a name for people to read, and how GitHub and Slack know this person, where they do."""
+    """The person who asks: a name for people to read, and how GitHub and Slack know this person, where they do."""
 
     name: str = ""
     github: str = ""
@@ -80,7 +80,7 @@ class Request(ABC, Generic[R]):
     @property
     @abstractmethod
     def asked(self) -> dict[str, str]:
-        """What is asked for: what makes it another request under the same id."""
+        """The parts that identify it: what makes it another request under the same id."""
 
     @property
     def recorded(self) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Request(ABC, Generic[R]):
 
     @abstractmethod
     def run(self, platforms: Platforms, say: Say) -> R:
-        """Have the operation do it."""
+        """Run the operation."""
 
 
 Platforms = Callable[[str], "Platform"]
@@ -155,7 +155,7 @@ class Promote(Request["Proposal"]):
             raise InvalidInput(
                 f"{path_of(self.environment)} has no promotes_from",
                 key="--from",
-                next_step=f"Nothing is promoted to {self.environment}. What is registered goes there by "
+                next_step=f"Nothing is promoted to {self.environment}. A registered version goes there by "
                 f"`promobot propose {self.model} VERSION --env {self.environment}`.",
             )
         return promote(
@@ -381,7 +381,7 @@ def carry_out(request: Request[R], platforms: Platforms, *, say: Say, tell: Call
 
 
 def _begin(ledger: Ledger, request: Request[R]) -> RequestDone | None:
-    """Claim the id; return what came of it where it is done already. One that was cut off is gone on with."""
+    """Claim the id; return what came of it where it is done already. One that was interrupted is resumed."""
     from bot.records.ledger import RequestAsked
 
     asked = request.recorded

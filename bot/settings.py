@@ -496,7 +496,7 @@ class Environment(_Part):
 
     @property
     def mistakes(self) -> tuple[InvalidInput, ...]:
-        """What is wrong with parts that the way back does not need; empty but for :func:`load_for_the_way_back`."""
+        """The mistakes in parts that the way back does not need; empty but for :func:`load_for_the_way_back`."""
         return self._mistakes
 
     def can_use(self, part: str) -> bool:
@@ -585,7 +585,7 @@ _STAND_INS: dict[str, object] = {
     "slack": {"channel": "C00"},
     "gates": {"unusable": {"metrics": {"unusable": {"minimum": 0}}}},
 }
-"""For required parts that have a mistake. Whoever asks for one of them gets the mistake, never these."""
+"""For required parts that have a mistake. A caller that asks for one of them gets the mistake, never these."""
 
 
 def load_for_the_way_back(root: Path, environment: str) -> Environment:

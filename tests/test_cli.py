@@ -149,11 +149,14 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
         (["propose", "../x", "7", "--env", "dev"], "'../x' is not a valid model name"),
         (["propose", "churn-shadow", "7", "--env", "dev"], "kept for the shadow path"),
         *(
-            (["propose", "churn", version, "--env", "dev"], "is no version: a whole number from 1 to 2147483647")
+            (
+                ["propose", "churn", version, "--env", "dev"],
+                "is not a valid version: a whole number from 1 to 2147483647",
+            )
             for version in ("0", "1.5", "x", "2147483648", "٣", "1_0", "")
         ),
-        (["rollback", "churn", "--env", "dev", "--to", "latest"], "is no version"),
-        (["history", "--env", "dev", "--at", "yesterday"], "is no time, as in 2026-11-22T14:00:00+01:00"),
+        (["rollback", "churn", "--env", "dev", "--to", "latest"], "is not a valid version"),
+        (["history", "--env", "dev", "--at", "yesterday"], "is not a valid time, as in 2026-11-22T14:00:00+01:00"),
         (["check", "taste", "--pull-request", "1"], "invalid choice: 'taste'"),
         (["check", "ready"], "required: --pull-request"),
         (["check", "verdict", "--pull-request", "1", "--needs", "{"], "is not GitHub's `needs` context as JSON"),
@@ -161,7 +164,7 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
         (["check", "verdict", "--pull-request", "1", "--needs", "[]"], "is not GitHub's `needs` context"),
         (["quarantine", "drop", "--env", "dev"], "invalid choice: 'drop'"),
         *(
-            (["slack", "--once", "--follow", seconds], "is no number of seconds above 0")
+            (["slack", "--once", "--follow", seconds], "is not a number of seconds above 0")
             for seconds in ("0", "-1", "inf", "nan", "often")
         ),
         (["sandbox", "up"], "required: --dir"),
@@ -468,7 +471,7 @@ def test_a_wrong_input_of_a_job_is_shown_too(summary: Path, capsys: pytest.Captu
     with pytest.raises(SystemExit) as ended:
         cli.main(["propose", "churn", "latest", "--env", "dev"])
     assert ended.value.code == ExitCode.USAGE
-    what = "argument version: 'latest' is no version: a whole number from 1 to 2147483647"
+    what = "argument version: 'latest' is not a valid version: a whole number from 1 to 2147483647"
     assert f"::error title=promobot propose::{what}%0A" in capsys.readouterr().err
     assert summary.read_text().replace("\\", "").startswith(f"❌ **{what}**\n")
 

@@ -43,11 +43,11 @@ _FIRST = (
 
 
 class UsageMistake(Exception):
-    """What was typed makes no sense together: exit code 2."""
+    """The arguments make no sense together: exit code 2."""
 
 
 class Answer(NamedTuple):
-    """What a command came to: its result for ``--json``, the text for a person, the exit code."""
+    """The answer of a command: its result for ``--json``, the text for a person, the exit code."""
 
     result: object
     text: str
@@ -116,7 +116,7 @@ class Context(NamedTuple):
         *,
         lenient: bool = False,
     ) -> Answer:
-        """Have a request carried out; return what came of it.
+        """Carry out a request; return what came of it.
 
         ``job`` returns what GitHub Actions shows of it; by default what the terminal shows. ``lenient`` is as of
         :meth:`platform`.

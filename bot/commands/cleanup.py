@@ -1,4 +1,4 @@
-"""Unload and remove what no route, no way back and no Triton needs any more."""
+"""Unload and delete versions that no route, rollback target or Triton still uses."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Where; None: everywhere. ``note``: keep who is silent, for whoever looks later."""
+    """Where; None: everywhere. ``note``: keep who is silent, for later looks."""
 
     env: str | None
     note: bool

@@ -12,7 +12,7 @@ from bot.commands import Answer, Context
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is carried, from where to where."""
+    """The model and version, the source and the target."""
 
     model: str
     source: str | None

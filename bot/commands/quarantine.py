@@ -12,7 +12,7 @@ from bot.commands import Answer, Context
 
 @dataclass(frozen=True)
 class Arguments:
-    """What is lifted, where, why."""
+    """The digest to lift, where, and why."""
 
     action: Literal["list", "lift"]
     digest: str | None

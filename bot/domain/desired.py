@@ -40,7 +40,7 @@ class Entry(BaseModel):
     )
 
     def in_slot(self, slot: Slot) -> Release:
-        """Return the release that this entry names there. Why a shadow listens is no part of it."""
+        """Return the release that this entry names there. It leaves out why a shadow listens."""
         return Release(slot, self.version, self.digest, self.run)
 
     def names_the_same_as(self, other: Entry) -> bool:
@@ -132,7 +132,7 @@ class Change:
 
     @property
     def release(self) -> Release | None:
-        """What is asked for; None where the place is to be empty."""
+        """The release that is asked for; None where the place is to be empty."""
         return self.after.in_slot(self.slot) if self.after else None
 
 

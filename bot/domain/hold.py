@@ -50,5 +50,5 @@ class Held:
 
     @property
     def release(self) -> Release | None:
-        """What is held; None where the place was to be empty."""
+        """The entry that is held; None where the place was to be empty."""
         return self.change.release

@@ -107,7 +107,7 @@ class DeploymentRecord(BaseModel):
 
     @property
     def release(self) -> Release | None:
-        """What was asked for; None where the place was to be empty."""
+        """The release that was asked for; None where the place was to be empty."""
         return self.after.in_slot(self.slot) if self.after else None
 
     @property

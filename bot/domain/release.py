@@ -33,7 +33,7 @@ class Lane(StrEnum):
 
     @property
     def suffix(self) -> str:
-        """What is appended to a name that both lanes would have."""
+        """The text that is appended to a name that both lanes would have."""
         return SHADOW_SUFFIX if self is Lane.SHADOW else ""
 
 

@@ -112,7 +112,7 @@ def why_back(stage: Stage) -> GoesBack | None:
 
 
 def problem_of(stage: Stage) -> str:
-    """Return what went wrong, in the words of whoever saw it; empty where nothing did."""
+    """Return what went wrong, in the words of the step that saw it; empty where nothing did."""
     return "" if isinstance(stage, Planned | Switched) else stage.problem
 
 

@@ -89,7 +89,7 @@ def no_such_environment(word: str) -> str:
 
 def no_version(word: str) -> str:
     """A version is a number."""
-    return f"{code(word, limit=60)} is no version: a whole number, as MLflow counts them."
+    return f"{code(word, limit=60)} is not a valid version: a whole number, as MLflow counts them."
 
 
 def too_many_words(name: str, word: str) -> str:

@@ -1,4 +1,4 @@
-"""What the checks of a proposal have at hand: a large package is fetched once for all of them.
+"""A large package, at hand for all checks of a proposal: it is fetched once.
 
     <state>/checked/<digest>/       the version's files, whole: they appear by one rename
     <state>/checked/<digest>.lock   shared while a check uses them, exclusive while they are fetched or deleted

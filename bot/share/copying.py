@@ -1,6 +1,6 @@
 """Bringing a package's bytes onto the share: several files at a time, hashed as they pass, in bounded memory.
 
-The bytes of a file come from whatever is nearest: another version on the share that holds the same, what a publish
+The bytes of a file come from the nearest place: another version on the share that holds the same, what a publish
 that was cut off left behind, the registry. Nothing of these is trusted, neither a name nor a size: a file counts when
 the sha256 of all that was written to it is the one that the package lists. What lies on the share is copied into a
 new file, never linked or moved, so whoever still has the old one open writes into his own.
@@ -118,7 +118,7 @@ class _Stopped(Exception):
 
 
 class _Copy:
-    """One file on its way to the share. What is written is counted and hashed; only all of it together is judged."""
+    """One file on its way to the share. Every byte is counted and hashed; only all of them together are judged."""
 
     def __init__(
         self,
@@ -150,14 +150,14 @@ class _Copy:
                 f"{file.path} is not what the package says: {self._size} bytes, "
                 f"sha256 {self._digest.hexdigest()[:12]}…, instead of {file.size} bytes, {file.sha256[:12]}…",
                 system=self._system,
-                state="What was staged is dropped; nothing was published.",
+                state="The staged files are dropped; nothing was published.",
                 next_step="Somebody changed the artifact after it was registered: register and propose anew.",
             )
         if self._contents is not None and (problem := self._contents.problem()):
             raise NotAllowed(
                 f"{file.path} {problem}",
                 system=self._system,
-                state="What was staged is dropped; nothing was published.",
+                state="The staged files are dropped; nothing was published.",
                 next_step="docs/training.md says what a package may contain.",
             )
 
@@ -248,7 +248,7 @@ class _Copy:
         self._begin()
 
     def _write_back(self, descriptor: int) -> None:
-        """Have the kernel begin to write what it was given, so that there is little left to wait for at the end."""
+        """Make the kernel begin to write what it was given, so that there is little left to wait for at the end."""
         # That it would also let go of what is on the disk already does not apply: none of this is.
         os.posix_fadvise(descriptor, self._written_back, self._size - self._written_back, os.POSIX_FADV_DONTNEED)
         self._written_back = self._size

@@ -2,7 +2,7 @@
 
 What reads and what writes are two classes of each part. The writing one derives from :class:`Fenced`, which puts the
 look before each public method that the class itself has, and hands it to what renames into place. It can only be made
-with a fence, and whoever holds the lease has one.
+with a fence, and the holder of the lease has one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def nobody_else_writes() -> None:
 
 
 class Fenced(Part):
-    """One part of the share, for whoever may write: each method looks at the lease before it does anything."""
+    """One part of the share, for a process that may write: each method looks at the lease before it does anything."""
 
     def __init__(self, volume: Volume, fence: Fence) -> None:
         super().__init__(volume)

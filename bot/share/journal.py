@@ -11,13 +11,13 @@ from bot.share.volume import Part, Volume
 
 
 class Journal(Part):
-    """What is being deployed, or was when a deployment was cut off."""
+    """The deployment under way, or the one that was cut off."""
 
     def read(self) -> str | None:
         """Return the journal of a deployment under way, or None.
 
         Each turn has a journal of its own, and the one of the latest turn counts: what a deployer writes that was
-        overtaken and wakes up late says nothing any more.
+        overtaken and wakes up late says nothing.
         """
         with self._errors("read the journal"):
             latest = max(self._journals(), default=None)
@@ -33,7 +33,7 @@ class Journal(Part):
 
 
 class HeldJournal(Fenced, Journal):
-    """The journal of one turn, in the hands of whoever holds the lease."""
+    """The journal of one turn, for the holder of the lease."""
 
     def __init__(self, volume: Volume, fence: Fence, token: int) -> None:
         super().__init__(volume, fence)

@@ -23,7 +23,7 @@ _MOMENT_SECONDS = 1.0
 class Lease:
     """The right to write, until somebody takes a later one; its ``token`` is the number of the turn.
 
-    ``alone`` says whether it came with all locks: then whoever wrote before is gone, not only refused.
+    ``alone`` says whether it came with all locks: then the process that wrote before is gone, not only refused.
     """
 
     token: int
@@ -72,7 +72,7 @@ class Leases(Part):
                 locked = wait_for_lock(lock, until=deadline)
                 alone = wait_for_lock(overtaking, until=deadline) and locked
                 if overtake:
-                    # Whoever has it for himself only takes a number, and is through at once.
+                    # A process that has it for itself only takes a number, and is through at once.
                     wait_for_lock(overtaking, until=time.monotonic() + _MOMENT_SECONDS, shared=True)
                 folder = self.state / "turns"
                 lease = Lease(take_token(folder), alone, folder)

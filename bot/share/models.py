@@ -70,7 +70,7 @@ class Models(Part):
     def contents(self) -> dict[str, bool]:
         """Return what lies in Triton's root, two levels deep, by relative path: whether it is a folder.
 
-        Links are not followed; a link is no folder.
+        Links are not followed; a link does not count as a folder.
         """
         with self._errors("list the model repository"):
             found = {}
@@ -98,7 +98,7 @@ class Models(Part):
 
 
 class HeldModels(Fenced, Models):
-    """Triton's root, in the hands of whoever may write."""
+    """Triton's root, for a process that may write."""
 
     def __init__(self, volume: Volume, fence: Fence, notes: Notes, *, files_at_once: int) -> None:
         super().__init__(volume, fence)
@@ -116,7 +116,7 @@ class HeldModels(Fenced, Models):
     ) -> None:
         """Make ``<triton_model>/<version>`` hold exactly the package's files.
 
-        Copies into staging and hashes every byte on the way, syncs, and renames in. What is there already is hashed
+        Copies into staging and hashes every byte on the way, syncs, and renames in. A version that exists is hashed
         and adopted; other bytes under the same number are never overwritten: Rejected. ``moved`` is told, by several
         threads, how many more bytes are in place. ``look`` gives what judges each file's contents while it is copied:
         what may not be there is Rejected before anything is renamed in. The next publish resumes what is cut off.
@@ -156,8 +156,8 @@ class HeldModels(Fenced, Models):
     def write_config(self, triton_model: str, text: str) -> None:
         """Replace the model's configuration if it differs; written outside Triton's root and renamed in.
 
-        Raises LeaseLost, with nothing changed, where the lease is lost when all is ready for the rename: whoever was
-        paused must not name other versions than the later one serves.
+        Raises LeaseLost, with nothing changed, where the lease is lost when all is ready for the rename: a process
+        that was paused must not name other versions than the later one serves.
         """
         if self.config(triton_model) == text:
             return

@@ -1,4 +1,4 @@
-"""What a path is on, and whether that keeps what is written."""
+"""The mount of a path, and whether it keeps what is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mount:
-    """What a path is on, as the kernel says."""
+    """The mount of a path, as the kernel says."""
 
     point: str
     filesystem: str

@@ -1,6 +1,6 @@
 """Where on a share which bytes lie: a note for each large file that was published, by its sha256.
 
-A note is a hint. It is not synced, it may be old, and whoever follows it hashes what it finds.
+A note is a hint. It is not synced, it may be old, and a reader hashes what it finds.
 """
 
 from __future__ import annotations

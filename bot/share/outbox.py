@@ -20,7 +20,7 @@ class Outbox(Part):
 
 
 class HeldOutbox(Fenced, Outbox):
-    """The outbox, in the hands of whoever holds the lease."""
+    """The outbox, for the holder of the lease."""
 
     def put(self, name: str, text: str) -> None:
         """Keep a message that could not be delivered."""

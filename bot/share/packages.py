@@ -1,4 +1,4 @@
-"""What is kept of each package beside the model repository: enough to prove it and to go back to it."""
+"""The part that is kept of each package beside the model repository: enough to prove it and to go back to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bot.share.volume import Part, Volume
 
 @dataclass(frozen=True)
 class Described:
-    """What is kept of a package beside the model repository: enough to prove and to go back to it."""
+    """The part that is kept of a package beside the model repository: enough to prove and to go back to it."""
 
     package: Package
     config: str
@@ -65,7 +65,7 @@ class Packages(Part):
 
 
 class HeldPackages(Fenced, Packages):
-    """The packages, in the hands of whoever may write."""
+    """The packages, for a process that may write."""
 
     def __init__(self, volume: Volume, fence: Fence, notes: Notes, *, files_at_once: int) -> None:
         super().__init__(volume, fence)

@@ -1,4 +1,4 @@
-"""Who can read a folder, by the modes of all that lies on the way to it."""
+"""The users that can read a folder, by the modes of all that lies on the way to it."""
 
 from __future__ import annotations
 

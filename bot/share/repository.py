@@ -25,7 +25,7 @@ from bot.share.volume import Volume
 class ModelRepository:
     """What is on the share of one environment, to read. Errors are Unavailable or Rejected.
 
-    Whoever writes takes the :meth:`lease` and gets handles that look at it themselves.
+    A writer takes the :meth:`lease` and gets handles that look at it themselves.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ModelRepository:
 
 
 class HeldShare:
-    """What is on the share, in the hands of whoever holds the lease. Each method that writes looks at it first."""
+    """What is on the share, for the holder of the lease. Each method that writes looks at it first."""
 
     def __init__(self, volume: Volume, notes: Notes, lease: Lease, *, files_at_once: int) -> None:
         self.lease, fence = lease, lease.check

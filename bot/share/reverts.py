@@ -1,4 +1,4 @@
-"""What the pull requests of rollbacks will say that are still to be opened."""
+"""The texts of pull requests of rollbacks that are still to be opened."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Reverts(Part):
             folder = self.state / "reverts"
             ask_anew(folder)
             texts = {p.stem: self._read(p) for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
-            # Whoever opened a pull request since we listed them has removed its note.
+            # Another process may have opened a pull request since we listed them, and removed its note.
             return {name: text.decode(errors="replace") for name, text in texts.items() if text is not None}
 
     def drop(self, name: str) -> None:
         """Forget a rollback whose pull request is open, or is not needed.
 
-        This needs no lease: whoever opened that pull request may say so, also when a later deployment has begun.
+        This needs no lease: its opener may say so, also when a later deployment has begun.
         """
         with self._errors("forget a way back"):
             (self.state / "reverts" / f"{name}.json").unlink(missing_ok=True)
@@ -31,7 +31,7 @@ class Reverts(Part):
 
 
 class HeldReverts(Fenced, Reverts):
-    """The notes, in the hands of whoever holds the lease."""
+    """The notes, for the holder of the lease."""
 
     def keep(self, name: str, text: str) -> None:
         """Keep, synced, what the revert pull request of a rollback will say."""

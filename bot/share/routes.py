@@ -21,7 +21,7 @@ class Routes(Part):
     def read(self, environment: str) -> RouteTable:
         """Return the routes in force; the empty table of generation 0 where there are none yet."""
         table = self._table(self.state / "routes.json") or RouteTable(environment)
-        # Whoever was killed, or overtaken, between the commit and its copy left an older routes.json.
+        # A process that was killed or overtaken between the commit and its copy left an older routes.json.
         while later := self._table(self._generation(table.generation + 1)):
             table = later
         return table
@@ -37,7 +37,7 @@ class Routes(Part):
             raise Rejected(
                 f"{path} is not readable: {error}",
                 system=self._system,
-                next_step="Put back the last good file; gateways go on with what they have.",
+                next_step="Put back the last good file; gateways keep what they have.",
             ) from error
 
     def _generation(self, number: int) -> Path:
@@ -45,7 +45,7 @@ class Routes(Part):
 
 
 class HeldRoutes(Fenced, Routes):
-    """The routes, in the hands of whoever holds the lease."""
+    """The routes, for the holder of the lease."""
 
     def prepare(self, table: RouteTable) -> None:
         """Write a table beside routes.json that may have to come into force when the disk is full."""
@@ -57,8 +57,8 @@ class HeldRoutes(Fenced, Routes):
     def write(self, table: RouteTable) -> None:
         """Put the table in force, synced: from here on the new routes are what recovers after a crash.
 
-        A generation is created once. Whoever comes second with another table for the same one has been overtaken
-        since it looked, however long it was paused in between: LeaseLost, and nothing was touched.
+        A generation is created once. A process that comes second with another table for the same one has been
+        overtaken since it looked, however long it was paused in between: LeaseLost, and nothing was touched.
         """
         with self._errors("write routes.json"):
             self._make_folders()

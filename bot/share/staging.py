@@ -59,7 +59,7 @@ def resumable(staging: Path, package: Package) -> Iterator[tuple[Path, list[Path
     left = sorted((path for path in staging.glob(f"{name}.*") if path.suffix != ".lock"), key=_bytes_in, reverse=True)
     own = staging / f"{name}.{secrets.token_hex(8)}"
     kept = False
-    # Before the folder: whoever sees that sees whether somebody works in it.
+    # Before the folder: a process that sees it also sees whether somebody works in it.
     with _own_lock(own) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

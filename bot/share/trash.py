@@ -1,4 +1,4 @@
-"""What is removed goes out of the way by one rename, and is deleted afterwards."""
+"""Removed versions go out of the way by one rename, and are deleted afterwards."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def discard(volume: Volume, path: Path) -> Path:
 
 
 class Trash(Fenced):
-    """What was removed, and what killed processes left half copied; for whoever may write."""
+    """What was removed, and what killed processes left half copied; for a process that may write."""
 
     def __init__(self, volume: Volume, fence: Fence, notes: Notes) -> None:
         super().__init__(volume, fence)

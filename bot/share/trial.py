@@ -1,6 +1,6 @@
 """A trial of the share: every operation of a deployment, under names that no deployment uses.
 
-A killed trial leaves at most files and folders named ``promobot-doctor-…``. Whoever looks at the share passes over
+A killed trial leaves at most files and folders named ``promobot-doctor-…``. Readers of the share pass over
 them, and :func:`forget_abandoned` removes them.
 """
 
@@ -74,7 +74,7 @@ def published(root: Path, state: Path) -> Iterator[str]:
 def try_state(state: Path) -> None:
     """Do in the state's folders what a deployment does; raise OSError, or Unfit for what does not hold.
 
-    No turn is taken. No lock of a deployment is opened: closing its file would take it from whoever holds it here.
+    No turn is taken. No lock of a deployment is opened: closing its file would take it from its holder.
     """
     name = trial_name()
     file = state / "staging" / name
@@ -166,7 +166,7 @@ def _create(path: Path) -> None:
 
 
 def _see_writable(path: Path) -> None:
-    # Asked, not opened: to close the file of a lock takes the lock from whoever holds it in this process.
+    # Asked, not opened: to close the file of a lock takes the lock from its holder in this process.
     wanted = os.W_OK | (os.X_OK if path.is_dir() else 0)
     if path.exists() and not os.access(path, wanted, effective_ids=True):
         raise PermissionError(errno.EACCES, "somebody else made it, and we may not write to it", str(path))

@@ -45,7 +45,7 @@ class Volume:
         )
 
     def read(self, path: Path) -> bytes | None:
-        """Return what a file below the state holds now, whoever wrote it; None where there is none."""
+        """Return what a file below the state holds now; None where there is none."""
         ask_anew(path)
         try:
             return path.read_bytes()
@@ -81,7 +81,7 @@ class Volume:
             raise Unavailable(
                 f"could not {doing}: {error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
                 system=self.system,
-                state="What was staged is dropped; what is published was not changed by this step.",
+                state="The staged files are dropped; this step did not change published versions.",
             ) from error
 
 

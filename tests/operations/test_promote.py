@@ -45,7 +45,7 @@ def test_only_from_where_the_environment_file_says(world: World) -> None:
     assert "promobot: prod takes models from dev, not from prod\n" in said.err
     said = world.words("promote", model, "--to", "dev")
     assert said.code == 1 and "manifests/environments/dev.yaml has no promotes_from" in said.err
-    assert f"→ Nothing is promoted to dev. What is registered goes there by `promobot propose {model} " in said.err
+    assert f"→ Nothing is promoted to dev. A registered version goes there by `promobot propose {model} " in said.err
     assert world.open_pulls() == []
 
 

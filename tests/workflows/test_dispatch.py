@@ -72,7 +72,7 @@ def test_inputs_are_arguments_and_never_code(endpoints: Endpoints, hostile: str)
         "dispatch.yml", verb="rollback", model=MODEL, environment="dev", reason=hostile, version=hostile
     )
     assert run["conclusion"] == "failure"
-    assert "is no version" in alex.log(run)
+    assert "is not a valid version" in alex.log(run)
     assert not canary.exists()
 
 
