@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 import signal
 import sys
 from collections.abc import Collection, Sequence
@@ -135,7 +136,8 @@ class _Parser(argparse.ArgumentParser):
         """End with exit code 2. A job of GitHub Actions gets its inputs from people, and shows them what is wrong."""
         from bot import boundary, output
 
-        meant = commands.meant(message, self.typed, self._option_string_actions)
+        options = re.findall(r"--[a-z][a-z-]*", self.format_help())
+        meant = commands.meant(message, self.typed, options)
         message = f"{message}. {meant}" if meant else message
         boundary.misused(self.prog, message.rstrip(), next_step=f"`{self.prog} --help` lists what it takes.")
         self.print_usage(sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bot.concurrency import RECORDS
+from bot.credentials import Credentials as BotCredentials
 from bot.domain.marker import MARKER_KEY, Marker
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.records import bucket as object_store
@@ -90,6 +92,11 @@ def beside(settings: Bucket) -> BucketRecords:
 
 def opened(settings: Bucket, *, seconds: float = SECONDS) -> BucketRecords:
     return bucket_records(settings, seconds=seconds)
+
+
+def keys_of(settings: Bucket) -> dict[str, str]:
+    """Return the keys as the platform reads them."""
+    return BotCredentials(os.environ).of_bucket(settings, of="the record store")
 
 
 def failed(act: Callable[[], object]) -> OutsideError:
@@ -305,7 +312,7 @@ def test_who_may_not_is_told_what_to_do_and_no_secret(
     assert "Create the bucket" in said({"bucket": "another"}, put)
     monkeypatch.delenv("RECORDS_KEY")
     with pytest.raises(Refused, match="RECORDS_KEY is not set; it holds the secret access key of the record store"):
-        object_store.opened(settings)
+        object_store.opened(settings, keys_of(settings))
 
 
 def test_a_secret_key_is_blanked_out_of_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,11 +329,11 @@ def test_where_no_key_is_named_the_platform_says_who_we_are(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    error = failed(lambda: object_store.opened(anonymous, request_seconds=3).keys("a"))
+    error = failed(lambda: object_store.opened(anonymous, keys_of(anonymous), request_seconds=3).keys("a"))
     assert isinstance(error, Rejected) and "Name access_key_id_env" in error.next_step
     for name, value in object_storage.variables().items():
         monkeypatch.setenv(name, value)
-    store = object_store.opened(anonymous, request_seconds=4)
+    store = object_store.opened(anonymous, keys_of(anonymous), request_seconds=4)
     store.put("a/1.json", "mine")
     assert store.keys("a") == ["a/1.json"]
 
@@ -346,12 +353,12 @@ def test_a_store_that_ignores_conditions_is_found_out(settings: Bucket) -> None:
 def test_what_was_read_is_not_asked_for_again_and_what_was_not_there_is(
     settings: Bucket, link: HttpLink, beside: BucketRecords
 ) -> None:
-    store = object_store.opened(settings.model_copy(update={"endpoint": link.url}))
+    store = object_store.opened(settings.model_copy(update={"endpoint": link.url}), keys_of(settings))
     assert store.get("a/1.json") is None
     beside.put("a/1.json", "mine")
     assert store.get_all(["a/1.json"]) == {"a/1.json": "mine"}
     asked = link.requests
-    same = object_store.opened(settings.model_copy(update={"endpoint": link.url}))
+    same = object_store.opened(settings.model_copy(update={"endpoint": link.url}), keys_of(settings))
     assert same.get("a/1.json") == store.get("a/1.json") == "mine"
     assert link.requests == asked
     assert store.keys("a") == ["a/1.json"] and link.requests == asked + 1

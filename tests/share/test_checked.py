@@ -173,7 +173,7 @@ def _fetch_and_stop(folder: str, send: Connection) -> None:
         send.send("in the middle")
         signal.pause()
 
-    with share_at(Path(folder)).at_hand(MODEL.package, read):
+    with share_at(Path(folder)).models.at_hand(MODEL.package, read):
         pass
 
 

@@ -362,7 +362,7 @@ def _publish_in_pieces(folder: str, pieces: int, send: Connection, released: Con
                 released.poll(SECONDS)
             yield content[at : at + PIECE]
 
-    share_at(Path(folder)).publish(MODEL.package, read, triton_model="churn", version=7)
+    share_at(Path(folder)).models.publish(MODEL.package, read, triton_model="churn", version=7)
 
 
 # --- bytes that are there already ---------------------------------------------------------------------------------

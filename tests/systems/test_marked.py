@@ -28,7 +28,7 @@ def share_of(folder: Path, environment: str = "dev") -> Unfenced:
 def share(tmp_path: Path) -> Unfenced:
     made = share_of(tmp_path)
     made.begin()
-    made.write_routes(RouteTable("dev").following({}))
+    made.routes.write(RouteTable("dev").following({}))
     return made
 
 
@@ -57,18 +57,18 @@ ON_THE_SHARE: dict[str, Callable[[Unfenced], object]] = {
     "turn": take_a_turn,
     "routes": lambda share: share.routes.read("dev"),
     "write routes": lambda share: share.routes.write(RouteTable("dev", 2)),
-    "journal": Unfenced.journal,
+    "journal": lambda share: share.journal.read(),
     "write journal": lambda share: share.journal_of(1).write("{}"),
-    "outbox": Unfenced.outbox,
+    "outbox": lambda share: share.outbox.read(),
     "put in outbox": lambda share: share.outbox.put("m", "{}"),
-    "models": Unfenced.models,
+    "models": lambda share: share.models.names(),
     "versions": lambda share: share.models.versions("churn"),
     "config": lambda share: share.models.config("churn"),
     "described": lambda share: share.packages.described("sha256:" + "0" * 64),
-    "packages": Unfenced.packages,
-    "contents": Unfenced.contents,
+    "packages": lambda share: share.packages.digests(),
+    "contents": lambda share: share.models.contents(),
     "sweep": lambda share: share.trash.sweep(alone=True),
-    "check": Unfenced.check,
+    "check": lambda share: share.trials.check(),
 }
 IN_THE_RECORDS: dict[str, Callable[[RecordStore], object]] = {
     "keys": lambda records: records.keys("quarantine/dev"),
@@ -113,7 +113,7 @@ def test_another_file_system_is_not_taken_for_the_model_repository(
 ) -> None:
     named = Share(model_repository=str(small_disk), state=str(tmp_path / "state"))
     with pytest.raises(Unavailable, match="not mounted"):
-        Unfenced(named, environment="dev").models()
+        Unfenced(named, environment="dev").models.names()
 
 
 def test_a_store_of_before_there_were_markers_is_adopted_by_whoever_writes(
@@ -154,7 +154,7 @@ def test_the_store_of_somebody_else_is_refused(
     (tmp_path / folder / MARKER_FILE).write_text(marker)
     for asked in (share, share_of(tmp_path)):
         with pytest.raises(Rejected, match="this is another store") as failure:
-            asked.routes("dev")
+            asked.routes.read("dev")
         assert said in str(failure.value)
 
 

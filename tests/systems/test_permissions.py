@@ -19,7 +19,6 @@ from bot.domain.routes import RouteTable
 from bot.errors import Unavailable
 from bot.records.directory import RecordStore
 from bot.settings import Share
-from tests.controls import switching
 from tests.gateway.gateways import gateway_process
 from tests.share.test_share import CONFIG, MODEL, OTHER, modes, publish
 from tests.stores import Unfenced
@@ -277,7 +276,7 @@ def test_a_gateway_of_another_user_follows_a_writer_with_the_narrowest_umask(eve
         assert gateway.routes()["generation"] == 1
         with umask(0o077):
             share.routes.write(RouteTable("dev", 2))
-        answered = switching(gateway).reload(2)
+        answered = gateway.reload(2)
         assert (answered.status_code, gateway.routes()["generation"]) == (200, 2), answered.text
 
 
