@@ -1,7 +1,7 @@
 """``promobot``: read the command line, find the command, run it, print its answer; one error boundary.
 
-What the exit codes mean is in :mod:`bot.exit_codes`. A command and everything slow is imported when it is asked for,
-so that ``--help`` answers at once.
+:mod:`bot.exit_codes` explains the exit codes. ``main`` imports a command, and everything slow, only when somebody
+runs it: ``--help`` answers at once.
 """
 
 from __future__ import annotations

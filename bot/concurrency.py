@@ -7,8 +7,8 @@
     begin            one thing that nobody waits for: a thread that keeps no process from ending
     pool             workers for what arrives while they work
 
-Whoever begins a group waits for all of it. Only ``background`` and ``begin`` do not: what hangs there must not delay
-somebody else's error. :class:`bot.errors.LeaseLost` is handed on like any error.
+The caller that begins a group waits for all of it. ``background`` and ``begin`` are the exceptions: a hung worker
+must not delay another worker's error. A group raises :class:`bot.errors.LeaseLost` like any other error.
 """
 
 from __future__ import annotations

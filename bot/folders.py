@@ -1,9 +1,9 @@
 """Folders on a network file system: seen as they are now, kept through a crash, and readable for others.
 
-What the bot writes is read by others: Tritons, gateways, other runners. So no mode follows from the umask. A folder
-is 0755 and a file 0644. In a folder with setgid that its group may write to, they are 2775 and 0664: there several
-users of one group write, as with Git's ``core.sharedRepository``. Who may enter at all, the roots say: their modes
-are set when the bot makes them, and never changed.
+Others read the files that the bot writes: Tritons, gateways, other runners. Therefore the bot sets modes itself and
+ignores the umask: a folder is 0755 and a file 0644. In a folder with setgid that its group may write to, they are
+2775 and 0664: there several users of one group write, as with Git's ``core.sharedRepository``. The modes of the roots
+decide who may enter at all. The bot sets them when it creates the roots, and never changes them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ READ_ONLY = 0o555
 _REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)
 
 
-def ask_anew(path: Path) -> None:
-    """Have the next look at ``path`` see what other machines did to it, and to the folders above it.
+def revalidate(path: Path) -> None:
+    """Make the NFS client revalidate ``path`` and the folders above it, so that it sees other machines' changes.
 
-    An NFS client believes what it cached about a name, also that it is not there, for up to a minute. Opening a
-    folder makes it ask the server (close-to-open); ``docs/nfs.md`` has what was measured. Elsewhere it does nothing.
-    Folders that may not be read are passed over. Raises OSError for anything else.
+    An NFS client trusts its cache about a name for up to a minute, also when the cache says that the name does not
+    exist. Opening a folder makes the client ask the server (close-to-open); ``docs/nfs.md`` has the measurements. On
+    other file systems it does nothing. It skips folders that it may not read. Raises OSError for anything else.
     """
     for folder in reversed(path.parents):
         try:
@@ -35,7 +35,7 @@ def ask_anew(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Have what was created, renamed and removed in a folder outlive a crash; raise OSError where it cannot."""
+    """Fsync a folder, so that its new, renamed and removed names survive a crash; raise OSError if that fails."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -15,7 +15,7 @@ VARIABLES = {"level": "PROMOBOT_LOG_LEVEL", "format": "PROMOBOT_LOG_FORMAT"}
 
 
 class Chosen(NamedTuple):
-    """What a process logs, and how."""
+    """The level and the format of a process's logs."""
 
     level: str
     format: str

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.errors import Rejected, Unavailable
-from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
+from bot.folders import make_folder, open_to_readers, revalidate, sync_folder
 
 BEGIN = "`promobot doctor --init` marks a store that is new, once; docs/operations.md says when."
 
@@ -77,7 +77,7 @@ class MarkedFolder:
             found = path.stat()
         except FileNotFoundError:
             self._seen = None
-            ask_anew(path)
+            revalidate(path)
             try:
                 found = path.stat()
             except FileNotFoundError:

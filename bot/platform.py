@@ -115,8 +115,8 @@ class Platform:
 
     Each system is opened when it is first used, once, and all are closed together when the ``with`` block ends, also
     after an error. Threads share a platform: the first that asks for a system opens it and the others wait for that
-    one system only. What could not be opened is tried again by the next that asks. After the end nothing is opened
-    any more, so a thread that is still at work leaves nothing behind.
+    one system only. After a failure, the next thread that asks tries again. After the end the platform opens nothing,
+    so a thread that is still at work leaves nothing behind.
     """
 
     def __init__(self, settings: Environment, variables: Mapping[str, str] | None = None) -> None:

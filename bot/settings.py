@@ -183,7 +183,7 @@ class S3(_Part):
 
 
 class ObjectLock(_Part):
-    """How long the store itself keeps a record from being deleted or overwritten; the bucket must allow for it."""
+    """The store itself protects records from deletion and overwriting; the bucket must allow object lock."""
 
     mode: Literal["governance", "compliance"] = Field(
         default="governance", description="governance: who has a special right may delete; compliance: nobody"
@@ -396,7 +396,7 @@ class Slack(_Part):
 
 
 class PackageRules(_Part):
-    """What a package may contain. A Python backend or a shared library is code; so both are lists."""
+    """Rules for packages. A Python backend or a shared library is code, so both settings list what is allowed."""
 
     backends: list[str] = Field(default=["onnxruntime"], min_length=1, description="allowed backends")
     file_types: list[str] = Field(
@@ -422,7 +422,7 @@ class Freeze(_Part):
 
 
 class Keep(_Part):
-    """How much of what was in service is kept for the way back."""
+    """Earlier versions that are kept for a rollback."""
 
     versions: int = Field(
         default=3,
@@ -435,7 +435,7 @@ class Keep(_Part):
 
 
 class Deadlines(_Part):
-    """How long the bot waits, in seconds."""
+    """Longest waits of the bot, in seconds."""
 
     ready_seconds: float = Field(default=120, gt=0, description="for MLflow to say READY")
     load_seconds: float = Field(default=120, gt=0, description="for one Triton to load one wave of models")
@@ -450,7 +450,7 @@ class Deadlines(_Part):
 
 
 class Concurrency(_Part):
-    """How much the bot does at the same time."""
+    """Limits of what the bot does at the same time."""
 
     models: int = Field(
         default=MODELS, ge=1, description="models that are published, loaded, asked or recorded at the same time"

@@ -1,4 +1,4 @@
-"""What the checks found about one proposed version, and for which proposal it holds."""
+"""The findings of the checks about one proposed version, and the proposal that they hold for."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class CheckResult(BaseModel):
 
     @property
     def release(self) -> Release:
-        """What was checked; its run is empty in results of earlier versions of promobot."""
+        """The checked release; its run is empty in results of earlier versions of promobot."""
         return Release(self.slot, self.version, self.digest, self.run)
 
     @property
@@ -212,7 +212,7 @@ class Evidence(BaseModel):
 
     @property
     def release(self) -> Release:
-        """What was checked; its run is empty where an earlier version of promobot did not tell it."""
+        """The checked release; its run is empty where an earlier version of promobot did not record it."""
         return Release(self.slot, self.version, self.digest, self.run)
 
     def covers(self, release: Release) -> bool:
@@ -226,7 +226,7 @@ class Evidence(BaseModel):
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """What the golden requests were answered on staging, in the order of the package's cases."""
+        """The answers of staging to the golden requests, in the order of the package's cases."""
         return tuple(answer for result in self.checks if result.check == "smoke" for answer in result.answers)
 
     @property

@@ -1,13 +1,13 @@
-"""At which stage one change of a deployment is, what that stage knows, and what follows from it.
+"""The stages of one change in a deployment: what each stage knows, and what follows from it.
 
     Planned ──► Switched ──► live, as the criteria say
        │            ├──────► Incomplete   a way back, in service as far as gateways answer
        │            └──────► PutBack      it failed after the switch
        └──► Failed                        it failed before the switch
-    CutOff                                an earlier run began it, and nobody goes on with it
+    CutOff                                an earlier run began it, and no run resumes it
 
-Steps move a change from one stage to the next. What is decided of it afterwards (the outcome, quarantine, a revert)
-is a function of the stage alone.
+Steps move a change from one stage to the next. The later decisions (outcome, quarantine, revert) are functions of
+the stage alone.
 """
 
 from __future__ import annotations

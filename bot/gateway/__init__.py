@@ -6,8 +6,8 @@
     app.include_router(gateway.router)          # brings its own start and stop along
     gateway.target("churn")                     # the version that answers now, or None
 
-``python -m bot.gateway --help`` runs the same thing as an application of its own. What is named in ``__all__`` here
-and in `bot.gateway.protocol` is public; docs/reference.md lists it.
+``python -m bot.gateway`` runs the same router as an application of its own; ``--help`` lists its options. The names
+in ``__all__`` here and in `bot.gateway.protocol` are public; docs/reference.md lists them.
 """
 
 from bot import extras

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bot.domain.marker import MARKER_FILE
 from bot.domain.routes import RouteTable, generation_file
-from bot.folders import ask_anew
+from bot.folders import revalidate
 
 POLL_SECONDS = 0.05
 TRIAL_BYTES = 100
@@ -85,7 +85,7 @@ class RoutesFile:
     def _trial(self, name: str) -> str:
         file = self.path.parent / "routes" / name
         try:
-            ask_anew(file)
+            revalidate(file)
             return file.read_bytes()[:TRIAL_BYTES].decode(errors="replace")
         except OSError as error:
             return error.strerror or type(error).__name__
@@ -103,14 +103,14 @@ class RoutesFile:
         following = self.path.parent / "routes" / generation_file(generation + 1)
         self._seen = self._signature()
         try:
-            ask_anew(following)
+            revalidate(following)
             return following.exists() or (self._seen is not None and self._seen != self._kept)
         except OSError as error:
             raise Broken(f"{following.name}: {error.strerror or type(error).__name__}") from error
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
-            ask_anew(self.path)
+            revalidate(self.path)
             found = self.path.stat()
         except FileNotFoundError:
             return None
@@ -129,7 +129,7 @@ class RoutesFile:
 
 def _table(path: Path) -> RouteTable | None:
     try:
-        ask_anew(path)
+        revalidate(path)
         text = path.read_bytes()
     except FileNotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""What people and workflows ask for, one file per verb; what several verbs share lies beside them."""
+"""The verbs that people and workflows ask for, one file each; the parts that several verbs share lie beside them."""
 
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
-"""What whoever waits asks again and again: is this version READY, and what became of this proposal?
+"""The two questions of a sensor or a waiting command: is this version READY, and what became of this proposal?
 
-Each look is short and changes nothing. "Not yet" is a value, and so is every end; what cannot be asked right now is
-Unavailable, as everywhere.
+Each look is short and changes nothing. "Not yet" is a value, and so is every end. A system that does not answer
+raises Unavailable, as everywhere.
 """
 
 from __future__ import annotations

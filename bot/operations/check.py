@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a pull request proposes: the changes of desired state between where it parted from main and its head.
+    """The proposal of a pull request: the changes of desired state from its merge base with main to its head.
 
-    What is checked and judged is a change from what answers (:func:`_as_served`).
+    The checks judge each change from the version that serves now (:func:`_as_served`).
     """
 
     pull_request: int
@@ -53,12 +53,12 @@ class Subject:
     settings: ProposedSettings = field(default_factory=ProposedSettings)
     branch: str = ""
     beside: tuple[str, ...] = ()
-    """What it changes besides what was proposed, where its branch is one of the bot's."""
+    """Paths that it changes besides the proposal, if its branch is one of the bot's."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found. ``subject.changes`` may be empty: then no version is proposed, and it says so."""
+    """Result of a check. ``subject.changes`` may be empty: then the pull request proposes no version."""
 
     check: str
     subject: Subject
@@ -154,7 +154,7 @@ def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: 
 
 
 def _keep_true(platforms: Platforms, github: GitHubRepository, pull: PullRequest, checked: Checked) -> None:
-    """Have the text that the bot opened a pull request with say first what the checks found."""
+    """Put the checks' verdict at the top of the text with which the bot opened the pull request."""
     subject, scope = checked.subject, scope_of(pull.branch)
     if scope is None or scope.environment not in {*platforms, *platforms.broken}:
         return
@@ -173,7 +173,7 @@ def _keep_true(platforms: Platforms, github: GitHubRepository, pull: PullRequest
 
 @dataclass(frozen=True)
 class Queued:
-    """What a merge group would make of main, and why it must not where it must not."""
+    """The changes that a merge group would bring to main, and the reasons against them, if any."""
 
     base: str
     head: str

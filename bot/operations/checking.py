@@ -1,4 +1,4 @@
-"""The three checks of one proposed version: READY, Triton, Smoke. Whoever runs them keeps what they found."""
+"""The three checks of one proposed version: READY, Triton, Smoke. Their callers keep the results."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def evidence_of(
 
 @dataclass
 class _Seen:
-    """What a check found so far; kept also where it breaks off."""
+    """The findings of a check so far; they survive an error in the middle."""
 
     findings: list[Finding] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)

@@ -1,9 +1,9 @@
-"""``promobot cleanup``, and the last step of each deployment: unload and remove what nothing needs any more.
+"""``promobot cleanup``, and the last step of each deployment: unload and delete versions that nothing uses.
 
-First off the Tritons, and only when every gateway serves the routes in force and no request runs under older ones;
-then out of Triton's root, by a rename into the trash; then out of the trash. What goes is decided by
-``bot.domain.retention`` alone. Each step can run twice and looks at its lease first; a cleanup that is killed is gone
-on with by the next.
+First it unloads them from the Tritons, but only when every gateway serves the routes in force and no request runs
+under older ones. Then it renames them out of Triton's root into the trash, and then empties the trash.
+``bot.domain.retention`` alone decides what goes. Each step can run twice and checks its lease first. The next cleanup
+resumes one that was killed.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class _Cleanup:
                     self._tell(self.unloaded, words.unloaded(folder.name, surplus, triton.name))
 
     def _narrow_config(self, folder: _Folder) -> set[int]:
-        """Have the configuration name what stays, and return that; raise Refused where that must not be loaded."""
+        """Write a configuration that names only what stays; return that. Raise Refused if it must not be loaded."""
         config = self.systems.share.models.config(folder.name)
         if not folder.stay or config is None:
             return folder.stay
@@ -213,7 +213,7 @@ class _Cleanup:
         return stay
 
     def _narrow(self, folder: _Folder, some_stay: bool, triton: TritonServer) -> None:
-        """Have one Triton take the surplus off."""
+        """Unload surplus versions from one Triton."""
         if self.held is None or triton.name not in folder.loaded_on:
             return
         control = TritonControl(triton, self.held.lease.check)
@@ -326,7 +326,7 @@ class _Folder:
 
 
 class _Index:
-    """What was read and decided, by Triton's names."""
+    """The stock and the decision about it, indexed by the names in Triton."""
 
     def __init__(self, stock: Stock, decided: Retention) -> None:
         self._loaded: dict[str, dict[str, set[int]]] = {}

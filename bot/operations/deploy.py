@@ -45,7 +45,7 @@ from bot.share import HeldShare
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a run of deploy did."""
+    """Result of one run of ``deploy``."""
 
     environment: str
     commit: str
@@ -168,7 +168,7 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
 
 
 def _clean_up(platform: Platform, systems: Serving, held: HeldShare, say: Say) -> None:
-    """Remove what nothing needs any more. The deployment is over: what fails here is said and changes no outcome."""
+    """Delete versions that nothing uses. The deployment is over: an error here is reported and changes no outcome."""
     try:
         for line in clean_up(platform, systems, held=held, say=say).left:
             say(cleanup_words.left(line))

@@ -40,7 +40,7 @@ def show(platform: Platform, *, model: str, which: str) -> Found:
 
 
 def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) -> Found:
-    """Take back all evidence of one version; what is checked afterwards is new. What is in service stays there."""
+    """Revoke all evidence of one version. Later checks write new evidence; the version in service stays."""
     if not reason.strip():
         raise InvalidInput("say why: whoever is held by it reads this", key="--reason")
     ledger, environment = platform.ledger, platform.environment

@@ -29,7 +29,7 @@ class History:
     model: str | None = None
     models: tuple[str, ...] = ()
     held: tuple[Held, ...] = ()
-    """What is held now. ``unknown`` says why that, or since when it is held, cannot be seen."""
+    """The changes that are held now. ``unknown`` says why they, or the time since when, cannot be seen."""
     unknown: str = ""
 
 

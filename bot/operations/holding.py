@@ -1,4 +1,4 @@
-"""What is held: by the rules of a deployment, for whoever looks without deploying."""
+"""The changes that a deployment would hold, by its own rules, for commands that look and do not deploy."""
 
 from __future__ import annotations
 

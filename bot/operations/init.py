@@ -12,7 +12,7 @@ from bot.render.layout import ENVIRONMENTS, RUNNERS, files
 
 @dataclass(frozen=True)
 class LaidOut:
-    """What was written, and what was there already and stays as it is."""
+    """The files that were written, and those that existed and stay as they are."""
 
     directory: str
     written: tuple[str, ...]

@@ -36,7 +36,7 @@ class Routed:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a version in service, in a sentence; ``where`` names the server, or is empty."""
+    """A fault of a version in service, in one sentence; ``where`` names the server, or is empty."""
 
     kind: FaultKind
     routed: Routed
@@ -187,9 +187,9 @@ def _wrong_there(target: Target, golden: Golden, triton: TritonServer) -> str:
 
 
 CONNECTIONS_PER_WORKER = 16
-"""How many new connections are opened, for each process of a gateway, to get an answer from all of them.
+"""New connections for each process of a gateway, to get an answer from all of them.
 
-The kernel chooses who accepts. Where nothing else goes on, it is often the same one.
+The kernel chooses which process accepts. On an idle machine it often chooses the same one.
 """
 
 

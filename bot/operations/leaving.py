@@ -1,4 +1,4 @@
-"""What a pull request would take out of service, as far as the records and the gateways say."""
+"""The models that a pull request would take out of service, as far as the records and the gateways say."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Merged:
-    """The pull requests that were merged last, and what each changed in one environment. What is read is kept."""
+    """The pull requests that were merged last, and what each changed in one environment. Each is read once."""
 
     def __init__(self, repository: Repository, environment: str, pulls: Sequence[PullRequest]) -> None:
         """``pulls``: the latest merge first."""

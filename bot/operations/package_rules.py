@@ -1,7 +1,7 @@
-"""What a package may contain: its list and its configuration against the environment's rules and the bot's own.
+"""Rules for packages: a package's list and configuration against the environment's rules and the bot's own.
 
-The checks, proposals, deployments and rollbacks all ask here. Only the package's list, and documents that were
-compared with it, are read: nothing else is downloaded before the answer is known.
+Checks, proposals, deployments and rollbacks all ask here. The answer needs only the package's list, and documents
+that were compared with it: the bot downloads nothing else before the answer is known.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of one environment before anything is done there: enough to decide whether a change may go on."""
+"""The past of one environment, read before anything is done there: enough to decide whether a change may proceed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Past:
 
     @property
     def quarantined(self) -> Mapping[str, QuarantineEvent]:
-        """What was in quarantine when it was first asked; what is put there since is not among it."""
+        """The quarantine as it was at the first look; digests that entered it later are not in it."""
         return self._once("quarantined", self.ledger.quarantined)
 
     def of(self, slot: Slot) -> list[DeploymentRecord]:

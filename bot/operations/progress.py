@@ -1,4 +1,4 @@
-"""How far something is that takes longer than a second: one line on the terminal, written over and over."""
+"""Progress of work that takes longer than a second: one line on the terminal, rewritten in place."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a pull request would change in ``manifests/environments/``, read from Git as data.
+"""The changes of a pull request in ``manifests/environments/``, read from Git as data.
 
-The checks themselves keep the settings of the base branch: what is proposed here decides nothing before it is merged.
+The checks themselves use the settings of the base branch: proposed settings decide nothing before they are merged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SettingsChange:
 
 @dataclass(frozen=True)
 class ProposedSettings:
-    """What a pull request makes of the settings, and the mistakes that it would bring or leave in its own files."""
+    """The settings after a pull request, and the mistakes that it would bring or leave in its own files."""
 
     changes: tuple[SettingsChange, ...] = ()
     mistakes: tuple[str, ...] = ()

@@ -84,14 +84,14 @@ def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
 
 @dataclass(frozen=True)
 class Asking:
-    """Who asks for a proposal, and whether commits of people on its branch may be dropped for it."""
+    """The person who asks for a proposal, and whether it may drop other people's commits from its branch."""
 
     by: Proposer = NOBODY
     replace: bool = False
 
 
 ASKED_BY_NOBODY = Asking()
-"""What the bot proposes by itself."""
+"""For proposals that the bot makes by itself."""
 
 
 def put_proposal(

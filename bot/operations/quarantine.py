@@ -17,7 +17,7 @@ from bot.render import proposal as words
 
 @dataclass(frozen=True)
 class Undone:
-    """What was taken back of a run or a deployment: its quarantines, and the reverts that it opened."""
+    """The parts of a run or a deployment that were undone: its quarantines, and the reverts that it opened."""
 
     of: str
     lifted: tuple[QuarantineEvent, ...] = ()
@@ -29,7 +29,7 @@ class Undone:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """What is in quarantine; ``lifted`` is what was just taken out. ``in_service`` names the digests that are."""
+    """The quarantine of an environment. ``lifted`` has just left it; ``in_service`` names the digests that serve."""
 
     environment: str
     events: tuple[QuarantineEvent, ...]

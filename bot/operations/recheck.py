@@ -18,7 +18,7 @@ from bot.platform import Platform
 
 @dataclass(frozen=True)
 class Rechecked:
-    """What the checks found about what main says of one model."""
+    """The results of checking one model as main describes it."""
 
     environment: str
     model: str

@@ -41,7 +41,7 @@ class RolledBack:
     url: str
     deployed: Deployed | None = None
     mistakes: tuple[str, ...] = ()
-    """What is wrong with the environment file, and was not needed."""
+    """Mistakes of the environment file in parts that the rollback did not need."""
     revert_waits: str = ""
     """Why the pull request is not open yet; the next deployment that reaches GitHub opens it."""
     is_back: bool = False

@@ -68,7 +68,7 @@ def demo(*, keep: bool, directory: Path | None, say: Say) -> Told:
 
 
 def type_of_told() -> type[Told]:
-    """Return the type of what :func:`demo` returns, for who describes it."""
+    """Return the type of the result of :func:`demo`; the schemas need it."""
     from bot.sandbox.story import Told
 
     return Told

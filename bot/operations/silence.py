@@ -32,7 +32,7 @@ def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Sa
 
 
 def note_look(share: ModelRepository, silent: Iterable[str], *, say: Say) -> None:
-    """Keep who did not answer the look that has just been made, for whoever looks later."""
+    """Keep which servers did not answer the look that has just been made; later looks read it."""
     note(share, silent, at=datetime.now(UTC), say=say)
 
 

@@ -47,7 +47,7 @@ LOOKED_BACK = 30
 """Among how many deployments the last failed one is looked for."""
 
 Watched = dict[str, Silences]
-"""Who was silent at the look before, by environment: kept by somebody who looks again and again."""
+"""The servers that did not answer at the previous look, by environment. A caller that looks repeatedly keeps it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Status:
     failed: DeploymentRecord | None = None
     """The newest deployment that failed, where nothing of its model was deployed since."""
     silent: Mapping[str, datetime | None] = field(default_factory=dict)
-    """Who does not answer, and since when, as far as somebody saw it."""
+    """The servers that do not answer, and since when, as far as earlier looks saw it."""
 
     @property
     def in_sync(self) -> bool:
@@ -131,9 +131,9 @@ def status(platform: Platform, watched: Watched | None = None) -> Status:
 
 
 def looked(platform: Platform, watched: Watched | None = None) -> Look:
-    """Look, and return also what was seen, for whoever looks deeper.
+    """Return the status, and also what the look saw: ``drift`` goes on from there.
 
-    ``watched`` holds who was silent at the look before, by environment, and is brought up to date.
+    ``watched`` holds the servers that did not answer at the previous look, by environment. The function updates it.
     """
     settings, systems = platform.settings, platform.serving(reads_only=True)
     problems: list[str] = []
@@ -294,7 +294,7 @@ def of_unknown_workers(environment: str, systems: Serving) -> list[Difference]:
 
 @dataclass(frozen=True)
 class _Records:
-    """What the records say; ``why_not`` is why they cannot be read, and the rest is empty then."""
+    """The facts from the records; if they cannot be read, ``why_not`` says why and the rest is empty."""
 
     quarantined: Mapping[str, QuarantineEvent] = field(default_factory=dict)
     held: tuple[Held, ...] = ()

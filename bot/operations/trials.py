@@ -32,7 +32,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class NotTried:
-    """What a trial saw of a system, and what of it could not be tried, with what to do about that."""
+    """The part of a system that a trial saw, the part that it could not try, and the next step."""
 
     seen: str
     next_step: str = ""

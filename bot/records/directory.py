@@ -12,7 +12,7 @@ from pathlib import Path
 from bot.domain.marker import RECORD_FOLDERS, Marker, Purpose
 from bot.domain.names import check_record_key
 from bot.errors import Refused, Rejected, Unavailable
-from bot.folders import ask_anew, make_folder, open_to_readers, sync_folder
+from bot.folders import make_folder, open_to_readers, revalidate, sync_folder
 from bot.marked import MarkedFolder
 
 TRIAL = ".promobot-doctor-"
@@ -59,7 +59,7 @@ class RecordStore:
         path = self._path(key)
         self._marked.see()
         try:
-            ask_anew(path)
+            revalidate(path)
             return path.read_bytes().decode()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -79,7 +79,7 @@ class RecordStore:
                 raise error
 
         try:
-            ask_anew(folder)
+            revalidate(folder)
             inside = [Path(at, name) for at, _, names in os.walk(folder, onerror=failed) for name in names]
             found = [path for path in inside if path.is_file() and not path.name.startswith(".")]
         except OSError as error:

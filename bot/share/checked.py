@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from bot.domain.contents import Look
 from bot.domain.package import Package, PackageFile
-from bot.folders import ask_anew, make_folder, open_to_readers
+from bot.folders import make_folder, open_to_readers, revalidate
 from bot.share.copying import Moved
 from bot.share.files import age_seconds, delete
 
@@ -49,13 +49,13 @@ def at_hand(folder: Path, package: Package, fetch: Fetch, moved: Moved, look: Lo
         fetched = False
         while True:
             fcntl.flock(opened, fcntl.LOCK_SH)
-            ask_anew(there)
+            revalidate(there)
             if there.is_dir() and (fetched or _is_whole(there, package, moved, look)):
                 break
             # Given back first: on NFS two that hold it together would wait for each other for ever.
             fcntl.flock(opened, fcntl.LOCK_UN)
             fcntl.flock(opened, fcntl.LOCK_EX)
-            ask_anew(there)
+            revalidate(there)
             # The one that had the lock before us may have fetched it.
             if there.is_dir() and _is_whole(there, package, moved, look):
                 fetched = True

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bot.folders import ask_anew, make_writable, open_to_readers, sync_folder
+from bot.folders import make_writable, open_to_readers, revalidate, sync_folder
 
 
 def write(path: Path, content: bytes) -> None:
@@ -60,7 +60,7 @@ def rename_in(source: Path, target: Path) -> bool:
         source.rename(target)
     except OSError:
         # It may have happened all the same (a lost reply on NFS), or somebody published the same before: look.
-        ask_anew(target)
+        revalidate(target)
         if not target.is_dir():
             raise
         fresh = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bot.folders import ask_anew, sync_folder
+from bot.folders import revalidate, sync_folder
 from bot.share.fence import Fence, Fenced
 from bot.share.volume import Part, Volume
 
@@ -26,7 +26,7 @@ class Journal(Part):
     def _journals(self) -> Iterator[tuple[int, bool, Path]]:
         """Yield each journal's turn, whether it is closed, and where it is; the one that counts is the largest."""
         folder = self.state / "journal"
-        ask_anew(folder)
+        revalidate(folder)
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.stem.isdecimal():
                 yield int(path.stem), path.suffix == ".closed", path

@@ -11,7 +11,7 @@ from bot.domain.contents import Look
 from bot.domain.marker import MARKER_FILE
 from bot.domain.package import CONFIG_FILE, Package
 from bot.errors import OtherBytes, Rejected
-from bot.folders import ask_anew, make_folder, of_published, set_mode, sync_folder
+from bot.folders import make_folder, of_published, revalidate, set_mode, sync_folder
 from bot.share.checked import at_hand
 from bot.share.copying import Moved, ReadFile, copy_into, is_large
 from bot.share.fence import Fence, Fenced
@@ -30,7 +30,7 @@ class Models(Part):
         """Hash a published version; return what differs from the package, in a sentence each."""
         folder = self.root / triton_model / str(version)
         with self._errors(f"read {folder}"):
-            ask_anew(folder)
+            revalidate(folder)
             if folder.is_symlink():
                 return [f"{folder} is a link"]
             if not folder.is_dir():
@@ -49,7 +49,7 @@ class Models(Part):
     def versions(self, triton_model: str) -> list[int]:
         """Return the published versions under this name, sorted."""
         with self._errors(f"list {triton_model}"):
-            ask_anew(self.root / triton_model)
+            revalidate(self.root / triton_model)
             try:
                 return sorted(int(p.name) for p in (self.root / triton_model).iterdir() if p.name.isdecimal())
             except FileNotFoundError:
@@ -59,7 +59,7 @@ class Models(Part):
         """Return the model's configuration as Triton reads it, or None."""
         with self._errors(f"read the configuration of {triton_model}"):
             path = self.root / triton_model / CONFIG_FILE
-            ask_anew(path)
+            revalidate(path)
             try:
                 return path.read_bytes().decode()
             except FileNotFoundError:
@@ -123,7 +123,7 @@ class HeldModels(Fenced, Models):
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):
-            ask_anew(target)
+            revalidate(target)
             fresh = not target.is_dir()
             if fresh:
                 with self._put_together(package) as (staging, left):
@@ -221,7 +221,7 @@ class HeldModels(Fenced, Models):
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
         folder = self.root / triton_model
         with self._errors(f"look at {folder}"):
-            ask_anew(folder)
+            revalidate(folder)
             is_link = folder.is_symlink()
         if is_link:
             raise Rejected(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bot.domain.package import Package, PackageFile
-from bot.folders import ask_anew, make_folder, open_to_readers
+from bot.folders import make_folder, open_to_readers, revalidate
 from bot.settings import Share
 from bot.share.files import age_seconds
 
@@ -30,7 +30,7 @@ class Notes:
         """See what other machines noted until now."""
         for notes, _ in self._places:
             with suppress(OSError):
-                ask_anew(notes / "any")
+                revalidate(notes / "any")
 
     def places_of(self, file: PackageFile) -> Iterator[Path]:
         """Yield where the file's bytes should be."""

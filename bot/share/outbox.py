@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.folders import ask_anew, sync_folder
+from bot.folders import revalidate, sync_folder
 from bot.redaction import redact
 from bot.share.fence import Fenced
 from bot.share.volume import Part
@@ -15,7 +15,7 @@ class Outbox(Part):
         """Return the undelivered messages by name, oldest name first."""
         with self._errors("read the outbox"):
             folder = self.state / "outbox"
-            ask_anew(folder)
+            revalidate(folder)
             return {p.stem: p.read_text() for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
 
 

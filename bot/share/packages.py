@@ -11,7 +11,7 @@ from pathlib import Path
 from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.smoke import SmokeCases
 from bot.errors import OtherBytes, Rejected
-from bot.folders import ask_anew
+from bot.folders import revalidate
 from bot.share.copying import ReadFile, copy_into
 from bot.share.fence import Fence, Fenced
 from bot.share.files import read_up_to, rename_in, sync_folders, write
@@ -38,7 +38,7 @@ class Packages(Part):
         """Return what is kept of the package, or None where it was never published here."""
         folder = self.state / "packages" / digest.removeprefix("sha256:")
         with self._errors(f"read {folder}"):
-            ask_anew(folder / PACKAGE_FILE)
+            revalidate(folder / PACKAGE_FILE)
             try:
                 package = Package.from_json(read_up_to(folder / PACKAGE_FILE, MAX_PACKAGE_FILE_BYTES))
                 config, smoke = (_kept(folder, package, name) for name in (CONFIG_FILE, SMOKE_FILE))
@@ -59,7 +59,7 @@ class Packages(Part):
         """Return the digests of the packages of which something is kept, sorted."""
         with self._errors("list the packages"):
             folder = self.state / "packages"
-            ask_anew(folder)
+            revalidate(folder)
             found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
             return sorted(f"sha256:{name}" for name in found if not is_trial(name))
 

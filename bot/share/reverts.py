@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.folders import ask_anew, sync_folder
+from bot.folders import revalidate, sync_folder
 from bot.redaction import redact
 from bot.share.fence import Fenced
 from bot.share.volume import Part
@@ -15,7 +15,7 @@ class Reverts(Part):
         """Return the rollbacks whose pull request is still to be opened, by name, oldest turn first."""
         with self._errors("read the ways back"):
             folder = self.state / "reverts"
-            ask_anew(folder)
+            revalidate(folder)
             texts = {p.stem: self._read(p) for p in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
             # Another process may have opened a pull request since we listed them, and removed its note.
             return {name: text.decode(errors="replace") for name, text in texts.items() if text is not None}

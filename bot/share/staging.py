@@ -23,7 +23,7 @@ from typing import TextIO
 
 from bot.domain.package import Package
 from bot.errors import Unavailable
-from bot.folders import ask_anew, make_folder, open_to_readers
+from bot.folders import make_folder, open_to_readers, revalidate
 from bot.share.files import age_seconds, delete
 
 ABANDONED_SECONDS = 24 * 3600
@@ -54,7 +54,7 @@ def resumable(staging: Path, package: Package) -> Iterator[tuple[Path, list[Path
     It stays where the registry, the share or a person broke the work off; then of all that is left the fullest stays.
     """
     name = package.digest.removeprefix("sha256:")[:32]
-    ask_anew(staging / name)
+    revalidate(staging / name)
     _drop_abandoned(staging)
     left = sorted((path for path in staging.glob(f"{name}.*") if path.suffix != ".lock"), key=_bytes_in, reverse=True)
     own = staging / f"{name}.{secrets.token_hex(8)}"

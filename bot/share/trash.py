@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from bot.errors import Unavailable
-from bot.folders import ask_anew, make_writable, sync_folder
+from bot.folders import make_writable, revalidate, sync_folder
 from bot.share.checked import forget_old
 from bot.share.fence import Fence, Fenced
 from bot.share.files import age_seconds, delete
@@ -22,7 +22,7 @@ def discard(volume: Volume, path: Path) -> Path:
     trash = volume.state / "trash" / secrets.token_hex(8)
     with volume.errors(f"remove {path}"):
         volume.make_folders()
-        ask_anew(path)
+        revalidate(path)
         if path.is_symlink():
             path.unlink()
         elif path.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bot.domain.marker import MARKER_FILE, Marker, Purpose
 from bot.errors import Unavailable
-from bot.folders import ask_anew, make_folder, sync_folder
+from bot.folders import make_folder, revalidate, sync_folder
 from bot.marked import MarkedFolder
 from bot.settings import Share
 from bot.share.files import write
@@ -46,7 +46,7 @@ class Volume:
 
     def read(self, path: Path) -> bytes | None:
         """Return what a file below the state holds now; None where there is none."""
-        ask_anew(path)
+        revalidate(path)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -87,7 +87,7 @@ class Volume:
 
 def _was_used(state: Path) -> bool:
     """Whether a state without a marker is one from before there were markers: somebody took a turn there."""
-    ask_anew(state / "turns" / "any")
+    revalidate(state / "turns" / "any")
     turns = state / "turns"
     return (state / "routes.json").is_file() or (turns.is_dir() and any(turns.iterdir()))
 

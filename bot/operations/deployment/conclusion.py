@@ -199,7 +199,7 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 
 
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
-    """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
+    """Send Slack the message about these items, or keep it in the outbox under ``name``."""
     try:
         timestamp = run.tell(message)
         said, holds = f"read back, ts {timestamp}", True

@@ -27,17 +27,17 @@ class Item:
     id: str
     started_at: datetime
     leaves: Target | None = None
-    """What it replaces by the same bytes under another name; None for a change."""
+    """The target that it replaces by the same bytes under another name; None for a change."""
     reason: str = ""
     """Why what is in service is published again, or why the model leaves service."""
     evidence: Evidence | None = None
-    """What the checks saw of it, and staging answered; None on the way back to what no check ever saw."""
+    """The evidence of its checks, with staging's answers; None for a rollback to a version that was never checked."""
     target: Target | None = None
     described: Described | None = None
     criteria: list[Criterion] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     stage: Stage = field(default_factory=Planned)
-    """How far it came, and what is known of it there. Only this class and the switch move it on."""
+    """Its stage, with what is known there. Only this class and the switch advance it."""
     quarantined: bool = False
     asked_through: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By gateway: how many of its processes gave golden answers after the switch, and how many it has."""

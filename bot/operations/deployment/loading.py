@@ -130,7 +130,7 @@ def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
 
 
 def ask_to_load(run: Run, triton_model: str, triton: TritonServer) -> None:
-    """Have one Triton load all versions that the model's configuration names; that it says so proves nothing."""
+    """Ask one Triton to load all versions in the model's configuration. Its answer does not prove that they serve."""
     run.triton(triton).load(triton_model, timeout_seconds=run.settings.deadlines.load_seconds)
 
 

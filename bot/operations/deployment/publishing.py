@@ -94,11 +94,11 @@ def fresh_name(
 ) -> str:
     """Return the name under which Triton serves this version: the first that has its configuration, and room.
 
-    All versions under one name share one configuration, and changing it would reload those that answer now: a
-    version that brings another configuration gets a name of its own. So does one whose number other bytes hold:
-    they are never written over, for a reader on NFS may go on seeing them. What is in service and damaged
-    (``leaves``) gets a name after its own, which nobody has looked up. Nor is anything loaded beside a damaged
-    version that answers: Triton would read that one again. ``named``: what is routed by now.
+    All versions under one name share one configuration, and changing it would reload those that answer now. So a
+    version that brings another configuration gets a name of its own. So does a version whose number already holds
+    other bytes: the bot never overwrites those, because a reader on NFS may still see them. A damaged version in
+    service (``leaves``) gets the next name after its own, which nobody has looked up. The bot loads nothing beside a
+    damaged version that answers: Triton would read the damaged one again. ``named`` returns what the routes name now.
     """
     named = named or lazy(lambda: by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0

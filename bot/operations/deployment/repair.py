@@ -1,4 +1,4 @@
-"""What the verified routes need, and somebody lost: a Triton that restarted empty, a gateway that missed a reload."""
+"""Repair of what the verified routes need: a Triton that restarted empty, a gateway that missed a reload."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def repair(
 
 
 def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
-    """Return how a version in service answers, its bytes hashed; raise Rejected where they are not those any more."""
+    """Hash the bytes of a version in service and return how it answers; raise Rejected if the bytes have changed."""
     share, target = run.systems.share, what.target
     described = share.packages.described(target.digest)
     if described is None:

@@ -1,7 +1,7 @@
-"""What is in service and damaged is published again; what else the deep look finds is put right.
+"""Publish a damaged version in service again, and repair what else the deep look finds.
 
-Damaged bytes are never written over: the version goes under the next fresh name, and is loaded, proven and switched
-to like any other, with a record of its own.
+The bot never overwrites damaged bytes: it publishes the version under the next fresh name, and loads, proves and
+switches to it like any other, with a record of its own.
 """
 
 from __future__ import annotations

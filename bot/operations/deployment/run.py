@@ -39,7 +39,7 @@ class Run(Past):
         self.ledger = HeldLedger(platform.ledger, self.may_still)
         self.systems, self.held, self.commit, self.say = systems, held, commit, say
         self.alone = Lock()
-        """Held by whoever publishes a large package."""
+        """The thread that publishes a large package holds it."""
         self.reverts: dict[str, str] = {}
         """The address of each revert that is open for what this run could not bring into service, by its branch."""
         self._registered: dict[tuple[str, int], RegisteredVersion] = {}
@@ -85,7 +85,7 @@ class Run(Past):
         return self.platform.github
 
     def tell(self, message: Message) -> str:
-        """Have Slack take a message, as long as the lease is held; return its timestamp once it was read back."""
+        """Post a message to Slack while the lease is held; return its timestamp once Slack shows it."""
         return self.platform.slack.deliver(message, may_still=self.may_still)
 
     def routes(self) -> RouteTable:

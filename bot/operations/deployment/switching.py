@@ -287,9 +287,9 @@ def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
 def _ask_tritons(
     run: Run, items: list[Item], tables: list[RouteTable], failures: list[Failure], asked: dict[str, set[str]]
 ) -> None:
-    """Ask every Triton for what users get by now; add what fails, and for what each was asked.
+    """Ask every Triton for the versions that users now get; add the failures, and what each Triton was asked for.
 
-    One that is silent, and whose address its name gives no more, is left out.
+    It leaves out a Triton that does not answer and whose address its name no longer resolves to.
     """
     serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
     index: dict[TritonServer, Index] = {}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TOLD_AT_MOST = 20
 """Of a run of more changes than this the others are not looked for: each takes Git, and GitHub limits writing."""
 DEADLINES = 2
-"""How many times ``request_seconds`` all of it may take: who deploys next waits for us."""
+"""Limit for all of it, in multiples of ``request_seconds``: the next deployment waits for us."""
 Tell = Callable[[Run, Sequence[DeploymentRecord], Sequence[Held]], None]
 
 
@@ -36,8 +36,8 @@ def tell_pull_requests(
 ) -> None:
     """Write on each merged pull request what became of all that it asked for.
 
-    It changes nothing that users get, so faults of GitHub and Git are said and raise nothing. What no pull request
-    asked for, as after an edit on main, is told by Slack and the job alone.
+    It changes nothing that users get, so it reports faults of GitHub and Git and does not raise them. A change that
+    no pull request asked for, such as an edit on main, appears only in Slack and in the job.
     """
     # What was published again was asked for by nobody.
     ended = [_change(record) for record in records if record.before != record.after]

@@ -1,8 +1,8 @@
-"""What a deployment that was cut off left behind, and the journal that says so.
+"""The rest of an interrupted deployment, and the journal that tells of it.
 
-The journal is written before the first change and closed after the record. Whoever finds one open finishes that
-deployment: forward where main still asks for it, or where a person rolled back what main still asks for; and back
-where it was going back already.
+A deployment writes the journal before its first change and closes it after its record. The run that finds an open one
+finishes that deployment. It goes forward if main still asks for it, or if a person rolled back what main still asks
+for. It goes back if the deployment was already going back.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unfinished:
         self.journal = read_journal(run.systems.share)
 
     def item(self, change: Change, admission: Admission) -> Item:
-        """Begin the deployment of one change, or go on with it under its own name where it was cut off."""
+        """Begin the deployment of one change, or resume an interrupted one under its own name."""
         token, began = self._run.held.lease.token, datetime.now(UTC)
         name = f"{change.environment}-{token:08d}-{change.slot.published_name}"
         for underway in self._unfinished():
@@ -59,7 +59,7 @@ class Unfinished:
         )
 
     def rollbacks(self, desired: Desired) -> list[Change]:
-        """Return the rollbacks that were cut off while main still asks for what they left, in quarantine by now."""
+        """Return interrupted rollbacks whose old version is in quarantine, although main still asks for it."""
         return [
             change
             for underway in self._unfinished()
@@ -74,7 +74,7 @@ class Unfinished:
         return self.journal.verified(current, self._run.history) if self.journal else current
 
     def abandoned(self, items: list[Item]) -> list[Item]:
-        """Return what was cut off and is not gone on with, for main asks for something else by now."""
+        """Return interrupted changes that nobody resumes, because main now asks for something else."""
         going_on = {item.id for item in items}
         return [
             self._cut_off(underway, words.CUT_OFF, switched=self._was_switched(underway))
@@ -84,19 +84,19 @@ class Unfinished:
 
     @property
     def going_back(self) -> list[Item]:
-        """What was cut off while it was being put back."""
+        """Changes whose automatic rollback was interrupted."""
         journal = self.journal
         found = [(u, journal.why_back(u)) for u in self._unfinished()] if journal else []
         return [self._cut_off(u, why.problem, switched=True, why=why) for u, why in found if why is not None]
 
     @property
     def going_on(self) -> list[Underway]:
-        """What was cut off on its way forward, beside what goes back."""
+        """Changes that were interrupted on their way forward, without those that go back."""
         return [u for u in self._unfinished() if self.journal and self.journal.why_back(u) is None]
 
     @property
     def recorded(self) -> list[DeploymentRecord]:
-        """What was cut off after its record was written, and before the journal was closed."""
+        """Records of changes that were interrupted between their record and the end of the journal."""
         ids = {item.id for item in self.journal.underway} if self.journal else set()
         return [record for record in self._run.history if record.id in ids]
 
