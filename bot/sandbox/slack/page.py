@@ -22,9 +22,6 @@ SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEIGHT, WIDTH, TOP, LEFT = 140.0, 480.0, 8, 56
-"""Where the bars of a chart are, in its picture of 544 × 176."""
-
 Shown = Message | Ephemeral
 
 
@@ -111,32 +108,29 @@ def when(ts: str) -> datetime:
     return datetime.fromtimestamp(microseconds(ts) / 1_000_000, tz=UTC)
 
 
-def bars(chart: Json) -> dict[str, list[dict[str, object]]]:
-    """Return where the bars of a chart are, group by group from a common zero, with marks and labels."""
-    names, series = chart["axis_config"]["categories"], chart["series"]
+def bars(chart: Json) -> dict[str, Any]:
+    """Return the bars of a chart, group by group from a common zero and in percent, and the marks beside them."""
+    series = chart["series"]
     values = [{point["label"]: float(point["value"]) for point in one["data"]} for one in series]
     every = [value for one in values for value in one.values()]
     top, bottom = max(*every, 0.0), min(*every, 0.0)
-    scale, group = HEIGHT / ((top - bottom) or 1.0), WIDTH / len(names)
-    width = group * 0.72 / len(series)
+    scale, width = 100 / ((top - bottom) or 1.0), 72 / len(series)
     return {
-        "marks": [
-            {"y": f"{TOP + (top - mark) * scale:.1f}", "value": f"{mark:.3g}"}
-            for mark in (top, (top + bottom) / 2, bottom)
-        ],
-        "labels": [{"x": f"{LEFT + (number + 0.5) * group:.1f}", "name": name} for number, name in enumerate(names)],
-        "bars": [
-            {
-                "kind": kind,
-                "says": f"{name}, {series[kind]['name']}: {one[name]:g}",
-                "x": f"{LEFT + (number + 0.14) * group + kind * width:.1f}",
-                "y": f"{TOP + (top - max(one[name], 0.0)) * scale:.1f}",
-                "width": f"{width * 0.9:.1f}",
-                "height": f"{abs(one[name]) * scale:.1f}",
-            }
-            for number, name in enumerate(names)
-            for kind, one in enumerate(values)
-        ],
+        "marks": [f"{mark:.3g}" for mark in (top, (top + bottom) / 2, bottom)],
+        "groups": {
+            name: [
+                {
+                    "kind": kind,
+                    "says": f"{name}, {series[kind]['name']}: {one[name]:g}",
+                    "x": f"{14 + kind * width:.1f}%",
+                    "y": f"{(top - max(one[name], 0.0)) * scale:.1f}%",
+                    "width": f"{width * 0.9:.1f}%",
+                    "height": f"{abs(one[name]) * scale:.1f}%",
+                }
+                for kind, one in enumerate(values)
+            ]
+            for name in chart["axis_config"]["categories"]
+        },
     }
 
 

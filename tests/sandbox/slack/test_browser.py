@@ -102,6 +102,29 @@ def test_the_page_is_no_wider_than_the_screen_and_fresh(slack: Slack, served: Se
 
 
 @pytest.mark.slow
+def test_no_label_of_a_chart_is_cut_or_lies_on_another(slack: Slack, served: Served, browser: Browser) -> None:
+    browser.open(f"{slack.url}/?as=kim", ready="#composer")
+    names = ["accuracy", "balanced_accuracy", "roc_auc", "log_loss", "f1", "average_precision"]
+    points = [{"label": name, "value": -0.000_912_3} for name in names]
+    drawn = {"type": "bar", "series": [{"name": "proposed", "data": points}], "axis_config": {"categories": names}}
+    chart = {"type": "data_visualization", "title": "churn 2", "chart": drawn}
+    slack.client.chat_postMessage(channel=CHANNEL, text="chart", blocks=[chart])
+    browser.sees("#messages .chart", "average_precision")
+    boxes = browser.run(
+        "[...[...document.querySelectorAll('.chart')].at(-1).querySelectorAll('.plot span')].map(one => {"
+        "const text = document.createRange(); text.selectNodeContents(one); const at = text.getBoundingClientRect();"
+        "const around = one.closest('.plot').getBoundingClientRect();"
+        "return [at.left, at.top, at.right, at.bottom, around.left, around.top, around.right, around.bottom] })"
+    )
+    assert len(boxes) == 3 + len(names)
+    for number, (left, top, right, bottom, *around) in enumerate(boxes):
+        assert left >= around[0] and top >= around[1] and right <= around[2] and bottom <= around[3], boxes[number]
+        for other in boxes[number + 1 :]:
+            apart = right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+            assert apart, (boxes[number], other)
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_is_said(slack: Slack, served: Served, browser: Browser) -> None:
     browser.open(f"{slack.url}/?as=kim", ready="#composer")
     browser.types("#composer input", "/promote churn")  # nobody handles it: Bolt answers 404

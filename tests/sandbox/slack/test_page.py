@@ -142,7 +142,7 @@ def test_every_kind_of_block_is_drawn(tmp_path: Path) -> None:
     seen = render(slack, View(workspace.user("U0ALEX")))
     assert '<th class="right wrapped">auc</th>' in seen and '<td class="right wrapped">0.97</td>' in seen
     assert '<option value="prod">prod</option>' in seen and 'data-act="choose"' in seen
-    heights = re.findall(r'<rect class="bar[01]" x="[^"]+" y="([^"]+)" width="[^"]+" height="([^"]+)">', seen)
+    heights = re.findall(r'<rect class="bar[01]" x="[^"]+" y="([^"]+)%" width="[^"]+" height="([^"]+)%">', seen)
     assert len(heights) == 4 and "<title>auc &lt;, proposed: 0.9</title>" in seen
     below, above = float(heights[2][1]), float(heights[0][1])
     assert above == pytest.approx(2 * below, abs=0.2), "bars are as long as what they stand for"
