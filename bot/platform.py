@@ -14,7 +14,7 @@ from threading import Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons

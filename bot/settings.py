@@ -1,5 +1,6 @@
-"""Where an environment's systems are and what holds there: ``manifests/environments/<env>.yaml``.
+"""The settings of an environment, as values: where its systems are and what holds there.
 
+Nothing here reads a file or a variable: :mod:`bot.environment_files` reads ``manifests/environments/<env>.yaml``.
 Secrets are never in the file: a key that ends with ``_env`` names the environment variable that holds one.
 """
 
@@ -8,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
@@ -21,21 +22,21 @@ from pydantic import (
     Field,
     PrivateAttr,
     Tag,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
-from bot.domain import yamltext
 from bot.domain.gate import Gate
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
-from bot.domain.names import EnvironmentName, ModelName, check_environment_name
+from bot.domain.names import EnvironmentName, ModelName
 from bot.domain.nearest import did_you_mean
-from bot.domain.yamltext import Node
 from bot.errors import InvalidInput, Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENVIRONMENTS = "manifests/environments"
 
@@ -323,7 +324,7 @@ class Share(_Part):
 
     @model_validator(mode="after")
     def _apart(self) -> Share:
-        repository, state = Path(self.model_repository), Path(self.state)
+        repository, state = PurePosixPath(self.model_repository), PurePosixPath(self.state)
         if repository == state or repository in state.parents or state in repository.parents:
             raise ValueError("model_repository and state must not lie within each other: Triton lists what it finds")
         return self
@@ -496,8 +497,16 @@ class Environment(_Part):
 
     @property
     def mistakes(self) -> tuple[InvalidInput, ...]:
-        """The mistakes in parts that the way back does not need; empty but for :func:`load_for_the_way_back`."""
+        """The mistakes in parts that the way back does not need; empty where all was read strictly."""
         return self._mistakes
+
+    def read_from(
+        self, checkout: Path, *, mistakes: Iterable[InvalidInput] = (), unusable: Iterable[str] = ()
+    ) -> Environment:
+        """Return the same settings as those of a checkout, where these parts of the file could not be used."""
+        settings = self.model_copy()
+        settings._checkout, settings._mistakes, settings._unusable = checkout, tuple(mistakes), frozenset(unusable)
+        return settings
 
     def can_use(self, part: str) -> bool:
         """Say whether this part is as the file says it."""
@@ -548,171 +557,6 @@ def path_of(environment: str) -> str:
     return f"{ENVIRONMENTS}/{environment}.yaml"
 
 
-def parse(text: str, *, file: str, environment: str) -> Environment:
-    """Read an environment file; raise InvalidInput with file, line and key for what is wrong."""
-    node = yamltext.read(text, file=file)
-    if not isinstance(node.value, dict):
-        raise InvalidInput("is no mapping", file=file, line=node.span.line)
-    settings = yamltext.validate(node, Environment, file=file)
-    if settings.environment != environment:
-        raise InvalidInput(
-            f"says {settings.environment!r}, but the file is that of {environment!r}",
-            file=file,
-            line=node.line_at(("environment",)),
-            key="environment",
-        )
-    return settings
-
-
-def load(root: Path, environment: str) -> Environment:
-    """Read the settings of ``environment`` from the checkout at ``root``."""
-    settings = parse(_text_of(root, environment), file=path_of(environment), environment=environment)
-    settings._checkout = root
-    return settings
-
-
-THE_WAY_BACK_NEEDS = frozenset(
-    {"environment", "github", "share", "tritons", "gateways", "reload_token_env", "records"}
-)
-"""Without these nothing can be put back: where models lie, what serves them, what was verified, where Git is."""
-
-_STAND_INS: dict[str, object] = {
-    "mlflow": {"uri": "http://unusable.invalid"},
-    "staging": {
-        "triton": {"name": "unusable", "grpc": "unusable.invalid:1"},
-        "share": {"model_repository": "/nonexistent/models", "state": "/nonexistent/state"},
-    },
-    "slack": {"channel": "C00"},
-    "gates": {"unusable": {"metrics": {"unusable": {"minimum": 0}}}},
-}
-"""For required parts that have a mistake. A caller that asks for one of them gets the mistake, never these."""
-
-
-def load_for_the_way_back(root: Path, environment: str) -> Environment:
-    """Read the settings as :func:`load` does, but go on where the way back does not need what is wrong.
-
-    What is wrong is left out, part by part, and listed in ``mistakes``: a gate, a freeze, a deadline (its default
-    holds), a role of Slack (nobody has it), an unknown key. Raises InvalidInput where a needed part is wrong, or the
-    file cannot be read at all.
-    """
-    text, file = _text_of(root, environment), path_of(environment)
-    try:
-        return load(root, environment)
-    except InvalidInput as error:
-        first = error
-    try:
-        node = yamltext.read(text, file=file)
-        if not isinstance(node.value, dict):
-            raise first
-        document, mistakes, unusable = _without_what_is_wrong(node, file)
-        settings = Environment.model_validate(document)
-        if settings.environment != environment:
-            raise first
-    except InvalidInput as error:
-        raise InvalidInput(
-            error.problem,
-            file=error.file,
-            line=error.line,
-            key=error.key,
-            next_step=error.next_step
-            or "Take the last commit whose file is right: `git worktree add ../before COMMIT`, then the same command "
-            "with `--root ../before`.",
-        ) from error
-    if "gates" in unusable:
-        settings = settings.model_copy(update={"gates": {}})
-    settings._checkout, settings._mistakes, settings._unusable = root, tuple(mistakes), frozenset(unusable)
-    return settings
-
-
-def load_all_for_the_way_back(root: Path, names: Iterable[str]) -> tuple[list[Environment], list[InvalidInput]]:
-    """Read several environments so; return those that can be used, and why others cannot.
-
-    For a service of several environments: one broken file must not silence the others.
-    """
-    found, broken = [], []
-    for name in names:
-        try:
-            found.append(load_for_the_way_back(root, name))
-        except InvalidInput as error:
-            broken.append(error)
-    return found, broken
-
-
-def _without_what_is_wrong(node: Node, file: str) -> tuple[dict[str, Any], list[InvalidInput], set[str]]:
-    """Return the document without its mistakes, the mistakes, and the parts for which something else stands in.
-
-    Raises InvalidInput for a mistake that cannot be left out.
-    """
-    document = node.plain()
-    mistakes: list[InvalidInput] = []
-    unusable: set[str] = set()
-    while True:
-        try:
-            Environment.model_validate(document)
-            return document, mistakes, unusable
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-        left_out: set[tuple[Any, ...]] = set()
-        for detail in details:
-            mistake = yamltext.mistake(node, detail, file)
-            # A rule between parts names none of them; the one part in it that is not needed is promotes_from.
-            smallest = _smallest_part(document, detail["loc"] or ("promotes_from",))
-            part = smallest[0]
-            if part in THE_WAY_BACK_NEEDS or not (part in document or part in _STAND_INS or smallest in left_out):
-                raise mistake
-            mistakes.append(mistake)
-            left_out.add(smallest)
-        for part, *inner in sorted(left_out, key=len, reverse=True):
-            holder = document[part] if inner else document
-            holder.pop(inner[0] if inner else part, None)
-        for part in {part for part, *_ in left_out} & _STAND_INS.keys():
-            if not document.get(part):
-                document[part] = _STAND_INS[part]
-                unusable.add(part)
-
-
-def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the smallest thing around a mistake without which the file still says the rest.
-
-    Of ``gates`` that is one model's gate, of ``deadlines``, ``keep`` and ``slack`` one key that has a default, and of
-    everything else the whole part.
-    """
-    part = where[0]
-    inner = document.get(part)
-    in_pieces = part in _IN_PIECES and isinstance(inner, dict) and len(where) > 1 and where[1] in inner
-    return where[:2] if in_pieces and where[:2] != ("slack", "channel") else where[:1]
-
-
-_IN_PIECES = frozenset({"gates", "deadlines", "keep", "slack"})
-
-
-def environments(root: Path) -> list[str]:
-    """Return the names of the environments that the checkout at ``root`` has settings for, sorted."""
-    folder = root / ENVIRONMENTS
-    if not folder.is_dir():
-        raise InvalidInput(
-            f"there is no {ENVIRONMENTS}/ in {root}",
-            next_step="Run promobot in a checkout of the repository that holds your promotions, or say --root DIR.",
-        )
-    found = sorted(path.stem for path in folder.glob("*.yaml"))
-    if not found:
-        raise InvalidInput(
-            f"there is no environment file in {folder}",
-            next_step=f"Add {ENVIRONMENTS}/<env>.yaml (`promobot init` writes two), or say --root DIR.",
-        )
-    return found
-
-
-def repository_above(root: Path) -> Path | None:
-    """Return the root of the checkout that ``root`` lies in; None where it is that root, or in no checkout.
-
-    Git has ``promotions/`` at its root only, so files below another folder of that name are never read there.
-    """
-    root = root.resolve()
-    above = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
-    return None if above == root else above
-
-
 def secret_variables(settings: Environment) -> set[str]:
     """Return the variables that the environment's settings name for secrets."""
     found: set[str] = set()
@@ -727,21 +571,3 @@ def secret_variables(settings: Environment) -> set[str]:
         elif isinstance(part, list | tuple):
             parts += part
     return found
-
-
-def _text_of(root: Path, environment: str) -> str:
-    try:
-        check_environment_name(environment)
-    except ValueError as error:
-        raise InvalidInput(str(error), key="--env") from error
-    path = root / path_of(environment)
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError as error:
-        known = environments(root)
-        step = f"{did_you_mean(environment, known)}Environments: {', '.join(known)}."
-        raise InvalidInput("there is no such file", file=str(path), next_step=step) from error
-    except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"is not UTF-8: byte {error.start} belongs to no character", file=str(path)) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import settings
+from bot import environment_files
 from bot.errors import InvalidInput, Refused
 from bot.platform import Platform
 from bot.records.bucket import BucketRecords
@@ -21,7 +21,7 @@ from bot.settings import Bucket, S3Records
 from bot.slack import service
 
 PROJECT = Path(__file__).parents[1]
-DEV = settings.load(PROJECT, "dev")
+DEV = environment_files.load(PROJECT, "dev")
 IN_A_BUCKET = DEV.model_copy(update={"records": S3Records(s3=Bucket(bucket="mlops"))})
 
 
@@ -35,10 +35,10 @@ def test_a_directory_or_a_bucket_as_the_settings_say(monkeypatch: pytest.MonkeyP
 
 def test_the_sdk_is_not_imported_for_a_directory() -> None:
     script = (
-        "import sys; from pathlib import Path; from bot import settings\n"
+        "import sys; from pathlib import Path; from bot import environment_files\n"
         "from bot.platform import Platform\n"
         "from bot.operations import history\n"
-        "Platform(settings.load(Path('.'), 'dev')).ledger\n"
+        "Platform(environment_files.load(Path('.'), 'dev')).ledger\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('boto3', 'botocore', 's3transfer')])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)

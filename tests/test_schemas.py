@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from bot import schemas, settings
+from bot import environment_files, schemas, settings
 from bot.domain import desired, yamltext
 from bot.errors import InvalidInput
 
@@ -69,7 +69,7 @@ def read(text: str, *, kind: str) -> bool:
         if kind == "promotions":
             desired.parse(text, file="f")
         else:
-            settings.parse(text, file="f", environment="dev")
+            environment_files.parse(text, file="f", environment="dev")
     except InvalidInput:
         return False
     return True
@@ -226,7 +226,7 @@ def test_environments_mean_the_same_to_code_and_schema(path: str, value: Any, ac
     assert ENVIRONMENT.is_valid(document) is accepted
 
 
-@pytest.mark.parametrize("environment", settings.environments(PROJECT))
+@pytest.mark.parametrize("environment", environment_files.environments(PROJECT))
 def test_the_committed_files_are_right(environment: str) -> None:
     for file, schema in ((settings.path_of(environment), ENVIRONMENT), (desired.path_of(environment), PROMOTIONS)):
         schema.validate(yamltext.read((PROJECT / file).read_text(), file=file).plain())

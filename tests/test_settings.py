@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import settings
+from bot import environment_files, settings
 from bot.credentials import Credentials
 from bot.domain import desired
 from bot.errors import InvalidInput, Refused
@@ -45,16 +45,16 @@ def line_of(text: str, part: str) -> int:
     return text[: text.index(part)].count("\n") + 1
 
 
-@pytest.mark.parametrize("name", settings.environments(PROJECT))
+@pytest.mark.parametrize("name", environment_files.environments(PROJECT))
 def test_the_committed_files_are_right(name: str) -> None:
-    loaded = settings.load(PROJECT, name)
+    loaded = environment_files.load(PROJECT, name)
     assert loaded.environment == name
     text = (PROJECT / desired.path_of(name)).read_text()
     assert desired.parse(text, file=desired.path_of(name), environment=name).environment == name
 
 
 def test_what_is_left_out_has_its_default(write: Write) -> None:
-    dev = settings.load(write(GOOD), "dev")
+    dev = environment_files.load(write(GOOD), "dev")
     assert dev.github.server_url == "https://github.com"
     assert dev.github.clone_url == "https://github.com/acme/models.git"
     assert dev.packages.backends == ["onnxruntime"]
@@ -198,7 +198,7 @@ def test_a_mistake_is_named_with_file_line_and_key(
 ) -> None:
     text = changed(old, new)
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(text), "dev")
+        environment_files.load(write(text), "dev")
     assert refused.value.file == FILE
     assert says in str(refused.value)
     if key:
@@ -210,7 +210,7 @@ def test_a_mistake_is_named_with_file_line_and_key(
 def test_a_list_item_is_named_by_its_number(write: Write) -> None:
     text = changed("url: http://gateway-1.", "url: gateway-1.")
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(text), "dev")
+        environment_files.load(write(text), "dev")
     assert refused.value.key == "gateways.1.url"
     assert refused.value.line == line_of(text, "url: gateway-1.")
 
@@ -218,7 +218,7 @@ def test_a_list_item_is_named_by_its_number(write: Write) -> None:
 def test_a_password_in_an_address_is_refused_and_not_repeated(write: Write) -> None:
     text = changed("uri: http://mlflow", "uri: http://bot:hunter2hunter2@mlflow")
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(text), "dev")
+        environment_files.load(write(text), "dev")
     assert refused.value.key == "mlflow.uri"
     assert "environment variables" in str(refused.value)
     assert "hunter2" not in str(refused.value)
@@ -239,14 +239,14 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(write: Write) -> N
 )
 def test_a_freeze_that_is_none(start: str, end: str, says: str, write: Write) -> None:
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(GOOD + FREEZES.format(start=start, end=end)), "dev")
+        environment_files.load(write(GOOD + FREEZES.format(start=start, end=end)), "dev")
     assert says in str(refused.value)
     assert "freezes.0" in str(refused.value)
 
 
 def test_a_freeze_knows_its_time_zone(write: Write) -> None:
     text = GOOD + FREEZES.format(start="2026-12-24T00:00:00+01:00", end="'2026-12-27T00:00:00Z'")
-    (freeze,) = settings.load(write(text), "dev").freezes
+    (freeze,) = environment_files.load(write(text), "dev").freezes
     assert freeze.start == datetime(2026, 12, 23, 23, tzinfo=UTC)
     assert freeze.end - freeze.start == timedelta(days=3, hours=1)
 
@@ -254,7 +254,7 @@ def test_a_freeze_knows_its_time_zone(write: Write) -> None:
 def test_all_mistakes_are_named_at_once(write: Write) -> None:
     text = changed("on_miss: shadow", "on_miss: ship").replace("records: /", "records: ")
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(text), "dev")
+        environment_files.load(write(text), "dev")
     for part in (
         "2 mistakes",
         f":{line_of(text, 'records:')}: records: ",
@@ -266,27 +266,27 @@ def test_all_mistakes_are_named_at_once(write: Write) -> None:
 @pytest.mark.parametrize("text", ["", "- a\n", "just text", "environment: dev\n---\nenvironment: dev\n", "a: &a b\n"])
 def test_what_is_no_plain_mapping(text: str, write: Write) -> None:
     with pytest.raises(InvalidInput) as refused:
-        settings.load(write(text), "dev")
+        environment_files.load(write(text), "dev")
     assert (refused.value.file, refused.value.line) == (FILE, 2 if "---" in text else 1)
 
 
 @pytest.mark.parametrize("name", ["../dev", "dev/../dev", "", ".", "DEV", "dev.yaml", "dev\n", "/etc/passwd"])
 def test_a_name_that_is_no_environment_reads_no_file(name: str, write: Write) -> None:
     with pytest.raises(InvalidInput, match="not a valid environment name"):
-        settings.load(write(GOOD), name)
+        environment_files.load(write(GOOD), name)
 
 
 def test_a_file_that_is_not_there_lists_those_that_are(write: Write) -> None:
     root = write(GOOD)
     with pytest.raises(InvalidInput, match="no such file") as refused:
-        settings.load(root, "prod")
+        environment_files.load(root, "prod")
     assert refused.value.next_step == "Environments: dev."
-    assert settings.environments(root) == ["dev"]
+    assert environment_files.environments(root) == ["dev"]
 
 
 def test_a_folder_that_is_no_checkout_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"there is no manifests/environments/") as refused:
-        settings.environments(tmp_path)
+        environment_files.environments(tmp_path)
     assert "--root" in refused.value.next_step
 
 
@@ -294,15 +294,15 @@ def test_what_cannot_be_read_is_said(write: Write, tmp_path: Path) -> None:
     root = write(GOOD)
     (root / FILE).write_bytes(b"environment: \xff\n")
     with pytest.raises(InvalidInput, match="is not UTF-8: byte 13 belongs to no character"):
-        settings.load(root, "dev")
+        environment_files.load(root, "dev")
     (root / FILE).unlink()
     (root / FILE).mkdir()
     with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
-        settings.load(root, "dev")
+        environment_files.load(root, "dev")
 
 
 def test_a_model_without_a_gate_is_refused(write: Write) -> None:
-    dev = settings.load(write(GOOD), "dev")
+    dev = environment_files.load(write(GOOD), "dev")
     assert dev.gate("churn").metrics
     with pytest.raises(Refused, match="has no gate for fraud") as refused:
         dev.gate("fraud")
@@ -310,7 +310,7 @@ def test_a_model_without_a_gate_is_refused(write: Write) -> None:
 
 
 def test_secrets_come_by_the_name_of_a_variable(write: Write) -> None:
-    dev = settings.load(write(changed("  channel:", "  token_env: OUR_SLACK\n  channel:")), "dev")
+    dev = environment_files.load(write(changed("  channel:", "  token_env: OUR_SLACK\n  channel:")), "dev")
     assert dev.slack.token_env == "OUR_SLACK"
     held = Credentials({"OUR_SLACK": "xoxb-1"})
     assert held.secret(dev.slack.token_env, purpose="the bot's token") == "xoxb-1"
@@ -322,7 +322,7 @@ def test_secrets_come_by_the_name_of_a_variable(write: Write) -> None:
 
 
 def test_settings_are_not_changed_by_anybody(write: Write) -> None:
-    dev = settings.load(write(GOOD), "dev")
+    dev = environment_files.load(write(GOOD), "dev")
     with pytest.raises(ValueError, match="frozen"):
         dev.environment = "prod"  # type: ignore[misc]
     assert isinstance(dev, Environment)
@@ -358,10 +358,10 @@ def test_one_gateway_of_several(url: str, address: str, expected: str) -> None:
 
 
 def test_records_lie_in_a_directory_or_in_a_folder_of_a_bucket_by_environment() -> None:
-    here = settings.parse(GOOD, file="f", environment="dev")
+    here = environment_files.parse(GOOD, file="f", environment="dev")
     assert (here.records, here.records_bucket) == ("/mnt/nfs_share/mlops/promobot-records", None)
     text = changed(RECORDS, "records: {s3: {bucket: mlops}}")
-    bucket = settings.parse(text, file="f", environment="dev").records_bucket
+    bucket = environment_files.parse(text, file="f", environment="dev").records_bucket
     assert bucket is not None
     assert (bucket.bucket, bucket.prefix, bucket.region) == ("mlops", "dev/promobot", "ap-northeast-2")
     assert (bucket.endpoint, bucket.object_lock, Credentials(os.environ).of_bucket(bucket, of="a test")) == (
@@ -370,7 +370,7 @@ def test_records_lie_in_a_directory_or_in_a_folder_of_a_bucket_by_environment() 
         {},
     )
     text = changed(RECORDS, "records: {s3: {bucket: mlops, prefix: records/all, object_lock: {days: 9}}}")
-    bucket = settings.parse(text, file="f", environment="dev").records_bucket
+    bucket = environment_files.parse(text, file="f", environment="dev").records_bucket
     assert bucket is not None and bucket.object_lock is not None
     assert (bucket.prefix, bucket.object_lock.mode, bucket.object_lock.days) == ("records/all", "governance", 9)
 
@@ -386,7 +386,7 @@ def test_records_lie_in_a_directory_or_in_a_folder_of_a_bucket_by_environment() 
 def test_what_is_missing_of_a_bucket_is_named(records: str, missing: str) -> None:
     text = changed(RECORDS, f"records: {records}")
     with pytest.raises(InvalidInput) as failure:
-        settings.parse(text, file="f", environment="dev")
+        environment_files.parse(text, file="f", environment="dev")
     assert str(failure.value) == f"f:{line_of(text, 'records:')}: records.{missing}: is missing"
 
 
@@ -429,34 +429,35 @@ def test_the_way_back_goes_on_without_a_part_that_it_does_not_need(
 ) -> None:
     root = write(changed(old, new))
     with pytest.raises(InvalidInput):
-        settings.load(root, "dev")
-    loaded = settings.load_for_the_way_back(root, "dev")
+        environment_files.load(root, "dev")
+    loaded = environment_files.load_for_the_way_back(root, "dev")
     assert len(loaded.mistakes) == len(says)
     for said in says:
         (mistake,) = [one for one in loaded.mistakes if said in str(one)]
         assert mistake.file == FILE and mistake.line
-    good = settings.load(write(GOOD), "dev")
-    for part in settings.THE_WAY_BACK_NEEDS:
+    good = environment_files.load(write(GOOD), "dev")
+    for part in environment_files.THE_WAY_BACK_NEEDS:
         assert getattr(loaded, part) == getattr(good, part)
 
 
 def test_a_part_that_is_wrong_gives_its_mistake_to_whoever_asks_for_it(write: Write) -> None:
     text = changed("uri: http", "uri: ftp").replace("channel: C0MLRELEASES", "channel: '#ml'")
-    loaded = settings.load_for_the_way_back(write(text), "dev")
+    loaded = environment_files.load_for_the_way_back(write(text), "dev")
     loaded.see_that_it_can_be_used("staging")
     for part, member in (("mlflow", "registry"), ("slack", "slack")):
         with Platform(loaded, {}) as platform, pytest.raises(InvalidInput, match=f": {part}\\."):
             getattr(platform, member)
     assert not loaded.slack.may, "nobody has a role that cannot be read"
     with pytest.raises(Refused, match="has no gate for churn"):
-        settings.load_for_the_way_back(write(changed("on_miss: shadow", "on_miss: reject")), "dev").gate("churn")
+        root = write(changed("on_miss: shadow", "on_miss: reject"))
+        environment_files.load_for_the_way_back(root, "dev").gate("churn")
 
 
 def test_one_wrong_gate_or_role_leaves_the_others(write: Write) -> None:
     gates = "on_miss: reject\n    metrics: {a: {minimum: 0}}\n  fraud:\n    on_miss: shadow"
     slack = "  channel: C0MLRELEASES\n  may: {approve: [sam]}\n  github_logins: {U0SAM: sam}"
     text = changed("on_miss: shadow\n    latency_budget_milliseconds: 50", gates)
-    loaded = settings.load_for_the_way_back(write(text.replace("  channel: C0MLRELEASES", slack)), "dev")
+    loaded = environment_files.load_for_the_way_back(write(text.replace("  channel: C0MLRELEASES", slack)), "dev")
     assert set(loaded.gates) == {"fraud"}
     assert (loaded.slack.channel, loaded.slack.github_logins) == ("C0MLRELEASES", {"U0SAM": "sam"})
     assert not loaded.slack.may
@@ -480,7 +481,7 @@ def test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on(
     old: str, new: str, key: str, write: Write
 ) -> None:
     with pytest.raises(InvalidInput) as failure:
-        settings.load_for_the_way_back(write(changed(old, new)), "dev")
+        environment_files.load_for_the_way_back(write(changed(old, new)), "dev")
     assert (failure.value.file, failure.value.key) == (FILE, key)
     assert failure.value.line
     assert "git worktree add ../before COMMIT" in failure.value.next_step

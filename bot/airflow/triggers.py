@@ -131,8 +131,8 @@ class DeploymentTrigger(_Trigger):
 
     def look(self) -> Ended | NotYet:
         """Ask the records, and GitHub where they do not say."""
+        from bot.environment_files import load
         from bot.platform import Platform
-        from bot.settings import load
 
         with Platform(load(Path(self.root), self.environment)) as platform:
             return look_for_end(platform, self.awaited)

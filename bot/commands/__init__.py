@@ -84,10 +84,10 @@ class Context(NamedTuple):
         Raises InvalidInput where its settings have a mistake. With ``lenient`` a mistake in what a rollback does not
         need is kept beside them instead.
         """
-        from bot import settings
+        from bot import environment_files
         from bot.platform import Platform
 
-        load = settings.load_for_the_way_back if lenient else settings.load
+        load = environment_files.load_for_the_way_back if lenient else environment_files.load
         return Platform(load(self.root, environment))
 
     @contextmanager
@@ -96,9 +96,9 @@ class Context(NamedTuple):
 
         Then a mistake in one part does not hide how users are.
         """
-        from bot import settings
+        from bot import environment_files
 
-        names = [environment] if environment else settings.environments(self.root)
+        names = [environment] if environment else environment_files.environments(self.root)
         with ExitStack() as opened:
             yield [opened.enter_context(self.platform(name, lenient=lenient)) for name in names]
 

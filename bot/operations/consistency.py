@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.domain import desired, yamltext
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput
-from bot.settings import Environment
+from bot.settings import Environment, path_of
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
 def _without_desired_state(name: str) -> InvalidInput:
     # Not an empty one: every verb for this environment fails until the file is there.
     return InvalidInput(
-        f"is missing beside {environment_files.path_of(name)}; commit it with the one line `environment: {name}`",
+        f"is missing beside {path_of(name)}; commit it with the one line `environment: {name}`",
         file=desired.path_of(name),
     )
 
 
 def parse_settings(name: str, text: str | InvalidInput) -> Environment:
     """Read one environment file; raise InvalidInput with file, line and key."""
-    file = environment_files.path_of(name)
+    file = path_of(name)
     if isinstance(text, InvalidInput):
         raise text
     try:
@@ -80,7 +80,7 @@ class _Places:
 
     def in_settings(self, name: str, problem: str, *path: Any, next_step: str = "") -> InvalidInput:
         """Return the mistake at a key of an environment file."""
-        return self._at(environment_files.path_of(name), self.files.settings[name], path, problem, next_step)
+        return self._at(path_of(name), self.files.settings[name], path, problem, next_step)
 
     def in_promotions(self, name: str, problem: str, *path: Any, next_step: str = "") -> InvalidInput:
         """Return the mistake at a key of a promotions file."""
@@ -104,7 +104,7 @@ def _models_without_a_gate(
         for section in SECTIONS:
             for model in state.section(section):
                 if model not in settings.gates:
-                    said = f"{environment_files.path_of(name)} has no gate for it"
+                    said = f"{path_of(name)} has no gate for it"
                     step = f"Add gates.{model} there, or take the entry out."
                     yield places.in_promotions(name, said, section, model, next_step=step)
 

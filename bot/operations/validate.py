@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.errors import InvalidInput
 from bot.exit_codes import ExitCode
 from bot.operations.consistency import Files, mistakes_in
+from bot.settings import ENVIRONMENTS, path_of
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Validated:
 
 def validate(root: Path) -> Validated:
     """Read all files, each alone and beside the others; nothing outside the checkout is asked."""
-    settings = [root / environment_files.path_of(name) for name in environment_files.environments(root)]
+    settings = [root / path_of(name) for name in environment_files.environments(root)]
     promotions = sorted((root / "promotions").glob("*"))
     found = [InvalidInput(_not_the_root(root, above))] if (above := environment_files.repository_above(root)) else []
     found += [
         InvalidInput("is not read; an environment file ends with .yaml", file=path.relative_to(root).as_posix())
-        for path in sorted((root / environment_files.ENVIRONMENTS).iterdir())
+        for path in sorted((root / ENVIRONMENTS).iterdir())
         if path.suffix != ".yaml"
     ]
     found += [

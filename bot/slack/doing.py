@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, assert_never
 
-from bot import requests
-from bot import settings as environment_files
+from bot import environment_files, requests
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
 from bot.settings import Environment

@@ -25,9 +25,9 @@ def propose(
     MLflow, Git or GitHub did not do: see `bot.errors`.
     """
     # Imported when called: training code that only registers needs neither Git nor GitHub.
-    from bot import settings
+    from bot import environment_files
     from bot.operations.propose import propose as run
     from bot.platform import Platform
 
-    with Platform(settings.load(root, environment)) as platform:
+    with Platform(environment_files.load(root, environment)) as platform:
         return run(platform, model=model, version=version, say=say)

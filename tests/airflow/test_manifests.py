@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bot import settings
+from bot import environment_files
 from bot.render.layout import files
 from bot.sandbox.airflow import MANIFESTS, shipped_variables
 from bot.sandbox.environments import AIRFLOW_LOCK
@@ -91,7 +91,7 @@ def test_the_connection_has_a_region_and_no_secret() -> None:
 
 # --- what ties it to the rest ---------------------------------------------------------------------------------------
 
-ENVIRONMENTS = [settings.load(PROJECT, name) for name in settings.environments(PROJECT)]
+ENVIRONMENTS = [environment_files.load(PROJECT, name) for name in environment_files.environments(PROJECT)]
 VALUES: dict[str, Any] = yaml.safe_load((MANIFESTS / "values.yaml").read_text())
 
 

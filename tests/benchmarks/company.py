@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from bot import settings
+from bot import environment_files, settings
 from bot.domain.desired import Change, Entry, path_of
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.routes import Route as Routed
@@ -160,7 +160,7 @@ class Company:
         """Have main desire these, with the evidence that green checks leave."""
         text = desired_text(environment, {name: one.entry for name, one in versions.items()})
         commit(self._bare, path_of(environment), text)
-        rules, champions = settings.load(self.root, environment), self._merged.get(environment, {})
+        rules, champions = environment_files.load(self.root, environment), self._merged.get(environment, {})
         for model, version in versions.items() if evidence else ():
             champion = champions[model].entry if model in champions else None
             self._evidence(Change(environment, "models", model, champion, version.entry), version.smoke, rules)

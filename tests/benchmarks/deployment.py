@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import count
 from unittest import mock
 
-from bot import settings
+from bot import environment_files
 from bot.operations.deploy import deploy
 from tests.benchmarks.company import LOAD_SECONDS, TRITONS, Company
 from tests.benchmarks.imports import IMPORTS, TO_DEPLOY, importing
@@ -29,7 +29,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
 
         def inside() -> None:
             with mock.patch.dict(os.environ, TOKENS):
-                done = deploy(settings.load(company.root, "dev"), say=lambda _: None)
+                done = deploy(environment_files.load(company.root, "dev"), say=lambda _: None)
             if done.exit_code:
                 raise RuntimeError(f"the deployment ended with {done}")
 

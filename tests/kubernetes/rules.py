@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import kubernetes_validate
 import yaml
 
-from bot import cli, settings
+from bot import cli, environment_files
 from bot.gateway.__main__ import parser as gateway_parser
 from bot.settings import Environment
 from tests.kubernetes.cluster import (
@@ -31,7 +31,7 @@ from tests.kubernetes.cluster import (
 )
 
 VERSION = "1.32"
-ENVIRONMENTS = {name: settings.load(PROJECT, name) for name in settings.environments(PROJECT)}
+ENVIRONMENTS = {name: environment_files.load(PROJECT, name) for name in environment_files.environments(PROJECT)}
 MOUNT_OPTIONS: list[str] = yaml.safe_load(
     (PROJECT / "docs/nfs.md").read_text().partition("```yaml\n")[2].partition("```")[0]
 )["mountOptions"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bot import cli, settings
+from bot import cli, environment_files, settings
 from bot.gateway.settings import GatewaySettings
 from tests.kubernetes import rules
 from tests.kubernetes.cluster import (
@@ -541,11 +541,11 @@ def test_what_watches_a_checkout_sees_it_change(tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to("a")
     root = cli.parse(["slack", "--http=8080", f"--root={link}"]).context.root
-    assert settings.load(root, "dev").slack.channel == "C0OLD"
+    assert environment_files.load(root, "dev").slack.channel == "C0OLD"
     (tmp_path / "next").symlink_to("b")
     (tmp_path / "next").replace(link)
     shutil.rmtree(tmp_path / "a")
-    assert settings.load(root, "dev").slack.channel == "C0NEW"
+    assert environment_files.load(root, "dev").slack.channel == "C0NEW"
 
 
 def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
@@ -554,7 +554,7 @@ def test_what_the_page_writes_into_an_environment_file_is_understood_and_missed(
     (records,) = re.findall(r"^```yaml\n(records:\n.*?)^```$", rules.DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     text = (PROJECT / settings.path_of("dev")).read_text()
     changed = re.sub(r"^records: .*\n", records, text, flags=re.MULTILINE)
-    environment = settings.parse(changed, file=settings.path_of("dev"), environment="dev")
+    environment = environment_files.parse(changed, file=settings.path_of("dev"), environment="dev")
     monkeypatch.setitem(ENVIRONMENTS, "dev", environment)
     named = "['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']"
     # Whatever secret an environment file names, the manifests must give.

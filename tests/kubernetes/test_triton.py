@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bot import settings
+from bot import environment_files
 from bot.domain.marker import MARKER_FILE, Marker
 from bot.domain.package import Package, PackageFile
 from bot.domain.routes import Route, RouteTable, Target, generation_file
@@ -164,7 +164,7 @@ def test_control_asks_for_the_key(started: Started) -> None:
 
 def test_the_bot_takes_the_key_from_the_variable_that_is_named(started: Started) -> None:
     named = Triton(name="triton-0", grpc=started.grpc, control_key_env="A_TRITON_KEY")
-    dev = settings.load(MANIFESTS.parents[1], "dev")
+    dev = environment_files.load(MANIFESTS.parents[1], "dev")
     with Platform(dev, {"A_TRITON_KEY": KEY}) as platform, platform.triton(named) as server:
         assert server.index()[0].ready
     says = "A_TRITON_KEY is not set; it holds the control key of Triton triton-0"

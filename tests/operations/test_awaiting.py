@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot import settings
+from bot import environment_files
 from bot.domain.desired import Section
 from bot.domain.evidence import LIFETIME, Evidence
 from bot.domain.record import CRITERIA, Criterion, Outcome
@@ -24,13 +24,13 @@ from tests.operations.world import Registered, World
 
 
 def ready(world: World, registered: Registered) -> Ready | NotYet:
-    with Platform(settings.load(world.root, "dev")) as platform:
+    with Platform(environment_files.load(world.root, "dev")) as platform:
         return look_for_ready(platform.registry, model=registered.model, version=registered.version)
 
 
 def end(world: World, registered: Registered, **awaited: Any) -> Ended | NotYet:
     waited = Awaited(registered.model, registered.version, registered.digest, **{"run": registered.run, **awaited})
-    with Platform(settings.load(world.root, "dev"), world.endpoints.variables()) as platform:
+    with Platform(environment_files.load(world.root, "dev"), world.endpoints.variables()) as platform:
         return look_for_end(platform, waited)
 
 
@@ -42,7 +42,7 @@ def _records_of_their_own(world: World, tmp_path: Path) -> None:
 
 
 def ledger(world: World) -> Ledger:
-    return Platform(settings.load(world.root, "dev")).ledger
+    return Platform(environment_files.load(world.root, "dev")).ledger
 
 
 def newest(world: World) -> str:
@@ -116,7 +116,7 @@ def test_ready_without_its_files_is_not_ready(world: World) -> None:
 
 def test_a_version_that_does_not_exist_ends_the_wait(world: World) -> None:
     registered = world.register(world.model())
-    registry = Platform(settings.load(world.root, "dev")).registry
+    registry = Platform(environment_files.load(world.root, "dev")).registry
     with pytest.raises(Rejected):
         look_for_ready(registry, model=registered.model, version=99)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bot import cli, settings
+from bot import cli, environment_files
 from tests.workflows.actionlint import Actionlint
 from tests.workflows.test_audits import PROJECT, zizmor
 
@@ -74,7 +74,7 @@ def test_another_branch_other_runners_and_other_environments(tmp_path: Path, act
     assert json.loads(workflows["deploy"]["jobs"]["promobot"]["with"]["environments"]) == ["on", "7", "production"]
     offered = workflows["dispatch"][True]["workflow_dispatch"]["inputs"]["environment"]["options"]
     assert offered == ["on", "7", "production"]
-    found = {name: settings.load(tmp_path, name) for name in ("on", "7", "production")}
+    found = {name: environment_files.load(tmp_path, name) for name in ("on", "7", "production")}
     assert [one.promotes_from for one in found.values()] == [None, "on", "7"]
     assert {one.github.base for one in found.values()} == {"release/1.0"}
     owned = (tmp_path / ".github/CODEOWNERS").read_text().splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.operations import main_branch
 from bot.operations.main_branch import main_beside

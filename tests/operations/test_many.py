@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from bot import cli, settings
+from bot import cli, environment_files
 from bot.operations.deployment.conclusion import TOLD_APART
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
@@ -156,7 +156,7 @@ def test_who_was_cut_off_after_the_message_tells_nobody_twice(company: Company) 
 def test_a_triton_that_lost_them_all_has_them_again_proven_with_one_look(company: Company) -> None:
     begin(company)
     assert deploy(company).code == 0
-    opened = TritonServer(settings.load(company.root, "dev").tritons[2], request_seconds=10)
+    opened = TritonServer(environment_files.load(company.root, "dev").tritons[2], request_seconds=10)
     try:
         for name in company.names:
             control(opened).unload(name)

@@ -29,7 +29,7 @@ from unittest import mock
 import httpx
 import yaml
 
-from bot import cli, retry, settings
+from bot import cli, environment_files, retry
 from bot.domain import desired
 from bot.domain.desired import Entry, Section
 from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding, rules_of
@@ -430,7 +430,7 @@ class World:
         looked = (Finding(what="looked at", passed=True),)
         if answers is None:
             answers = self.answers(registered)
-        rules, history = settings.load(self.root, environment), self.ledger(environment).deployments()
+        rules, history = environment_files.load(self.root, environment), self.ledger(environment).deployments()
         champion = served_after(environment, history).models.get(registered.model)
         checks = tuple(
             CheckResult(

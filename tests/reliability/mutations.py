@@ -1736,7 +1736,7 @@ MUTATIONS = (
     Mutation(
         "absence",
         "no environment is no success",
-        "bot/settings.py",
+        "bot/environment_files.py",
         "    if not found:\n        raise InvalidInput(\n",
         "    if False:\n        raise InvalidInput(\n",
         ("tests/test_cli.py::test_no_environment_at_all_is_an_error_and_no_empty_success",),
@@ -1785,7 +1785,7 @@ MUTATIONS = (
     Mutation(
         "broken settings",
         "the way back leaves out what it does not need",
-        "bot/settings.py",
+        "bot/environment_files.py",
         "            left_out.add(smallest)\n",
         "            raise mistake\n",
         (f"{T_SETTINGS}::test_the_way_back_goes_on_without_a_part_that_it_does_not_need",),
@@ -1793,7 +1793,7 @@ MUTATIONS = (
     Mutation(
         "broken settings",
         "the way back stops at what it needs",
-        "bot/settings.py",
+        "bot/environment_files.py",
         "            if part in THE_WAY_BACK_NEEDS or not (",
         "            if not (",
         (f"{T_SETTINGS}::test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on",),

@@ -44,7 +44,7 @@ from typing import Any
 import yaml
 from stamina.instrumentation import set_on_retry_hooks
 
-from bot import cli, settings
+from bot import cli, environment_files
 from bot.domain import desired
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
@@ -405,7 +405,9 @@ class Scene:
         change = Change(ENVIRONMENT, section, model, champion, entry)
         smoke = SmokeCases.from_json((self.home / "packages" / f"{model}-{entry.version}" / SMOKE_FILE).read_bytes())
         self.ledger.add_evidence(
-            green_evidence(change, smoke, settings.load(self.root, ENVIRONMENT), at=at, pull_request=pull_request)
+            green_evidence(
+                change, smoke, environment_files.load(self.root, ENVIRONMENT), at=at, pull_request=pull_request
+            )
         )
 
     # --- states ------------------------------------------------------------------------------------------------

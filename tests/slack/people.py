@@ -19,8 +19,9 @@ from urllib.parse import urlencode
 
 import httpx
 
+from bot.environment_files import environments, load
 from bot.platform import Platform
-from bot.settings import Environment, environments, load
+from bot.settings import Environment
 from bot.slack.follow import follow
 from bot.slack.inbox import Inbox
 from tests.operations.world import HTTP, World, wait_until

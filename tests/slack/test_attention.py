@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot import settings
+from bot import environment_files
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
@@ -124,7 +124,7 @@ def test_it_is_told_once_changed_while_it_lasts_and_closed(office: Office, monke
     first = world.served(world.register(model))
     second = world.register(model, "better")
     before = len(_told(office))
-    dev = settings.load(world.root, "dev")
+    dev = environment_files.load(world.root, "dev")
     assert _attend(dev, deep=True) is False and len(_told(office)) == before
 
     # An alias that somebody moved is seen by a deep look only, and stays told at the looks between.

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.concurrency import gather
 from bot.domain.routes import Route, RouteTable, Target
 from bot.errors import Rejected, Unavailable

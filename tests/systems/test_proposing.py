@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot import settings as environment_files
+from bot import environment_files
 from bot.domain.desired import Entry
 from bot.domain.scope import proposal_branch
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
