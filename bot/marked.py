@@ -96,7 +96,7 @@ class MarkedFolder:
         return True
 
     def _write(self) -> None:
-        # Created once, whoever else does the same: a link takes no name that is there, and shows no half of a file.
+        # Created once, also when other processes try: a link never takes an existing name or shows half of a file.
         temporary = self.root / f"{MARKER_FILE}.{secrets.token_hex(4)}"
         try:
             with temporary.open("xb") as file:

@@ -59,8 +59,8 @@ def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, l
         try:
             _look(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
-            # What a system says against the version is what the check found; a system that is away is no verdict on
-            # it, but red all the same: nothing passes that was not looked at.
+            # A system's objection to the version is a finding. A system that is away says nothing about the version,
+            # but the check is red all the same: nothing passes that was not looked at.
             seen.findings.append(_finding(words.could_not(name), False, words.with_step(error, error.next_step)))
     return CheckResult(
         check=name,
@@ -177,7 +177,7 @@ def _look(
     seen.findings.append(_digest(registry, change, entry, package.digest))
     if package.digest != entry.digest:
         return
-    # What may not run anywhere must not be copied or loaded here either, whatever the job READY says meanwhile.
+    # A package that may not run anywhere must not be copied or loaded here either, whatever the job READY says.
     seen.findings += rule_findings(rules, contents)
     if not all(finding.passed for finding in seen.findings):
         return
@@ -425,8 +425,8 @@ def _on_staging(
             raise Rejected(f"{name} {state.version} is {state.state} {state.reason}", system=f"Triton {triton.name}")
         yield triton
     finally:
-        # What it took to load is in memory. A Triton needs seconds to let go of it: whoever comes next under this
-        # name waits for that, and nobody else has to.
+        # The model is still in memory, and a Triton needs seconds to free it. Only the next check under this name
+        # waits for that.
         TritonControl(triton, nobody_else_writes).unload(name)
         share.models.remove(name)
 

@@ -82,7 +82,7 @@ class _Cleanup:
             self._clear_staging()
         with self._unless_it_fails():
             if self.held is not None:
-                # What a deployment that was cut off had prepared is for whoever goes on with it.
+                # The next deployment resumes an interrupted one, and needs what that had prepared.
                 alone = self.held.lease.alone and stock.journal is None
                 if count := self.held.trash.sweep(alone=alone):
                     self._tell(self.removed, words.trash_deleted(count))
@@ -103,7 +103,7 @@ class _Cleanup:
         return retention(stock, versions=self.platform.settings.keep.versions, warm=self.platform.settings.keep.warm)
 
     def _stock(self, records: list[DeploymentRecord], quarantined: frozenset[str]) -> Stock:
-        # What is loaded is read before what is published: what is loaded in between was published before that.
+        # Read the loaded versions before the published ones: a version that loads in between is published already.
         tritons = self._loaded()
         return Stock(
             routes=self.systems.share.routes.read(self.platform.settings.environment),

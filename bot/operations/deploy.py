@@ -136,8 +136,8 @@ def converge(
     if moving:
         switch(run, moving, before, underway=[*items, *abandoned])
     elif unfinished.journal is not None:
-        # Also where what is routed is right already: whoever wrote that journal may stand still just before its
-        # commit, and a generation that is taken is what refuses it.
+        # Also if the routes are right already: the process that wrote that journal may be paused just before its
+        # commit, and only a generation that is taken refuses it.
         put_back(run, [], before)
     records += conclude(run, [*items, *abandoned])
     if tell is not None:

@@ -252,7 +252,7 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
         said = words.triton(version, sum(state.ready for state in index))
         with ExitStack() as stack:
             try:
-                # What is new there it may not see yet.
+                # Triton may not see new folders there yet.
                 there = set(share.models.names(older_seconds=SEEN_WITHIN_SECONDS))
                 trial = stack.enter_context(share.trials.of_a_model())
             except OutsideError:

@@ -49,7 +49,7 @@ def deepened(platform: Platform, look: Look) -> Status:
     for back in backs:
         if said := wrong_with(share, back):
             deep.append(Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile))
-    # What a deployment under way has published, no record names yet; and its aliases come last.
+    # No record yet names the versions that a deployment under way published; and its aliases come last.
     moving = found.underway_since is not None
     contents = share.models.contents()
     stock = Stock(live.routes, records, published_in(contents), live.tritons)

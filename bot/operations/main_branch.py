@@ -44,7 +44,7 @@ def main_beside(
         def look() -> Main | PromobotError:
             main = _waited_for(answer, platform.settings.github.clone_url, until)
             if not isinstance(main, Main | InvalidInput):
-                # Git may be at work there still, or was ended in the middle: whoever tries again begins anew.
+                # Git may still be at work there, or was ended in the middle: the next attempt begins anew.
                 platform.give_up_repository()
             return main
 

@@ -161,7 +161,7 @@ def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
 
 
 def _is_desired(there: Entry | None, entry: Entry) -> bool:
-    # The reason tells of the champion of its day; another champion gives another, which is no change to propose.
+    # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
     return there is not None and (there.version, there.digest, there.run) == (entry.version, entry.digest, entry.run)
 
 

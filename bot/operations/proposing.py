@@ -269,7 +269,7 @@ def _is_the_bots(commit: Commit, branch: str, ours: tuple[str, str] | None) -> b
     author, committer = (commit.author, commit.author_email), (commit.committer, commit.committer_email)
     if author == committer and author in ((AUTHOR, EMAIL), ours):
         return True
-    # GitHub commits in its own name for whoever asks its API, or types into its pages: the trailer tells them apart.
+    # GitHub commits in its own name for its API and its pages alike: only the trailer tells them apart.
     is_githubs = committer[0].startswith("GitHub") and committer[1].startswith("noreply@")
     return is_githubs and commit.of_branch == branch
 

@@ -134,8 +134,8 @@ def rollback(
                     github=asking.by.github,
                     at=datetime.now(UTC),
                 )
-                # Also what was never in service: until Git follows, the next deployment would bring it. And before
-                # the switch: wherever this is cut off, whoever comes next goes on with it instead.
+                # Also a version that was never in service: until Git follows, the next deployment would bring it. And
+                # before the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
                 leave = _Leaving(HeldLedger(ledger, held.lease.check), model, current, target, reason=reason, by=by)
                 is_noted = _try_to_note(held, way, say)
                 is_held = leave.try_to_hold(say)
@@ -323,7 +323,7 @@ def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> N
         for name in share.models.names_of(model):
             if not share.models.wrong_bytes(described.package, triton_model=name, version=entry.version):
                 return
-    # Not on the share any more: the registry may still have them.
+    # They are no longer on the share, but the registry may still have them.
     registry = platform.registry
     try:
         contents = registry.contents(registry.version(model, entry.version, with_run=False))

@@ -160,7 +160,7 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
             problems += unclear
         # Where main is not known, what serves is still compared with the routes.
         desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
-        # What it says of what is live is its version, which the routes know.
+        # Its findings about live models need only the version, which the routes know.
         todo = plan(desired, live, known={})
         read = _of_the_records(Past(platform), todo.changes if isinstance(main, Main) else ())
         held = (

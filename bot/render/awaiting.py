@@ -1,4 +1,4 @@
-"""What is said to whoever waits: for a version to be READY, and for what became of a proposal."""
+"""Answers for sensors and commands that wait: for a version to be READY, and for the end of a proposal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def quarantined(model: str, version: int, digest: str, environment: str, reason:
 
 
 def unchecked(model: str, version: int, environment: str, evidence: Evidence) -> tuple[str, str]:
-    """Deploy holds it, for its checks do not stand for it."""
+    """A deployment would hold it, because its checks do not vouch for it."""
     said = "was revoked" if evidence.revoked else "did not pass"
     return (
         f"{model} {version} was merged, and deploy holds it: its evidence {checked_in(evidence)} {said}",

@@ -1,4 +1,4 @@
-"""What the checks say on a pull request, in a job's summary and in the evidence."""
+"""The findings of the checks, for a pull request, a job's summary and the evidence."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def could_not(name: CheckName) -> str:
 
 
 WRITTEN = ("version", "run", "digest")
-"""What an entry itself says. Where it is wrong, somebody made a mistake in writing it, and all else follows."""
+"""The fields of an entry. If one is wrong, somebody mistyped it, and the other findings follow from that."""
 
 Owners = Sequence[tuple[str, int]]
 """Models and versions in MLflow, the newest first."""
@@ -190,7 +190,7 @@ def latency_finding(latency: Latency) -> tuple[str, bool, str]:
 
 
 def champion_has_other_bytes(digest: str) -> str:
-    """The registry does not have any more what is in service."""
+    """The registry no longer has the version that is in service."""
     return f"MLflow has other bytes than are in service: {digest}"
 
 
@@ -381,7 +381,7 @@ _MEANS = {
     "slack.github_logins": "who counts as whom on GitHub, so that nobody approves their own proposal",
     "packages": "what a package may contain, code among it",
 }
-"""What a change of these keys means, where it is more than it seems."""
+"""Consequences of a change of these keys that are not obvious."""
 
 
 def _settings(change: SettingsChange) -> str:

@@ -1,4 +1,4 @@
-"""What the bot says about what it unloads and removes."""
+"""Lines about the versions that the bot unloads and removes."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def folder_removed(triton_model: str) -> str:
 
 
 def package_removed(digest: str) -> str:
-    """What was kept of a package beside the model repository."""
+    """The description of a package beside the model repository was removed."""
     return f"what was kept of package {short(digest)}"
 
 
 def check_removed(triton_model: str, pull_request: int) -> str:
-    """What a check that was killed had left on staging."""
+    """The rest of a killed check on staging was removed."""
     return f"{triton_model} from staging: #{pull_request} is closed"
 
 
 def trash_deleted(count: int) -> str:
-    """Files and folders that nobody needs any more."""
+    """Files and folders in the trash were deleted."""
     return f"{count} in the trash and in staging"
 
 
 def silent(triton: str) -> str:
-    """What a Triton has is not known."""
+    """A Triton does not answer, so its versions are not known."""
     return f"Triton {triton} does not answer and may have anything: nothing was removed from the model repository"
 
 

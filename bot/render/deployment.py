@@ -1,4 +1,4 @@
-"""What the bot says while and after it deploys: on the terminal, in Slack, in records."""
+"""Lines and messages of a deployment, while and after it runs: on the terminal, in Slack, in records."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def goes_on_without(mistake: object) -> str:
 
 
 def not_cleaned_up(mistake: object) -> str:
-    """What is kept is said in a file that has a mistake."""
+    """The file that says what to keep has a mistake."""
     return f"nothing is cleaned up while the settings have a mistake ({mistake})"
 
 
@@ -108,7 +108,7 @@ def held_by_freeze(change: Change, reason: str, start: datetime, end: datetime) 
 
 
 def retirement(model: str, environment: str) -> str:
-    """What a person types, or writes, to take a model out of service."""
+    """The command, or the edit, with which a person takes a model out of service."""
     return (
         f"`promobot retire {model} --env {environment} --reason '…'` opens the pull request that takes it out of "
         f"service; by hand, write its name and a reason under `retired:` in promotions/{environment}.yaml"
@@ -183,7 +183,7 @@ def champion_moved(was: Entry | None, now: Entry | None) -> str:
 
 
 def rules_moved(change: Change) -> str:
-    """The rules are others by now."""
+    """The rules changed after the checks."""
     return f"the rules of {change.environment} for {change.model} or for packages were changed"
 
 
@@ -193,7 +193,7 @@ def judged_again(evidence: Evidence, moved: Sequence[str]) -> str:
 
 
 def misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> Hold:
-    """Something moved, and it does not pass any more."""
+    """Something moved after the checks, and now the version does not pass."""
     found = "; ".join(f"{problem.what}: {problem.detail}" for problem in problems[:3])
     return Hold(
         "base",
@@ -289,7 +289,7 @@ def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> 
 
 
 def other_cases(change: Change, evidence: Evidence | None) -> str:
-    """What the checks recorded cannot be compared with."""
+    """The package's cases are not those of the recorded answers, so nothing can be compared."""
     where = f" {checked_in(evidence)}" if evidence else ""
     return f"the evidence{where} has answers to other requests than the smoke cases of {describe(change)}"
 
@@ -463,7 +463,7 @@ def in_service_after_all(change: Change) -> str:
 
 
 def withdrawn(url: str) -> str:
-    """A revert is not wanted any more."""
+    """The bot closed a revert that nobody wants now."""
     return f"closed the revert {url}"
 
 
@@ -493,12 +493,12 @@ def person_went_back(target: Entry, reason: str) -> str:
 
 
 def held_after_the_switch(model: str, error: Exception) -> str:
-    """What is left could not be put into quarantine before users are served."""
+    """The bad version could not enter quarantine before users are served."""
     return f"{model} goes back first, and what it leaves into quarantine after that: {error}"
 
 
 def goes_on_back(change: Change) -> str:
-    """A rollback that was cut off is gone on with."""
+    """This run resumes an interrupted rollback."""
     return f"{describe(change)}: the rollback that was cut off is gone on with"
 
 
@@ -524,12 +524,12 @@ def gateway_answers_wrong(gateway: str, said: str) -> str:
 
 
 def description_restored(model: str, version: int) -> str:
-    """What is kept of a package was gone or damaged."""
+    """The kept description of a package was gone or damaged, and was written again."""
     return f"kept what proves {model} {version} anew"
 
 
 def other_package(model: str, version: int, digest: str) -> str:
-    """The registry holds something else by now."""
+    """The registry now holds another package under this number."""
     return f"{model} {version} is {digest} now"
 
 
@@ -568,7 +568,7 @@ WORST_FIRST: tuple[Outcome, ...] = ("put back", "failed", "incomplete", "unconfi
 
 
 def mark(record: DeploymentRecord) -> str:
-    """Return the sign of an outcome; a way back that failed is no way back, whatever was put back for it."""
+    """Return the sign of an outcome; a failed rollback is a failure, whatever was put back for it."""
     return "❌" if is_failed_rollback(record) else OUTCOME_MARKS[record.outcome]
 
 

@@ -211,7 +211,7 @@ def other_version(there: str, wanted: int) -> str:
 
 
 def damaged(target: Target, said: str) -> str:
-    """What is routed is not on the share as it should be."""
+    """The files of a routed version on the share are wrong."""
     return f"{target.triton_model} {target.version} is routed, but {said}"
 
 

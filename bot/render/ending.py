@@ -1,4 +1,4 @@
-"""What a pull request says after its merge: what became of it. It stays true: it says what happened, and when."""
+"""The comment on a merged pull request: what became of it. It stays true, because it says what happened and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of who the bot is on GitHub."""
+"""Lines about the bot's identity on GitHub."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def merges(way: str | None, *, queue: bool) -> str:
 
 
 def requires(types: Collection[str]) -> str:
-    """What the rulesets of the base require of a pull request; nothing where none is seen: classic protection is not.
+    """Say what the base's rulesets require of a pull request; empty without one. Classic protection cannot be seen.
 
     ``types`` are the rules' types.
     """

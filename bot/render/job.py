@@ -1,4 +1,4 @@
-"""What a job of GitHub Actions says of a verb: a summary with the verdict first, and annotations with the cause."""
+"""The texts of a GitHub Actions job: a summary with the verdict first, and annotations with the cause."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Job:
-    """What a verb has its job say."""
+    """The texts that a verb shows in its job."""
 
     summary: str
     annotations: tuple[Annotation, ...] = ()

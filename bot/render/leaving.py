@@ -1,4 +1,4 @@
-"""What the bot says about models that would leave service, and about desired state that would be gone."""
+"""Warnings about models that would leave service, and about desired state that would be gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Leaving(Protocol):
 
     @property
     def usage(self) -> Usage | None:
-        """How much it is asked; None where that is not known."""
+        """Its requests; None if they are not known."""
 
     @property
     def usage_problem(self) -> str:

@@ -31,5 +31,5 @@ def link(address: str, text: str) -> str:
 
 
 def user(slack_id: str) -> str:
-    """Return a mention of one person; of what is no person's id, nothing that mentions anybody."""
+    """Return a mention of one person; text that is not a user id stays text and mentions nobody."""
     return f"<@{slack_id}>" if re.fullmatch(r"[UW][A-Z0-9]{2,}", slack_id) else escape(slack_id)

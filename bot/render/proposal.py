@@ -1,4 +1,4 @@
-"""What the bot says in pull requests that change desired state."""
+"""Titles, bodies and comments of the pull requests that change desired state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bot.render.sizes import size
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the pull request tells of a version: the proposed one, or the champion in service."""
+    """The facts about a version in the pull request: the proposed one, or the champion in service."""
 
     version: int
     digest: str

@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def progress(done: int, total: int, seconds: float) -> str:
-    """How far a transfer is after so many seconds."""
+    """The progress of a transfer after so many seconds."""
     rate = done / seconds if seconds > 0 else 0.0
     parts = [f"{size(done)} of {size(total)}", f"{size(rate)}/s"]
     if rate and done < total:

@@ -1,4 +1,4 @@
-"""What the bot says in Slack, but for the message of a deployment: answers to commands, forms, promotions."""
+"""Texts for Slack: answers to commands, forms, promotions. Not the message of a deployment."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def more_than_proposed(beside: Sequence[str]) -> str:
 
 
 def beside(number: int, url: str, found: Sequence[str]) -> str:
-    """The same, to whoever presses a button."""
+    """The same, to the person who pressed a button."""
     return (
         f"⛔ {link(url, f'#{number}')} is not only what was proposed: "
         f"{escape(more_than_proposed(found), limit=600)}. "
@@ -317,7 +317,7 @@ def attention(found: Status, began: datetime) -> str:
 
 
 def attention_over(found: Status, began: datetime, now: datetime) -> str:
-    """The same message, when nothing waits any more."""
+    """The same message, once nothing waits."""
     return f"✅ {escape(users(found))} What waited from {began:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC is over."
 
 
@@ -480,7 +480,7 @@ def plain(promotion: Promotion, progress: Progress) -> str:
 
 
 def github_away(since: datetime, *, refuses: bool) -> str:
-    """What GitHub alone knows may be otherwise by now."""
+    """Facts that only GitHub knows may be out of date."""
     return f"GitHub {'refuses the bot' if refuses else 'does not answer'} since {since:%Y-%m-%d %H:%M} UTC."
 
 
@@ -579,7 +579,7 @@ def problem(promotion: Promotion, progress: Progress) -> str:
         return f"*What happened:* {escape(plainly(record.problem), limit=1200)}\n*State:* {_in_service(record)}"
     if progress.stage == "red" and evidence is not None:
         wrong = [f"{f.what}: {f.detail}" for check in evidence.checks for f in check.problems]
-        # What a check found first: that its job failed follows from it.
+        # The check's own findings first: the failure of its job follows from them.
         listed = some([*wrong, *evidence.problems]) or "a check did not pass"
         return f"*What happened:* {escape(listed, limit=1200)}"
     return ""
@@ -593,7 +593,7 @@ def _in_service(record: DeploymentRecord) -> str:
 
 METRICS_HEAD = ("metric", "proposed", "in service", "change")
 PROPOSED, IN_SERVICE, LIMIT = "proposed", "in service", "limit"
-"""What the bars of a chart stand for: 20 characters at most."""
+"""Legend of a chart's bars: 20 characters at most."""
 
 
 def chart_title(promotion: Promotion, *, champion: bool) -> str:

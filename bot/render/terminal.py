@@ -1,4 +1,4 @@
-"""What the bot says on a terminal: tables first, then what to type."""
+"""Texts for a terminal: tables first, then what to type."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
     """Return what a deploy did: first of the model that somebody ``asked_for``, then what went wrong."""
     if did_nothing(done):
         return f"{done.environment} is as main says ({done.commit[:12]}): nothing to do."
-    # Whoever reads one line must not read of a success where something else of the same run went wrong.
+    # The first line must not tell of a success if something else of the same run went wrong.
     lines = [deployment_verdict(record) for record in done.records if record.model == asked_for]
     others = [record for record in done.records if record.model != asked_for]
     failed = sorted((r for r in others if not r.verified), key=lambda r: WORST_FIRST.index(r.outcome))

@@ -11,7 +11,7 @@ COLUMNS: ContextVar[int | None] = ContextVar("columns", default=None)
 """Of the terminal on which somebody reads; None where nobody does, as in a file or in a job's log."""
 _BETWEEN = " · "
 _PIECE = re.compile(r"`[^`]*`\S*|promobot [a-z]+(?: (?:'[^']*'|[^\s;:,'`|]+))*(?=$|[\s;:,|])[;:,]?|\S+")
-"""What is never broken: a command, in backticks or not, and any other word."""
+"""The pieces that a line break never splits: a command, with or without backticks, and any other word."""
 
 
 def cells(text: str) -> int:

@@ -141,7 +141,7 @@ class Airflow:
         return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def again(self, run: DagRun, *tasks: str) -> None:
-        """Have these tasks, and all that follow them, run again, as a person does who clears them."""
+        """Run these tasks and all that follow them again, like a person who clears them."""
         body = {"dag_run_id": run.id, "task_ids": list(tasks), "include_downstream": True, "only_failed": False}
         self.api("POST", f"/dags/{run.dag}/clearTaskInstances", {**body, "dry_run": False, "reset_dag_runs": True})
 

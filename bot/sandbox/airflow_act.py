@@ -1,4 +1,4 @@
-"""One act more, for whoever has minutes: a DAG of Airflow trains, registers, proposes and ends as the deployment."""
+"""An optional act that takes minutes: an Airflow DAG trains, registers, proposes, and ends as its deployment does."""
 
 from __future__ import annotations
 

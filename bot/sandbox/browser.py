@@ -50,7 +50,7 @@ class Browser:
         command = [CHROMIUM, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
         command += ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", f"--window-size={width},{height}"]
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
-        # Chromium's own children end with it; what it says is kept for whoever looks into a failure.
+        # Chromium's own children end with it. Its output is kept for the analysis of a failure.
         with (self._directory / "chromium.log").open("w") as log:
             self._process = subprocess.Popen([*command, "about:blank"], stdout=log, stderr=log)
         try:

@@ -1,9 +1,9 @@
 """Python environments that a sandbox needs beside the bot's own, made once and kept in the user's cache.
 
-``triton`` is what the Triton server and its Python backend run in (numpy 1, which the bot must not be held to),
-``airflow`` is what DAGs run in (Airflow is no dependency of the bot), and ``runner`` is what a GitHub Actions runner
-of ours has: the bot's own dependencies and nothing else, so that a verb which quietly needs a training framework
-fails here as it would there.
+The Triton server and its Python backend run in ``triton`` (numpy 1, which the bot must not be held to). DAGs run in
+``airflow``, because the bot does not depend on Airflow. The ``runner`` stands for our GitHub Actions runner: it has
+the bot's own dependencies and nothing else. A verb that quietly needs a training framework fails here as it would
+there.
 
 An environment's directory carries a hash of everything that it is made from, so a changed lock is a new environment.
 It is built in place (a virtual environment does not survive being moved) under an exclusive lock, and counts as built
@@ -80,7 +80,7 @@ def cache_directory() -> Path:
 def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
     """Return the environment of the Triton server, made first where it does not exist.
 
-    Raises Refused where no Triton is to be had for this machine or Python, Unavailable when a download failed.
+    Raises Refused if no Triton exists for this machine or Python, Unavailable if a download failed.
     """
     _check_triton_runs_here()
     python = triton_python()
@@ -148,8 +148,8 @@ def triton_server(environment: Environment) -> Path:
 def airflow(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False) -> Environment:
     """Return the environment of Airflow, with all that ``promobot[training]`` needs, made first where there is none.
 
-    The bot itself is not in it: whoever runs it puts this code on PYTHONPATH, so one environment serves each version
-    of it. Raises Unavailable when a download failed.
+    The bot itself is not in it: the caller puts this code on PYTHONPATH, so one environment serves each version of
+    the bot. Raises Unavailable if a download failed.
     """
 
     def install(environment: Environment) -> None:

@@ -53,12 +53,12 @@ STAGING = "staging"
 VERDICT = "Verdict"
 """The one job that branch protection needs to require."""
 FOLLOW_SECONDS = "3"
-"""How often the bot's Slack app looks how far promotions are: people of a story do not wait for one another."""
+"""Interval at which the bot's Slack app follows promotions; short, so that the story does not wait."""
 SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
 """The bot's Slack app as Slack is told of it."""
 LOCK_SECONDS = 30.0
 PARTS = frozenset({"forge", "actions", "mlflow", "s3", "slack", "slack-app", "triton", "gateway"})
-"""What a sandbox is made of. Without ``actions`` the forge runs no workflow: whoever merges runs the verbs.
+"""The parts of a sandbox. Without ``actions`` the forge runs no workflow: the caller runs the verbs after a merge.
 
 ``s3`` runs only where the shape asks for it.
 """
@@ -66,7 +66,7 @@ PARTS = frozenset({"forge", "actions", "mlflow", "s3", "slack", "slack-app", "tr
 
 @dataclass(frozen=True)
 class Shape:
-    """How many Tritons and gateways serve each environment.
+    """The number of Tritons and gateways of each environment.
 
     ``s3`` has records and MLflow's artifacts on object storage instead of in directories.
     """
@@ -228,7 +228,7 @@ class Endpoints:
         }
 
     def plain_variables(self) -> dict[str, str]:
-        """Return those of the variables that are no secrets."""
+        """Return the variables without the secrets."""
         return {
             "SLACK_API_URL": self.slack_api,
             "MLFLOW_TRACKING_URI": self.mlflow,
@@ -339,8 +339,8 @@ class Sandbox:
         directory = directory.resolve()
         stopped = Processes(directory).stop()
         if (directory / "up.lock").exists():
-            # An ``up`` that still runs sees its parts end, and gives up; one that was killed may have had a process
-            # half started, which shares the lock until it is what it was to be. So whoever is left is seen now.
+            # An ``up`` that still runs sees its parts end, and gives up. One that was killed may have half started a
+            # process, which shares the lock until it runs its own program. So every process that is left is seen now.
             with _lock(directory, wait_seconds=LOCK_SECONDS):
                 stopped += Processes(directory).stop()
         for name in ("endpoints.json", "promobot.env"):
@@ -483,7 +483,7 @@ def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 @contextlib.contextmanager
 def _only_here(directory: Path) -> Iterator[None]:
-    """Hold the directory for one ``up``; raise Refused where it is no place for a sandbox."""
+    """Hold the directory for one ``up``; raise Refused if a sandbox cannot be there."""
     if directory.is_dir() and any(directory.iterdir()) and not (directory / "up.lock").exists():
         raise Refused(
             f"{directory} is not empty and holds no sandbox",

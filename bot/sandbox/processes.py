@@ -39,16 +39,16 @@ JOIN_SECONDS = 30.0
 LOG_LINES_SHOWN = 15
 LOWEST_PORT = 15_000
 OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_", "AWS_")
-"""What a person has set for their real platform begins like this; nothing of it may reach a sandbox."""
+"""Variables that a person sets for their real platform begin like this; none of them may reach a sandbox."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A process to run: its command, and the path that answers 200 on its HTTP port once it is ready.
 
-    ``variables`` are added to the environment. ``any_answer`` counts every answer below 500 as ready. One that
-    ``ends_by_kill`` gets SIGKILL at once, for it takes long to end and gains nothing by it; what it ``leaves`` then
-    are files outside the sandbox's directory, which are removed. ``more`` are arguments after those of the command.
+    ``variables`` are added to the environment. ``any_answer`` counts every answer below 500 as ready. A part that
+    ``ends_by_kill`` gets SIGKILL at once, because it ends slowly and gains nothing by it. It then ``leaves`` files
+    outside the sandbox's directory, which are removed. ``more`` are arguments after those of the command.
     """
 
     name: str
@@ -125,8 +125,8 @@ class Ports:
 class Processes:
     """The processes of one sandbox directory.
 
-    After :meth:`close` nothing is started any more, so that stopping everything is final also while other threads
-    are still starting parts.
+    After :meth:`close` nothing starts, so that stopping everything is final also while other threads are still
+    starting parts.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -138,7 +138,7 @@ class Processes:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is started any more."""
+        """Whether :meth:`close` was called."""
         return self._closed
 
     def close(self) -> None:
@@ -215,8 +215,8 @@ class Processes:
     def halt(self, stopping: Iterable[Process], *, deadline_seconds: float = STOP_DEADLINE_SECONDS) -> list[str]:
         """Stop these processes and keep their records, so that the same parts can be started again.
 
-        All get SIGTERM at once, what they started only when they left it behind; whoever lives after the deadline
-        gets SIGKILL.
+        All get SIGTERM at once; their children get it only if they were left behind. Processes that live after the
+        deadline get SIGKILL.
         """
         stopping = list(stopping)
         lived = [process.part.name for process, pids in self._living(stopping).items() if pids]

@@ -1,7 +1,7 @@
 """The proof: the story is told, and what it leaves behind is read from every system while it goes on.
 
-Nothing that is written was known before: bodies and comments come from the forge, indexes from the Tritons, routes
-from the gateways, messages and their picture from Slack, records from the record store, and digests are counted anew
+Nothing that is written was known before. Bodies and comments come from the forge, indexes from the Tritons, routes
+from the gateways, messages and their picture from Slack, and records from the record store. Digests are counted anew
 at each place where the bytes, or their name, went through.
 """
 

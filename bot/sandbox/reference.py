@@ -92,7 +92,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training hands over: the model to serve, its metrics, and sample rows with the framework's answers."""
+    """The result of a training: the model to serve, its metrics, and sample rows with the framework's answers."""
 
     recipe: Recipe
     model: onnx.ModelProto
@@ -115,7 +115,7 @@ def features() -> Features:
     from sklearn.model_selection import train_test_split
 
     data = load_breast_cancer()
-    # What is served is FP32, so the framework learns and answers with the same values.
+    # The served model is FP32, so the framework learns and answers with the same values.
     rows, malignant = data.data.astype(np.float32), (data.target == 0).astype(np.int64)
     train, held_out, train_labels, held_out_labels = train_test_split(
         rows, malignant, test_size=HELD_OUT, random_state=SEED, stratify=malignant

@@ -7,7 +7,7 @@ It needs nothing of the rest of the sandbox::
         subprocess.run(command, env={**os.environ, **store.variables()})
 
 Chosen because it does what the bot stands on, and refuses what it must: of 16 writers with ``If-None-Match: *`` one
-wins, wrong credentials and wrong checksums are errors, object lock holds. What is told here of SeaweedFS is 4.48.
+wins, wrong credentials and wrong checksums are errors, object lock holds. This describes SeaweedFS 4.48.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REGION = "ap-northeast-2"
 READY_DEADLINE_SECONDS = 60.0
 PROBE = "sandbox/ready"
 _ALLOWED = ("Read", "Write", "List", "PutObjectRetention")
-"""What whoever works with the bucket may do, in the words of SeaweedFS. Write deletes, too; it has none without."""
+"""Rights of the bucket's users, in the words of SeaweedFS. Write includes deletion; the two cannot be separated."""
 _SERVERS = ("s3", "filer", "volume", "master")
 """Each listens on a port for HTTP and on one for gRPC."""
 
@@ -54,8 +54,8 @@ class Credentials:
 class ObjectStorage:
     """One SeaweedFS with one bucket, on which object lock can be used (so it keeps versions, too).
 
-    ``credentials`` are for whoever works with the bucket: they read, write, lock and list, and can do nothing else.
-    ``owner`` may do everything; it makes the bucket.
+    ``credentials`` are for users of the bucket: they read, write, lock and list, and can do nothing else. ``owner``
+    may do everything; it makes the bucket.
     """
 
     directory: Path

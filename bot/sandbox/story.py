@@ -150,7 +150,7 @@ class Story:
     say: Say
     seen: list[str] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
-    """What people typed in the act that is played."""
+    """The commands that people typed in the current act."""
 
     def __post_init__(self) -> None:
         self.endpoints: Endpoints = self.sandbox.endpoints
@@ -559,7 +559,7 @@ class Traffic:
 
 
 class Forge:
-    """What a person does on the forge, over its API."""
+    """A person's deeds on the forge, over its API."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._client = httpx.Client(

@@ -36,7 +36,7 @@ def part(name: str, *, environment: Environment, model_repository: Path, http_po
         "PYTHONPATH": "",
         # A backend that is loaded from a version directory would leave __pycache__ there: to Triton, a new version.
         "PYTHONDONTWRITEBYTECODE": "1",
-        # onnxruntime would keep telemetry in the home of whoever starts it, and send it to its makers.
+        # onnxruntime would keep telemetry in the home of its user, and send it to its makers.
         "ORT_DISABLE_TELEMETRY": "1",
     }
     return Part(name=name, command=command, port=http_port, ready_path="/v2/health/ready", variables=variables)

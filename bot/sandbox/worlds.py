@@ -103,7 +103,7 @@ def _merge_queue(sandbox: Sandbox) -> None:
 
 
 def ask_for_signatures(sandbox: Sandbox, branches: str = "~ALL") -> None:
-    """Have a ruleset ask for signed commits on every branch, or on those that match."""
+    """Add a ruleset that requires signed commits on every branch, or on those that match."""
     _ruleset(sandbox, "signed commits", branches, {"type": "required_signatures"})
 
 

@@ -2,8 +2,8 @@
 
 The bytes of a file come from the nearest place: another version on the share that holds the same, what a publish
 that was cut off left behind, the registry. Nothing of these is trusted, neither a name nor a size: a file counts when
-the sha256 of all that was written to it is the one that the package lists. What lies on the share is copied into a
-new file, never linked or moved, so whoever still has the old one open writes into his own.
+the sha256 of all that was written to it is the one that the package lists. Files of the share are copied into new
+files, never linked or moved: a process that still has the old file open writes into that one only.
 """
 
 from __future__ import annotations

@@ -59,10 +59,10 @@ class Leases(Part):
     def take(self, *, overtake: bool = False, wait_seconds: float = 60) -> Iterator[Lease]:
         """Take the lease, with the next token. Waits for its holder, and for all who overtook; these wait for nobody.
 
-        The locks are politeness, the token is what decides: a holder that is overtaken, or was paused and wakes up
-        late, finds that a higher one exists, whether or not it still has the lock. But the overtaken one leaves
-        the lock to whoever waited behind it: without a lock of their own for those who overtake, that one would take
-        a later token in the middle of a rollback, and end it.
+        The locks are politeness; the token decides. A holder that was overtaken, or that was paused and wakes up
+        late, finds a higher token, even if it still has the lock. The overtaken holder leaves its lock to the next
+        process in line. That is why those who overtake have a lock of their own: without it, the next in line would
+        take a later token in the middle of a rollback, and end it.
         """
         with self._errors("take a turn"):
             self._make_folders()

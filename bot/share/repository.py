@@ -1,4 +1,4 @@
-"""One environment's share: a part for each thing that lies there, to read; and to write, for whoever may."""
+"""One environment's share: a part for each thing that lies there, to read, and to write with the lease."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bot.share.volume import Volume
 
 
 class ModelRepository:
-    """What is on the share of one environment, to read. Errors are Unavailable or Rejected.
+    """The share of one environment, to read. Errors are Unavailable or Rejected.
 
     A writer takes the :meth:`lease` and gets handles that look at it themselves.
     """
@@ -55,7 +55,7 @@ class ModelRepository:
 
 
 class HeldShare:
-    """What is on the share, for the holder of the lease. Each method that writes looks at it first."""
+    """The share of one environment, for the holder of the lease. Each method that writes checks the lease first."""
 
     def __init__(self, volume: Volume, notes: Notes, lease: Lease, *, files_at_once: int) -> None:
         self.lease, fence = lease, lease.check

@@ -4,8 +4,8 @@
     <state>/staging/<digest>.<token>/files/   a large one: stays when it is cut off, so that the next one can go on
     <state>/staging/<digest>.<token>.lock     held as long as somebody works there
 
-What was left is only ever copied from. The lock says whether it may be deleted; should a server of NFS have given the
-lock of somebody who still lives to another, he finds his folder gone, and publishes nothing.
+A later publish only copies from a folder that was left. The lock says whether the folder may be deleted. If an NFS
+server gave the lock of a live process to another, the first process finds its folder gone and publishes nothing.
 """
 
 from __future__ import annotations

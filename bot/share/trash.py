@@ -41,18 +41,18 @@ def discard(volume: Volume, path: Path) -> Path:
 
 
 class Trash(Fenced):
-    """What was removed, and what killed processes left half copied; for a process that may write."""
+    """Removed versions, and half copied ones of killed processes; for a process that may write."""
 
     def __init__(self, volume: Volume, fence: Fence, notes: Notes) -> None:
         super().__init__(volume, fence)
         self._notes = notes
 
     def sweep(self, *, alone: bool) -> int:
-        """Delete what lies in the trash, and what killed processes left half copied; return how much it was.
+        """Empty the trash, and delete the half copied files of killed processes; return how many were deleted.
 
-        Unless nobody else can be at work here (``alone``), only what has lain there for a day. What is left of a
-        large package stays for a day in any case: the next publish goes on with it. Raises Unavailable, when all else
-        is deleted, where something must stay until whoever has it open is done.
+        Unless no other process can be at work here (``alone``), it deletes only what has lain there for a day. The
+        rest of a large package stays for a day in any case: the next publish resumes from it. If something must stay
+        because a process has it open, it deletes everything else and then raises Unavailable.
         """
         count, held = 0, 0
         for name in ("trash", "staging"):

@@ -1,7 +1,7 @@
 """What waits for somebody in an environment, in one message of the channel: changed while it lasts, then closed.
 
-What waits is computed: from ``status`` at each look, and from ``drift``, which reads every byte, at longer intervals.
-What is told already is read from the channel, so a service that begins anew goes on with the same message.
+The list is computed: from ``status`` at each look, and from ``drift``, which reads every byte, at longer intervals.
+The service reads from the channel what it told already, so it continues the same message after a restart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("bot.slack")
 WAITS_FROM = timedelta(hours=1)
 """Somebody may be at what is younger, and the promotion's own message tells of a hold at once."""
 ANEW_AFTER = timedelta(days=1)
-"""Slack notifies nobody of a message that is changed. What is new in one that is older than this begins another."""
+"""Slack notifies nobody of a changed message. If the message is older than this, news begins another one."""
 _FOLLOWED_DAYS = 30
 _KEEPS_USERS = ("silent", "triton", "gateway")
 """The kinds of difference for which users may get no answer, or another version's."""
@@ -54,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Drifted:
-    """What the last deep look found: the first of it, and how much it was."""
+    """The result of the last deep look: its first findings, and how many there were."""
 
     shown: tuple[Waiting, ...] = ()
     count: int = 0
@@ -118,9 +118,9 @@ def message(
     now: datetime,
     goes_on: bool = False,
 ) -> Message:
-    """Return the message: how users are, and what waits since when; or that nothing does any more.
+    """Return the message: how users are, and what waits since when, or that nothing waits.
 
-    ``goes_on``: it is closed, because a new message follows.
+    ``goes_on``: this message is closed because a new one follows.
     """
     now_told = [one.cut for one in waiting]
     also = [one for one in drifted.shown if one not in now_told]

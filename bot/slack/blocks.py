@@ -45,7 +45,7 @@ def promotion_message(
 ) -> Message:
     """Return the message of a promotion; ``way_back`` is the open pull request that undoes it, where there is one.
 
-    ``unsure`` says why it may be otherwise by now.
+    ``unsure`` says why its facts may be out of date.
     """
     first = words.headline(promotion, progress) + (f". {unsure}" if unsure else "")
     listed: list[Block | dict[str, Any]] = [

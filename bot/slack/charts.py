@@ -21,7 +21,7 @@ _BARS = 20
 _LABEL, _TITLE = 20, 50
 """Characters."""
 _SMALLEST = 1 / 20
-"""What is smaller than that part of the tallest bar cannot be seen beside it, and has a chart of its own."""
+"""A bar that is smaller than this part of the tallest one cannot be seen beside it, and gets a chart of its own."""
 
 
 @dataclass(frozen=True)

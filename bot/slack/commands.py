@@ -1,4 +1,4 @@
-"""What a person typed, as a command; and for a wrong word the nearest right one."""
+"""Read the text that a person typed as a command; suggest the nearest right word for a wrong one."""
 
 from __future__ import annotations
 

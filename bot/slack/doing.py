@@ -69,7 +69,7 @@ class FormWanted:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a button was shown for."""
+    """The pull request and the version for which a button was shown."""
 
     environment: str
     number: int

@@ -1,7 +1,7 @@
-"""The message of each promotion, as it ought to be by now.
+"""Keep the message of each promotion up to date.
 
-What is wanted is computed from GitHub, the record store and the share; what is there is read from the channel. Where
-they differ, it is posted or changed. Nothing is kept besides: whoever begins anew comes to the same.
+The wanted message is computed from GitHub, the record store and the share; the present one is read from the channel.
+If they differ, the service posts or changes it. It keeps no other state: after a restart it computes the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bot.systems.slack import Posted, SlackChannel
 
 FOLLOWED_DAYS = 30
-"""How long a promotion's message is kept up to date."""
+"""Days for which a promotion's message is kept up to date."""
 LINK_MARKER = "<!-- promobot:slack -->"
 
 
@@ -50,7 +50,7 @@ class Away:
 
     @property
     def said(self) -> str:
-        """What a message says of it that tells what GitHub alone knows."""
+        """The sentence about it in a message that shows facts from GitHub."""
         return words.github_away(self.since, refuses=self.refuses)
 
 

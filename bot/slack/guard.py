@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PATH = "/slack/events"
 """Where Slack sends commands, buttons and forms; the app's manifest says the same."""
 LIFETIME_SECONDS = 300
-"""How far the time of a request may be from ours."""
+"""Largest difference between the time of a request and ours."""
 MAX_BODY_BYTES = 2**20
 _SIGNATURE = re.compile(rb"v0=[0-9a-f]{64}")
 _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
@@ -67,7 +67,7 @@ def _only(scope: Scope, name: bytes, pattern: re.Pattern[bytes]) -> bytes | None
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """Return the whole body; None where it is too long, or whoever sends it goes away."""
+    """Return the whole body; None if it is too long or the sender disconnects."""
     body = bytearray()
     while True:
         message = await receive()

@@ -1,14 +1,14 @@
-"""What was asked from Slack and what was answered, as files: nothing is lost by a restart, and nothing done twice.
+"""Requests from Slack and their answers, as files: a restart loses nothing, and nothing is done twice.
 
-    inbox/<id>.json     what was asked; created once, before it is acknowledged, so that a copy changes nothing
-    answers/<id>.json   what came of it; created once, before anybody is told
+    inbox/<id>.json     the request; created once, before it is acknowledged, so that a copy changes nothing
+    answers/<id>.json   the answer; created once, before anybody is told
     told/<id>.json      somebody begins to tell what must not be told twice and cannot be looked up
     done/<id>.json      everybody was told
     asked-for/<env>/<pull request>/<user>.json   who asked for a pull request
     locks/<id>          held by the replica that works on an entry
 
-A lock is the kernel's: it ends with the process that holds it, however that ends, so there is no lease to wait for
-and no clock to trust. All replicas share the directory.
+The kernel keeps the locks: a lock ends with the process that holds it, however that ends. So there is no lease to
+wait for and no clock to trust. All replicas share the directory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bot.records.directory import RecordStore
 from bot.redaction import redact
 
 KEEP_SECONDS = 7 * 86_400
-"""How long an entry is remembered after it is done; a signature lasts five minutes."""
+"""An entry is remembered for this long after it is done; a signature lasts five minutes."""
 
 
 class Asked(BaseModel):
@@ -56,7 +56,7 @@ class Asked(BaseModel):
 
 
 class Answer(BaseModel):
-    """What is told to whoever asked. ``once`` where doing it left a trace that all can see: it is not told again."""
+    """The answer to the person who asked. ``once``: do not send it again, because the deed left a trace for all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -25,7 +25,7 @@ SCOPES: dict[str, str] = {
     "groups:read": "the same of a private channel",
     "usergroups:read": "who is in a user group that the environment file names",
 }
-"""What the bot token may do, and why."""
+"""The scopes of the bot token, each with its reason."""
 
 
 def manifest(*, host: str = HOST, socket_mode: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bot.platform import Platform
 Role = Literal["read", "propose", "approve", "roll_back"]
 EVERYONE = "everyone"
 REMEMBER_SECONDS = 60.0
-"""How long who is in a user group is taken to be so."""
+"""The members of a user group are cached for this long."""
 
 
 class People:
@@ -28,7 +28,7 @@ class People:
         listed: list[str] = getattr(platform.settings.slack.may, role)
         if user in listed or (role == "read" and EVERYONE in listed):
             return True
-        # Whoever may change something may see what there is to change.
+        # A person who may change something may see what there is to change.
         if role == "read" and any(self.may(platform, user, other) for other in _CHANGING):
             return True
         groups = [one for one in listed if one.startswith("S")]

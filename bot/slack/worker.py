@@ -28,21 +28,21 @@ from bot.slack.inbox import Answer, Asked, Inbox
 log = logging.getLogger("bot.slack")
 
 AT_ONCE = 8
-"""How many entries one replica works on: one that waits for GitHub holds up nobody."""
+"""Entries that one replica works on at the same time: an entry that waits for GitHub delays no other."""
 LOOK_SECONDS = 1.0
-"""How often the inbox is looked at for what another replica left."""
+"""Interval at which a replica looks for entries that another replica left in the inbox."""
 FOLLOW_SECONDS = 15.0
 ATTEND_SECONDS = 300.0
-"""How often is looked at what waits for somebody."""
+"""Interval of the looks for what waits for a person."""
 DRIFT_SECONDS = 3_600.0
-"""How often every byte and answer is looked at."""
+"""Interval of the deep looks, which read every byte and every answer."""
 AGAIN_SECONDS = 900.0
-"""The same while something has drifted, so that its end is told."""
+"""The same interval while something has drifted, so that its end is told soon."""
 ANSWER_SECONDS = 1_800
-"""How long an address to answer to is good."""
+"""Slack accepts answers at a ``response_url`` for this long."""
 TRIGGER_SECONDS = 3.0
 FORGET_SECONDS = 86_400.0
-"""After this long, whom nobody could answer is not answered any more."""
+"""The service gives up an answer that it could not deliver for this long."""
 
 
 class Worker:
@@ -149,7 +149,7 @@ class Worker:
                 log.exception("%s: its promotions could not be followed", settings.environment)
 
     def _attend(self) -> None:
-        # The first look comes after a while: whoever restarts the service need not read every byte each time.
+        # The first look comes after a while, so that a restart of the service does not read every byte each time.
         while not self._stop.wait(ATTEND_SECONDS):
             self.attend_all(now=time.monotonic())
 

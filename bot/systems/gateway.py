@@ -197,10 +197,10 @@ class Gateway:
 
 
 class GatewayControl:
-    """Has one gateway switch, for whoever may.
+    """Switches one gateway, for a caller with the right to.
 
-    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
-    to change something is gone.
+    ``may_still`` is called right before each request, also before a retry. It raises if the right to change something
+    is gone.
     """
 
     def __init__(self, gateway: Gateway, may_still: Callable[[], object]) -> None:

@@ -364,10 +364,10 @@ class TritonServer:
 
 
 class TritonControl:
-    """Loads and unloads on one Triton, for whoever may.
+    """Loads and unloads on one Triton, for a caller with the right to.
 
-    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
-    to change something is gone.
+    ``may_still`` is called right before each request, also before a retry. It raises if the right to change something
+    is gone.
     """
 
     def __init__(self, server: TritonServer, may_still: Callable[[], object]) -> None:

@@ -67,9 +67,9 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             next_step="The artifacts changed after the proposal: register the model again and propose that.",
         )
     if item.leaves is None:
-        # Green evidence and verified records are only as good as the record store, so what comes onto the share is
-        # judged here. What the share keeps already was judged when it came, and the way back stays open. So does what
-        # the routes name: they are the share's own word.
+        # Green evidence and verified records are only as good as the record store, so new packages are judged before
+        # they come onto the share. Packages that the share keeps were judged when they came, and the rollback stays
+        # open. The same holds for targets of the routes: these are the share's own word.
         look = look_at(package)
         if contents is not None:
             refuse_what_is_not_allowed(

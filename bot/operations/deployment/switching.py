@@ -470,7 +470,7 @@ def _journal_what_goes_back(run: Run, underway: Iterable[Item | Underway], befor
     try:
         write_journal(run, underway, before)
     except PromobotError as error:
-        # Users come first; whoever finds the journal as it is tries once more to go forward, and comes back here.
+        # Users come first. The next run finds the old journal, tries once more to go forward, and comes back here.
         run.say(str(error))
 
 

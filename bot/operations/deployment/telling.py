@@ -39,7 +39,7 @@ def tell_pull_requests(
     It changes nothing that users get, so it reports faults of GitHub and Git and does not raise them. A change that
     no pull request asked for, such as an edit on main, appears only in Slack and in the job.
     """
-    # What was published again was asked for by nobody.
+    # Nobody asked for a version to be published again.
     ended = [_change(record) for record in records if record.before != record.after]
     told = [*(one.change for one in held), *ended]
     until = time.monotonic() + DEADLINES * run.settings.deadlines.request_seconds
@@ -129,7 +129,7 @@ def _end(
     held: Sequence[Held],
 ) -> Ending | None:
     next_merge = merged.next_merge(pull, change)
-    # What is held now was asked for by the last merge only.
+    # Only the last merge asked for the changes that are held now.
     refused = next((one for one in held if is_among(one.change, [change]) and next_merge is None), None)
     hold = None
     if refused is not None:

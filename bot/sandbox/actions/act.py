@@ -170,7 +170,7 @@ def end_leftovers(tracking_id: str) -> None:
 
 
 def end_job(tracking_id: str, job_key: str) -> None:
-    """Kill what the steps of one job have started; act then sees the step fail, and goes on with other jobs."""
+    """Kill the processes that the steps of one job started; act then sees the step fail and runs the other jobs."""
     for pid in _processes_of(tracking_id, f"GITHUB_JOB={job_key}"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -68,7 +68,7 @@ class Event:
     title: str
     action: str = ""
     branch: str = ""
-    """What the ``branches`` filter looks at: the pushed branch, or a pull request's base."""
+    """The branch that the ``branches`` filter compares: the pushed branch, or a pull request's base."""
     tag: str = ""
     changed_paths: tuple[str, ...] = ()
     pulls: tuple[int, ...] = ()
@@ -145,7 +145,7 @@ class Actions:
     # What starts runs
 
     def workflows(self, commit: str) -> list[Workflow]:
-        """The workflows at a commit; files that are no workflows are left out."""
+        """The workflows at a commit, without files that do not parse as one."""
         found = []
         for path, content in _sources(self._git, commit).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
@@ -220,7 +220,7 @@ class Actions:
             overtaken = [older.run for older in self._running.values() if older.groups & impatient]
             self._waiting.append(_Execution(run=run, event=event, workflow=workflow, groups=frozenset(groups)))
         for running in overtaken:
-            # Ending act takes a moment; whoever pushed does not wait for it.
+            # Ending act takes a moment; the push does not wait for it.
             threading.Thread(target=self.cancel, args=(running,), name=f"cancel-{running.id}").start()
         return run
 

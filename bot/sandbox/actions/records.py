@@ -1,4 +1,4 @@
-"""What is known about a workflow run: kept in memory, one folder per run on disk."""
+"""The records of workflow runs: kept in memory, one folder per run on disk."""
 
 from __future__ import annotations
 

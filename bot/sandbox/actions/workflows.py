@@ -1,7 +1,7 @@
 """A workflow file as the forge needs it: what starts it, and which jobs and steps people will see.
 
-What the steps do is act's business; this reads names, triggers and matrices, so that a run shows its jobs as
-*queued* before act has started.
+act runs the steps; this module reads names, triggers and matrices, so that a run shows its jobs as *queued* before
+act has started.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Call:
 
     name: str
     inputs: Mapping[str, str]
-    """What it gives, still as expressions."""
+    """The inputs that it passes, still as expressions."""
     uses: str
     """``./.github/workflows/x.yml`` or ``owner/name/.github/workflows/x.yml@ref``."""
 
@@ -100,7 +100,7 @@ class Workflow:
     environments: Mapping[str, str] = field(default_factory=dict)
     """The GitHub Environment of each job that has one, by the job's key; may hold expressions."""
     timeouts: Mapping[str, float] = field(default_factory=dict)
-    """How many minutes each job may take, by its key; GitHub's own limit counts for others."""
+    """Time limits of jobs in minutes, by the job's key; GitHub's own limit counts for the others."""
     only_calls: frozenset[str] = frozenset()
     """What act calls jobs that are other workflows; GitHub shows the others' jobs only."""
 
@@ -114,7 +114,7 @@ class Workflow:
 
 
 def parse_workflow(path: str, text: str) -> Workflow:
-    """Read a workflow file. Raises `InvalidInput` for what is no workflow at all; act judges the rest."""
+    """Read a workflow file. Raises `InvalidInput` if it does not have a workflow's shape; act judges the rest."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,9 +1,9 @@
 """GitHub's JSON: how each thing looks in the REST API and in webhook payloads (API version 2022-11-28).
 
-What an object must have is in ``shapes.json``, made of GitHub's own description by ``python -m tests.contract``: each
-required field with a value that may stand there, and addresses as the description's examples have them. Which field
-says what of a record is in ``bindings.json``, with what the description has no example for. Here is what must be
-looked up.
+``shapes.json`` has the required fields of each object, with a value that may stand there, and addresses as in the
+examples of GitHub's own description. ``python -m tests.contract`` makes it from that description. ``bindings.json``
+says which field shows what of a record, and has the values without an example. This module has what must be looked
+up.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def open_forge(
 ) -> Forge:
     """A repository of the forge that lives in ``folder``; what is there from an earlier start is kept.
 
-    All repositories lie side by side, so that a workflow of one can call those of another. What else there is of the
-    main one lies in ``folder`` itself, of others in a folder of their own.
+    All repositories lie side by side, so that a workflow of one can call those of another. Other files of the main
+    one lie in ``folder`` itself, those of the others in a folder of their own.
     """
     folder = folder.resolve()
     repositories = folder / "repositories"

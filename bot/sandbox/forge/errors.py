@@ -1,4 +1,4 @@
-"""What the forge answers when it says no, in GitHub's words and shape."""
+"""The refusals of the forge, in GitHub's words and shape."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOCUMENTATION = "https://docs.github.com/rest"
 
 
 class ApiError(Exception):
-    """An answer that is no success; becomes GitHub's JSON body."""
+    """An error answer; it becomes GitHub's JSON body."""
 
     def __init__(self, status: int, message: str, *, errors: Sequence[object] | None = None) -> None:
         super().__init__(message)

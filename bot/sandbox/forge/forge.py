@@ -1,4 +1,4 @@
-"""What people and bots can do on the forge, and what follows from it. The API, Git and the pages call this."""
+"""The deeds of people and bots on the forge, and their consequences. The API, Git and the pages call this."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Forge(Repository):
         """Told of everything that GitHub would post to webhooks: the event's name and its payload."""
         self.actions.on_completed = self._run_completed
         self.actions.on_job = self._job_changed
-        # Whoever changes pull requests or moves references through the API holds this, so that two requests
+        # Requests that change pull requests or move references through the API hold this lock, so that two of them
         # cannot both find that "there is no open pull request yet".
         self._lock = threading.RLock()
 
@@ -537,7 +537,7 @@ class Forge(Repository):
         self._fire(events.of_pull(self.answers, pull, action, by, **more), by)
 
     def _tell_of_group(self, entry: Queued, pull: Pull, action: str, *, reason: str = "") -> None:
-        """Fire what GitHub fires when a merge group is to be checked, or is no more."""
+        """Fire the event of a merge group that is to be checked, or that ended."""
         group = events.merge_group(self.answers, pull, entry, _group_ref(entry, pull), action, reason=reason)
         self._fire([group], MERGE_QUEUE)
 

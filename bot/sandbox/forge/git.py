@@ -76,7 +76,7 @@ class Ref:
     """The full name: ``refs/heads/main``."""
     sha: str
     kind: str
-    """What it points to: ``commit`` or ``tag``."""
+    """The kind of its target: ``commit`` or ``tag``."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Git:
         )
 
     def ref(self, name: str) -> str | None:
-        """What a full reference name points to, or None."""
+        """The target of a full reference name, or None."""
         if not name.startswith("refs/"):
             return None
         return self._loose(name) or self.text_of("rev-parse", "--verify", "--quiet", name, ok=(0, 1, 128)) or None

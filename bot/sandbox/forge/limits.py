@@ -43,7 +43,7 @@ class _Window:
 
 @dataclass
 class Limits:
-    """How many requests an hour each person has; tests and sandboxes lower it, or hit the secondary limit."""
+    """Limits of requests for each person and hour; tests and sandboxes lower them, or hit the secondary limit."""
 
     per_hour: int = PER_HOUR
     _windows: dict[int, _Window] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Limits:
             self._secondary.extend([hit] * hit.times)
 
     def forget(self) -> None:
-        """No limit is hit any more."""
+        """Reset all limits."""
         with self._lock:
             self.per_hour = PER_HOUR
             self._windows.clear()

@@ -1,4 +1,4 @@
-"""What a person sees in the browser: the repository, pull requests, workflow runs. Made on the server, no scripts."""
+"""Pages for the browser: the repository, pull requests, workflow runs. Made on the server, without scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking: each token belongs to one person (or bot)."""
+"""The people and bots of the forge: each token belongs to one of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Person(BaseModel):
     type: Literal["User", "Bot"] = "User"
     permission: Literal["read", "write", "admin"] = "write"
     permissions: Mapping[str, Literal["read", "write", "admin"]] | None = None
-    """What an App's installation was given; for everybody else ``permission`` counts."""
+    """Permissions of an App's installation; for everybody else ``permission`` counts."""
     starts_workflows: bool = True
     """False for the token that a workflow run is given: GitHub starts no workflows for what it does."""
 
@@ -63,7 +63,7 @@ class App(BaseModel):
     id: int
     slug: str
     public_key: str
-    """PEM; the private one stays with whoever is the App."""
+    """PEM; the App keeps the private key."""
     installation: int = 1
     permissions: dict[str, Literal["read", "write", "admin"]]
 
@@ -107,7 +107,7 @@ class People:
         return app
 
     def installation_token(self, app: App, permissions: Mapping[str, str], *, expires: datetime) -> str:
-        """A new token of the App, which is nobody any more when it has expired."""
+        """A new token of the App, valid until it expires."""
         token = f"ghs_{secrets.token_hex(18)}"
         self._expiry[token] = expires
         self.add(
@@ -128,7 +128,7 @@ class People:
         self._by_token.pop(token, None)
 
     def named(self, login: str) -> Person:
-        """The person with this login; one who has no token (any more) is still somebody."""
+        """The person with this login; people without a token exist, too."""
         return next((person for person in self._by_token.values() if person.login == login), Person(login=login))
 
     def with_email(self, email: str) -> Person | None:

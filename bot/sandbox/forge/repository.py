@@ -107,7 +107,7 @@ class Repository:
     def _all_green(self, sha: str) -> bool:
         return all(status == "completed" and said in GREEN for _, _, status, said in self.checks_on(sha))
 
-    # What must hold before a branch moves, in GitHub's words for what does not
+    # The conditions before a branch moves, with GitHub's words if they do not hold
 
     def protection(self, branch: str, by: Person) -> Protection | None:
         """What this person is held to on a branch."""

@@ -115,7 +115,7 @@ def _backend() -> str:
 
 
 def _protection(forge: Forge, person: Person) -> dict[str, str]:
-    """What the hook of a push must know: why the default branch is closed, and which commits may go there anyway."""
+    """Variables for the hook of a push: why the default branch is closed, and which commits may go there anyway."""
     rules = [rule.refs.model_dump() for rule in forge.store.signature_rules()]
     signed = {
         "FORGE_SIGNED": json.dumps(rules),

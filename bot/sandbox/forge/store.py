@@ -1,4 +1,4 @@
-"""What people and bots did on the forge, besides Git: kept in memory, written to one JSON file after each change."""
+"""The forge's state besides Git: kept in memory, written to one JSON file after each change."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class CheckRun(Record):
 
 
 class Protection(Record):
-    """What must hold before a branch moves."""
+    """The conditions before a branch moves."""
 
     branch: str
     checks: tuple[str, ...] = ()
@@ -149,7 +149,7 @@ class DeploymentStatus(Record):
 
 
 class RepositorySettings(Record):
-    """What the repository's own settings say."""
+    """The repository's own settings."""
 
     name: str = ""
     """``owner/name`` where it was renamed, else empty."""
@@ -282,11 +282,11 @@ class Store:
         return [one for one in self.all(Ruleset) if one.type == "required_signatures"]
 
     def queued(self) -> list[Queued]:
-        """What is in the merge queue, the first to be merged first."""
+        """The entries of the merge queue, in the order in which they merge."""
         return self.all(Queued)
 
     def _save(self) -> None:
-        # Replaced in one step, so that whoever looks (also after a crash) sees the old file or the new one.
+        # Replaced in one step: a reader, also after a crash, sees the old file or the new one.
         draft = self._file.with_suffix(".new")
         draft.write_bytes(self._state.model_dump_json(indent=1).encode())
         draft.replace(self._file)

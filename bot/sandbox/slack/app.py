@@ -154,7 +154,7 @@ def _spoiled(fault: Fault) -> Response:
 
 
 async def _do(person: Person, deed: str, said: dict[str, Any]) -> Done:
-    """Have a person do something; raise KeyError for what is not said, NoSuchThing for what nobody does."""
+    """Do something as a person; raise KeyError for a missing argument, NoSuchThing for an unknown deed."""
     view_id, block_id, value = said.get("view_id") or "", said.get("block_id") or "", said.get("value")
     match deed:
         case "types":

@@ -67,7 +67,7 @@ def _of_schema(error: ValidationError) -> str:
 
 
 def _between(blocks: list[dict[str, Any]], where: str) -> Iterator[str]:
-    """What must be different, and the points of charts."""
+    """Yield what breaks rules between blocks: ids that must differ, and the points of charts."""
     yield from _twice("block_id", blocks, where)
     for index, block in enumerate(blocks):
         if block["type"] == "actions":

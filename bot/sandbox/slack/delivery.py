@@ -23,7 +23,7 @@ KEPT = 1000
 
 @dataclass(frozen=True)
 class Answer:
-    """What the app said. ``problem`` is Slack's word for what went wrong."""
+    """The app's answer. ``problem`` is Slack's word for what went wrong."""
 
     problem: str = ""
     status: int = 0

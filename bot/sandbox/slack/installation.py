@@ -83,7 +83,7 @@ class Installation(BaseModel):
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What the bot token may do."""
+        """The scopes of the bot token."""
         return tuple(self._at("oauth_config", "scopes", "bot") or ())
 
     @property

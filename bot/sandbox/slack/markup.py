@@ -89,7 +89,7 @@ def emoji(name: str) -> str:
 
 
 def _link(target: str, label: str | None) -> Markup:
-    """Return a link; what is no address of the web or a mailbox is only shown."""
+    """Return a link for addresses of the web and mailboxes, and plain text for anything else."""
     if target.startswith(("http://", "https://", "mailto:")):
         link = Markup('<a href="{}" target="_blank" rel="noopener">{}</a>')
         return link.format(html.unescape(target), lines(label or target))

@@ -19,7 +19,7 @@ STATE_OF = {
     "static_select": ("selected_option", "initial_option"),
     "checkboxes": ("selected_options", "initial_options"),
 }
-"""What an element's state is called, and what it begins as."""
+"""For each type of element: the field of its state, and the field of its first value."""
 
 
 class Triggers:
@@ -63,7 +63,7 @@ class Modal:
 
     @property
     def blocks(self) -> tuple[Json, ...]:
-        """What it is made of."""
+        """The blocks of the view."""
         return tuple(self.content["blocks"])
 
     def shape(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Modals:
         return modal
 
     def update(self, modal: Modal, view: Json) -> Modal:
-        """Have an open modal show something else; what was filled into blocks that stay is kept, as in Slack."""
+        """Show another view in an open modal; blocks that stay keep their input, as in Slack."""
         modal.content, modal.hash = _kept(view), self._hash()
         modal.errors, modal.notice = {}, ""
         modal.values = {

@@ -27,7 +27,7 @@ Shown = Message | Ephemeral
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at, and by whom: a channel by id (none: the first with the bot in it), a thread by timestamp."""
+    """A look by a user at a channel, by id (empty: the first with the bot in it), and at a thread, by timestamp."""
 
     user: User
     channel: str = ""
@@ -81,7 +81,7 @@ class Page:
         return [(day, list(of_day)) for day, of_day in by_day]
 
     def in_thread(self) -> list[Shown]:
-        """What was answered in the thread that is looked at."""
+        """The replies in the thread of this view."""
         return _in_order([*self.replies(self.thread), *self._alone(self.thread.ts)]) if self.thread else []
 
     def replies(self, message: Message) -> tuple[Message, ...]:

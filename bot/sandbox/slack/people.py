@@ -1,4 +1,4 @@
-"""What people do in the workspace: type commands, press buttons, fill in modals, write messages."""
+"""People in the workspace: they type commands, press buttons, fill in modals, write messages."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class NoSuchThing(Exception):
 
 @dataclass(frozen=True)
 class Done:
-    """What a person sees happen at once. ``error`` is Slack's word for what went wrong."""
+    """The immediate result that a person sees. ``error`` is Slack's word for what went wrong."""
 
     error: str = ""
     trigger_id: str = ""
     errors: Mapping[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for whoever acts for that person."""
+        """Return it as JSON, for the program that acts for that person."""
         said = {"error": self.error, "trigger_id": self.trigger_id, "errors": self.errors}
         return {"ok": not self.error, **{name: value for name, value in said.items() if value}}
 

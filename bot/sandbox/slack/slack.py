@@ -21,7 +21,7 @@ USABLE_SECONDS = 30 * 60.0
 
 @dataclass
 class ResponseAddress:
-    """A ``response_url``: 5 answers within 30 minutes to whoever typed or pressed something.
+    """A ``response_url``: 5 answers within 30 minutes to the person who typed or pressed something.
 
     ``source`` is the timestamp of the message with the button, which can be replaced; ``alone`` says whether only
     ``user`` sees that.

@@ -225,7 +225,7 @@ def usergroups_users_list(slack: Slack, arguments: Arguments) -> dict[str, Any]:
 
 @method("views.open")
 def views_open(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Open a modal for whoever pulled the trigger."""
+    """Open a modal for the person who pulled the trigger."""
     view = _view(arguments)
     user = slack.triggers.exchange(arguments.text("trigger_id"))
     return {"view": slack.modals.open(user, view).shape()}

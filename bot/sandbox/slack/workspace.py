@@ -135,7 +135,7 @@ class Workspace:
         return next(named, None) or next((direct for direct in self.direct if wanted == direct.id), None)
 
     def change(self, channel: Channel, *, has_bot: bool | None = None, archived: bool | None = None) -> Channel:
-        """Invite the bot or remove it, archive the channel or not; return it."""
+        """Invite or remove the bot, archive or unarchive the channel; return the changed channel."""
         changed = dataclasses.replace(
             channel,
             has_bot=channel.has_bot if has_bot is None else has_bot,

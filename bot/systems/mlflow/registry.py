@@ -384,10 +384,10 @@ class Registry:
 
 
 class Aliases:
-    """Points MLflow's aliases, for whoever may.
+    """Points MLflow's aliases, for a caller with the right to.
 
-    ``may_still`` is called right before each request, also before one that is sent again, and raises where the right
-    to change something is gone.
+    ``may_still`` is called right before each request, also before a retry. It raises if the right to change something
+    is gone.
     """
 
     def __init__(self, registry: Registry, may_still: Callable[[], object]) -> None:

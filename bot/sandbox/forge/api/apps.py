@@ -82,7 +82,7 @@ class CommitOnBranch(Body):
     expectedHeadOid: str = Field(pattern="^[0-9a-f]{40}$")  # noqa: N815
 
     def files(self) -> dict[str, bytes | None]:
-        """What is written, by path, None for what is deleted. Raises ValueError as GitHub's validation does."""
+        """The written files by path, None for deleted ones. Raises ValueError as GitHub's validation does."""
         found: dict[str, bytes | None] = {}
         changes: list[_Addition | _Deletion] = [*self.fileChanges.additions, *self.fileChanges.deletions]
         for change in changes:
@@ -140,7 +140,7 @@ def create_token(server: Server, app: Asking, number: int, wanted: WantedToken |
 
 @graphql.post("/api/graphql")
 def answer_graphql(request: Request, person: Anyone, asked: Query) -> Json:
-    """Who asks (GET /user is closed to Apps and workflows), and what REST does not have: a queue, signed commits."""
+    """Answer who the caller is (GET /user is closed to Apps), and what REST does not have: queues, signed commits."""
     query = re.sub(r"\s+", " ", asked.query).strip()
     if query in ("query { viewer { login } }", "{ viewer { login } }"):
         return {"data": {"viewer": {"login": person.login}}}

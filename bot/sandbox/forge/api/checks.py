@@ -30,7 +30,7 @@ class ChangedCheck(Body):
     output: dict[str, str] | None = Field(default=None, exclude=True)
 
     def facts(self, before: CheckOutput) -> dict[str, object]:
-        """What it says of a check; one that has a conclusion is completed, now unless it says when."""
+        """The changed fields of a check. A conclusion completes the check, now unless the request says when."""
         said: dict[str, object] = self.model_dump(exclude_none=True)
         if self.conclusion:
             said |= {"status": "completed", "completed_at": self.completed_at or now()}

@@ -57,7 +57,7 @@ def list_pulls(
         pull
         for pull in repository.store.pulls()
         if state in ("all", pull.state)
-        # GitHub filters by "owner:branch"; a bare branch name is no filter there.
+        # GitHub filters by "owner:branch" and ignores a bare branch name.
         and (":" not in head or f"{repository.owner}:{pull.head}" == head)
         and base in ("", pull.base)
     ]

@@ -125,7 +125,7 @@ Paged = Annotated[Pages, Depends()]
 
 
 def found(thing: Item | None) -> Item:
-    """What was asked for. Raises 404 where it is not there."""
+    """The thing itself. Raises 404 if it does not exist."""
     if thing is None:
         raise not_found()
     return thing
