@@ -40,7 +40,8 @@ def run(arguments: Arguments, context: Context) -> Answer:
     """Look, or look again and again."""
     if context.json and arguments.watch is not None:
         raise UsageMistake("argument --watch: not allowed with argument --json")
-    from bot.operations.status import Watched, statuses
+    from bot.operations.seen import Watched
+    from bot.operations.status import statuses
     from bot.render import terminal
 
     if arguments.watch is None:

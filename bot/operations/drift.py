@@ -13,6 +13,7 @@ from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
 from bot.operations.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
+from bot.operations.seen import unproven
 from bot.operations.status import Difference, Look, Status, looked, of_unknown_workers
 from bot.platform import Platform
 from bot.render import differences as words
@@ -33,7 +34,7 @@ def deepened(platform: Platform, look: Look) -> Status:
     servers = settings.concurrency.servers
     gather(latest, Gateway.workers, limit=servers)
     deep = [
-        unknown for unknown in of_unknown_workers(settings.environment, systems) if unknown not in found.differences
+        one for one in of_unknown_workers(settings.environment, unproven(systems)) if one not in found.differences
     ]
     reconcile = words.reconcile(settings.environment)
     for what in routed(live.routes):

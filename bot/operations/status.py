@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from bot.concurrency import SERVERS, background, map_concurrent
-from bot.domain.desired import SECTIONS, Change, Desired, Section, changes
+from bot.concurrency import SERVERS, map_concurrent
+from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
-from bot.domain.names import SHADOW_SUFFIX
-from bot.domain.plan import Live, in_service, plan, serves, target_of
-from bot.domain.record import DeploymentRecord, last_failed
-from bot.domain.scope import proposal_branch, retire_branch, revert_branch
-from bot.domain.silence import Silences
+from bot.domain.plan import Live, serves, target_of
+from bot.domain.record import DeploymentRecord
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
-from bot.errors import InvalidInput, PromobotError, Rejected
-from bot.operations.deployment.admission import admit_all, held_among
-from bot.operations.deployment.unfinished import read_journal
-from bot.operations.following import read_ways_back
-from bot.operations.holding import since_main_asks
 from bot.operations.inspection import routed
-from bot.operations.main_branch import Main, main_beside
-from bot.operations.observe import observe
-from bot.operations.past import Past
-from bot.operations.proposing import desired_at, read_desired
-from bot.operations.silence import noted, silent_since
+from bot.operations.main_branch import Main
+from bot.operations.seen import Seen, Watched, see
 from bot.render import differences as words
-from bot.render.deployment import silent, unknown_workers
+from bot.render.deployment import silent
 
 if TYPE_CHECKING:
-    from bot.platform import Platform, Serving
-    from bot.records.ledger import QuarantineEvent
-    from bot.share import ModelRepository
-    from bot.systems.git import Repository
-    from bot.systems.github import PullRequest
-
-
-LOOKED_BACK = 30
-"""Among how many deployments the last failed one is looked for."""
-
-Watched = dict[str, Silences]
-"""The servers that did not answer at the previous look, by environment. A caller that looks repeatedly keeps it."""
+    from bot.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -135,141 +112,174 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
 
     ``watched`` holds the servers that did not answer at the previous look, by environment. The function updates it.
     """
-    settings, systems = platform.settings, platform.serving(reads_only=True)
-    problems: list[str] = []
-    with (
-        # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
-        main_beside(platform, within_seconds=settings.deadlines.request_seconds) as look,
-        background(partial(_open_pull_requests, platform), name="pull requests") as opened,
-    ):
-        live, now = observe(settings, systems), datetime.now(UTC)
-        looks = [noted(systems.share, problems.append)]
-        if watched is not None:
-            looks.append(watched.get(settings.environment, Silences()).after(live.silent, at=now))
-            watched[settings.environment] = looks[-1]
-        silences = silent_since(live, looks, systems.gateways, at=now)
-        outbox = tuple(systems.share.outbox.read())
-        journal = _journal(systems.share)
-        ways, unreadable = read_ways_back(systems.share)
-        main = look()
-        if isinstance(main, InvalidInput):
-            raise main  # Git answers: what main says is wrong, and its file, line and key are named
-        pending: list[_Opened] = []
-        if isinstance(main, Main):
-            pending, unclear = _pending(settings.environment, main.repository, opened)
-            problems += unclear
-        # Where main is not known, what serves is still compared with the routes.
-        desired = main.desired if isinstance(main, Main) else in_service(live.routes, {})
-        # Its findings about live models need only the version, which the routes know.
-        todo = plan(desired, live, known={})
-        read = _of_the_records(Past(platform), todo.changes if isinstance(main, Main) else ())
-        held = (
-            since_main_asks(platform, main.repository, read.held, problems.append) if isinstance(main, Main) else []
-        )
-    commit, unknown = (main.commit, "") if isinstance(main, Main) else ("", str(main))
-    differences = [Difference("main", words.unknown(unknown), words.doctor(settings.environment))] if unknown else []
-    differences += [
-        Difference("settings", str(mistake), words.correct(settings.environment)) for mistake in settings.mistakes
-    ]
-    differences += [
-        Difference("revert", words.revert_waits(way), words.deploy(settings.environment))
-        for way in latest(ways).values()
-    ]
-    differences += [Difference("revert", said, words.open_it_anew()) for said in unreadable]
-    differences += (
-        [Difference("records", words.records_unread(read.why_not), words.doctor(settings.environment))]
-        if read.why_not
-        else []
+    seen = see(platform, watched)
+    known = seen.main if isinstance(seen.main, Main) else None
+    rows = _rows(seen)
+    found = Status(
+        environment=seen.environment,
+        commit=known.commit if known else "",
+        generation=seen.live.routes.generation,
+        models=tuple(rows),
+        differences=tuple(differences_of(seen)),
+        quarantined=tuple(
+            words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in seen.records.quarantined.values()
+        ),
+        undelivered=seen.outbox,
+        problems=seen.problems,
+        unknown=seen.unknown,
+        users=_users(rows, seen.silences, seen.at),
+        held=seen.records.held,
+        underway_since=_underway_since(seen.journal),
+        failed=seen.records.failed,
+        silent=seen.silences,
     )
-    differences += [
-        Difference("silent", silent(n, why), words.doctor(settings.environment)) for n, why in todo.silent.items()
+    return Look(found, seen.live, known.desired if known else None)
+
+
+def differences_of(seen: Seen) -> list[Difference]:
+    """Return how what was seen differs from what main says, and what to type about each."""
+    deploy = _step_that_deploys(seen)
+    return [
+        *_not_known(seen),
+        *_unfinished(seen),
+        *_not_as_desired(seen, deploy),
+        *_quarantined_in_service(seen),
+        *_tritons_behind(seen, deploy),
+        *of_unknown_workers(seen.environment, seen.unproven),
+        *_gateways_behind(seen, deploy),
+        *(Difference("slack", words.undelivered(name), deploy) for name in seen.outbox),
     ]
-    deploy = words.deploy(settings.environment)
+
+
+def of_unknown_workers(environment: str, unproven: Mapping[str, str]) -> list[Difference]:
+    """Return the gateways of which nobody knows all processes."""
+    return [
+        Difference("gateway", words.cannot_be_proven(gateway, why), words.doctor(environment))
+        for gateway, why in unproven.items()
+    ]
+
+
+def _step_that_deploys(seen: Seen) -> str:
+    """Return what to type so that a deployment puts something right."""
+    if seen.records.why_not:
+        return words.doctor(seen.environment)  # without records it refuses
+    if isinstance(seen.journal, Journal):
+        return words.wait_for(seen.environment)
+    return words.deploy(seen.environment)
+
+
+def _not_known(seen: Seen) -> list[Difference]:
+    """Return what nobody can know now: main, settings, records, who is silent; and the reverts still to be opened."""
+    doctor, deploy = words.doctor(seen.environment), words.deploy(seen.environment)
+    main = [Difference("main", words.unknown(seen.unknown), doctor)] if seen.unknown else []
+    why_not = seen.records.why_not
+    return [
+        *main,
+        *(Difference("settings", str(one), words.correct(seen.environment)) for one in seen.settings.mistakes),
+        *(Difference("revert", words.revert_waits(way), deploy) for way in latest(seen.ways).values()),
+        *(Difference("revert", said, words.open_it_anew()) for said in seen.unreadable_ways),
+        *([Difference("records", words.records_unread(why_not), doctor)] if why_not else []),
+        *(Difference("silent", silent(name, why), doctor) for name, why in seen.todo.silent.items()),
+    ]
+
+
+def _unfinished(seen: Seen) -> list[Difference]:
+    """Return the deployment that is under way, or was cut off."""
+    journal = seen.journal
     if isinstance(journal, Journal):
-        deploy = words.wait_for(settings.environment)
-        told = words.under_way(journal, [step_of(item, live) for item in journal.underway])
-        differences.append(Difference("unfinished", told, deploy))
-    elif journal is not None:
-        # Who cannot read it cannot say that no deployment is under way.
-        differences.append(Difference("unfinished", str(journal), journal.next_step))
-    deploy = words.doctor(settings.environment) if read.why_not else deploy  # without records it refuses
-    holds = {one.change: one for one in held}
-    reverts = {(one.model, one.section): one.number for one in pending if one.goes_back}
-    for change in todo.changes:
-        if change in holds:
-            hold = holds[change].hold
-            kind = words.KIND_OF_HOLD.get(hold.cause, "held")
-            step = words.step_about(hold, change, reverts.get((change.model, change.section)))
-            differences.append(Difference(kind, words.is_held(holds[change]), step))
+        said = words.under_way(journal, [step_of(item, seen.live) for item in journal.underway])
+        return [Difference("unfinished", said, words.wait_for(seen.environment))]
+    # Who cannot read it cannot say that no deployment is under way.
+    return [Difference("unfinished", str(journal), journal.next_step)] if journal is not None else []
+
+
+def _not_as_desired(seen: Seen, deploy: str) -> list[Difference]:
+    """Return what main asks for and is not live: what a deployment refuses with its reason, and the rest."""
+    held = {one.change: one for one in seen.records.held}
+    reverts = {(one.model, one.section): one.number for one in seen.opened if one.goes_back}
+    found = []
+    for change in seen.todo.changes:
+        if one := held.get(change):
+            step = words.step_about(one.hold, change, reverts.get((change.model, change.section)))
+            kind = words.KIND_OF_HOLD.get(one.hold.cause, "held")
+            found.append(Difference(kind, words.is_held(one), step))
         else:
-            differences.append(Difference("desired", words.differs(change), deploy))
-    for what in routed(live.routes):
-        event = read.quarantined.get(what.target.digest)
-        wanted = desired.section(what.section).get(what.model)
-        if event is not None and not unknown and serves(what.target, wanted):
-            change = Change(settings.environment, what.section, what.model, wanted, wanted)
-            said = words.serves_quarantined(what.model, what.target.version, settings.environment, event.reason)
-            differences.append(Difference("quarantine", said, words.merge_revert(change)))
-    for triton, missing in todo.load.items():
-        differences += [Difference("triton", words.not_loaded(target, triton), deploy) for target in missing]
-    differences += of_unknown_workers(settings.environment, systems)
-    for gateway in todo.reload:
-        table = live.gateways[gateway]
-        behind = words.behind(gateway, table.generation if table else 0, live.routes.generation)
-        differences.append(Difference("gateway", behind, deploy))
-    differences += [Difference("slack", words.undelivered(name), deploy) for name in outbox]
-    rows = [
-        ModelStatus(
-            model=model,
-            section=section,
-            desired="unknown" if unknown else entry.version if entry else None,
-            routed=target.version if target else None,
-            tritons={
-                name: None if loaded is None else target is None or (target.triton_model, target.version) in loaded
-                for name, loaded in live.tritons.items()
-            },
-            gateways={
-                name: False if table is None else there.version if there else None
-                for name, table in live.gateways.items()
-                for there in [target_of(table.route(model), section) if table else None]
-            },
-            agrees=None if unknown else serves(target, entry),
-            pending=tuple(f"#{o.number} {o.title}" for o in pending if (o.model, o.section) == (model, section)),
-        )
+            found.append(Difference("desired", words.differs(change), deploy))
+    return found
+
+
+def _quarantined_in_service(seen: Seen) -> list[Difference]:
+    """Return what main asks for, is live, and is in quarantine."""
+    if seen.unknown:
+        return []
+    found = []
+    for what in routed(seen.live.routes):
+        event = seen.records.quarantined.get(what.target.digest)
+        wanted = seen.desired.section(what.section).get(what.model)
+        if event is not None and serves(what.target, wanted):
+            change = Change(seen.environment, what.section, what.model, wanted, wanted)
+            said = words.serves_quarantined(what.model, what.target.version, seen.environment, event.reason)
+            found.append(Difference("quarantine", said, words.merge_revert(change)))
+    return found
+
+
+def _tritons_behind(seen: Seen, deploy: str) -> list[Difference]:
+    return [
+        Difference("triton", words.not_loaded(target, triton), deploy)
+        for triton, missing in seen.todo.load.items()
+        for target in missing
+    ]
+
+
+def _gateways_behind(seen: Seen, deploy: str) -> list[Difference]:
+    generations = {name: table.generation if table else 0 for name, table in seen.live.gateways.items()}
+    return [
+        Difference("gateway", words.behind(name, generations[name], seen.live.routes.generation), deploy)
+        for name in seen.todo.reload
+    ]
+
+
+def _rows(seen: Seen) -> list[ModelStatus]:
+    """Return a row for each model on each path that is desired, live, or proposed."""
+    return [
+        _row(seen, section, model)
         for section in SECTIONS
         for model in sorted(
-            {*desired.section(section), *live.routes.models, *(o.model for o in pending if o.section == section)}
+            {
+                *seen.desired.section(section),
+                *(what.model for what in routed(seen.live.routes) if what.section == section),
+                # A proposal of a model that was never served is seen, too.
+                *(one.model for one in seen.opened if one.section == section),
+            }
         )
-        for entry in [desired.section(section).get(model)]
-        for target in [target_of(live.routes.route(model), section)]
-        # A proposal of a model that was never served is seen, too.
-        if entry or target or any((o.model, o.section) == (model, section) for o in pending)
     ]
-    found = Status(
-        settings.environment,
-        commit,
-        live.routes.generation,
-        tuple(rows),
-        tuple(differences),
-        tuple(words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in read.quarantined.values()),
-        outbox,
-        tuple(problems),
-        unknown,
-        _users(rows, silences, now),
-        tuple(held),
-        min((i.started_at for i in journal.underway), default=None) if isinstance(journal, Journal) else None,
-        read.failed,
-        silences,
+
+
+def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
+    entry = seen.desired.section(section).get(model)
+    target = target_of(seen.live.routes.route(model), section)
+    through = {
+        name: None if table is None else target_of(table.route(model), section)
+        for name, table in seen.live.gateways.items()
+    }
+    return ModelStatus(
+        model=model,
+        section=section,
+        desired="unknown" if seen.unknown else entry.version if entry else None,
+        routed=target.version if target else None,
+        tritons={
+            name: None if loaded is None else target is None or (target.triton_model, target.version) in loaded
+            for name, loaded in seen.live.tritons.items()
+        },
+        gateways={
+            name: False if table is None else there.version if (there := through[name]) else None
+            for name, table in seen.live.gateways.items()
+        },
+        agrees=None if seen.unknown else serves(target, entry),
+        pending=tuple(
+            f"#{one.number} {one.title}" for one in seen.opened if (one.model, one.section) == (model, section)
+        ),
     )
-    return Look(found, live, main.desired if isinstance(main, Main) else None)
-
-
-def _journal(share: ModelRepository) -> Journal | Rejected | None:
-    """Return the journal of a deployment under way, or why it cannot be read, which hides nothing else."""
-    try:
-        return read_journal(share)
-    except Rejected as error:
-        return error
 
 
 def _users(rows: Sequence[ModelStatus], silences: Mapping[str, datetime | None], now: datetime) -> tuple[Users, ...]:
@@ -283,80 +293,7 @@ def _users(rows: Sequence[ModelStatus], silences: Mapping[str, datetime | None],
     return tuple(sorted(found, key=lambda users: WORST_FIRST.index(users.health)))
 
 
-def of_unknown_workers(environment: str, systems: Serving) -> list[Difference]:
-    """Return the gateways of which nobody knows all processes, by what they said when they were asked."""
-    return [
-        Difference("gateway", words.cannot_be_proven(gateway.name, why), words.doctor(environment))
-        for gateway in systems.gateways
-        if (why := unknown_workers(gateway.latest))
-    ]
-
-
-@dataclass(frozen=True)
-class _Records:
-    """The facts from the records; if they cannot be read, ``why_not`` says why and the rest is empty."""
-
-    quarantined: Mapping[str, QuarantineEvent] = field(default_factory=dict)
-    held: tuple[Held, ...] = ()
-    failed: DeploymentRecord | None = None
-    why_not: str = ""
-
-
-def _of_the_records(past: Past, todo: Sequence[Change]) -> _Records:
-    """Return what is in quarantine, what a deployment refuses, and which failed last.
-
-    How users are is known without records, so nobody is kept from seeing it.
-    """
-    try:
-        held = tuple(held_among(admit_all(past, todo)))
-        return _Records(past.quarantined, held, last_failed(past.newest(LOOKED_BACK)))
-    except PromobotError as error:
-        return _Records(why_not=str(error))
-
-
-def _open_pull_requests(platform: Platform) -> list[PullRequest]:
-    return platform.github.open_pull_requests(prefix="promobot")
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """An open pull request of the bot, as far as it changes what one model has on one path."""
-
-    model: str
-    section: Section
-    number: int
-    title: str
-    goes_back: bool
-
-
-def _pending(
-    environment: str, repository: Repository, opened: Future[list[PullRequest]]
-) -> tuple[list[_Opened], list[str]]:
-    """Return the open proposals and reverts; who does not answer is said, not fatal."""
-    found: list[_Opened] = []
-    problems: list[str] = []
-    try:
-        pulls = opened.result()
-    except PromobotError as error:
-        return found, [str(error)]
-    for pull in pulls:
-        for branch in (proposal_branch, revert_branch, retire_branch):
-            prefix = branch(environment, "")
-            if pull.branch.startswith(prefix):
-                model = pull.branch.removeprefix(prefix).removesuffix(SHADOW_SUFFIX)
-                try:
-                    found += [
-                        _Opened(model, section, pull.number, pull.title, goes_back=branch is revert_branch)
-                        for section in _concerned(environment, repository, pull.head, model)
-                    ]
-                except PromobotError as error:
-                    problems.append(f"#{pull.number}: {error}")
-    return found, problems
-
-
-def _concerned(environment: str, repository: Repository, head: str, model: str) -> list[Section]:
-    """Return the paths on which a pull request changes what the model's entry says."""
-    base = repository.merge_base(repository.head(), repository.fetch(head))
-    before = desired_at(repository, environment, base) or Desired(environment=environment)
-    after = read_desired(repository, environment, head)
-    return [change.section for change in changes(before, after) if change.model == model]
+def _underway_since(journal: object) -> datetime | None:
+    if not isinstance(journal, Journal):
+        return None
+    return min((item.started_at for item in journal.underway), default=None)
