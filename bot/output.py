@@ -21,14 +21,15 @@ def prepare(*, json: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
+    from bot.operations.progress import show_on
     from bot.render.width import COLUMNS
 
     if json or not sys.stdout.isatty():
-        COLUMNS.set(None)  # an earlier command of this process may have had a terminal
+        # An earlier command of this process may have had a terminal.
+        show_on(None)
+        COLUMNS.set(None)
         return
     import shutil
-
-    from bot.operations.progress import show_on
 
     show_on(sys.stderr)
     COLUMNS.set(shutil.get_terminal_size().columns)

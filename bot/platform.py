@@ -1,6 +1,7 @@
 """Everything outside that a command needs: opened when it is first used, once, and closed together.
 
-This is the composition root. Adapters are imported here, where they are opened, because SDKs are slow to import.
+This is the composition root: it reads the variables of the process. Adapters are imported here, where they are
+opened, because SDKs are slow to import.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from bot import environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
-from bot.settings import Environment, GatewayEndpoint, Share, Triton, Tritons
+from bot.runner import Runner, runner_of
+from bot.settings import Environment, GatewayEndpoint, MLflow, Share, Triton, Tritons
 
 if TYPE_CHECKING:
     from bot.domain.usage import Usage
@@ -147,6 +149,11 @@ class Platform:
     def environment(self) -> str:
         """The environment's name."""
         return self.settings.environment
+
+    @property
+    def runner(self) -> Runner:
+        """Who runs the command, and where."""
+        return runner_of(self._variables)
 
     def like(self, settings: Environment) -> Platform:
         """Return another platform, with systems of its own, for other settings and the same secrets."""
@@ -503,6 +510,13 @@ class Platforms(Mapping[str, Platform]):
         with ExitStack() as closing:
             for platform in (*self._usable.values(), *([self._mending] if self._mending else [])):
                 closing.callback(platform.close)
+
+
+def registry_of(settings: MLflow, variables: Mapping[str, str] | None = None) -> Registry:
+    """Open a model registry that belongs to no environment; ``variables`` are as of a platform."""
+    from bot.systems.mlflow import Registry
+
+    return Registry(settings, Credentials(os.environ if variables is None else variables))
 
 
 Server = TypeVar("Server", Tritons, GatewayEndpoint)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.credentials import Credentials
 from bot.records.bucket import BucketRecords
-from bot.settings import Bucket, Share
+from bot.settings import Bucket, MLflow, Share
 from bot.share import ModelRepository, StagingRepository, nobody_else_writes
 from bot.share.journal import HeldJournal
 from bot.share.models import StagingModels
@@ -17,6 +17,12 @@ from bot.share.packages import HeldPackages
 from bot.share.reverts import HeldReverts
 from bot.share.routes import HeldRoutes
 from bot.share.trash import Trash
+from bot.systems.mlflow import Registry
+
+
+def registry_of(settings: MLflow, **more: Any) -> Registry:
+    """Return a registry whose secrets are in the variables of this process."""
+    return Registry(settings, Credentials(os.environ), **more)
 
 
 class Unfenced(ModelRepository):

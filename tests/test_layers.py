@@ -103,6 +103,8 @@ LAYERS = {
     "bot.environment_files": layer("domain errors settings", "pydantic"),
     # What the variables hold that settings name.
     "bot.credentials": layer("domain errors redaction settings"),
+    # Who runs a command, and where.
+    "bot.runner": layer(pure=True),
     "bot.schemas": layer("commands domain exit_codes output results settings", "pydantic pydantic_core"),
     "bot.render": layer("domain exit_codes render", for_types="operations records", pure=True),
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
@@ -119,7 +121,7 @@ LAYERS = {
     "bot.records.directory": layer("domain errors folders marked"),
     "bot.records.ledger": layer("domain errors exit_codes redaction", "pydantic"),
     # What a command needs of the outside is opened here.
-    "bot.platform": layer("credentials domain environment_files errors records settings share systems"),
+    "bot.platform": layer("credentials domain environment_files errors records runner settings share systems"),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
     "bot.systems.slack": layer("domain errors redaction retry settings trust web", "httpx slack_sdk"),
     "bot.systems.triton": layer(
@@ -127,7 +129,7 @@ LAYERS = {
     ),
     "bot.operations": layer(
         "concurrency domain environment_files errors exit_codes redaction settings systems operations platform "
-        "records share render",
+        "records runner share render",
         "pydantic",
     ),
     "bot.operations.sandbox": layer(
@@ -149,8 +151,7 @@ LAYERS = {
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(
-        "airflow credentials domain environment_files errors exit_codes settings systems.mlflow operations.awaiting "
-        "platform render",
+        "airflow domain environment_files errors exit_codes settings operations.awaiting platform render",
         "airflow",
         for_types="operations.propose",
     ),
@@ -319,9 +320,8 @@ OPENED = {
     *("ModelRepository", "TritonServer", "Gateway"),
 }
 """What reaches outside; ``bot.platform`` alone opens them, once for each command."""
-ROOTS = ("bot.platform", "bot.airflow.triggers", "bot.slack.inbox", "bot.records.bucket")
-"""Who opens them: the platform; the sensor that has an MLflow and no environment; an inbox, a store of its own; and
-the module that keeps one of each bucket."""
+ROOTS = ("bot.platform", "bot.slack.inbox", "bot.records.bucket")
+"""Who opens them: the platform; an inbox, a store of its own; and the module that keeps one of each bucket."""
 
 
 def opens(source: str) -> list[int]:
@@ -379,6 +379,54 @@ def test_nothing_writes_the_variables_of_the_process() -> None:
     for bad in ("os.environ['A'] = 'b'", "os.environ.update(a)", "del os.environ['A']", "os.putenv('A', 'b')"):
         assert written_variables(bad), bad
     assert not written_variables("x = os.environ.get('A', os.environ['B'])")
+
+
+READERS = {
+    # The doors, and what others mount or import: each is the first of a process, or of another program.
+    **dict.fromkeys(
+        ("bot.boundary", "bot.commands", "bot.commands.check", "bot.arguments", "bot.log_options", "bot.output"),
+        "the command line",
+    ),
+    "bot.operations.job": "where a job of GitHub Actions reads: it is told also where no settings could be read",
+    **dict.fromkeys(
+        ("bot.airflow.triggers", "bot.gateway.__main__", "bot.slack.service", "bot.training.registration"),
+        "what others mount or import",
+    ),
+    "bot.platform": "the composition root: secrets, and who runs the command",
+    # The process itself, whoever runs in it.
+    **dict.fromkeys(("bot.trust", "bot.s3"), "whom this process trusts, by the variables that its libraries read"),
+    "bot.systems.git": "which variables Git does not get",
+    "bot.redaction": "everything that must never be shown",
+}
+"""The modules that read the variables of the process, and why they do. No adapter falls back to them for a secret."""
+
+
+def reads_variables(source: str) -> bool:
+    """Say whether a module reads the variables of the process, apart from those that it sets for a library."""
+    tree = ast.parse(source)
+    of_switches = {
+        id(node.func.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setdefault"
+    }
+    return any(
+        (isinstance(node, ast.Attribute) and ast.unparse(node) == "os.environ" and id(node) not in of_switches)
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) == "os.getenv")
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and "environ" in ast.unparse(node))
+        for node in ast.walk(tree)
+    )
+
+
+def test_only_the_composition_root_and_the_doors_read_the_variables_of_the_process() -> None:
+    found = {
+        module
+        for module, path, _ in modules()
+        if not _within(module, "bot.sandbox") and reads_variables(path.read_text())
+    }
+    assert found == set(READERS)
+    for bad in ("x = os.environ.get('A')", "f(os.environ)", "os.getenv('A')", "from os import environ"):
+        assert reads_variables(bad), bad
+    assert not reads_variables("os.environ.setdefault('A', 'b')")
 
 
 def test_every_system_is_listed_by_itself() -> None:

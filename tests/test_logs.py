@@ -142,11 +142,12 @@ def run(script: str, *arguments: str) -> list[str]:
 
 _ASKS_MLFLOW = """
 import contextlib, stamina, sys
+from bot.credentials import Credentials
 from bot.errors import Unavailable
 from bot.settings import MLflow
 from bot.systems.mlflow import Registry
 with contextlib.suppress(Unavailable), stamina.set_testing(True, attempts=3, cap=True):
-    Registry(MLflow(uri=sys.argv[1])).ping()
+    Registry(MLflow(uri=sys.argv[1]), Credentials({})).ping()
 """
 
 

@@ -88,9 +88,8 @@ class ReadyTrigger(_Trigger):
     def look(self) -> Ready | NotYet:
         """Ask MLflow once."""
         # Imported when it is needed, in the thread that needs it: MLflow takes seconds, and DAGs are parsed often.
-        from bot.credentials import Credentials
+        from bot.platform import registry_of
         from bot.settings import MLflow
-        from bot.systems.mlflow import Registry
 
         uri = self.tracking_uri or os.environ.get(TRACKING_URI)
         if not uri:
@@ -99,7 +98,7 @@ class ReadyTrigger(_Trigger):
                 key=TRACKING_URI,
                 next_step="Set it for workers and triggerers, or give the sensor tracking_uri.",
             )
-        registry = Registry(MLflow(uri=uri, token_env=self.token_env), Credentials(os.environ))
+        registry = registry_of(MLflow(uri=uri, token_env=self.token_env))
         return look_for_ready(registry, model=self.model, version=self.version)
 
 

@@ -7,7 +7,6 @@ written to disk. The settings that are proposed are looked at, and decide nothin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -143,7 +142,7 @@ def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: 
         head=subject.head,
         other_paths=subject.other_paths,
         settings=subject.settings.changes,
-        logs=_logs(),
+        logs=platforms.any_of_them.runner.address,
         leaving=leaving,
     )
     write_summary(body, say=say)
@@ -321,9 +320,3 @@ def _is_new(repository: Repository, path: str, head: str) -> bool:
 
 def _folder(pull_request: int, head: str) -> str:
     return f"pr-{pull_request}/{head}"
-
-
-def _logs() -> str:
-    """Return the address of this run of GitHub Actions, or an empty string elsewhere."""
-    server, repository, run = (os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
-    return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else ""

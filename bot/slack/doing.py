@@ -94,6 +94,10 @@ class SaidLater(Exception):
         self.retry_after_seconds = error.retry_after_seconds
 
 
+OpenPlatform = Callable[[Environment], Platform]
+"""Opens what a piece of work needs of an environment, with the secrets of the service."""
+
+
 class Doing:
     """Does what is asked for, each piece of work with platforms of its own, from environment files as they are now.
 
@@ -101,9 +105,11 @@ class Doing:
     server that came or went, or a setting that was corrected counts for the next one.
     """
 
-    def __init__(self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People) -> None:
+    def __init__(
+        self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People, open_platform: OpenPlatform
+    ) -> None:
         self._root, self._environments = root, environments
-        self._inbox, self._people = inbox, people
+        self._inbox, self._people, self._open = inbox, people, open_platform
 
     def do(self, asked: Asked) -> Answer | FormWanted:
         """Do it; whatever happens, there is something to answer. Raises SaidLater alone."""
@@ -116,15 +122,17 @@ class Doing:
             return work.fill(asked, ask)
 
     def _work(self) -> _Work:
-        return _Work(self._root, self._environments, self._inbox, self._people)
+        return _Work(self._root, self._environments, self._inbox, self._people, self._open)
 
 
 class _Work:
     """One piece of work: one command, button or form, and the platforms that it uses, each made once."""
 
-    def __init__(self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People) -> None:
+    def __init__(
+        self, root: Path, environments: tuple[str, ...], inbox: Inbox, people: People, open_platform: OpenPlatform
+    ) -> None:
         self._root, self._environments = root, environments
-        self._inbox, self._people = inbox, people
+        self._inbox, self._people, self._open = inbox, people, open_platform
         self._platforms: dict[str, Platform] = {}
 
     def __enter__(self) -> Self:
@@ -187,7 +195,9 @@ class _Work:
         if environment not in self._environments:
             raise _No(words.no_such_environment(environment))
         if environment not in self._platforms:
-            self._platforms[environment] = Platform(environment_files.load_for_the_way_back(self._root, environment))
+            self._platforms[environment] = self._open(
+                environment_files.load_for_the_way_back(self._root, environment)
+            )
         return self._platforms[environment]
 
     def _allowed(self, asked: Asked, environment: str, role: Role) -> Platform:

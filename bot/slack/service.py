@@ -7,13 +7,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bot import environment_files
 from bot.credentials import Credentials
 from bot.errors import InvalidInput
+from bot.platform import Platform
 from bot.settings import Environment
 from bot.slack import app as bolt
 from bot.slack.doing import Doing
@@ -41,16 +43,25 @@ class SlackService:
         state: Path | None = None,
         follow_seconds: float = FOLLOW_SECONDS,
         drift_seconds: float = DRIFT_SECONDS,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self._root, self._credentials = root, Credentials(os.environ)
+        """``variables`` hold the secrets that the settings name; by default those of this process, now and later."""
+        variables = os.environ if variables is None else variables
+        open_platform = partial(Platform, variables=variables)
+        self._root, self._credentials = root, Credentials(variables)
         self._names = environments or tuple(environment_files.environments(root))
         listed = self.settings()
         self._first = _one_app(listed)
         self.inbox = _inbox_at(state, listed) if state else _inbox_beside_the_records(listed)
         self.inbox.begin()
-        doing = Doing(root, self._names, self.inbox, People())
+        doing = Doing(root, self._names, self.inbox, People(), open_platform)
         self.worker = Worker(
-            self.inbox, doing, self.settings, follow_seconds=follow_seconds, drift_seconds=drift_seconds
+            self.inbox,
+            doing,
+            self.settings,
+            open_platform,
+            follow_seconds=follow_seconds,
+            drift_seconds=drift_seconds,
         )
 
     def settings(self) -> list[Environment]:

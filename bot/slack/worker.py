@@ -21,7 +21,7 @@ from bot.render import slack as words
 from bot.settings import Environment
 from bot.slack import blocks, forms
 from bot.slack.attention import attend
-from bot.slack.doing import Doing, FormWanted, SaidLater
+from bot.slack.doing import Doing, FormWanted, OpenPlatform, SaidLater
 from bot.slack.follow import follow
 from bot.slack.inbox import Answer, Asked, Inbox
 
@@ -53,12 +53,13 @@ class Worker:
         inbox: Inbox,
         doing: Doing,
         settings: Callable[[], list[Environment]],
+        open_platform: OpenPlatform,
         *,
         follow_seconds: float = FOLLOW_SECONDS,
         drift_seconds: float = DRIFT_SECONDS,
     ) -> None:
         """``drift_seconds``: how often is looked as deep as ``drift`` does; 0 for never."""
-        self._inbox, self._doing, self._settings = inbox, doing, settings
+        self._inbox, self._doing, self._settings, self._opened = inbox, doing, settings, open_platform
         self._follow_seconds, self._drift_seconds = follow_seconds, drift_seconds
         self._drift_due: dict[str, float] = {}
         self._wake, self._changed, self._stop = threading.Event(), threading.Event(), threading.Event()
@@ -141,7 +142,7 @@ class Worker:
             try:
                 with self._inbox.claim(f"follow-{settings.environment}") as mine:
                     if mine:
-                        with Platform(settings) as platform:
+                        with self._opened(settings) as platform:
                             follow(platform, say=log.info)
             except (PromobotError, OSError) as error:
                 log.warning("%s: %s", settings.environment, error)
@@ -178,7 +179,7 @@ class Worker:
             began = time.monotonic()
             if deep:  # also where it fails: a share that is away is not read again at once
                 self._drift_due[name] = now + self._drift_seconds
-            with Platform(settings) as platform:
+            with self._opened(settings) as platform:
                 drifted = attend(platform, deep=deep)
             if drifted and deep:
                 # Sooner, so that its end is told; but a look that takes long must not follow upon itself.
@@ -262,7 +263,7 @@ class Worker:
 
     def _platform(self) -> Platform:
         """Return a platform of the first environment; all have the same Slack app."""
-        return Platform(self._settings()[0])
+        return self._opened(self._settings()[0])
 
     def _is_due(self, entry: str) -> bool:
         return time.monotonic() >= self._not_before.get(entry, (0.0, 0.0))[0]

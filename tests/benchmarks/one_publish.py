@@ -11,8 +11,8 @@ from pathlib import Path
 from bot.domain.metrics import Measured
 from bot.domain.package import Package
 from bot.settings import S3, MLflow, Share
-from bot.systems.mlflow import RegisteredVersion, Registry
-from tests.stores import Unfenced
+from bot.systems.mlflow import RegisteredVersion
+from tests.stores import Unfenced, registry_of
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         access_key_id_env="AWS_ACCESS_KEY_ID",
         secret_access_key_env="AWS_SECRET_ACCESS_KEY",
     )
-    registry = Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
+    registry = registry_of(MLflow(uri="http://127.0.0.1:9", s3=named))
     source = f"s3://{told['bucket']}/{told['prefix']}"
     version = RegisteredVersion("model", 1, "READY", "", "", source, Measured(), {}, {}, "")
     share = Unfenced(Share(model_repository=told["root"], state=told["state"]))

@@ -30,7 +30,7 @@ from bot.settings import S3, MLflow, Share
 from bot.share import mount_of
 from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
-from tests.stores import Unfenced
+from tests.stores import Unfenced, registry_of
 from tests.systems.packages import CONFIG, SMOKE
 
 FILES = 20
@@ -89,7 +89,7 @@ class Bucket:
             access_key_id_env="BENCHMARK_KEY_ID",
             secret_access_key_env="BENCHMARK_KEY",
         )
-        return Registry(MLflow(uri="http://127.0.0.1:9", s3=named))
+        return registry_of(MLflow(uri="http://127.0.0.1:9", s3=named))
 
     def variables(self) -> dict[str, str]:
         """What other programs read."""

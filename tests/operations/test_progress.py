@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bot import output
 from bot.operations.progress import progress, show_on
 from bot.render import sizes
 
@@ -59,3 +60,19 @@ def test_where_nobody_looks_nothing_is_written() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0 s"), (89, "89 s"), (120, "2 min"), (5400, "1.5 h")])
 def test_how_long_is_said_as_roughly_as_it_is_known(seconds: float, said: str) -> None:
     assert sizes.duration(seconds) == said
+
+
+def test_a_command_without_a_terminal_shows_none_also_after_one_that_had_a_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    for json, stdout in ((True, Terminal()), (False, io.StringIO())):
+        monkeypatch.setattr("sys.stdout", Terminal())
+        output.prepare(json=False)
+        copied(10)
+        assert terminal.getvalue(), "the command before had a terminal"
+        terminal.truncate(0)
+        monkeypatch.setattr("sys.stdout", stdout)
+        output.prepare(json=json)
+        copied(10)
+        assert terminal.getvalue() == ""

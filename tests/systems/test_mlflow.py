@@ -37,6 +37,7 @@ from tests.servers import running
 from tests.share.test_share import share_at
 from tests.stand_ins.ftp import FtpServer
 from tests.stand_ins.server import Seen, StandIn, answer
+from tests.stores import registry_of
 from tests.systems.conftest import Clock
 from tests.systems.packages import Contents, flat
 
@@ -81,7 +82,7 @@ class Server:
             client.create_registered_model(model)
         place = source.replace("RUN", run.info.run_id) or f"{run.info.artifact_uri}/model"
         made = client.create_model_version(model, place, run.info.run_id, tags={"promobot.digest": "sha256:1"})
-        return Registry(MLflow(uri=self.uri)).version(model, int(made.version))
+        return registry_of(MLflow(uri=self.uri)).version(model, int(made.version))
 
     def set_status(self, version: RegisteredVersion, status: str, message: str = "") -> None:
         """Put a version into a state that the open-source server never shows by itself."""
@@ -106,7 +107,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def registry(server: Server) -> Registry:
-    return Registry(MLflow(uri=server.uri))
+    return registry_of(MLflow(uri=server.uri))
 
 
 @pytest.fixture(scope="session")
@@ -264,7 +265,7 @@ def test_a_version_that_is_registered_for_another_loggedmodel_than_its_files_has
     server: Server, stand_in: StandIn
 ) -> None:
     """MLflow's own store keeps no ``model_id`` of a version. One that does is this server, with the id added."""
-    ours = Registered(server, Registry(MLflow(uri=stand_in.url)), "misnamed")
+    ours = Registered(server, registry_of(MLflow(uri=stand_in.url)), "misnamed")
     weak, good = ours.logged(accuracy=0.41), ours.logged(accuracy=0.95)
     ours.client.log_metric(ours.run, "accuracy", 0.95)
     run = ours.client.get_run(ours.run).info
@@ -657,7 +658,7 @@ def quick() -> Iterator[None]:
 
 
 def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, downloads: Path) -> None:
-    gone = Registry(MLflow(uri=f"http://127.0.0.1:{closed_port}"), request_seconds=1)
+    gone = registry_of(MLflow(uri=f"http://127.0.0.1:{closed_port}"), request_seconds=1)
     raised = at_once(gone, *CALLS)
     assert [type(error) for error in raised] == [Unavailable] * len(CALLS)
     assert f"MLflow (http://127.0.0.1:{closed_port}): could not read churn 1: " in str(raised[0])
@@ -665,7 +666,7 @@ def test_every_call_says_that_the_server_is_down(closed_port: int, quick: None, 
 
 
 def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn) -> None:
-    stuck = Registry(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=1)
+    stuck = registry_of(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=1)
     with pytest.raises(Unavailable, match=r"timeout|timed out"):
         stuck.version("churn", 1)
     assert not stand_in.outwaited
@@ -675,14 +676,14 @@ def test_a_server_that_hangs_is_unavailable_in_time(stand_in: StandIn) -> None:
 @pytest.mark.parametrize("status", [429, 503, *(pytest.param(n, marks=pytest.mark.slow) for n in (500, 502, 504))])
 def test_a_fault_is_unavailable_from_every_call(stand_in: StandIn, quick: None, status: int) -> None:
     stand_in.answers(status, b"<html>sorry</html>")
-    faulty = Registry(MLflow(uri=stand_in.url), request_seconds=1)
+    faulty = registry_of(MLflow(uri=stand_in.url), request_seconds=1)
     assert [type(error) for error in at_once(faulty, *CALLS)] == [Unavailable] * len(CALLS)
 
 
 def test_a_fault_in_mlflows_own_words_is_unavailable(stand_in: StandIn, quick: None) -> None:
     stand_in.answers(500, {"error_code": "INTERNAL_ERROR", "message": "database is locked"})
     with pytest.raises(Unavailable):
-        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+        registry_of(MLflow(uri=stand_in.url)).version("churn", 1)
 
 
 def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
@@ -690,7 +691,7 @@ def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
 ) -> None:
     stand_in.answers(503, headers={"Retry-After": "3600"})
     with pytest.raises(Unavailable):
-        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+        registry_of(MLflow(uri=stand_in.url)).version("churn", 1)
     assert clock.pauses == [] and len(stand_in.seen) == 1
 
 
@@ -698,9 +699,9 @@ def test_nobody_is_waited_for_an_hour_because_a_server_asks_for_it(
 def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, status: int) -> None:
     stand_in.answers(status, b"<html>who are you?</html>")
     with pytest.raises(Rejected, match=str(status)):
-        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+        registry_of(MLflow(uri=stand_in.url)).version("churn", 1)
     with pytest.raises(Rejected, match=str(status)):
-        whole(Registry(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a.txt")
+        whole(registry_of(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a.txt")
     assert len(stand_in.seen) == 2
 
 
@@ -709,7 +710,7 @@ def test_a_download_that_breaks_off_for_good_is_unavailable_and_nothing_is_publi
 ) -> None:
     content = MODEL.files["weights/part.data"]
     stand_in.answers(200, content[:1_500_000], length=len(content))
-    broken = Registry(MLflow(uri=stand_in.url), request_seconds=1)
+    broken = registry_of(MLflow(uri=stand_in.url), request_seconds=1)
     got = bytearray()
     with pytest.raises(Unavailable, match=r"download weights/part\.data of churn 1"):
         for chunk in broken.unverified_chunks(OF_A_STAND_IN, "weights/part.data"):
@@ -739,7 +740,7 @@ def test_what_breaks_off_goes_on_from_there(stand_in: StandIn, honours: bool) ->
         return answer(206, content[start:]) if honours else answer(200, content)
 
     stand_in.behaviour = behave
-    got = b"".join(Registry(MLflow(uri=stand_in.url)).unverified_chunks(OF_A_STAND_IN, "weights/part.data"))
+    got = b"".join(registry_of(MLflow(uri=stand_in.url)).unverified_chunks(OF_A_STAND_IN, "weights/part.data"))
 
     assert got == content
     first, second = stand_in.seen
@@ -756,7 +757,7 @@ def test_a_download_may_begin_later_than_other_answers(stand_in: StandIn) -> Non
         return answer(200, b"content")
 
     stand_in.behaviour = behave
-    patient = Registry(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=20)
+    patient = registry_of(MLflow(uri=stand_in.url), request_seconds=1, download_seconds=20)
     assert whole(patient, OF_A_STAND_IN, "a.txt") == b"content"
     assert [seen.path for seen in stand_in.seen] == [
         "/api/2.0/mlflow-artifacts/artifacts/1/run/artifacts/model/a.txt"
@@ -844,11 +845,12 @@ def test_only_such_a_store_needs_the_sdk(server: Server, churn: RegisteredVersio
     script = """
 import sys
 sys.modules.update(dict.fromkeys(("mlflow", "boto3", "botocore")))
+from bot.credentials import Credentials
 from bot.errors import Rejected
 from bot.settings import MLflow
 from bot.systems.mlflow import Registry
 from dataclasses import replace
-registry = Registry(MLflow(uri=sys.argv[1]))
+registry = Registry(MLflow(uri=sys.argv[1]), Credentials({}))
 churn = registry.version("churn", 1)
 print(registry.package(churn).digest, registry.signature(churn) is not None, registry.alias("churn", "none"))
 try:
@@ -870,7 +872,7 @@ def test_the_token_is_sent_and_never_shown(stand_in: StandIn, monkeypatch: pytes
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
     stand_in.answers(401, {"error_code": "UNAUTHENTICATED", "message": "no"})
     with pytest.raises(Rejected) as failure:
-        Registry(MLflow(uri=stand_in.url, token_env="OUR_MLFLOW_TOKEN")).version("churn", 1)
+        registry_of(MLflow(uri=stand_in.url, token_env="OUR_MLFLOW_TOKEN")).version("churn", 1)
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
     assert stand_in.seen[0].headers["authorization"] == "Bearer canary-4711"
     assert "canary" not in str(failure.value) + repr(failure.value.__cause__)
@@ -927,8 +929,8 @@ def test_each_environment_sends_its_own_credentials(
     monkeypatch.setenv("DEV_TOKEN", "canary-of-dev")
     stand_in.behaviour = other.behaviour = as_mlflow
     makes = [
-        lambda: Registry(MLflow(uri=stand_in.url, token_env="DEV_TOKEN")),
-        lambda: Registry(MLflow(uri=other.url)),
+        lambda: registry_of(MLflow(uri=stand_in.url, token_env="DEV_TOKEN")),
+        lambda: registry_of(MLflow(uri=other.url)),
     ]
     before = dict(os.environ)
     for registry in [make() for make in (makes if dev_first else makes[::-1])]:
@@ -955,7 +957,7 @@ def test_what_the_environment_file_names_wins(
         monkeypatch.setenv(name, "theirs")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     stand_in.behaviour = as_mlflow
-    Registry(MLflow(uri=stand_in.url, **settings)).ping()
+    registry_of(MLflow(uri=stand_in.url, **settings)).ping()
     assert sent(stand_in) == {header}
 
 
@@ -966,8 +968,8 @@ def test_the_credentials_of_the_training_job_are_for_its_own_server(
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "theirs")
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     stand_in.behaviour = other.behaviour = as_mlflow
-    Registry(MLflow(uri=stand_in.url)).ping()
-    Registry(MLflow(uri=other.url)).ping()
+    registry_of(MLflow(uri=stand_in.url)).ping()
+    registry_of(MLflow(uri=other.url)).ping()
     assert (sent(stand_in), sent(other)) == ({"Bearer theirs"}, {""})
 
 
@@ -978,7 +980,7 @@ def test_nothing_follows_a_redirect(
     monkeypatch.setenv("OURS", "canary")
     other.behaviour = as_mlflow
     stand_in.answers(status, headers={"Location": f"{other.url}/elsewhere?ticket=canary"})
-    registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
+    registry = registry_of(MLflow(uri=stand_in.url, token_env="OURS"))
     for call in CALLS.values():
         with pytest.raises(Rejected, match=f"HTTP {status} {other.url}/elsewhere") as failure:
             call(registry)
@@ -990,7 +992,7 @@ def test_nothing_follows_a_redirect(
 def test_a_404_that_is_not_mlflows_is_not_taken_for_an_alias_that_is_not_set(stand_in: StandIn) -> None:
     stand_in.answers(404)
     with pytest.raises(Rejected, match="could not read the alias dev of churn"):
-        Registry(MLflow(uri=stand_in.url)).alias("churn", "dev")
+        registry_of(MLflow(uri=stand_in.url)).alias("churn", "dev")
 
 
 @pytest.mark.parametrize("source", ["mlflow-artifacts://{host}/1/a", "http://{host}/a", "{url}/api/2.0/x", "dbfs:/a"])
@@ -1003,7 +1005,7 @@ def test_a_version_cannot_send_the_bot_to_another_host(
     other.answers(404)
     elsewhere = source.format(host=f"127.0.0.1:{other.port}", url=other.url)
     version = replace(OF_A_STAND_IN, source=elsewhere)
-    registry = Registry(MLflow(uri=stand_in.url, token_env="OURS"))
+    registry = registry_of(MLflow(uri=stand_in.url, token_env="OURS"))
     for act in (lambda: registry.files(version), lambda: whole(registry, version, "a.txt")):
         with pytest.raises(Rejected, match="is not this MLflow server") as failure:
             act()
@@ -1016,7 +1018,7 @@ def test_another_server_of_artifacts_is_named_in_the_settings(
 ) -> None:
     monkeypatch.setenv("OURS", "ours")
     other.answers(200, b"content")
-    registry = Registry(MLflow(uri=stand_in.url, artifacts=other.url, token_env="OURS"))
+    registry = registry_of(MLflow(uri=stand_in.url, artifacts=other.url, token_env="OURS"))
     for source in (f"mlflow-artifacts://127.0.0.1:{other.port}/1/model", "mlflow-artifacts:/1/model"):
         assert whole(registry, replace(OF_A_STAND_IN, source=source), "a.txt") == b"content"
     assert sent(other) == {"Bearer ours"} and stand_in.seen == []
@@ -1024,7 +1026,7 @@ def test_another_server_of_artifacts_is_named_in_the_settings(
 
 def test_a_name_with_signs_of_addresses_is_asked_for_as_it_is(stand_in: StandIn) -> None:
     stand_in.answers(200, b"content")
-    whole(Registry(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a#b?c%20d.txt")
+    whole(registry_of(MLflow(uri=stand_in.url)), OF_A_STAND_IN, "a#b?c%20d.txt")
     assert stand_in.seen[0].path.endswith("/artifacts/model/a%23b%3Fc%2520d.txt")
 
 
@@ -1032,12 +1034,12 @@ def test_a_name_with_signs_of_addresses_is_asked_for_as_it_is(stand_in: StandIn)
 def test_a_folder_lists_names_only(stand_in: StandIn, name: str) -> None:
     stand_in.answers(200, {"files": [{"path": name, "is_dir": True}]})
     with pytest.raises(Rejected, match="is not the name of a file"):
-        Registry(MLflow(uri=stand_in.url)).files(OF_A_STAND_IN)
+        registry_of(MLflow(uri=stand_in.url)).files(OF_A_STAND_IN)
 
 
 @pytest.mark.parametrize("body", [b"<html>log in</html>", [], {}, {"model_version": {"version": "x"}}])
 def test_another_server_than_mlflow_is_rejected(stand_in: StandIn, body: object) -> None:
     stand_in.answers(200, body)
     with pytest.raises(Rejected, match="MLflow does not answer like this") as failure:
-        Registry(MLflow(uri=stand_in.url)).version("churn", 1)
+        registry_of(MLflow(uri=stand_in.url)).version("churn", 1)
     assert failure.value.next_step == "Check mlflow.uri."

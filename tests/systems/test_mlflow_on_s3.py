@@ -21,6 +21,7 @@ from bot.systems.mlflow import RegisteredVersion, Registry
 from tests.servers import running
 from tests.share.test_share import share_at
 from tests.stand_ins.links import Fault, HttpLink
+from tests.stores import registry_of
 from tests.systems.test_mlflow import MODEL, Server, whole
 
 pytestmark = pytest.mark.slow  # an MLflow of its own, which takes longer to start than all tests together
@@ -74,7 +75,7 @@ def registry(
     for name in object_storage.variables():
         monkeypatch.setenv(name, "https://elsewhere.example" if "URL" in name else "elsewhere-1")
     s3 = S3(endpoint=link.url, access_key_id_env="ARTIFACTS_KEY_ID", secret_access_key_env="ARTIFACTS_KEY")
-    return Registry(MLflow(uri=server.uri, s3=s3), request_seconds=2, download_seconds=2)
+    return registry_of(MLflow(uri=server.uri, s3=s3), request_seconds=2, download_seconds=2)
 
 
 def test_a_package_and_its_files_come_from_the_bucket(
@@ -201,15 +202,15 @@ def test_who_may_not_is_told_what_to_do(
     monkeypatch.setenv("ARTIFACTS_KEY", "0" * 40)
     named = S3(endpoint=link.url, access_key_id_env="ARTIFACTS_KEY_ID", secret_access_key_env="ARTIFACTS_KEY")
     with pytest.raises(Rejected, match="SignatureDoesNotMatch"):
-        whole(Registry(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
+        whole(registry_of(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
     monkeypatch.delenv("ARTIFACTS_KEY")
     with pytest.raises(Refused, match="ARTIFACTS_KEY is not set"):
-        whole(Registry(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
+        whole(registry_of(MLflow(uri=server.uri, s3=named)), churn, "model.onnx")
     for name in object_storage.variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(Rejected) as failure:
-        whole(Registry(MLflow(uri=server.uri, s3=S3(endpoint=link.url))), churn, "model.onnx")
+        whole(registry_of(MLflow(uri=server.uri, s3=S3(endpoint=link.url))), churn, "model.onnx")
     assert "give this machine an identity" in failure.value.next_step
 
 
@@ -218,4 +219,4 @@ def test_without_settings_of_its_own_the_bot_goes_where_the_training_job_went(
 ) -> None:
     for name, value in object_storage.variables().items():
         monkeypatch.setenv(name, value)
-    assert whole(Registry(MLflow(uri=server.uri)), churn, "model.onnx") == FILES["model.onnx"]
+    assert whole(registry_of(MLflow(uri=server.uri)), churn, "model.onnx") == FILES["model.onnx"]

@@ -20,11 +20,11 @@ from bot.settings import Bucket, GatewayEndpoint, GitHub, MLflow, Slack, Triton
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.stand_ins.http_proxy import Proxy
 from tests.stand_ins.server import StandIn
+from tests.stores import registry_of
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "grpc_proxy", "no_grpc_proxy")
 PAGE = Path(__file__).parents[2] / "docs/networks.md"
@@ -51,7 +51,7 @@ def url(stand_in: StandIn, authority: Authority, certificate: Path, monkeypatch:
 
 
 def ask_mlflow(url: str) -> None:
-    Registry(MLflow(uri=url), request_seconds=5).ping()
+    registry_of(MLflow(uri=url), request_seconds=5).ping()
 
 
 def ask_github(url: str) -> None:

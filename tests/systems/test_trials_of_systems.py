@@ -19,7 +19,6 @@ from bot.share import trial_name
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.controls import control
@@ -28,7 +27,7 @@ from tests.gateway.gateways import running_gateway
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
 from tests.stand_ins.server import StandIn
-from tests.stores import Unfenced
+from tests.stores import Unfenced, registry_of
 from tests.systems.conftest import RealTriton
 
 TOKEN = "xoxb-canary4711"
@@ -209,7 +208,7 @@ def test_an_alias_is_asked_for_and_none_is_set(mlflow_uri: str) -> None:
     name = "tried"
     api = f"{mlflow_uri}/api/2.0/mlflow"
     httpx.post(f"{api}/registered-models/create", json={"name": name}, timeout=60).raise_for_status()
-    registry = Registry(MLflow(uri=mlflow_uri), request_seconds=30)
+    registry = registry_of(MLflow(uri=mlflow_uri), request_seconds=30)
     registry.try_alias(name, "promobot-doctor")
     assert registry.alias(name, "promobot-doctor") is None
 
@@ -226,7 +225,7 @@ def test_a_server_that_forbids_or_takes_such_an_alias_is_named(
 ) -> None:
     stand_in.answers(status, document)
     with pytest.raises(Rejected, match=said):
-        Registry(MLflow(uri=stand_in.url), request_seconds=5).try_alias("churn", "promobot-doctor")
+        registry_of(MLflow(uri=stand_in.url), request_seconds=5).try_alias("churn", "promobot-doctor")
     assert [seen.method for seen in stand_in.seen] == ["POST", *(["DELETE"] if status == 200 else [])]
 
 

@@ -27,7 +27,6 @@ from bot.settings import GatewayEndpoint, GitHub, MLflow, Slack, Triton, Tritons
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
 from bot.systems.triton import TritonServer
 from tests.gateway.gateways import TOKEN, gateway_process
@@ -35,7 +34,7 @@ from tests.records.test_record_stores import bucket_of
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
 from tests.servers import running
 from tests.stand_ins.server import StandIn
-from tests.stores import bucket_records
+from tests.stores import bucket_records, registry_of
 from tests.systems.conftest import RealTriton
 
 NAMED = (*trust.FILES, *trust.FOLDERS)
@@ -191,7 +190,7 @@ def test_a_gateway(gateway_url: str, trusted: None) -> None:
 
 def test_mlflow(mlflow_uri: str, certificate: Path, trusted: None) -> None:
     with behind_tls(port_of(mlflow_uri), certificate) as port:
-        registry = Registry(MLflow(uri=f"https://localhost:{port}"), request_seconds=SECONDS)
+        registry = registry_of(MLflow(uri=f"https://localhost:{port}"), request_seconds=SECONDS)
         assert registry.ping() == "answers"
 
 
@@ -309,7 +308,7 @@ def test_nobody_is_trusted_who_was_not_named(real: RealTriton, stand_in: StandIn
         slack = SlackChannel(Slack(channel="C0X", api_url=f"{url}/api"), token="xoxb-1", request_seconds=2)
         attempts = {
             "gateway": lambda: try_gateway(url),
-            "mlflow": lambda: Registry(MLflow(uri=url), request_seconds=2).ping(),
+            "mlflow": lambda: registry_of(MLflow(uri=url), request_seconds=2).ping(),
             "github": lambda: GitHubRepository(github, token="t", request_seconds=2).login(),
             "git": lambda: Repository(github.clone_url, token="t", stall_seconds=2).head(),
             "slack": slack.identity,
@@ -379,7 +378,7 @@ def test_https_to_a_server_without_tls_is_not_taken_for_a_certificate(mlflow_uri
     github = GitHub(repository=REPOSITORY, server_url=url, api_url=f"{url}/api/v3")
     attempts = {
         "gateway": gateway.routes,
-        "mlflow": lambda: Registry(MLflow(uri=url), request_seconds=1).ping(),
+        "mlflow": lambda: registry_of(MLflow(uri=url), request_seconds=1).ping(),
         "github": lambda: GitHubRepository(github, token="t", request_seconds=1).login(),
         "git": lambda: Repository(github.clone_url, token="t", stall_seconds=1).head(),
     }

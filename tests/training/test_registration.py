@@ -18,9 +18,9 @@ from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.processes import Ports
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
 from bot.settings import MLflow
-from bot.systems.mlflow import Registry
 from bot.training import Registration, end_run, register, start_run
 from bot.training.package import hash_file
+from tests.stores import registry_of
 
 NAMES = (f"trained-{number}" for number in count(1))
 
@@ -187,7 +187,7 @@ def test_what_it_was_told_is_judged_whatever_the_run_logged_before_or_logs_later
         assert register(metrics={"accuracy": 0.97}, **told) == replace(registration, created=False)
     assert client.get_run(run_id).data.metrics["accuracy"] == 0.99
 
-    found = Registry(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
+    found = registry_of(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
     assert dict(found.values) == {"accuracy": 0.41, "f1": 0.7}
     assert (found.origins["accuracy"].kind, found.origins["f1"].kind, found.origins["f1"].step) == (
         "register",
@@ -196,7 +196,7 @@ def test_what_it_was_told_is_judged_whatever_the_run_logged_before_or_logs_later
     )
     # A version of an earlier promobot was told the same and has no such tag.
     client.delete_model_version_tag(model, str(registration.version), "promobot.metrics")
-    earlier = Registry(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
+    earlier = registry_of(MLflow(uri=mlflow_uri)).version(model, registration.version).metrics
     assert dict(earlier.values) == {"accuracy": 0.99, "f1": 0.7}
 
 
@@ -301,7 +301,7 @@ def test_every_other_character_in_a_files_name_comes_back_as_it_was(
     names = [path.name for path in copied.iterdir() if path.name != PACKAGE_FILE]
     (copied / PACKAGE_FILE).write_text(Package.of(hash_file(copied, name) for name in names).to_json())
     registered = register(copied, model=model, metrics={}, tracking_uri=mlflow_uri)
-    registry = Registry(MLflow(uri=mlflow_uri))
+    registry = registry_of(MLflow(uri=mlflow_uri))
     version = registry.version(model, registered.version)
     contents = registry.contents(version)
     assert all(contents.is_whole(file, lambda _: None) for file in contents.package.files)

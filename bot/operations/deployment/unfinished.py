@@ -144,7 +144,9 @@ def write_journal(run: Run, items: Iterable[Item | Underway], before: RouteTable
     underway = tuple(item if isinstance(item, Underway) else _underway(item) for item in items)
     if not underway:
         return
-    journal = Journal(turn=run.held.lease.token, before=before.to_json(), underway=underway, by=deployer())
+    journal = Journal(
+        turn=run.held.lease.token, before=before.to_json(), underway=underway, by=deployer(run.platform.runner)
+    )
     run.held.journal.write(journal.model_dump_json(indent=1) + "\n")
 
 

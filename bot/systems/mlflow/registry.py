@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -76,13 +75,13 @@ class Registry:
     def __init__(
         self,
         settings: MLflow,
-        credentials: Credentials | None = None,
+        credentials: Credentials,
         *,
         request_seconds: float = 10,
         download_seconds: float = 60,
     ) -> None:
-        """``credentials`` hold the secrets that the settings name; by default those of this process."""
-        self._credentials = credentials or Credentials(os.environ)
+        """``credentials`` hold the secrets that the settings name."""
+        self._credentials = credentials
         self._uri, self.retry_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
