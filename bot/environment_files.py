@@ -1,6 +1,6 @@
 """Reads ``manifests/environments/<env>.yaml`` of a checkout; each mistake has its file, line and key.
 
-What the settings are, and which values hold, is in :mod:`bot.settings`.
+:mod:`bot.settings` defines the settings and their values.
 """
 
 from __future__ import annotations

@@ -255,46 +255,29 @@ class Recheck(Request["Rechecked"]):
 
 @dataclass(frozen=True, kw_only=True)
 class LiftQuarantine(Request["Quarantine"]):
-    """Allow one digest again; the beginning of it is enough."""
+    """Allow one digest again, or everything that a run or a deployment blamed; that also closes its reverts."""
 
     verb = "quarantine lift"
 
-    digest: str
+    digest: str = ""
+    """A digest, or its beginning."""
+    of: str = ""
+    """In place of a digest: a run, as dev-00000012, or a deployment, as dev-00000012-churn."""
     reason: str
 
     @property
     def asked(self) -> dict[str, str]:
-        """The digest."""
-        return {"digest": self.digest}
+        """The digest, or the run or the deployment."""
+        return {"of": self.of} if self.of else {"digest": self.digest}
 
     def run(self, platforms: Platforms, say: Say) -> Quarantine:  # noqa: ARG002 - it takes no time
         """Lift it."""
-        from bot.operations.quarantine import lift
+        from bot.operations.quarantine import lift, take_back
 
         platform = platforms(self.environment)
+        if self.of:
+            return take_back(platform, of=self.of, reason=self.reason, by=self.by.shown)
         return lift(platform, digest=self.digest, reason=self.reason, by=self.by.shown)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakeBackBlame(Request["Quarantine"]):
-    """Allow all that a run or one of its deployments blamed, and close the reverts that it opened."""
-
-    verb = "quarantine lift"
-
-    of: str
-    """A run, as dev-00000012, or a deployment, as dev-00000012-churn."""
-    reason: str
-
-    @property
-    def asked(self) -> dict[str, str]:
-        """The run or the deployment."""
-        return {"of": self.of}
-
-    def run(self, platforms: Platforms, say: Say) -> Quarantine:  # noqa: ARG002 - it takes no time
-        """Take it back."""
-        from bot.operations.quarantine import take_back
-
-        return take_back(platforms(self.environment), of=self.of, reason=self.reason, by=self.by.shown)
 
 
 @dataclass(frozen=True, kw_only=True)

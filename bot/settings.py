@@ -442,7 +442,7 @@ class Deadlines(_Part):
     load_seconds: float = Field(default=120, gt=0, description="for one Triton to load one wave of models")
     request_seconds: float = Field(default=10, gt=0, description="for one request to any system")
     download_seconds: float = Field(
-        default=60, gt=0, description="for MLflow to go on with a download that stands still"
+        default=60, gt=0, description="for MLflow to continue a download that stands still"
     )
     turn_seconds: float = Field(
         default=60, gt=0, description="for a deployment that runs already, before this one takes its turn"

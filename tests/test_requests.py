@@ -166,7 +166,7 @@ RECORDED: list[tuple[Request[Any], dict[str, str]]] = [
         {"verb": "quarantine lift", "digest": DIGEST},
     ),
     (
-        requests.TakeBackBlame(environment="dev", by=ALEX, of="dev-00000012", reason="x"),
+        requests.LiftQuarantine(environment="dev", by=ALEX, of="dev-00000012", reason="x"),
         {"verb": "quarantine lift", "of": "dev-00000012"},
     ),
     (

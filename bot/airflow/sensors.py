@@ -35,9 +35,9 @@ _GRACE = timedelta(minutes=5)
 
 
 def handed_over(proposal: Proposal) -> dict[str, Any]:
-    """Return what one task hands to the next of ``proposal``: names and numbers.
+    """Return the facts about ``proposal`` that the next task needs, as names and numbers for XCom.
 
-    Raise PromobotRefused where it was stopped: then there is nothing to wait for.
+    Raises PromobotRefused if the gate stopped the proposal: then there is nothing to wait for.
     """
     if proposal.action == "stopped":
         raise PromobotRefused(words.stopped(proposal.model, proposal.version, proposal.environment, proposal.reason))
@@ -73,11 +73,13 @@ class _Sensor(BaseSensorOperator):
 class PromobotReadySensor(_Sensor):
     """Waits until MLflow calls a version READY and every file of its package is there.
 
-    ``model`` and ``version`` may be templates or the output of another task. ``tracking_uri`` is by default
-    ``MLFLOW_TRACKING_URI``, and ``token_env`` names the variable of workers and triggerers that holds a bearer token.
-    Returns ``{"model", "version", "digest", "run"}``. Fails without another try where the registration failed, where
-    there is no such version, or where its package is not whole; and after ``timeout`` seconds. ``poke_interval`` is
-    the time between two looks, in seconds.
+    ``model`` and ``version`` may be templates or the output of another task. ``tracking_uri`` is MLflow's address
+    (default: ``MLFLOW_TRACKING_URI``). ``token_env`` names the variable with a bearer token, on workers and
+    triggerers. ``poke_interval`` is the time between two looks and ``timeout`` the longest wait, both in seconds.
+
+    Returns ``{"model", "version", "digest", "run"}``. Raises PromobotFailed, which Airflow does not retry, if the
+    registration failed, the version does not exist, or its package is not whole. Raises PromobotTimeout after
+    ``timeout``.
     """
 
     template_fields: Sequence[str] = ("model", "version", "tracking_uri")
@@ -111,13 +113,14 @@ class PromobotReadySensor(_Sensor):
 class PromobotDeploymentSensor(_Sensor):
     """Waits for the deployment record of a proposal to ``environment``, and ends as the deployment did.
 
-    ``timeout`` and ``poke_interval``, the time between two looks, are in seconds. ``proposal`` is what
-    ``handed_over`` makes of what ``bot.training.propose`` returned: a mapping with ``model``, ``version``,
-    ``digest``, ``run``, ``section``, ``pull_request`` (None where main asked for it already) and ``newest_record``.
-    ``root`` is a checkout of the repository of promotions, on workers and triggerers.
+    ``proposal`` is the result of ``handed_over``: a mapping with ``model``, ``version``, ``digest``, ``run``,
+    ``section``, ``pull_request`` (None if main asked for it already) and ``newest_record``. ``root`` is a checkout of
+    the repository of promotions, on workers and triggerers. ``poke_interval`` is the time between two looks and
+    ``timeout`` the longest wait, both in seconds.
 
-    Succeeds with the record's id and outcome. Otherwise it pushes the same under the key ``ended`` and raises
-    DeploymentFailed (failed, put back, incomplete), DeploymentUnconfirmed, PromobotRefused or PromobotTimeout.
+    Returns the record's id and outcome if the deployment succeeded. Otherwise it pushes the same under the key
+    ``ended`` and raises DeploymentFailed (failed, put back, incomplete), DeploymentUnconfirmed, PromobotRefused or
+    PromobotTimeout.
     """
 
     template_fields: Sequence[str] = ("environment", "proposal", "root")

@@ -46,23 +46,23 @@ def run(arguments: Arguments, context: Context) -> Answer:
     """List it, or lift it."""
     from bot.operations.quarantine import list_quarantine
     from bot.render import terminal
-    from bot.requests import LiftQuarantine, TakeBackBlame
+    from bot.requests import LiftQuarantine
 
     if arguments.action == "list":
         with context.platform(arguments.env) as platform:
             found = list_quarantine(platform)
         return Answer(found, terminal.quarantine(found), found.exit_code)
-    named = [name for name in (arguments.digest, arguments.of_run, arguments.deployment) if name]
-    if len(named) != 1:
+    if sum(map(bool, (arguments.digest, arguments.of_run, arguments.deployment))) != 1:
         from bot.errors import InvalidInput
 
         raise InvalidInput("name the digest to lift, or one --run or --deployment", key="DIGEST")
-    by, reason = context.actor(arguments.by), arguments.reason
-    request: LiftQuarantine | TakeBackBlame
-    if arguments.digest:
-        request = LiftQuarantine(environment=arguments.env, by=by, digest=arguments.digest, reason=reason)
-    else:
-        request = TakeBackBlame(environment=arguments.env, by=by, of=named[0], reason=reason)
+    request = LiftQuarantine(
+        environment=arguments.env,
+        by=context.actor(arguments.by),
+        digest=arguments.digest or "",
+        of=arguments.of_run or arguments.deployment,
+        reason=arguments.reason,
+    )
     return context.carry_out(request, terminal.quarantine)
 
 

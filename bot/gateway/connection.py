@@ -78,13 +78,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Timeouts and limits for one server.
+    """Timeouts and limits for one server. Times are in seconds.
 
-    ``connect_seconds`` is for a connection to come about, ``greeting_seconds`` for the first answer on it. A server
-    that failed is asked last for ``pause_seconds``. ``max_in_flight`` is the most requests that it has at one time.
-    ``connection_seconds`` is the age at which a connection is given up. A Triton that is told to end goes on serving
-    the connections that it has, for 30 s, and then breaks them off; it ends in peace only if they are given up.
-    ``max_head_bytes`` is what an answer may have besides its body.
+    ``connect_seconds`` is the time to open a connection, ``greeting_seconds`` the time for the first answer on it.
+    The gateway asks a server that failed last for ``pause_seconds``. ``max_in_flight`` limits the requests that the
+    server has at one time. The gateway gives up a connection at the age of ``connection_seconds``: a Triton that is
+    told to end serves its connections for 30 s more and then breaks them off, so it ends cleanly only if they are
+    given up. ``max_head_bytes`` limits what an answer has besides its body.
     """
 
     connect_seconds: float = 1.0

@@ -77,16 +77,16 @@ class Service:
 
 
 class Gateway:
-    """One gateway, by its ``settings``. Mount it with ``app.include_router(gateway.router)``.
+    """One gateway, with its ``settings``. Mount it with ``app.include_router(gateway.router)``.
 
-    Nothing is read or connected before the application starts, so one may be made where a module is imported, and in
-    a process that forks.
+    It reads and connects nothing before the application starts. So you may create one when a module is imported, and
+    in a process that forks.
     """
 
     settings: GatewaySettings
-    """The settings that it was made with."""
+    """The settings that were given to the constructor."""
     router: APIRouter
-    """Answers under ``/v2``, ``/routes`` and ``/reload``, and starts and stops the gateway with the application."""
+    """Answers under ``/v2``, ``/routes`` and ``/reload``; starts and stops the gateway with the application."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -122,14 +122,14 @@ class Gateway:
         return self._service.table
 
     def target(self, model: str) -> Target | None:
-        """Return the version that answers now for ``model``, its name in desired state; None where none does."""
+        """Return the version that answers for ``model``, its name in desired state; None if none is live."""
         return self.table.route(model).live
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[None]:
-        """Read the routes at the start, close connections at the end. Part of ``router`` already.
+        """Read the routes at the start, close the connections at the end. ``router`` does this already.
 
-        ``_app`` is not used: Starlette gives the application to each lifespan.
+        ``_app`` is not used: Starlette passes the application to each lifespan.
         """
         async with self._reloading:
             # In the process that serves: one that imports the application may be forked afterwards. And before the

@@ -17,13 +17,14 @@ SHADOW_LIMITS = Limits(connect_seconds=0.5, greeting_seconds=1.0, max_in_flight=
 
 @dataclass(frozen=True)
 class ClientLimits:
-    """Limits for one client: how much it may send, and how long it may take.
+    """Limits for clients: how much one may send, and how long it may take. Times are in seconds.
 
-    ``max_connections`` is for all clients together, ``max_headers`` for one request. ``max_head_bytes`` is for the
-    request line and the headers together. ``head_seconds`` is for a request's head, ``request_seconds`` for the whole
-    request, each from its first byte. ``answer_seconds`` is for a client to read an answer that is waiting for it.
-    Raises ValueError for a limit that is not more than 0. Only the server that owns the socket can hold them: see
-    `bot.gateway.protocol`. The router itself holds ``request_seconds`` for bodies, under any server.
+    ``max_connections`` limits the connections of all clients together, ``max_headers`` the headers of one request.
+    ``max_head_bytes`` limits the request line and the headers together. ``head_seconds`` is the time for a request's
+    head and ``request_seconds`` for the whole request, each from its first byte. ``answer_seconds`` is the time in
+    which a client must read a waiting answer. Raises ValueError for a limit that is not more than 0. Only the server
+    that owns the socket can enforce them: see `bot.gateway.protocol`. The router itself enforces ``request_seconds``
+    for bodies, under any server.
     """
 
     max_connections: int = 1000
@@ -44,11 +45,11 @@ CLIENT_LIMITS = ClientLimits()
 
 @dataclass(frozen=True)
 class ShadowSettings:
-    """The hard budget of the copies that go to shadows. What exceeds it is dropped and counted, never queued.
+    """The hard budget of the copies that go to shadows. The gateway drops and counts the rest; it never queues.
 
-    ``timeout_seconds`` is for one copy and its answer. A request with a body above ``max_request_bytes`` is not
-    copied. ``limits`` are those of the connections to each Triton, which shadows have of their own.
-    ``max_bytes_in_flight`` is for all copies that are under way and what their shadows answer.
+    ``timeout_seconds`` is the time for one copy and its answer. The gateway copies no request whose body is larger
+    than ``max_request_bytes``. ``max_bytes_in_flight`` limits all copies under way together with their answers, in
+    bytes. ``limits`` apply to the connections to each Triton; shadows have connections of their own.
     """
 
     timeout_seconds: float = 2.0
@@ -62,22 +63,26 @@ SHADOW_SETTINGS = ShadowSettings()
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """One gateway: where its routes lie, which Tritons it asks, its timeouts and limits.
+    """One gateway: where its routes lie, which Tritons it asks, its timeouts and limits. Times are in seconds.
 
-    ``routes_file`` is ``routes.json`` on the share, which the bot writes. ``name`` is what ``GET /routes`` calls this
-    gateway. ``tritons`` are base URLs (``http://host:port``), all of one environment: each has every version loaded.
-    For each of ``tritons_every_address``, base URLs, too, every address that DNS gives for the host is a Triton. DNS
-    is asked at the start, every ``resolve_seconds``, and as soon as a Triton does not answer.
-    ``timeout_seconds`` is for one answer, ``probe_timeout_seconds`` for what a Triton says of its health and its
-    versions, ``reload_timeout_seconds`` for the file system to show the generation that a reload expects.
-    A request with a body above ``max_request_bytes`` gets 413.
-    ``max_bytes_in_flight`` is for the bodies of all requests and of all answers that the process holds at one time.
-    ``clients`` is how much clients may cost, ``limits`` how much each Triton may, ``shadow`` the budget of shadows.
-    ``environment`` may stay empty: the first route table then fixes it.
-    ``follow_seconds`` is how often each process looks by itself whether there are newer routes; 0: only at a reload.
-    ``single_process`` says that no other process answers at this address, so none is looked for.
-    Without a ``reload_token`` every reload is refused. White space around it does not count; ValueError, without the
-    token, says what is wrong with one that cannot be right. It is raised for every other value that cannot be, too.
+    ``routes_file`` is ``routes.json`` on the share; the bot writes it. ``environment`` may stay empty: then the first
+    route table fixes it. ``name`` is the gateway's name in ``GET /routes``.
+
+    ``tritons`` are base URLs (``http://host:port``) of one environment, and each of them has every version loaded.
+    The base URLs in ``tritons_every_address`` stand for every address that DNS gives for their host. The gateway asks
+    DNS at the start, every ``resolve_seconds``, and as soon as a Triton does not answer.
+
+    ``timeout_seconds`` is the time for one answer. ``probe_timeout_seconds`` is the time for a Triton to report its
+    health and its versions. ``reload_timeout_seconds`` is the time for the file system to show the generation that a
+    reload expects. Each process looks for newer routes every ``follow_seconds``; with 0, only at a reload.
+
+    A request with a body above ``max_request_bytes`` gets 413. ``max_bytes_in_flight`` limits the bodies of all
+    requests and all answers that the process holds at one time. ``clients`` limits the clients, ``limits`` the
+    connections to each Triton, ``shadow`` the copies for shadows. With ``single_process`` the gateway looks for no
+    other process at its address.
+
+    The gateway refuses every reload without a ``reload_token``; white space around the token does not count. Raises
+    ValueError for a value that cannot be right; the message never quotes the token.
     """
 
     routes_file: Path

@@ -42,7 +42,7 @@ def show(platform: Platform, *, model: str, which: str) -> Found:
 def revoke(platform: Platform, *, model: str, which: str, reason: str, by: str) -> Found:
     """Revoke all evidence of one version. Later checks write new evidence; the version in service stays."""
     if not reason.strip():
-        raise InvalidInput("say why: whoever is held by it reads this", key="--reason")
+        raise InvalidInput("say why: the people whose release it holds read this", key="--reason")
     ledger, environment = platform.ledger, platform.environment
     standing = [evidence for evidence in _of(ledger, model, which, passed=True) if evidence.revoked is None]
     if not standing:

@@ -40,13 +40,13 @@ Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """What came of proposing ``version`` of ``model`` to ``environment``.
+    """The result of proposing ``version`` of ``model`` to ``environment``.
 
-    ``action`` is what was done: the pull request was ``"opened"``, ``"updated"`` or left ``"unchanged"``; main was
-    ``"already desired"`` so; or the gate ``"stopped"`` it. ``reason`` says why it was stopped, or why it goes to the
-    shadow path. ``section`` is ``"models"`` or ``"shadow"``. ``pull_request`` is its number and ``url`` its address,
-    None and empty where there is none. ``gate`` is what the gate found, None where it was not asked. ``digest`` and
-    ``run`` are the package's and its MLflow run's.
+    ``action`` says what was done. The pull request was ``"opened"``, ``"updated"`` or left ``"unchanged"``; or main
+    was ``"already desired"`` so; or the gate ``"stopped"`` it. ``reason`` says why the gate stopped it, or why it
+    goes to the shadow path. ``section`` is ``"models"`` or ``"shadow"``. ``pull_request`` is its number and ``url``
+    its address, None and empty without one. ``gate`` is the gate's result, None if the gate was not asked. ``digest``
+    is the package's (``sha256:…``), ``run`` the id of its MLflow run.
     """
 
     environment: str

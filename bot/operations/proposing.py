@@ -187,7 +187,7 @@ def withdraw_revert(repository: Repository, github: GitHubRepository, change: Ch
         raise Refused(
             f"{pull.url} was changed by somebody since the bot opened it",
             state="It stays open.",
-            next_step="Close it yourself if nobody wants it any more.",
+            next_step="Close it yourself if nobody wants it.",
         )
     github.close(pull.number)
     github.comment(pull.number, why)

@@ -331,7 +331,7 @@ def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> N
         contents = None
     if contents is None or contents.package.digest != entry.digest:
         raise Refused(
-            f"the bytes of {model} {entry.version} ({entry.digest}) are neither on the share nor in MLflow any more",
+            f"the bytes of {model} {entry.version} ({entry.digest}) are no longer on the share or in MLflow",
             state="Nothing was changed.",
             next_step="Name another version with --to; `promobot history` lists those that were verified.",
         )

@@ -89,7 +89,7 @@ def wrong_digest(change: Change, entry: Entry, there: str, owners: Owners | None
     """An entry names other bytes than its version has; ``owners`` were registered with what it names."""
     if owners and (change.model, entry.version) in owners:
         return (
-            f"version {entry.version} was registered with this digest, and has {there} by now: somebody replaced its "
+            f"version {entry.version} was registered with this digest, and now has {there}: somebody replaced its "
             "files. Register the model again, and propose that version"
         )
     return _written_wrong("digest", change, entry, f"has {there}", owners)
@@ -373,10 +373,10 @@ def _environments(settings: Sequence[SettingsChange]) -> str:
 
 
 _MEANS = {
-    "records": "evidence, quarantine and history that were written elsewhere are not read any more",
-    "share": "what was published elsewhere is published again; its routes and its journal are not read any more",
-    "tritons": "a server that is left out is neither loaded nor proven any more, and may go on serving",
-    "gateways": "a gateway that is left out is not switched any more, and may go on answering with what it has",
+    "records": "the bot no longer reads evidence, quarantine and history that were written elsewhere",
+    "share": "versions that were published elsewhere are published again; old routes and journals are no longer read",
+    "tritons": "the bot no longer loads and proves a server that is left out; that one may keep serving",
+    "gateways": "the bot no longer switches a gateway that is left out; it may keep serving its versions",
     "slack.may": "who may propose, approve and roll back from Slack",
     "slack.github_logins": "who counts as whom on GitHub, so that nobody approves their own proposal",
     "packages": "what a package may contain, code among it",
@@ -389,8 +389,8 @@ def _settings(change: SettingsChange) -> str:
     title = f"### Settings of {escape(change.environment)}"
     if change.kind == "removed":
         return (
-            f"{title}\n\n⚠️ **The environment file is deleted.** Nothing deploys, proves or rolls back "
-            f"{escape(change.environment)} any more; what it serves goes on serving."
+            f"{title}\n\n⚠️ **The environment file is deleted.** The bot no longer deploys, proves or rolls back "
+            f"{escape(change.environment)}; its present versions keep serving."
         )
     if not change.differences:
         return f"{title}\n\nOnly comments and layout change; every value stays as it is."
@@ -462,7 +462,7 @@ def _behaviour(smoke: CheckResult) -> str:
             broken = any(m.by == math.inf and not m.flips for m in behaviour.moved)
             furthest = f"numbers move by up to {max(moved):.3g}" if moved else "no number moves"
             if broken:
-                furthest = "a number is none any more, or was none"
+                furthest = "a number became infinite or NaN, or was so before"
             flips = f"{behaviour.flipped} of {behaviour.cases} decisions flip"
             parts.append(f"{'⚠️ ' if behaviour.flipped or broken else ''}{against}{flips}; {furthest}.")
             if behaviour.moved:

@@ -80,7 +80,7 @@ def left(why: str) -> str:
 
 def failed(error: BaseException) -> str:
     """The deployment stands; the next one cleans up."""
-    return f"cleanup did not end, the next deployment goes on with it: {error}"
+    return f"cleanup did not end, the next deployment resumes it: {error}"
 
 
 def cleaned_up(done: CleanedUp) -> str:

@@ -305,15 +305,15 @@ def nothing_kept(target: Target) -> str:
 def damaged(target: Target, wrong: Sequence[str]) -> str:
     """Somebody changed what is in service."""
     return (
-        f"{target.triton_model} {target.version} is in service, but its bytes are not those of "
-        f"{short(target.digest)} any more, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
+        f"{target.triton_model} {target.version} is in service, but its bytes are no longer those of "
+        f"{short(target.digest)}, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
     )
 
 
 def wrong_after_restart(target: Target, wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
     """A Triton that had lost a version answers otherwise than before."""
     return (
-        f"{target.triton_model} {target.version} was loaded again and unloaded, for it answers otherwise than "
+        f"{target.triton_model} {target.version} was loaded again and unloaded, because it answers otherwise than "
         f"before: {answers_differ(wrong, evidence)}"
     )
 
@@ -391,12 +391,12 @@ def does_not_follow(gateway: str, why: str) -> str:
 
 def gateway_left(gateway: str) -> str:
     """A gateway was evicted or replaced in the middle of the switch."""
-    return f"{gateway} does not answer, and its name gives its address no more: it is no gateway any more"
+    return f"{gateway} does not answer, and its name no longer resolves to its address: it left the gateways"
 
 
 def triton_left(triton: str) -> str:
     """A Triton was scaled away or replaced in the middle of the switch."""
-    return f"{triton} does not answer, and its name gives its address no more: it is no Triton any more"
+    return f"{triton} does not answer, and its name no longer resolves to its address: it left the Tritons"
 
 
 def gateway_came(gateway: str) -> str:
@@ -499,7 +499,7 @@ def held_after_the_switch(model: str, error: Exception) -> str:
 
 def goes_on_back(change: Change) -> str:
     """This run resumes an interrupted rollback."""
-    return f"{describe(change)}: the rollback that was cut off is gone on with"
+    return f"{describe(change)}: resuming the rollback that was cut off"
 
 
 def was_rolled_back(change: Change) -> str:
@@ -536,7 +536,7 @@ def other_package(model: str, version: int, digest: str) -> str:
 def way_back_lost(change: Change, said: str) -> str:
     """A version that is kept cannot be brought back."""
     version = change.after.version if change.after else 0
-    return f"{change.model} {version} is no way back in {change.environment} ({said})"
+    return f"{change.model} {version} is not a way back in {change.environment} ({said})"
 
 
 def way_back_published(change: Change, said: str) -> str:

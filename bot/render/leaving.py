@@ -90,7 +90,7 @@ def _used(leaving: Leaving) -> str:
     usage = leaving.usage
     if usage is None:
         why = f" ({escape(leaving.usage_problem, limit=300)})" if leaving.usage_problem else ""
-        return f"How many requests it gets is not known{why}."
+        return f"Its number of requests is not known{why}."
     if usage.last is None:
         return f"Nobody has asked for it since it was loaded, as far as {escape(usage.where)} sees one Triton."
     return (

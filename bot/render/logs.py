@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NO_REMOTE_LOGGING = (
-    "remote logging is off: AIRFLOW__LOGGING__REMOTE_LOGGING is not True here, or the folder is no s3:// address"
+    "remote logging is off: AIRFLOW__LOGGING__REMOTE_LOGGING is not True here, or the folder is not an s3:// address"
 )
 
 

@@ -74,7 +74,7 @@ def _page(case: Case, proof: Proof) -> str:
         f"Act {case.act} of the story, {case.started_at:%H:%M:%S} to {case.finished_at:%H:%M:%S} UTC, commit "
         f"`{proof.commit}`. [All cases](README.md).",
         *(["What people typed:", fenced("\n".join(case.typed), "sh")] if case.typed else []),
-        "What was seen, in order:",
+        "Seen, in order:",
         "\n".join(f"- {line}" for line in case.seen),
         *(_criteria(record) for record in case.records),
         "## The digest at each hop",

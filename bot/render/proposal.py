@@ -135,7 +135,7 @@ def body(facts: Facts) -> str:
         _gate(facts),
         _behaviour(facts),
         _way_back(facts),
-        details("What it is: version, digest, run, code, size", _identity(facts)),
+        details("Identity: version, digest, run, code, size", _identity(facts)),
         details("Where each number comes from", _origins(facts)),
         details("Files of the package", _files(facts.candidate.package)),
     ]
@@ -316,8 +316,8 @@ def dropped(commits: Sequence[str]) -> str:
     lines = "\n".join(f"- {escape(one)}" for one in commits[:20])
     more = f"\n- and {len(commits) - 20} more" if len(commits) > 20 else ""
     return (
-        f"🔁 The bot wrote this branch anew, as somebody asked with `--replace`. These commits are not on it any "
-        f"more:\n\n{lines}{more}\n\n`git fetch origin` and the full id of one still gets it from GitHub for a while."
+        f"🔁 The bot wrote this branch anew, as somebody asked with `--replace`. These commits are no longer on it:"
+        f"\n\n{lines}{more}\n\n`git fetch origin` and the full id of one still gets it from GitHub for a while."
     )
 
 
@@ -491,7 +491,7 @@ def revert_body(
     ]
     if change.after is not None and lost:
         lines.append(
-            f"{code(short(change.after.digest))} itself is not in quarantine: its bytes are not to be had any more. "
+            f"{code(short(change.after.digest))} itself is not in quarantine: its bytes no longer exist. "
             f"If they come back before this is merged, deploy again and close this; else register the model again."
         )
     elif change.after is not None and not to_blame:

@@ -288,14 +288,12 @@ def not_green(number: int, url: str) -> str:
 
 def not_served_any_more(model: str, environment: str, version: str) -> str:
     """The button is older than what it would act on."""
-    return (
-        f"⛔ {escape(model)} {escape(version)} is not what {escape(environment)} serves any more. Nothing was done."
-    )
+    return f"⛔ {escape(environment)} no longer serves {escape(model)} {escape(version)}. Nothing was done."
 
 
 def unknown_button() -> str:
     """A button that is none of ours, or of an older bot."""
-    return "🤔 I do not know this button any more. Nothing was done."
+    return "🤔 I no longer know this button. Nothing was done."
 
 
 def desired_state_gone(number: int, environment: str) -> str:

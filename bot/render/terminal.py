@@ -410,7 +410,7 @@ def revoked(found: Found) -> str:
     one = found.evidence[0]
     return (
         f"The evidence of {one.model} {one.version} ({short(one.digest)}) in {found.environment} is revoked: it is "
-        "not deployed before it is checked again. What is in service stays, and a way back needs no evidence.\n"
+        "not deployed before it is checked again. The version in service stays, and a way back needs no evidence.\n"
         + evidence(found)
     )
 

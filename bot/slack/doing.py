@@ -181,10 +181,8 @@ class _Work:
                 return _answer(self._show(asked, command))
             case ShowHistory():
                 return _answer(self._history(asked, command))
-            case Propose():
+            case Propose() | Promote():
                 return self._propose(asked, command)
-            case Promote():
-                return self._promote(asked, command)
             case RollBack():
                 return self._roll_back(asked, command)
         assert_never(command)
@@ -226,27 +224,19 @@ class _Work:
 
     # --- commands ----------------------------------------------------------------------------------------------
 
-    def _propose(self, asked: Asked, command: Propose) -> Answer:
-        self._changeable(asked, command.environment, "propose", command.model)
-        request = requests.Propose(
-            environment=command.environment,
-            by=_actor(asked),
-            id=asked.id,
-            model=command.model,
-            version=command.version,
-        )
-        return self._carry_out(request, words.proposed)
-
-    def _promote(self, asked: Asked, command: Promote) -> Answer:
-        self._changeable(asked, command.environment, "propose", command.model)
-        self._allowed(asked, command.source, "read")
-        request = requests.Promote(
-            environment=command.environment,
-            by=_actor(asked),
-            id=asked.id,
-            model=command.model,
-            source=command.source,
-        )
+    def _propose(self, asked: Asked, command: Propose | Promote) -> Answer:
+        environment, model, by = command.environment, command.model, _actor(asked)
+        self._changeable(asked, environment, "propose", model)
+        request: requests.Request[Proposal]
+        if isinstance(command, Promote):
+            self._allowed(asked, command.source, "read")
+            request = requests.Promote(
+                environment=environment, by=by, id=asked.id, model=model, source=command.source
+            )
+        else:
+            request = requests.Propose(
+                environment=environment, by=by, id=asked.id, model=model, version=command.version
+            )
         return self._carry_out(request, words.proposed)
 
     def _roll_back(self, asked: Asked, command: RollBack) -> Answer:

@@ -80,16 +80,16 @@ def build_package(
 ) -> Package:
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
-    ``model`` is an ONNX model whose first dimension is the batch, or a fitted scikit-learn estimator. ``inputs`` are
-    sample rows by input name, and ``answers`` by output name what the training framework said to them; a plain array
-    will do where there is one input or output. Arrays are ``[rows, …]``, 1 to 256 rows. Inputs must be exact in the
-    model's datatype, because otherwise the framework was asked something else; answers may be rounded to it;
-    ``tolerance`` says how far a served float may lie from them. An answer ``[rows]`` stands for ``[rows, 1]``. An
-    output without an answer is not checked.
+    ``model`` is an ONNX model whose first dimension is the batch, or a fitted scikit-learn estimator. ``inputs`` has
+    sample rows by input name, ``answers`` the training framework's outputs for them by output name. For a single
+    input or output a plain array will do. Arrays have the shape ``[rows, …]``, with 1 to 256 rows. An answer
+    ``[rows]`` stands for ``[rows, 1]``. Inputs must be exact in the model's datatype, because the framework's answers
+    would otherwise be answers to other inputs. Float answers may be rounded to the datatype. ``tolerance`` is the
+    allowed difference between a served float and its answer. An output without an answer is not checked.
 
-    Each row becomes a smoke case, and all rows together, up to ``max_batch_size``, one more. ``instances`` is how
-    many copies of the model each Triton runs; ``max_queue_delay_microseconds`` turns on dynamic batching and is
-    how long a request may wait for others.
+    Each row becomes a smoke case, and all rows together, up to ``max_batch_size`` (1 to 65536 rows), one more.
+    ``instances`` is the number of copies of the model on each Triton, 1 to 64. ``max_queue_delay_microseconds`` (0 to
+    10,000,000) turns on dynamic batching; a request may wait that long for others.
 
     Raises InvalidInput that names the argument and the tensor.
     """
@@ -195,11 +195,11 @@ def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = l
 
 
 def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike]) -> onnx.ModelProto:
-    """Return ``estimator``, a fitted one of scikit-learn, as ONNX.
+    """Convert ``estimator``, a fitted scikit-learn one, to ONNX and return the model.
 
-    The rows of ``inputs``, ``[rows, features]``, give the width and the datatype of the one input ``X``. A classifier
-    has the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor ``variable`` [N, 1].
-    Raises InvalidInput for inputs by another name.
+    ``inputs`` are rows of the shape ``[rows, features]``; they give the width and the datatype of the model's one
+    input ``X``. A classifier has the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor
+    ``variable`` [N, 1]. Raises InvalidInput for inputs by another name.
     """
     import numpy as np
     from skl2onnx import to_onnx as convert

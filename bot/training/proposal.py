@@ -18,11 +18,11 @@ def propose(
 ) -> Proposal:
     """Open or update the pull request that lets ``environment`` serve ``version`` of ``model``.
 
-    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. Progress goes to ``say``,
-    which is this module's log. Returns what the verb returns: the outcome of the gate and the pull request.
+    ``root`` is a clone of the repository that holds ``promotions/`` and ``manifests/``. ``say`` receives lines of
+    progress (default: this module's log). Returns the outcome of the gate and the pull request.
 
-    Raises InvalidInput for a file with a mistake, Refused where a rule forbids it, Unavailable and Rejected for what
-    MLflow, Git or GitHub did not do: see `bot.errors`.
+    Raises InvalidInput for a file with a mistake and Refused if a rule forbids the proposal. Raises Unavailable or
+    Rejected if MLflow, Git or GitHub fails: see `bot.errors`.
     """
     # Imported when called: training code that only registers needs neither Git nor GitHub.
     from bot import environment_files

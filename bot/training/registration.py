@@ -41,9 +41,9 @@ COMMIT_TAG = "mlflow.source.git.commit"
 
 @dataclass(frozen=True)
 class Registration:
-    """The ``version`` of ``model`` in MLflow, the MLflow ``run`` it is from, and its package's ``digest``.
+    """The ``version`` of ``model`` in MLflow, the id of its ``run``, and its package's ``digest`` (``sha256:…``).
 
-    ``created`` is false where the key was known and its version was found.
+    ``created`` is false if the key was known and its version was found.
     """
 
     model: str
@@ -67,18 +67,18 @@ def register(
 ) -> Registration:
     """Register the package in directory ``package`` as the next version of ``model`` and return it.
 
-    Uses the MLflow run ``run``, or starts and ends one in ``experiment`` (by default named like the model), and
-    logs ``params`` and ``metrics`` to it. The version keeps ``metrics``: the gate judges these numbers, whatever the
-    run logged under the same names before or logs later. Registered model and experiment are created where they are
-    missing. ``tracking_uri`` is MLflow's own by default (``MLFLOW_TRACKING_URI``). ``commit`` is the Git commit of
-    the training code; without it, the one that MLflow finds for the running script.
+    The function uses the MLflow run with the id ``run``, or starts and ends one in ``experiment`` (default: the
+    model's name). It logs ``params`` and ``metrics`` to the run. The version keeps ``metrics`` as well: the gate
+    judges these numbers, whatever the run logs under the same names earlier or later. The function creates a missing
+    registered model or experiment. ``tracking_uri`` is the address of MLflow (default: ``MLFLOW_TRACKING_URI``).
+    ``commit`` is the Git commit of the training code (default: the commit that MLflow finds for the running script).
 
-    ``key`` says what "the same" is, such as Airflow's run id: called again with it, the version that was
-    registered under it is returned and nothing is logged, whatever the other arguments say.
+    ``key`` identifies a training, such as Airflow's run id. A second call with the same ``key`` returns the version
+    that the first call registered and logs nothing, whatever the other arguments say.
 
-    Raises InvalidInput for a bad package or a metric that is not a finite number, Refused for a run that stands for
-    another package already, Unavailable and Rejected for what MLflow did not do. A run that was started here and
-    could not be registered ends as FAILED.
+    Raises InvalidInput for a bad package or a metric that is not a finite number, and Refused for a run that already
+    stands for another package. Raises Unavailable or Rejected if MLflow fails. A run that was started here and could
+    not be registered ends as FAILED.
     """
     try:
         check_model_name(model)
@@ -134,14 +134,13 @@ def register(
 
 
 def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> str:
-    """Return the id of the MLflow run in which the steps of one training put what they hand to the next.
+    """Return the id of the MLflow run through which the steps of one training pass results to one another.
 
-    It is in ``experiment``, by name, which is created where it is missing. ``tracking_uri`` is as for
-    :func:`register`.
-
-    Called again with the same ``key``, which says what "the same" is as in :func:`register`, it returns the same run;
-    a new one once a version was registered from it, because a run stands for one package. :func:`register` takes it
-    as ``run``, and :func:`end_run` ends it. Raises Unavailable and Rejected for what MLflow did not do.
+    The run is in the experiment named ``experiment``, which is created if it is missing. ``tracking_uri`` is as for
+    ``register``. ``key`` identifies the training, as in ``register``: a second call with the same ``key`` returns the
+    same run. After a version was registered from that run, it returns a new one, because a run stands for one
+    package. Pass the id to ``register`` as ``run``, and end the run with ``end_run``. Raises Unavailable or Rejected
+    if MLflow fails.
     """
     _check_credentials()
     _check_address(tracking_uri)
@@ -165,9 +164,9 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
 
 
 def end_run(run: str, *, tracking_uri: str | None = None) -> None:
-    """End ``run``, an id of :func:`start_run`, as FINISHED; it may have ended already.
+    """End ``run``, an id from ``start_run``, as FINISHED; it may have ended already.
 
-    ``tracking_uri`` is as for :func:`register`. Raises Unavailable and Rejected for what MLflow did not do.
+    ``tracking_uri`` is as for ``register``. Raises Unavailable or Rejected if MLflow fails.
     """
     _check_credentials()
     _check_address(tracking_uri)

@@ -64,7 +64,7 @@ def test_what_settings_would_change_is_shown_as_a_table(world: World) -> None:
     assert rows["`tritons[new]`"][1].startswith("`name: new, grpc: new:1, control_key_env: NEW_KEY")
     assert rows["`gates.fraud`"][0] == "–" and "auc: (minimum: 0.7" in rows["`gates.fraud`"][1]
     assert rows["`slack.may.approve`"][1] == "`U0SAM`"
-    assert "⚠️ `tritons`: a server that is left out is neither loaded nor proven any more" in comment
+    assert "⚠️ `tritons`: the bot no longer loads and proves a server that is left out" in comment
     assert "Nothing to check" not in comment
     assert "settings of dev" in world.words("check", "ready", "--pull-request", number).out
 
@@ -100,7 +100,9 @@ def test_comments_alone_a_deleted_and_a_new_environment_are_said(world: World) -
     number = world.api("POST", "/pulls", {"base": "main", "head": "no-prod", "title": "No prod"})["number"]
     said, comment = verdict(world, number)
     assert said.code == 1, "its promotions file has no environment any more"
-    assert "⚠️ **The environment file is deleted.** Nothing deploys, proves or rolls back prod any more" in comment
+    assert (
+        "⚠️ **The environment file is deleted.** The bot no longer deploys, proves or rolls back prod; its" in comment
+    )
 
 
 @pytest.mark.extended

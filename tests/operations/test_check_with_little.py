@@ -156,7 +156,7 @@ def test_the_verdict_on_a_model_that_leaves_service_says_what_it_does_not_know(w
     assert codes["verdict"] == 1
     comment = world.sticky(number).replace("\\", "")
     assert f"**This would stop {model} in dev.** Version 1 answers now" in comment, "the records say so"
-    assert "How many requests it gets is not known" in comment
+    assert "Its number of requests is not known" in comment
 
 
 def test_the_policy_of_the_bucket_lets_checks_create_what_they_found_and_nothing_else() -> None:

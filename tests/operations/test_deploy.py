@@ -474,7 +474,7 @@ def test_a_version_that_fails_before_the_switch_is_never_seen(world: World, caus
     lost = cause in ("other bytes there", "artifacts changed")
     assert world.quarantined(model) == ([] if lost else [2]), "for bytes that somebody damaged no digest is to blame"
     (revert,) = world.reverts(model)
-    assert ("itself is not in quarantine: its bytes are not to be had any more" in revert["body"]) is lost
+    assert ("itself is not in quarantine: its bytes no longer exist" in revert["body"]) is lost
     assert ("promobot quarantine lift" in revert["body"]) is not lost
     assert said_of_it in str(message["blocks"]) and f"version 1 ({record.before.digest[7:19]})" in str(
         message["blocks"]

@@ -348,7 +348,9 @@ def test_a_revocation_needs_a_reason_and_something_to_revoke(world: World) -> No
     world.evidence(first)
     revoke = ("evidence", "revoke", model)
     said = world.words(*revoke, 1, "--env", "dev")
-    assert said.code == 1 and said.err.startswith("promobot: --reason: say why: whoever is held by it reads this\n")
+    assert said.code == 1 and said.err.startswith(
+        "promobot: --reason: say why: the people whose release it holds read this\n"
+    )
     said = world.words(*revoke, 7, "--env", "dev", "--reason", "x")
     assert f"there is no evidence of {model} 7 in dev" in said.err
     assert f"→ `promobot evidence list {model} --env dev` lists what there is." in said.err

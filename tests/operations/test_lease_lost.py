@@ -99,4 +99,4 @@ def test_a_deployment_that_is_over_stays_what_it_was_when_its_cleanup_ends_early
     said: list[str] = []
     nothing: Any = None
     deploying._clean_up(nothing, nothing, nothing, said.append)
-    assert said == [f"cleanup did not end, the next deployment goes on with it: {error}"]
+    assert said == [f"cleanup did not end, the next deployment resumes it: {error}"]

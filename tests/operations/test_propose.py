@@ -24,7 +24,7 @@ def test_the_first_version_is_proposed_with_everything_a_reviewer_needs(world: W
     assert (pull["head"]["ref"], pull["base"]["ref"]) == (f"promobot/dev/{model}", "main")
     body = pull["body"]
     assert body.startswith(f"✅ **{model} 1 passes the gate of dev; nothing is in service yet.**\n\nNext: ")
-    identity = {row[0]: row[1] for row in rows_of(body, "What it is: version, digest")}
+    identity = {row[0]: row[1] for row in rows_of(body, "Identity: version, digest")}
     assert identity["version"] == f"[1]({world.endpoints.mlflow}/#/models/{model}/versions/1)"
     assert identity["digest"] == f"`{first.digest.removeprefix('sha256:')[:12]}`"
     assert identity["MLflow run"] == f"`{first.run}`"
@@ -66,7 +66,7 @@ def test_a_successor_is_shown_against_the_version_in_service_worst_metric_first(
     assert "The signature is the same." in body
     assert "-max_batch_size: 64\n+max_batch_size: 32" in body
     assert f"To go back to version 1 ({old.digest.removeprefix('sha256:')[:12]})" in body
-    identity = {row[0]: row[2] for row in rows_of(body, "What it is: version, digest")}
+    identity = {row[0]: row[2] for row in rows_of(body, "Identity: version, digest")}
     assert (identity["version"], identity["MLflow run"]) == ("1", f"`{old.run}`")
 
 

@@ -236,7 +236,7 @@ def test_bytes_that_are_gone_are_refused(world: World) -> None:
     said = world.words("rollback", model, "--env", "dev", "--now")
     assert said.code == 1
     assert (
-        f"promobot: the bytes of {model} 1 ({first.digest}) are neither on the share nor in MLflow any more\n"
+        f"promobot: the bytes of {model} 1 ({first.digest}) are no longer on the share or in MLflow\n"
         "  Nothing was changed.\n"
         "  → Name another version with --to; `promobot history` lists those that were verified." in said.err
     )

@@ -89,10 +89,7 @@ def test_a_promotion_says_the_verdict_first_then_what_is_next() -> None:
     assert r"accuracy \+0.01" in first
     assert second.startswith("Next: the checks below, then your review. Merging deploys it.")
     assert (
-        text.index("### Gate")
-        < text.index("### Way back")
-        < text.index("What it is: version")
-        < text.index("Files of")
+        text.index("### Gate") < text.index("### Way back") < text.index("Identity: version") < text.index("Files of")
     )
     assert text.index("<details>") > text.index("### Way back") or "Other metrics" in text
     assert "| version | [8](http://mlflow.example/#/models/churn/versions/8) | 7 |" in text

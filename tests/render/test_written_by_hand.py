@@ -30,7 +30,7 @@ STEP = "`promobot propose churn 2 --env dev` writes the right digest"
         (None, f"this is not the digest of version 2; version 2 has {RIGHT}; {STEP}"),
         (
             [("churn", 2)],
-            f"version 2 was registered with this digest, and has {RIGHT} by now: somebody replaced its files. "
+            f"version 2 was registered with this digest, and now has {RIGHT}: somebody replaced its files. "
             "Register the model again, and propose that version",
         ),
     ],

@@ -1034,11 +1034,11 @@ ROWS: tuple[Row, ...] = (
         | {
             "command": (
                 "The evidence of churn 2 (‹digest›) in dev is revoked: it is not deployed before it is checked "
-                "again. What is in service stays, and a way back needs no evidence."
+                "again. The version in service stays, and a way back needs no evidence."
             ),
             "job summary": (
                 "✅ The evidence of churn 2 (‹digest›) in dev is revoked: it is not deployed before it is checked "
-                "again. What is in service stays, and a way back needs no evidence."
+                "again. The version in service stays, and a way back needs no evidence."
             ),
             "Slack, promotion": (
                 "✋ churn 1 → 2 in dev: merged, and held since ‹time›; 1 answers (#2). GitHub does not answer since "

@@ -111,7 +111,7 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     office.stands(revert["number"], "1 is served")
     office.stands(number, "rolled back to 1")
     assert world.version(model) == 1
-    assert "is not what dev serves any more" in office.presses(ALEX, "promobot_roll_back", message).answer()
+    assert "dev no longer serves" in office.presses(ALEX, "promobot_roll_back", message).answer()
     assert len(office.promotions(model)) == 3, "the revert that was opened while it was held, too"
     shown = office.types(KIM, f"/promotions history {model}").answer()
     assert "1 → 2 succeeded" in shown and "2 → 1 succeeded" in shown

@@ -235,7 +235,7 @@ def test_a_persons_commit_on_our_branch_is_not_replaced_in_silence(forge: Server
     assert is_one_clean_commit_on_main(forge, first.number)
     assert [file.path for file in forge.forge.pull_files(forge.forge.pull(first.number))] == [bot.file]
     (comment,) = forge.forge.store.comments(first.number)
-    assert "These commits are not on it any more:" in comment.body and theirs[:12] in comment.body
+    assert "These commits are no longer on it:" in comment.body and theirs[:12] in comment.body
 
 
 @pytest.mark.slow

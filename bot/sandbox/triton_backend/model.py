@@ -117,7 +117,7 @@ def _input(request: Any, declared: Declared) -> Any:
 def _output(declared: Declared, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         raise TypeError(
-            f"{declared.name!r} is no tensor but a {type(value).__name__}; export the model without ZipMap"
+            f"{declared.name!r} is a {type(value).__name__}, not a tensor; export the model without ZipMap"
         )
     declared.check_shape(value.shape)
     if value.dtype != declared.dtype:
