@@ -92,11 +92,14 @@ class Refused(PromobotError):
 
 
 class OutsideError(PromobotError):
-    """A system around the bot did not do what was asked; ``system`` names it as people know it."""
+    """A system around the bot did not do what was asked.
+
+    ``system`` names it as people know it. ``said`` is the message for a sentence that names the system already.
+    """
 
     def __init__(self, message: str, *, system: str, state: str = "", next_step: str = "") -> None:
         super().__init__(f"{system}: {message}", state=state, next_step=next_step)
-        self.system = system
+        self.system, self.said = system, message
 
 
 class Unavailable(OutsideError):

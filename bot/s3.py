@@ -34,6 +34,7 @@ from bot.concurrency import begin
 from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import read_retry_after, skip_bytes
+from bot.transport_errors import reason
 
 __all__ = ["ClientError", "Lines", "Reading", "client", "code_of", "errors", "status_of"]
 
@@ -145,7 +146,7 @@ def errors(doing: str, *, system: str, advice: Mapping[str, str], no_key: str) -
         raise Rejected(f"could not {doing}: {error}", system=system, next_step=no_key) from error
     except (*_ON_THE_WAY, OSError) as error:
         step = trust.advice(str(error))
-        raise Unavailable(f"could not {doing}: {error}", system=system, next_step=step) from error
+        raise Unavailable(f"could not {doing}: {reason(error)}", system=system, next_step=step) from error
     except BotoCoreError as error:
         raise Rejected(f"could not {doing}: {error}", system=system) from error
 

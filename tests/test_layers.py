@@ -92,11 +92,13 @@ LAYERS = {
     # What tells a store from the folder under a mount that is missing: records and the share both need it.
     "bot.marked": layer("domain errors folders"),
     # What two systems are made of: records and artifacts may both lie in buckets.
-    "bot.s3": layer("concurrency errors redaction retry trust web", "boto3 botocore"),
+    "bot.s3": layer("concurrency errors redaction retry transport_errors trust web", "boto3 botocore"),
     # How every client over HTTP is made. PyGithub brings requests, which knows what NO_PROXY may say.
     "bot.web": layer("trust", "httpx requests"),
     # Whom every client trusts. requests brings certifi, for a machine without a store of its own.
     "bot.trust": layer("errors", "certifi"),
+    # Why a server was not reached, in one place for all libraries.
+    "bot.transport_errors": layer("trust"),
     "bot.domain": layer("domain errors exit_codes", "pydantic yaml", pure=True),
     # Values, and no I/O; the other module reads them from files.
     "bot.settings": layer("concurrency domain errors", "pydantic", pure=True),
@@ -110,11 +112,14 @@ LAYERS = {
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
-    "bot.systems.gateway": layer("domain errors redaction retry settings trust", "httpx"),
+    "bot.systems.gateway": layer("domain errors redaction retry settings transport_errors trust", "httpx"),
     "bot.systems.git": layer("domain errors redaction retry settings trust web", "git"),
-    "bot.systems.github": layer("domain errors redaction retry settings trust", "github jwt requests"),
+    "bot.systems.github": layer(
+        "domain errors redaction retry settings transport_errors trust", "github jwt requests"
+    ),
     "bot.systems.mlflow": layer(
-        "credentials domain errors extras redaction retry s3 settings systems.mlflow trust web", "httpx mlflow yaml"
+        "credentials domain errors extras redaction retry s3 settings systems.mlflow transport_errors trust web",
+        "httpx mlflow yaml",
     ),
     "bot.records": layer(),
     "bot.records.bucket": layer("concurrency domain errors retry s3 settings", "botocore"),
@@ -123,9 +128,11 @@ LAYERS = {
     # What a command needs of the outside is opened here.
     "bot.platform": layer("credentials domain environment_files errors records runner settings share systems"),
     "bot.share": layer("concurrency domain errors folders marked redaction settings share"),
-    "bot.systems.slack": layer("domain errors redaction retry settings trust web", "httpx slack_sdk"),
+    "bot.systems.slack": layer(
+        "domain errors redaction retry settings transport_errors trust web", "httpx slack_sdk"
+    ),
     "bot.systems.triton": layer(
-        "domain errors redaction retry settings trust", "tritonclient grpc google httpx numpy"
+        "domain errors redaction retry settings transport_errors trust", "tritonclient grpc google httpx numpy"
     ),
     "bot.operations": layer(
         "concurrency domain environment_files errors exit_codes redaction settings systems operations platform "

@@ -10,6 +10,7 @@ from bot.domain.plan import Live, Loaded
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError
 from bot.platform import Serving
+from bot.render import deployment as words
 from bot.settings import Environment
 from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
@@ -25,11 +26,11 @@ def observe(settings: Environment, systems: Serving) -> Live:
     for triton, loaded in gather(systems.tritons, _loaded, limit=limit):
         tritons[triton.name] = None if isinstance(loaded, PromobotError) else loaded
         if isinstance(loaded, PromobotError):
-            silent[triton.name] = str(loaded)
+            silent[triton.name] = words.silent(loaded)
     for gateway, table in gather(systems.gateways, Gateway.routes, limit=limit):
         gateways[gateway.name] = None if isinstance(table, PromobotError) else table
         if isinstance(table, PromobotError):
-            silent[gateway.name] = str(table)
+            silent[gateway.name] = words.silent(table)
     return Live(systems.share.routes.read(settings.environment), tritons, gateways, silent)
 
 

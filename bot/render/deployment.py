@@ -16,6 +16,7 @@ from bot.domain.names import short
 from bot.domain.record import CRITERIA, CriterionName, DeploymentRecord, Outcome, is_failed_rollback
 from bot.domain.routes import Target
 from bot.domain.workers import Answering
+from bot.errors import OutsideError, PromobotError
 from bot.render.mrkdwn import escape
 from bot.render.plainly import plainly
 from bot.render.proposal import take_blame_back
@@ -432,9 +433,14 @@ def reloaded_again(gateway: str, generation: int) -> str:
     return f"reloaded gateway {gateway} to generation {generation}, which it did not serve"
 
 
-def silent(name: str, why: str) -> str:
+def silent(error: PromobotError) -> str:
     """A system did not answer."""
-    return f"{name} does not answer: {why}"
+    return f"{error.system} does not answer: {error.said}" if isinstance(error, OutsideError) else str(error)
+
+
+def without_system(said: str | PromobotError) -> str:
+    """Return a message for a sentence that names the system already."""
+    return said.said if isinstance(said, OutsideError) else str(said)
 
 
 def not_known_to_be_back(gateway: str, why: str) -> str:

@@ -21,6 +21,7 @@ from bot.errors import Denied, Foreign, NotReady, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import read_retry_after, retry, retry_call
 from bot.settings import GatewayEndpoint
+from bot.transport_errors import reason
 
 LOOKS = 4
 """New connections to open, to see whether processes that do not know each other answer at one address."""
@@ -190,7 +191,7 @@ class Gateway:
                 raise NotReady(message, system=self._system, models=tuple(map(str, models))) from error
             raise Rejected(message, system=self._system) from error
         except httpx.HTTPError as error:
-            message = f"could not {doing}: {type(error).__name__} {error}"
+            message = f"could not {doing}: {reason(error)}"
             raise Unavailable(message, system=self._system, next_step=trust.advice(str(error))) from error
         except (ValueError, KeyError, TypeError) as error:
             raise Foreign(f"could not {doing}: not the answer of a gateway: {error}", system=self._system) from error

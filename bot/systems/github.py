@@ -38,6 +38,7 @@ from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, keep, redact
 from bot.retry import read_retry_after, retry, retry_when_told
 from bot.settings import GitHub
+from bot.transport_errors import reason
 
 PERMISSIONS = {
     "metadata": "read",
@@ -648,7 +649,7 @@ class GitHubRepository:
             raise Rejected(message, system=self._system, next_step=step) from error
         except requests.RequestException as error:
             step = trust.advice(str(error))
-            raise Unavailable(f"could not {doing}: {error}", system=self._system, next_step=step) from error
+            raise Unavailable(f"could not {doing}: {reason(error)}", system=self._system, next_step=step) from error
         except RuntimeError as error:
             # PyGithub says so of a redirect to another host, which it does not follow.
             if "redirected" not in str(error):

@@ -25,6 +25,7 @@ from bot.errors import Rejected, Unavailable
 from bot.redaction import excerpt, redact, redact_all
 from bot.retry import read_retry_after, retry, retry_when_told
 from bot.settings import Slack
+from bot.transport_errors import reason
 
 EVENT_TYPE = "promobot_message"
 CLOCK_SKEW_SECONDS = 300
@@ -426,8 +427,7 @@ class SlackChannel:
             raise kind(message, system=self._system, next_step=_STEPS.get(said, "")) from error
         except (SlackClientError, httpx.HTTPError, OSError, HTTPException) as error:
             step = trust.advice(str(error))
-            why = str(error) or type(error).__name__
-            raise Unavailable(f"could not {doing}: {why}", system=self._system, next_step=step) from error
+            raise Unavailable(f"could not {doing}: {reason(error)}", system=self._system, next_step=step) from error
         except (TypeError, AttributeError) as error:
             raise Rejected(f"could not {doing}: not the answer of Slack: {error}", system=self._system) from error
 

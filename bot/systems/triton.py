@@ -38,6 +38,7 @@ from bot.errors import Denied, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import read_retry_after, retry
 from bot.settings import Triton
+from bot.transport_errors import reason
 
 if TYPE_CHECKING:
     import httpx
@@ -173,7 +174,7 @@ class TritonServer:
         try:
             status = self._opened_http().get("/v2/health/live").status_code
         except httpx.HTTPError as error:
-            said = f"{doing}: {type(error).__name__} {error}"
+            said = f"{doing}: {reason(error)}"
             raise Unavailable(
                 said, system=system, next_step="Compare the Triton's http with where it listens."
             ) from error
@@ -282,7 +283,7 @@ class TritonServer:
                 raise Rejected(f"{model} {version} was asked over HTTP, {answered} answered", system=system)
             return binary.only(outputs, tensors)
         except httpx.HTTPError as error:
-            message = f"{said}: {type(error).__name__} {error}"
+            message = f"{said}: {reason(error)}"
             raise Unavailable(message, system=system, next_step="Is it up? `promobot doctor`.") from error
         except ValueError as error:
             raise Rejected(f"{said}: {error}", system=system) from error

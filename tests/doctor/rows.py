@@ -454,7 +454,7 @@ ROWS = (
         "Triton's HTTP address is wrong",
         "Triton triton-dev-1",
         "over HTTP",
-        "over HTTP: ConnectError",
+        "over HTTP: no connection: Connection refused",
         at_nobodys(lambda world, port: tritons(world, http=f"{HOST}:{port}")),
     ),
     Row(
@@ -861,7 +861,7 @@ ROWS = (
         "a gateway cannot be reached",
         "gateway gateway-dev-1",
         "could not read its routes",
-        "gateway-dev-1 does not answer",
+        "does not answer: could not read its routes",
         at_nobodys(lambda world, port: gateways(world, url=f"{HERE}:{port}")),
     ),
     Row(
@@ -869,7 +869,7 @@ ROWS = (
         "a gateway's `url` is Triton's",
         "gateway gateway-dev-1",
         "could not read its routes",
-        "gateway-dev-1 does not answer",
+        "does not answer: could not read its routes",
         lambda world, _: world.configure("dev", **gateways(world, url=world.endpoints.triton["dev"][0].http)),
     ),
     Row(

@@ -68,7 +68,7 @@ _CLOCK = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d UTC"
 def test_a_gateway_that_was_asked_knows_since_when_nobody_answers(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
-    world.configure("dev", deadlines={"request_seconds": 1})
+    world.configure("dev", deadlines={"request_seconds": 3})
     world.kill("triton-dev-1")
     assert httpx.get(f"{world.endpoints.gateway['dev'][0].url}/v2/health/ready", trust_env=False).status_code == 503
     first = world.words("status", "--env", "dev").out.splitlines()[0]

@@ -27,7 +27,7 @@ def repair(
     does not take the routes in force.
     """
     repaired: list[str] = []
-    problems = [words.silent(name, why) for name, why in todo.silent.items()]
+    problems = list(todo.silent.values())
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
     served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
     wrong: dict[tuple[str, Target], PromobotError] = {}
@@ -58,10 +58,8 @@ def repair(
                 run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
                 repaired.append(words.reloaded_again(gateway.name, table.generation))
             except PromobotError as error:
-                behind[gateway.name] = str(error)
+                behind[gateway.name] = words.without_system(error)
                 problems.append(str(error))
-    for line in (*repaired, *problems):
-        run.say(line)
     return repaired, problems, behind
 
 

@@ -43,13 +43,13 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
     away = []
     for gateway in run.systems.gateways:
         if gateway.name in todo.silent:
-            away.append(words.silent(gateway.name, todo.silent[gateway.name]))
+            away.append(todo.silent[gateway.name])
         elif gateway.name in behind:
             away.append(words.does_not_follow(gateway.name, behind[gateway.name]))
         elif why := answers.get(gateway):
-            away.append(words.cannot_be_switched(gateway.name, str(why)))
+            away.append(words.cannot_be_switched(gateway.name, words.without_system(why)))
             if any(run.goes_back(item.change) for item in items):
-                run.say(words.way_back_past(gateway.name, str(why)))
+                run.say(words.way_back_past(gateway.name, words.without_system(why)))
     for item in items if away else ():
         if not run.goes_back(item.change):
             item.fails("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
@@ -427,7 +427,11 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
         run.gather(run.systems.tritons, partial(_load_missing, run, before))
     still = {gateway: answer for gateway, answer in run.gather(away, back) if answer}
     left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
-    astray = [words.not_known_to_be_back(one.name, str(answer)) for one, answer in still.items() if one not in left]
+    astray = [
+        words.not_known_to_be_back(one.name, words.without_system(answer))
+        for one, answer in still.items()
+        if one not in left
+    ]
     _wait_drained(run)
     for item in items:
         item.did(f"put back by generation {table.generation}", started)

@@ -30,6 +30,7 @@ from bot.systems.mlflow.contents import CHUNK_BYTES, PackageContents
 from bot.systems.mlflow.metrics import COPIED, HOPS, measured, pairs, run_of
 from bot.systems.mlflow.server import NOT_THERE, WHO, Refusal, Server
 from bot.systems.mlflow.signature import signature_of
+from bot.transport_errors import reason
 
 if TYPE_CHECKING:
     from bot import s3
@@ -361,9 +362,8 @@ class Registry:
         except Refusal as error:
             raise self._outside(f"could not {doing}: {error}", error) from error
         except (httpx.HTTPError, OSError) as error:
-            why = str(error) or type(error).__name__
-            step = trust.advice(why)
-            raise Unavailable(f"could not {doing}: {why}", system=self._system, next_step=step) from error
+            step = trust.advice(str(error))
+            raise Unavailable(f"could not {doing}: {reason(error)}", system=self._system, next_step=step) from error
         except Unfit as error:
             raise Rejected(f"could not {doing}: {error}", system=self._system) from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
