@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.concurrency import background
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, in_service, plan
@@ -15,8 +17,10 @@ from bot.operations import Say
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.merged import Merged, checked_in
+from bot.operations.opened import Opened, open_pull_requests, opened, revert_of
 from bot.operations.past import Past
 from bot.platform import Platform
+from bot.render import differences as words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
@@ -33,7 +37,8 @@ class Asked:
 def what_main_asks(platform: Platform, *, within_seconds: float | None = None, say: Say | None = None) -> Asked:
     """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
-    With ``say``, GitHub is asked since when main asks for what is held, and what it does not tell is said.
+    With ``say``, GitHub is asked since when main asks for what is held, and which open revert takes it back. What it
+    does not tell is said.
     Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
     that cannot be read.
     """
@@ -44,8 +49,17 @@ def what_main_asks(platform: Platform, *, within_seconds: float | None = None, s
             raise main
         asked = _asked(platform, routes, main.desired)
         if say is not None:
-            asked = replace(asked, held=tuple(since_main_asks(platform, main.repository, asked.held, say)))
+            held = _as_github_tells(platform, main.repository, asked.held, say)
+            asked = replace(asked, held=tuple(held))
         return asked
+
+
+def _as_github_tells(platform: Platform, repository: Repository, held: Sequence[Held], say: Say) -> list[Held]:
+    if not held:
+        return []
+    with background(partial(open_pull_requests, platform), name="pull requests") as pulls:
+        found = opened(platform.environment, repository, pulls, say)
+    return as_github_tells(platform, repository, held, found, say)
 
 
 def what_was_asked(platform: Platform, entries: Mapping[tuple[Section, str], Entry]) -> Asked:
@@ -62,8 +76,14 @@ def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> Asked:
     return Asked(desired, tuple(held_among(admit_all(Past(platform), todo.changes))))
 
 
-def since_main_asks(platform: Platform, repository: Repository, held: Sequence[Held], say: Say) -> list[Held]:
-    """Return what is held, each since main asks for it at the earliest; say where GitHub does not tell that."""
+def as_github_tells(
+    platform: Platform, repository: Repository, held: Sequence[Held], pulls: Sequence[Opened], say: Say
+) -> list[Held]:
+    """Return what is held, each since main asks for it at the earliest; say where GitHub does not tell that.
+
+    Where one of the open ``pulls`` takes back what main asks for, the step names it: nobody needs to open one.
+    """
+    held = [_with_revert(one, revert_of(one.change, pulls)) for one in held]
     if not held:
         return []
     try:
@@ -76,3 +96,8 @@ def since_main_asks(platform: Platform, repository: Repository, held: Sequence[H
         say(str(error))
         return list(held)
     return found
+
+
+def _with_revert(held: Held, revert: int | None) -> Held:
+    step = words.step_about(held.hold, held.change, revert)
+    return replace(held, hold=replace(held.hold, next_step=step))

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.concurrency import background
-from bot.domain.desired import Desired, Section, changes
+from bot.domain.desired import Desired
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Plan, in_service, plan
 from bot.domain.record import DeploymentRecord, last_failed
-from bot.domain.scope import scope_of
 from bot.domain.silence import Silences
 from bot.domain.way_back import WayBack
 from bot.errors import InvalidInput, PromobotError, Rejected
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.deployment.unfinished import read_journal
 from bot.operations.following import read_ways_back
-from bot.operations.holding import since_main_asks
+from bot.operations.holding import as_github_tells
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.observe import observe
+from bot.operations.opened import Opened, open_pull_requests, opened
 from bot.operations.past import Past
-from bot.operations.proposing import desired_at, read_desired
 from bot.operations.silence import noted, silent_since
 from bot.render.deployment import unknown_workers
 
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from bot.records.ledger import QuarantineEvent
     from bot.settings import Environment
     from bot.share import ModelRepository
-    from bot.systems.git import Repository
-    from bot.systems.github import PullRequest
 
 
 LOOKED_BACK = 30
@@ -45,17 +41,6 @@ LOOKED_BACK = 30
 
 Watched = dict[str, Silences]
 """The servers that did not answer at the previous look, by environment. A caller that looks repeatedly keeps it."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An open pull request of the bot, as far as it changes what one model has on one path."""
-
-    model: str
-    section: Section
-    number: int
-    title: str
-    goes_back: bool
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ def see(platform: Platform, watched: Watched | None = None) -> Seen:
     with (
         # Git, GitHub, and all that serves: who waits for an answer waits for the slowest of the three only.
         main_beside(platform, within_seconds=settings.deadlines.request_seconds) as look,
-        background(partial(_open_pull_requests, platform), name="pull requests") as pulls,
+        background(partial(open_pull_requests, platform), name="pull requests") as pulls,
     ):
         live, now = observe(settings, systems), datetime.now(UTC)
         silences = _silences(settings.environment, systems, live, watched, at=now, say=problems.append)
@@ -130,8 +115,10 @@ def see(platform: Platform, watched: Watched | None = None) -> Seen:
         if isinstance(main, InvalidInput):
             raise main
         todo = plan(_desired(main, live), live, known={})
-        opened = _opened(settings.environment, main, pulls, problems.append)
-        records = _from_records(platform, main, todo, problems.append)
+        found = (
+            opened(settings.environment, main.repository, pulls, problems.append) if isinstance(main, Main) else []
+        )
+        records = _from_records(platform, main, todo, found, problems.append)
     return Seen(
         settings=settings,
         at=now,
@@ -144,7 +131,7 @@ def see(platform: Platform, watched: Watched | None = None) -> Seen:
         unreadable_ways=tuple(unreadable),
         main=main,
         todo=todo,
-        opened=tuple(opened),
+        opened=tuple(found),
         records=records,
         problems=tuple(problems),
     )
@@ -178,7 +165,9 @@ def _journal(share: ModelRepository) -> Journal | Rejected | None:
         return error
 
 
-def _from_records(platform: Platform, main: Main | PromobotError, todo: Plan, say: Say) -> FromRecords:
+def _from_records(
+    platform: Platform, main: Main | PromobotError, todo: Plan, pulls: Sequence[Opened], say: Say
+) -> FromRecords:
     """Return what is in quarantine, what a deployment refuses and since when, and which failed last.
 
     How users are is known without records, so nobody is kept from seeing it.
@@ -191,43 +180,4 @@ def _from_records(platform: Platform, main: Main | PromobotError, todo: Plan, sa
         return FromRecords(why_not=str(error))
     if not isinstance(main, Main):
         return found
-    return replace(found, held=tuple(since_main_asks(platform, main.repository, found.held, say)))
-
-
-def _open_pull_requests(platform: Platform) -> list[PullRequest]:
-    return platform.github.open_pull_requests(prefix="promobot")
-
-
-def _opened(environment: str, main: Main | PromobotError, pulls: Future[list[PullRequest]], say: Say) -> list[Opened]:
-    """Return the open proposals and reverts; who does not answer is said, not fatal."""
-    if not isinstance(main, Main):
-        return []
-    try:
-        found = pulls.result()
-    except PromobotError as error:
-        say(str(error))
-        return []
-    return [one for pull in found for one in _changed_by(pull, environment, main.repository, say)]
-
-
-def _changed_by(pull: PullRequest, environment: str, repository: Repository, say: Say) -> list[Opened]:
-    scope = scope_of(pull.branch)
-    if scope is None or scope.environment != environment:
-        return []
-    back = scope.kind == "way back"
-    try:
-        return [
-            Opened(scope.model, section, pull.number, pull.title, goes_back=back)
-            for section in _concerned(environment, repository, pull.head, scope.model)
-        ]
-    except PromobotError as error:
-        say(f"#{pull.number}: {error}")
-        return []
-
-
-def _concerned(environment: str, repository: Repository, head: str, model: str) -> list[Section]:
-    """Return the paths on which a pull request changes what the model's entry says."""
-    base = repository.merge_base(repository.head(), repository.fetch(head))
-    before = desired_at(repository, environment, base) or Desired(environment=environment)
-    after = read_desired(repository, environment, head)
-    return [change.section for change in changes(before, after) if change.model == model]
+    return replace(found, held=tuple(as_github_tells(platform, main.repository, found.held, pulls, say)))

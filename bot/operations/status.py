@@ -21,7 +21,6 @@ from bot.operations.inspection import routed
 from bot.operations.main_branch import Main
 from bot.operations.seen import Seen, Watched, see
 from bot.render import differences as words
-from bot.render.deployment import silent
 
 if TYPE_CHECKING:
     from bot.platform import Platform
@@ -179,7 +178,7 @@ def _not_known(seen: Seen) -> list[Difference]:
         *(Difference("revert", words.revert_waits(way), deploy) for way in latest(seen.ways).values()),
         *(Difference("revert", said, words.open_it_anew()) for said in seen.unreadable_ways),
         *([Difference("records", words.records_unread(why_not), doctor)] if why_not else []),
-        *(Difference("silent", silent(name, why), doctor) for name, why in seen.todo.silent.items()),
+        *(Difference("silent", why, doctor) for why in seen.todo.silent.values()),
     ]
 
 
@@ -196,13 +195,11 @@ def _unfinished(seen: Seen) -> list[Difference]:
 def _not_as_desired(seen: Seen, deploy: str) -> list[Difference]:
     """Return what main asks for and is not live: what a deployment refuses with its reason, and the rest."""
     held = {one.change: one for one in seen.records.held}
-    reverts = {(one.model, one.section): one.number for one in seen.opened if one.goes_back}
     found = []
     for change in seen.todo.changes:
         if one := held.get(change):
-            step = words.step_about(one.hold, change, reverts.get((change.model, change.section)))
             kind = words.KIND_OF_HOLD.get(one.hold.cause, "held")
-            found.append(Difference(kind, words.is_held(one), step))
+            found.append(Difference(kind, words.is_held(one), one.hold.next_step))
         else:
             found.append(Difference("desired", words.differs(change), deploy))
     return found
@@ -249,7 +246,7 @@ def _rows(seen: Seen) -> list[ModelStatus]:
                 *seen.desired.section(section),
                 *(what.model for what in routed(seen.live.routes) if what.section == section),
                 # A proposal of a model that was never served is seen, too.
-                *(one.model for one in seen.opened if one.section == section),
+                *(one.change.model for one in seen.opened if one.change.section == section),
             }
         )
     ]
@@ -276,9 +273,7 @@ def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
             for name, table in seen.live.gateways.items()
         },
         agrees=None if seen.unknown else serves(target, entry),
-        pending=tuple(
-            f"#{one.number} {one.title}" for one in seen.opened if (one.model, one.section) == (model, section)
-        ),
+        pending=tuple(f"#{one.number} {one.title}" for one in seen.opened if one.is_of(model, section)),
     )
 
 

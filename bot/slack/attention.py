@@ -98,10 +98,7 @@ def what_waits(found: Status, *, now: datetime) -> list[Waiting]:
 
     Users who are not well are told at once, unless a deployment is under way: that moves things.
     """
-    # As status advises: it knows whether the revert is open already.
-    steps = {one.what: one.next_step for one in found.differences}
-    old = [one for one in found.held if _is_old(one.hold.since, now)]
-    held = [Waiting(what, steps.get(what, one.hold.next_step)) for one in old for what in [words.is_held(one)]]
+    held = [Waiting(words.is_held(one), one.hold.next_step) for one in found.held if _is_old(one.hold.since, now)]
     cut_off = found.underway_since is not None and _is_old(found.underway_since, now)
     told = [d for d in found.differences if d.kind == "slack" or (d.kind == "unfinished" and cut_off)]
     ill = found.underway_since is None and any(users.health != "OK" for users in found.users)
