@@ -77,11 +77,6 @@ def rollback(
     of the pull request's text: who asked for it; ``asking`` says the same for the bot itself.
     """
     settings = platform.settings
-    if settings.mistakes:
-        from bot.render.deployment import goes_on_without
-
-        for mistake in settings.mistakes:
-            say(goes_on_without(mistake))
     # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
     hurried = settings.deadlines.request_seconds if now else None
     by = by or "a person"

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain.evidence import CheckResult
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import CRITERIA, DeploymentRecord
+from bot.domain.scope import revert_branch
 from bot.render import doctor as doctor_words
 from bot.render import metrics as metric_words
 from bot.render import proposal as proposal_words
-from bot.render.deployment import CRITERION_NAMES, NOTHING_TO_SERVE, WORST_FIRST, checked_in, describe, held
+from bot.render.deployment import (
+    CRITERION_NAMES,
+    NOTHING_TO_SERVE,
+    WORST_FIRST,
+    checked_in,
+    concluded,
+    describe,
+    held,
+)
 from bot.render.deployment import mark as outcome_mark
 from bot.render.deployment import verdict as deployment_verdict
 from bot.render.differences import is_held
@@ -246,10 +255,10 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
     if did_nothing(done):
         return f"{done.environment} is as main says ({done.commit[:12]}): nothing to do."
     # The first line must not tell of a success if something else of the same run went wrong.
-    lines = [deployment_verdict(record) for record in done.records if record.model == asked_for]
+    lines = [_concluded(record, done.reverts) for record in done.records if record.model == asked_for]
     others = [record for record in done.records if record.model != asked_for]
     failed = sorted((r for r in others if not r.verified), key=lambda r: WORST_FIRST.index(r.outcome))
-    lines += [deployment_verdict(record) for record in failed]
+    lines += [_concluded(record, done.reverts) for record in failed]
     lines += map(held, done.held)
     if done.problems and not lines and not others:
         many = "1 problem" if len(done.problems) == 1 else f"{len(done.problems)} problems"
@@ -267,6 +276,11 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
     if done.problems:
         lines.append(f"→ promobot status --env {done.environment} says who is affected, and what to type")
     return "\n".join(lines)
+
+
+def _concluded(record: DeploymentRecord, reverts: Mapping[str, str]) -> str:
+    branch = revert_branch(record.environment, record.model, record.section)
+    return concluded(record, revert_url=reverts.get(branch, ""))
 
 
 def did_nothing(done: Deployed) -> bool:

@@ -143,7 +143,8 @@ def test_what_went_wrong_stands_before_what_went_well() -> None:
     wrong = record("put back", failing=("smoke_passed",), model="wine", problem="g1: no answer")
     lines = terminal.deployed(a_run(record(), wrong, problems=("gateway-2 does not answer",))).splitlines()
     assert lines[0].startswith("wine 7 → 8 in dev failed after the switch and was put back: version 7 answers.")
-    assert lines[1:3] == ["problem: gateway-2 does not answer", "churn 8 is served in dev (was 7)."]
+    assert [line.split(":")[0].strip() for line in lines[1:4]] == ["what happened", "what to do", "problem"]
+    assert lines[4] == "churn 8 is served in dev (was 7)."
 
 
 def test_the_model_that_somebody_asked_for_is_told_of_first() -> None:

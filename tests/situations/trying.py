@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.reliability.scene import Scene
+from tests.reliability.scene import Ended, Scene
 from tests.situations.pictures import take
 from tests.situations.rows import Row
 from tests.situations.stage import COLUMNS, Seen, Stage
@@ -56,7 +56,7 @@ class Theatre:
         finally:
             self.stage.columns = 0
             self.stage.tidy()
-        return Tried(seen, tuple(problems(row, seen.lines)))
+        return Tried(seen, (*problems(row, seen.lines), *said_twice(self.stage.ended)))
 
     def _prepare(self, base: str) -> None:
         """Have real verbs make the state from which a row begins, once."""
@@ -89,6 +89,14 @@ def problems(row: Row, lines: Mapping[str, str]) -> list[str]:
         if not pattern(wanted).fullmatch(said):
             found.append(f"{surface}: says {said or 'nothing'!r}, and not {wanted or 'nothing'!r}")
     return found
+
+
+def said_twice(ended: Ended) -> list[str]:
+    """Return the lines of stderr that stdout repeats; those for GitHub's annotations repeat by design."""
+    progress = ended.said.removesuffix(ended.out).splitlines()
+    told = [" ".join(line.split()) for line in progress if not line.startswith("::")]
+    answer = " ".join(ended.out.split())
+    return [f"stdout repeats what stderr said: {line!r}" for line in told if line and line in answer]
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -61,8 +61,6 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
                 (item,) = telling
                 _tell(run, [item], _message(run, item, served, revert_urls[item.id]), name=item.id)
             _write_records(run, telling, served, records)
-            for item in telling:
-                run.say(words.concluded(records[item.id], revert_url=revert_urls[item.id]))
     return [records[item.id] for item in items]
 
 

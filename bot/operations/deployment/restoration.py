@@ -115,7 +115,7 @@ class Restoration:
                         version=back.entry.version,
                         look=look_at(described.package),
                     )
-                    self._tell(words.way_back_published(change, said))
+                    self.repaired.append(words.way_back_published(change, said))
         for section in SECTIONS:
             for model, entry in desired.section(section).items():
                 if serves(target_of(table.route(model), section), entry):
@@ -123,7 +123,7 @@ class Restoration:
                     with self._tried(words.alias_not_moved(model, alias)):
                         if run.registry.alias(model, alias) != entry.version:
                             run.aliases.point(model, alias, entry.version)
-                            self._tell(words.alias_moved(model, alias, entry.version))
+                            self.repaired.append(words.alias_moved(model, alias, entry.version))
 
     def _wrong_on_the_share(self, what: Routed) -> str:
         fault = inspect_share(self._run.systems.share, what)
@@ -131,7 +131,7 @@ class Restoration:
             entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
             with self._tried(fault.said):
                 self._describe(what.model, entry, in_service=True)
-                self._tell(words.description_restored(what.model, what.target.version))
+                self.repaired.append(words.description_restored(what.model, what.target.version))
                 fault = inspect_share(self._run.systems.share, what)
         return fault.said if fault is not None and fault.kind != "package" else ""
 
@@ -158,14 +158,9 @@ class Restoration:
         run.held.packages.discard(entry.digest)
         return run.held.packages.keep(package, run.reader(model, entry.version))
 
-    def _tell(self, line: str) -> None:
-        self.repaired.append(line)
-        self._run.say(line)
-
     @contextmanager
     def _tried(self, what: str) -> Iterator[None]:
         try:
             yield
         except PromobotError as error:
             self.problems.append(f"{what}; {error}")
-            self._run.say(self.problems[-1])
