@@ -108,7 +108,7 @@ LAYERS = {
     # Who runs a command, and where.
     "bot.runner": layer(pure=True),
     "bot.schemas": layer("commands domain exit_codes output results settings", "pydantic pydantic_core"),
-    "bot.render": layer("domain exit_codes render", for_types="operations records", pure=True),
+    "bot.render": layer("domain errors exit_codes render", for_types="operations records", pure=True),
     # One file or package per system, with that system's SDK and what carries it; no system knows another.
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
