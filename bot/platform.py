@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import Registry
     from bot.systems.slack import SlackChannel
-    from bot.systems.triton import TritonServer
+    from bot.systems.triton.server import TritonServer
 
 
 _RELOAD_TOKEN = "the gateways' reload token"  # noqa: S105 - what it is, not what it says
@@ -340,7 +340,7 @@ class Platform:
             server.close()
 
     def _triton(self, named: Triton) -> TritonServer:
-        from bot.systems.triton import TritonServer
+        from bot.systems.triton.server import TritonServer
 
         variable, key = named.control_key_env, None
         if variable:

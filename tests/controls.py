@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.share import nobody_else_writes
 from bot.systems.gateway import Gateway, GatewayControl
-from bot.systems.triton import TritonControl, TritonServer
+from bot.systems.triton.server import TritonControl, TritonServer
 
 
 def control(server: TritonServer) -> TritonControl:

@@ -132,7 +132,8 @@ LAYERS = {
         "domain errors redaction retry settings transport_errors trust web", "httpx slack_sdk"
     ),
     "bot.systems.triton": layer(
-        "domain errors redaction retry settings transport_errors trust", "tritonclient grpc google httpx numpy"
+        "domain errors redaction retry settings systems.triton transport_errors trust",
+        "tritonclient grpc google httpx",
     ),
     "bot.operations": layer(
         "concurrency domain environment_files errors exit_codes redaction settings systems operations platform "
@@ -350,7 +351,7 @@ def test_only_the_platform_opens_what_reaches_outside() -> None:
 
 
 SWITCHES = {
-    ("bot.systems.triton", "GRPC_VERBOSITY"),
+    ("bot.systems.triton.server", "GRPC_VERBOSITY"),
     ("bot.systems.mlflow.artifacts", "MLFLOW_DISABLE_TELEMETRY"),
     ("bot.systems.mlflow.artifacts", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
 }

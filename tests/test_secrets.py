@@ -575,7 +575,7 @@ def test_the_doctor_names_secrets_that_cannot_be_blanked(
 SWITCHES = {
     ("bot/systems/mlflow/artifacts.py", "MLFLOW_DISABLE_TELEMETRY"),
     ("bot/systems/mlflow/artifacts.py", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
-    ("bot/systems/triton.py", "GRPC_VERBOSITY"),
+    ("bot/systems/triton/server.py", "GRPC_VERBOSITY"),
 }
 """Constants without a secret, which a library reads when it is imported and cannot be told otherwise."""
 

@@ -40,7 +40,8 @@ from bot.platform import Platform
 from bot.render import checks as words
 from bot.settings import PackageRules
 from bot.share import StagingRepository, is_large, nobody_else_writes
-from bot.systems.triton import TritonControl, TritonServer, parse_config, placed_config, render_config
+from bot.systems.triton.config import parse_config, placed_config, render_config
+from bot.systems.triton.server import TritonControl, TritonServer
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry

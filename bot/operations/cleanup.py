@@ -37,7 +37,8 @@ from bot.platform import Platform, Serving
 from bot.render import cleanup as words
 from bot.share import HeldShare
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonControl, TritonServer, render_config, versions_of
+from bot.systems.triton.config import render_config, versions_of
+from bot.systems.triton.server import TritonControl, TritonServer
 
 System = TypeVar("System")
 Answer = TypeVar("Answer")

@@ -20,7 +20,8 @@ from bot.platform import Serving
 from bot.render import differences as words
 from bot.share import Described, ModelRepository
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonServer, parse_config, placed_config, versions_of
+from bot.systems.triton.config import parse_config, placed_config, versions_of
+from bot.systems.triton.server import TritonServer
 
 FaultKind = Literal["package", "bytes", "config", "answer", "gateway answer"]
 

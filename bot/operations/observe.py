@@ -14,7 +14,7 @@ from bot.render import deployment as words
 from bot.settings import Environment
 from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 
 
 def observe(settings: Environment, systems: Serving) -> Live:

@@ -16,7 +16,7 @@ from bot.domain.smoke import SmokeCases, smoke_problems
 from bot.errors import NotAllowed
 from bot.render import checks as words
 from bot.settings import Environment, PackageRules
-from bot.systems.triton import parse_config
+from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents

@@ -27,7 +27,7 @@ from bot.platform import Platform
 from bot.render import identity as identity_words
 from bot.render import proposal as words
 from bot.settings import GatewayEndpoint, Tritons
-from bot.systems.triton import parse_config
+from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
     from bot.records.ledger import Ledger

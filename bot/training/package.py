@@ -164,7 +164,7 @@ def read_package(directory: Path) -> Package:
 
 
 def _check_config(path: Path, package: Package) -> None:
-    from bot.systems.triton import parse_config
+    from bot.systems.triton.config import parse_config
 
     try:
         config = parse_config(path.read_text())

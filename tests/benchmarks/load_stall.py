@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from bot.domain.routes import Route, RouteTable
 from bot.settings import GatewayEndpoint, Triton
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.benchmarks.asking import Asking, Heard, Load
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
 from tests.controls import control, switching

@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from bot.domain.model_config import ACCELERATORS, FIELDS, LOADED_BY_NAME, PARAMETERS, REASONS, config_problems
-from bot.systems.triton import parse_config
+from bot.systems.triton.config import parse_config
 
 FILES = ("model.onnx", "labels.txt", "payload.data", "large/model.onnx", "weights/part.data")
 GOOD = """

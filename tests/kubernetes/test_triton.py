@@ -24,7 +24,7 @@ from bot.sandbox import triton
 from bot.sandbox.environments import Environment
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.controls import control
 from tests.kubernetes.cluster import MANIFESTS, Cluster, objects
 from tests.servers import running

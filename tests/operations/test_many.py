@@ -23,7 +23,7 @@ from bot.records.ledger import Ledger
 from bot.share import Lease
 from bot.share.routes import Routes
 from bot.share.volume import Volume
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.benchmarks.company import TOKENS, TRITONS, Company, Version
 from tests.controls import control
 

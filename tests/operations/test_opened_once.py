@@ -16,7 +16,7 @@ from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.mlflow import Registry
 from bot.systems.slack import SlackChannel
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.operations.world import World
 
 KINDS: tuple[type[Any], ...] = (

@@ -13,7 +13,7 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.errors import Rejected
 from bot.operations.checking import _over_http
 from bot.operations.inspection import wrong_on_triton
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 
 RIGHT, WRONG = (Tensor("Y", "FP16", (1,), (value,)) for value in (1.0, 2.0))
 SMOKE = SmokeCases(tuple(SmokeCase(name, (RIGHT,), (RIGHT,)) for name in ("row-0", "row-1")))

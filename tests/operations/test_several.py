@@ -13,7 +13,7 @@ import pytest
 
 from bot.domain.routes import RouteTable
 from bot.systems.gateway import Gateway, GatewayControl
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.operations.world import World
 
 TRITONS, GATEWAYS = "tritons.test", "gateways.test"

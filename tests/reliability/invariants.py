@@ -21,7 +21,7 @@ from bot.domain.retirement import spent_by
 from bot.domain.routes import RouteTable
 from bot.domain.scope import revert_branch
 from bot.errors import PromobotError
-from bot.systems.triton import versions_of
+from bot.systems.triton.config import versions_of
 from tests.reliability.scene import Ended, Scene
 from tests.reliability.servers import ENVIRONMENT, Look
 from tests.stand_ins.triton import offsets

@@ -48,7 +48,7 @@ STAGING, LEASE = "bot/share/staging.py", "bot/share/lease.py"
 MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
     f"bot/share/{name}.py" for name in ("models", "packages", "routes", "journal", "volume", "fence")
 )
-RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton.py"
+RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton/server.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
 T_TRUST = "tests/systems/test_trust.py"
 T_LIKE = "tests/systems/test_stores_like.py"
@@ -441,7 +441,7 @@ MUTATIONS = (
     Mutation(
         "trust",
         "Triton",
-        "bot/systems/triton.py",
+        "bot/systems/triton/server.py",
         "grpc.ssl_channel_credentials(trust.bundle(), ",
         "grpc.ssl_channel_credentials(None, ",
         (f"{T_TRUST}::test_triton",),
@@ -892,7 +892,7 @@ MUTATIONS = (
     Mutation(
         "lease",
         "a Triton loads only for whoever holds it",
-        "bot/systems/triton.py",
+        "bot/systems/triton/server.py",
         '        self._may_still()\n        with self._server._asking(f"load',
         '        with self._server._asking(f"load',
         (T_FENCE,),
@@ -1213,7 +1213,7 @@ MUTATIONS = (
         "proof",
         "the asked version answered",
         TRITON,
-        "        if answer.get_response().model_version != str(version):\n",
+        "        if answer.model_version != str(version):\n",
         "        if False:\n",
         (f"{T_TRITON}::test_an_answer_of_another_version_is_no_answer",),
     ),

@@ -19,7 +19,7 @@ from bot.share.fence import Fenced
 from bot.share.volume import Part
 from bot.systems.gateway import Gateway, GatewayControl
 from bot.systems.mlflow.registry import Aliases, Registry
-from bot.systems.triton import TritonControl, TritonServer
+from bot.systems.triton.server import TritonControl, TritonServer
 from tests.share.test_publishing import MODEL
 from tests.stores import begin_share
 

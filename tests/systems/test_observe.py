@@ -18,7 +18,7 @@ from bot.platform import Serving
 from bot.settings import GatewayEndpoint, Triton
 from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.gateway.triton import publish_adder
 from tests.share.test_share import share_at
 from tests.stand_ins.server import Seen, StandIn, answer

@@ -21,7 +21,7 @@ from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import SlackChannel
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.stand_ins.http_proxy import Proxy
 from tests.stand_ins.server import StandIn
 from tests.stores import registry_of

@@ -20,7 +20,7 @@ from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import SlackChannel
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.controls import control
 from tests.gateway.gateways import TOKEN as RELOAD_TOKEN
 from tests.gateway.gateways import running_gateway

@@ -22,7 +22,8 @@ from bot.errors import Rejected, Unavailable
 from bot.sandbox import environments, triton
 from bot.sandbox.processes import Ports
 from bot.settings import Triton
-from bot.systems.triton import TritonServer, parse_config, placed_config, render_config, versions_of
+from bot.systems.triton.config import parse_config, placed_config, render_config, versions_of
+from bot.systems.triton.server import TritonServer
 from tests.controls import control
 from tests.operations.world import wait_until
 from tests.servers import running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.systems.triton import parse_config
+from bot.systems.triton.config import parse_config
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import SlackChannel
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from tests.gateway.gateways import TOKEN, gateway_process
 from tests.records.test_record_stores import bucket_of
 from tests.sandbox.forge.conftest import REPOSITORY, Clone, Server
@@ -392,7 +392,7 @@ def test_grpc_writes_no_lines_of_its_own_about_handshakes(real: RealTriton) -> N
     """In a process of its own: gRPC reads what it may write when it is imported."""
     asks = f"""
 from bot.settings import Triton
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 server = TritonServer(Triton(name="x", grpc={real.grpc!r}, grpc_tls=True), request_seconds=2)
 try:
     server.version()

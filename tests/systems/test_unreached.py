@@ -18,10 +18,10 @@ from bot.settings import Bucket, GatewayEndpoint, GitHub, MLflow, Slack, Triton
 from bot.systems.gateway import Gateway
 from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
-from bot.systems.mlflow.registry import Registry
 from bot.systems.slack import SlackChannel
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 from bot.transport_errors import reason
+from tests.stores import registry_of
 
 _KEYS = {"aws_access_key_id": "canary", "aws_secret_access_key": "canary4711"}
 _LIBRARIES = (
@@ -38,7 +38,7 @@ _LIBRARIES = (
 """The words of libraries and of errno that no operator should have to know."""
 
 ASKS: dict[str, Callable[[str], object]] = {
-    "mlflow": lambda at: Registry(MLflow(uri=f"http://{at}"), request_seconds=1).version("churn", 1),
+    "mlflow": lambda at: registry_of(MLflow(uri=f"http://{at}"), request_seconds=1).version("churn", 1),
     "github": lambda at: GitHubRepository(
         GitHub(repository="acme/models", api_url=f"http://{at}"), token="t", request_seconds=1
     ).open_pull_requests(prefix="promobot"),

@@ -19,7 +19,8 @@ from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import wrong_on_triton
 from bot.render import deployment as words
-from bot.systems.triton import TritonServer, placed_config, render_config, versions_of
+from bot.systems.triton.config import placed_config, render_config, versions_of
+from bot.systems.triton.server import TritonServer
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:

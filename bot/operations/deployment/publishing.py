@@ -18,7 +18,7 @@ from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.progress import progress
 from bot.render import deployment as words
 from bot.share import Described
-from bot.systems.triton import parse_config, placed_config
+from bot.systems.triton.config import parse_config, placed_config
 
 SMALL_BYTES = 64 * 2**20
 """Packages up to this size are published side by side."""

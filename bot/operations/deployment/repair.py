@@ -14,7 +14,7 @@ from bot.operations.deployment.loading import ask_to_load, wait_ready
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import Routed, routed, wrong_on_triton
 from bot.render import deployment as words
-from bot.systems.triton import TritonServer
+from bot.systems.triton.server import TritonServer
 
 
 def repair(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import RegisteredVersion
     from bot.systems.mlflow.registry import Aliases
-    from bot.systems.triton import TritonControl, TritonServer
+    from bot.systems.triton.server import TritonControl, TritonServer
 
 Thing = TypeVar("Thing")
 System = TypeVar("System")
@@ -62,7 +62,7 @@ class Run(Past):
 
     def triton(self, server: TritonServer) -> TritonControl:
         """Return what loads and unloads on this Triton, as long as the lease is held."""
-        from bot.systems.triton import TritonControl
+        from bot.systems.triton.server import TritonControl
 
         return TritonControl(server, self.may_still)
 

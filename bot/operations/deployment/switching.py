@@ -22,7 +22,7 @@ from bot.operations.deployment.unfinished import write_journal
 from bot.operations.inspection import EveryWorker, wrong_on_triton
 from bot.render import deployment as words
 from bot.systems.gateway import Gateway
-from bot.systems.triton import ModelState, TritonServer
+from bot.systems.triton.server import ModelState, TritonServer
 
 PAUSE_SECONDS = 0.5
 """Between two questions to DNS."""

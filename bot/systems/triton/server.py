@@ -6,7 +6,6 @@ is how gateways ask.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -23,22 +22,19 @@ from urllib.parse import quote
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
-import numpy as np
-import tritonclient.grpc as triton_grpc
-from google.protobuf import json_format, text_format
-from tritonclient.grpc import MAX_GRPC_MESSAGE_SIZE, model_config_pb2
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from bot import trust
-from bot.domain import binary, in_words
-from bot.domain.model_config import backend_of
-from bot.domain.signature import ModelConfig, Signature, TensorSpec
+from bot.domain import binary
+from bot.domain.signature import Signature, TensorSpec
 from bot.domain.smoke import Tensor
 from bot.errors import Denied, Refused, Rejected, Unavailable
 from bot.redaction import excerpt
 from bot.retry import read_retry_after, retry
 from bot.settings import Triton
+from bot.systems.triton.messages import generated
 from bot.transport_errors import reason
+
+service, stubs = generated("service_pb2"), generated("service_pb2_grpc")
 
 if TYPE_CHECKING:
     import httpx
@@ -61,9 +57,11 @@ _NOT_FOUND_STEP = (
     "environment file; and may its user read what the bot's user writes?"
 )
 _EXPLICIT_STEP = "Start it with --model-control-mode=explicit: in its other modes nobody can tell it what to load."
+_MAX_MESSAGE = 2**31 - 1
+"""As Triton itself: as much as gRPC can count."""
 _CHANNEL = (
-    ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_SIZE),
-    ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_SIZE),
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
     # Else a new channel to the same address goes by the old connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -108,6 +106,23 @@ class ModelState:
         return self.state in ("READY", "LOADING", "UNLOADING")
 
 
+class _Connection:
+    """One connection to Triton's gRPC; ``calls`` has each call of its protocol by its own name."""
+
+    def __init__(
+        self, address: str, *, options: tuple[tuple[str, int | str], ...], credentials: grpc.ChannelCredentials | None
+    ) -> None:
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=options)
+        self.calls = stubs.GRPCInferenceServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+
 class _NotFound(Unavailable):
     """Triton does not find in its repository what it is asked to load; no version is to blame for that."""
 
@@ -122,16 +137,14 @@ class TritonServer:
         self.name = triton.name
         self._system = f"Triton {triton.name} ({triton.grpc})"
         self._request_seconds = self.retry_seconds = request_seconds
-        self._control = {CONTROL_HEADER: control_key} if control_key else {}
-        self._open = partial(
-            triton_grpc.InferenceServerClient, triton.grpc, channel_args=_channel(triton), creds=_credentials(triton)
-        )
+        self._control = ((CONTROL_HEADER, control_key),) if control_key else ()
+        self._open = partial(_Connection, triton.grpc, options=_channel(triton), credentials=_credentials(triton))
         self._client = self._open()
         self.http = triton.http
         self._where = (triton.host, int(triton.grpc.rpartition(":")[2]))
         self._has_tls, self._tls_name = triton.grpc_tls, triton.grpc_tls_name or triton.host
         self._http_client: httpx.Client | None = None
-        self._left: list[triton_grpc.InferenceServerClient] = []
+        self._left: list[_Connection] = []
         self._leaving = threading.Lock()
 
     def close(self) -> None:
@@ -144,8 +157,8 @@ class TritonServer:
     @retry
     def version(self) -> str:
         """Return the server's own version."""
-        with self._asking("ask for its version") as client:
-            return str(client.get_server_metadata(client_timeout=self._request_seconds).version)
+        with self._asking("ask for its version") as calls:
+            return str(calls.ServerMetadata(service.ServerMetadataRequest(), timeout=self._request_seconds).version)
 
     @retry
     def index(self) -> list[ModelState]:
@@ -162,8 +175,9 @@ class TritonServer:
         return {str(entry.name) for entry in self._index()}
 
     def _index(self) -> Any:
-        with self._asking("read the index") as client:
-            return client.get_model_repository_index(self._control, client_timeout=self._request_seconds).models
+        with self._asking("read the index") as calls:
+            request = service.RepositoryIndexRequest()
+            return calls.RepositoryIndex(request, timeout=self._request_seconds, metadata=self._control).models
 
     @retry
     def try_http(self) -> None:
@@ -193,8 +207,8 @@ class TritonServer:
 
     def _refusal_of(self, model: str) -> str:
         try:
-            with self._asking(f"load {model}") as client:
-                client.load_model(model, self._control, client_timeout=self._request_seconds)
+            with self._asking(f"load {model}") as calls:
+                self._load(calls, model, timeout_seconds=self._request_seconds)
         except Denied:
             raise
         except (Rejected, _NotFound) as error:
@@ -233,8 +247,9 @@ class TritonServer:
     @retry
     def signature(self, model: str, version: int) -> Signature:
         """Return the tensors that Triton says this version takes and gives."""
-        with self._asking(f"read the metadata of {model} {version}") as client:
-            answer = client.get_model_metadata(model, str(version), client_timeout=self._request_seconds)
+        with self._asking(f"read the metadata of {model} {version}") as calls:
+            request = service.ModelMetadataRequest(name=model, version=str(version))
+            answer = calls.ModelMetadata(request, timeout=self._request_seconds)
         return Signature(
             inputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.inputs),
             outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
@@ -243,18 +258,18 @@ class TritonServer:
     @retry
     def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
         """Ask exactly this version; return the named outputs."""
-        wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs]
-        sent = [self._sent(tensor) for tensor in inputs]
-        with self._asking(f"ask {model} {version}") as client:
-            answer = client.infer(
-                model, sent, model_version=str(version), outputs=wanted, client_timeout=self._request_seconds
-            )
-        if answer.get_response().model_version != str(version):
-            raise Rejected(
-                f"{model} {version} was asked, {answer.get_response().model_version} answered", system=self._system
-            )
+        request = service.ModelInferRequest(model_name=model, model_version=str(version))
+        for name in outputs:
+            request.outputs.add(name=name)
+        for tensor in inputs:
+            request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            request.raw_input_contents.append(self._encoded(tensor))
+        with self._asking(f"ask {model} {version}") as calls:
+            answer = calls.ModelInfer(request, timeout=self._request_seconds)
+        if answer.model_version != str(version):
+            raise Rejected(f"{model} {version} was asked, {answer.model_version} answered", system=self._system)
         try:
-            return [_from_wire(name, answer) for name in outputs]
+            return [_output(name, answer) for name in outputs]
         except ValueError as error:
             raise Rejected(f"{model} {version}: {error}", system=self._system) from error
 
@@ -304,23 +319,27 @@ class TritonServer:
                 )
             return self._http_client
 
-    def _sent(self, tensor: Tensor) -> triton_grpc.InferInput:
+    def _load(self, calls: Any, model: str, *, timeout_seconds: float) -> None:
+        request = service.RepositoryModelLoadRequest(model_name=model)
+        calls.RepositoryModelLoad(request, timeout=timeout_seconds, metadata=self._control)
+
+    def _encoded(self, tensor: Tensor) -> bytes:
         try:
-            return _to_wire(tensor)
+            return binary.encode(tensor)  # the same bytes, whichever the wire
         except (ValueError, OverflowError, TypeError) as error:
             said = f"{tensor.name} does not hold {tensor.datatype}{list(tensor.shape)}: {error}"
             raise Rejected(said, system=self._system) from error
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[triton_grpc.InferenceServerClient]:
+    def _asking(self, doing: str) -> Iterator[Any]:
         client = self._client
         try:
-            yield client
-        except InferenceServerException as error:
-            status = str(error.status() or "").removeprefix("StatusCode.")
+            yield client.calls
+        except grpc.RpcError as error:
+            status, said = error.code().name, error.details() or "no message"
             if status == "DEADLINE_EXCEEDED":
                 self._leave(client)
-            message = f"could not {doing}: {_first_lines(error.message())}"
+            message = f"could not {doing}: {_first_lines(said)}"
             if _RESTRICTED in message:  # it says UNAVAILABLE
                 step = "Does the variable that control_key_env names hold this Triton's key?"
                 raise Denied(message, system=self._system, next_step=step) from error
@@ -328,13 +347,13 @@ class TritonServer:
                 raise _NotFound(message, system=self._system, next_step=_NOT_FOUND_STEP) from error
             if _NOT_EXPLICIT in message:  # it says UNAVAILABLE, and no version is to blame
                 raise Unavailable(message, system=self._system, next_step=_EXPLICIT_STEP) from error
-            if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(error.message() or ""):
-                meaning, step = self._of_the_connection(error.message() or "")
+            if status in _WORTH_TRYING_AGAIN or _OF_THE_LINE.search(said):
+                meaning, step = self._of_the_connection(said)
                 if meaning:
-                    message = f"could not {doing}: {meaning} ({_first_lines(error.message())})"
+                    message = f"could not {doing}: {meaning} ({_first_lines(said)})"
                 raise Unavailable(message, system=self._system, next_step=step) from error
             raise Rejected(message, system=self._system) from error
-        except (grpc.RpcError, ValueError) as error:
+        except ValueError as error:  # what gRPC raises of a channel that is closed
             raise Unavailable(f"could not {doing}: {error}", system=self._system) from error
 
     def _of_the_connection(self, said: str) -> tuple[str, str]:
@@ -351,7 +370,7 @@ class TritonServer:
             return "", _OF_TLS
         return meaning, _TLS_STEPS[meaning]
 
-    def _leave(self, client: triton_grpc.InferenceServerClient) -> None:
+    def _leave(self, client: _Connection) -> None:
         """Ask on a new connection from now on; what others still wait for on this one goes on.
 
         A connection that something in between has forgotten answers nothing for a quarter of an hour, and nobody says
@@ -378,15 +397,18 @@ class TritonControl:
     def load(self, model: str, *, timeout_seconds: float) -> None:
         """Load what the model's configuration on disk names. Triton's 200 proves nothing: see wait_ready."""
         self._may_still()
-        with self._server._asking(f"load {model}") as client:
-            client.load_model(model, self._server._control, client_timeout=timeout_seconds)
+        with self._server._asking(f"load {model}") as calls:
+            self._server._load(calls, model, timeout_seconds=timeout_seconds)
 
     @retry
     def unload(self, model: str) -> None:
         """Unload all versions of the model; Triton finishes what is in flight first."""
         self._may_still()
-        with self._server._asking(f"unload {model}") as client:
-            client.unload_model(model, self._server._control, client_timeout=self._server._request_seconds)
+        with self._server._asking(f"unload {model}") as calls:
+            request = service.RepositoryModelUnloadRequest(model_name=model)
+            calls.RepositoryModelUnload(
+                request, timeout=self._server._request_seconds, metadata=self._server._control
+            )
 
 
 def _channel(triton: Triton) -> tuple[tuple[str, int | str], ...]:
@@ -421,98 +443,18 @@ def _credentials(triton: Triton) -> grpc.ChannelCredentials | None:
     return grpc.ssl_channel_credentials(trust.bundle(), private_key=own, certificate_chain=own)
 
 
-def parse_config(text: str) -> ModelConfig:
-    """Parse ``config.pbtxt``; raise ValueError where it is not a model configuration."""
-    message = _message(text)
-    message.ClearField("name")
-    message.ClearField("version_policy")
-    canonical = message.SerializeToString(deterministic=True)
-    return ModelConfig(
-        backend=backend_of(message.backend, message.platform),
-        max_batch_size=message.max_batch_size,
-        signature=Signature(
-            inputs=tuple(_spec(t, message.max_batch_size) for t in message.input),
-            outputs=tuple(_spec(t, message.max_batch_size) for t in message.output),
-        ),
-        fingerprint=hashlib.sha256(canonical).hexdigest(),
-        values=json_format.MessageToDict(message, preserving_proto_field_name=True),
-        text=text_format.MessageToString(message),
-    )
-
-
-def render_config(text: str, *, versions: Iterable[int]) -> str:
-    """Return the configuration with a version policy that names exactly these versions, and without a name."""
-    message = _message(text)
-    message.ClearField("name")
-    message.version_policy.Clear()
-    message.version_policy.specific.versions.extend(sorted(set(versions)))
-    return str(text_format.MessageToString(message))
-
-
-def placed_config(text: str, version: int) -> str:
-    """Return the configuration of a package as it stands beside the version that it is published with.
-
-    Triton looks for files of labels beside config.pbtxt, and the package's files lie in the version's folder. So two
-    versions with labels never have the same configuration, and get names of their own.
-    """
-    message = _message(text)
-    if not any(output.label_filename for output in message.output):
-        return text
-    for output in message.output:
-        if output.label_filename:
-            output.label_filename = f"{version}/{output.label_filename}"
-    return str(text_format.MessageToString(message))
-
-
-def versions_of(text: str) -> list[int]:
-    """Return the versions that the configuration's policy names; none where it names none."""
-    return sorted(_message(text).version_policy.specific.versions)
-
-
-def _message(text: str) -> model_config_pb2.ModelConfig:
-    try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise ValueError(f"config.pbtxt: {in_words.of_text_format(str(error), _fields)}") from error
-
-
-def _fields(message: str) -> list[str]:
-    pool = model_config_pb2.ModelConfig.DESCRIPTOR.file.pool
-    return list(pool.FindMessageTypeByName(message).fields_by_name)
-
-
-def _spec(tensor: object, max_batch_size: int) -> TensorSpec:
-    kind = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")  # type: ignore[attr-defined]
-    batch = (-1,) if max_batch_size > 0 else ()
-    datatype = "BYTES" if kind == "STRING" else kind
-    return TensorSpec(tensor.name, datatype, (*batch, *tensor.dims))  # type: ignore[attr-defined]
-
-
-def _to_wire(tensor: Tensor) -> triton_grpc.InferInput:
-    raw = binary.encode(tensor)  # the same bytes, whichever the wire
-    if tensor.datatype == "BYTES":
-        elements = [value.encode() if isinstance(value, str) else value for value in tensor.data]
-        array = np.array(elements, dtype=np.object_)
-    else:
-        array = np.frombuffer(raw, dtype=triton_to_np_dtype(tensor.datatype))
-    sent = triton_grpc.InferInput(tensor.name, list(tensor.shape), tensor.datatype)
-    sent.set_data_from_numpy(array.reshape(tensor.shape))
-    return sent
-
-
-def _from_wire(name: str, answer: triton_grpc.InferResult) -> Tensor:
-    response = answer.get_response()
-    for index, output in enumerate(response.outputs):
-        if output.name == name:
-            # Triton gives bytes over gRPC, never the typed fields of the message.
-            raw = response.raw_output_contents[index]
-            return binary.decode(name, output.datatype, tuple(output.shape), raw)
-    raise ValueError(f"the answer has no output {name}")
-
-
-def _first_lines(message: str | None) -> str:
+def _first_lines(message: str) -> str:
     # Triton quotes whole tracebacks of a backend; the first lines say what went wrong.
-    said = " ".join((message or "no message").split("\n\nAt:")[0].split())
+    said = " ".join(message.split("\n\nAt:")[0].split())
     if found := _LAST_ERROR.fullmatch(said):
         said = f"no connection: {found[1]}"
     return excerpt(said, 600)
+
+
+def _output(name: str, answer: Any) -> Tensor:
+    for index, output in enumerate(answer.outputs):
+        if output.name == name:
+            # Triton gives bytes over gRPC, never the typed fields of the message.
+            raw = answer.raw_output_contents[index]
+            return binary.decode(name, output.datatype, tuple(output.shape), raw)
+    raise ValueError(f"the answer has no output {name}")

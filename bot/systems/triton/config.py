@@ -1,0 +1,83 @@
+"""``config.pbtxt``: parsed and written as Triton itself does, by its own message."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import json_format, text_format
+
+from bot.domain import in_words
+from bot.domain.model_config import backend_of
+from bot.domain.signature import ModelConfig, Signature, TensorSpec
+from bot.systems.triton.messages import generated
+
+model_config = generated("model_config_pb2")
+
+
+def parse_config(text: str) -> ModelConfig:
+    """Parse ``config.pbtxt``; raise ValueError where it is not a model configuration."""
+    message = _message(text)
+    message.ClearField("name")
+    message.ClearField("version_policy")
+    canonical = message.SerializeToString(deterministic=True)
+    return ModelConfig(
+        backend=backend_of(message.backend, message.platform),
+        max_batch_size=message.max_batch_size,
+        signature=Signature(
+            inputs=tuple(_spec(t, message.max_batch_size) for t in message.input),
+            outputs=tuple(_spec(t, message.max_batch_size) for t in message.output),
+        ),
+        fingerprint=hashlib.sha256(canonical).hexdigest(),
+        values=json_format.MessageToDict(message, preserving_proto_field_name=True),
+        text=text_format.MessageToString(message),
+    )
+
+
+def render_config(text: str, *, versions: Iterable[int]) -> str:
+    """Return the configuration with a version policy that names exactly these versions, and without a name."""
+    message = _message(text)
+    message.ClearField("name")
+    message.version_policy.Clear()
+    message.version_policy.specific.versions.extend(sorted(set(versions)))
+    return str(text_format.MessageToString(message))
+
+
+def placed_config(text: str, version: int) -> str:
+    """Return the configuration of a package as it stands beside the version that it is published with.
+
+    Triton looks for files of labels beside config.pbtxt, and the package's files lie in the version's folder. So two
+    versions with labels never have the same configuration, and get names of their own.
+    """
+    message = _message(text)
+    if not any(output.label_filename for output in message.output):
+        return text
+    for output in message.output:
+        if output.label_filename:
+            output.label_filename = f"{version}/{output.label_filename}"
+    return str(text_format.MessageToString(message))
+
+
+def versions_of(text: str) -> list[int]:
+    """Return the versions that the configuration's policy names; none where it names none."""
+    return sorted(_message(text).version_policy.specific.versions)
+
+
+def _message(text: str) -> Any:
+    try:
+        return text_format.Parse(text, model_config.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"config.pbtxt: {in_words.of_text_format(str(error), _fields)}") from error
+
+
+def _fields(message: str) -> list[str]:
+    pool = model_config.ModelConfig.DESCRIPTOR.file.pool
+    return list(pool.FindMessageTypeByName(message).fields_by_name)
+
+
+def _spec(tensor: object, max_batch_size: int) -> TensorSpec:
+    kind = model_config.DataType.Name(tensor.data_type).removeprefix("TYPE_")  # type: ignore[attr-defined]
+    batch = (-1,) if max_batch_size > 0 else ()
+    datatype = "BYTES" if kind == "STRING" else kind
+    return TensorSpec(tensor.name, datatype, (*batch, *tensor.dims))  # type: ignore[attr-defined]
