@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Runner:
-    """A job of GitHub Actions, or somebody's machine. What is not known is empty."""
+    """A job of GitHub Actions, or somebody's machine. Unknown fields are empty."""
 
     actor: str = ""
     """Who started the workflow."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from bot.exit_codes import ExitCode
-from bot.render import logs as words
 
 ENDED = frozenset({"success", "failed", "up_for_retry", "skipped"})
 
@@ -48,11 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     base = urlsplit(conf.get("logging", "remote_base_log_folder", fallback=""))
     if not conf.getboolean("logging", "remote_logging") or base.scheme != "s3":
-        print(words.NO_REMOTE_LOGGING, file=sys.stderr)
+        print(
+            (
+                "remote logging is off: AIRFLOW__LOGGING__REMOTE_LOGGING is not True here, or the "
+                "folder is not an s3:// address"
+            ),
+            file=sys.stderr,
+        )
         return ExitCode.FAILED
     tasks = _tasks(options.dag, options.run)
     if not (count := len(expected(tasks))):
-        print(words.no_such_run(options.dag, options.run), file=sys.stderr)
+        print(f"no task of {options.dag} {options.run} has ended, or there is no such run", file=sys.stderr)
         return ExitCode.FAILED
     folder = f"{base.path.strip('/')}/dag_id={options.dag}/run_id={options.run}/".lstrip("/")
     address = f"s3://{base.netloc}/{folder}"
@@ -60,12 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
         hook = S3Hook(aws_conn_id=conf.get("logging", "remote_log_conn_id"))
         keys = set(hook.list_keys(base.netloc, prefix=folder) or [])
     except Exception as error:  # noqa: BLE001 - whatever the SDK raises means the same to whoever looks
-        print(words.cannot_look(address, error), file=sys.stderr)
+        print(f"{address} cannot be listed: {error}", file=sys.stderr)
         return ExitCode.FAILED
     if lacking := missing(tasks, keys, folder=folder):
-        print(words.missing(lacking, count, address), file=sys.stderr)
+        print(_missing(lacking, count, address), file=sys.stderr)
         return ExitCode.FAILED
-    print(words.all_there(count, address))
+    print(f"{count} of {count} logs are in {address}")
     return ExitCode.DONE
 
 
@@ -77,6 +82,15 @@ def _tasks(dag: str, run: str) -> dict[str, tuple[str | None, int]]:
     with create_session() as session:
         rows = session.query(TaskInstance).filter_by(dag_id=dag, run_id=run).all()
         return {row.task_id: (str(row.state) if row.state else None, int(row.try_number)) for row in rows}
+
+
+def _missing(lacking: Sequence[str], count: int, folder: str) -> str:
+    """Some never arrived, and Airflow did not say so."""
+    lines = [f"{count - len(lacking)} of {count} logs are in {folder}; missing:", *(f"  {key}" for key in lacking)]
+    return "\n".join(
+        [*lines, "Airflow uploads a log when its task has ended and does not fail where that fails: see credentials,",
+         "region and endpoint of the connection, on the workers."]
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

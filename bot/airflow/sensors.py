@@ -25,7 +25,6 @@ from bot.airflow.failures import (
     PromobotTimeout,
 )
 from bot.airflow.triggers import DeploymentTrigger, ReadyTrigger, event_of
-from bot.render import awaiting as words
 
 if TYPE_CHECKING:
     from bot.operations.propose import Proposal
@@ -40,7 +39,9 @@ def handed_over(proposal: Proposal) -> dict[str, Any]:
     Raises PromobotRefused if the gate stopped the proposal: then there is nothing to wait for.
     """
     if proposal.action == "stopped":
-        raise PromobotRefused(words.stopped(proposal.model, proposal.version, proposal.environment, proposal.reason))
+        raise PromobotRefused(
+            f"{proposal.model} {proposal.version} is not proposed to {proposal.environment}: {proposal.reason}"
+        )
     names = ("environment", "model", "version", "digest", "run", "section", "action", "pull_request", "url")
     return {name: getattr(proposal, name) for name in (*names, "newest_record")}
 
@@ -66,7 +67,7 @@ class _Sensor(BaseSensorOperator):
         if "error" in event:
             raise PromobotFailed(event["error"])
         if "late" in event:
-            raise PromobotTimeout(words.timed_out(self.timeout, event["late"]))
+            raise PromobotTimeout(f"not within {self.timeout:g} s; at the end: {event['late']}")
         return dict(event["found"])
 
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from bot.errors import Unavailable
 from bot.operations.awaiting import NotYet
-from bot.render import awaiting as words
 
 Found = TypeVar("Found")
 LONGEST_PAUSE_SECONDS = 300.0
@@ -36,7 +35,7 @@ async def wait(
         try:
             found = await asyncio.to_thread(look)
         except Unavailable as error:
-            found = NotYet(words.does_not_answer(error))
+            found = NotYet(f"asked in vain: {error}")
             pause = min(max(pause, error.retry_after_seconds or 0), LONGEST_PAUSE_SECONDS)
         if not isinstance(found, NotYet):
             return found

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import Section
 from bot.domain.evidence import Evidence, newest_for
+from bot.domain.names import short
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
 from bot.domain.scope import revert_branch
 from bot.operations.propose import not_ready, see_that_it_is_whole
 from bot.platform import Platform
 from bot.render import awaiting as words
+from bot.render.deployment import checked_in
 
 if TYPE_CHECKING:
     from bot.records.ledger import Ledger
@@ -85,7 +87,7 @@ def look_for_ready(registry: Registry, *, model: str, version: int) -> Ready | N
     """
     registered = registry.version(model, version, with_run=False)
     if registered.status == "PENDING_REGISTRATION":
-        return NotYet(words.not_ready_yet(model, version, registered.status))
+        return NotYet(f"{model} {version} is {registered.status}")
     if registered.status != "READY":
         raise not_ready(registered)
     package = registry.package(registered)
@@ -103,8 +105,12 @@ def look_for_end(platform: Platform, awaited: Awaited) -> Ended | NotYet:
     if pull is not None and not pull.merged:
         if pull.state == "open":
             found = ledger.evidence_of(awaited.slot(ledger.environment), awaited.digest)
-            return NotYet(words.is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
-        return Ended("refused", *words.closed(pull.number))
+            return NotYet(_is_open(pull.number, next((one for one in found if one.head == pull.head), None)))
+        return Ended(
+            "refused",
+            f"#{pull.number} was closed without being merged",
+            "Propose again, or leave it.",
+        )
     return _merged(ledger, awaited, pull, others)
 
 
@@ -125,13 +131,26 @@ def _merged(
     """Say what keeps what main asks for, or asked for, from being deployed."""
     model, version, environment = awaited.model, awaited.version, ledger.environment
     if others:
-        return Ended("refused", *words.replaced(model, version, others[-1]), record=others[-1].id)
+        return Ended("refused", *_replaced(model, version, others[-1]), record=others[-1].id)
     if event := ledger.quarantined().get(awaited.digest):
-        return Ended("refused", *words.quarantined(model, version, awaited.digest, environment, event.reason))
+        return Ended(
+            "refused",
+            (
+                f"{model} {version} ({short(awaited.digest)}) is in quarantine in {environment}: "
+                f"{event.reason or 'no reason was given'}"
+            ),
+            (
+                f"Merge the revert that the bot opened. `promobot quarantine lift {awaited.digest} --env "
+                f"{environment}` allows it again."
+            ),
+        )
     evidence = _evidence(ledger, awaited, pull) if pull is not None else None
     if evidence is not None and (evidence.revoked is not None or not evidence.passed):
-        return Ended("refused", *words.unchecked(model, version, environment, evidence))
-    return NotYet(words.no_record_yet(model, version, environment))
+        return Ended("refused", *_unchecked(model, version, environment, evidence))
+    return NotYet(
+        f"main asks for {model} {version} in {environment}, and there is no record of a deployment "
+        "yet; the run of the workflow Deploy says why, where it is held"
+    )
 
 
 def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence | None:
@@ -152,3 +171,29 @@ def _ended(platform: Platform, record: DeploymentRecord) -> Ended:
         reverts = [pull.url for pull in found if pull.branch == branch]
     said, next_step = words.what_happened(record), words.way_back(record, reverts)
     return Ended(record.outcome, said, next_step, record.id)
+
+
+def _is_open(number: int, found: Evidence | None) -> str:
+    """Nobody merged it yet."""
+    checks = (
+        "its checks are not done" if found is None else "its checks passed" if found.passed else "its checks failed"
+    )
+    return f"#{number} is open, and {checks}"
+
+
+def _replaced(model: str, version: int, by: DeploymentRecord) -> tuple[str, str]:
+    """Another version went into service instead."""
+    now = f"version {by.after.version}" if by.after else "nothing"
+    return (
+        f"{model} {version} was never deployed to {by.environment}: {now} was asked for instead ({by.id})",
+        "Propose it again, if it is still wanted.",
+    )
+
+
+def _unchecked(model: str, version: int, environment: str, evidence: Evidence) -> tuple[str, str]:
+    """A deployment would hold it, because its checks do not vouch for it."""
+    said = "was revoked" if evidence.revoked else "did not pass"
+    return (
+        f"{model} {version} was merged, and deploy holds it: its evidence {checked_in(evidence)} {said}",
+        f"Revert the pull request, or check again: `promobot recheck {model} --env {environment}`.",
+    )

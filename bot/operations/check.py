@@ -7,14 +7,14 @@ written to disk. The settings that are proposed are looked at, and decide nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain import desired
 from bot.domain.desired import Change
-from bot.domain.evidence import CheckName, CheckResult, latest, missing
+from bot.domain.evidence import CheckName, CheckResult, Evidence, latest, missing
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
@@ -30,6 +30,7 @@ from bot.records.ledger import Ledger
 from bot.render import checks as words
 from bot.render import leaving as leaving_words
 from bot.render import proposal as proposal_words
+from bot.render.deployment import describe, not_retired, retired_before
 from bot.settings import path_of
 
 if TYPE_CHECKING:
@@ -108,10 +109,10 @@ def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: 
     # A mistake in a file is the first thing that a reviewer must see: jobs fail because of it, and say only that.
     problems = [str(mistake) for mistake in unreadable.mistakes] if unreadable is not None else []
     problems += subject.settings.mistakes
-    problems += [words.beside(subject.branch, subject.beside)] if subject.beside else []
+    problems += [_beside(subject.branch, subject.beside)] if subject.beside else []
     problems += [words.job_did_not_succeed(job, result) for job, result in needs.items() if result != "success"]
     leaving = tuple(what_leaves(platforms, subject.changes))
-    problems += [problem for one in leaving if (problem := leaving_words.problem(one))]
+    problems += [problem for one in leaving if (problem := _problem(one))]
     try:
         subject = _as_served(platforms, subject)
     except PromobotError as error:
@@ -121,7 +122,7 @@ def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: 
     found = [r for ledger in concerned.values() for r in ledger.check_runs(_folder(pull_request, subject.head))]
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
-    problems += words.missing_results(missing(results, expected))
+    problems += [f"there is no result for the check {name}" for name in missing(results, expected)]
     for change in expected:
         if change.after is not None:
             evidence = evidence_of(
@@ -195,11 +196,7 @@ def check_queued(platforms: Platforms, *, base: str, head: str, say: Say) -> Que
     for commit in (base, head):
         repository.fetch(commit)
     changes = _all_changes(repository, platforms, repository.changed_paths(base, head), base, head)
-    problems = [
-        problem
-        for one in what_leaves(platforms, changes, with_usage=False)
-        if (problem := leaving_words.problem(one))
-    ]
+    problems = [problem for one in what_leaves(platforms, changes, with_usage=False) if (problem := _problem(one))]
     for change in changes:
         problem = _uncovered(platforms[change.environment].ledger, change)
         problems += [problem] if problem else []
@@ -214,14 +211,14 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
     if release is None:
         return ""
     if release.digest in ledger.quarantined():
-        return words.uncovered(change, "quarantine")
+        return _why_uncovered(change, "quarantine")
     if verified_by(ledger.deployments(), release):
         return ""
     evidence = ledger.evidence(release)
     if evidence is None:
-        return words.uncovered(change, "missing")
+        return _why_uncovered(change, "missing")
     state = evidence.state(datetime.now(UTC))
-    return "" if state == "green" else words.uncovered(change, state, evidence)
+    return "" if state == "green" else _why_uncovered(change, state, evidence)
 
 
 def _taken_back(ledger: Ledger, change: Change) -> Iterator[tuple[object, ...]]:
@@ -320,3 +317,36 @@ def _is_new(repository: Repository, path: str, head: str) -> bool:
 
 def _folder(pull_request: int, head: str) -> str:
     return f"pr-{pull_request}/{head}"
+
+
+def _beside(branch: str, found: Sequence[str]) -> str:
+    """A branch of the bot changes more than what was proposed."""
+    listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    return (
+        f"{branch} is a branch of the bot, and changes more than was proposed: {listed}; "
+        "propose the rest from a branch of another name"
+    )
+
+
+def _why_uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
+    """Nothing speaks for a change of a merge group."""
+    revoked = evidence.revoked if evidence else None
+    why = {
+        "quarantine": "its digest is in quarantine there",
+        "missing": "no checks of this digest are on record",
+        "red": "its newest checks did not pass",
+        "expired": "its checks are too old",
+        "revoked": f"its checks were revoked by {revoked.by}: {revoked.reason}"
+        if revoked
+        else "its checks were revoked",
+    }[state]
+    return f"{describe(change)}: {why}; run the checks of its pull request again, then queue it again"
+
+
+def _problem(leaving: leaving_words.Leaving) -> str:
+    """Return why a model must not leave service like this; empty where the file says that it is meant."""
+    stop = leaving.stop
+    if stop.is_meant:
+        return ""
+    said = retired_before(stop.change, stop.spent) if stop.spent else not_retired(stop.change)
+    return f"{stop.change.model} in {stop.change.environment}: {said.why}; {said.next_step}"

@@ -32,7 +32,7 @@ from bot.domain.metrics import Measured
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import verified_by
 from bot.domain.signature import differences as signature_differences
-from bot.domain.smoke import SmokeCases, differences
+from bot.domain.smoke import SmokeCases, Tensor, differences
 from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
@@ -46,6 +46,12 @@ from bot.systems.triton.server import TritonControl, TritonServer
 if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 
+_NO_CODE = (
+    "no program, library, script, archive or pickle under another name; every file that a model names is listed"
+)
+_OVER_HTTP = "over HTTP"
+_VALUES_SHOWN = 4
+
 LATENCY_REQUESTS = 50
 
 
@@ -55,14 +61,14 @@ def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, l
     try:
         gate = platform.settings.gate(change.model)
     except Refused as error:
-        seen.findings.append(_finding("gate", False, words.with_step(error, error.next_step)))
+        seen.findings.append(_finding("gate", False, _with_step(error, error.next_step)))
     else:
         try:
             _look(platform, gate, name, change, entry, f"{change.model}.check-{label}-{name}", seen)
         except OutsideError as error:
             # A system's objection to the version is a finding. A system that is away says nothing about the version,
             # but the check is red all the same: nothing passes that was not looked at.
-            seen.findings.append(_finding(words.could_not(name), False, words.with_step(error, error.next_step)))
+            seen.findings.append(_finding(words.could_not(name), False, _with_step(error, error.next_step)))
     return CheckResult(
         check=name,
         environment=change.environment,
@@ -106,7 +112,7 @@ def judge_again(
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
-        findings.append(_finding(*words.latency_finding(today)))
+        findings.append(_finding(*_latency_finding(today)))
     return findings
 
 
@@ -166,7 +172,7 @@ def _look(
             entry,
             error.versions,
             _owners(registry, digest=entry.digest),
-            of_the_model=words.with_step(error, error.next_step),
+            of_the_model=_with_step(error, error.next_step),
         )
         seen.findings.append(_finding("version", False, said))
         return
@@ -194,7 +200,7 @@ def _look(
         seen.findings.append(_over_http(triton, on_staging, registered.version, smoke))
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
-        seen.findings.append(_finding(*words.latency_finding(seen.latency)))
+        seen.findings.append(_finding(*_latency_finding(seen.latency)))
         champion = champion_of(change)
         if champion is not None and champion.digest != entry.digest:
             beside = f"{on_staging.rpartition('-')[0]}-champion"
@@ -219,7 +225,9 @@ def _beside(
         contents = registry.contents(registered)
         digest = contents.package.digest
         if digest != champion.digest:
-            return Behaviour(champion=champion, cases=cases, problem=words.champion_has_other_bytes(digest))
+            return Behaviour(
+                champion=champion, cases=cases, problem=f"MLflow has other bytes than are in service: {digest}"
+            )
         refused = [f for f in rule_findings(platform.settings.packages, contents) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
@@ -254,7 +262,7 @@ def _ready(
     # What answered here before may answer again, and may listen.
     verified = verified_by(ledger.deployments(), entry.in_slot(change.slot.live))
     if verified is not None:
-        yield _finding("gate", True, words.gate_skipped(verified.id))
+        yield _finding("gate", True, f"skipped: these bytes were verified in service by {verified.id}")
     else:
         result = judge(gate, registered.metrics, _champion_metrics(registry, change))
         seen.judged += [
@@ -274,7 +282,7 @@ def _ready(
     if package.digest != entry.digest:
         return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
-    yield _finding("file list", listed == there, words.file_list(listed, there))
+    yield _finding("file list", listed == there, _file_list(listed, there))
     yield from rule_findings(rules, contents)
     if not package.too_large(rules.max_bytes):
         yield from _bytes(platform, registered, contents)
@@ -301,11 +309,19 @@ def _owners(registry: Registry, *, digest: str = "", run: str = "") -> list[tupl
 
 def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
     if result.passed:
-        return _finding("gate", True, words.gate_passed(result))
+        return _finding(
+            "gate",
+            True,
+            ", ".join(f"{row.metric} {row.value:.4g} ({row.rule})" for row in result.rows if row.value is not None),
+        )
     if change.section == "models":
         return _finding("gate", False, result.reason)
     allowed = gate.on_miss == "shadow"
-    return _finding("gate", allowed, words.shadow_allowed(result.reason, allowed=allowed))
+    return _finding(
+        "gate",
+        allowed,
+        (f"{result.reason}; " + ("so it may only listen" if allowed else "and this gate says stop, not shadow")),
+    )
 
 
 def _bytes(platform: Platform, registered: RegisteredVersion, contents: PackageContents) -> Iterator[Finding]:
@@ -314,7 +330,7 @@ def _bytes(platform: Platform, registered: RegisteredVersion, contents: PackageC
     total = f"{package.size} bytes in {len(package.files)} files hashed"
     if is_large(package.version_files) and _are_at_hand(platform, registered, contents):
         yield _finding("every byte", True, total)
-        yield _finding("no code", True, words.NO_CODE)
+        yield _finding("no code", True, _NO_CODE)
         return
     look = look_at(package)
 
@@ -334,7 +350,7 @@ def _bytes(platform: Platform, registered: RegisteredVersion, contents: PackageC
     wrong = [file.path for file, (whole, _) in found if not whole]
     yield _finding("every byte", not wrong, f"other bytes than listed: {words.some(wrong, ', ')}" if wrong else total)
     strange = [f"{file.path} {problem}" for file, (_, problem) in found if problem]
-    yield _finding("no code", not strange, words.some(strange) or words.NO_CODE)
+    yield _finding("no code", not strange, words.some(strange) or _NO_CODE)
 
 
 def _are_at_hand(platform: Platform, registered: RegisteredVersion, contents: PackageContents) -> bool:
@@ -368,7 +384,9 @@ def _agreement(
     yield _finding("configuration agrees", not wrong, "; ".join(wrong) or str(served))
     logged = registry.signature(registered)
     if logged is None:
-        yield _finding("signature agrees", False, words.NO_SIGNATURE)
+        yield _finding(
+            "signature agrees", False, "the version has no signature of tensors in MLflow; log the model with one"
+        )
         return
     wrong = signature_differences(logged, served, one_is="MLflow", other_is="Triton")
     yield _finding("signature agrees", not wrong, "; ".join(wrong) or str(logged))
@@ -380,20 +398,32 @@ def _smoke(
     for case in smoke.cases:
         answer = triton.infer(on_staging, version, case.inputs, outputs=[tensor.name for tensor in case.outputs])
         wrong = differences(case, answer, smoke.tolerance)
-        detail = "; ".join(wrong) or words.as_in_training(answer)
+        detail = "; ".join(wrong) or f"{'; '.join(map(_shown, answer))}: as the training framework answered"
         yield _finding(f"case {case.name}", not wrong, detail), Answer(case=case.name, outputs=tuple(answer))
 
 
 def _over_http(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases) -> Finding:
     """Ask every case as a gateway will ask it: what only one wire carries must be found before it is deployed."""
     if triton.http is None:
-        return _finding(words.OVER_HTTP, True, words.NOT_OVER_HTTP)
+        return _finding(
+            _OVER_HTTP,
+            True,
+            (
+                "not asked: staging.triton.http is not set. Gateways ask Triton over HTTP; these "
+                "cases were asked over gRPC only"
+            ),
+        )
     wrong: list[str] = []
     for case in smoke.cases:
         outputs = [tensor.name for tensor in case.outputs]
         answer = triton.infer_over_http(on_staging, version, case.inputs, outputs=outputs)
         wrong += (f"{case.name}: {said}" for said in differences(case, answer, smoke.tolerance))
-    return _finding(words.OVER_HTTP, not wrong, "; ".join(wrong[:3]) or words.over_http(len(smoke.cases)))
+    return _finding(
+        _OVER_HTTP,
+        not wrong,
+        "; ".join(wrong[:3])
+        or f"all {len(smoke.cases)} cases, in the binary form that gateways use: the same answers",
+    )
 
 
 def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases, budget: float | None) -> Latency:
@@ -480,3 +510,31 @@ def _champion_metrics(registry: Registry, change: Change) -> Measured | None:
 
 def _finding(what: str, passed: bool, detail: str) -> Finding:
     return Finding(what=what, passed=passed, detail=detail)
+
+
+def _with_step(error: Exception, next_step: str) -> str:
+    """Return an error in one line, with what to do about it."""
+    return f"{error}. {next_step}" if next_step else str(error)
+
+
+def _file_list(listed: set[str], there: set[str]) -> str:
+    """Compare the package's list with the artifacts."""
+    if listed == there:
+        return f"{len(listed)} files, as listed"
+    missing, extra = sorted(listed - there), sorted(there - listed)
+    return "; ".join(
+        [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)
+    )
+
+
+def _latency_finding(latency: Latency) -> tuple[str, bool, str]:
+    """Judge the latency by its budget."""
+    said = f"p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms"
+    if latency.budget is None:
+        return "latency", True, f"{said}; no budget"
+    return "latency", latency.p50 <= latency.budget, f"{said}; budget for p50: {latency.budget:g} ms"
+
+
+def _shown(tensor: Tensor) -> str:
+    values = [f"{value:.6g}" if isinstance(value, float) else repr(value) for value in tensor.data[:_VALUES_SHOWN]]
+    return f"{tensor.name} {', '.join(values)}{', …' * (len(tensor.data) > _VALUES_SHOWN)}"

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from bot.concurrency import gather, map_concurrent
+from bot.domain.names import short
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
 from bot.domain.retention import (
@@ -86,7 +87,7 @@ class _Cleanup:
                 # The next deployment resumes an interrupted one, and needs what that had prepared.
                 alone = self.held.lease.alone and stock.journal is None
                 if count := self.held.trash.sweep(alone=alone):
-                    self._tell(self.removed, words.trash_deleted(count))
+                    self._tell(self.removed, f"{count} in the trash and in staging")
         return CleanedUp(
             self.platform.settings.environment,
             self.held is None,
@@ -140,16 +141,20 @@ class _Cleanup:
     def _is_settled(self, table: RouteTable) -> bool:
         """Whether every gateway serves these routes, and no request runs under older ones."""
         asked = self._gather(self.systems.gateways, partial(self._why_not_settled, table))
-        unsettled = [words.not_settled(gateway.name, str(why)) for gateway, why in asked if why]
+        unsettled = [
+            f"nothing was unloaded while gateway {gateway.name} may still ask for it: {why!s}"
+            for gateway, why in asked
+            if why
+        ]
         self.left += unsettled
         return not unsettled
 
     def _why_not_settled(self, table: RouteTable, gateway: Gateway) -> str:
         there = gateway.routes()
         if (there.generation, there.models) != (table.generation, table.models):
-            return words.other_generation(there.generation, table.generation)
+            return f"it serves generation {there.generation}, not {table.generation}"
         drained = gateway.wait_drained(timeout_seconds=self.platform.settings.deadlines.request_seconds)
-        return "" if drained else words.NOT_DRAINED
+        return "" if drained else "requests still run under older routes"
 
     def _names_too_many(self, model: str, stay: AbstractSet[int]) -> bool:
         """Whether a configuration names versions that go: Triton would refuse to load what is not there."""
@@ -197,11 +202,11 @@ class _Cleanup:
                 if not why and surplus and isinstance(there, PromobotError):
                     why = str(there)
                 if not why and not isinstance(there, PromobotError) and folder.name in there:
-                    why = words.still_there(folder.name, triton.name)
+                    why = f"{folder.name} is still being unloaded on {triton.name}"
                 if why:
-                    self.left.append(words.not_narrowed(folder.name, why))
+                    self.left.append(_not_narrowed(folder.name, why))
                 elif surplus:
-                    self._tell(self.unloaded, words.unloaded(folder.name, surplus, triton.name))
+                    self._tell(self.unloaded, f"{folder.name} {_numbers(surplus)} off {triton.name}")
 
     def _narrow_config(self, folder: _Folder) -> set[int]:
         """Write a configuration that names only what stays; return that. Raise Refused if it must not be loaded."""
@@ -233,15 +238,15 @@ class _Cleanup:
         for version in sorted(folder.stay):
             digest = folder.routed.get(version) or folder.told.get(version)
             if digest is None or version in folder.unknown:
-                raise Refused(words.not_narrowed(name, words.not_known_bytes(version)))
+                raise Refused(_not_narrowed(name, _not_known_bytes(version)))
             described = self.systems.share.packages.described(digest)
             wrong = (
                 self.systems.share.models.wrong_bytes(described.package, triton_model=name, version=version)
                 if described
-                else [words.not_known_bytes(version)]
+                else [_not_known_bytes(version)]
             )
             if wrong and version in folder.routed:
-                raise Refused(words.not_narrowed(name, "; ".join(wrong)))
+                raise Refused(_not_narrowed(name, "; ".join(wrong)))
             if wrong:
                 broken.add(version)
         return broken
@@ -250,17 +255,20 @@ class _Cleanup:
 
     def _remove(self, stock: Stock, decided: Retention) -> None:
         share = self.systems.share
-        self.left += [words.silent(name) for name in stock.silent]
+        self.left += [
+            (f"Triton {name} does not answer and may have anything: nothing was removed from the model repository")
+            for name in stock.silent
+        ]
         self._discard(
-            (words.version_removed(model, version), partial(_discard, model, version))
+            (f"{model}/{version} from the model repository", partial(_discard, model, version))
             for model, version in sorted(decided.removable)
         )
         self._discard(
-            (words.folder_removed(model), partial(_discard, model, None))
+            (f"{model}, in which no version is left, from the model repository", partial(_discard, model, None))
             for model in emptied(share.models.contents(), stock, decided.removable)
         )
         self._discard(
-            (words.package_removed(digest), partial(_discard_package, digest))
+            (f"what was kept of package {short(digest)}", partial(_discard_package, digest))
             for digest in share.packages.digests()
             if digest not in decided.digests
         )
@@ -293,7 +301,7 @@ class _Cleanup:
             for name in names:
                 if self.held is not None:
                     clear(staging.share, staging.triton, name, self.platform.settings.deadlines.load_seconds)
-                self._tell(self.removed, words.check_removed(name, number))
+                self._tell(self.removed, f"{name} from staging: #{number} is closed")
         if self.held is not None:
             staging.share.trash.sweep(alone=False)  # a check of somebody else may be at work there
 
@@ -384,3 +392,17 @@ def _discard_package(digest: str, held: HeldShare) -> None:
 
 def _what_is_loaded(triton: TritonServer) -> Loaded:
     return frozenset((state.model, state.version) for state in triton.index() if state.loaded)
+
+
+def _not_narrowed(triton_model: str, why: str) -> str:
+    """Loading with fewer versions would load what must not be loaded."""
+    return f"{triton_model} was not narrowed: {why}"
+
+
+def _not_known_bytes(version: int) -> str:
+    """Nobody knows what a version should hold."""
+    return f"no record says what version {version}, which is loaded, must hold"
+
+
+def _numbers(versions: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(versions))) or "nothing"

@@ -38,7 +38,6 @@ from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
 from bot.operations.silence import note
 from bot.platform import Platform, Serving
-from bot.render import cleanup as cleanup_words
 from bot.render import deployment as words
 from bot.share import HeldShare
 
@@ -171,9 +170,9 @@ def _clean_up(platform: Platform, systems: Serving, held: HeldShare, say: Say) -
     """Delete versions that nothing uses. The deployment is over: an error here is reported and changes no outcome."""
     try:
         for line in clean_up(platform, systems, held=held, say=say).left:
-            say(cleanup_words.left(line))
+            say(f"left by the cleanup: {line}")
     except (PromobotError, LeaseLost) as error:
-        say(cleanup_words.failed(error))
+        say(f"cleanup did not end, the next deployment resumes it: {error}")
 
 
 def _finish_going_back(run: Run) -> list[DeploymentRecord]:

@@ -7,7 +7,7 @@ must be written is written under names that no deployment uses, and removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,6 @@ from bot.operations.trials import Examined, NotTried, Trial, try_all
 from bot.platform import Platform
 from bot.platform import each as servers_of
 from bot.records.ledger import Store
-from bot.render import doctor as words
-from bot.render import identity
 from bot.render.deployment import unknown_workers
 from bot.settings import Environment, GatewayEndpoint, Slack, Triton, Tritons, secret_variables
 from bot.share import ModelRepository, StagingRepository, trial_name
@@ -37,6 +35,13 @@ if TYPE_CHECKING:
     from bot.systems.github import GitHubRepository
     from bot.systems.mlflow import Registry
     from bot.systems.slack import SlackChannel
+
+_MERGE_ANOTHER_WAY = "Set github.merge_method to a way that is allowed, or leave it out."
+_UNSEEN = "GitHub does not show what it may do: try it"
+_STARTS_NOTHING = (
+    "GitHub starts no workflows for what it does, so pull requests that it opens have no checks: "
+    "give the bot a GitHub App (github.app in the environment file)"
+)
 
 SEEN_WITHIN_SECONDS = 60
 """Longer than a client of NFS goes on believing what it knew of a folder."""
@@ -135,7 +140,15 @@ def _trials(platform: Platform) -> list[Trial]:
 
 def _plain_secrets(platform: Platform) -> Iterator[Examined]:
     if names := platform.credentials.too_plain(secret_variables(platform.settings)):
-        yield Examined("secrets", False, words.plain_secrets(names), words.plain_secrets_step())
+        yield Examined(
+            "secrets",
+            False,
+            (
+                f"{', '.join(names)}: shorter than 8 characters, or a plain word. Such a value is easy to "
+                "guess, and the bot cannot blank it out of what it says without blanking other words"
+            ),
+            "Set longer ones, made at random, as `openssl rand -hex 32` prints them.",
+        )
 
 
 def _each_triton(platform: Platform, several: Tritons) -> list[Trial]:
@@ -156,7 +169,12 @@ def _git(platform: Platform) -> str:
     desired = read_desired(repository, platform.environment, head)
     known = {desired_module.path_of(name).rpartition("/")[2] for name in platform.neighbours()}
     if stray := sorted(set(repository.names(head, "promotions")) - known):
-        raise Refused(words.nobodys_desired_state(stray), next_step=words.nobodys_desired_state_step())
+        raise Refused(
+            (f"{', '.join(stray[:5])} in promotions/ belongs to no environment that this checkout has settings for"),
+            next_step=(
+                "Bring this checkout up to date. Else add manifests/environments/<env>.yaml, or remove the file."
+            ),
+        )
     repository.try_to_push(head, trial_name())
     many = "1 model" if len(desired.models) == 1 else f"{len(desired.models)} models"
     return f"head of {repository.base} is {head[:12]}, {many} desired; takes a push"
@@ -167,25 +185,41 @@ def _github(settings: Environment, github: GitHubRepository) -> str:
     access = github.access()
     if access.lacks:
         raise Refused(
-            identity.lacks(access.login, access.kind, repository, access.lacks),
-            next_step=identity.lacks_step(access.kind),
+            f"{access.login} ({access.kind}) lacks {', '.join(access.lacks)} on {repository}",
+            next_step=_lacks_step(access.kind),
         )
     rules, wanted = github.rules(), settings.github.merge_method
     way = method(wanted, allowed=rules.methods)
     if way is None and not rules.has_queue:
         raise Refused(
-            identity.merges_otherwise(wanted, settings.github.base, sorted(rules.methods)),
-            next_step=identity.merges_otherwise_step(),
+            (
+                f"github.merge_method is {wanted}, and {settings.github.base} allows "
+                f"{', '.join(sorted(rules.methods)) or 'nothing'}"
+            ),
+            next_step=_MERGE_ANOTHER_WAY,
         )
     if "required_signatures" in rules.types and way == "rebase":
-        raise Refused(identity.rebase_is_not_signed(settings.github.base), next_step=identity.merges_otherwise_step())
+        raise Refused(
+            (f"{settings.github.base} takes signed commits only, and GitHub cannot sign what it merges by rebase"),
+            next_step=_MERGE_ANOTHER_WAY,
+        )
     if refused := refused_pushes(settings, github, of_base=rules.types):
-        raise Refused(identity.branch_refuses(*refused), next_step=identity.branch_refuses_step())
+        raise Refused(
+            _branch_refuses(*refused),
+            next_step=(
+                "Exclude `promobot*/**` from that ruleset, or put the bot on its bypass list. For signed "
+                "commits set `github.sign_commits: true`, or leave it out."
+            ),
+        )
     github.try_to_open(trial_name())
-    said = identity.access(access.login, access.kind, repository, access.permissions)
+    said = _access(access.login, access.kind, repository, access.permissions)
     sign = settings.github.sign_commits
-    signed = identity.SIGNED if sign or (sign is None and "required_signatures" in rules.types) else ""
-    return f"{said}; {identity.merges(way, queue=rules.has_queue)}{signed}{identity.requires(rules.types)}"
+    signed = (
+        "; GitHub makes and signs the bot's commits"
+        if sign or (sign is None and "required_signatures" in rules.types)
+        else ""
+    )
+    return f"{said}; {_merges(way, queue=rules.has_queue)}{signed}{_requires(rules.types)}"
 
 
 def refused_pushes(
@@ -205,7 +239,7 @@ def refused_pushes(
         why = hindrances(
             rules,
             branch=branch,
-            title=words.sample_title(settings.environment),
+            title=f"Promote model to 1 in {settings.environment}",
             author=author,
             committer="noreply@github.com" if signed else author,
             signed=signed,
@@ -221,27 +255,44 @@ def _mlflow(registry: Registry, models: Sequence[str]) -> str | NotTried:
         if numbers := registry.versions(model, limit=1):
             break
     else:
-        return NotTried(words.nothing_registered(models[:FEW_MODELS]), words.nothing_registered_step())
+        return NotTried(_nothing_registered(models[:FEW_MODELS]), "Register a version, then ask again.")
     version = registry.version(model, numbers[0])
     files = registry.files(version)
-    registry.try_alias(model, words.TRIED_ALIAS)
+    registry.try_alias(model, "promobot-doctor")
     if PACKAGE_FILE not in files:
-        return NotTried(words.no_package(model, numbers[0]), words.no_package_step())
+        return NotTried(
+            (
+                f"lists {model} {numbers[0]}, may set its aliases; reading was not tried: the version has no "
+                "package.json"
+            ),
+            "Register a version with bot.training.register, then ask again.",
+        )
     registry.package(version)
-    return words.registry(model, numbers[0], len(files))
+    return f"reads {model} {numbers[0]} ({len(files)} files), may set its aliases"
 
 
 def _slack(settings: Slack, channel: SlackChannel) -> str | NotTried:
     may = settings.may
     named = {who for role in (may.read, may.propose, may.approve, may.roll_back) for who in role}
     seat = channel.try_channel(groups=sorted(who for who in named if who.startswith("S")))
-    said = words.channel(seat.who, settings.channel)
-    return NotTried(*words.may_be_archived(said)) if seat.may_be_archived else said
+    said = f"{seat.who}, reads and may write {settings.channel}"
+    return (
+        NotTried(
+            (
+                f"{said}; Slack does not show whether it is archived without the scope channels:read (private: "
+                "groups:read)"
+            ),
+            "Add the scope in the app's settings under OAuth & Permissions, and install the app again.",
+        )
+        if seat.may_be_archived
+        else said
+    )
 
 
 def _share(share: ModelRepository) -> str:
     seen = share.trials.check()
-    return f"{seen}; {words.under_way()}" if underway(share) else seen
+    under_way = "; a deployment is under way or was cut off, and nothing of it was touched" if underway(share) else ""
+    return f"{seen}{under_way}"
 
 
 def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingRepository) -> str | NotTried:
@@ -249,7 +300,7 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
         version, index = server.version(), server.index()
         if named.http is not None:
             server.try_http()
-        said = words.triton(version, sum(state.ready for state in index))
+        said = f"version {version}, loads on command, {sum(state.ready for state in index)} model versions READY"
         with ExitStack() as stack:
             try:
                 # Triton may not see new folders there yet.
@@ -258,12 +309,15 @@ def _triton(platform: Platform, named: Triton, share: ModelRepository | StagingR
             except OutsideError:
                 # The share's own line says so, and this server is not to blame for it.
                 server.try_to_load(trial_name(), trial_name())
-                return NotTried(words.share_untried(said))
+                return NotTried(f"{said}; whether it reads the bot's share was not tried, since the share fails")
             unseen = sorted(there - server.names())
             if unseen or not server.try_to_load(trial, trial_name()):
                 raise Refused(
-                    words.another_repository(named.name, platform.environment, unseen),
-                    next_step=words.another_repository_step(),
+                    _another_repository(named.name, platform.environment, unseen),
+                    next_step=(
+                        "Compare its --model-repository, and what is mounted there, with the environment file; and "
+                        "may its user read what the bot's user writes?"
+                    ),
                 )
     return said
 
@@ -274,25 +328,91 @@ def _gateway(platform: Platform, of: GatewayEndpoint, named: GatewayEndpoint) ->
         table = gateway.routes()
         if table.environment not in ("", environment):
             raise Refused(
-                words.another_environment(named.name, table.environment, environment),
-                next_step=words.another_environment_step(),
+                f"{named.name} serves {table.environment}, not {environment}: it follows another routes.json",
+                next_step="Compare its address with the environment file, and its --routes with share.state there.",
             )
         gateway.try_token()
         answers = gateway.workers()
         if why := unknown_workers(answers):
-            raise Refused(why, next_step=words.unknown_workers_step())
-        said = words.gateway(table.generation, len(answers[0].ids))
+            raise Refused(
+                why, next_step="Until then nothing new is deployed here. See “Several workers” in docs/gateway.md."
+            )
+        said = _gateway_said(table.generation, len(answers[0].ids))
         with ExitStack() as stack:
             try:
                 name, text = stack.enter_context(share.trials.of_routes())
             except OutsideError:
-                return NotTried(words.gateway_untried(said, words.THE_SHARE_FAILS))  # whose own line says so
+                return NotTried(_gateway_untried(said, "the share fails"))  # whose own line says so
             seen = gateway.try_share(name)
             if seen is None:
-                return NotTried(words.gateway_untried(said, words.OLD_GATEWAY))
+                return NotTried(_gateway_untried(said, "it is of a version that cannot be asked"))
             if seen != text:
                 raise Refused(
-                    words.another_state(named.name, seen, platform.settings.share.state),
-                    next_step=words.another_state_step(),
+                    f"{named.name} does not read the routes in {platform.settings.share.state}: {seen}",
+                    next_step=(
+                        "Compare its --routes, and what is mounted there, with share.state in the environment file; "
+                        "and may its user read what the bot's user writes?"
+                    ),
                 )
     return said
+
+
+def _nothing_registered(models: Iterable[str]) -> str:
+    """MLflow answers, and has nothing to try more with."""
+    listed = list(models)
+    named = ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
+    return f"answers; reading a version and setting an alias were not tried: no version of {named} is registered"
+
+
+def _gateway_said(generation: int, workers: int) -> str:
+    """A gateway works."""
+    of_workers = f" on all {workers} workers" if workers > 1 else ""
+    return f"serves generation {generation}{of_workers}, takes the reload token"
+
+
+def _gateway_untried(said: str, why: str) -> str:
+    """A gateway works as far as that can be said."""
+    return f"{said}; whether it reads the bot's share was not tried: {why}"
+
+
+def _another_repository(triton: str, environment: str, unseen: Sequence[str]) -> str:
+    """A Triton does not see what lies on the share, or cannot read what the bot has just published."""
+    named = ", ".join(unseen[:3]) + (", …" if len(unseen) > 3 else "")
+    said = f"it does not know {named}" if unseen else "it cannot read what the bot publishes there"
+    return f"{triton} reads another model repository than that of {environment}: {said}"
+
+
+def _access(login: str, kind: str, repository: str, permissions: Mapping[str, str] | None) -> str:
+    """Who the bot is, with what, and what it may do there as far as that can be seen."""
+    may = ", ".join(f"{name}: {level}" for name, level in sorted(permissions.items())) if permissions else _UNSEEN
+    more = f"; {_STARTS_NOTHING}" if kind == "workflow token" else ""
+    return f"{login} ({kind}) on {repository}; {may}{more}"
+
+
+def _lacks_step(kind: str) -> str:
+    """Where the permissions are given."""
+    if kind == "GitHub App":
+        return "Add them in the App's settings, and accept them where it is installed."
+    return "Make a token that has them, for an account that may write to the repository."
+
+
+def _merges(way: str | None, *, queue: bool) -> str:
+    """How Slack's Merge merges."""
+    return "Slack's Merge joins the merge queue" if queue else f"Slack's Merge merges by {way}"
+
+
+def _requires(types: Collection[str]) -> str:
+    """Say what the base's rulesets require of a pull request; empty without one. Classic protection cannot be seen.
+
+    ``types`` are the rules' types.
+    """
+    if "workflows" in types:
+        return "; a ruleset requires workflows by their file"
+    if "required_status_checks" in types:
+        return "; a ruleset requires checks by their name, which a workflow on a branch can imitate (docs/github.md)"
+    return ""
+
+
+def _branch_refuses(branch: str, why: Sequence[str]) -> str:
+    """A ruleset refuses what the bot will push."""
+    return f"rules refuse pushes of the bot to {branch}: {'; '.join(why)}"

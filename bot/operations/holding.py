@@ -37,8 +37,8 @@ class Asked:
 def what_main_asks(platform: Platform, *, within_seconds: float | None = None, say: Say | None = None) -> Asked:
     """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
-    With ``say``, GitHub is asked since when main asks for what is held, and which open revert takes it back. What it
-    does not tell is said.
+    With ``say``, it asks GitHub since when main asks for what is held, and which open revert takes it back. ``say``
+    receives what GitHub does not answer.
     Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
     that cannot be read.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.concurrency import gather
@@ -13,7 +13,6 @@ from bot.domain.usage import Usage
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.proposing import desired_at
 from bot.platform import Platform
-from bot.render import leaving as words
 from bot.settings import GatewayEndpoint, path_of
 from bot.systems.git import Repository
 
@@ -50,14 +49,14 @@ def desired_before_and_after(
     """
     environment = desired.environment_of(path)
     if environment not in environments or path != desired.path_of(environment):
-        raise InvalidInput(words.no_desired_state(environments), file=path)
+        raise InvalidInput(_no_desired_state(environments), file=path)
     before, after = (desired_at(repository, environment, commit) for commit in (base, head))
     if after is None:
         if repository.read(head, path_of(environment)) is None and not (before and before.names()):
             after = before or Desired(environment=environment)  # an environment without models may go as a whole
         else:
             elsewhere = [p for p in repository.changed_paths(base, head) if p.endswith(f"/{path}")]
-            raise InvalidInput(words.file_is_gone(environment, before, elsewhere), file=path)
+            raise InvalidInput(_file_is_gone(environment, before, elsewhere), file=path)
     return before or Desired(environment=environment), after
 
 
@@ -72,3 +71,21 @@ def _with_usage(platform: Platform, stop: Stop) -> Leaving:
             return Leaving(stop, answer)
         problem = problem or (str(answer) if isinstance(answer, PromobotError) else "")
     return Leaving(stop, usage_problem=problem)
+
+
+def _no_desired_state(environments: Iterable[str]) -> str:
+    """Return that a file in ``promotions/`` is nothing that the bot reads."""
+    known = ", ".join(desired.path_of(name) for name in environments)
+    return f"is not the desired state of an environment; those are {known}"
+
+
+def _file_is_gone(environment: str, before: Desired | None, elsewhere: Sequence[str]) -> str:
+    """Return what a pull request does that removes or moves an environment's desired state."""
+    served = [f"{name} {entry.version}" for name, entry in sorted((before.models if before else {}).items())]
+    listed = ", ".join(served[:10]) + (f" and {len(served) - 10} more" if len(served) > 10 else "")
+    moved = f" (it would be {elsewhere[0]}, where nobody reads it)" if elsewhere else ""
+    return (
+        f"would be gone after the merge{moved}: main would no longer say what {environment} serves "
+        f"({listed or 'nothing yet'}), and every deployment, status and rollback of {environment} would be an error. "
+        f"Put the file back into this pull request. To take models out of service, keep it and use `retired:`"
+    )

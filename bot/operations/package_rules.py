@@ -54,7 +54,11 @@ def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Fi
     if said := _wrong_with_smoke(contents):
         yield Finding(what="smoke cases", passed=False, detail=said)
     wrong = config_problems(config.values, files=names)
-    yield Finding(what="configuration", passed=not wrong, detail=words.some(wrong) or words.CONFIGURATION_ALLOWED)
+    yield Finding(
+        what="configuration",
+        passed=not wrong,
+        detail=words.some(wrong) or "every field and parameter is allowed, and every file that it names is listed",
+    )
 
 
 def _wrong_with_smoke(contents: PackageContents) -> str:
@@ -75,8 +79,13 @@ def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents,
     wrong = [finding for finding in rule_findings(settings.packages, contents) if not finding.passed]
     if wrong:
         raise NotAllowed(
-            words.not_allowed(name, settings.environment, wrong),
+            (
+                f"{name} is not allowed in {settings.environment}: "
+                f"{words.some([f'{f.what}: {f.detail}' for f in wrong])}"
+            ),
             system="package rules",
             state=state,
-            next_step=words.NOT_ALLOWED_STEP,
+            next_step=(
+                "Change what is named and register the model again; docs/training.md says what a package may contain."
+            ),
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bot.concurrency import begin
 from bot.errors import PromobotError
-from bot.render import doctor as words
+
+_ASK_THE_DOCTOR = re.compile(r" ?`promobot doctor`[^.:]*\.")
 
 DEADLINE_SECONDS = 10.0
 """For one trial. Two phases of it and the start of Python stay below 15 s, whatever hangs."""
@@ -99,7 +101,10 @@ class _Running:
                 yield from one.lines(seconds)
         else:
             yield self.found or Examined(
-                self.trial.system, False, words.did_not_end(seconds), words.did_not_end_step()
+                self.trial.system,
+                False,
+                f"it does not answer: the trial did not end within {seconds:g} s",
+                "Is it up, and can this machine reach it?",
             )
 
 
@@ -107,7 +112,7 @@ def _outcome(trial: Trial) -> Examined | Sequence[Trial] | BaseException:
     try:
         seen = trial.attempt()
     except PromobotError as error:
-        return Examined(trial.system, False, str(error), words.without_ourselves(error.next_step))
+        return Examined(trial.system, False, str(error), _without_ourselves(error.next_step))
     except BaseException as error:  # noqa: BLE001 - raised where the trials are waited for
         return error
     match seen:
@@ -117,3 +122,11 @@ def _outcome(trial: Trial) -> Examined | Sequence[Trial] | BaseException:
             return Examined(trial.system, None, seen.seen, seen.next_step)
         case _:
             return seen
+
+
+def _without_ourselves(next_step: str) -> str:
+    """Return what to do, without the advice to ask the doctor: this is the doctor."""
+    left = _ASK_THE_DOCTOR.sub("", next_step)
+    if left == next_step:
+        return next_step
+    return left.rstrip(" ;") + ("." if left.endswith(";") else "") or "Are the credentials right?"

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import CHECKS, CheckName, CheckResult, Evidence, Finding, Latency
-from bot.domain.gate import GateResult
+from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding
 from bot.domain.names import short
 from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
-from bot.domain.smoke import Tensor
 from bot.render import leaving as leaving_words
 from bot.render.deployment import describe
 from bot.render.leaving import Leaving
@@ -25,11 +23,7 @@ MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50
 MAX_ENTRIES = 20
 MAX_SETTINGS = 100
-NO_SIGNATURE = "the version has no signature of tensors in MLflow; log the model with one"
-CONFIGURATION_ALLOWED = "every field and parameter is allowed, and every file that it names is listed"
-NO_CODE = "no program, library, script, archive or pickle under another name; every file that a model names is listed"
 NOTHING_LOOKED_AT = "looked at nothing"
-_VALUES_SHOWN = 4
 _PROBLEMS_SHOWN = 10
 
 CHECK_NAMES: dict[CheckName, str] = {"ready": "READY", "triton": "Triton", "smoke": "Smoke"}
@@ -45,32 +39,6 @@ def some(problems: Sequence[str], between: str = "; ") -> str:
     shown = list(problems[:_PROBLEMS_SHOWN])
     more = len(problems) - len(shown)
     return between.join([*shown, *([f"and {more} more"] if more else [])])
-
-
-def as_in_training(answer: Sequence[Tensor]) -> str:
-    """What staging answered, and that it is right."""
-    return f"{'; '.join(map(_shown, answer))}: as the training framework answered"
-
-
-OVER_HTTP = "over HTTP"
-NOT_OVER_HTTP = (
-    "not asked: staging.triton.http is not set. Gateways ask Triton over HTTP; these cases were asked over gRPC only"
-)
-
-
-def over_http(cases: int) -> str:
-    """Every case was answered right on the wire that gateways use, too."""
-    return f"all {cases} cases, in the binary form that gateways use: the same answers"
-
-
-NOT_ALLOWED_STEP = (
-    "Change what is named and register the model again; docs/training.md says what a package may contain."
-)
-
-
-def not_allowed(name: str, environment: str, findings: Iterable[Finding]) -> str:
-    """The rules of an environment refuse a package."""
-    return f"{name} is not allowed in {environment}: {some([f'{f.what}: {f.detail}' for f in findings])}"
 
 
 def could_not(name: CheckName) -> str:
@@ -136,11 +104,6 @@ def _how_to_write(change: Change, version: int, what: str) -> str:
     return f"`promobot propose {change.model} {version} --env {change.environment}` writes {what}"
 
 
-def with_step(error: Exception, next_step: str) -> str:
-    """Return an error in one line, with what to do about it."""
-    return f"{error}. {next_step}" if next_step else str(error)
-
-
 def problems_of(result: CheckResult) -> list[Finding]:
     """Return what is wrong: first what is written wrong, because the rest may follow from that."""
     return sorted(result.problems, key=lambda finding: finding.what not in WRITTEN)
@@ -151,49 +114,6 @@ def job_did_not_succeed(job: str, result: str) -> str:
     return f"the job {job} ended as “{result}”"
 
 
-def missing_results(names: Sequence[str]) -> list[str]:
-    """Checks that never said anything."""
-    return [f"there is no result for the check {name}" for name in names]
-
-
-def gate_skipped(record: str) -> str:
-    """A way back needs no gate."""
-    return f"skipped: these bytes were verified in service by {record}"
-
-
-def gate_passed(result: GateResult) -> str:
-    """All rules hold."""
-    return ", ".join(f"{row.metric} {row.value:.4g} ({row.rule})" for row in result.rows if row.value is not None)
-
-
-def shadow_allowed(reason: str, *, allowed: bool) -> str:
-    """A model that misses may, or may not, be a shadow."""
-    return f"{reason}; " + ("so it may only listen" if allowed else "and this gate says stop, not shadow")
-
-
-def file_list(listed: set[str], there: set[str]) -> str:
-    """Compare the package's list with the artifacts."""
-    if listed == there:
-        return f"{len(listed)} files, as listed"
-    missing, extra = sorted(listed - there), sorted(there - listed)
-    return "; ".join(
-        [f"missing: {', '.join(missing)}"] * bool(missing) + [f"not listed: {', '.join(extra)}"] * bool(extra)
-    )
-
-
-def latency_finding(latency: Latency) -> tuple[str, bool, str]:
-    """Judge the latency by its budget."""
-    said = f"p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms"
-    if latency.budget is None:
-        return "latency", True, f"{said}; no budget"
-    return "latency", latency.p50 <= latency.budget, f"{said}; budget for p50: {latency.budget:g} ms"
-
-
-def champion_has_other_bytes(digest: str) -> str:
-    """The registry no longer has the version that is in service."""
-    return f"MLflow has other bytes than are in service: {digest}"
-
-
 def nothing_to_check(changes: Sequence[Change]) -> str:
     """A pull request that proposes no version; what leaves service is the verdict's to say."""
     if changes:
@@ -202,33 +122,9 @@ def nothing_to_check(changes: Sequence[Change]) -> str:
     return "**Nothing to check:** this pull request changes no model in `promotions/`."
 
 
-def beside(branch: str, found: Sequence[str]) -> str:
-    """A branch of the bot changes more than what was proposed."""
-    listed = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
-    return (
-        f"{branch} is a branch of the bot, and changes more than was proposed: {listed}; "
-        "propose the rest from a branch of another name"
-    )
-
-
 def details_are_in(url: str) -> str:
     """Point from the text of a pull request to the comment."""
     return f"[What each check found]({url})" if url else ""
-
-
-def uncovered(change: Change, state: str, evidence: Evidence | None = None) -> str:
-    """Nothing speaks for a change of a merge group."""
-    revoked = evidence.revoked if evidence else None
-    why = {
-        "quarantine": "its digest is in quarantine there",
-        "missing": "no checks of this digest are on record",
-        "red": "its newest checks did not pass",
-        "expired": "its checks are too old",
-        "revoked": f"its checks were revoked by {revoked.by}: {revoked.reason}"
-        if revoked
-        else "its checks were revoked",
-    }[state]
-    return f"{describe(change)}: {why}; run the checks of its pull request again, then queue it again"
 
 
 def queued(changes: Sequence[Change], problems: Sequence[str]) -> str:
@@ -528,11 +424,6 @@ def _subject(result: CheckResult) -> str:
     shadow = " (shadow)" if result.section == "shadow" else ""
     where = f"{escape(result.environment)}{shadow}"
     return f"{escape(result.model)} {result.version} for {where} {code(short(result.digest))}"
-
-
-def _shown(tensor: Tensor) -> str:
-    values = [f"{value:.6g}" if isinstance(value, float) else repr(value) for value in tensor.data[:_VALUES_SHOWN]]
-    return f"{tensor.name} {', '.join(values)}{', …' * (len(tensor.data) > _VALUES_SHOWN)}"
 
 
 def _key(change: Change) -> tuple[str, str, str]:

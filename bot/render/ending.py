@@ -141,13 +141,3 @@ def _stayed(record: DeploymentRecord) -> str:
     # Not that it answered: a Triton that is down is why many a deployment fails before the switch.
     path = "on the shadow path" if record.section == "shadow" else "in service"
     return f"version {record.serving.version} stayed {path}" if record.serving else f"nothing was {path}"
-
-
-def could_not_tell(error: Exception) -> str:
-    """Users get what they should; only the pull request does not say so yet."""
-    return f"a pull request could not be told how it ended, `promobot history` tells it: {error}"
-
-
-def not_all_told() -> str:
-    """A run of very many changes, or a GitHub that is slow."""
-    return "not every pull request is told how it ended; `promobot history` has all of them"

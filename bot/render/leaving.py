@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from bot.domain import desired
-from bot.domain.desired import Desired
 from bot.domain.retirement import Stop
 from bot.domain.usage import Usage
-from bot.render.deployment import not_retired, retired_before
 from bot.render.markdown import code, escape
 
 
@@ -27,33 +24,6 @@ class Leaving(Protocol):
     @property
     def usage_problem(self) -> str:
         """Why that is not known."""
-
-
-def no_desired_state(environments: Iterable[str]) -> str:
-    """Return that a file in ``promotions/`` is nothing that the bot reads."""
-    known = ", ".join(desired.path_of(name) for name in environments)
-    return f"is not the desired state of an environment; those are {known}"
-
-
-def file_is_gone(environment: str, before: Desired | None, elsewhere: Sequence[str]) -> str:
-    """Return what a pull request does that removes or moves an environment's desired state."""
-    served = [f"{name} {entry.version}" for name, entry in sorted((before.models if before else {}).items())]
-    listed = ", ".join(served[:10]) + (f" and {len(served) - 10} more" if len(served) > 10 else "")
-    moved = f" (it would be {elsewhere[0]}, where nobody reads it)" if elsewhere else ""
-    return (
-        f"would be gone after the merge{moved}: main would no longer say what {environment} serves "
-        f"({listed or 'nothing yet'}), and every deployment, status and rollback of {environment} would be an error. "
-        f"Put the file back into this pull request. To take models out of service, keep it and use `retired:`"
-    )
-
-
-def problem(leaving: Leaving) -> str:
-    """Return why a model must not leave service like this; empty where the file says that it is meant."""
-    stop = leaving.stop
-    if stop.is_meant:
-        return ""
-    said = retired_before(stop.change, stop.spent) if stop.spent else not_retired(stop.change)
-    return f"{stop.change.model} in {stop.change.environment}: {said.why}; {said.next_step}"
 
 
 def paragraph(leaving: Leaving) -> str:

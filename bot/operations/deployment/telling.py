@@ -57,10 +57,10 @@ def tell_pull_requests(
         for pull in _with_what_they_undid(merged, list(asked.values())):
             _tell(run, github, pull, merged, [*run.history, *records], held)
     except PromobotError as error:
-        run.say(words.could_not_tell(error))
+        run.say(f"a pull request could not be told how it ended, `promobot history` tells it: {error}")
         return
     if time.monotonic() >= until or done < len(told):
-        run.say(words.not_all_told())
+        run.say("not every pull request is told how it ended; `promobot history` has all of them")
 
 
 def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
