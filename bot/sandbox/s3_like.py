@@ -8,17 +8,23 @@ What each refuses, and in which words, is what people reported of real stores; w
 from __future__ import annotations
 
 import argparse
-import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 HOST = "127.0.0.1"
-_OF_ONE_CONNECTION = {"connection", "transfer-encoding", "keep-alive"}
+_METHODS = ["GET", "PUT", "HEAD", "POST", "DELETE"]
+_OF_ONE_CONNECTION = {"connection", "transfer-encoding", "keep-alive", "expect"}
 
 
 @dataclass(frozen=True)
@@ -69,67 +75,44 @@ KINDS: Mapping[str, Callable[[str, Headers], Refusal | None]] = {
 }
 
 
-def _handler(store: str, refuses: Callable[[str, Headers], Refusal | None]) -> type[BaseHTTPRequestHandler]:
-    behind = urlsplit(store).netloc
+def application(kind: str, store: str) -> Starlette:
+    """Return a store of this kind, in front of ``store``. Raises KeyError for a kind that is not in :data:`KINDS`."""
+    refuses, behind = KINDS[kind], httpx.AsyncClient(timeout=60, trust_env=False)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    async def serve(request: Request) -> Response:
+        if refusal := refuses(request.method, request.headers):
+            return Response(refusal.body(), refusal.status, media_type="application/xml")
+        # The Host is signed, so it stays what the client said; and so is the path, as it is written.
+        path = b"?".join(filter(None, (request.scope["raw_path"], request.scope["query_string"])))
+        answer = await behind.send(
+            behind.build_request(
+                request.method,
+                httpx.URL(store).copy_with(raw_path=path),
+                headers=[pair for pair in request.headers.items() if pair[0] not in _OF_ONE_CONNECTION],
+                content=await request.body(),
+            )
+        )
+        return Response(
+            answer.content,
+            answer.status_code,
+            {name: value for name, value in answer.headers.items() if name not in (*_OF_ONE_CONNECTION, "date")},
+        )
 
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            refusal = refuses(self.command, {name.lower(): value for name, value in self.headers.items()})
-            if refusal is not None:
-                self._answer(refusal.status, {"Content-Type": "application/xml"}, refusal.body())
-                return
-            connection = http.client.HTTPConnection(behind, timeout=60)
-            try:
-                # The Host is signed, so it stays what the client said.
-                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
-                    if name.lower() not in (*_OF_ONE_CONNECTION, "expect"):
-                        connection.putheader(name, value)
-                connection.endheaders(body)
-                answer = connection.getresponse()
-                self._answer(answer.status, dict(answer.getheaders()), answer.read())
-            finally:
-                connection.close()
-
-        def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                if name.lower() not in (*_OF_ONE_CONNECTION, "date", "server") and not (
-                    name.lower() == "content-length" and self.command != "HEAD"
-                ):
-                    self.send_header(name, value)
-            if self.command != "HEAD":
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815 - as http.server calls them
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing; the store has its own log."""
-
-    return Handler
+    return Starlette(routes=[Route("/{path:path}", serve, methods=_METHODS)])
 
 
 @contextmanager
 def like(kind: str, store: str) -> Iterator[str]:
-    """Serve a store of this kind on a free port, in front of ``store``; yields its address.
-
-    Raises KeyError for a kind that is not in :data:`KINDS`.
-    """
-    server = ThreadingHTTPServer((HOST, 0), _handler(store, KINDS[kind]))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    """Serve a store of this kind on a free port, in front of ``store``; yields its address."""
+    listening = socket.create_server((HOST, 0))
+    server = uvicorn.Server(uvicorn.Config(application(kind, store), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        yield f"http://{HOST}:{server.server_port}"
+        yield f"http://{HOST}:{listening.getsockname()[1]}"
     finally:
-        server.shutdown()
+        server.should_exit = True
         thread.join()
-        server.server_close()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -139,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True, help="port of 127.0.0.1 to listen on")
     parser.add_argument("--store", required=True, metavar="URL", help="the store behind it")
     given = parser.parse_args(arguments)
-    ThreadingHTTPServer((HOST, given.port), _handler(given.store, KINDS[given.kind])).serve_forever()
+    uvicorn.run(application(given.kind, given.store), host=HOST, port=given.port, log_level="warning")
 
 
 if __name__ == "__main__":

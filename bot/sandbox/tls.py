@@ -9,17 +9,21 @@ answers in plain HTTP while it runs.
 from __future__ import annotations
 
 import argparse
-import http.server
-import socket
 import ssl
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trustme
+import uvicorn
+from anyio import BrokenResourceError, ClosedResourceError, connect_tcp, create_task_group, create_tcp_listener
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.from_thread import start_blocking_portal
+from anyio.streams.tls import TLSListener
+from starlette.responses import PlainTextResponse
 
-HERE = ("localhost", "127.0.0.1")
+HOST = "127.0.0.1"
+HERE = ("localhost", HOST)
 
 
 class Authority:
@@ -54,50 +58,40 @@ def behind_tls(
     if clients_of is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients_of)
-    listener = socket.create_server(("127.0.0.1", on))
-    opened: list[socket.socket] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                taken, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=connect, args=(taken,), daemon=True).start()
-
-    def connect(taken: socket.socket) -> None:
-        try:
-            secured = context.wrap_socket(taken, server_side=True)
-            behind = socket.create_connection(("127.0.0.1", port))
-        except OSError:
-            taken.close()
-            return
-        opened.extend((secured, behind))
-        threading.Thread(target=hand_on, args=(secured, behind), daemon=True).start()
-        hand_on(behind, secured)
-
-    listening = threading.Thread(target=serve, daemon=True)
-    listening.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        listening.join()
-        for one in opened:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(_speaking_tls(port, context, on)) as listens,
+    ):
+        yield listens
 
 
-def hand_on(source: socket.socket, target: socket.socket) -> None:
+@asynccontextmanager
+async def _speaking_tls(port: int, context: ssl.SSLContext, on: int) -> AsyncIterator[int]:
+    async def connect(client: ByteStream) -> None:
+        with suppress(OSError):  # nothing listens there
+            async with client, await connect_tcp(HOST, port) as behind, create_task_group() as both:
+                both.start_soon(_ask, client, behind)
+                await _hand_on(behind, client)
+                both.cancel_scope.cancel()
+
+    plain = await create_tcp_listener(local_host=HOST, local_port=on)
+    async with TLSListener(plain, context, standard_compatible=False) as listener, create_task_group() as serving:
+        serving.start_soon(listener.serve, connect)
+        yield plain.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - not the one of Django
+        serving.cancel_scope.cancel()
+
+
+async def _ask(client: ByteStream, behind: ByteStream) -> None:
+    await _hand_on(client, behind)
+    with suppress(BrokenResourceError, ClosedResourceError):
+        await behind.send_eof()  # it may still answer
+
+
+async def _hand_on(source: ByteStream, target: ByteStream) -> None:
     """Send whatever comes from ``source`` to ``target`` until one of them is closed."""
-    with suppress(OSError):
-        while chunk := source.recv(2**16):
-            target.sendall(chunk)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+    with suppress(BrokenResourceError, ClosedResourceError):
+        async for chunk in source:
+            await target.send(chunk)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,22 +104,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
 
-    class Health(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing; it is asked again and again."""
-
     with ExitStack() as stack:
         for pair in given.pairs:
             ports, _, protocol = pair.partition("/")
             on, _, port = ports.partition(":")
             alpn = (protocol,) if protocol else ()
             stack.enter_context(behind_tls(int(port), given.certificate, alpn=alpn, on=int(on)))
-        http.server.ThreadingHTTPServer(("127.0.0.1", given.health), Health).serve_forever()
+        uvicorn.run(PlainTextResponse("up"), host=HOST, port=given.health, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ import contextlib
 import socket
 import threading
 
-from bot.sandbox.tls import hand_on
-
 PHONES_HOME = b".events.data.microsoft.com"
 """Where ONNX Runtime sends telemetry from, in the process of these tests; the bot does not import it."""
 
@@ -62,3 +60,12 @@ class Proxy:
         taken.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         threading.Thread(target=hand_on, args=(behind, taken), daemon=True).start()
         hand_on(taken, behind)
+
+
+def hand_on(source: socket.socket, target: socket.socket) -> None:
+    """Send whatever comes from ``source`` to ``target`` until one of them is closed."""
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(2**16):
+            target.sendall(chunk)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import secrets
 import shutil
@@ -13,7 +12,7 @@ import tarfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -161,12 +160,12 @@ class Actions:
             return []
         started = []
         for workflow in self.workflows(event.workflow_sha):
-            trigger = workflow.trigger(event.name)
+            trigger = workflow.triggers.get(event.name)
             if trigger is None or event.only_workflow not in ("", workflow.path):
                 continue
-            if event.only_workflow or is_started(
-                trigger, action=event.action, branch=event.branch, tag=event.tag, changed_paths=event.changed_paths
-            ):
+            where = {"branch": event.branch, "tag": event.tag}
+            facts: dict[str, Any] = {"action": event.action, "changed_paths": event.changed_paths, **where}
+            if event.only_workflow or is_started(event.name, trigger, **facts):
                 started.append(self._queue(workflow, event))
         if event.name == "push":
             started += [
@@ -456,7 +455,7 @@ class Actions:
         if "${{" in before.name:
             before = before.model_copy(update={"name": transcript.name_of(message, workflow=workflow)})
         if message.job_result == "failure" and before.id in execution.timed_out:
-            message = replace(message, job_result="cancelled")  # as GitHub calls it
+            message = message.model_copy(update={"job_result": "cancelled"})  # as GitHub calls it
         job, lines = transcript.advance(before, message, at=at)
         if lines:
             self._log(run, job, lines, at=at)
@@ -586,7 +585,3 @@ def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path) -> dict[st
 def read_settings(file: Path | None) -> Settings | None:
     """The settings of ``--actions``, or None without it; pydantic's error names what is wrong in the file."""
     return Settings.model_validate_json(file.read_bytes()) if file else None
-
-
-def act_is_there() -> bool:
-    return os.access(act.ACT, os.X_OK)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from bot.sandbox.actions.records import Annotation, Job, Step
 from bot.sandbox.actions.workflows import JobDefinition, Workflow, canonical
@@ -22,51 +23,37 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 _LOGGED_COMMANDS = {"error", "warning", "notice", "debug", "group", "endgroup"}
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(BaseModel):
     """One line of ``act --json`` that belongs to a job."""
 
-    job_key: str
-    matrix: str
-    job_name: str
-    step_path: tuple[str, ...]
+    model_config = ConfigDict(frozen=True)
+
+    job_key: str = Field(alias="jobID")
+    matrix: Annotated[str, BeforeValidator(canonical)] = "{}"
+    job_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field("", alias="job")
+    step_path: tuple[str, ...] = Field((), validation_alias=AliasChoices("stepID", "stepid"))
     """The step's key, and below it those of the composite action that it runs."""
-    step_name: str
-    stage: str
-    text: str
-    level: str
-    is_output: bool
-    command: str
-    argument: str
-    properties: Mapping[str, str]
-    step_result: str
-    job_result: str
+    step_name: str = Field("", alias="step")
+    stage: str = ""
+    text: str = Field("", alias="msg")
+    level: str = "info"
+    is_output: bool = Field(False, alias="raw_output")
+    command: str = ""
+    argument: str = Field("", validation_alias=AliasChoices("content", "arg"))
+    properties: Mapping[str, str] = Field({}, alias="kvPairs")
+    step_result: str = Field("", alias="stepResult")
+    job_result: str = Field("", alias="jobResult")
 
 
 def read_message(line: str) -> Message | None:
     """The message in a line of act's output; None for a line that is about no job."""
     try:
-        fields: dict[str, Any] = json.loads(line)
+        fields = json.loads(line)
     except json.JSONDecodeError:
         return None
     if not isinstance(fields, dict) or "jobID" not in fields:
         return None
-    return Message(
-        job_key=fields["jobID"],
-        matrix=canonical(fields.get("matrix") or {}),
-        job_name=str(fields.get("job", "")).strip(),
-        step_path=tuple(fields.get("stepID") or fields.get("stepid") or ()),
-        step_name=str(fields.get("step", "")),
-        stage=str(fields.get("stage", "")),
-        text=str(fields.get("msg", "")),
-        level=str(fields.get("level", "info")),
-        is_output=bool(fields.get("raw_output")),
-        command=str(fields.get("command", "")),
-        argument=str(fields.get("content") or fields.get("arg") or ""),
-        properties=fields.get("kvPairs") or {},
-        step_result=str(fields.get("stepResult", "")),
-        job_result=str(fields.get("jobResult", "")),
-    )
+    return Message.model_validate({name: value for name, value in fields.items() if value})
 
 
 def queued_job(definition: JobDefinition) -> Job:

@@ -14,82 +14,52 @@ DEFAULT_TYPES = {
 }
 
 
-def is_started(trigger: Trigger, *, action: str, branch: str, tag: str, changed_paths: tuple[str, ...]) -> bool:
+def is_started(
+    event: str, trigger: Trigger, *, action: str, branch: str, tag: str, changed_paths: tuple[str, ...]
+) -> bool:
     """Whether an event with these facts passes the trigger's filters.
 
     ``action`` is the payload's (``opened``), ``branch`` the pushed branch or the pull request's base, ``tag``
     the pushed tag (one of the two is empty), ``changed_paths`` the paths that the change touches.
     """
-    types = trigger.types or DEFAULT_TYPES.get(trigger.event, ())
+    types = trigger.types or DEFAULT_TYPES.get(event, ())
+    of_branches, of_tags = (trigger.branches, trigger.branches_ignore), (trigger.tags, trigger.tags_ignore)
     if types and action not in types:
         return False
-    if not _ref_passes(trigger, branch=branch, tag=tag):
+    if branch and not _passes(branch, *of_branches, otherwise=not any(of_tags)):
+        return False
+    if tag and not _passes(tag, *of_tags, otherwise=not any(of_branches)):
         return False
     if tag or not changed_paths:
         # GitHub does not look at paths for tags; a change of nothing fits no path filter.
         return bool(tag) or not trigger.paths
-    if trigger.paths:
-        return any(matches(trigger.paths, path) for path in changed_paths)
-    if trigger.paths_ignore:
-        return not all(matches(trigger.paths_ignore, path) for path in changed_paths)
-    return True
+    return any(_passes(path, trigger.paths, trigger.paths_ignore, otherwise=True) for path in changed_paths)
 
 
-def _ref_passes(trigger: Trigger, *, branch: str, tag: str) -> bool:
-    by_branch = trigger.branches or trigger.branches_ignore
-    by_tag = trigger.tags or trigger.tags_ignore
-    if branch:
-        if trigger.branches:
-            return matches(trigger.branches, branch)
-        if trigger.branches_ignore:
-            return not matches(trigger.branches_ignore, branch)
-        return not by_tag
-    if tag:
-        if trigger.tags:
-            return matches(trigger.tags, tag)
-        if trigger.tags_ignore:
-            return not matches(trigger.tags_ignore, tag)
-        return not by_branch
-    return True
+def _passes(name: str, wanted: tuple[str, ...], ignored: tuple[str, ...], *, otherwise: bool) -> bool:
+    if wanted:
+        return matches(wanted, name)
+    return not matches(ignored, name) if ignored else otherwise
 
 
 def matches(patterns: Iterable[str], name: str) -> bool:
     """Whether the last pattern that fits ``name`` is a positive one (``!`` negates)."""
     result = False
     for pattern in patterns:
-        if pattern.startswith("!"):
-            result = result and not _regex(pattern[1:]).fullmatch(name)
-        else:
-            result = result or bool(_regex(pattern).fullmatch(name))
+        if _regex(pattern.removeprefix("!")).fullmatch(name):
+            result = not pattern.startswith("!")
     return result
+
+
+_TOKEN = re.compile(r"\*\*/|\*\*|\[[^\]]*\]|\\.|.", re.DOTALL)
+_MEANS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "?", "+": "+"}
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
     """GitHub's patterns: ``*`` within a path part, ``**`` across, ``?``, ``+`` and ``[…]`` as in regexes."""
-    parts: list[str] = []
-    at = 0
-    while at < len(pattern):
-        character = pattern[at]
-        if pattern.startswith("**/", at):
-            parts.append("(?:.*/)?")
-            at += 3
-            continue
-        if pattern.startswith("**", at):
-            parts.append(".*")
-            at += 2
-            continue
-        if character == "*":
-            parts.append("[^/]*")
-        elif character in "?+":
-            parts.append(character)
-        elif character == "[" and "]" in pattern[at:]:
-            end = pattern.index("]", at)
-            parts.append(pattern[at : end + 1])
-            at = end
-        elif character == "\\" and at + 1 < len(pattern):
-            at += 1
-            parts.append(re.escape(pattern[at]))
-        else:
-            parts.append(re.escape(character))
-        at += 1
-    return re.compile("".join(parts))
+    tokens = _TOKEN.findall(pattern)
+    return re.compile(
+        "".join(
+            _MEANS.get(one) or (one if one.startswith("[") and one != "[" else re.escape(one[-1])) for one in tokens
+        )
+    )

@@ -10,37 +10,16 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bot.errors import InvalidInput
 
-
-@dataclass(frozen=True)
-class Trigger:
-    """One event under ``on:``, with GitHub's filters; an empty filter lets everything through."""
-
-    event: str
-    types: tuple[str, ...] = ()
-    branches: tuple[str, ...] = ()
-    branches_ignore: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    tags_ignore: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    paths_ignore: tuple[str, ...] = ()
-    crons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DispatchInput:
-    name: str
-    required: bool
-    default: str | None
-    kind: str
-    options: tuple[str, ...]
+# --- what people see of a run ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -65,15 +44,6 @@ class JobDefinition:
 
 
 @dataclass(frozen=True)
-class Concurrency:
-    """Of runs with the same group one runs and one waits."""
-
-    group: str
-    """May hold expressions."""
-    cancel_in_progress: bool
-
-
-@dataclass(frozen=True)
 class Call:
     """A job that is another workflow."""
 
@@ -84,13 +54,137 @@ class Call:
     """``./.github/workflows/x.yml`` or ``owner/name/.github/workflows/x.yml@ref``."""
 
 
+# --- the file, as it is written -------------------------------------------------------------------------------------
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _listed(value: object) -> object:
+    return () if value is None else value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _events(value: object) -> object:
+    """What is under ``on:``, by event: one name, several, or each with its filters."""
+    if not isinstance(value, dict):
+        names: Any = _listed(value)
+        return {name: {} for name in names}
+    schedule = {"crons": [entry.get("cron") for entry in value.get("schedule") or ()]}
+    return {event: schedule if event == "schedule" else body or {} for event, body in value.items()}
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Named = Annotated[Text, BeforeValidator(lambda value: value.get("name") if isinstance(value, dict) else value)]
+
+
+class Part(BaseModel):
+    """A part of a workflow file: what it does not name is act's business."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+
+class DispatchInput(Part):
+    required: bool = False
+    default: Text | None = None
+    type: str = "string"
+    options: Texts = ()
+
+
+class Trigger(Part):
+    """What is said of one event under ``on:``: GitHub's filters, an empty one of which lets everything through."""
+
+    types: Texts = ()
+    branches: Texts = ()
+    branches_ignore: Texts = ()
+    tags: Texts = ()
+    tags_ignore: Texts = ()
+    paths: Texts = ()
+    paths_ignore: Texts = ()
+    crons: Texts = ()
+    inputs: Annotated[
+        dict[str, Annotated[DispatchInput, BeforeValidator(lambda value: value or {})]],
+        BeforeValidator(lambda value: value or {}),
+    ] = {}
+
+
+class Concurrency(Part):
+    """Of runs with the same group one runs and one waits."""
+
+    group: Text
+    """May hold expressions."""
+    cancel_in_progress: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+
+
+Group = Annotated[
+    Concurrency | None,
+    BeforeValidator(lambda value: value if isinstance(value, dict) or not value else {"group": value}),
+]
+
+
+class Step(Part):
+    id: Text = ""
+    name: Text = ""
+    uses: Text = ""
+    run: Text = ""
+
+    def definition(self, index: int) -> StepDefinition:
+        first_line = next((line.strip() for line in self.run.splitlines() if line.strip()), "")
+        return StepDefinition(key=self.id or str(index), label=self.name or f"Run {self.uses or first_line}")
+
+
+class Strategy(Part):
+    matrix: dict[str, Any] | str | None = None
+
+
+class JobBody(Part):
+    name: Text = ""
+    uses: Text = ""
+    given: dict[str, Text] = Field({}, alias="with")
+    needs: Texts = ()
+    environment: Named = ""
+    """The GitHub Environment; may hold expressions."""
+    timeout_minutes: float | str | None = None
+    concurrency: Group = None
+    strategy: Strategy = Strategy()
+    steps: Annotated[tuple[Step, ...], BeforeValidator(lambda value: value or ())] | None = None
+
+    def definitions(self, key: str) -> Iterator[JobDefinition]:
+        """The jobs that it is; none where another job's output tells, which act does not hide."""
+        matrix = self.strategy.matrix
+        if self.steps is None or isinstance(matrix, str):
+            return
+        steps = tuple(step.definition(index) for index, step in enumerate(self.steps))
+        for values in [{}] if matrix is None else matrix_combinations(matrix):
+            name = fill_in(self.name or key, {"matrix": values})
+            if matrix is not None and "${{" not in self.name:
+                name = f"{name} ({', '.join(map(_as_text, values.values()))})"
+            yield JobDefinition(key=key, name=name, matrix=canonical(values), needs=self.needs, steps=steps)
+
+
+class File(Part):
+    name: Text = ""
+    run_name: Text = ""
+    on: Annotated[dict[str, Trigger], BeforeValidator(_events)]
+    jobs: dict[str, JobBody]
+    concurrency: Group = None
+
+
+# --- a workflow, with those that it calls ---------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Workflow:
     path: str
     name: str
     run_name: str
-    triggers: tuple[Trigger, ...]
-    inputs: tuple[DispatchInput, ...]
+    triggers: Mapping[str, Trigger]
+    """By the event."""
     jobs: tuple[JobDefinition, ...]
     concurrency: tuple[Concurrency, ...] = ()
     """The workflow's group and those of its jobs."""
@@ -109,55 +203,33 @@ class Workflow:
         """What act calls it."""
         return self.path.rsplit("/", 1)[-1] if self.name == self.path else self.name
 
-    def trigger(self, event: str) -> Trigger | None:
-        return next((trigger for trigger in self.triggers if trigger.event == event), None)
-
 
 def parse_workflow(path: str, text: str) -> Workflow:
     """Read a workflow file. Raises `InvalidInput` if it does not have a workflow's shape; act judges the rest."""
     try:
         content = yaml.safe_load(text)
+        if isinstance(content, dict) and True in content:  # as YAML 1.1 reads the bare word `on`
+            content["on"] = content.pop(True)
+        file = File.model_validate(content)
     except yaml.YAMLError as error:
         raise InvalidInput(str(error), file=path) from error
-    if not isinstance(content, dict):
-        raise InvalidInput("a workflow is a mapping", file=path)
-    # YAML 1.1 reads the bare word `on` as true.
-    started_by = content.get("on", content.get(True))
-    jobs = content.get("jobs")
-    if started_by is None or not isinstance(jobs, dict):
-        raise InvalidInput("a workflow has 'on' and 'jobs'", file=path)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise InvalidInput(f"{where}: {wrong['msg']}" if where else "a workflow is a mapping", file=path) from error
+    jobs = file.jobs
     return Workflow(
         path=path,
-        name=str(content.get("name") or path),
-        run_name=str(content.get("run-name") or ""),
-        triggers=_triggers(started_by),
-        inputs=_inputs(started_by),
-        jobs=tuple(
-            job
-            for key, body in jobs.items()
-            if isinstance(body, dict) and "steps" in body
-            for job in _jobs(str(key), body)
-        ),
-        concurrency=tuple(
-            group
-            for one in (content, *jobs.values())
-            if isinstance(one, dict) and (group := _concurrency(one.get("concurrency"))) is not None
-        ),
+        name=file.name or path,
+        run_name=file.run_name,
+        triggers=file.on,
+        jobs=tuple(definition for key, job in jobs.items() for definition in job.definitions(key)),
+        concurrency=tuple(filter(None, (file.concurrency, *(job.concurrency for job in jobs.values())))),
         calls=tuple(
-            Call(name=str(body.get("name") or key), uses=str(body["uses"]), inputs=_texts(body.get("with")))
-            for key, body in jobs.items()
-            if isinstance(body, dict) and "uses" in body
+            Call(name=job.name or key, uses=job.uses, inputs=job.given) for key, job in jobs.items() if job.uses
         ),
-        environments={
-            str(key): environment
-            for key, body in jobs.items()
-            if isinstance(body, dict) and (environment := _environment(body.get("environment")))
-        },
-        timeouts={
-            str(key): float(body["timeout-minutes"])
-            for key, body in jobs.items()
-            if isinstance(body, dict) and isinstance(body.get("timeout-minutes"), (int, float))
-        },
+        environments={key: job.environment for key, job in jobs.items() if job.environment},
+        timeouts={key: job.timeout_minutes for key, job in jobs.items() if isinstance(job.timeout_minutes, float)},
     )
 
 
@@ -233,100 +305,6 @@ def uses_in(text: str) -> set[str]:
     return {action for action in named if not action.startswith(("./", "docker:")) and "@" in action}
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(_as_text(item) for item in value) if isinstance(value, list) else (_as_text(value),)
-
-
-def _texts(value: object) -> dict[str, str]:
-    return {str(name): _as_text(one) for name, one in value.items()} if isinstance(value, dict) else {}
-
-
-def _environment(value: object) -> str:
-    return _as_text(value.get("name") if isinstance(value, dict) else value)
-
-
-def _concurrency(value: object) -> Concurrency | None:
-    if isinstance(value, dict):
-        return Concurrency(_as_text(value.get("group")), value.get("cancel-in-progress") is True)
-    return Concurrency(_as_text(value), False) if value else None
-
-
-def _triggers(started_by: object) -> tuple[Trigger, ...]:
-    if not isinstance(started_by, dict):
-        return tuple(Trigger(event) for event in _strings(started_by))
-    return tuple(
-        Trigger(
-            event=str(event),
-            types=_strings(body.get("types")),
-            branches=_strings(body.get("branches")),
-            branches_ignore=_strings(body.get("branches-ignore")),
-            tags=_strings(body.get("tags")),
-            tags_ignore=_strings(body.get("tags-ignore")),
-            paths=_strings(body.get("paths")),
-            paths_ignore=_strings(body.get("paths-ignore")),
-        )
-        for event, body in ((event, body if isinstance(body, dict) else {}) for event, body in started_by.items())
-        if event != "schedule"
-    ) + _schedule(started_by.get("schedule"))
-
-
-def _schedule(entries: object) -> tuple[Trigger, ...]:
-    crons = (
-        [str(entry.get("cron")) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    )
-    return (Trigger("schedule", crons=tuple(crons)),) if crons else ()
-
-
-def _inputs(started_by: object) -> tuple[DispatchInput, ...]:
-    dispatch = started_by.get("workflow_dispatch") if isinstance(started_by, dict) else None
-    inputs = dispatch.get("inputs") if isinstance(dispatch, dict) else None
-    if not isinstance(inputs, dict):
-        return ()
-    return tuple(
-        DispatchInput(
-            name=str(name),
-            required=body.get("required") is True,
-            default=_as_text(body["default"]) if "default" in body else None,
-            kind=str(body.get("type", "string")),
-            options=_strings(body.get("options")),
-        )
-        for name, body in ((name, body if isinstance(body, dict) else {}) for name, body in inputs.items())
-    )
-
-
-def _jobs(key: str, body: dict[str, Any]) -> list[JobDefinition]:
-    strategy = body.get("strategy")
-    matrix = strategy.get("matrix") if isinstance(strategy, dict) else None
-    if isinstance(matrix, str):
-        return []  # computed from another job's output: act will tell which jobs there are
-    steps = tuple(_step(index, step) for index, step in enumerate(body["steps"] or []))
-    needs = _strings(body.get("needs"))
-    if not isinstance(matrix, dict):
-        name = str(body.get("name") or key)
-        return [JobDefinition(key=key, name=name, matrix="{}", needs=needs, steps=steps)]
-    return [
-        JobDefinition(
-            key=key, name=_matrix_name(key, body, values), matrix=canonical(values), needs=needs, steps=steps
-        )
-        for values in matrix_combinations(matrix)
-    ]
-
-
-def _matrix_name(key: str, body: dict[str, Any], values: dict[str, Any]) -> str:
-    name = str(body.get("name") or key)
-    if "${{" in name:
-        return fill_in(name, {"matrix": values})
-    return f"{name} ({', '.join(_as_text(value) for value in values.values())})"
-
-
 def matrix_combinations(matrix: dict[str, Any]) -> list[dict[str, Any]]:
     """Every combination of a ``strategy.matrix``, with ``exclude`` and ``include`` as GitHub documents them."""
     axes = {
@@ -351,13 +329,3 @@ def matrix_combinations(matrix: dict[str, Any]) -> list[dict[str, Any]]:
         if not fitting:
             combinations.append(dict(included))
     return combinations
-
-
-def _step(index: int, body: object) -> StepDefinition:
-    step = body if isinstance(body, dict) else {}
-    uses = str(step.get("uses") or "")
-    first_line = next((line.strip() for line in str(step.get("run") or "").splitlines() if line.strip()), "")
-    return StepDefinition(
-        key=str(step.get("id") or index),
-        label=str(step.get("name") or f"Run {uses or first_line}"),
-    )

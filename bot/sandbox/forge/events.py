@@ -129,7 +129,7 @@ def scheduled(answers: Answers, cron: str) -> list[Event]:
             only_workflow=workflow.path,
         )
         for workflow in answers.of.actions.workflows(tip)
-        if (trigger := workflow.trigger("schedule")) and cron in trigger.crons
+        if (trigger := workflow.triggers.get("schedule")) and cron in trigger.crons
     ]
 
 

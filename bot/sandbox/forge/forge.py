@@ -508,19 +508,19 @@ class Forge(Repository):
         workflow = next((workflow for workflow in self.actions.workflows(sha) if workflow.path == path), None)
         if workflow is None:
             raise not_found()
-        if workflow.trigger("workflow_dispatch") is None:
+        trigger = workflow.triggers.get("workflow_dispatch")
+        if trigger is None:
             raise unprocessable("Workflow does not have 'workflow_dispatch' trigger")
-        known = {declared.name for declared in workflow.inputs}
-        if unexpected := [name for name in inputs if name not in known]:
+        if unexpected := [name for name in inputs if name not in trigger.inputs]:
             raise unprocessable(f"Unexpected inputs provided: {unexpected}".replace("'", '"'))
         given = dict(inputs)
-        for declared in workflow.inputs:
+        for name, declared in trigger.inputs.items():
             if declared.default is not None:
-                given.setdefault(declared.name, declared.default)
-            if declared.required and not given.get(declared.name):
-                raise unprocessable(f"Required input '{declared.name}' not provided")
-            if declared.kind == "choice" and declared.name in given and given[declared.name] not in declared.options:
-                value = f"Provided value '{given[declared.name]}' for input '{declared.name}'"
+                given.setdefault(name, declared.default)
+            if declared.required and not given.get(name):
+                raise unprocessable(f"Required input '{name}' not provided")
+            if declared.type == "choice" and name in given and given[name] not in declared.options:
+                value = f"Provided value '{given[name]}' for input '{name}'"
                 raise unprocessable(f"{value} not in the list of allowed values")
         event = events.dispatched(self.answers, path, workflow.name, ref=full, sha=sha, inputs=given, by=by)
         runs = self.actions.fire(event)

@@ -35,26 +35,26 @@ def test_a_later_negation_takes_away_and_a_later_pattern_gives_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trigger", "facts", "started"),
+    ("event", "trigger", "facts", "started"),
     [
-        (Trigger("pull_request_target"), {"action": "opened"}, True),
-        (Trigger("pull_request_target"), {"action": "synchronize"}, True),
-        (Trigger("pull_request_target"), {"action": "closed"}, False),
-        (Trigger("pull_request_target", types=("closed",)), {"action": "closed"}, True),
-        (Trigger("pull_request_target", branches=("release/*",)), {"action": "opened"}, False),
-        (Trigger("push", branches=("main",)), {}, True),
-        (Trigger("push", branches=("main",)), {"branch": "other"}, False),
-        (Trigger("push", branches_ignore=("main",)), {}, False),
-        (Trigger("push", branches=("main",)), {"branch": "", "tag": "v1"}, False),
-        (Trigger("push"), {"branch": "", "tag": "v1"}, True),
-        (Trigger("push", tags=("v*",)), {}, False),
-        (Trigger("push", paths=("promotions/**",)), {}, True),
-        (Trigger("push", paths=("docs/**",)), {}, False),
-        (Trigger("push", paths=("docs/**",)), {"changed_paths": ()}, False),
-        (Trigger("push", paths_ignore=("promotions/**",)), {}, True),
-        (Trigger("push", paths_ignore=("promotions/**", "README.md")), {}, False),
+        ("pull_request_target", Trigger(), {"action": "opened"}, True),
+        ("pull_request_target", Trigger(), {"action": "synchronize"}, True),
+        ("pull_request_target", Trigger(), {"action": "closed"}, False),
+        ("pull_request_target", Trigger(types=("closed",)), {"action": "closed"}, True),
+        ("pull_request_target", Trigger(branches=("release/*",)), {"action": "opened"}, False),
+        ("push", Trigger(branches=("main",)), {}, True),
+        ("push", Trigger(branches=("main",)), {"branch": "other"}, False),
+        ("push", Trigger(branches_ignore=("main",)), {}, False),
+        ("push", Trigger(branches=("main",)), {"branch": "", "tag": "v1"}, False),
+        ("push", Trigger(), {"branch": "", "tag": "v1"}, True),
+        ("push", Trigger(tags=("v*",)), {}, False),
+        ("push", Trigger(paths=("promotions/**",)), {}, True),
+        ("push", Trigger(paths=("docs/**",)), {}, False),
+        ("push", Trigger(paths=("docs/**",)), {"changed_paths": ()}, False),
+        ("push", Trigger(paths_ignore=("promotions/**",)), {}, True),
+        ("push", Trigger(paths_ignore=("promotions/**", "README.md")), {}, False),
     ],
 )
-def test_events(trigger: Trigger, facts: dict[str, object], started: bool) -> None:
+def test_events(event: str, trigger: Trigger, facts: dict[str, object], started: bool) -> None:
     usual = {"action": "", "branch": "main", "tag": "", "changed_paths": ("promotions/dev.yaml", "README.md")}
-    assert is_started(trigger, **{**usual, **facts}) is started  # type: ignore[arg-type]
+    assert is_started(event, trigger, **{**usual, **facts}) is started  # type: ignore[arg-type]

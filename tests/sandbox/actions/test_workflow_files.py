@@ -50,7 +50,7 @@ jobs:
         ("x", "Say"),
         ("2", "Run echo first"),
     ]
-    assert [(trigger.event, trigger.types, trigger.branches) for trigger in workflow.triggers] == [
+    assert [(event, trigger.types, trigger.branches) for event, trigger in workflow.triggers.items()] == [
         ("pull_request_target", ("opened",), ("main",)),
         ("workflow_dispatch", (), ()),
     ]
@@ -112,7 +112,7 @@ def test_a_concurrency_group_may_name_the_first_of_several_that_is_there() -> No
     pull = {"event": {"pull_request": {"number": 7}}, "ref": "refs/heads/main"}
     assert fill_in(group.group, {"github": pull}) == "checks-7"
     assert fill_in(group.group, {"github": {"event": {}, "ref": "refs/heads/x"}}) == "checks-refs/heads/x"
-    assert parse_workflow("a.yml", "on: push\njobs: {}\nconcurrency: one").concurrency == (Concurrency("one", False),)
+    assert parse_workflow("a.yml", "on: push\njobs: {}\nconcurrency: one").concurrency == (Concurrency(group="one"),)
     assert parse_workflow("a.yml", "on: push\njobs: {}").concurrency == ()
 
 
