@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ from bot.sandbox.seed import environment_file, write
 from bot.sandbox.tls import HERE, Authority
 
 WORKERS = 3
+QUEUE = {
+    "check_response_timeout_minutes": 60,
+    "grouping_strategy": "ALLGREEN",
+    "max_entries_to_build": 1,
+    "max_entries_to_merge": 1,
+    "merge_method": "SQUASH",
+    "min_entries_to_merge": 1,
+    "min_entries_to_merge_wait_minutes": 0,
+}
+"""A merge queue as the forge has it."""
 Command = Callable[[tuple[str, ...]], tuple[str, ...]]
 """Is given the words of a part's command, and returns those to run instead."""
 
@@ -85,68 +96,44 @@ def with_option(option: str, value: str) -> Command:
 
 def change_repository(sandbox: Sandbox, **how: object) -> None:
     """Change the repository's settings on the forge, as its owner does: its ``name``, ``allow_squash_merge``, …"""
-    endpoints = sandbox.endpoints
-    _api(sandbox, "PATCH", f"/repos/{endpoints.repository}", how)
+    _ask(sandbox, "PATCH", body=how)
 
 
-def _merge_queue(sandbox: Sandbox) -> None:
-    parameters = {
-        "check_response_timeout_minutes": 60,
-        "grouping_strategy": "ALLGREEN",
-        "max_entries_to_build": 1,
-        "max_entries_to_merge": 1,
-        "merge_method": "SQUASH",
-        "min_entries_to_merge": 1,
-        "min_entries_to_merge_wait_minutes": 0,
-    }
-    _ruleset(sandbox, "queue", "~DEFAULT_BRANCH", {"type": "merge_queue", "parameters": parameters})
+def _merged_only_by(way: str, sandbox: Sandbox) -> None:
+    change_repository(
+        sandbox, **{f"allow_{name}": name == way for name in ("merge_commit", "squash_merge", "rebase_merge")}
+    )
 
 
 def ask_for_signatures(sandbox: Sandbox, branches: str = "~ALL") -> None:
     """Add a ruleset that requires signed commits on every branch, or on those that match."""
-    _ruleset(sandbox, "signed commits", branches, {"type": "required_signatures"})
+    _ruleset("signed commits", branches, sandbox, type="required_signatures")
 
 
 def drop_rulesets(sandbox: Sandbox) -> None:
     """Remove every ruleset of the repository."""
-    rules = f"/repos/{sandbox.endpoints.repository}/rulesets"
-    for known in _api(sandbox, "GET", rules, None):
-        _done(_request(sandbox, "DELETE", f"{rules}/{known['id']}", None))
+    for known in _ask(sandbox, "GET", "/rulesets").json():
+        _ask(sandbox, "DELETE", f"/rulesets/{known['id']}")
 
 
-def _ruleset(sandbox: Sandbox, name: str, branches: str, rule: Mapping[str, object]) -> None:
-    rules = f"/repos/{sandbox.endpoints.repository}/rulesets"
-    if name not in [known["name"] for known in _api(sandbox, "GET", rules, None)]:
-        ruleset = {
-            "name": name,
-            "enforcement": "active",
-            "conditions": {"ref_name": {"include": [branches], "exclude": []}},
-            "rules": [rule],
-        }
-        _api(sandbox, "POST", rules, ruleset)
+def _ruleset(name: str, branches: str, sandbox: Sandbox, **rule: object) -> None:
+    if name not in [known["name"] for known in _ask(sandbox, "GET", "/rulesets").json()]:
+        where = {"ref_name": {"include": [branches], "exclude": []}}
+        ruleset = {"name": name, "enforcement": "active", "conditions": where, "rules": [rule]}
+        _ask(sandbox, "POST", "/rulesets", ruleset)
 
 
 def _renamed(sandbox: Sandbox) -> None:
-    endpoints = sandbox.endpoints
-    answer = _request(sandbox, "GET", f"/repos/{endpoints.repository}", None)
-    if not answer.is_redirect:  # else it was renamed at an earlier start
-        change_repository(sandbox, name=f"{endpoints.repository.partition('/')[2]}-moved")
+    if not _ask(sandbox, "GET").is_redirect:  # else it was renamed at an earlier start
+        change_repository(sandbox, name=f"{sandbox.endpoints.repository.partition('/')[2]}-moved")
 
 
-def _triton_in(mode: str) -> Callable[[Sandbox], None]:
-    return lambda sandbox: _tritons_of_dev(sandbox, mode=mode, repository=sandbox.endpoints.model_repository("dev"))
-
-
-def _tritons_of_dev(sandbox: Sandbox, *, mode: str, repository: Path) -> None:
+def _tritons_of_dev(sandbox: Sandbox, *, mode: str = "explicit", elsewhere: bool = False) -> None:
+    repository = sandbox.endpoints.directory / "elsewhere" if elsewhere else sandbox.endpoints.model_repository("dev")
+    repository.mkdir(exist_ok=True)
     for triton in sandbox.endpoints.triton["dev"]:
         options = {"--model-control-mode": mode, "--model-repository": str(repository)}
         restart_triton(sandbox, triton.name, options)
-
-
-def _other_repository(sandbox: Sandbox) -> None:
-    elsewhere = sandbox.endpoints.directory / "elsewhere"
-    elsewhere.mkdir(exist_ok=True)
-    _tritons_of_dev(sandbox, mode="explicit", repository=elsewhere)
 
 
 def _other_state(sandbox: Sandbox) -> None:
@@ -214,24 +201,19 @@ def _private_ca(sandbox: Sandbox) -> None:
     _write_settings(sandbox, change)
 
 
-def _store_like(kind: str, *, over_https: bool = False) -> Callable[[Sandbox], None]:
+def _store_like(kind: str, sandbox: Sandbox, *, over_https: bool = False) -> None:
     """Records in a store of this kind of ``bot.sandbox.s3_like``, in front of the sandbox's own."""
-
-    def make(sandbox: Sandbox) -> None:
-        storage = sandbox.endpoints.s3
-        if storage is None:
-            raise Refused("records are in a directory", next_step="Start it with --s3.")
-        with Ports() as ports:
-            port = ports.take()
-            words = (sys.executable, "-m", "bot.sandbox.s3_like", kind, "--port", str(port))
-            part = Part("s3-like", (*words, "--store", storage.endpoint), port, any_answer=True)
-            _started(sandbox, part)
-            url = f"http://{HOST}:{port}"
-            if over_https:
-                url = f"https://localhost:{_speak_tls(sandbox, ports, [port])[port]}"
-        _write_settings(sandbox, lambda document: document["records"]["s3"].update(endpoint=url))
-
-    return make
+    storage = sandbox.endpoints.s3
+    if storage is None:
+        raise Refused("records are in a directory", next_step="Start it with --s3.")
+    with Ports() as ports:
+        port = ports.take()
+        words = (sys.executable, "-m", "bot.sandbox.s3_like", kind, "--port", str(port))
+        _started(sandbox, Part("s3-like", (*words, "--store", storage.endpoint), port, any_answer=True))
+        url = f"http://{HOST}:{port}"
+        if over_https:
+            url = f"https://localhost:{_speak_tls(sandbox, ports, [port])[port]}"
+    _write_settings(sandbox, lambda document: document["records"]["s3"].update(endpoint=url))
 
 
 def _speak_tls(sandbox: Sandbox, ports: Ports, http: Iterable[int], *, grpc: Sequence[int] = ()) -> dict[int, int]:
@@ -269,87 +251,29 @@ def _like(sandbox: Sandbox) -> Path:
     return folder
 
 
-DOCTOR = "promobot doctor --env dev"
-MERGING = f"{DOCTOR}; Merge in Slack"
-LIKE = f"cd DIR/like; {DOCTOR}"
-TRUSTED = "cd DIR/like; SSL_CERT_FILE=ca.pem promobot doctor --env dev"
-ONLY_SQUASH = {"allow_merge_commit": False, "allow_rebase_merge": False, "allow_squash_merge": True}
-ONLY_REBASE = {"allow_merge_commit": False, "allow_rebase_merge": True, "allow_squash_merge": False}
-
-WORLDS: dict[str, Likeness] = {
-    "slack-archived": Likeness(
-        "the channel of releases is archived", DOCTOR, lambda sandbox: change_channel(sandbox, archived=True)
-    ),
-    "slack-not-invited": Likeness(
-        "the bot is not in the channel of releases", DOCTOR, lambda sandbox: change_channel(sandbox, has_bot=False)
-    ),
-    "slack-scope": Likeness(
-        "the app was installed without channels:history",
-        DOCTOR,
-        lambda sandbox: install_app(sandbox, without="channels:history"),
-    ),
-    "triton-none": Likeness(
-        "dev's Triton loads at its start only (--model-control-mode=none)", DOCTOR, _triton_in("none")
-    ),
-    "triton-poll": Likeness(
-        "dev's Triton loads whatever it finds (--model-control-mode=poll)", DOCTOR, _triton_in("poll")
-    ),
-    "triton-other-repository": Likeness(
-        "dev's Triton serves from another model repository than the bot's", DOCTOR, _other_repository
-    ),
-    "gateway-other-share": Likeness(
-        "dev's gateways read another routes.json than the bot writes", DOCTOR, _other_state
-    ),
-    "records-not-mounted": Likeness(
-        "the record store is an empty folder, as under a mount that is missing",
-        f"{DOCTOR}; promobot quarantine list --env dev",
-        _records_unmounted,
-    ),
-    "renamed-repository": Likeness(
-        "the repository has another name than the environment files say", DOCTOR, _renamed
-    ),
-    "squash-only": Likeness(
-        "pull requests are merged by squash only",
-        MERGING,
-        lambda sandbox: change_repository(sandbox, **ONLY_SQUASH),
-    ),
-    "rebase-only": Likeness(
-        "pull requests are merged by rebase only",
-        MERGING,
-        lambda sandbox: change_repository(sandbox, **ONLY_REBASE),
-    ),
-    "merge-queue": Likeness("main has a merge queue", MERGING, _merge_queue),
-    "signed-commits": Likeness(
-        "a ruleset asks for signed commits on every branch",
-        "promobot propose churn 1 --env dev; the commit of its pull request",
-        ask_for_signatures,
-    ),
-    "private-ca": Likeness(
-        "Git, MLflow, gateways, Triton's gRPC and with --s3 the bucket speak TLS, with a certificate of a private "
-        "authority; the environment files of DIR/like name them",
-        f"{LIKE}; SSL_CERT_FILE=ca.pem {DOCTOR}",
-        _private_ca,
-    ),
-    "s3-no-trailers": Likeness(
-        "records are in a store that speaks TLS and knows no checksums behind a body, as OCI (with --s3)",
-        TRUSTED,
-        _store_like("no-trailers", over_https=True),
-    ),
-    "s3-virtual-hosts-only": Likeness(
-        "records are in a store that takes a bucket in the host's name only, as Alibaba Cloud (with --s3)",
-        LIKE,
-        _store_like("virtual-hosts-only"),
-    ),
-    "s3-no-conditions": Likeness(
-        "records are in a store that answers 501 to a write with a condition (with --s3)",
-        LIKE,
-        _store_like("no-conditions"),
-    ),
-    "workers": Likeness(
-        f"each gateway is an application of {WORKERS} uvicorn workers",
-        "curl $GATEWAY/routes; promobot status --env dev",
-        _workers,
-    ),
+MAKES: Mapping[str, Callable[[Sandbox], object]] = {
+    "slack-archived": partial(change_channel, archived=True),
+    "slack-not-invited": partial(change_channel, has_bot=False),
+    "slack-scope": partial(install_app, without="channels:history"),
+    "triton-none": partial(_tritons_of_dev, mode="none"),
+    "triton-poll": partial(_tritons_of_dev, mode="poll"),
+    "triton-other-repository": partial(_tritons_of_dev, elsewhere=True),
+    "gateway-other-share": _other_state,
+    "records-not-mounted": _records_unmounted,
+    "renamed-repository": _renamed,
+    "squash-only": partial(_merged_only_by, "squash_merge"),
+    "rebase-only": partial(_merged_only_by, "rebase_merge"),
+    "merge-queue": partial(_ruleset, "queue", "~DEFAULT_BRANCH", type="merge_queue", parameters=QUEUE),
+    "signed-commits": ask_for_signatures,
+    "private-ca": _private_ca,
+    "s3-no-trailers": partial(_store_like, "no-trailers", over_https=True),
+    "s3-virtual-hosts-only": partial(_store_like, "virtual-hosts-only"),
+    "s3-no-conditions": partial(_store_like, "no-conditions"),
+    "workers": _workers,
+}
+WORLDS = {
+    name: Likeness(**told, make=MAKES[name])
+    for name, told in yaml.safe_load(Path(__file__).with_name("worlds.yaml").read_text()).items()
 }
 
 
@@ -367,24 +291,15 @@ def listed() -> str:
     return "\n".join(f"  {name.ljust(width)}  {world.says}" for name, world in WORLDS.items())
 
 
-def _request(sandbox: Sandbox, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Response:
+def _ask(sandbox: Sandbox, method: str, path: str = "", body: Mapping[str, object] | None = None) -> httpx.Response:
+    """Ask the forge about the repository, as its owner."""
     endpoints = sandbox.endpoints
-    token = endpoints.secrets.people[OWNER]
-    return httpx.request(
-        method,
-        f"{endpoints.forge}/api/v3{path}",
-        json=body,
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=60,
-        trust_env=False,
-    )
-
-
-def _api(sandbox: Sandbox, method: str, path: str, body: Mapping[str, object] | None) -> Any:
-    return _done(_request(sandbox, method, path, body)).json()
+    url = f"{endpoints.forge}/api/v3/repos/{endpoints.repository}{path}"
+    headers = {"Authorization": f"Bearer {endpoints.secrets.people[OWNER]}"}
+    return _done(httpx.request(method, url, json=body, headers=headers, timeout=60, trust_env=False))
 
 
 def _done(answer: httpx.Response) -> httpx.Response:
-    if not answer.is_success:
+    if answer.is_error:
         raise Refused(f"the sandbox answers {answer.status_code} to {answer.request.url}: {answer.text}")
     return answer
