@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -81,7 +81,7 @@ class Answers:
 
     def _shaped(self, kind: str, facts: Mapping[str, Any], known: Mapping[str, Any]) -> Json:
         """An object of GitHub's: what is known, and for all else that it must have what the description says."""
-        found: Json = _filled(SHAPES[kind], {**self._where, **facts, **known})
+        found: Json = _filled(SHAPES.get(kind, {}), {**self._where, **facts, **known})
         if "node_id" in found:
             found["node_id"] = node_id(kind.removesuffix("-simple"), known.get("id") or known.get("sha"))
         return found | {name: stamp(one) if isinstance(one, datetime) else one for name, one in known.items()}
@@ -92,7 +92,7 @@ class Answers:
         known = {field: facts[attribute] for field, attribute in bound["fields"].items()}
         users = {field: self.user(facts[attribute]) for field, attribute in bound.get("users", {}).items()}
         always = _filled(bound["always"], {**self._where, **facts})
-        return self._shaped(kind or bound["shape"], facts, {**known, **users, **always, **more})
+        return self._shaped(kind or bound.get("shape", ""), facts, {**known, **users, **always, **more})
 
     # People and the repository
 
@@ -222,44 +222,26 @@ class Answers:
     # Git
 
     def ref(self, name: str) -> Json:
-        sha = self.of.git.ref(name)
-        target = {"sha": sha, "type": "commit", "url": f"{self.repo_api}/git/commits/{sha}"}
-        url = f"{self.repo_api}/git/{name}"
-        return {"ref": name, "node_id": node_id("ref", name), "url": url, "object": target}
+        return self._made("ref", {"ref": name, "sha": self.of.git.ref(name)}, node_id=node_id("ref", name))
 
     def branch(self, name: str, sha: str) -> Json:
         rules = self.of.store.protection(name)
-        checks = list(rules.checks) if rules else []
+        checks = rules.checks if rules else ()
         required = {
             "enforcement_level": "everyone" if checks else "off",
-            "contexts": checks,
-            "checks": [{"context": check, "app_id": None} for check in checks],
+            "contexts": list(checks),
+            "checks": _named_checks(checks),
         }
-        url = f"{self.repo_api}/branches/{quote(name)}"
-        return {
-            "name": name,
-            "commit": self.commit(self.of.git.commit(sha)),
-            "protected": name == "main",
-            "protection": {"enabled": name == "main", "required_status_checks": required},
-            "protection_url": f"{url}/protection",
-            "_links": {"self": url, "html": f"{self.page}/tree/{quote(name)}"},
-        }
+        return self._made(
+            *("branch", {"name": name, "quoted": quote(name)}),
+            commit=self.commit(self.of.git.commit(sha)),
+            protected=name == "main",
+            protection={"enabled": name == "main", "required_status_checks": required},
+        )
 
     def ruleset(self, rule: Ruleset) -> Json:
         """A ruleset as lists have it."""
-        address = {"self": f"{self.repo_api}/rulesets/{rule.id}", "html": f"{self.page}/rules/{rule.id}"}
-        return {
-            "id": rule.id,
-            "name": rule.name,
-            "target": "branch",
-            "enforcement": "active",
-            "source_type": "Repository",
-            "source": self.of.repository,
-            "node_id": node_id("ruleset", rule.id),
-            "_links": {name: {"href": at} for name, at in address.items()},
-            "created_at": stamp(rule.created_at),
-            "updated_at": stamp(rule.created_at),
-        }
+        return self._made("ruleset", rule, source=self.of.repository, node_id=node_id("ruleset", rule.id))
 
     def protection(self, rules: Protection) -> Json:
         url = f"{self.repo_api}/branches/{quote(rules.branch)}/protection"
@@ -268,7 +250,7 @@ class Answers:
             "strict": rules.up_to_date,
             "contexts": list(rules.checks),
             "contexts_url": f"{url}/required_status_checks/contexts",
-            "checks": [{"context": check, "app_id": None} for check in rules.checks],
+            "checks": _named_checks(rules.checks),
         }
         off = ("dismiss_stale_reviews", "require_code_owner_reviews", "require_last_push_approval")
         reviews = {
@@ -344,20 +326,12 @@ class Answers:
         return self.user(person.login) if person else None
 
     def file(self, file: FileChange, commit: str) -> Json:
-        path = quote(file.path)
         more = {"patch": file.patch, "previous_filename": file.previous_path}
-        return {
-            "sha": file.blob,
-            "filename": file.path,
-            "status": file.status,
-            "additions": file.additions,
-            "deletions": file.deletions,
-            "changes": file.additions + file.deletions,
-            "blob_url": f"{self.page}/blob/{commit}/{path}",
-            "raw_url": f"{self.page}/raw/{commit}/{path}",
-            "contents_url": f"{self.repo_api}/contents/{path}?ref={commit}",
+        return self._made(
+            *("file", {**vars(file), "commit": commit, "quoted": quote(file.path)}),
+            changes=file.additions + file.deletions,
             **{name: value for name, value in more.items() if value},
-        }
+        )
 
     # Deployments, checks
 
@@ -403,16 +377,7 @@ class Answers:
     # Actions
 
     def workflow(self, path: str, name: str) -> Json:
-        identifier = workflow_id(path)
-        known = {
-            "id": identifier,
-            "name": name,
-            "path": path,
-            "url": f"{self.repo_api}/actions/workflows/{identifier}",
-            "html_url": f"{self.page}/blob/main/{path}",
-            "badge_url": f"{self.page}/workflows/{quote(name)}/badge.svg",
-        }
-        return self._shaped("workflow", {}, known)
+        return self._made("workflow", {"id": workflow_id(path), "name": name, "path": path, "quoted": quote(name)})
 
     def run(self, run: Run) -> Json:
         workflow, repository = workflow_id(run.workflow_path), self.minimal_repository()
@@ -451,3 +416,7 @@ class Answers:
 
 def _signature(who: Identity, moment: datetime) -> Json:
     return {"name": who.name, "email": who.email, "date": stamp(moment)}
+
+
+def _named_checks(names: Iterable[str]) -> list[Json]:
+    return [{"context": name, "app_id": None} for name in names]
