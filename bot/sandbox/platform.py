@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bot.domain.marker import MARKER_FILE, MARKER_KEY, Marker, Purpose
+from bot.domain.marker import MARKER_FILE, MARKER_KEY, Marker
 from bot.domain.names import check_environment_name
 from bot.errors import InvalidInput, Refused
 from bot.sandbox import environments, mlflow, triton
@@ -544,17 +544,27 @@ def _endpoints(directory: Path, *, shape: Shape, ports: Ports) -> Endpoints:
 
 
 def _lay_out(endpoints: Endpoints) -> None:
-    """Make the directories and the files that parts read at their start."""
-    for environment in {name for name, _ in endpoints.tritons}:
-        endpoints.model_repository(environment).mkdir(parents=True, exist_ok=True)
-        endpoints.state(environment).mkdir(parents=True, exist_ok=True)
-        _mark_share(endpoints, environment)
-    endpoints.records.mkdir(exist_ok=True)
-    if endpoints.s3 is None:
-        _mark(endpoints.records, Marker("records"))
+    """Make the stores."""
+    _store(endpoints.state(STAGING), Marker("staging state"))
+    _store(endpoints.model_repository(STAGING), Marker("staging models"))
+    for environment in endpoints.triton:
+        _store(endpoints.state(environment), Marker("state", environment))
+        _store(endpoints.model_repository(environment), Marker("models", environment))
+    _store(endpoints.records, None if endpoints.s3 else Marker("records"))
     if not (endpoints.directory / "seeded").exists():
         shutil.rmtree(endpoints.directory / "forge", ignore_errors=True)  # half of a content would stay half
-    tokens = endpoints.secrets
+
+
+def _store(folder: Path, marker: Marker | None) -> None:
+    """Make a folder, and say that it is a store, as `promobot doctor --init` does for a person."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / MARKER_FILE
+    if marker and not file.exists():
+        file.write_text(marker.to_json())
+
+
+def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
+    tokens, runner = endpoints.secrets, environments.runner_directory()
     people = {
         token: {
             "login": login,
@@ -563,8 +573,7 @@ def _lay_out(endpoints: Endpoints) -> None:
         }
         for login, token in tokens.people.items()
     }
-    runner = environments.runner_directory()
-    actions = {
+    given = {
         "path": [str(runner / "bin")],
         # "uv pip install" in a workflow means the runner's environment, which has everything already.
         # A runner of one's own has what it needs for the bucket from its machine, not from the repository.
@@ -578,44 +587,44 @@ def _lay_out(endpoints: Endpoints) -> None:
             "PROMOBOT_RELOAD_TOKEN": tokens.reload,
             "SLACK_BOT_TOKEN": tokens.slack,
         },
-        "vars": {},
         "bot_token": tokens.people[BOT],
     }
-    slack = {
-        "app_token": tokens.slack_app,
-        "signing_secret": tokens.slack_signing,
-        "request_url": f"{endpoints.slack_app}/slack/events",
-    }
-    if SLACK_MANIFEST.exists():
-        slack["manifest"] = SLACK_MANIFEST.read_text()
-    for name, document in (("people", people), ("actions", actions), ("slack-app", slack)):
-        write_private(endpoints.directory / f"{name}.json", json.dumps(document, indent=1) + "\n")
-
-
-def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
-    directory, port = endpoints.directory, _port(endpoints.forge)
-    files = ["--people", str(directory / "people.json")]
-    if actions:
+    port = _port(endpoints.forge)
+    server = {
+        "folder": str(endpoints.directory / "forge"),
+        "port": port,
+        "repositories": [endpoints.repository, BOT_REPOSITORY],
+        "people": people,
         # Where no workflow runs nobody would ever report the check.
-        files += ["--actions", str(directory / "actions.json"), "--require-check", VERDICT]
-    return _python(
-        "forge",
-        "bot.sandbox.forge",
-        *("--dir", str(directory / "forge"), "--port", str(port)),
-        *("--repository", endpoints.repository, "--repository", BOT_REPOSITORY, *files),
-        port=port,
-        any_answer=True,
-    )
+        **({"actions": given, "required_check": VERDICT} if actions else {}),
+    }
+    file = _told(endpoints, "forge", server)
+    return _python("forge", "bot.sandbox.forge", str(file), port=port, any_answer=True)
+
+
+def _told(endpoints: Endpoints, name: str, document: Mapping[str, Any]) -> Path:
+    """Write the file that a part reads at its start."""
+    file = endpoints.directory / f"{name}.json"
+    write_private(file, json.dumps(document, indent=1) + "\n")
+    return file
 
 
 def _slack(endpoints: Endpoints) -> Part:
-    port = _port(endpoints.slack)
+    port, tokens = _port(endpoints.slack), endpoints.secrets
+    installed: tuple[str, ...] = ()
+    if SLACK_MANIFEST.exists():
+        app = {
+            "app_token": tokens.slack_app,
+            "signing_secret": tokens.slack_signing,
+            "request_url": f"{endpoints.slack_app}/slack/events",
+            "manifest": SLACK_MANIFEST.read_text(),
+        }
+        installed = ("--app", str(_told(endpoints, "slack-app", app)))
     return _python(
         "slack",
         "bot.sandbox.slack",
-        *("--dir", str(endpoints.directory / "slack"), "--port", str(port), "--token", endpoints.secrets.slack),
-        *("--channel", f"{endpoints.slack_channel}=ml-releases"),
-        *(("--app", str(endpoints.directory / "slack-app.json")) if SLACK_MANIFEST.exists() else ()),
+        *("--dir", str(endpoints.directory / "slack"), "--port", str(port), "--token", tokens.slack),
+        *("--channel", f"{endpoints.slack_channel}=ml-releases", *installed),
         port=port,
     )
 
@@ -675,19 +684,3 @@ def _python(
 
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
-
-
-def _mark_share(endpoints: Endpoints, environment: str) -> None:
-    purposes: tuple[tuple[Path, Purpose, Purpose], ...] = (
-        (endpoints.state(environment), "state", "staging state"),
-        (endpoints.model_repository(environment), "models", "staging models"),
-    )
-    for folder, serving, staging in purposes:
-        _mark(folder, Marker(staging) if environment == STAGING else Marker(serving, environment))
-
-
-def _mark(folder: Path, marker: Marker) -> None:
-    """Say that the folder is a store, as `promobot doctor --init` does for a person."""
-    file = folder / MARKER_FILE
-    if not file.exists():
-        file.write_text(marker.to_json())

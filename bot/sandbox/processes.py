@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import fcntl
 import http.client
-import json
 import os
 import random
 import signal
@@ -25,7 +24,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from bot.errors import OutsideError, Refused, Rejected, Unavailable
 from bot.sandbox.project import CODE
@@ -74,6 +74,9 @@ class Process:
     pid: int
     boot: str
     start_ticks: int
+
+
+_RECORDED = TypeAdapter(Process)
 
 
 class Ports:
@@ -165,7 +168,7 @@ class Processes:
                 )
             self._children[child.pid] = child
             process = Process(part=part, pid=child.pid, boot=_boot(), start_ticks=_stat(child.pid).start_ticks)
-            write_private(self._record(part.name), json.dumps(dataclasses.asdict(process), indent=1) + "\n")
+            write_private(self._record(part.name), _RECORDED.dump_json(process, indent=1).decode() + "\n")
             return process
 
     def wait_until_ready(self, process: Process, *, deadline_seconds: float = READY_DEADLINE_SECONDS) -> None:
@@ -194,7 +197,7 @@ class Processes:
     def recorded(self) -> list[Process]:
         """Return every process that was started and not stopped, whether or not it still lives."""
         files = sorted(self._records.glob("*.json")) if self._records.is_dir() else []
-        return [_process(json.loads(file.read_text())) for file in files]
+        return [_RECORDED.validate_json(file.read_bytes()) for file in files]
 
     def living(self) -> list[Process]:
         """Return the processes that still live."""
@@ -420,13 +423,3 @@ def _boot() -> str:
 def _outgoing_ports() -> tuple[int, int]:
     low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     return int(low), int(high)
-
-
-def _process(document: dict[str, Any]) -> Process:
-    part = document["part"]
-    return Process(
-        part=Part(**{**part, **{name: tuple(part.get(name, ())) for name in ("command", "leaves", "more")}}),
-        pid=document["pid"],
-        boot=document["boot"],
-        start_ticks=document["start_ticks"],
-    )

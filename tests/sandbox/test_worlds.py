@@ -128,6 +128,8 @@ def test_a_reader_sees_it(home: Path, name: str) -> None:
     sandbox = Sandbox.open(home / "sandbox")
     worlds.change_channel(sandbox, archived=False, has_bot=True)
     worlds.install_app(sandbox)
+    worlds.drop_rulesets(sandbox)
+    worlds.change_repository(sandbox, allow_merge_commit=True, allow_squash_merge=True, allow_rebase_merge=True)
     worlds.likeness(name).make(sandbox)
     system, seen = SEEN[name]
     lines = diagnosed(sandbox, home / "clone")

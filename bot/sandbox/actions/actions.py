@@ -37,7 +37,7 @@ STAND_INS = Path(__file__).parent / "stand_ins"
 
 
 class Settings(BaseModel):
-    """The file of ``--actions``: what runs are given."""
+    """What runs are given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -580,8 +580,3 @@ def _stand_ins(sources: Iterable[Mapping[str, bytes]], missing: Path) -> dict[st
         (folder / inside / "action.yml").write_text(text)
         folders[repository] = folder
     return folders
-
-
-def read_settings(file: Path | None) -> Settings | None:
-    """The settings of ``--actions``, or None without it; pydantic's error names what is wrong in the file."""
-    return Settings.model_validate_json(file.read_bytes()) if file else None

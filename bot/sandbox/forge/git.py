@@ -7,9 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -106,7 +104,7 @@ class Git:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: OrderedDict[tuple[str, ...], tuple[int, bytes]] = OrderedDict()
+        self._known: dict[tuple[str, ...], tuple[int, bytes]] = {}
 
     def settled(self, command: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, bytes]:
         """Like `bytes_of`, asked once where every object is named by its hash: a process costs more than an answer.
@@ -118,13 +116,12 @@ class Git:
         if command not in _SETTLED or not named or not all(_HASH.fullmatch(one) for one in named):
             return self.bytes_of(command, *arguments, ok=ok)
         key = (command, *arguments)
-        if (known := self._known.pop(key, None)) is None:
+        if (known := self._known.get(key)) is None:
             known = self.bytes_of(command, *arguments, ok=ok)
-        if known[0] in (0, 1) and len(known[1]) <= _REMEMBERED_BYTES:  # 128: an object that may still come
-            self._known[key] = known
-        with suppress(KeyError):  # another thread may have emptied it
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            if known[0] in (0, 1) and len(known[1]) <= _REMEMBERED_BYTES:  # 128: an object that may still come
+                self._known[key] = known
         return known
 
     def bytes_of(

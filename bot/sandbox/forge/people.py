@@ -9,11 +9,10 @@ import time
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from bot.sandbox.forge.git import Identity
 
@@ -115,11 +114,6 @@ class People:
             Person.model_validate({"login": f"{app.slug}[bot]", "type": "Bot", "permissions": dict(permissions)}),
         )
         return token
-
-    @classmethod
-    def read(cls, file: Path) -> People:
-        """Read ``{"token": {"login": "alex", "type": "User"}}``; pydantic's error names what is wrong in it."""
-        return cls(TypeAdapter(dict[str, Person]).validate_json(file.read_bytes()))
 
     def add(self, token: str, person: Person) -> None:
         self._by_token[token] = person

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -24,8 +20,6 @@ from bot.sandbox.forge.repository import DEFAULT_BRANCH
 from bot.sandbox.project import CODE
 
 router = APIRouter()
-
-CHUNK_BYTES = 64 * 1024
 
 
 @router.get("/{owner}/{name}/info/refs")
@@ -56,24 +50,15 @@ async def _serve(request: Request, owner: str, name: str, service: str, *, is_pu
     if is_push and not person.may("contents"):
         message = f"Permission to {forge.repository}.git denied to {person.login}.\n"
         return PlainTextResponse(message, status_code=403)
-    if service != "git-receive-pack":
-        return await _run_backend(request, forge, person, service, received=None)
-    with tempfile.TemporaryDirectory() as folder:
-        received = Path(folder) / "received"
-        response = await _run_backend(request, forge, person, service, received=received)
-        if received.exists():
-            updates = [
-                RefUpdate(name, old, new) for old, new, name in map(str.split, received.read_text().splitlines())
-            ]
-            # Before git hears "done": who has pushed finds its pull request up to date.
-            await run_in_threadpool(forge.moved, updates, by=person)
-        return response
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to hear it
+    return await run_in_threadpool(_run_backend, request, forge, person, service, body)
 
 
-async def _run_backend(
-    request: Request, forge: Forge, person: Person, service: str, *, received: Path | None
-) -> Response:
-    """One CGI request. A push's answer is read whole, so that what follows from it is done before it is sent."""
+def _run_backend(request: Request, forge: Forge, person: Person, service: str, body: bytes) -> Response:
+    """One CGI request, read and answered whole: a client that goes away leaves no process that waits for more."""
     headers = request.headers
     environment = git_environment() | {
         "GIT_PROJECT_ROOT": str(forge.git.folder),
@@ -82,36 +67,24 @@ async def _run_backend(
         "QUERY_STRING": request.url.query,
         "REQUEST_METHOD": request.method,
         "CONTENT_TYPE": headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(body)),
         "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
         "GIT_PROTOCOL": headers.get("git-protocol", ""),
         "REMOTE_USER": person.login,
         "REMOTE_ADDR": request.client.host if request.client else "",
     }
-    if "content-length" in headers:
-        environment["CONTENT_LENGTH"] = headers["content-length"]
-    if received is not None:
-        environment["FORGE_RECEIVED"] = str(received)
-        environment |= await run_in_threadpool(_protection, forge, person)
-    process = await asyncio.create_subprocess_exec(
-        await run_in_threadpool(_backend),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=environment,
-    )
-    feeding = asyncio.create_task(_feed(request, process))
-    status, answer_headers = await _read_headers(process)
-    if received is None:
-        return StreamingResponse(_stream(process, feeding), status_code=status, headers=answer_headers)
-    content = b"".join([chunk async for chunk in _stream(process, feeding)])
-    return Response(content, status_code=status, headers=answer_headers)
-
-
-@cache
-def _backend() -> str:
-    """The program itself: where ``git http-backend`` is ended, what it started may go on without it."""
-    path = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip()
-    return f"{path}/git-http-backend"
+    with tempfile.TemporaryDirectory() as folder:
+        received = Path(folder) / "received"
+        if service == "git-receive-pack":
+            environment |= {"FORGE_RECEIVED": str(received), **_protection(forge, person)}
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
+        if received.exists():
+            moves = [line.split() for line in received.read_text().splitlines()]
+            # Before git hears "done": who has pushed finds its pull request up to date.
+            forge.moved([RefUpdate(name, old, new) for old, new, name in moves], by=person)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    answered = dict(line.split(": ", 1) for line in head.decode().splitlines())
+    return Response(content, int(answered.pop("Status", "200").split()[0]), answered)
 
 
 def _protection(forge: Forge, person: Person) -> dict[str, str]:
@@ -132,45 +105,3 @@ def _protection(forge: Forge, person: Person) -> dict[str, str]:
         "FORGE_ALLOWED": " ".join(allowed),
         **(signed if rules else {}),
     }
-
-
-async def _feed(request: Request, process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None  # noqa: S101 - it is a pipe
-    try:
-        # Git may end before it has read everything, when it has refused.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            async for chunk in request.stream():
-                if chunk and not process.stdin.is_closing():
-                    process.stdin.write(chunk)
-                    await process.stdin.drain()
-    except ClientDisconnect:
-        # It knows how much was to come, and would ask for the rest for ever, at full speed.
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-    process.stdin.close()
-
-
-async def _read_headers(process: asyncio.subprocess.Process) -> tuple[int, dict[str, str]]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    status, headers = 200, {}
-    while line := (await process.stdout.readline()).decode().strip():
-        key, _, value = line.partition(":")
-        if key.lower() == "status":
-            status = int(value.split()[0])
-        else:
-            headers[key] = value.strip()
-    return status, headers
-
-
-async def _stream(process: asyncio.subprocess.Process, feeding: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    try:
-        while chunk := await process.stdout.read(CHUNK_BYTES):
-            yield chunk
-        await feeding
-    finally:
-        feeding.cancel()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()  # the client has gone
-        await process.wait()

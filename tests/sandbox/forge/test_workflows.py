@@ -396,11 +396,11 @@ def test_the_command_serves_and_ends_with_everything_that_it_started(tmp_path: P
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    people, actions = tmp_path / "people.json", tmp_path / "actions.json"
-    people.write_text(json.dumps({"alex-token": {"login": "alex", "type": "User"}}))
-    actions.write_text(json.dumps({"path": [str(Path(sys.executable).parent)]}))
-    command = [sys.executable, "-m", "bot.sandbox.forge", "--dir", str(tmp_path / "forge"), "--port", str(port)]
-    command += ["--repository", REPOSITORY, "--people", str(people), "--actions", str(actions)]
+    file = tmp_path / "server.json"
+    people, actions = {"alex-token": {"login": "alex"}}, {"path": [str(Path(sys.executable).parent)]}
+    where = {"folder": str(tmp_path / "forge"), "port": port, "repositories": [REPOSITORY]}
+    file.write_text(json.dumps({**where, "people": people, "actions": actions}))
+    command = [sys.executable, "-m", "bot.sandbox.forge", str(file)]
     process = subprocess.Popen(command, start_new_session=True)
     try:
 
