@@ -68,7 +68,7 @@ def _listed(value: object) -> object:
 
 
 def _events(value: object) -> object:
-    """What is under ``on:``, by event: one name, several, or each with its filters."""
+    """Return the value of ``on:`` by event; a file names one event, several, or each with its filters."""
     if not isinstance(value, dict):
         names: Any = _listed(value)
         return {name: {} for name in names}
@@ -82,7 +82,7 @@ Named = Annotated[Text, BeforeValidator(lambda value: value.get("name") if isins
 
 
 class Part(BaseModel):
-    """A part of a workflow file: what it does not name is act's business."""
+    """A part of a workflow file; act reads the keys that no model names."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, alias_generator=lambda name: name.replace("_", "-")
@@ -97,7 +97,7 @@ class DispatchInput(Part):
 
 
 class Trigger(Part):
-    """What is said of one event under ``on:``: GitHub's filters, an empty one of which lets everything through."""
+    """One event under ``on:``, with GitHub's filters; an empty filter lets everything through."""
 
     types: Texts = ()
     branches: Texts = ()
@@ -155,7 +155,7 @@ class JobBody(Part):
     steps: Annotated[tuple[Step, ...], BeforeValidator(lambda value: value or ())] | None = None
 
     def definitions(self, key: str) -> Iterator[JobDefinition]:
-        """The jobs that it is; none where another job's output tells, which act does not hide."""
+        """Yield a job for each matrix combination; none for a computed matrix, whose jobs act names later."""
         matrix = self.strategy.matrix
         if self.steps is None or isinstance(matrix, str):
             return

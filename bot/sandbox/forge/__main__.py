@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 
 class Server(BaseModel):
-    """What the file says, as JSON."""
+    """The JSON file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
