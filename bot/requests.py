@@ -188,20 +188,19 @@ class RollBack(Request["RolledBack"]):
 
     def run(self, platforms: Platforms, say: Say) -> RolledBack:
         """Go back."""
-        from bot.operations.rollback import rollback
+        from bot.operations.rollback import GoBack, rollback
 
-        return rollback(
-            platforms(self.environment),
+        ask = GoBack(
             model=self.model,
             to_version=self.to,
             now=self.now,
             reason=self.reason,
-            by=self.by.shown,
-            say=say,
+            by=self.by.shown or "a person",
             request=self.id,
             note=self.by.note,
             asking=_asking(self.by, replace=self.replace),
         )
+        return rollback(platforms(self.environment), ask, say=say)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.desired import Entry
+from bot.errors import PromobotError, Refused
 
 
 class WayBack(BaseModel):
@@ -60,3 +62,25 @@ def latest(ways: Iterable[WayBack]) -> dict[str, WayBack]:
     for way in sorted(ways, key=lambda way: way.turn):
         found[way.model] = way
     return found
+
+
+def choose(
+    verified: Iterable[Entry], *, leaves: Entry | None, quarantined: AbstractSet[str], to_version: int | None
+) -> Entry | None:
+    """Choose what to go back to among the ``verified`` entries, newest first; None where there is nothing.
+
+    It is neither what is left nor what is in quarantine; and only ``to_version``, if a person named one.
+    """
+    for entry in verified:
+        stays = (leaves is not None and entry.digest == leaves.digest) or entry.digest in quarantined
+        if not stays and to_version in (None, entry.version):
+            return entry
+    return None
+
+
+def may_wait(error: PromobotError, *, main_is_known: bool, is_noted: bool) -> bool:
+    """Decide whether a revert that could not be opened is left to the next deployment.
+
+    It is if the share kept the note, unless somebody refused what main was read to say: that does not pass.
+    """
+    return is_noted and not (main_is_known and isinstance(error, Refused))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -22,7 +23,6 @@ from bot.records.ledger import HeldLedger, Ledger, Proposer
 if TYPE_CHECKING:
     from bot.share import HeldShare, ModelRepository
     from bot.systems.git import Repository
-    from bot.systems.github import GitHubRepository
 
 
 def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
@@ -79,19 +79,9 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
         hold_what_main_asks(HeldLedger(ledger, held.lease.check), way, wanted)
         which = words.revert_of(model, way.target.version, way.by, way.at)
         try:
+            is_back = answers(share, platform.environment, model, way.target)
             proposed = propose_way_back(
-                platform.repository(),
-                platform.github,
-                ledger,
-                model=model,
-                target=way.target,
-                current=wanted,
-                reason=way.reason,
-                by=way.by,
-                note=way.note,
-                asking=Asking(Proposer(slack=way.slack, github=way.github)),
-                say=say,
-                is_back=answers(share, platform.environment, model, way.target),
+                platform, platform.repository(), Revert.of(way), current=wanted, is_back=is_back, say=say
             )
         except PromobotError as error:
             say(words.revert_still_waits(which, error))
@@ -120,49 +110,62 @@ def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> N
         )
 
 
-def propose_way_back(
-    repository: Repository,
-    github: GitHubRepository,
-    ledger: Ledger,
-    *,
-    model: str,
-    target: Entry,
-    current: Entry | None,
-    reason: str,
-    by: str,
-    note: str,
-    asking: Asking,
-    say: Say,
-    is_back: bool,
-) -> Proposed | None:
-    """Open, or update, the pull request from main's entry ``current`` to ``target``; None where main says so already.
+@dataclass(frozen=True)
+class Revert:
+    """A rollback of one model as its pull request tells it: to which version, why, and who asked."""
 
-    ``is_back`` says that ``target`` answers already: see :func:`answers`.
+    model: str
+    target: Entry
+    reason: str
+    by: str
+    note: str
+    asking: Asking
+
+    @classmethod
+    def of(cls, way: WayBack) -> Revert:
+        """Return that of a rollback which was noted on the share."""
+        asking = Asking(Proposer(slack=way.slack, github=way.github))
+        return cls(way.model, way.target, reason=way.reason, by=way.by, note=way.note, asking=asking)
+
+
+def propose_way_back(
+    platform: Platform,
+    repository: Repository,
+    revert: Revert,
+    *,
+    current: Entry | None,
+    is_back: bool,
+    say: Say,
+) -> Proposed | None:
+    """Open, or update, the pull request from main's entry ``current``; return None where main says so already.
+
+    ``is_back`` says that the target answers already: see :func:`answers`.
     Its text says whether ``current`` was ever in service, because only then does it go into quarantine at the merge.
     """
     from bot.render import identity as identity_words
     from bot.render import proposal as words
 
-    change = Change(ledger.environment, "models", model, target, current)
+    github, ledger = platform.github, platform.ledger
+    change = Change(ledger.environment, "models", revert.model, revert.target, current)
     left = {e.digest for _, e in verified_entries(ledger.deployments(), change.slot)} | ledger.quarantined().keys()
     proposed = put_proposal(
         repository,
         github,
         ledger,
-        edits=[Edit("models", model, target)],
-        branch=revert_branch(ledger.environment, model),
-        title=words.revert_title(change, target),
+        edits=[Edit("models", revert.model, revert.target)],
+        branch=revert_branch(ledger.environment, revert.model),
+        title=words.revert_title(change, revert.target),
         body=words.revert_body(
             change,
-            target,
-            reason=reason,
-            by=by,
+            revert.target,
+            reason=revert.reason,
+            by=revert.by,
             served=current is not None and current.digest in left,
-            note=note,
+            note=revert.note,
             is_back=is_back,
         ),
         say=say,
-        asking=asking,
+        asking=revert.asking,
     )
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
         say(identity_words.no_checks(proposed.pull_request.number))

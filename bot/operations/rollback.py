@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
@@ -12,11 +14,18 @@ from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.release import Lane, Slot
-from bot.domain.way_back import WayBack, latest
+from bot.domain.way_back import WayBack, choose, latest, may_wait
 from bot.errors import PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say
-from bot.operations.following import answers, forget_ways_back, hold_what_main_asks, propose_way_back, ways_back
+from bot.operations.following import (
+    Revert,
+    answers,
+    forget_ways_back,
+    hold_what_main_asks,
+    propose_way_back,
+    ways_back,
+)
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, read_desired
@@ -26,7 +35,45 @@ from bot.settings import Environment
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
     from bot.platform import Platform, Serving
+    from bot.records.ledger import QuarantineEvent
     from bot.share import HeldShare, ModelRepository
+    from bot.systems.github import PullRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoBack:
+    """The rollback that a person asks for.
+
+    ``now`` puts the runtime back before the pull request is open. If it is cut off, the same ``request`` goes on to
+    the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull request's text:
+    who asked for it; ``asking`` says the same for the bot itself.
+    """
+
+    model: str
+    to_version: int | None = None
+    now: bool = False
+    reason: str = ""
+    by: str
+    request: str = ""
+    note: str = ""
+    asking: Asking = ASKED_BY_NOBODY
+
+    def to(self, target: Entry, *, environment: str, turn: int, commit: str, left: Entry | None) -> WayBack:
+        """Return what is kept of it until its pull request is open."""
+        return WayBack(
+            environment=environment,
+            model=self.model,
+            turn=turn,
+            commit=commit,
+            left=left,
+            target=target,
+            reason=self.reason,
+            by=self.by,
+            note=self.note,
+            slack=self.asking.by.slack,
+            github=self.asking.by.github,
+            at=datetime.now(UTC),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,142 +103,176 @@ class RolledBack:
         return replace(self.deployed, records=tuple(own)).exit_code
 
 
-def rollback(
-    platform: Platform,
-    *,
-    model: str,
-    to_version: int | None,
-    now: bool,
-    reason: str,
-    by: str,
-    say: Say,
-    request: str = "",
-    note: str = "",
-    asking: Asking = ASKED_BY_NOBODY,
-) -> RolledBack:
-    """Go back to the last verified version of ``model`` but the one in service, or to the one named.
+def rollback(platform: Platform, ask: GoBack, *, say: Say) -> RolledBack:
+    """Go back to the last verified version of the model but the one in service, or to the one that ``ask`` names.
 
-    Skips the gate, freezes and every wait; sees that the bytes still exist. With ``now`` it needs neither Git nor
-    GitHub: the runtime goes back by routes and records, and the pull request follows. Where it was cut off,
-    ``request`` makes it go on to the version that it chose then, not to the one before that. ``note`` is a paragraph
-    of the pull request's text: who asked for it; ``asking`` says the same for the bot itself.
+    Skips the gate, freezes and every wait; sees that the bytes still exist. ``now`` needs neither Git nor GitHub: the
+    runtime goes back by routes and records, and the pull request follows.
     """
     settings = platform.settings
-    # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
-    hurried = settings.deadlines.request_seconds if now else None
-    by = by or "a person"
+    hurried = settings.deadlines.request_seconds if ask.now else None
     with main_beside(platform, within_seconds=hurried) as look:
         systems = platform.serving()
-        from bot.operations.deploy import converge
-        from bot.operations.deployment.unfinished import verified_routes
-
-        ledger = platform.ledger
-        history = ledger.deployments()
+        # Users wait. While Git fetches, what talks to Tritons and gateways is imported: the two take longest here.
+        import_module("bot.operations.deploy")
+        history = platform.ledger.deployments()
         ways = ways_back(systems.share, say)
-        main = look()
-        if isinstance(main, Main):
-            commit, current = main.commit, main.desired.models.get(model)
-        elif now:
-            commit, current = "", _believed(settings, systems, history, ways, model)
-            from bot.render import proposal as words
-
-            say(words.main_is_unknown(settings.environment, model, current, main))
-        else:
-            from bot.render import proposal as words
-
-            main.next_step = words.now_needs_no_main(settings.environment, model, main.next_step)
-            raise main
-        target = ledger.way_back_of(request) if request else None
-        if target is None:
-            target = _target(settings, history, ledger, model=model, current=current, to_version=to_version)
-            target = ledger.decide_way_back(request, target) if request else target
-        _see_that_its_bytes_exist(platform, model, target)
-        deployed, way, is_noted = None, None, False
-        if now:
-            say(f"putting {model} back to {target.version} in {settings.environment} now")
-            with systems.share.lease(overtake=True) as held:
-                # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken
-                # here was about to bring, may stand in the way of the way back.
-                history = ledger.deployments()
-                verified = verified_routes(systems.share, settings.environment, history)
-                wanted = in_service(verified, known_entries(history)).having("models", model, target)
-                way = WayBack(
-                    environment=settings.environment,
-                    model=model,
-                    turn=held.lease.token,
-                    commit=commit,
-                    left=current,
-                    target=target,
-                    reason=reason,
-                    by=by,
-                    note=note,
-                    slack=asking.by.slack,
-                    github=asking.by.github,
-                    at=datetime.now(UTC),
-                )
-                # Also a version that was never in service: until Git follows, the next deployment would bring it. And
-                # before the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
-                leave = _Leaving(HeldLedger(ledger, held.lease.check), model, current, target, reason=reason, by=by)
-                is_noted = _try_to_note(held, way, say)
-                is_held = leave.try_to_hold(say)
-                deployed = converge(platform, systems, held=held, commit=commit, desired=wanted, say=say)
-                if not is_held:
-                    leave.hold()
-        proposed, waits, is_back = None, "", False
-        try:
-            is_back = answers(systems.share, settings.environment, model, target)
-            # Users are back, so Git has its usual time now, unless it did not answer before.
-            limit = None if isinstance(main, Main) else hurried
-            repository = platform.repository(limit_seconds=limit)
-            if way is not None and not isinstance(main, Main):
-                desired = read_desired(repository, settings.environment, repository.head())
-                current = desired.models.get(model)
-                hold_what_main_asks(ledger, way, current)
-            proposed = propose_way_back(
-                repository,
-                platform.github,
-                ledger,
-                model=model,
-                target=target,
-                current=current,
-                reason=reason,
-                by=by,
-                note=note,
-                asking=asking,
-                say=say,
-                is_back=is_back,
-            )
-        except PromobotError as error:
-            from bot.render import proposal as words
-
-            is_refused = isinstance(main, Main) and isinstance(error, Refused)
-            if deployed is not None and (is_refused or not is_noted):
-                change = Change(settings.environment, "models", model, target, current)
-                error.state = words.only_the_runtime_went_back(change, target)
-            if deployed is None or is_refused or not is_noted:
-                raise
-            waits = str(error)
-        else:
-            _forget(systems.share, ways if way is None else [*ways, way], model, say)
-    # Where main says so already, there is nothing for Git to follow.
-    number, url = (proposed.pull_request.number, proposed.pull_request.url) if proposed else (None, "")
-    mistakes = tuple(map(str, settings.mistakes))
+        main = _what_main_says(platform, systems, ask, look(), history, ways, say)
+        target = _target(platform, ask, history, main.current)
+        _see_that_its_bytes_exist(platform, ask.model, target)
+        back = _put_back_now(platform, systems, ask, main, target, say) if ask.now else None
+        followed = _have_git_follow(platform, systems, ask, main, target, back, say)
+        if followed.error is None:
+            _forget(systems.share, [*ways, back.way] if back else ways, ask.model, say)
+    pull = followed.pull_request
     return RolledBack(
         settings.environment,
-        model,
-        current,
+        ask.model,
+        followed.current,
         target,
-        number,
-        url,
-        deployed,
-        mistakes,
-        revert_waits=waits,
-        is_back=is_back,
+        pull.number if pull else None,
+        pull.url if pull else "",
+        back.deployed if back else None,
+        tuple(map(str, settings.mistakes)),
+        revert_waits=str(followed.error) if followed.error else "",
+        is_back=followed.is_back,
     )
 
 
+@dataclass(frozen=True)
+class _Main:
+    """What main says of the model. Where it cannot be read, ``commit`` is empty, and the rest is believed."""
+
+    commit: str
+    current: Entry | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was read."""
+        return bool(self.commit)
+
+
+@dataclass(frozen=True)
+class _Back:
+    """What was done to the runtime: its note, whether the share kept that, and the deployment."""
+
+    way: WayBack
+    is_noted: bool
+    deployed: Deployed
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """What Git says of it.
+
+    There is no pull request where main says so already, and where it could not be opened yet, for the ``error``.
+    ``current`` is what main says of the model by now.
+    """
+
+    current: Entry | None
+    is_back: bool
+    pull_request: PullRequest | None = None
+    error: PromobotError | None = None
+
+
+def _what_main_says(
+    platform: Platform,
+    systems: Serving,
+    ask: GoBack,
+    main: Main | PromobotError,
+    history: list[DeploymentRecord],
+    ways: list[WayBack],
+    say: Say,
+) -> _Main:
+    """Return what main says, or is believed to say: nobody who goes back ``now`` waits for Git."""
+    from bot.render import proposal as words
+
+    environment = platform.environment
+    if isinstance(main, Main):
+        return _Main(main.commit, main.desired.models.get(ask.model))
+    if not ask.now:
+        main.next_step = words.now_needs_no_main(environment, ask.model, main.next_step)
+        raise main
+    current = _believed(environment, systems, history, ways, ask.model)
+    say(words.main_is_unknown(environment, ask.model, current, main))
+    return _Main("", current)
+
+
+def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], current: Entry | None) -> Entry:
+    """Return the version to go to: that of the same request before, if it was cut off, and else the one to choose."""
+    ledger = platform.ledger
+    chosen = ledger.way_back_of(ask.request) if ask.request else None
+    if chosen is not None:
+        return chosen
+    verified = [entry for _, entry in verified_entries(history, Slot(platform.environment, ask.model, Lane.LIVE))]
+    quarantined = ledger.quarantined()
+    target = choose(verified, leaves=current, quarantined=quarantined.keys(), to_version=ask.to_version)
+    if target is None:
+        raise _no_target(platform.settings, ask, history, verified, quarantined.values(), current)
+    return ledger.decide_way_back(ask.request, target) if ask.request else target
+
+
+def _put_back_now(platform: Platform, systems: Serving, ask: GoBack, main: _Main, target: Entry, say: Say) -> _Back:
+    """Put the runtime back, whoever deploys: note it and hold what is left, then switch."""
+    from bot.operations.deploy import converge
+    from bot.operations.deployment.unfinished import verified_routes
+
+    ledger, environment = platform.ledger, platform.environment
+    say(f"putting {ask.model} back to {target.version} in {environment} now")
+    with systems.share.lease(overtake=True) as held:
+        # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken here was
+        # about to bring, may stand in the way of the way back.
+        history = ledger.deployments()
+        verified = verified_routes(systems.share, environment, history)
+        wanted = in_service(verified, known_entries(history)).having("models", ask.model, target)
+        way = ask.to(target, environment=environment, turn=held.lease.token, commit=main.commit, left=main.current)
+        # Also a version that was never in service: until Git follows, the next deployment would bring it. And before
+        # the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
+        held_ledger = HeldLedger(ledger, held.lease.check)
+        is_noted = _try_to_note(held, way, say)
+        is_held = _try_to_hold(held_ledger, way, say)
+        deployed = converge(platform, systems, held=held, commit=main.commit, desired=wanted, say=say)
+        if not is_held:
+            _hold(held_ledger, way)
+        return _Back(way, is_noted, deployed)
+
+
+def _have_git_follow(
+    platform: Platform,
+    systems: Serving,
+    ask: GoBack,
+    main: _Main,
+    target: Entry,
+    back: _Back | None,
+    say: Say,
+) -> _Followed:
+    """Open the revert. Where the runtime went back, one that cannot be opened now may wait on the share."""
+    from bot.render import proposal as words
+
+    environment, current = platform.environment, main.current
+    is_back = False
+    try:
+        is_back = answers(systems.share, environment, ask.model, target)
+        # Users are back, so Git has its usual time now, unless it did not answer before.
+        limit = None if main.is_known else platform.settings.deadlines.request_seconds
+        repository = platform.repository(limit_seconds=limit)
+        if back is not None and not main.is_known:
+            current = read_desired(repository, environment, repository.head()).models.get(ask.model)
+            hold_what_main_asks(platform.ledger, back.way, current)
+        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, note=ask.note, asking=ask.asking)
+        proposed = propose_way_back(platform, repository, revert, current=current, is_back=is_back, say=say)
+    except PromobotError as error:
+        if back is not None and may_wait(error, main_is_known=main.is_known, is_noted=back.is_noted):
+            return _Followed(current, is_back, error=error)
+        if back is not None:
+            change = Change(environment, "models", ask.model, target, current)
+            error.state = words.only_the_runtime_went_back(change, target)
+        raise
+    return _Followed(current, is_back, proposed.pull_request if proposed else None)
+
+
 def _believed(
-    settings: Environment, systems: Serving, history: list[DeploymentRecord], ways: list[WayBack], model: str
+    environment: str, systems: Serving, history: list[DeploymentRecord], ways: list[WayBack], model: str
 ) -> Entry | None:
     """Return what main is believed to say of a model, where it cannot be read.
 
@@ -206,7 +287,7 @@ def _believed(
     for underway in journal.underway if journal else ():
         if (underway.section, underway.model) == ("models", model):
             return underway.after
-    return in_service(systems.share.routes.read(settings.environment), known_entries(history)).models.get(model)
+    return in_service(systems.share.routes.read(environment), known_entries(history)).models.get(model)
 
 
 def _try_to_note(held: HeldShare, way: WayBack, say: Say) -> bool:
@@ -231,63 +312,45 @@ def _forget(share: ModelRepository, ways: list[WayBack], model: str, say: Say) -
         say(words.way_back_is_not_forgotten(error))
 
 
-@dataclass(frozen=True)
-class _Leaving:
-    """What main asks for, kept from coming back until Git follows."""
+def _hold(ledger: Ledger, way: WayBack) -> None:
+    """Put what main asks for into quarantine until Git follows, unless it is what this rollback goes to."""
+    from bot.render import deployment as words
 
-    ledger: Ledger
-    model: str
-    current: Entry | None
-    target: Entry
-    reason: str
-    by: str
-
-    def hold(self) -> None:
-        """Put it into quarantine, unless it is what this rollback goes to."""
-        from bot.render import deployment as words
-
-        if self.current is not None and self.current.digest != self.target.digest:
-            self.ledger.put_in_quarantine(
-                model=self.model,
-                version=self.current.version,
-                digest=self.current.digest,
-                reason=words.person_went_back(self.target, self.reason),
-                by=self.by,
-            )
-
-    def try_to_hold(self, say: Say) -> bool:
-        """Do so if the record store lets us: users do not wait for one that is full."""
-        from bot.render import deployment as words
-
-        try:
-            self.hold()
-        except PromobotError as error:
-            say(words.held_after_the_switch(self.model, error))
-            return False
-        return True
+    if way.left is not None and way.left.digest != way.target.digest:
+        ledger.put_in_quarantine(
+            model=way.model,
+            version=way.left.version,
+            digest=way.left.digest,
+            reason=words.person_went_back(way.target, way.reason),
+            by=way.by,
+        )
 
 
-def _target(
+def _try_to_hold(ledger: Ledger, way: WayBack, say: Say) -> bool:
+    """Do so if the record store lets us: users do not wait for one that is full."""
+    from bot.render import deployment as words
+
+    try:
+        _hold(ledger, way)
+    except PromobotError as error:
+        say(words.held_after_the_switch(way.model, error))
+        return False
+    return True
+
+
+def _no_target(
     settings: Environment,
+    ask: GoBack,
     history: list[DeploymentRecord],
-    ledger: Ledger,
-    *,
-    model: str,
+    verified: list[Entry],
+    quarantined: Iterable[QuarantineEvent],
     current: Entry | None,
-    to_version: int | None,
-) -> Entry:
-    quarantined = ledger.quarantined()
-    verified = [entry for _, entry in verified_entries(history, Slot(settings.environment, model, Lane.LIVE))]
-    possible = [
-        e for e in verified if (current is None or e.digest != current.digest) and e.digest not in quarantined
-    ]
-    if to_version is not None:
-        possible = [entry for entry in possible if entry.version == to_version]
-    if possible:
-        return possible[0]
-    where = settings.environment
+) -> Refused:
+    """Say why there is nothing to go back to, and what to type instead."""
+    where, model, to_version = settings.environment, ask.model, ask.to_version
     known = ", ".join(str(entry.version) for entry in verified) or "none"
-    said = f"Verified here, newest first: {known}. In quarantine: {_versions(ledger, model)}."
+    held = ", ".join(str(event.version) for event in quarantined if event.model == model) or "none"
+    said = f"Verified here, newest first: {known}. In quarantine: {held}."
     if not any(record.model == model for record in history):
         # A misspelt name, mostly: what is said of the right one would be wrong of this.
         meant = did_you_mean(model, {*settings.gates, *(record.model for record in history)})
@@ -303,12 +366,7 @@ def _target(
         problem = f"there is no verified record of {wanted} of {model} in {where} to go back to"
         retire = f"`promobot retire {model} --env {where} --reason '…'` takes it out."
         said += f" Where nothing was in service before, {retire}" if current is not None else ""
-    raise Refused(problem, state="Nothing was changed.", next_step=said)
-
-
-def _versions(ledger: Ledger, model: str) -> str:
-    events = [event for event in ledger.quarantined().values() if event.model == model]
-    return ", ".join(str(event.version) for event in events) or "none"
+    return Refused(problem, state="Nothing was changed.", next_step=said)
 
 
 def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bot.domain.way_back import WayBack, latest
+import pytest
+
+from bot.domain.desired import Entry
+from bot.domain.way_back import WayBack, choose, latest, may_wait
+from bot.errors import PromobotError, Refused, Unavailable
 from tests.domain.entries import entry
 
 
@@ -39,3 +43,41 @@ def test_main_that_changed_since_was_decided_anew() -> None:
 def test_it_reads_what_it_wrote() -> None:
     assert WayBack.model_validate_json(_way().model_dump_json()) == _way()
     assert _way().name == "00000007-churn"
+
+
+@pytest.mark.parametrize(
+    ("leaves", "quarantined", "to_version", "chosen"),
+    [
+        (entry(3), set(), None, 2),
+        (entry(3), {entry(2).digest}, None, 1),
+        (entry(3), set(), 1, 1),
+        (entry(3), set(), 3, None),
+        (entry(3), {entry(1).digest}, 1, None),
+        (entry(3), set(), 9, None),
+        (entry(9), set(), None, 3),
+        (None, set(), None, 3),
+        (None, {entry(one).digest for one in (1, 2, 3)}, None, None),
+    ],
+)
+def test_it_goes_to_the_newest_verified_one_that_is_neither_left_nor_in_quarantine(
+    leaves: Entry | None, quarantined: set[str], to_version: int | None, chosen: int | None
+) -> None:
+    found = choose([entry(3), entry(2), entry(1)], leaves=leaves, quarantined=quarantined, to_version=to_version)
+    assert (found.version if found else None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("error", "main_is_known", "is_noted", "waits"),
+    [
+        (Unavailable("away", system="GitHub"), True, True, True),
+        (Unavailable("away", system="GitHub"), False, True, True),
+        (Unavailable("away", system="GitHub"), True, False, False),
+        (Refused("a person's commit"), True, True, False),
+        (Refused("a person's commit"), False, True, True),
+        (Refused("a person's commit"), False, False, False),
+    ],
+)
+def test_a_revert_waits_only_if_it_is_noted_and_nobody_refused_it(
+    error: PromobotError, main_is_known: bool, is_noted: bool, waits: bool
+) -> None:
+    assert may_wait(error, main_is_known=main_is_known, is_noted=is_noted) is waits

@@ -166,8 +166,8 @@ MUTATIONS = (
         "github away",
         "a rollback at once goes on without main",
         ROLLBACK,
-        "        elif now:\n            commit, current",
-        "        elif False:\n            commit, current",
+        "    if not ask.now:\n        main.next_step",
+        "    if True:\n        main.next_step",
         (f"{T_AWAY}::{WHILE_STOPPED}",),
     ),
     Mutation(
@@ -1457,8 +1457,8 @@ MUTATIONS = (
         "rollback",
         "what is left is held before the switch",
         "bot/operations/rollback.py",
-        "                is_held = leave.try_to_hold(say)\n",
-        "                is_held = False\n",
+        "        is_held = _try_to_hold(held_ledger, way, say)\n",
+        "        is_held = False\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
     ),
     # What clients may do to a gateway.
