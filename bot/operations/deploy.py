@@ -71,7 +71,7 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
     """
     settings = platform.settings
     for mistake in settings.mistakes:
-        say(words.goes_on_without(mistake))
+        say(f"⚠️ {mistake}. This part is left out; until the file is right, only ways back go on.")
     systems, repository = platform.serving(), platform.repository()
     with systems.share.lease(wait_seconds=settings.deadlines.turn_seconds) as held:
         # Read under the lease: what was merged while we waited for it is deployed, too.
@@ -81,7 +81,7 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
         tell = partial(tell_pull_requests, repository=repository)
         done = converge(platform, systems, held=held, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
         if settings.mistakes:
-            say(words.not_cleaned_up(settings.mistakes[0]))
+            say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:
             _clean_up(platform, systems, held, say)
         return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
@@ -159,7 +159,7 @@ def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Des
     """Let a rollback that was cut off overrule main; return also what main asks for instead, which is held."""
     overruled = []
     for back in unfinished.rollbacks(desired):
-        run.say(words.goes_on_back(back))
+        run.say(f"{words.describe(back)}: resuming the rollback that was cut off")
         if back.after is not None:
             overruled.append(replace(back, before=back.after, after=desired.section(back.section)[back.model]))
             desired = desired.having(back.section, back.model, back.after)

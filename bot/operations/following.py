@@ -37,14 +37,15 @@ def ways_back(share: ModelRepository, say: Say) -> list[WayBack]:
 
 def read_ways_back(share: ModelRepository) -> tuple[list[WayBack], list[str]]:
     """Return the rollbacks whose pull request is still to be opened, and which notes of one are not readable."""
-    from bot.render import proposal as words
 
     found, unreadable = [], []
     for name, text in share.reverts.read().items():
         try:
             found.append(WayBack.model_validate_json(text))
         except ValidationError as error:
-            unreadable.append(words.way_back_is_unreadable(name, in_words.of_record(error.errors())))
+            unreadable.append(
+                f"reverts/{name}.json on the share is not readable: {in_words.of_record(error.errors())}"
+            )
     return found, unreadable
 
 
@@ -84,11 +85,11 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
                 platform, platform.repository(), Revert.of(way), current=wanted, is_back=is_back, say=say
             )
         except PromobotError as error:
-            say(words.revert_still_waits(which, error))
+            say(f"{which} could not be opened, the next run tries again: {error}")
             continue
         forget_ways_back(share, ways, model=model)
         if proposed is not None:
-            say(words.revert_is_open(which, proposed.pull_request.url))
+            say(f"{which} is open: {proposed.pull_request.url}")
 
 
 def answers(share: ModelRepository, environment: str, model: str, entry: Entry) -> bool:
@@ -98,14 +99,16 @@ def answers(share: ModelRepository, environment: str, model: str, entry: Entry) 
 
 def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:
     """Put what main asks for in the place of a way back into quarantine, so that no deployment undoes it."""
-    from bot.render import proposal as words
 
     if wanted is not None and wanted.digest != way.target.digest:
         ledger.put_in_quarantine(
             model=way.model,
             version=wanted.version,
             digest=wanted.digest,
-            reason=words.rolled_back_meanwhile(way.target.version, way.reason),
+            reason=(
+                f"rolled back to {way.target.version} while main could not be read"
+                + (f": {way.reason}" if way.reason else "")
+            ),
             by=way.by,
         )
 

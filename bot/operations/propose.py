@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
+from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
 from bot.domain.scope import proposal_branch
 from bot.errors import PromobotError, Refused, Rejected
@@ -107,7 +108,7 @@ def propose(
     ledger = platform.ledger
     newest, quarantine = ledger.newest_deployment(), ledger.quarantined().get(candidate.digest)
     if quarantine is not None:
-        reason = words.held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
+        reason = _held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
         return Proposal(settings.environment, model, version, "stopped", reason=reason)
 
     repository = platform.repository()
@@ -227,9 +228,12 @@ def _gives_way(number: int, there: Section, old: Entry, section: Section, new: E
     listens, whichever is newer, and never the other way round; of two of a kind the newer one does.
     """
     if there == "models" and section == "shadow":
-        return words.shadow_waits(number, old.version, missed)
+        return (
+            f"it misses the gate ({missed}), and #{number} proposes version {old.version}, which passes: a "
+            f"shadow waits until #{number} is merged or closed; propose it again then"
+        )
     if there == section and old.version > new.version:
-        return words.newer_is_proposed(number, old.version)
+        return f"#{number} already proposes version {old.version}, which is newer"
     return ""
 
 
@@ -309,3 +313,9 @@ def _candidate(contents: PackageContents, registered: RegisteredVersion) -> word
         config=config,
         signature=parsed.signature,
     )
+
+
+def _held_by_quarantine(environment: str, digest: str, reason: str) -> str:
+    """Why a digest is not proposed, and who can change that."""
+    lift = f"promobot quarantine lift {short(digest)} --env {environment} --reason '…'"
+    return f"its digest is in quarantine in {environment}: {reason}; `{lift}` allows it again"

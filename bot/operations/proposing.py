@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -278,14 +278,13 @@ def _remember(
     ledger: Ledger, environment: str, path: str, before: str | None, after: str, by: Proposer, say: Say
 ) -> None:
     """Write who asked for this; where that cannot be written, only the approval from Slack has to do without."""
-    from bot.render import proposal as words
 
     old = desired.parse(before, file=path) if before is not None else Desired(environment=environment)
     changes = desired.changes(old, desired.parse(after, file=path))
     try:
         ledger.add_proposer(fingerprint(changes), by)
     except PromobotError as error:
-        say(words.proposer_is_not_recorded(error))
+        say(f"who asked for this is not recorded ({error}); approve it on GitHub, or propose it again")
 
 
 def _would_be_lost(branch: str, commits: list[Commit]) -> Refused:
@@ -293,7 +292,7 @@ def _would_be_lost(branch: str, commits: list[Commit]) -> Refused:
 
     kept = f"kept/{branch}"
     return Refused(
-        words.commits_of_people(branch, [words.commit(c.id, c.author, c.author_email, c.subject) for c in commits]),
+        _commits_of_people(branch, [words.commit(c.id, c.author, c.author_email, c.subject) for c in commits]),
         state="The branch is as it was, and nothing was proposed.",
         next_step=f"Keep them: `git fetch origin {branch} && git push origin FETCH_HEAD:refs/heads/{kept}`. "
         "Then run the command again with --replace, which drops them from the branch, or delete the branch first.",
@@ -313,3 +312,13 @@ def _edited(text: str, path: str, edits: list[Edit]) -> str:
         else:
             text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
     return text
+
+
+def _commits_of_people(branch: str, commits: Sequence[str]) -> str:
+    """A person's commit is on the branch that the bot would write anew."""
+    many = f"{len(commits)} commits that the bot did not make" if len(commits) > 1 else "a commit that is a person's"
+    return f"{branch} has {many}: {_listed(commits)}"
+
+
+def _listed(commits: Sequence[str]) -> str:
+    return "; ".join(commits[:5]) + (f"; and {len(commits) - 5} more" if len(commits) > 5 else "")

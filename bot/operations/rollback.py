@@ -185,16 +185,15 @@ def _what_main_says(
     say: Say,
 ) -> _Main:
     """Return what main says, or is believed to say: nobody who goes back ``now`` waits for Git."""
-    from bot.render import proposal as words
 
     environment = platform.environment
     if isinstance(main, Main):
         return _Main(main.commit, main.desired.models.get(ask.model))
     if not ask.now:
-        main.next_step = words.now_needs_no_main(environment, ask.model, main.next_step)
+        main.next_step = _now_needs_no_main(environment, ask.model, main.next_step)
         raise main
     current = _believed(environment, systems, history, ways, ask.model)
-    say(words.main_is_unknown(environment, ask.model, current, main))
+    say(_main_is_unknown(environment, ask.model, current, main))
     return _Main("", current)
 
 
@@ -292,48 +291,44 @@ def _believed(
 
 def _try_to_note(held: HeldShare, way: WayBack, say: Say) -> bool:
     """Keep what the pull request will say, if the share lets us: users do not wait for it."""
-    from bot.render import proposal as words
 
     try:
         held.reverts.keep(way.name, way.model_dump_json(indent=1) + "\n")
     except PromobotError as error:
-        say(words.way_back_is_not_noted(error))
+        say(f"the pull request of this rollback could not be noted on the share: {error}")
         return False
     return True
 
 
 def _forget(share: ModelRepository, ways: list[WayBack], model: str, say: Say) -> None:
     """Drop the notes of a pull request that is open; one that stays is found to be open by the next deployment."""
-    from bot.render import proposal as words
 
     try:
         forget_ways_back(share, ways, model=model)
     except PromobotError as error:
-        say(words.way_back_is_not_forgotten(error))
+        say(f"the note of this rollback could not be removed, the next deployment does: {error}")
 
 
 def _hold(ledger: Ledger, way: WayBack) -> None:
     """Put what main asks for into quarantine until Git follows, unless it is what this rollback goes to."""
-    from bot.render import deployment as words
 
     if way.left is not None and way.left.digest != way.target.digest:
         ledger.put_in_quarantine(
             model=way.model,
             version=way.left.version,
             digest=way.left.digest,
-            reason=words.person_went_back(way.target, way.reason),
+            reason=(f"rolled back to {way.target.version}" + (f": {way.reason}" if way.reason else "")),
             by=way.by,
         )
 
 
 def _try_to_hold(ledger: Ledger, way: WayBack, say: Say) -> bool:
     """Do so if the record store lets us: users do not wait for one that is full."""
-    from bot.render import deployment as words
 
     try:
         _hold(ledger, way)
     except PromobotError as error:
-        say(words.held_after_the_switch(way.model, error))
+        say(f"{way.model} goes back first, and what it leaves into quarantine after that: {error}")
         return False
     return True
 
@@ -392,3 +387,18 @@ def _see_that_its_bytes_exist(platform: Platform, model: str, entry: Entry) -> N
         refuse_what_is_not_allowed(
             platform.settings, contents, name=f"{model} {entry.version}", state="Nothing was changed."
         )
+
+
+def _main_is_unknown(environment: str, model: str, current: Entry | None, error: Exception) -> str:
+    """Said first, where a rollback goes on without main."""
+    live = f"version {current.version}" if current else "nothing"
+    return (
+        f"⚠️ desired: unknown. What main says of {environment} cannot be read: {error}\n"
+        f"   Going back by routes and records: {model} leaves {live}."
+    )
+
+
+def _now_needs_no_main(environment: str, model: str, step: str) -> str:
+    """What to type where the pull request cannot be opened, and users are waiting."""
+    at_once = f"`promobot rollback {model} --env {environment} --now` puts users back without Git and GitHub."
+    return f"{step} {at_once}".strip()

@@ -13,7 +13,7 @@ from bot.domain.gate import GateResult
 from bot.domain.metrics import Measured
 from bot.domain.names import short
 from bot.domain.package import Package
-from bot.domain.record import DeploymentRecord, run_of
+from bot.domain.record import run_of
 from bot.domain.signature import Signature
 from bot.render import metrics as metric_words
 from bot.render.markdown import code, details, escape, fenced, fit, table, tick
@@ -274,25 +274,6 @@ def replaced(before: Sequence[str], change: Change) -> str:
     return f"🔁 This pull request proposed {escape(was)}; it now proposes **{escape(title(change))}**."
 
 
-def held_by_quarantine(environment: str, digest: str, reason: str) -> str:
-    """Why a digest is not proposed, and who can change that."""
-    lift = f"promobot quarantine lift {short(digest)} --env {environment} --reason '…'"
-    return f"its digest is in quarantine in {environment}: {reason}; `{lift}` allows it again"
-
-
-def newer_is_proposed(number: int, version: int) -> str:
-    """Why an older version is not proposed."""
-    return f"#{number} already proposes version {version}, which is newer"
-
-
-def shadow_waits(number: int, version: int, reason: str) -> str:
-    """Why a version that misses the gate does not take over the pull request of one that passes."""
-    return (
-        f"it misses the gate ({reason}), and #{number} proposes version {version}, which passes: a shadow waits "
-        f"until #{number} is merged or closed; propose it again then"
-    )
-
-
 # --- commits of people on a branch of the bot -----------------------------------------------------------------
 
 
@@ -305,12 +286,6 @@ def commit(sha: str, author: str, email: str, subject: str) -> str:
     return f"{sha[:12]} by {name} <{address}> ({said})"
 
 
-def commits_of_people(branch: str, commits: Sequence[str]) -> str:
-    """A person's commit is on the branch that the bot would write anew."""
-    many = f"{len(commits)} commits that the bot did not make" if len(commits) > 1 else "a commit that is a person's"
-    return f"{branch} has {many}: {_listed(commits)}"
-
-
 def dropped(commits: Sequence[str]) -> str:
     """Return the comment that names the commits which were replaced, as somebody asked."""
     lines = "\n".join(f"- {escape(one)}" for one in commits[:20])
@@ -319,26 +294,6 @@ def dropped(commits: Sequence[str]) -> str:
         f"🔁 The bot wrote this branch anew, as somebody asked with `--replace`. These commits are no longer on it:"
         f"\n\n{lines}{more}\n\n`git fetch origin` and the full id of one still gets it from GitHub for a while."
     )
-
-
-def _listed(commits: Sequence[str]) -> str:
-    return "; ".join(commits[:5]) + (f"; and {len(commits) - 5} more" if len(commits) > 5 else "")
-
-
-def proposer_is_not_recorded(error: Exception) -> str:
-    """The record store did not take who asked; Slack approves nothing that it cannot know the asker of."""
-    return f"who asked for this is not recorded ({error}); approve it on GitHub, or propose it again"
-
-
-# --- reverts -----------------------------------------------------------------------------------------------------
-
-
-def why_back_to_nothing(change: Change, left: DeploymentRecord | None) -> str:
-    """Return what the file says of a model that goes back to nothing; ``left`` is when it left service before."""
-    version = f"version {change.after.version}" if change.after else "it"
-    if left is not None:
-        return left.reason or f"out of service since {left.id}; {version} was tried since and is not in service"
-    return f"{version} is not in service, and nothing was before it"
 
 
 def retire_title(model: str, environment: str, entry: Entry | None) -> str:
@@ -394,21 +349,6 @@ def only_the_runtime_went_back(change: Change, back: Entry) -> str:
     )
 
 
-def main_is_unknown(environment: str, model: str, current: Entry | None, error: Exception) -> str:
-    """Said first, where a rollback goes on without main."""
-    live = f"version {current.version}" if current else "nothing"
-    return (
-        f"⚠️ desired: unknown. What main says of {environment} cannot be read: {error}\n"
-        f"   Going back by routes and records: {model} leaves {live}."
-    )
-
-
-def now_needs_no_main(environment: str, model: str, step: str) -> str:
-    """What to type where the pull request cannot be opened, and users are waiting."""
-    at_once = f"`promobot rollback {model} --env {environment} --now` puts users back without Git and GitHub."
-    return f"{step} {at_once}".strip()
-
-
 def revert_waits(environment: str, error: str) -> str:
     """The runtime is back, and no pull request is open yet."""
     return (
@@ -420,36 +360,6 @@ def revert_waits(environment: str, error: str) -> str:
 def revert_of(model: str, version: int, by: str, at: datetime) -> str:
     """Name a rollback that was taken at once."""
     return f"the revert of {model} to {version} that {by} asked for at {at:%Y-%m-%d %H:%M} UTC"
-
-
-def revert_still_waits(which: str, error: Exception) -> str:
-    """A deployment could not open it either."""
-    return f"{which} could not be opened, the next run tries again: {error}"
-
-
-def revert_is_open(which: str, url: str) -> str:
-    """Git follows at last."""
-    return f"{which} is open: {url}"
-
-
-def rolled_back_meanwhile(version: int, reason: str) -> str:
-    """Why what main asks for is in quarantine, where the rollback could not read main."""
-    return f"rolled back to {version} while main could not be read" + (f": {reason}" if reason else "")
-
-
-def way_back_is_unreadable(name: str, error: str) -> str:
-    """A note is damaged: nothing is opened for it."""
-    return f"reverts/{name}.json on the share is not readable: {error}"
-
-
-def way_back_is_not_noted(error: Exception) -> str:
-    """If this is cut off, nobody opens the pull request."""
-    return f"the pull request of this rollback could not be noted on the share: {error}"
-
-
-def way_back_is_not_forgotten(error: Exception) -> str:
-    """The next deployment finds that the pull request is open, and drops the note."""
-    return f"the note of this rollback could not be removed, the next deployment does: {error}"
 
 
 def revert_body(

@@ -1425,7 +1425,7 @@ MUTATIONS = (
         "proof",
         "the champion is the one that the gate compared with",
         ADMISSION,
-        "        moved.append(words.champion_moved(evidence.champion, champion))\n",
+        "        moved.append(_champion_moved(evidence.champion, champion))\n",
         "        pass\n",
         (f"{T_EVIDENCE}::test_what_misses_against_the_version_really_in_service_is_held_and_rollback_leads_out",),
     ),
@@ -1433,7 +1433,8 @@ MUTATIONS = (
         "proof",
         "the rules are those that were applied",
         ADMISSION,
-        "            moved.append(words.rules_moved(change))\n",
+        '            moved.append(f"the rules of {change.environment} for {change.model} or for packages were '
+        'changed")\n',
         "            pass\n",
         (f"{T_EVIDENCE}::test_rules_that_changed_are_applied_and_revert_leads_out_of_a_first_version",),
     ),

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from bot.concurrency import map_concurrent
 from bot.domain.desired import Change, Entry
-from bot.domain.evidence import Evidence, rules_of
+from bot.domain.evidence import Evidence, Finding, rules_of
 from bot.domain.golden import Golden
 from bot.domain.hold import Held, Hold
+from bot.domain.names import short
 from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.smoke import SmokeCases
@@ -50,28 +51,28 @@ def admit(past: Past, change: Change) -> Admission:
         return _out_of_service(past, change)
     quarantine = past.quarantined.get(entry.digest)
     if quarantine is not None:
-        return Admission(words.held_by_quarantine(change, quarantine.reason, quarantine.at))
+        return Admission(_held_by_quarantine(change, quarantine.reason, quarantine.at))
     if past.goes_back(change):
         return Admission(evidence=_seen(past.ledger, change.slot, entry.version, entry.digest))
     if past.settings.mistakes:
         # A freeze, a gate or a rule may be among what could not be read.
-        return Admission(words.held_by_settings(change, past.settings.mistakes[0]))
+        return Admission(_held_by_settings(change, past.settings.mistakes[0]))
     now = datetime.now(UTC)
     for freeze in past.settings.freezes:
         if freeze.start <= now < freeze.end:
-            return Admission(words.held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
+            return Admission(_held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
     evidence = past.ledger.evidence(entry.in_slot(change.slot))
     if evidence is None:
-        return Admission(words.no_evidence(change))
+        return Admission(_no_evidence(change))
     match evidence.state(now):
         case "red":
-            return Admission(words.failed_evidence(change, evidence))
+            return Admission(_failed_evidence(change, evidence))
         case "revoked":
-            return Admission(words.revoked_evidence(change, evidence))
+            return Admission(_revoked_evidence(change, evidence))
         case "expired":
-            return Admission(words.expired_evidence(change, evidence))
+            return Admission(_expired_evidence(change, evidence))
         case "green" if not evidence.answers:
-            return Admission(words.nothing_to_compare(change, evidence))
+            return Admission(_nothing_to_compare(change, evidence))
         case "green":
             return _on_its_base(past, change, entry, evidence)
 
@@ -115,18 +116,135 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
     """Judge again what stands on another base: the gate's word holds for one champion and one set of rules."""
     champion, moved = champion_of(change), []
     if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
-        moved.append(words.champion_moved(evidence.champion, champion))
+        moved.append(_champion_moved(evidence.champion, champion))
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
     try:
         gate, rules = past.settings.gate(change.model), past.settings.packages
         if evidence.rules != rules_of(gate, rules):
-            moved.append(words.rules_moved(change))
+            moved.append(f"the rules of {change.environment} for {change.model} or for packages were changed")
         if not moved:
             return Admission(evidence=evidence)
         findings = judge_again(gate, rules, past.registry, change, entry, smoke.latency if smoke else None)
     except PromobotError as error:
-        return Admission(words.could_not_judge(change, evidence, moved, error))
+        return Admission(_could_not_judge(change, evidence, moved, error))
     problems = [finding for finding in findings if not finding.passed]
     if problems:
-        return Admission(words.misses_now(change, evidence, moved, problems))
-    return Admission(evidence=evidence, judged_again=words.judged_again(evidence, moved))
+        return Admission(_misses_now(change, evidence, moved, problems))
+    return Admission(
+        evidence=evidence,
+        judged_again=(
+            f"judged again by today's rules, and passed: since its checks {words.checked_in(evidence)} "
+            f"{' and '.join(moved)}"
+        ),
+    )
+
+
+def _held_by_quarantine(change: Change, reason: str, at: datetime) -> Hold:
+    """The digest failed here before."""
+    return Hold(
+        "quarantine",
+        f"its digest is in quarantine here since {at:%Y-%m-%d %H:%M} UTC: {reason or 'no reason was given'}",
+        words.merge_revert(change),
+        at,
+    )
+
+
+def _held_by_settings(change: Change, mistake: object) -> Hold:
+    """The environment file has a mistake, so its rules are not known."""
+    return Hold(
+        "settings",
+        f"nothing new goes out while its settings have a mistake ({mistake}); the way back stays open",
+        f"correct manifests/environments/{change.environment}.yaml on main, then {words.deploy(change.environment)}",
+    )
+
+
+def _held_by_freeze(change: Change, reason: str, start: datetime, end: datetime) -> Hold:
+    """Nothing new goes out now."""
+    return Hold(
+        "freeze",
+        f"nothing new goes out until {end:%Y-%m-%d %H:%M %Z} ({reason}); the way back stays open",
+        f"wait for its end, then {words.deploy(change.environment)}",
+        start.astimezone(UTC),
+    )
+
+
+def _no_evidence(change: Change) -> Hold:
+    """Nobody checked it."""
+    digest = short(change.after.digest) if change.after else ""
+    return Hold(
+        "evidence", f"there is no evidence that {digest} was checked for this environment", _check_again(change)
+    )
+
+
+def _failed_evidence(change: Change, evidence: Evidence) -> Hold:
+    """The checks were red."""
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    return Hold("evidence", f"its checks {words.checked_in(evidence)} did not pass", what_next, evidence.at)
+
+
+def _revoked_evidence(change: Change, evidence: Evidence) -> Hold:
+    """Somebody took the checks' word back."""
+    event = evidence.revoked
+    why = f" by {event.by or 'somebody'} on {event.at:%Y-%m-%d %H:%M} UTC: {event.reason}" if event else ""
+    what_next = f"{_take_back(change, evidence)}, or {_check_again(change)}"
+    at = event.at if event else evidence.at
+    return Hold("evidence", f"its evidence {words.checked_in(evidence)} was revoked{why}", what_next, at)
+
+
+def _expired_evidence(change: Change, evidence: Evidence) -> Hold:
+    """The checks were too long ago."""
+    why = f"its checks {words.checked_in(evidence)} expired on {evidence.expires:%Y-%m-%d}"
+    return Hold("evidence", why, _check_again(change), evidence.expires)
+
+
+def _nothing_to_compare(change: Change, evidence: Evidence) -> Hold:
+    """The checks are older than what deploy asks of them."""
+    why = f"its checks {words.checked_in(evidence)} did not record what staging answered"
+    return Hold("evidence", why, _check_again(change), evidence.at)
+
+
+def _champion_moved(was: Entry | None, now: Entry | None) -> str:
+    """The gate compared with another version."""
+    before, after = (f"{one.version} ({short(one.digest)})" if one else "none" for one in (was, now))
+    return f"the version in service was {before} and is {after}"
+
+
+def _misses_now(change: Change, evidence: Evidence, moved: Sequence[str], problems: Sequence[Finding]) -> Hold:
+    """Something moved after the checks, and now the version does not pass."""
+    found = "; ".join(f"{problem.what}: {problem.detail}" for problem in problems[:3])
+    return Hold(
+        "base",
+        (
+            f"since its checks {words.checked_in(evidence)} {' and '.join(moved)}; judged again, it does "
+            f"not pass ({found})"
+        ),
+        _take_back(change, evidence),
+        evidence.at,
+    )
+
+
+def _could_not_judge(change: Change, evidence: Evidence, moved: Sequence[str], error: Exception) -> Hold:
+    """Something moved, and what that means could not be found out."""
+    since = " and ".join(moved) or "it cannot be told whether something moved"
+    return Hold(
+        "base",
+        f"since its checks {words.checked_in(evidence)} {since}, and it could not be judged again: {error}",
+        f"deploy again when that is fixed, or {_take_back(change, evidence)}",
+        evidence.at,
+    )
+
+
+def _check_again(change: Change) -> str:
+    """What main says already cannot be proposed: it is checked where it is."""
+    command = f"promobot recheck {change.model} --env {change.environment}"
+    return f"`{command}` checks what main says, then deploy again"
+
+
+def _take_back(change: Change, evidence: Evidence) -> str:
+    """How main comes to say what is in service."""
+    if change.section == "models" and change.before is not None:
+        back = f"promobot rollback {change.model} --env {change.environment} --to {change.before.version}"
+        return f"`{back}` has main say what is in service"
+    if evidence.pull_request is not None:
+        return f"press Revert on #{evidence.pull_request} to have main ask for it no more"
+    return f"take it out of promotions/{change.environment}.yaml to have main ask for it no more"

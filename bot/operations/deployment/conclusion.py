@@ -80,7 +80,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
             run.platform.repository(),
             run.platform.github,
             run.ledger,
-            edits=[Edit(change.section, change.model, back, proposal_words.why_back_to_nothing(change, left))],
+            edits=[Edit(change.section, change.model, back, _why_back_to_nothing(change, left))],
             branch=revert_branch(run.settings.environment, change.model, change.section),
             title=proposal_words.revert_title(change, back),
             body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
@@ -90,7 +90,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
         )
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
-        run.say(words.could_not_revert(change, error))
+        run.say(f"the revert of {words.describe(change)} could not be proposed, the next run tries again: {error}")
         return ""
     if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
         run.say(identity_words.no_checks(proposed.pull_request.number))
@@ -107,11 +107,11 @@ def flush_outbox(run: Run) -> None:
         try:
             run.tell(message)
         except PromobotError as error:
-            run.say(words.still_undelivered(name, error))
+            run.say(f"the message of {name} is still in the outbox: {error}")
             return
         run.map(message.deployments or (name,), run.ledger.confirm)
         run.held.outbox.drop(name)
-        run.say(words.delivered_late(name))
+        run.say(f"the message of {name} is delivered now")
 
 
 def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
@@ -147,7 +147,7 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
     change = item.change
     if serves(_serving(current, change), change.after):
         if change.before is not None and undoes(run.of(change.slot), change):
-            _quarantine(run, item, change.before, words.was_rolled_back(change))
+            _quarantine(run, item, change.before, _was_rolled_back(change))
         _withdraw_the_revert_of(run, change)
     elif git_must_follow(item.stage) and change.after is not None and not run.goes_back(change):
         problem = problem_of(item.stage)
@@ -165,13 +165,13 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
         return
     run.may_still()
     try:
-        why = words.in_service_after_all(change)
+        why = f"{words.describe(change)}: it is in service now, so nothing goes back."
         done = withdraw_revert(run.platform.repository(), run.platform.github, change, why=why)
     except PromobotError as error:
-        run.say(words.could_not_withdraw_revert(change, error))
+        run.say(f"the revert of {words.describe(change)} could not be closed; close it, do not merge it: {error}")
         return
     if done is not None:
-        run.say(words.withdrawn(done))
+        run.say(f"closed the revert {done}")
 
 
 def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
@@ -179,7 +179,7 @@ def _is_known(run: Run, item: Item, served: Desired, records: dict[str, Deployme
     announced = _record(run, item, served, delivered=True)
     known = failed_as_before(run.of(item.change.slot), announced)
     if known:
-        run.say(words.failed_as_before(known))
+        run.say(f"{words.verdict(known)}\n  what happened, as {known.id} has recorded it before: {known.problem}")
         records[item.id] = known
     return known is not None
 
@@ -274,5 +274,19 @@ def _point_alias(run: Run, change: Change, serving: Target | None) -> str:
         run.aliases.point(change.model, alias, version)
     except PromobotError as error:
         # The alias is a projection of Git for people who look at MLflow; it decides nothing.
-        return words.could_not_alias(alias, error)
+        return f"MLflow's alias {alias} was not moved, the next change moves it: {error}"
     return ""
+
+
+def _why_back_to_nothing(change: Change, left: DeploymentRecord | None) -> str:
+    """Return what the file says of a model that goes back to nothing; ``left`` is when it left service before."""
+    version = f"version {change.after.version}" if change.after else "it"
+    if left is not None:
+        return left.reason or f"out of service since {left.id}; {version} was tried since and is not in service"
+    return f"{version} is not in service, and nothing was before it"
+
+
+def _was_rolled_back(change: Change) -> str:
+    """Why the version before is in quarantine."""
+    version = change.after.version if change.after else "nothing"
+    return f"rolled back to {version}"

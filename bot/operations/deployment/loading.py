@@ -8,6 +8,8 @@ from time import monotonic
 
 from bot.concurrency import lazy
 from bot.domain.blame import load_failed
+from bot.domain.desired import Change
+from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.plan import by_name, target_of, targets
 from bot.domain.record import verified_entries
@@ -35,7 +37,7 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
 
     def begin(one: tuple[Item, Target]) -> None:
         started[one[0].id] = monotonic()
-        run.say(words.loading(one[1], run.systems.tritons))
+        run.say(f"{one[1].triton_model} {one[1].version}: loading on {words.names(run.systems.tritons)}")
 
     def load_one(one: tuple[Item, Target]) -> None:
         item, target = one
@@ -58,7 +60,9 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                 _not_loaded(item, error)
     for item, target in serving:
         if item.may_go_on:
-            item.sees("triton_loaded", words.ready_on(target, run.systems.tritons))
+            item.sees(
+                "triton_loaded", f"{target.triton_model} {target.version} READY on {words.names(run.systems.tritons)}"
+            )
         item.did("load", started[item.id])
     return _those_that_go_on(run, items, before)
 
@@ -80,7 +84,7 @@ def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
             return
         with item.step("golden requests", "smoke_passed"):
             if not golden.fits:
-                raise Rejected(words.other_cases(item.change, item.evidence), system="record store")
+                raise Rejected(_other_cases(item.change, item.evidence), system="record store")
             for triton, answer in run.gather(run.systems.tritons, partial(wrong_on_triton, target, golden)):
                 if isinstance(answer, PromobotError):
                     raise answer
@@ -101,7 +105,7 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
         there, run.systems = run.systems, run.systems.with_more()
         newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
         for triton in newcomers:
-            run.say(words.newcomer(triton.name))
+            run.say(f"{triton.name} came up in the middle: loading what is in service and what is to be")
             _load_whole(run, targets(before), triton)
     except PromobotError as error:
         problem = str(error)
@@ -211,4 +215,12 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
         for triton, answer in answers[item.id]:
             if isinstance(answer, PromobotError):
                 # Nobody is routed to it. Say it; the next load under this name narrows it.
-                run.say(words.could_not_withdraw(target.triton_model, triton.name, answer))
+                run.say(
+                    f"{target.triton_model} stays loaded on {triton.name}, where nobody is routed to it: {answer}"
+                )
+
+
+def _other_cases(change: Change, evidence: Evidence | None) -> str:
+    """The package's cases are not those of the recorded answers, so nothing can be compared."""
+    where = f" {words.checked_in(evidence)}" if evidence else ""
+    return f"the evidence{where} has answers to other requests than the smoke cases of {words.describe(change)}"

@@ -10,6 +10,7 @@ from bot.concurrency import lazy
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import Named, by_name
+from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Target
 from bot.errors import OtherBytes, Rejected
 from bot.operations.deployment.item import Item
@@ -38,7 +39,11 @@ def publish(run: Run, items: list[Item]) -> list[Item]:
         with item.step("publish", "registered_in_mlflow"):
             _publish(run, item, entry, named)
 
-    run.map(serving, publish_one, first=lambda one: run.say(words.publishing(one[0].change)))
+    run.map(
+        serving,
+        publish_one,
+        first=lambda one: run.say(f"{words.describe(one[0].change)}: publishing to the model repository"),
+    )
     return [item for item in items if item.may_go_on]
 
 
@@ -49,13 +54,13 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
     read, look, contents = run.reader(model, entry.version), None, None
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
-        item.sees("registered_in_mlflow", words.verified_before(verified))
-        item.sees("ready", words.verified_before(verified))
+        item.sees("registered_in_mlflow", _verified_before(verified))
+        item.sees("ready", _verified_before(verified))
         package = described.package
     else:
         registered = run.registered(model, entry.version)
         if registered.status != "READY":
-            raise Rejected(words.not_ready(model, registered.version, registered.status), system="MLflow")
+            raise Rejected(f"{model} {registered.version} is {registered.status}, not READY", system="MLflow")
         contents = run.registry.contents(registered)
         package = contents.package
         item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
@@ -143,3 +148,8 @@ def is_whole(run: Run, target: Target) -> bool:
     return not described or not share.models.wrong_bytes(
         described.package, triton_model=target.triton_model, version=target.version
     )
+
+
+def _verified_before(record: DeploymentRecord) -> str:
+    """Proof for a version that was in service before."""
+    return f"as verified in {record.id}; its bytes were hashed again"

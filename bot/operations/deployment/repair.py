@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
+from bot.domain.names import short
 from bot.domain.plan import Plan
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected
@@ -48,7 +49,9 @@ def repair(
         for target in todo.load.get(triton.name, ()):
             error = wrong.get((triton.name, target))
             if error is None:
-                repaired.append(words.loaded_again(target, triton.name))
+                repaired.append(
+                    f"loaded {target.triton_model} {target.version} on {triton.name} again, which did not have it"
+                )
             else:
                 problems.append(str(error))
     behind: dict[str, str] = {}
@@ -56,7 +59,9 @@ def repair(
         if gateway.name in todo.reload and proven:
             try:
                 run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
-                repaired.append(words.reloaded_again(gateway.name, table.generation))
+                repaired.append(
+                    f"reloaded gateway {gateway.name} to generation {table.generation}, which it did not serve"
+                )
             except PromobotError as error:
                 behind[gateway.name] = words.without_system(error)
                 problems.append(str(error))
@@ -68,10 +73,22 @@ def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
     share, target = run.systems.share, what.target
     described = share.packages.described(target.digest)
     if described is None:
-        raise Rejected(words.nothing_kept(target), system="model repository")
+        raise Rejected(
+            (
+                f"{target.triton_model} {target.version} is in service, but nothing is kept of its package "
+                f"({short(target.digest)}), so it is not loaded where it is missing"
+            ),
+            system="model repository",
+        )
     wrong = share.models.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
-        raise Rejected(words.damaged(target, wrong), system="model repository")
+        raise Rejected(
+            (
+                f"{target.triton_model} {target.version} is in service, but its bytes are no longer those of "
+                f"{short(target.digest)}, so it is not loaded where it is missing: {'; '.join(wrong[:3])}"
+            ),
+            system="model repository",
+        )
     return golden_of(run.ledger, what, described.smoke)
 
 
@@ -104,7 +121,13 @@ def _load_again(
         golden, evidence = look(target)
         try:
             if wrong := wrong_on_triton(target, golden, triton):
-                raise Rejected(words.wrong_after_restart(target, wrong, evidence), system=f"Triton {triton.name}")
+                raise Rejected(
+                    (
+                        f"{target.triton_model} {target.version} was loaded again and unloaded, because it answers "
+                        f"otherwise than before: {words.answers_differ(wrong, evidence)}"
+                    ),
+                    system=f"Triton {triton.name}",
+                )
         except Rejected:
             # It had nothing before, and gateways ask another Triton as long as it has nothing.
             run.triton(triton).unload(target.triton_model)

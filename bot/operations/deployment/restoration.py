@@ -38,7 +38,7 @@ class Restoration:
         self.problems: list[str] = []
         for what in routed(table):
             if unfinished.publishes_again(what.model, what.section, what.target):
-                self._wrong[what] = words.REPAIR_CUT_OFF
+                self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
         """Hash what is about to be loaded, or everything; return the plan without what must not be loaded."""
@@ -64,8 +64,12 @@ class Restoration:
                 faults = inspect_answers(self._run.systems, what, live, golden, limit=limit)
                 wrong = [fault for fault in faults if fault.kind == "answer"]
                 if wrong:
-                    self._wrong[what] = words.answers_wrong(wrong[0].where, wrong[0].said)
-                self.problems += [words.gateway_answers_wrong(f.where, f.said) for f in faults if f not in wrong]
+                    self._wrong[what] = f"{wrong[0].where} answered wrong, {wrong[0].said}"
+                self.problems += [
+                    f"gateway {f.where} answers wrong, though every Triton is right: {f.said}"
+                    for f in faults
+                    if f not in wrong
+                ]
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway."""
@@ -103,7 +107,7 @@ class Restoration:
             said = wrong_with(run.systems.share, back)
             if said:
                 change = Change(run.settings.environment, back.section, back.model, back.entry, back.entry)
-                with self._tried(words.way_back_lost(change, said)):
+                with self._tried(_way_back_lost(change, said)):
                     described = self._describe(back.model, back.entry, in_service=False)
                     name = fresh_name(run, change, described, leaves=None)
                     read = run.reader(back.model, back.entry.version)
@@ -115,15 +119,15 @@ class Restoration:
                         version=back.entry.version,
                         look=look_at(described.package),
                     )
-                    self.repaired.append(words.way_back_published(change, said))
+                    self.repaired.append(_way_back_published(change, said))
         for section in SECTIONS:
             for model, entry in desired.section(section).items():
                 if serves(target_of(table.route(model), section), entry):
                     alias = Slot.of(run.settings.environment, model, section).alias
-                    with self._tried(words.alias_not_moved(model, alias)):
+                    with self._tried(f"MLflow's alias {model}@{alias} was not moved"):
                         if run.registry.alias(model, alias) != entry.version:
                             run.aliases.point(model, alias, entry.version)
-                            self.repaired.append(words.alias_moved(model, alias, entry.version))
+                            self.repaired.append(f"moved MLflow's alias {model}@{alias} to {entry.version}")
 
     def _wrong_on_the_share(self, what: Routed) -> str:
         fault = inspect_share(self._run.systems.share, what)
@@ -131,7 +135,7 @@ class Restoration:
             entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
             with self._tried(fault.said):
                 self._describe(what.model, entry, in_service=True)
-                self.repaired.append(words.description_restored(what.model, what.target.version))
+                self.repaired.append(f"kept what proves {what.model} {what.target.version} anew")
                 fault = inspect_share(self._run.systems.share, what)
         return fault.said if fault is not None and fault.kind != "package" else ""
 
@@ -150,7 +154,7 @@ class Restoration:
         contents = run.registry.contents(run.registry.version(model, entry.version, with_run=False))
         package = contents.package
         if package.digest != entry.digest:
-            raise Rejected(words.other_package(model, entry.version, package.digest), system="MLflow")
+            raise Rejected(f"{model} {entry.version} is {package.digest} now", system="MLflow")
         if not in_service:
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
@@ -164,3 +168,15 @@ class Restoration:
             yield
         except PromobotError as error:
             self.problems.append(f"{what}; {error}")
+
+
+def _way_back_lost(change: Change, said: str) -> str:
+    """A version that is kept cannot be brought back."""
+    version = change.after.version if change.after else 0
+    return f"{change.model} {version} is not a way back in {change.environment} ({said})"
+
+
+def _way_back_published(change: Change, said: str) -> str:
+    """A version that is kept was damaged."""
+    version = change.after.version if change.after else 0
+    return f"published {change.model} {version}, a way back in {change.environment}, again: {said}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice
 from time import monotonic, sleep
 
 from bot.domain import stage
 from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain.desired import Change
 from bot.domain.golden import Golden
 from bot.domain.journal import Underway
 from bot.domain.plan import Plan, targets
@@ -45,11 +46,16 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
         if gateway.name in todo.silent:
             away.append(todo.silent[gateway.name])
         elif gateway.name in behind:
-            away.append(words.does_not_follow(gateway.name, behind[gateway.name]))
+            away.append(
+                f"{gateway.name} does not take the routes in force, so nothing new goes out: {behind[gateway.name]}"
+            )
         elif why := answers.get(gateway):
-            away.append(words.cannot_be_switched(gateway.name, words.without_system(why)))
+            away.append(f"{gateway.name} cannot be switched, so nothing new goes out: {words.without_system(why)}")
             if any(run.goes_back(item.change) for item in items):
-                run.say(words.way_back_past(gateway.name, words.without_system(why)))
+                run.say(
+                    f"{gateway.name} cannot be told to switch, or cannot prove it. The way back goes all the same: "
+                    f"{words.without_system(why)}"
+                )
     for item in items if away else ():
         if not run.goes_back(item.change):
             item.fails("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
@@ -80,14 +86,14 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
         if not staying:
             put_back(run, gone, before, underway=underway)
             return
-        run.say(words.some_go_back([item.change for item in leaving], staying=len(staying)))
+        run.say(_some_go_back([item.change for item in leaving], staying=len(staying)))
         _journal_what_goes_back(run, underway, before)
     for item in staying:
         _settle(run, item, table, decision.incomplete.get(item.id))
     for item in gone:
         item.did(f"put back by generation {table.generation}", began[item.id])
         if decision.incomplete and item.target is not None:
-            run.say(words.stays_loaded(item.target))
+            run.say(_stays_loaded(item.target))
     if gone and not decision.incomplete:
         _wait_drained(run)
         withdraw(run, gone, before)
@@ -112,7 +118,7 @@ def _settle(run: Run, item: Item, table: RouteTable, not_followed: str | None) -
     if item.golden is not None:
         proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
         item.sees("smoke_passed", proof)
-    item.sees("fastapi_reloaded", words.serves_generation(table.generation, run.systems.gateways, item.asked_through))
+    item.sees("fastapi_reloaded", _serves_generation(table.generation, run.systems.gateways, item.asked_through))
 
 
 def _switched(run: Run, item: Item) -> Switched:
@@ -133,7 +139,7 @@ def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) 
     Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
     """
     started = monotonic()
-    run.say(words.switching(run.settings.environment, table.generation))
+    run.say(f"{run.settings.environment}: switching the routes to generation {table.generation}")
     try:
         return _take_over(run, table, items, before)
     finally:
@@ -219,7 +225,9 @@ def _leave_out_those_that_left(run: Run, silent: list[Gateway]) -> list[Gateway]
         return []
     run.systems = run.systems.without(left)
     for gateway in left:
-        run.say(words.gateway_left(gateway.name))
+        run.say(
+            f"{gateway.name} does not answer, and its name no longer resolves to its address: it left the gateways"
+        )
     return left
 
 
@@ -233,7 +241,7 @@ def _leave_out_tritons_that_left(run: Run, silent: list[TritonServer]) -> list[T
         return []
     run.systems = run.systems.without(left)
     for triton in left:
-        run.say(words.triton_left(triton.name))
+        run.say(f"{triton.name} does not answer, and its name no longer resolves to its address: it left the Tritons")
     return left
 
 
@@ -245,7 +253,7 @@ def _those_that_came(run: Run, *, known: Container[Gateway]) -> list[Gateway]:
         return []
     came = [gateway for gateway in run.systems.gateways if gateway not in known]
     for gateway in came:
-        run.say(words.gateway_came(gateway.name))
+        run.say(f"{gateway.name} came up in the middle of the switch: it is reloaded and proven, too")
     return came
 
 
@@ -350,7 +358,10 @@ def _fails_on_triton(
 
 def _lost(target: Target, index: Index) -> str:
     state = index.get((target.triton_model, target.version))
-    return words.lost_since(target, state.state if state else "absent")
+    return (
+        f"{target.triton_model} {target.version} was READY before the switch and is "
+        f"{(state.state if state else 'absent')} after it"
+    )
 
 
 def _ask_through(run: Run, items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
@@ -418,7 +429,9 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     if table.models != before.models or not items:
         # The generation only rises, so going back is a new table with the old routes.
         table = table.following(before.models)
-        run.say(words.putting_back(run.settings.environment, table.generation))
+        run.say(
+            f"{run.settings.environment}: putting the last verified routes back, as generation {table.generation}"
+        )
         run.held.routes.write(table)
     back = partial(_bring_back, run, table)
     away = [gateway for gateway, answer in run.gather(run.systems.gateways, back) if answer]
@@ -428,7 +441,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
     still = {gateway: answer for gateway, answer in run.gather(away, back) if answer}
     left = _leave_out_those_that_left(run, [one for one, answer in still.items() if isinstance(answer, Unavailable)])
     astray = [
-        words.not_known_to_be_back(one.name, words.without_system(answer))
+        f"gateway {one.name} is not known to be back: {words.without_system(answer)}"
         for one, answer in still.items()
         if one not in left
     ]
@@ -438,7 +451,7 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
         item.stage = stage.with_more_problems(item.stage, astray)
         if astray and item.target is not None:
             # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
-            run.say(words.stays_loaded(item.target))
+            run.say(_stays_loaded(item.target))
     if not astray:
         withdraw(run, items, before)
 
@@ -482,3 +495,31 @@ def _wait_drained(run: Run) -> None:
     """Let what runs under the older routes finish before its version is taken off."""
     seconds = run.settings.deadlines.request_seconds
     run.gather(run.systems.gateways, lambda gateway: gateway.wait_drained(timeout_seconds=seconds))
+
+
+def _serves_generation(
+    generation: int, gateways: Iterable[words.Named], asked_through: Mapping[str, tuple[int, int]] | None = None
+) -> str:
+    """All gateways serve it; ``asked_through`` says by name how many of how many workers gave golden answers."""
+    through = asked_through or {}
+    named = ", ".join(f"{one.name}{_workers(*through.get(one.name, (1, 1)))}" for one in gateways)
+    return f"generation {generation} and the golden answers on {named}"
+
+
+def _workers(met: int, known: int) -> str:
+    if known <= 1:
+        return ""
+    if met == known:
+        return f" (all {known} workers)"
+    return f" ({known} workers serve it; golden answers came through {met})"
+
+
+def _some_go_back(changes: Sequence[Change], *, staying: int) -> str:
+    """Some models fail, the others stay."""
+    listed = ", ".join(words.describe(change) for change in changes)
+    return f"{listed}: failed after the switch and goes back; the other {staying} stay and are proven again"
+
+
+def _stays_loaded(target: Target) -> str:
+    """Somebody may still be routed to what was put back."""
+    return f"{target.triton_model} {target.version} stays loaded: a gateway may still route to it"

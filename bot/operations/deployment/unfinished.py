@@ -28,6 +28,11 @@ from bot.operations.deployment.run import Run
 from bot.render import deployment as words
 from bot.share import ModelRepository
 
+_UNREADABLE_JOURNAL_STEP = (
+    "`promobot status` shows what is served. "
+    "If that is right, move the latest file in journal/ away and deploy again."
+)
+
 
 class Unfinished:
     """The journal as it was found when the run began."""
@@ -77,7 +82,11 @@ class Unfinished:
         """Return interrupted changes that nobody resumes, because main now asks for something else."""
         going_on = {item.id for item in items}
         return [
-            self._cut_off(underway, words.CUT_OFF, switched=self._was_switched(underway))
+            self._cut_off(
+                underway,
+                "this deployment was cut off, and what came after it did not ask for it",
+                switched=self._was_switched(underway),
+            )
             for underway in self._unfinished()
             if underway.id not in going_on
         ]
@@ -132,10 +141,10 @@ def read_journal(share: ModelRepository) -> Journal | None:
         return Journal.model_validate_json(text) if text is not None else None
     except ValidationError as error:
         raise Rejected(
-            words.unreadable_journal(in_words.of_record(error.errors())),
+            f"the journal is not readable: {in_words.of_record(error.errors())}",
             system="model repository",
-            state=words.UNREADABLE_JOURNAL_STATE,
-            next_step=words.UNREADABLE_JOURNAL_STEP,
+            state="Nothing was changed; gateways serve what they have.",
+            next_step=_UNREADABLE_JOURNAL_STEP,
         ) from error
 
 

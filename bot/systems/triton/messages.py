@@ -18,7 +18,7 @@ _one_at_a_time = Lock()
 
 
 def generated(name: str) -> Any:
-    """Return a generated module, imported without its package's ``__init__``, which runs for whoever imports that."""
+    """Return a generated module without running its package's ``__init__``."""
     with _one_at_a_time:
         if _PACKAGE in sys.modules:
             return import_module(f"tritonclient.grpc.{name}")
