@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -176,9 +177,13 @@ class Imported:
     for_types: bool
 
 
-def imports(source: str, module: str, *, package: bool) -> Iterator[Imported]:
+@cache
+def imports(source: str, module: str, *, package: bool) -> tuple[Imported, ...]:
     """Every import of a module's source, with full names; what a package gives away counts by its own name."""
-    tree = ast.parse(source)
+    return tuple(_imports(ast.parse(source), module, package=package))
+
+
+def _imports(tree: ast.Module, module: str, *, package: bool) -> Iterator[Imported]:
     for_types = {
         id(inside)
         for node in ast.walk(tree)
@@ -272,6 +277,8 @@ UNVERIFIED = {"unverified_chunks", "reader"}
 
 def reads_unverified(source: str) -> list[int]:
     """Return the lines where unverified bytes go elsewhere than to the share, which compares what it writes."""
+    if not any(name in source for name in UNVERIFIED):
+        return []
     tree = ast.parse(source)
     for_the_share = {
         id(inside)
@@ -360,7 +367,9 @@ SWITCHES = {
 
 def written_variables(source: str) -> list[str]:
     """Return the variables of the process that a module writes; ``?`` where the source does not say which."""
-    found = []
+    found: list[str] = []
+    if not any(name in source for name in ("environ", "putenv", "unsetenv")):
+        return found
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             if ast.unparse(node.value).endswith("environ"):
@@ -411,6 +420,8 @@ READERS = {
 
 def reads_variables(source: str) -> bool:
     """Say whether a module reads the variables of the process, apart from those that it sets for a library."""
+    if not any(name in source for name in ("environ", "getenv")):
+        return False
     tree = ast.parse(source)
     of_switches = {
         id(node.func.value)

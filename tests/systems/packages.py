@@ -33,8 +33,9 @@ def package_of(files: Mapping[str, bytes]) -> Package:
 
 
 def chunks(content: bytes) -> Iterator[bytes]:
-    """Yield ``content`` in small pieces, so that a file is more than one of them."""
-    yield from (content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES))
+    """Yield ``content`` in small pieces, so that a file is more than one of them; a large file in about 64."""
+    size = max(CHUNK_BYTES, len(content) // 64)
+    yield from (content[start : start + size] for start in range(0, len(content), size))
 
 
 def flat(pieces: Iterable[bytes]) -> bytes:
