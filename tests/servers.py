@@ -95,9 +95,24 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def clone(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A person's clone of the repository; tests push from it."""
+    """A person's clone of the repository; tests push from it.
+
+    It pushes over HTTP, as a person does. It reads the forge's own folder: a test does so several times, and each
+    over HTTP is ten processes.
+    """
     directory = tmp_path_factory.mktemp("clone") / "models"
     seed.clone(sandbox.endpoints, directory)
+    folder = sandbox.endpoints.directory / "forge/repositories" / f"{sandbox.endpoints.repository}.git"
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=directory, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("remote", "set-url", "--push", "origin", git("remote", "get-url", "origin"))
+    git("remote", "set-url", "origin", str(folder))
+    git("config", "maintenance.auto", "false")
+    (directory / ".git/objects/info/alternates").write_text(f"{folder / 'objects'}\n")
     return directory
 
 
