@@ -16,7 +16,7 @@ from bot.results import Bug, Failure
 
 if TYPE_CHECKING:
     from bot.commands import Context
-    from bot.render.job import Job
+    from bot.operations.job import Job
 
 COME_BACK = "Run the same command again, it goes on from there; `promobot doctor` says which system does not answer."
 
@@ -25,14 +25,12 @@ def tell_the_job(job: Callable[[], Job]) -> bool:
     """Show what ``job`` returns in GitHub Actions, where it runs this; return whether it does."""
     if not (os.environ.get("GITHUB_ACTIONS") or os.environ.get("GITHUB_STEP_SUMMARY")):
         return False
-    from bot.operations.job import annotates, tell
+    from bot.operations.job import annotates, summary_not_written, tell
 
     try:
         tell(job(), say=say)
     except Exception as error:  # noqa: BLE001 - the command is over, and its exit code is what counts
-        from bot.render import job as documents
-
-        say(documents.summary_not_written(error))
+        say(summary_not_written(error))
         return False
     return annotates()
 

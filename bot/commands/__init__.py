@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from bot.operations.job import Job
     from bot.platform import Platform
-    from bot.render.job import Job
     from bot.requests import Actor, Request, Result
 
 R = TypeVar("R", bound="Result")

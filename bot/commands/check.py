@@ -12,7 +12,7 @@ from bot.commands import Answer, Context, UsageMistake
 from bot.output import say
 
 if TYPE_CHECKING:
-    from bot.render.job import Job
+    from bot.operations.job import Job
 
 
 @dataclass(frozen=True)

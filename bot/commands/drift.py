@@ -13,7 +13,7 @@ from bot.output import say
 from bot.results import Environments
 
 if TYPE_CHECKING:
-    from bot.render.job import Job
+    from bot.operations.job import Job
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from bot import arguments as options
 from bot.commands import Answer, Context
 
 if TYPE_CHECKING:
+    from bot.operations.job import Job
     from bot.operations.rollback import RolledBack
-    from bot.render.job import Job
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,16 @@ class Difference:
     key: str
     before: str | None
     after: str | None
+
+
+@dataclass(frozen=True)
+class SettingsChange:
+    """What becomes of one environment file. ``unreadable_before`` where the base branch's file has a mistake."""
+
+    environment: str
+    kind: Literal["added", "removed", "changed"]
+    differences: tuple[Difference, ...] = ()
+    unreadable_before: bool = False
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:

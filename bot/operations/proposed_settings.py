@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bot.domain import desired
-from bot.domain.settings_diff import Difference, differences
+from bot.domain.settings_diff import SettingsChange, differences
 from bot.errors import InvalidInput
 from bot.operations.consistency import Files, mistakes_in, parse_settings
 from bot.settings import ENVIRONMENTS, Environment, path_of
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from bot.systems.git import Repository
 
 PROMOTIONS = "promotions"
-
-
-@dataclass(frozen=True)
-class SettingsChange:
-    """What becomes of one environment file. ``unreadable_before`` where the base branch's file has a mistake."""
-
-    environment: str
-    kind: Literal["added", "removed", "changed"]
-    differences: tuple[Difference, ...] = ()
-    unreadable_before: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding
 from bot.domain.names import short
 from bot.domain.nearest import nearest_number
 from bot.domain.retirement import is_removal
+from bot.domain.settings_diff import SettingsChange
 from bot.render import leaving as leaving_words
 from bot.render.deployment import describe
 from bot.render.leaving import Leaving
 from bot.render.markdown import code, details, escape, fit, table, tick
-
-if TYPE_CHECKING:
-    from bot.operations.proposed_settings import SettingsChange
 
 MARKER = "<!-- promobot:checks -->"
 MAX_FINDINGS = 50

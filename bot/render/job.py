@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bot.domain.desired import Change
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.domain.scope import revert_branch
 from bot.exit_codes import ExitCode
+from bot.operations.job import Annotation, Job, Level
 from bot.render import terminal
 from bot.render.checks import CHECK_NAMES, problems_of, some
 from bot.render.deployment import (
@@ -29,47 +30,14 @@ if TYPE_CHECKING:
     from bot.operations.rollback import RolledBack
     from bot.operations.status import Status
 
-Level = Literal["error", "warning"]
 MOST_ANNOTATIONS = 10
 """So many of each level GitHub shows of a step; what is over is lost."""
 LONGEST_SUMMARY = 250_000
 """Characters. GitHub takes 1 MiB, and a character has up to four bytes."""
-_LONGEST_ANNOTATION = 2_000
 _NAMED, _TOLD, _IN_FULL = 5, 10, 50
 _MERGE = "merge the revert"
 _SIGN = {ExitCode.DONE: "✅", ExitCode.UNCONFIRMED: "⚠️"}
 _WORST_FIRST = (ExitCode.FAILED, ExitCode.UNCONFIRMED, ExitCode.DONE)
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One line above the job's log and, with ``file``, in the pull request's diff."""
-
-    level: Level
-    title: str
-    text: str
-    file: str = ""
-    line: int | None = None
-
-    @property
-    def command(self) -> str:
-        """The line of the log of which GitHub makes the annotation, escaped as its toolkit does."""
-        given = {"file": self.file, "line": str(self.line or ""), "title": self.title}
-        properties = ",".join(f"{name}={_property(value)}" for name, value in given.items() if value)
-        return f"::{self.level} {properties}::{_data(self.text)}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """The texts that a verb shows in its job."""
-
-    summary: str
-    annotations: tuple[Annotation, ...] = ()
-
-
-def summary_not_written(error: Exception) -> str:
-    """The runner's disk is full, or its file is gone: the verb's outcome stays what it is."""
-    return f"the job's summary could not be written ({type(error).__name__}: {error}); what was done stays done"
 
 
 # --- verbs ---------------------------------------------------------------------------------------------------------
@@ -395,12 +363,3 @@ def _limited(notes: Iterable[Annotation]) -> tuple[Annotation, ...]:
             more = len(of) - MOST_ANNOTATIONS + 1
             kept.append(Annotation(of[0].level, f"{more} more", f"and {more} more: the job's summary has them"))
     return tuple(kept)
-
-
-def _data(text: str) -> str:
-    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)[:_LONGEST_ANNOTATION]
-    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -12,10 +12,10 @@ from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
 from bot.domain.users import Users
 from bot.operations.deploy import Deployed
+from bot.operations.job import Annotation
 from bot.operations.rollback import RolledBack
 from bot.operations.status import Difference, Status
 from bot.render import job, terminal
-from bot.render.job import Annotation
 from tests.domain.entries import entry
 from tests.render.test_messages import HOSTILE, URL, record
 
