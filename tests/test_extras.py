@@ -34,6 +34,7 @@ PARTS = {
     "slack": ("bot", "bot.slack"),
     "stores": ("bot",),
     "training": ("bot", "bot.training"),
+    "models": ("bot", "bot.training"),
     "airflow": ("bot", "bot.airflow"),
     "sandbox": ("bot", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
 }

@@ -173,8 +173,9 @@ LAYERS = {
         for_types="systems.git systems.github",
     ),
     "bot.training": layer(
-        "domain environment_files errors settings systems.triton training operations.propose platform",
-        "mlflow numpy onnx onnxruntime pydantic requests skl2onnx sklearn yaml",
+        "domain environment_files errors extras settings systems.triton training operations.propose platform",
+        "mlflow numpy onnx onnxruntime pydantic requests yaml pandas skl2onnx sklearn onnxmltools xgboost lightgbm "
+        "catboost",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(

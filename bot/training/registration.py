@@ -26,7 +26,8 @@ from bot.domain.names import check_model_name, check_run_id, short
 from bot.domain.package import DIGEST_TAG
 from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
-from bot.training.package import MODEL_FILE, TensorSpec, interface_of, numpy_dtype, read_package
+from bot.training.interface import TensorSpec, interface_of, numpy_dtype
+from bot.training.package import MODEL_FILE, read_package
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,0 +1,75 @@
+"""Converts what training frameworks make to ONNX, and asks the framework for the answers.
+
+    sklearn.py    estimators and pipelines of scikit-learn, those of XGBoost and LightGBM inside
+    boosting.py   the boosters and estimators of XGBoost, LightGBM and CatBoost, given directly
+    graph.py      changes that a converted graph needs before it can be served
+
+The converters are libraries of others. Whatever they raise is told as InvalidInput with the model's class, the reason
+and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bot import extras
+from bot.errors import InvalidInput
+from bot.training.converters.converted import Converted, class_of
+
+_HELP = (
+    "Give a model of scikit-learn, XGBoost, LightGBM or CatBoost, or export it to ONNX and give that; "
+    "docs/training.md has how."
+)
+
+
+def convert(model: object, inputs: Any) -> Converted:
+    """Convert a fitted model. ``inputs`` are sample rows, which give names, widths and datatypes of its inputs.
+
+    Raises InvalidInput where nothing here converts such a model, or the converter fails.
+    """
+    family = _family_of(model)
+    if family is None:
+        raise InvalidInput(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
+    with extras.needed("models", by=f"a model of {family}"), _in_our_words(model):
+        return _converter_of(family)(model, inputs)
+
+
+_FAMILIES = ("xgboost", "lightgbm", "catboost", "sklearn")
+
+
+def _family_of(model: object) -> str | None:
+    """Return the package of the framework; where a class derives from several, that of the most derived one."""
+    for base in type(model).__mro__:
+        if (package := base.__module__.partition(".")[0]) in _FAMILIES:
+            return package
+    return None
+
+
+def _converter_of(family: str) -> Callable[[Any, Any], Converted]:
+    from bot.training.converters import boosting, sklearn
+
+    return {
+        "xgboost": boosting.convert_xgboost,
+        "lightgbm": boosting.convert_lightgbm,
+        "catboost": boosting.convert_catboost,
+        "sklearn": sklearn.convert,
+    }[family]
+
+
+@contextmanager
+def _in_our_words(model: object) -> Iterator[None]:
+    try:
+        yield
+    except (InvalidInput, ModuleNotFoundError):
+        raise
+    except Exception as error:  # converters raise whatever comes: AttributeError, NameError, RuntimeError, their own
+        raise InvalidInput(
+            f"{class_of(model)} cannot be converted to ONNX: {_first_lines(error)}", key="model", next_step=_HELP
+        ) from error
+
+
+def _first_lines(error: Exception) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else f"{said[:299]}…"

@@ -1,0 +1,32 @@
+"""The result of each converter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model as ONNX.
+
+    ``given`` are the caller's rows by input name. ``inputs`` are the same as the graph takes them: numbers that the
+    graph's datatype cannot hold are rounded. ``ask`` returns the framework's own answers to ``inputs``, by output
+    name; an output that the framework has no answer for is left out.
+    """
+
+    model: onnx.ModelProto
+    given: Mapping[str, np.ndarray[Any, Any]]
+    inputs: Mapping[str, np.ndarray[Any, Any]]
+    ask: Callable[[], Mapping[str, ArrayLike]]
+
+
+def class_of(model: object) -> str:
+    """Return the name of a model's class, as people know it."""
+    return type(model).__name__

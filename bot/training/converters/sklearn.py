@@ -1,0 +1,147 @@
+"""Estimators and pipelines of scikit-learn, by skl2onnx; XGBoost and LightGBM inside, by onnxmltools."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bot.training.converters.boosting import catboost_graph
+from bot.training.converters.converted import Converted, class_of
+from bot.training.converters.graph import OPSETS, joined, renamed, runs, with_shapes_as_they_are, without_zipmap
+from bot.training.converters.rows import INPUT, Rows
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import ArrayLike
+
+
+def convert(estimator: Any, inputs: Any) -> Converted:
+    """Convert a fitted estimator or pipeline.
+
+    An array is the one input ``X`` [rows, features]; it keeps its datatype where the converter and onnxruntime have
+    it, and becomes FP32 otherwise. Of a DataFrame, or of columns by name, each column is an input [rows, 1]: FP32 for
+    numbers, BYTES for text. A classifier has the outputs ``label`` and ``probabilities``, a regressor and a
+    transformer ``variable``, a model of clusters or outliers ``label`` and ``scores``.
+    """
+    given = Rows.of(inputs)
+    _know_the_boosters()
+    rows = given.rounded()
+    model = None if given.frame else _at_full_width(estimator, given)
+    if model is not None:
+        rows = given
+    else:
+        model = _graph(estimator, rows)
+    # The converter writes other characters for those that its names may not have, and keeps the order.
+    names = [value.name for value in model.graph.input]
+    model = with_shapes_as_they_are(without_zipmap(model), _renamed(rows, names))
+    outputs = [output.name for output in model.graph.output]
+
+    def ask() -> Mapping[str, ArrayLike]:
+        return _asked(estimator, rows.as_trained(given), outputs)
+
+    return Converted(model, _renamed(given, names), _renamed(rows, names), ask)
+
+
+def _renamed(rows: Rows, names: list[str]) -> dict[str, Any]:
+    return dict(zip(names, rows.arrays.values(), strict=True))
+
+
+def _at_full_width(estimator: Any, given: Rows) -> onnx.ModelProto | None:
+    """Return the graph that takes the rows in their own datatype; None where there is none that runs."""
+    if given.arrays[INPUT].dtype == given.rounded().arrays[INPUT].dtype:
+        return None
+    try:
+        model = _graph(estimator, given)
+    except (NameError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None  # FP32 is tried next, and its error is told
+    return model if runs(model) else None
+
+
+def _graph(estimator: Any, rows: Rows) -> onnx.ModelProto:
+    """Return the graph. Those that have the option give tensors for their classes, and the others have no maps."""
+    from skl2onnx import convert_sklearn
+
+    if (last := _last_of_catboost(estimator)) is not None:
+        graph = renamed(catboost_graph(last), {"predictions": "variable"})
+        return joined(renamed(_graph(estimator[:-1], rows), {"variable": "encoded"}), graph, at="features")
+
+    def converted(**options: Any) -> onnx.ModelProto:
+        graph: onnx.ModelProto = convert_sklearn(
+            estimator,
+            name=class_of(estimator),  # a random one otherwise, and with it another digest each time
+            initial_types=[(name, _type_of(array)) for name, array in rows.arrays.items()],
+            target_opset=OPSETS,
+            **options,
+        )
+        return graph
+
+    try:
+        return converted(options={"zipmap": False})
+    except NameError as error:
+        if "zipmap" not in str(error):
+            raise
+        return converted()
+
+
+def _last_of_catboost(estimator: Any) -> Any:
+    """Return the last step of a pipeline where CatBoost has its own exporter for it; None elsewhere."""
+    from sklearn.pipeline import Pipeline
+
+    if not isinstance(estimator, Pipeline) or len(estimator) == 1:
+        return None
+    last = estimator[-1]
+    return last if type(last).__module__.partition(".")[0] == "catboost" else None
+
+
+def _type_of(array: Any) -> Any:
+    from skl2onnx.common import data_types
+
+    types = {
+        "f": data_types.DoubleTensorType if array.dtype.itemsize == 8 else data_types.FloatTensorType,
+        "i": data_types.Int64TensorType,
+        "u": data_types.Int64TensorType,
+        "b": data_types.BooleanTensorType,
+    }
+    return types.get(array.dtype.kind, data_types.StringTensorType)([None, *(array.shape[1:] or (1,))])
+
+
+def _know_the_boosters() -> None:
+    """Teach skl2onnx the estimators of the libraries that are imported; a pipeline holds no others."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes as of_classes,
+    )
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_regressor_output_shapes as of_numbers,
+    )
+
+    zipmap = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    if xgboost := sys.modules.get("xgboost"):
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+
+        update_registered_converter(xgboost.XGBClassifier, "Xgboost", of_classes, convert_xgboost, options=zipmap)
+        update_registered_converter(xgboost.XGBRegressor, "XgboostR", of_numbers, convert_xgboost)
+    if lightgbm := sys.modules.get("lightgbm"):
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+        update_registered_converter(lightgbm.LGBMClassifier, "Lightgbm", of_classes, convert_lightgbm, options=zipmap)
+        split = {"split": None}
+        update_registered_converter(lightgbm.LGBMRegressor, "LightgbmR", of_numbers, convert_lightgbm, options=split)
+
+
+def _asked(estimator: Any, rows: Any, outputs: list[str]) -> Mapping[str, ArrayLike]:
+    """Return the estimator's own answers, for those of the graph's outputs of which one knows the meaning."""
+    questions = {
+        "label": ("predict",),
+        "probabilities": ("predict_proba",),
+        "variable": ("predict", "transform"),
+        "scores": ("decision_function", "transform"),
+    }
+    answers: dict[str, ArrayLike] = {}
+    for output in outputs:
+        for name in questions.get(output, ()):
+            if (ask := getattr(estimator, name, None)) is not None:
+                answers[output] = ask(rows)
+                break
+    return answers
