@@ -100,7 +100,7 @@ def request_id(text: str) -> str:
 def repository(text: str) -> str:
     """Read owner/name of a repository."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r:.80} is no repository: owner/name")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a repository: write owner/name")
     return text
 
 

@@ -23,7 +23,7 @@ def parse(text: str, *, file: str, environment: str) -> Environment:
     """Read an environment file; raise InvalidInput with file, line and key for what is wrong."""
     node = yamltext.read(text, file=file)
     if not isinstance(node.value, dict):
-        raise InvalidInput("is no mapping", file=file, line=node.span.line)
+        raise InvalidInput("is not a mapping", file=file, line=node.span.line)
     settings = yamltext.validate(node, Environment, file=file)
     if settings.environment != environment:
         raise InvalidInput(

@@ -47,7 +47,7 @@ class _Part(BaseModel):
 
 def _absolute(path: str) -> str:
     if not _ABSOLUTE_PATH.fullmatch(path) or not path.isprintable():
-        raise ValueError(f"{path!r:.80} is no absolute path")
+        raise ValueError(f"{path!r:.80} is not an absolute path")
     return path
 
 

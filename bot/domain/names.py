@@ -72,7 +72,7 @@ def check_request_id(request: str) -> str:
 def check_record_key(key: str) -> str:
     """Return ``key`` if it may name a record: a relative path, no part empty or hidden; else raise ValueError."""
     if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
-        raise ValueError(f"{key!r} is no key")
+        raise ValueError(f"{key!r} is not a valid key")
     return key
 
 

@@ -33,7 +33,7 @@ def addresses_of(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # a part of the name that is empty or too long
-        raise OSError(f"{host!r} is no name: {error}") from None
+        raise OSError(f"{host!r} is not a valid name: {error}") from None
     unique = {str(where[0]) for _, _, _, _, where in found}
     return sorted(unique, key=lambda address: (ipaddress.ip_address(address.partition("%")[0]).version, address))
 

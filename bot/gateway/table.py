@@ -138,7 +138,7 @@ def _table(path: Path) -> RouteTable | None:
     try:
         return RouteTable.from_json(text)
     except ValueError as error:
-        raise Broken(f"{path.name} is no route table: {error}") from error
+        raise Broken(f"{path.name} is not a route table: {error}") from error
 
 
 def check_successor(new: RouteTable, old: RouteTable) -> None:

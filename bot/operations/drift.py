@@ -36,27 +36,50 @@ def deepened(platform: Platform, look: Look) -> Status:
     deep = [
         one for one in of_unknown_workers(settings.environment, unproven(systems)) if one not in found.differences
     ]
-    reconcile = words.reconcile(settings.environment)
+    reconcile = _reconcile(settings.environment)
     for what in routed(live.routes):
         fault = inspect_share(share, what)
         if fault is not None:
-            deep.append(Difference(fault.kind, words.damaged(what.target, fault.said), reconcile))
+            deep.append(
+                Difference(
+                    fault.kind,
+                    f"{what.target.triton_model} {what.target.version} is routed, but {fault.said}",
+                    reconcile,
+                )
+            )
         kept = kept_of(share, what.target)
         golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
         for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
-            step = words.restart(fault.where, settings.environment) if fault.kind == "gateway answer" else reconcile
-            deep.append(Difference(fault.kind, words.answers_wrong(fault.where, what.target, fault.said), step))
+            step = (
+                (f"restart {fault.where}: it starts from routes.json; then: {words.doctor(settings.environment)}")
+                if fault.kind == "gateway answer"
+                else reconcile
+            )
+            deep.append(
+                Difference(
+                    fault.kind,
+                    (
+                        f"{fault.where} answers wrong for {what.target.triton_model} {what.target.version}: "
+                        f"{fault.said}"
+                    ),
+                    step,
+                )
+            )
     backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
     for back in backs:
         if said := wrong_with(share, back):
-            deep.append(Difference("kept", words.way_back_damaged(back.base, back.entry.version, said), reconcile))
+            deep.append(Difference("kept", f"{back.base} {back.entry.version} is a way back, but {said}", reconcile))
     # No record yet names the versions that a deployment under way published; and its aliases come last.
     moving = found.underway_since is not None
     contents = share.models.contents()
     stock = Stock(live.routes, records, published_in(contents), live.tritons)
     unknown = retention(stock, versions=1, warm=0).unknown
     deep += [
-        Difference("stranger", words.stranger(share.root, path), words.STRANGER_STEP)
+        Difference(
+            "stranger",
+            f"{share.root}/{path} is nothing that was deployed",
+            "see who made it, and remove it by hand; the bot never does",
+        )
         for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
     ]
     if look.desired is not None and not moving:
@@ -81,6 +104,11 @@ def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Di
             except PromobotError as error:
                 return [*found, Difference("silent", str(error), words.doctor(platform.environment))]
             if there != entry.version:
-                said = words.alias_differs(model, alias, there, entry.version)
-                found.append(Difference("alias", said, words.reconcile(platform.environment)))
+                said = f"MLflow's alias {model}@{alias} is {there or 'not set'}, desired is {entry.version}"
+                found.append(Difference("alias", said, _reconcile(platform.environment)))
     return found
+
+
+def _reconcile(environment: str) -> str:
+    """Put right what only the deep look finds."""
+    return f"promobot reconcile --env {environment}"

@@ -11,13 +11,13 @@ from typing import Literal
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.golden import Disagreement, Golden
+from bot.domain.names import short
 from bot.domain.plan import Live, target_of
 from bot.domain.record import DeploymentRecord, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
-from bot.render import differences as words
 from bot.share import Described, ModelRepository
 from bot.systems.gateway import Gateway
 from bot.systems.triton.config import parse_config, placed_config, versions_of
@@ -63,7 +63,7 @@ def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
     except Rejected as error:
         return Fault("package", what, str(error))
     if described is None:
-        return Fault("package", what, words.nothing_kept(target.digest))
+        return Fault("package", what, _nothing_kept(target.digest))
     wrong = share.models.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         return Fault("bytes", what, "; ".join(wrong))
@@ -131,8 +131,8 @@ def wrong_with(share: ModelRepository, back: WayBack) -> str:
     except Rejected as error:
         return str(error)
     if described is None:
-        return words.nothing_kept(back.entry.digest)
-    said = words.NO_COPY
+        return _nothing_kept(back.entry.digest)
+    said = "no copy of it is on the share"
     for name in share.models.names_of(back.base):
         if back.entry.version in share.models.versions(name):
             wrong = share.models.wrong_bytes(described.package, triton_model=name, version=back.entry.version)
@@ -154,11 +154,15 @@ def _wrong_config(share: ModelRepository, target: Target, described: Described) 
     try:
         text = share.models.config(target.triton_model)
         if text is None:
-            return words.no_config(target.triton_model)
+            return f"{target.triton_model} has no config.pbtxt"
         placed = placed_config(described.config, target.version)
         if parse_config(text).fingerprint != parse_config(placed).fingerprint:
-            return words.other_config(target.triton_model)
-        return "" if target.version in versions_of(text) else words.config_without(target)
+            return f"config.pbtxt of {target.triton_model} is not that of the package"
+        return (
+            ""
+            if target.version in versions_of(text)
+            else f"config.pbtxt of {target.triton_model} does not name version {target.version}"
+        )
     except (PromobotError, ValueError) as error:
         return str(error)
 
@@ -236,7 +240,12 @@ def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | No
         except Rejected as error:
             return str(error)
         if version != str(what.target.version):
-            return words.other_version(version, what.target.version)
+            return f"version {version} answered instead of {what.target.version}"
         if wrong := golden.disagreements(case, staging, answer):
             return f"{case.name}: {wrong[0].said}"
     return ""
+
+
+def _nothing_kept(digest: str) -> str:
+    """There is no package.json to hash against."""
+    return f"nothing is kept of package {short(digest)}"

@@ -154,7 +154,7 @@ class _Main:
 
 @dataclass(frozen=True)
 class _Back:
-    """What was done to the runtime: its note, whether the share kept that, and the deployment."""
+    """The runtime's part of a rollback: its note, whether the share kept that, and the deployment."""
 
     way: WayBack
     is_noted: bool
@@ -163,10 +163,10 @@ class _Back:
 
 @dataclass(frozen=True)
 class _Followed:
-    """What Git says of it.
+    """Git's part of a rollback.
 
-    There is no pull request where main says so already, and where it could not be opened yet, for the ``error``.
-    ``current`` is what main says of the model by now.
+    There is no pull request if main says so already, or if it could not be opened yet because of ``error``.
+    ``current`` is the model's entry on main now.
     """
 
     current: Entry | None
@@ -185,7 +185,6 @@ def _what_main_says(
     say: Say,
 ) -> _Main:
     """Return what main says, or is believed to say: nobody who goes back ``now`` waits for Git."""
-
     environment = platform.environment
     if isinstance(main, Main):
         return _Main(main.commit, main.desired.models.get(ask.model))
@@ -212,7 +211,7 @@ def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], cu
 
 
 def _put_back_now(platform: Platform, systems: Serving, ask: GoBack, main: _Main, target: Entry, say: Say) -> _Back:
-    """Put the runtime back, whoever deploys: note it and hold what is left, then switch."""
+    """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
     from bot.operations.deployment.unfinished import verified_routes
 

@@ -13,7 +13,6 @@ from bot.domain.plan import Live
 from bot.domain.silence import Silences, all_silent_since
 from bot.errors import PromobotError
 from bot.operations import Say
-from bot.render import differences as words
 
 if TYPE_CHECKING:
     from bot.share import ModelRepository
@@ -28,7 +27,7 @@ def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Sa
         if after.silent or before.silent:
             share.silences.note(after.model_dump_json())
     except PromobotError as error:
-        say(words.silence_not_noted(error))
+        say(f"could not note since when a server is silent: {error}")
 
 
 def note_look(share: ModelRepository, silent: Iterable[str], *, say: Say) -> None:
@@ -42,7 +41,11 @@ def noted(share: ModelRepository, say: Say) -> Silences:
     try:
         return Silences.model_validate_json(text) if text is not None else Silences()
     except ValidationError as error:
-        say(words.silences_unreadable(in_words.of_record(error.errors())))
+        say(
+            "since when a server is silent: silent.json on the share is not readable: "
+            f"{in_words.of_record(error.errors())}; the next deployment or `promobot drift --note` "
+            "replaces it"
+        )
         return Silences()
 
 

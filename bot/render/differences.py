@@ -17,7 +17,6 @@ from bot.render.proposal import revert_of
 
 KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
 """The kind of a difference by the cause of a hold; that of all other causes is `held`."""
-STRANGER_STEP = "see who made it, and remove it by hand; the bot never does"
 
 _DOCTOR = "`promobot doctor --env dev`"
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
@@ -79,19 +78,9 @@ def revert_waits(way: WayBack) -> str:
     return f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet"
 
 
-def reconcile(environment: str) -> str:
-    """Put right what only the deep look finds."""
-    return f"promobot reconcile --env {environment}"
-
-
 def doctor(environment: str) -> str:
     """Somebody does not answer: why, is asked of everybody."""
     return f"promobot doctor --env {environment}"
-
-
-def restart(server: str, environment: str) -> str:
-    """A server that does what nobody told it."""
-    return f"restart {server}: it starts from routes.json; then: {doctor(environment)}"
 
 
 def under_way(journal: Journal, steps: Sequence[str]) -> str:
@@ -170,82 +159,14 @@ def undelivered(name: str) -> str:
     return f"the message of {name} is in the outbox"
 
 
-def alias_differs(model: str, alias: str, there: int | None, wanted: int) -> str:
-    """MLflow shows something else."""
-    return f"MLflow's alias {model}@{alias} is {there or 'not set'}, desired is {wanted}"
-
-
 def in_quarantine(model: str, version: int, digest: str, reason: str) -> str:
     """A digest that failed."""
     return f"{model} {version} ({short(digest)}): {reason}"
 
 
-# --- what only the deep look finds -------------------------------------------------------------------------------
-
-NO_COPY = "no copy of it is on the share"
-
-
-def nothing_kept(digest: str) -> str:
-    """There is no package.json to hash against."""
-    return f"nothing is kept of package {short(digest)}"
-
-
-def no_config(triton_model: str) -> str:
-    """Triton could not load it."""
-    return f"{triton_model} has no config.pbtxt"
-
-
-def other_config(triton_model: str) -> str:
-    """A Triton that restarts would serve something else."""
-    return f"config.pbtxt of {triton_model} is not that of the package"
-
-
-def config_without(target: Target) -> str:
-    """A Triton that restarts would not load it."""
-    return f"config.pbtxt of {target.triton_model} does not name version {target.version}"
-
-
-def other_version(there: str, wanted: int) -> str:
-    """A gateway asks for another version."""
-    return f"version {there} answered instead of {wanted}"
-
-
-def damaged(target: Target, said: str) -> str:
-    """The files of a routed version on the share are wrong."""
-    return f"{target.triton_model} {target.version} is routed, but {said}"
-
-
-def answers_wrong(where: str, target: Target, said: str) -> str:
-    """A server answers a golden request otherwise than the version must."""
-    return f"{where} answers wrong for {target.triton_model} {target.version}: {said}"
-
-
-def way_back_damaged(triton_model: str, version: int, said: str) -> str:
-    """A version that is kept is not as it should be."""
-    return f"{triton_model} {version} is a way back, but {said}"
-
-
-def stranger(root: object, path: str) -> str:
-    """Triton's root holds something else."""
-    return f"{root}/{path} is nothing that was deployed"
-
-
 def open_it_anew() -> str:
     """The note of a rollback whose revert is still to be opened is damaged."""
     return "open that revert with `promobot rollback`, and move the file away"
-
-
-def silence_not_noted(error: Exception) -> str:
-    """Nobody's work depends on the note."""
-    return f"could not note since when a server is silent: {error}"
-
-
-def silences_unreadable(error: str) -> str:
-    """The note is damaged; the next one replaces it."""
-    return (
-        f"since when a server is silent: silent.json on the share is not readable: {error}; the next deployment or "
-        "`promobot drift --note` replaces it"
-    )
 
 
 def table() -> str:

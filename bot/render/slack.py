@@ -226,7 +226,7 @@ def rolled_back(done: RolledBack) -> str:
         lines.insert(0, f"↩️ {link(done.url, f'#{done.pull_request}')} takes {what}. {next_step}")
     else:
         lines.insert(0, f"↩️ {what}: main says so already.")
-    lines += [f"⚠️ Mend the settings: {escape(mistake, limit=300)}" for mistake in done.mistakes[:5]]
+    lines += [f"⚠️ Fix the settings: {escape(mistake, limit=300)}" for mistake in done.mistakes[:5]]
     return "\n".join(lines)
 
 

@@ -332,7 +332,7 @@ def rolled_back(done: RolledBack) -> str:
         lines.append(f"Merge this to go back to {done.model} {done.after.version} in {done.environment}: {done.url}")
     else:
         lines.append(f"main says {done.model} {done.after.version} in {done.environment} already.")
-    lines += [f"Mend the settings: {mistake}" for mistake in done.mistakes]
+    lines += [f"Fix the settings: {mistake}" for mistake in done.mistakes]
     return "\n".join(lines)
 
 

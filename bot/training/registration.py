@@ -208,7 +208,7 @@ def _finite(name: str, value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"is no number: {value!r}", key=f"metrics: {name}") from error
+        raise InvalidInput(f"is not a number: {value!r}", key=f"metrics: {name}") from error
     if not math.isfinite(number):
         raise InvalidInput(
             f"is {number}",

@@ -114,7 +114,7 @@ def test_the_body_names_the_expected_generation(stubborn: RunningGateway, body: 
         (table(5, target(2)), 5, 409, "generation 5 is in service with other routes"),
         (table(6, target(9)), 6, 409, "adder version 9 (for adder) is not ready on http://"),
         (table(6, target(1, "nobody")), 6, 409, "nobody version 1 (for adder) is not ready on http://"),
-        ('{"format": 1,', 6, 422, "is no route table"),
+        ('{"format": 1,', 6, 422, "is not a route table"),
         ('{"format": 2}', 6, 422, "not a routes.json of format 1"),
     ],
     ids=["older", "not-there-yet", "environment", "same-generation", "version", "model", "broken", "format"],
@@ -208,7 +208,7 @@ def test_a_copy_that_lags_behind_is_not_what_counts(
 
 @pytest.mark.parametrize(
     ("routes", "words"),
-    [("{", "is no route table"), (table(5, target(1), environment="prod"), "of environment 'prod'")],
+    [("{", "is not a route table"), (table(5, target(1), environment="prod"), "of environment 'prod'")],
     ids=["broken", "environment"],
 )
 def test_a_gateway_that_starts_with_a_wrong_file_serves_nothing_until_it_is_right(

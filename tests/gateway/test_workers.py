@@ -298,7 +298,7 @@ def test_what_it_would_refuse_at_a_reload_it_does_not_follow(
     triton = start_stand_in()
     gateway = start_gateway(triton.url, routes=table(5, target(1)), follow_seconds=0.05)
     for refused, said in (
-        ("{", "is no route table"),
+        ("{", "is not a route table"),
         (table(4, target(2)), ""),
         (table(6, target(2), environment="prod"), "of environment 'prod'"),
     ):

@@ -171,7 +171,7 @@ def test_now_goes_on_where_unrelated_settings_are_broken_and_names_them(world: W
     assert len(world.reverts(model)) == 1
     told = [line for line in said.err.splitlines() if line.startswith("⚠️ manifests/environments/dev.yaml:")]
     assert len(told) == 4 and mistake in told[0]
-    assert "Mend the settings: manifests/environments/dev.yaml:" in said.out and mistake in said.out
+    assert "Fix the settings: manifests/environments/dev.yaml:" in said.out and mistake in said.out
 
 
 @pytest.mark.extended

@@ -37,7 +37,7 @@ RULES = (
     _rule("or not at the end", r"\bor not(?=[.;:,)]|$)", "“whether …”, without “or not”"),
     _rule("by now", r"\bby now\b", "“since then”, “meanwhile”, “already”"),
     _rule("borne", r"\bborne\b", "“tolerated”, “limited”"),
-    _rule("mend", r"\bmend(?:s|ed|ing)?\b", "“fix”"),
+    _rule("mend", r"\b[Mm]end(?:s|ed|ing)?\b", "“fix”"),
     _rule("whoever", r"\b[Ww]hoever\b", "“anyone who”, “the process that”: say who"),
     _rule("nobody that", r"\b[Nn]obody that\b", "“no one”"),
     _rule(

@@ -96,11 +96,16 @@ def messages() -> Iterator[Text]:
             for statement in body
             if isinstance(statement, ast.Expr)
         }
+        parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in told:
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(one.value) if isinstance(one, ast.Constant) else "X" for one in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told | parts:
+                text = node.value
+            else:
                 continue
-            if len(node.value.split()) > WORDS_OF_A_MESSAGE:
-                yield Text(file, node.lineno, node.value)
+            if len(text.split()) >= WORDS_OF_A_MESSAGE:
+                yield Text(file, node.lineno, text)
 
 
 def _modules() -> Iterator[tuple[str, ast.Module, str]]:

@@ -42,7 +42,7 @@ def _yaml_value(node: yaml.Node | None, key: str) -> yaml.Node | None:
     if node is None:
         return None
     if not isinstance(node, yaml.MappingNode):
-        raise TypeError(f"what holds {key} is no mapping")
+        raise TypeError(f"the value that holds {key} is not a mapping")
     found = next((value for name, value in reversed(node.value) if name.value == key), None)
     return None if found is None or found.tag == "tag:yaml.org,2002:null" else found
 
