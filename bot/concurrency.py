@@ -44,7 +44,7 @@ class Schedule(Protocol):
     def run(self, workers: Sequence[Worker], *, interrupted: Callable[[BaseException], None]) -> None:
         """Run all workers and return when all have ended; they raise nothing.
 
-        ``interrupted`` is told what interrupts the wait, before the workers are waited for.
+        If something interrupts the wait, it calls ``interrupted`` with that, before it waits for the workers.
         """
 
 

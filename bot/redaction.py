@@ -1,6 +1,6 @@
 """Secrets are blanked out of everything that people or other systems read, by their value.
 
-:func:`keep` is told each secret when it is read (``bot/settings.py``) or received (an App's token). From then on
+:func:`keep` receives each secret when it is read (``bot/settings.py``) or received (an App's token). From then on
 :func:`redact` blanks it, also percent-encoded, escaped for JSON, HTML or Markdown, and in base64, where it may be a
 part of what was encoded, as in ``user:token``. It also blanks base64 and hexadecimal digits that are broken into
 lines, or that encode each other up to three deep. What libraries find in the environment by themselves is blanked,

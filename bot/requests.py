@@ -346,8 +346,8 @@ class CarriedOut(Generic[R]):
 def carry_out(request: Request[R], platforms: Platforms, *, say: Say, tell: Callable[[R], str]) -> CarriedOut[R]:
     """Do what is asked for; under an id only if it was not done under it before.
 
-    ``tell`` says in the door's words what came of it, before that is recorded: a request that is interrupted in
-    between runs again, and is told. Raises Refused where the id was used for something else.
+    ``tell`` says in the door's words what came of it, before that is recorded. A request that is interrupted in
+    between runs again, and tells it again. Raises Refused where the id was used for something else.
     """
     ledger = platforms(request.environment).ledger if request.id else None
     if ledger and (done := _begin(ledger, request)):

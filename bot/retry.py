@@ -2,7 +2,7 @@
 
 A fault that shows at once (refused, reset, 5xx, 429) is retried up to twice, after a short pause with jitter, or
 after as long as the system asks for. A request that took its whole deadline is not retried. So one question to one
-system takes at most two of its deadlines, whatever goes wrong. SDKs that retry by themselves are told not to.
+system takes at most two of its deadlines, whatever goes wrong. The SDKs' own retries are off.
 
 stamina does the retrying. Its hooks see each retry before the pause; :mod:`bot.logs` has them write a line.
 """

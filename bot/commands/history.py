@@ -29,7 +29,7 @@ class Arguments:
 
     @property
     def environment(self) -> str:
-        """That of ``--env``, or of the deployment that is to be shown; empty where neither is said."""
+        """The environment of ``--env``, or of the deployment to show; empty without either."""
         from bot.domain.names import environment_of
 
         return self.env or (environment_of(self.record or "") if self.model == "show" else "")

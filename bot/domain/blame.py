@@ -84,7 +84,7 @@ class Decision:
 
     back: Mapping[str, GoesBack]
     incomplete: Mapping[str, str]
-    """The ways back that stay although a server is not known to follow, and what is said of it."""
+    """The ways back that stay although a server is not known to follow, each with the words for it."""
 
 
 def decide(changes: Sequence[Switched], seen: Seen) -> Decision:

@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Message:
-    """A message. ``key`` is unique for what happened, so that nobody is told the same thing twice.
+    """A message. ``key`` is unique for the event, so that nobody gets the same message twice.
 
-    ``text`` is the plain-text fallback, ``blocks`` are Slack's Block Kit. ``since`` is when it can have been said at
-    the earliest, in seconds since 1970: as far back as it is looked for before it is said again.
+    ``text`` is the plain-text fallback, ``blocks`` are Slack's Block Kit. ``since`` is the earliest time at which it
+    can have been posted, in seconds since 1970: before a second post, the bot looks for it as far back as that.
 
     ``deployments`` are the records that it tells of, where one message tells of many.
 

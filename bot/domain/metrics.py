@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bot.domain import jsontext
 
 TAG = "promobot.metrics"
-"""Tag of a registered version with what ``register`` was told; more of it is in ``promobot.metrics.2`` and so on."""
+"""Tag of a registered version with the metrics given to ``register``; continued in ``promobot.metrics.2``, …."""
 _TAG_CHARACTERS = 5000
 """What every MLflow takes as the value of a version's tag; newer ones take more."""
 _LARGEST = 1.7976931348623157e308
@@ -65,7 +65,7 @@ class Measured:
         return "" if name in self.values else self.unclear.get(name) or self.doubt
 
     def under(self, told: Mapping[str, float], origin: Origin) -> Measured:
-        """Return the same with what ``register`` was told, which counts above all that was logged."""
+        """Return the same with the metrics given to ``register``, which outrank all that was logged."""
         return Measured(
             values={**self.values, **told},
             origins={**self.origins, **dict.fromkeys(told, origin)},
@@ -93,7 +93,7 @@ def of_model(model: str, logged: Iterable[Logged]) -> Measured:
 
 
 def as_tags(told: Mapping[str, float]) -> dict[str, str]:
-    """Return what ``register`` was told as tags of the version, each a JSON object; none for nothing."""
+    """Return the metrics given to ``register`` as tags of the version, each a JSON object; none without metrics."""
     texts: list[str] = []
     pairs: list[str] = []
     for name, value in sorted(told.items()):
@@ -107,7 +107,7 @@ def as_tags(told: Mapping[str, float]) -> dict[str, str]:
 
 
 def told_in(tags: Mapping[str, str]) -> dict[str, float]:
-    """Return what ``register`` was told, by a version's tags; raise ValueError where a tag is not as it wrote it."""
+    """Read the metrics given to ``register`` from a version's tags; raise ValueError for a tag in another form."""
     found: dict[str, float] = {}
     for tag in _tags_in(tags):
         try:

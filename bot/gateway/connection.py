@@ -57,7 +57,7 @@ class BrokenOff(ExchangeFailed):
 class Request:
     """A request to send; ``path`` is already percent-encoded, ``headers`` say nothing of host, length or connection.
 
-    ``admit`` is told the size of each part of the answer's body, and may raise Full.
+    ``admit`` receives the size of each part of the answer's body, and may raise Full.
     """
 
     method: bytes

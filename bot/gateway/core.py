@@ -282,7 +282,7 @@ class Gateway:
         return self._refusal(first)
 
     async def _reload_all(self, generation: int) -> list[State]:
-        """Reload this worker and then the others; return how each answers. If this one refuses, no other is told."""
+        """Reload this worker and then the others; return how each answers. If this one refuses, it asks no other."""
         own = await self._reload_for_another(generation)
         if own["status"] != 200:
             return [own]

@@ -72,7 +72,7 @@ class Discovery:
                     await first.wait()
 
     def ask_soon(self) -> None:
-        """Ask before it is time, because an address does not answer. Costs nothing where it was said already."""
+        """Ask before it is time, because an address does not answer. A second call in between costs nothing."""
         for event in self._haste.values():
             event.set()
 

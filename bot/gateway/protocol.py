@@ -1,7 +1,7 @@
 """HTTP/1.1 from clients: uvicorn's protocol, with a limit on what one client may send and how long it may take.
 
 An ASGI application sees a request only when its head is whole, and never sees the socket. So these limits belong to
-the server. The reference application runs with this protocol. An application of your own does if its uvicorn is told:
+the server. The reference application runs with this protocol. For an application of your own, pass it to uvicorn:
 ``uvicorn app:app --http bot.gateway.protocol:GatewayProtocol``, or ``uvicorn.run(app, http=protocol_with(limits))``.
 
 It also ignores ``Upgrade``, as RFC 9110 allows. ``curl --http2`` and Java's ``HttpClient`` send an ordinary request

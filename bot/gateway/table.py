@@ -12,7 +12,7 @@ from bot.folders import revalidate
 
 POLL_SECONDS = 0.05
 TRIAL_BYTES = 100
-"""More is not told of a file that `promobot doctor` writes to see whether it can be read here."""
+"""Of the file that `promobot doctor` writes to see whether it can be read here, no more bytes are returned."""
 
 
 class Broken(Exception):
@@ -20,7 +20,7 @@ class Broken(Exception):
 
 
 class NotTaken(Exception):
-    """The table contradicts what the gateway has or was told; it keeps the old one.
+    """The table contradicts the gateway's own table or the reload request; the gateway keeps the old one.
 
     ``models`` names those whose versions are not ready; it is empty where the whole table is refused.
     """

@@ -162,7 +162,7 @@ class _Cleanup:
         return config is not None and bool(set(versions_of(config)) - stay)
 
     def _take_off(self, folders: list[_Folder]) -> None:
-        """Take off every Triton what these have too many; one that cannot be is said, and keeps no other from it."""
+        """Unload surplus versions from every Triton; report each failure and continue."""
         refused: dict[str, str] = {}
         stay: dict[str, set[int]] = {}
         failed: dict[tuple[str, str], str] = {}
@@ -312,7 +312,7 @@ class _Cleanup:
 
     @contextmanager
     def _unless_it_fails(self) -> Iterator[None]:
-        """Go on with the next step when one fails; what could not be done is said."""
+        """Report a failed step and continue with the next."""
         try:
             yield
         except PromobotError as error:

@@ -61,7 +61,7 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
 
     What main asks for in the place of a way back goes into quarantine first, as it does where the rollback itself
     could read main: otherwise this very deployment would undo the way back. Where people have decided anew since,
-    nothing is opened or held. A pull request that cannot be opened now stays noted, and is said.
+    nothing is opened or held. If a pull request cannot be opened now, its note stays, and ``say`` reports it.
     """
     from bot.render import proposal as words
 

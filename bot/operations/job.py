@@ -58,7 +58,7 @@ def tell(job: Job, *, say: Say) -> None:
 
 
 def write_summary(text: str, *, say: Say) -> None:
-    """Append to the job's summary, where GitHub Actions has one; what keeps it from that is said."""
+    """Append to the job's summary, where GitHub Actions has one; report an error and go on."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return

@@ -39,7 +39,7 @@ def open_pull_requests(platform: Platform) -> list[PullRequest]:
 
 
 def opened(environment: str, repository: Repository, pulls: Future[list[PullRequest]], say: Say) -> list[Opened]:
-    """Return the open proposals and reverts of an environment; who does not answer is said, not fatal."""
+    """Return the open proposals and reverts of an environment; report a system that does not answer, and go on."""
     try:
         found = pulls.result()
     except PromobotError as error:

@@ -290,7 +290,7 @@ def _champion(registry: Registry, model: str, entry: Entry | None) -> tuple[word
         registered = registry.version(model, entry.version)
         return _candidate(registry.contents(registered), registered), ""
     except PromobotError as error:
-        # A registry that lost the version in service must not stop its successor; the reviewer is told.
+        # A registry that lost the version in service must not stop its successor; the reviewer reads of it.
         return None, f"The version in service ({entry.version}) could not be read, so nothing is compared: {error}"
 
 

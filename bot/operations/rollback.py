@@ -346,7 +346,7 @@ def _no_target(
     held = ", ".join(str(event.version) for event in quarantined if event.model == model) or "none"
     said = f"Verified here, newest first: {known}. In quarantine: {held}."
     if not any(record.model == model for record in history):
-        # A misspelt name, mostly: what is said of the right one would be wrong of this.
+        # A misspelt name, mostly: the messages about a known model would be wrong here.
         meant = did_you_mean(model, {*settings.gates, *(record.model for record in history)})
         said = f"{meant}`promobot status --env {where}` shows what is in service."
     named = next((entry for entry in verified if entry.version == to_version), None)

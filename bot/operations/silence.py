@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def note(share: ModelRepository, silent: Iterable[str], *, at: datetime, say: Say) -> None:
-    """Keep on the share who did not answer a look ``at``. A failure is said, and stops nothing."""
+    """Keep on the share which servers did not answer a look ``at``. It reports a failure, and stops nothing."""
     try:
         before = noted(share, say)
         after = before.after(silent, at=at)

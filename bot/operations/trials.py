@@ -56,8 +56,8 @@ def try_all(
 ) -> list[list[Examined]]:
     """Make all trials at the same time; return the lines of each, in the order of the trials.
 
-    ``seconds`` (:data:`DEADLINE_SECONDS`) after the start every trial has its line: one that still waits is said not
-    to have ended. It goes on in a thread that keeps no process from ending, so it must leave nothing behind when it
+    ``seconds`` (:data:`DEADLINE_SECONDS`) after the start every trial has its line: the line of one that still waits
+    says so. It goes on in a thread that keeps no process from ending, so it must leave nothing behind when it
     is killed.
     """
     seconds = DEADLINE_SECONDS if seconds is None else seconds

@@ -119,7 +119,7 @@ def golden_answers(
 
 
 def answers_differ(wrong: Sequence[Disagreement], evidence: Evidence | None) -> str:
-    """It answers otherwise than it did before: which case, what it says, and what was said before."""
+    """It answers otherwise than before: the case, the answer, and the earlier answer."""
     return "; ".join(
         f"case {one.case}: {one.said}"
         + (f", which staging answered {checked_in(evidence)}" if one.as_staging and evidence else "")
@@ -271,8 +271,8 @@ def fix_and_deploy(record: DeploymentRecord) -> str:
 def message(record: DeploymentRecord, *, revert_url: str) -> Message:
     """Return the Slack message of a deployment.
 
-    Its key is the record's id and how it ended: a deployment that was cut off after its message, and that ended
-    otherwise when it was finished, is told of again.
+    Its key is the record's id and its outcome: a deployment that was cut off after its message, and then ended
+    otherwise, gets a second message.
     """
     sign = mark(record)
     text = f"{sign} {verdict(record)}"

@@ -55,7 +55,7 @@ VERDICT = "Verdict"
 FOLLOW_SECONDS = "3"
 """Interval at which the bot's Slack app follows promotions; short, so that the story does not wait."""
 SLACK_MANIFEST = Path(__file__).parent.parent / "slack" / "manifest.yaml"
-"""The bot's Slack app as Slack is told of it."""
+"""The manifest of the bot's Slack app."""
 LOCK_SECONDS = 30.0
 PARTS = frozenset({"forge", "actions", "mlflow", "s3", "slack", "slack-app", "triton", "gateway"})
 """The parts of a sandbox. Without ``actions`` the forge runs no workflow: the caller runs the verbs after a merge.

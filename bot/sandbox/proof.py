@@ -1,4 +1,4 @@
-"""The proof: the story is told, and what it leaves behind is read from every system while it goes on.
+"""The proof: it plays the story, and meanwhile reads from every system what the story leaves behind.
 
 Nothing that is written was known before. Bodies and comments come from the forge, indexes from the Tritons, routes
 from the gateways, messages and their picture from Slack, and records from the record store. Digests are counted anew

@@ -434,7 +434,7 @@ def refused_reload(story: Story) -> None:
     record = story.last_record("dev")
     expect(record.outcome, "put back", f"the outcome of {record.id} ({record.problem})")
     expect(len(story.slack_messages(record)), 1, "messages in Slack")
-    story.see(f"{record.id} was put back, and Slack was told once")
+    story.see(f"{record.id} was put back, and Slack has one message about it")
     quarantined = story.promobot("quarantine", "list", "--env", "dev")["events"]
     expect(quarantined, [], "what is in quarantine: the gateway is to blame, not the model")
     reverts = [pull for pull in story.forge.pulls("open") if pull["head"]["ref"].startswith("promobot-revert/")]

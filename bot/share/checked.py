@@ -37,9 +37,9 @@ Fetch = Callable[[Path], object]
 def at_hand(folder: Path, package: Package, fetch: Fetch, moved: Moved, look: Look | None) -> Iterator[Path]:
     """Give a folder that holds exactly the package's version files, hashed by this process while it has the lock.
 
-    ``fetch`` makes the folder if it is missing or holds other bytes. ``moved`` is told how many more bytes were
-    hashed. ``look`` gives what judges each file's contents. A file that it refuses is fetched again, and ``fetch``
-    raises what is wrong with it.
+    ``fetch`` makes the folder if it is missing or holds other bytes. ``moved`` receives the number of further bytes
+    that were hashed. ``look`` gives what judges each file's contents. A file that it refuses is fetched again, and
+    ``fetch`` raises what is wrong with it.
     """
     make_folder(folder)
     there = folder / package.digest.removeprefix("sha256:")[:32]

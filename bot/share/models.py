@@ -117,9 +117,10 @@ class HeldModels(Fenced, Models):
         """Make ``<triton_model>/<version>`` hold exactly the package's files.
 
         Copies into staging and hashes every byte on the way, syncs, and renames in. A version that exists is hashed
-        and adopted; other bytes under the same number are never overwritten: Rejected. ``moved`` is told, by several
-        threads, how many more bytes are in place. ``look`` gives what judges each file's contents while it is copied:
-        what may not be there is Rejected before anything is renamed in. The next publish resumes what is cut off.
+        and adopted; other bytes under the same number are never overwritten: Rejected. ``moved`` is called by several
+        threads with the number of further bytes in place. ``look`` gives what judges each file's contents while it is
+        copied: what may not be there is Rejected before anything is renamed in. The next publish resumes what is cut
+        off.
         """
         target = self._model(triton_model) / str(version)
         with self._errors(f"publish {triton_model} {version}"):

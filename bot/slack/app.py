@@ -24,7 +24,7 @@ log = logging.getLogger("bot.slack")
 def create(put: Callable[[Asked], object], *, token: str, signing_secret: str) -> App:
     """Return the Bolt application. ``put`` keeps what was asked, and raises where it cannot.
 
-    Who the bot is, Bolt would ask Slack before the first acknowledgement; it is told instead.
+    Bolt gets the bot's identity here; else it would ask Slack for it before the first acknowledgement.
     """
 
     def authorize(enterprise_id: str | None, team_id: str | None, user_id: str | None) -> AuthorizeResult:

@@ -96,7 +96,7 @@ def attend(platform: Platform, *, deep: bool) -> bool:
 def what_waits(found: Status, *, now: datetime) -> list[Waiting]:
     """Return what any look finds: causes of missing answers, holds and deployments that last too long, the outbox.
 
-    Users who are not well are told at once, unless a deployment is under way: that moves things.
+    Trouble of users counts at once, unless a deployment is under way: that moves things.
     """
     held = [Waiting(words.is_held(one), one.hold.next_step) for one in found.held if _is_old(one.hold.since, now)]
     cut_off = found.underway_since is not None and _is_old(found.underway_since, now)
@@ -168,7 +168,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _drifted(found: Status) -> list[Waiting]:
-    """Return what differs, but what is told besides: holds and messages that were not delivered."""
+    """Return what differs, without holds and undelivered messages: others tell of these."""
     held = {words.is_held(one) for one in found.held}
     return [Waiting(d.what, d.next_step) for d in found.differences if d.kind != "slack" and d.what not in held]
 

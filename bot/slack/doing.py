@@ -87,7 +87,7 @@ class _No(Exception):
 
 
 class SaidLater(Exception):
-    """It is done, and Slack does not take what is said of it: do it again, which changes nothing and says it."""
+    """It is done, but Slack did not take the message about it: do it again, which changes nothing and posts it."""
 
     def __init__(self, error: Unavailable) -> None:
         super().__init__(str(error))

@@ -57,8 +57,8 @@ class Away:
 def follow(platform: Platform, *, say: Say) -> None:
     """Bring every promotion's message up to date; raise where Slack or the records do not answer.
 
-    Without GitHub, records and share are told all the same. What GitHub alone knows stays as it was told, and the
-    message says since when GitHub is away.
+    Without GitHub, the messages still follow the records and the share. Facts that only GitHub knows stay as they
+    were, and the message says since when GitHub is away.
     """
     slack = platform.slack
     posted = _posted(slack, platform.environment)
@@ -125,14 +125,14 @@ def _told_of(posted: Mapping[str, Posted]) -> list[Promotion]:
 
 
 def _away(posted: Mapping[str, Posted], error: OutsideError) -> Away:
-    """Return since when GitHub is away: since the round that is told already, or since now."""
+    """Return since when GitHub is away: since the round that the messages name already, or since now."""
     told = [facts["github_away"] for one in posted.values() if (facts := one.facts).get("github_away")]
     since = min(map(datetime.fromisoformat, told), default=datetime.now(UTC))
     return Away(since, refuses=not isinstance(error, Unavailable))
 
 
 def _promotions(platform: Platform, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
-    """Return the open pull requests of this environment, and what became of those that were told of."""
+    """Return the open pull requests of this environment, and the ended ones that have a message."""
     github = platform.github
     ours = (proposal_branch(platform.environment, ""), revert_branch(platform.environment, ""))
     pulls = [pull for pull in github.open_pull_requests(prefix="promobot") if pull.branch.startswith(ours)]

@@ -113,7 +113,7 @@ class Inbox:
         return self._create(f"told/{entry}.json", json.dumps({"at": datetime.now(UTC).isoformat()}))
 
     def finish(self, entry: str) -> None:
-        """Say that everybody was told."""
+        """Note that everybody has the answer."""
         self._create(f"done/{entry}.json", json.dumps({"at": datetime.now(UTC).isoformat()}))
 
     def remember_requester(self, environment: str, number: int, user: str) -> None:

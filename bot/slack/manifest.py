@@ -19,7 +19,7 @@ HOST = "https://promobot.example.com"
 SCOPES: dict[str, str] = {
     "commands": "the slash commands",
     "chat:write": "each promotion's message, its thread, and answers",
-    "channels:history": "read back what was posted in a public channel: delivery is seen, nothing is said twice",
+    "channels:history": "read back what was posted in a public channel: delivery is seen, nothing is posted twice",
     "groups:history": "the same in a private channel",
     "channels:read": "`promobot doctor` sees that a public channel is archived, which nothing else tells beforehand",
     "groups:read": "the same of a private channel",

@@ -1,8 +1,8 @@
 """Takes entries from the inbox, does them, answers. Any replica takes any entry; one of them works on it.
 
-Wherever it is killed, the next one goes on from there: a verb under its own id comes to what it came to, and what
-was told is looked for before it is told again. What only one person sees cannot be looked for: where it was about
-something that all can see (a pull request, a merge) it is not told again, else it is.
+Wherever it is killed, the next one goes on from there: a verb under its own id comes to the same result. Before the
+worker posts an answer again, it looks for it in Slack. An answer that only one person sees cannot be looked for: the
+worker sends it again, unless all can see its subject (a pull request, a merge).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ATTEND_SECONDS = 300.0
 DRIFT_SECONDS = 3_600.0
 """Interval of the deep looks, which read every byte and every answer."""
 AGAIN_SECONDS = 900.0
-"""The same interval while something has drifted, so that its end is told soon."""
+"""The same interval while something has drifted, so that the message soon tells its end."""
 ANSWER_SECONDS = 1_800
 """Slack accepts answers at a ``response_url`` for this long."""
 TRIGGER_SECONDS = 3.0
@@ -182,7 +182,7 @@ class Worker:
             with self._opened(settings) as platform:
                 drifted = attend(platform, deep=deep)
             if drifted and deep:
-                # Sooner, so that its end is told; but a look that takes long must not follow upon itself.
+                # Sooner, so that the message tells its end; but a long look must not follow upon itself.
                 soon = max(AGAIN_SECONDS, 5 * (time.monotonic() - began))
                 self._drift_due[name] = now + min(soon, self._drift_seconds)
 

@@ -403,7 +403,7 @@ class GitHubRepository:
             allowed = self._repository
             methods = {"squash": allowed.allow_squash_merge, "merge": allowed.allow_merge_commit}
             methods["rebase"] = allowed.allow_rebase_merge
-            # Who may not push is not told; then all may be tried.
+            # GitHub does not tell those who may not push; then all may be tried.
             known = frozenset(name for name, may in methods.items() if may) or frozenset(METHODS)
             rules = self._rules_of(self._settings.base)
         for rule in rules:

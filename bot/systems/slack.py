@@ -233,7 +233,7 @@ class SlackChannel:
 
     @retry
     def posted(self, *, since: float) -> list[Posted]:
-        """Return the bot's messages in the channel since then, newest first, without what is said in threads."""
+        """Return the bot's messages in the channel since then, newest first, without replies in threads."""
         with self._errors("read the channel"):
             return list(self._messages(since))
 
@@ -280,7 +280,7 @@ class SlackChannel:
         """Answer one person: at the address that came with the question, else where they asked, else directly.
 
         The address is good for half an hour. Nobody else sees it, and it cannot be read back. It replaces nothing:
-        a button's message belongs to everybody, and Slack lets nobody replace what a command was told before.
+        a button's message belongs to everybody, and Slack lets nobody replace an earlier answer to a command.
         """
         text, listed = redact(text), redact_all([dict(block) for block in blocks]) or None
         if url:

@@ -122,7 +122,7 @@ def register(
                 model,
                 source=f"{used.info.artifact_uri}/{place}",
                 run_id=run_id,
-                # Bound to the version: a run goes on logging, and the gate judges what was said of this package.
+                # Bound to the version: a run goes on logging, and the gate judges the metrics of this package.
                 tags={**tags, **as_tags(measured)},
                 await_creation_for=0,  # proposing waits for READY, and a training job need not
             )

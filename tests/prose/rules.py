@@ -55,6 +55,11 @@ RULES = (
         r"(?:[,;] )for (?:it|they|that|this|then|there|nobody|its|nothing|no|he|she|who|whoever)\b",
         "“because”",
     ),
+    _rule(
+        "is said",
+        r"\b(?:is|are|was|were) (?:not )?(?:said\b|told\b(?! to\b))",
+        "name who says it: “`doctor` reports …”",
+    ),
     _rule("gone on with", r"\bgo(?:es|ne|ing)? on with\b", "“resume”, “continue”"),
     _rule("how as a sentence", r"^How (?:long|often|much|many|far)\b[^?\n]*$", "a noun: “Timeouts of one server.”"),
     _rule("have it done", r"^Have (?:a |an |the |one |each |every )?\w+ \w+", "the plain verb: “Unload …”"),

@@ -16,8 +16,8 @@ def test_there_are_none(kind: Kind) -> None:
 
 
 def test_what_is_kept_is_there_and_would_be_found() -> None:
-    evidence = {text.text for kind in KINDS.values() for text in kind() if text.file == "bot/domain/evidence.py"}
-    assert evidence >= KEPT
+    files = ("bot/domain/evidence.py", "bot/domain/proof.py")
+    assert {text.text for kind in KINDS.values() for text in kind() if text.file in files} >= KEPT
     assert all(list(findings(text, file="x.py")) for text in KEPT)
 
 
@@ -34,6 +34,8 @@ def test_what_is_kept_is_there_and_would_be_found() -> None:
         ("It is there. Who holds the lock may write.", "who as the subject"),
         ("It waits, for it may come back.", "for meaning because"),
         ("The next deploy goes on with it.", "gone on with"),
+        ("A failure is said, and stops nothing.", "is said"),
+        ("The reviewer is told.", "is said"),
         ("How long and how much one server may take.", "how as a sentence"),
         ("Have one Triton take the surplus off.", "have it done"),
         (" ".join(["word"] * (LONGEST_SENTENCE + 1)) + ".", f"a sentence of {LONGEST_SENTENCE + 1} words"),
@@ -50,6 +52,7 @@ def test_each_construction_is_found_with_its_line(text: str, rule: str) -> None:
         "There is no evidence for this version.",
         "It is no longer live.",
         "What is live? Ask `promobot status`.",
+        "Triton is told to load it.",
         "It is done for the next environment, for each model.",
         "How long does it take?",
         " ".join(["word"] * LONGEST_SENTENCE) + ". And another one.",

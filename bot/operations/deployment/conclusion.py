@@ -115,7 +115,7 @@ def flush_outbox(run: Run) -> None:
 
 
 def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
-    """Return the items by the turn in which they were begun: one that was cut off is told of as it was begun."""
+    """Return the items by the turn in which they began: an interrupted one keeps its own message."""
     found: dict[str, list[Item]] = {}
     for item in items:
         found.setdefault(run_of(item.id, run.settings.environment), []).append(item)
@@ -189,7 +189,7 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
     message = words.message(announced, revert_url=revert_url)
     if not run.settings.slack.may:
         return message
-    # Where promotions have a message each, it is told of in that one's thread; what went wrong also to all.
+    # If promotions have a message each, its thread tells of the deployment. A failure goes to the whole channel, too.
     digest = change.after.digest if change.after else ""
     thread = thread_of(change.slot, digest)
     broadcast = announced.outcome in ("put back", "failed", "incomplete")

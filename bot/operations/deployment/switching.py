@@ -37,7 +37,7 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
 
     That is one that does not answer, or does not take the routes in force (``behind``) or the reload token: it would
     not take new routes, and users would be switched over and back again by each run. Or one whose processes are not
-    all known: nobody could say that all of them follow. Ways back go on past each of them, and it is said.
+    all known: nobody could say that all of them follow. Rollbacks proceed in spite of each of them, and report it.
     """
     there = [gateway for gateway in run.systems.gateways if gateway.name not in (*todo.silent, *behind)]
     answers = dict(run.gather(there if items else (), _why_not_to_switch))

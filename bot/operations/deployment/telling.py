@@ -60,7 +60,7 @@ def tell_pull_requests(
         run.say(f"a pull request could not be told how it ended, `promobot history` tells it: {error}")
         return
     if time.monotonic() >= until or done < len(told):
-        run.say("not every pull request is told how it ended; `promobot history` has all of them")
+        run.say("not every pull request has a comment on how it ended; `promobot history` has all of them")
 
 
 def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:

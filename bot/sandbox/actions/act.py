@@ -39,7 +39,7 @@ _DRAINED_BYTES = 2**16
 
 @dataclass(frozen=True)
 class Invocation:
-    """What act is told for one run. ``folder`` is the run's own: sources in, workspaces below ``folder/work``."""
+    """The arguments of act for one run. ``folder`` is the run's own: sources in, workspaces below ``folder/work``."""
 
     folder: Path
     home: Path

@@ -51,7 +51,7 @@ class Triggers:
 
 @dataclass
 class Modal:
-    """The view that somebody has open. ``values`` is its state, ``errors`` what is said beside its inputs."""
+    """The view that somebody has open. ``values`` is its state, ``errors`` has the texts beside its inputs."""
 
     id: str
     user: str

@@ -169,7 +169,7 @@ class Person:
     # --- modals ------------------------------------------------------------------------------------------------
 
     async def acts_in_modal(self, view_id: str, action_id: str, *, block_id: str = "", value: Any = None) -> Done:
-        """Press a button of a modal, or choose something in it that the app is told of at once."""
+        """Press a button of a modal, or choose something in it that Slack sends to the app at once."""
         modal = self._modal(view_id)
         block, element = _find(modal.blocks, action_id, block_id)
         if element["type"] in STATE_OF:
@@ -336,7 +336,7 @@ def _option(element: Json, value: Any) -> Any:
 
 
 def _left_out(modal: Modal) -> dict[str, str]:
-    """Return what is said beside the inputs that must be filled in and are not."""
+    """Return the texts beside required inputs that are empty."""
     said: dict[str, str] = {}
     for block in modal.blocks:
         if block.get("type") != "input" or block.get("optional"):

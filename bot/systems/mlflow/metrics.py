@@ -27,7 +27,7 @@ def run_of(server: Server, run: str) -> Any:
 
 
 def measured(server: Server, version: Any, run: Any) -> Measured:
-    """Return a version's metrics: what ``register`` was told, and below it those of where its bytes come from.
+    """Return a version's metrics: those given to ``register``, and below them those of its bytes' origin.
 
     A copy has the metrics of the version that it was made of. ``run`` is what the version's own run logged.
     """

@@ -4,7 +4,7 @@
     boosting.py   the boosters and estimators of XGBoost, LightGBM and CatBoost, given directly
     graph.py      changes that a converted graph needs before it can be served
 
-The converters are libraries of others. Whatever they raise is told as InvalidInput with the model's class, the reason
+The converters are third-party libraries. Whatever they raise becomes InvalidInput with the model's class, the reason
 and what to do.
 """
 
