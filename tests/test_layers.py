@@ -103,6 +103,8 @@ LAYERS = {
     "bot.retry": layer("errors logs", "stamina"),
     "bot.concurrency": layer("errors"),
     "bot.folders": layer(),
+    # Imports one module of a library, which is named by whoever asks: their own rules say which.
+    "bot.bare": layer("", "<computed>"),
     # What tells a store from the folder under a mount that is missing: records and the share both need it.
     "bot.marked": layer("domain errors folders"),
     # What two systems are made of: records and artifacts may both lie in buckets.
@@ -131,7 +133,7 @@ LAYERS = {
     "bot.systems": layer(),
     "bot.systems.dns": layer("errors"),
     "bot.systems.gateway": layer("domain errors redaction retry settings transport_errors trust", "httpx"),
-    "bot.systems.git": layer("domain errors redaction retry settings trust web", "git"),
+    "bot.systems.git": layer("bare domain errors redaction retry settings trust web", "git"),
     "bot.systems.github": layer(
         "domain errors redaction retry settings transport_errors trust", "github jwt requests"
     ),
@@ -150,7 +152,7 @@ LAYERS = {
         "domain errors redaction retry settings transport_errors trust web", "httpx slack_sdk"
     ),
     "bot.systems.triton": layer(
-        "domain errors redaction retry settings systems.triton transport_errors trust",
+        "bare domain errors redaction retry settings systems.triton transport_errors trust",
         "tritonclient grpc google httpx",
     ),
     "bot.operations": layer(
@@ -222,6 +224,8 @@ def _imports(tree: ast.Module, module: str, *, package: bool) -> Iterator[Import
         elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
             argument = node.args[0] if node.args else None
             found = [_named(argument)]
+        elif isinstance(node, ast.Call) and _called(node) == "module_of":
+            found = [_named(node.args[0] if node.args else None)]
         for name in found:
             yield Imported(name, node.lineno, id(node) in for_types)
 

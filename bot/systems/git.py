@@ -17,14 +17,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import git
-
-from bot import trust, web
+from bot import bare, trust, web
 from bot.errors import InvalidInput, Rejected, Unavailable
 from bot.redaction import redact
 from bot.retry import retry
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+    from git.exc import GitCommandError
+else:
+    # Nothing of GitPython's own model of a repository, which is most of what it imports, and no `git version`.
+    Git, GitCommandError = bare.module_of("git", "cmd").Git, bare.module_of("git", "exc").GitCommandError
 
 # Git says "unable to access", "RPC failed" and "hung up" of refusals, too: those are looked for first.
 _REFUSED = re.compile(r"returned error: (?:3|4(?!29))\d\d|certificate", re.IGNORECASE)
@@ -119,14 +124,16 @@ class Moved(Exception):
     """The branch is not where it was looked at; read it again and decide again."""
 
 
-class _Git(git.Git):
+class _Git(Git):
     """Runs Git without our secrets, and without what a hook sets, which leads to the repository of that hook."""
 
     def execute(self, command: Any, *arguments: Any, **named: Any) -> Any:
         # GitPython hands on the whole environment of this process. Names may stand on a command line; values may not.
         ours = self.environment()
         hidden = sorted(name for name in os.environ if name not in ours and not _NEEDED.fullmatch(name))
-        return super().execute(["env", *(f"--unset={name}" for name in hidden), *command], *arguments, **named)
+        unset = [f"--unset={name}" for name in hidden]
+        # Which Git is GitPython's question to the whole package; ours is the one of PATH.
+        return super().execute(["env", *unset, "git", *command[1:]], *arguments, **named)
 
 
 class _Repo:
@@ -345,7 +352,7 @@ class Repository:
         began = time.monotonic()
         try:
             yield
-        except git.GitCommandError as error:
+        except GitCommandError as error:
             if isinstance(error.status, int) and error.status < 0:
                 # Nobody refused anything: Git did not come to an end by itself, whatever it wrote until then. When it
                 # is killed it leaves its locks, which would stop every later command in this folder.

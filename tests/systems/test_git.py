@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.bare import module_of
 from bot.errors import InvalidInput, OutsideError, Rejected, Unavailable
 from bot.systems import git as git_module
 from bot.systems.git import Moved, Repository
@@ -71,7 +72,7 @@ def test_a_git_that_was_killed_leaves_no_lock_for_the_next_command(repository: R
     with pytest.raises(Rejected, match="lock"):
         repository.head()
     with pytest.raises(Unavailable, match="SIGKILL"), repository._errors("fetch main"):
-        raise git_module.git.GitCommandError("fetch", -signal.SIGKILL)
+        raise git_module.GitCommandError("fetch", -signal.SIGKILL)
     assert not lock.exists()
     assert repository.head() == head
 
@@ -454,7 +455,7 @@ def test_a_git_that_the_deadline_killed_did_not_answer_also_where_nobody_says_so
         os.kill(pid, signal.SIGKILL)
         return False
 
-    monkeypatch.setattr("git.cmd._kill_process", kill_and_say_nothing)
+    monkeypatch.setattr(module_of("git", "cmd"), "_kill_process", kill_and_say_nothing)
     with (
         Repository("http://127.0.0.1:9/o/r.git", token="t", stall_seconds=0.05) as repository,
         pytest.raises(Unavailable, match=r"could not fetch refs/heads/main: it did not answer in 0\.3 s"),

@@ -27,7 +27,7 @@ def test_neither_the_client_nor_numpy_is_imported() -> None:
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_the_client_works_before_and_after(first: str) -> None:
     imports = "; ".join([OURS, THEIRS] if first == "ours" else [THEIRS, OURS])
-    same = "server.service is tritonclient.grpc.service_pb2"
+    same = "server.service.ModelInferRequest is tritonclient.grpc.service_pb2.ModelInferRequest"
     program = f"{imports}; from bot.systems.triton import server; from tritonclient.grpc import InferenceServerClient"
     assert _says(f"{program}; InferenceServerClient('127.0.0.1:1').close(); print({same})") == "True"
 
