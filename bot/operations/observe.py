@@ -8,9 +8,8 @@ from bot.concurrency import gather
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import Live, Loaded
 from bot.domain.routes import RouteTable
-from bot.errors import PromobotError
+from bot.errors import OutsideError, PromobotError
 from bot.platform import Serving
-from bot.render import deployment as words
 from bot.settings import Environment
 from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
@@ -26,11 +25,11 @@ def observe(settings: Environment, systems: Serving) -> Live:
     for triton, loaded in gather(systems.tritons, _loaded, limit=limit):
         tritons[triton.name] = None if isinstance(loaded, PromobotError) else loaded
         if isinstance(loaded, PromobotError):
-            silent[triton.name] = words.silent(loaded)
+            silent[triton.name] = _silent(loaded)
     for gateway, table in gather(systems.gateways, Gateway.routes, limit=limit):
         gateways[gateway.name] = None if isinstance(table, PromobotError) else table
         if isinstance(table, PromobotError):
-            silent[gateway.name] = words.silent(table)
+            silent[gateway.name] = _silent(table)
     return Live(systems.share.routes.read(settings.environment), tritons, gateways, silent)
 
 
@@ -45,3 +44,8 @@ def underway(share: ModelRepository) -> tuple[Underway, ...]:
 
 def _loaded(triton: TritonServer) -> Loaded:
     return frozenset((state.model, state.version) for state in triton.index() if state.ready)
+
+
+def _silent(error: PromobotError) -> str:
+    """A system did not answer."""
+    return f"{error.system} does not answer: {error.said}" if isinstance(error, OutsideError) else str(error)

@@ -12,6 +12,7 @@ from bot.concurrency import SERVERS, map_concurrent
 from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
+from bot.domain.names import short
 from bot.domain.plan import Live, serves, target_of
 from bot.domain.record import DeploymentRecord
 from bot.domain.underway import step_of
@@ -21,6 +22,8 @@ from bot.operations.inspection import routed
 from bot.operations.main_branch import Main
 from bot.operations.seen import Seen, Watched, see
 from bot.render import differences as words
+from bot.render.deployment import describe
+from bot.render.proposal import revert_of
 
 if TYPE_CHECKING:
     from bot.platform import Platform
@@ -121,7 +124,7 @@ def looked(platform: Platform, watched: Watched | None = None) -> Look:
         models=tuple(rows),
         differences=tuple(differences_of(seen)),
         quarantined=tuple(
-            words.in_quarantine(e.model, e.version, e.digest, e.reason) for e in seen.records.quarantined.values()
+            f"{e.model} {e.version} ({short(e.digest)}): {e.reason}" for e in seen.records.quarantined.values()
         ),
         undelivered=seen.outbox,
         problems=seen.problems,
@@ -146,14 +149,14 @@ def differences_of(seen: Seen) -> list[Difference]:
         *_tritons_behind(seen, deploy),
         *of_unknown_workers(seen.environment, seen.unproven),
         *_gateways_behind(seen, deploy),
-        *(Difference("slack", words.undelivered(name), deploy) for name in seen.outbox),
+        *(Difference("slack", f"the message of {name} is in the outbox", deploy) for name in seen.outbox),
     ]
 
 
 def of_unknown_workers(environment: str, unproven: Mapping[str, str]) -> list[Difference]:
     """Return the gateways of which nobody knows all processes."""
     return [
-        Difference("gateway", words.cannot_be_proven(gateway, why), words.doctor(environment))
+        Difference("gateway", f"gateway {gateway} cannot be switched: {why}", words.doctor(environment))
         for gateway, why in unproven.items()
     ]
 
@@ -163,21 +166,26 @@ def _step_that_deploys(seen: Seen) -> str:
     if seen.records.why_not:
         return words.doctor(seen.environment)  # without records it refuses
     if isinstance(seen.journal, Journal):
-        return words.wait_for(seen.environment)
+        return _wait_for(seen.environment)
     return words.deploy(seen.environment)
 
 
 def _not_known(seen: Seen) -> list[Difference]:
     """Return what nobody can know now: main, settings, records, who is silent; and the reverts still to be opened."""
     doctor, deploy = words.doctor(seen.environment), words.deploy(seen.environment)
-    main = [Difference("main", words.unknown(seen.unknown), doctor)] if seen.unknown else []
+    main = [Difference("main", f"desired: unknown. {seen.unknown}", doctor)] if seen.unknown else []
     why_not = seen.records.why_not
     return [
         *main,
         *(Difference("settings", str(one), words.correct(seen.environment)) for one in seen.settings.mistakes),
-        *(Difference("revert", words.revert_waits(way), deploy) for way in latest(seen.ways).values()),
+        *(
+            Difference(
+                "revert", f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet", deploy
+            )
+            for way in latest(seen.ways).values()
+        ),
         *(Difference("revert", said, words.open_it_anew()) for said in seen.unreadable_ways),
-        *([Difference("records", words.records_unread(why_not), doctor)] if why_not else []),
+        *([Difference("records", f"what is in quarantine is not known: {why_not}", doctor)] if why_not else []),
         *(Difference("silent", why, doctor) for why in seen.todo.silent.values()),
     ]
 
@@ -186,8 +194,8 @@ def _unfinished(seen: Seen) -> list[Difference]:
     """Return the deployment that is under way, or was cut off."""
     journal = seen.journal
     if isinstance(journal, Journal):
-        said = words.under_way(journal, [step_of(item, seen.live) for item in journal.underway])
-        return [Difference("unfinished", said, words.wait_for(seen.environment))]
+        said = _under_way(journal, [step_of(item, seen.live) for item in journal.underway])
+        return [Difference("unfinished", said, _wait_for(seen.environment))]
     # Who cannot read it cannot say that no deployment is under way.
     return [Difference("unfinished", str(journal), journal.next_step)] if journal is not None else []
 
@@ -201,7 +209,7 @@ def _not_as_desired(seen: Seen, deploy: str) -> list[Difference]:
             kind = words.KIND_OF_HOLD.get(one.hold.cause, "held")
             found.append(Difference(kind, words.is_held(one), one.hold.next_step))
         else:
-            found.append(Difference("desired", words.differs(change), deploy))
+            found.append(Difference("desired", _differs(change), deploy))
     return found
 
 
@@ -215,14 +223,19 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
         wanted = seen.desired.section(what.section).get(what.model)
         if event is not None and serves(what.target, wanted):
             change = Change(seen.environment, what.section, what.model, wanted, wanted)
-            said = words.serves_quarantined(what.model, what.target.version, seen.environment, event.reason)
+            said = (
+                f"{what.model} {what.target.version} is in service in {seen.environment}, and in quarantine "
+                f"there: {event.reason}"
+            )
             found.append(Difference("quarantine", said, words.merge_revert(change)))
     return found
 
 
 def _tritons_behind(seen: Seen, deploy: str) -> list[Difference]:
     return [
-        Difference("triton", words.not_loaded(target, triton), deploy)
+        Difference(
+            "triton", f"{target.triton_model} {target.version} is routed but not READY on Triton {triton}", deploy
+        )
         for triton, missing in seen.todo.load.items()
         for target in missing
     ]
@@ -231,7 +244,11 @@ def _tritons_behind(seen: Seen, deploy: str) -> list[Difference]:
 def _gateways_behind(seen: Seen, deploy: str) -> list[Difference]:
     generations = {name: table.generation if table else 0 for name, table in seen.live.gateways.items()}
     return [
-        Difference("gateway", words.behind(name, generations[name], seen.live.routes.generation), deploy)
+        Difference(
+            "gateway",
+            f"gateway {name} serves generation {generations[name]}, not {seen.live.routes.generation}",
+            deploy,
+        )
         for name in seen.todo.reload
     ]
 
@@ -292,3 +309,29 @@ def _underway_since(journal: object) -> datetime | None:
     if not isinstance(journal, Journal):
         return None
     return min((item.started_at for item in journal.underway), default=None)
+
+
+def _under_way(journal: Journal, steps: Sequence[str]) -> str:
+    """Somebody deploys: what, since when, at which step, and who. ``steps`` are those of the journal's changes."""
+    by = f", by {journal.by}" if journal.by else ""
+    if not journal.underway:
+        return f"a deployment is under way{by}, or was cut off"
+    began = min(item.started_at for item in journal.underway)
+    what = [
+        f"{item.model}{f' {item.after.version}' if item.after else ''} ({step})"
+        for item, step in zip(journal.underway, steps, strict=True)
+    ]
+    more = f" and {len(what) - 5} more" if len(what) > 5 else ""
+    return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
+
+
+def _wait_for(environment: str) -> str:
+    """Somebody deploys already."""
+    return f"wait for its end; where its run is over, it was cut off: {words.deploy(environment)}"
+
+
+def _differs(change: Change) -> str:
+    """Desired is not what is routed."""
+    why = f" ({change.retired})" if change.retired else ""
+    now = f"{change.before.version} is live" if change.before else "nothing is live"
+    return f"{describe(change)} is desired{why}, {now}"

@@ -148,11 +148,6 @@ def unknown_workers(answers: Sequence[Answering]) -> str:
 NOTHING_PUBLISHED = "Nothing of it was published or loaded."
 
 
-def silent(error: PromobotError) -> str:
-    """A system did not answer."""
-    return f"{error.system} does not answer: {error.said}" if isinstance(error, OutsideError) else str(error)
-
-
 def without_system(said: str | PromobotError) -> str:
     """Return a message for a sentence that names the system already."""
     return said.said if isinstance(said, OutsideError) else str(said)

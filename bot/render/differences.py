@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from bot.domain.desired import Change
 from bot.domain.hold import Held, Hold
-from bot.domain.journal import Journal
-from bot.domain.names import short
-from bot.domain.routes import Target
-from bot.domain.way_back import WayBack
 from bot.render.deployment import deploy as deploy
 from bot.render.deployment import describe
 from bot.render.deployment import merge_revert as merge_revert
-from bot.render.proposal import revert_of
 
 KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
 """The kind of a difference by the cause of a hold; that of all other causes is `held`."""
@@ -68,48 +63,14 @@ KINDS = {
 """Every kind of difference: what differs, and what to type. Status knows the first thirteen, drift all of them."""
 
 
-def unknown(why: str) -> str:
-    """Main cannot be read, so nothing can be compared with it."""
-    return f"desired: unknown. {why}"
-
-
-def revert_waits(way: WayBack) -> str:
-    """A rollback whose pull request is not open yet."""
-    return f"{revert_of(way.model, way.target.version, way.by, way.at)} is not open yet"
-
-
 def doctor(environment: str) -> str:
     """Somebody does not answer: why, is asked of everybody."""
     return f"promobot doctor --env {environment}"
 
 
-def under_way(journal: Journal, steps: Sequence[str]) -> str:
-    """Somebody deploys: what, since when, at which step, and who. ``steps`` are those of the journal's changes."""
-    by = f", by {journal.by}" if journal.by else ""
-    if not journal.underway:
-        return f"a deployment is under way{by}, or was cut off"
-    began = min(item.started_at for item in journal.underway)
-    what = [
-        f"{item.model}{f' {item.after.version}' if item.after else ''} ({step})"
-        for item, step in zip(journal.underway, steps, strict=True)
-    ]
-    more = f" and {len(what) - 5} more" if len(what) > 5 else ""
-    return f"a deployment is under way since {began:%Y-%m-%d %H:%M} UTC{by}: {', '.join(what[:5])}{more}"
-
-
-def records_unread(why: str) -> str:
-    """Nobody knows what failed here before."""
-    return f"what is in quarantine is not known: {why}"
-
-
 def correct(environment: str) -> str:
     """The environment file has a mistake."""
     return f"correct manifests/environments/{environment}.yaml on main, then: {deploy(environment)}"
-
-
-def wait_for(environment: str) -> str:
-    """Somebody deploys already."""
-    return f"wait for its end; where its run is over, it was cut off: {deploy(environment)}"
 
 
 def is_held(one: Held) -> str:
@@ -125,43 +86,6 @@ def step_about(hold: Hold, change: Change, revert: int | None) -> str:
         return hold.next_step
     merge = f"merge #{revert}, the revert of {change.model}"
     return merge if hold.cause == "quarantine" else f"{merge}; or: {hold.next_step}"
-
-
-def differs(change: Change) -> str:
-    """Desired is not what is routed."""
-    why = f" ({change.retired})" if change.retired else ""
-    now = f"{change.before.version} is live" if change.before else "nothing is live"
-    return f"{describe(change)} is desired{why}, {now}"
-
-
-def serves_quarantined(model: str, version: int, environment: str, reason: str) -> str:
-    """What failed here is in service all the same."""
-    return f"{model} {version} is in service in {environment}, and in quarantine there: {reason}"
-
-
-def not_loaded(target: Target, triton: str) -> str:
-    """A Triton lacks what is routed to it."""
-    return f"{target.triton_model} {target.version} is routed but not READY on Triton {triton}"
-
-
-def behind(gateway: str, generation: int, wanted: int) -> str:
-    """A gateway serves other routes."""
-    return f"gateway {gateway} serves generation {generation}, not {wanted}"
-
-
-def cannot_be_proven(gateway: str, why: str) -> str:
-    """Nobody can say that every process of a gateway serves the same."""
-    return f"gateway {gateway} cannot be switched: {why}"
-
-
-def undelivered(name: str) -> str:
-    """Slack has not taken a message."""
-    return f"the message of {name} is in the outbox"
-
-
-def in_quarantine(model: str, version: int, digest: str, reason: str) -> str:
-    """A digest that failed."""
-    return f"{model} {version} ({short(digest)}): {reason}"
 
 
 def open_it_anew() -> str:
