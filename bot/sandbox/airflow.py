@@ -86,28 +86,17 @@ class Airflow:
 
     def parts(self) -> list[Part]:
         """Return the processes, in the order in which they start."""
-        program = str(self.environment.bin / "airflow")
         health = "/api/v2/monitor/health"
         return [
-            Part(
-                "airflow-api", (program, "api-server", "--workers", "1"), self.port, health, variables=self.variables
-            ),
-            Part(
-                "airflow-scheduler",
-                (program, "scheduler", "--skip-serve-logs"),
-                self.scheduler_port,
-                "/health",
-                variables=self.variables,
-            ),
+            self._part("api-server", "--workers", "1", port=self.port, ready_path=health),
+            self._part("scheduler", "--skip-serve-logs", port=self.scheduler_port, ready_path="/health"),
             # It listens nowhere; that it lives is what the API server says, see wait_for_triggerer.
-            Part(
-                "airflow-triggerer",
-                (program, "triggerer", "--skip-serve-logs"),
-                self.port,
-                health,
-                variables=self.variables,
-            ),
+            self._part("triggerer", "--skip-serve-logs", port=self.port, ready_path=health),
         ]
+
+    def _part(self, name: str, *options: str, port: int, ready_path: str) -> Part:
+        command = (str(self.environment.bin / "airflow"), name, *options)
+        return Part(f"airflow-{name}", command, port, ready_path, variables=self.variables)
 
     def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call the REST API, and return what it answers; raise Rejected for anything but success."""

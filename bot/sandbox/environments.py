@@ -87,17 +87,8 @@ def triton(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = l
 
     def install(environment: Environment) -> None:
         # nvidia-pytriton's own requirements hold nothing that the server needs.
-        _uv(
-            "pip",
-            "install",
-            "--no-deps",
-            "--require-hashes",
-            "--compile-bytecode",
-            "-r",
-            str(TRITON_LOCK),
-            into=environment,
-            cancelled=cancelled,
-        )
+        options = ("--no-deps", "--require-hashes", "--compile-bytecode")
+        _uv("pip", "install", *options, "-r", str(TRITON_LOCK), into=environment, cancelled=cancelled)
         server = triton_server(environment)
         stub = server / "python_backend_stubs" / python.version / "triton_python_backend_stub"
         if not stub.is_file():
@@ -153,11 +144,8 @@ def airflow(*, progress: Callable[[str], None], cancelled: Callable[[], bool] = 
     """
 
     def install(environment: Environment) -> None:
-        _uv(
-            *("pip", "install", "--require-hashes", "--compile-bytecode", "-r", str(AIRFLOW_LOCK)),
-            into=environment,
-            cancelled=cancelled,
-        )
+        options = ("--require-hashes", "--compile-bytecode")
+        _uv("pip", "install", *options, "-r", str(AIRFLOW_LOCK), into=environment, cancelled=cancelled)
 
     return _environment("airflow", (AIRFLOW_LOCK.read_bytes(),), install, progress=progress, cancelled=cancelled)
 

@@ -183,16 +183,13 @@ class ObjectStorage:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what others need to reach it, and what it needs to start again."""
+        """Return the address, the bucket and the credentials for it."""
         return {
             "endpoint": self.endpoint,
             "bucket": self.bucket,
             "region": self.region,
             "access_key_id": self.credentials.access_key_id,
             "secret_access_key": self.credentials.secret_access_key,
-            "owner_access_key_id": self.owner.access_key_id,
-            "owner_secret_access_key": self.owner.secret_access_key,
-            "ports": dict(self.ports),
         }
 
     def _make_bucket(self, owner: Any) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -144,33 +144,34 @@ class Actions:
     # What starts runs
 
     def workflows(self, commit: str) -> list[Workflow]:
-        """The workflows at a commit, without files that do not parse as one."""
-        found = []
+        """The workflows at a commit; files that are no workflows are left out."""
+        return [one for one in self._files(commit) if isinstance(one, Workflow)]
+
+    def _files(self, commit: str) -> Iterator[Workflow | InvalidInput]:
         for path, content in _sources(self._git, commit).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
                 try:
-                    found.append(parse_workflow(path, content.decode(errors="replace")))
-                except InvalidInput:
-                    continue  # `_broken_workflows` tells about these when they are pushed
-        return found
+                    yield parse_workflow(path, content.decode(errors="replace"))
+                except InvalidInput as broken:
+                    yield broken
 
     def fire(self, event: Event) -> list[Run]:
         """Queue a run of every workflow that the event starts. Returns at once, with the runs as people see them."""
         if self._settings is None or self._stopping:
             return []
+        where = {"branch": event.branch, "tag": event.tag}
+        facts: dict[str, Any] = {"action": event.action, "changed_paths": event.changed_paths, **where}
         started = []
-        for workflow in self.workflows(event.workflow_sha):
+        for workflow in self._files(event.workflow_sha):
+            if isinstance(workflow, InvalidInput):
+                if event.name == "push":
+                    started.append(self._failed_to_load(workflow, event))
+                continue
             trigger = workflow.triggers.get(event.name)
             if trigger is None or event.only_workflow not in ("", workflow.path):
                 continue
-            where = {"branch": event.branch, "tag": event.tag}
-            facts: dict[str, Any] = {"action": event.action, "changed_paths": event.changed_paths, **where}
             if event.only_workflow or is_started(event.name, trigger, **facts):
                 started.append(self._queue(workflow, event))
-        if event.name == "push":
-            started += [
-                self._failed_to_load(path, problem, event) for path, problem in self._broken(event.workflow_sha)
-            ]
         self._start_next()
         return started
 
@@ -206,7 +207,7 @@ class Actions:
             workflow, _Place(self.repository, self._git, event.workflow_sha, event.ref)
         )
         jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
-        run = self._new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
+        run = _new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
         run = self.runs.add(run.model_copy(update={"referenced": referenced}))
         contexts = {"inputs": event.inputs, "github": {**github, "run_id": run.id}}
         groups = {fill_in(one.group, contexts): one.cancel_in_progress for one in workflow.concurrency}
@@ -259,23 +260,6 @@ class Actions:
         git = Git(folder)
         sha = git.resolve(ref)
         return _Place(repository, git, sha, ref) if sha else None
-
-    def _new_run(self, path: str, name: str, event: Event, *, title: str, jobs: tuple[Job, ...]) -> Run:
-        return Run(
-            id=0,
-            number=0,
-            workflow_path=path,
-            workflow_name=name,
-            title=title,
-            event=event.name,
-            head_branch=event.head_branch,
-            head_sha=event.head_sha,
-            pulls=event.pulls,
-            actor=event.actor,
-            created_at=now(),
-            updated_at=now(),
-            jobs=jobs,
-        )
 
     def _start_next(self) -> None:
         """Start what may start now: the oldest first, one at a time of each group, `MAX_RUNS_AT_ONCE` in all."""
@@ -515,21 +499,25 @@ class Actions:
                 waiting.append(there)
         return found
 
-    def _broken(self, commit: str) -> list[tuple[str, str]]:
-        problems = []
-        for path, content in _sources(self._git, commit).items():
-            if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
-                try:
-                    parse_workflow(path, content.decode(errors="replace"))
-                except InvalidInput as problem:
-                    problems.append((path, problem.message))
-        return problems
-
-    def _failed_to_load(self, path: str, problem: str, event: Event) -> Run:
+    def _failed_to_load(self, broken: InvalidInput, event: Event) -> Run:
         """GitHub shows a push of a broken workflow file as a failed run without jobs."""
-        run = self.runs.add(self._new_run(path, path, event, title=event.title, jobs=()))
-        self._close(run, conclusion="failure", problem=f"Invalid workflow file: {problem}")
+        run = self.runs.add(_new_run(broken.file, broken.file, event, title=event.title, jobs=()))
+        self._close(run, conclusion="failure", problem=f"Invalid workflow file: {broken.message}")
         return self._current(run.id)
+
+
+def _new_run(path: str, name: str, event: Event, *, title: str, jobs: tuple[Job, ...]) -> Run:
+    return Run(
+        workflow_path=path,
+        workflow_name=name,
+        title=title,
+        event=event.name,
+        head_branch=event.head_branch,
+        head_sha=event.head_sha,
+        pulls=event.pulls,
+        actor=event.actor,
+        jobs=jobs,
+    )
 
 
 def _released(jobs: tuple[Job, ...]) -> tuple[Job, ...]:

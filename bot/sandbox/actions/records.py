@@ -7,7 +7,7 @@ import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 JOBS_PER_RUN = 1000
 """Job ids are run id × this + position, so that an id tells its run."""
@@ -45,7 +45,7 @@ class Annotation(Record):
 
 
 class Job(Record):
-    id: int
+    id: int = 0
     key: str
     matrix: str
     name: str
@@ -70,8 +70,8 @@ class Reference(Record):
 
 
 class Run(Record):
-    id: int
-    number: int
+    id: int = 0
+    number: int = 0
     """Counts the runs of this workflow."""
     workflow_path: str
     workflow_name: str
@@ -84,9 +84,9 @@ class Run(Record):
     """Where the checks show: the pull request's head, or the pushed commit."""
     pulls: tuple[int, ...] = ()
     actor: str
-    created_at: datetime
+    created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
-    updated_at: datetime
+    updated_at: datetime = Field(default_factory=now)
     jobs: tuple[Job, ...] = ()
     referenced: tuple[Reference, ...] = ()
     """The workflows that it called."""

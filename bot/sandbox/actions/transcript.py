@@ -58,32 +58,25 @@ def read_message(line: str) -> Message | None:
 
 def queued_job(definition: JobDefinition) -> Job:
     """The job as it looks before act has started; its id comes with the run."""
-    steps = [
-        (SET_UP, "Set up job"),
-        *((step.key, step.label) for step in definition.steps),
-        (COMPLETE, "Complete job"),
-    ]
     return Job(
-        id=0,
         key=definition.key,
         matrix=definition.matrix,
         name=definition.name,
         needs=definition.needs,
         status="waiting" if definition.needs else "queued",
-        steps=tuple(Step(number=number, key=key, name=name) for number, (key, name) in enumerate(steps, start=1)),
+        steps=_steps(*((step.key, step.label) for step in definition.steps)),
     )
 
 
 def unforeseen_job(message: Message, *, workflow: Workflow) -> Job:
     """A job that the workflow file did not show: of a computed matrix, or of a called workflow."""
-    steps = ((SET_UP, "Set up job"), (COMPLETE, "Complete job"))
-    return Job(
-        id=0,
-        key=message.job_key,
-        matrix=message.matrix,
-        name=name_of(message, workflow=workflow),
-        steps=tuple(Step(number=number, key=key, name=name) for number, (key, name) in enumerate(steps, start=1)),
-    )
+    name = name_of(message, workflow=workflow)
+    return Job(key=message.job_key, matrix=message.matrix, name=name, steps=_steps())
+
+
+def _steps(*own: tuple[str, str]) -> tuple[Step, ...]:
+    named = enumerate([(SET_UP, "Set up job"), *own, (COMPLETE, "Complete job")], start=1)
+    return tuple(Step(number=number, key=key, name=name) for number, (key, name) in named)
 
 
 def name_of(message: Message, *, workflow: Workflow) -> str:

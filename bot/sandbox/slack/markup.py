@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
 import re
+from pathlib import Path
 
 from markupsafe import Markup, escape
 
 from bot.sandbox.slack.workspace import GROUPS, USERS
 
-EMOJI = {
-    "white_check_mark": "✅",
-    "heavy_check_mark": "✔️",
-    "x": "❌",
-    "warning": "⚠️",
-    "rocket": "🚀",
-    "rewind": "⏪",
-    "leftwards_arrow_with_hook": "↩️",
-    "arrows_counterclockwise": "🔄",
-    "hourglass_flowing_sand": "⏳",
-    "ghost": "👻",
-    "no_entry": "⛔",
-    "rotating_light": "🚨",
-    "large_green_circle": "🟢",
-    "red_circle": "🔴",
-    "large_yellow_circle": "🟡",
-    "white_circle": "⚪",
-    "eyes": "👀",
-    "tada": "🎉",
-    "package": "📦",
-    "lock": "🔒",
-    "clock3": "🕒",
-    "link": "🔗",
-    "busts_in_silhouette": "👥",
-    "bar_chart": "📊",
-    "+1": "👍",
-}
+EMOJI: dict[str, str] = json.loads(Path(__file__).with_name("emoji.json").read_text(encoding="utf-8"))
 NAMES = {
     **{f"@{user.id}": f"@{user.name}" for user in USERS},
     **{f"!subteam^{group.id}": f"@{group.handle}" for group in GROUPS},

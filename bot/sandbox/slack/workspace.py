@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import secrets
 import threading
@@ -12,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 Json = Mapping[str, Any]
 
@@ -92,6 +93,9 @@ class Ephemeral:
     thread_ts: str = ""
 
 
+_KEPT = TypeAdapter(dict[str, list[Message]])
+"""The messages of each channel, by its id, as they are on disk."""
+
 SLACKBOT = User(id="USLACKBOT", name="slackbot", real_name="Slackbot")
 """Slack itself, when it has something to say to somebody."""
 BOT = User(id="U0PROMOBOT", name="promobot", real_name="Promobot", bot_id="B0PROMOBOT")
@@ -126,7 +130,7 @@ class Workspace:
         self._clock = clock
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
-        self._contents: dict[str, list[Message]] = _read(self._file) if self._file.exists() else {}
+        self._contents = _KEPT.validate_json(self._file.read_bytes()) if self._file.exists() else {}
 
     def channel(self, id_or_name: str) -> Channel | None:
         """Return the channel of this id or name (with or without #), or None."""
@@ -280,12 +284,8 @@ class Workspace:
         return f"{micros // 1_000_000}.{micros % 1_000_000:06d}"
 
     def _save(self) -> None:
-        document = {
-            channel: [dataclasses.asdict(message) for message in messages]
-            for channel, messages in self._contents.items()
-        }
         beside = self._file.with_suffix(".new")
-        beside.write_text(json.dumps({"format": 1, "messages": document}, indent=1) + "\n")
+        beside.write_bytes(_KEPT.dump_json(self._contents, indent=1))
         beside.replace(self._file)
 
 
@@ -312,11 +312,3 @@ def microseconds(ts: str) -> int:
     """Return a timestamp as whole microseconds since 1970; raise ValueError for what is none."""
     seconds, _, micros = ts.partition(".")
     return int(seconds) * 1_000_000 + int(micros.ljust(6, "0")[:6] or "0")
-
-
-def _read(file: Path) -> dict[str, list[Message]]:
-    kept = json.loads(file.read_text())["messages"]
-    return {
-        channel: [Message(**{**entry, "blocks": tuple(entry["blocks"])}) for entry in listed]
-        for channel, listed in kept.items()
-    }
