@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 Json = Mapping[str, Any]
 
@@ -93,8 +93,11 @@ class Ephemeral:
     thread_ts: str = ""
 
 
-_KEPT = TypeAdapter(dict[str, list[Message]])
-"""The messages of each channel, by its id, as they are on disk."""
+class Kept(BaseModel):
+    """The file of a workspace: the messages of each channel, by its id."""
+
+    messages: dict[str, list[Message]] = {}
+
 
 SLACKBOT = User(id="USLACKBOT", name="slackbot", real_name="Slackbot")
 """Slack itself, when it has something to say to somebody."""
@@ -130,7 +133,7 @@ class Workspace:
         self._clock = clock
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
-        self._contents = _KEPT.validate_json(self._file.read_bytes()) if self._file.exists() else {}
+        self._contents = Kept.model_validate_json(self._file.read_bytes() if self._file.exists() else "{}").messages
 
     def channel(self, id_or_name: str) -> Channel | None:
         """Return the channel of this id or name (with or without #), or None."""
@@ -285,7 +288,7 @@ class Workspace:
 
     def _save(self) -> None:
         beside = self._file.with_suffix(".new")
-        beside.write_bytes(_KEPT.dump_json(self._contents, indent=1))
+        beside.write_text(Kept.model_construct(messages=self._contents).model_dump_json(indent=1))
         beside.replace(self._file)
 
 
