@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import httpx
@@ -153,8 +154,12 @@ class Airflow:
 
 
 def shipped_variables() -> dict[str, str]:
-    """Return what ``manifests/airflow/airflow.env`` says."""
-    lines = (line for line in (MANIFESTS / "airflow.env").read_text().splitlines() if line and line[0] != "#")
+    """Return the variables of ``manifests/airflow/airflow.env``."""
+    return _variables((MANIFESTS / "airflow.env").read_text())
+
+
+def _variables(text: str) -> dict[str, str]:
+    lines = (line for line in text.splitlines() if line and line[0] != "#")
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
@@ -208,28 +213,11 @@ def running(
 def _settings(
     directory: Path, dags: Path, environment: Environment, port: int, scheduler_port: int
 ) -> dict[str, str]:
-    return {
-        "AIRFLOW_HOME": str(directory.resolve()),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags.resolve()),
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(directory.resolve() / "task-logs"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__CORE__FERNET_KEY": "",
-        "AIRFLOW__API__HOST": HOST,
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://{HOST}:{port}",
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "True",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_HOST": HOST,
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(scheduler_port),
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "PATH": f"{environment.bin}:{os.environ['PATH']}",
-        "PYTHONPATH": str(_bot_alone(directory)),
-    }
+    facts = {"home": directory.resolve(), "dags": dags.resolve(), "host": HOST, "port": port}
+    template = Template(Path(__file__).with_name("airflow.env").read_text())
+    settings = template.substitute(facts, scheduler_port=scheduler_port, secret=secrets.token_hex(32))
+    path = {"PATH": f"{environment.bin}:{os.environ['PATH']}", "PYTHONPATH": str(_bot_alone(directory))}
+    return {**_variables(settings), **path}
 
 
 def _bot_alone(directory: Path) -> Path:

@@ -21,7 +21,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,6 @@ POLL_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 5.0
 READY_DEADLINE_SECONDS = 90.0
 STOP_DEADLINE_SECONDS = 10.0
-JOIN_SECONDS = 30.0
 LOG_LINES_SHOWN = 15
 LOWEST_PORT = 15_000
 OWN_VARIABLES = ("GITHUB_", "SLACK_", "MLFLOW_", "_MLFLOW_", "PROMOBOT_", "AWS_")
@@ -345,35 +345,18 @@ def write_private(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def run_at_once(calls: Iterable[Callable[[], None]], *, on_failure: Callable[[], None]) -> None:
+def run_at_once(calls: Sequence[Callable[[], None]], *, on_failure: Callable[[], None]) -> None:
     """Run every call in a thread of its own and wait for all; the first failure runs ``on_failure`` and is raised.
 
     Ctrl-C counts as a failure. Later failures follow from stopping the others and are not raised.
     """
-    failures: list[BaseException] = []
-    failed = threading.Event()
-
-    def run(call: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(max_workers=max(1, len(calls))) as pool:
         try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            failures.append(error)
-            failed.set()
-
-    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
-    try:
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads) and not failed.is_set():
-            failed.wait(POLL_SECONDS)
-        if failures:
-            raise failures[0]
-    except BaseException:
-        on_failure()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(timeout=JOIN_SECONDS)
-        raise
+            for ended in as_completed([pool.submit(call) for call in calls]):
+                ended.result()
+        except BaseException:
+            on_failure()
+            raise
 
 
 def _first(living: Mapping[Process, list[int]]) -> set[int]:

@@ -22,28 +22,8 @@ from bot.sandbox.project import CODE, FILES
 CONTENT = (".github", "pyproject.toml", "requirements.lock", "README.md")
 MODEL = "churn"
 
-MAY = {
-    "read": ["everyone"],
-    "propose": ["S0MLTEAM"],
-    "approve": ["S0RELEASERS"],
-    "roll_back": ["S0MLTEAM"],
-}
-"""Who may do what from Slack: alex and sam are the team, alex alone releases."""
-
-LOGINS = {"U0ALEX": "alex", "U0SAM": "sam"}
-"""Who they are on GitHub, so that nobody approves their own proposal."""
-
-GATES = {
-    MODEL: {
-        "on_miss": "shadow",
-        "latency_budget_milliseconds": 250,
-        "metrics": {
-            "accuracy": {"minimum": 0.90, "max_regression": 0.01},
-            "roc_auc": {"minimum": 0.90, "max_regression": 0.01},
-            "log_loss": {"maximum": 0.40, "lower_is_better": True},
-        },
-    }
-}
+_SETTINGS = yaml.safe_load(Path(__file__).with_name("environment.yaml").read_text())
+MAY, LOGINS, GATES = _SETTINGS["may"], _SETTINGS["github_logins"], {MODEL: _SETTINGS["gate"]}
 
 
 def seed(endpoints: Endpoints) -> None:

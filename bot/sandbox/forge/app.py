@@ -92,8 +92,7 @@ def application(forge: Forge, *others: Forge) -> FastAPI:
         api.include_router(router)
     app.include_router(api)
     app.include_router(apps.graphql)
-    app.include_router(faults)
-    app.include_router(clock)
+    app.include_router(for_tests)
     app.include_router(smart_http.router)
     app.include_router(pages.router)
     app.add_exception_handler(ApiError, _refuse)
@@ -108,23 +107,20 @@ def routers() -> tuple[APIRouter, ...]:
     return (*first, rulesets.router, rulesets.of_branch, repository.router)
 
 
-faults = APIRouter(prefix="/faults")
+for_tests = APIRouter()
 
 
-@faults.post("", status_code=204)
+@for_tests.post("/faults", status_code=204)
 def hit_a_limit(request: Request, hit: Secondary) -> Response:
     """Let the next requests to the API hit GitHub's secondary limit."""
     request.app.state.forge.limits.hit_secondary(hit)
     return Response(status_code=204)
 
 
-@faults.delete("", status_code=204)
+@for_tests.delete("/faults", status_code=204)
 def forget_limits(request: Request) -> Response:
     request.app.state.forge.limits.forget()
     return Response(status_code=204)
-
-
-clock = APIRouter(prefix="/clock")
 
 
 class Struck(BaseModel):
@@ -135,7 +131,7 @@ class Struck(BaseModel):
     cron: str
 
 
-@clock.post("")
+@for_tests.post("/clock")
 def strike(request: Request, struck: Struck) -> list[int]:
     """Start the workflows of this schedule, in each repository; answer with the ids of their runs."""
     return [run.id for one in request.app.state.repositories for run in one.strike(struck.cron)]
