@@ -38,6 +38,7 @@ from bot.sandbox.processes import (
     Processes,
     answers,
     locked,
+    port_of,
     run_at_once,
     write_private,
 )
@@ -242,7 +243,7 @@ class Endpoints:
         tritons = [address for _, one in self.tritons for address in (one.http, one.grpc)]
         one_each = (self.forge, self.mlflow, self.slack, self.slack_app)
         stored = self.s3.ports.values() if self.s3 else ()
-        return [*(_port(address) for address in (*one_each, *gateways, *tritons)), *stored]
+        return [*(port_of(address) for address in (*one_each, *gateways, *tritons)), *stored]
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``endpoints.json``, without ``pids``."""
@@ -406,7 +407,7 @@ class Sandbox:
                 progress(f"{process.part.name} is up ({time.monotonic() - begun:.1f} s)")
 
         def mlflow_server() -> None:
-            directory, port = endpoints.directory / "mlflow", _port(endpoints.mlflow)
+            directory, port = endpoints.directory / "mlflow", port_of(endpoints.mlflow)
             bring_up(mlflow.part("mlflow", directory=directory, port=port, storage=endpoints.s3))
 
         def object_storage() -> None:
@@ -444,8 +445,8 @@ class Sandbox:
                         one.name,
                         environment=environment,
                         model_repository=endpoints.model_repository(name),
-                        http_port=_port(one.http),
-                        grpc_port=_port(one.grpc),
+                        http_port=port_of(one.http),
+                        grpc_port=port_of(one.grpc),
                     )
                     for name, one in endpoints.tritons
                 )
@@ -589,7 +590,7 @@ def _forge(endpoints: Endpoints, *, actions: bool) -> Part:
         },
         "bot_token": tokens.people[BOT],
     }
-    port = _port(endpoints.forge)
+    port = port_of(endpoints.forge)
     server = {
         "folder": str(endpoints.directory / "forge"),
         "port": port,
@@ -610,7 +611,7 @@ def _told(endpoints: Endpoints, name: str, document: Mapping[str, Any]) -> Path:
 
 
 def _slack(endpoints: Endpoints) -> Part:
-    port, tokens = _port(endpoints.slack), endpoints.secrets
+    port, tokens = port_of(endpoints.slack), endpoints.secrets
     installed: tuple[str, ...] = ()
     if SLACK_MANIFEST.exists():
         app = {
@@ -631,7 +632,7 @@ def _slack(endpoints: Endpoints) -> Part:
 
 def _slack_app(endpoints: Endpoints) -> Part:
     """The bot's own service; who may do what says the checkout that the seed leaves for it."""
-    port = _port(endpoints.slack_app)
+    port = port_of(endpoints.slack_app)
     root = endpoints.directory / "slack-app"
     # A bucket has no locks, so the inbox stays a directory; elsewhere it is a folder of the record store.
     inbox = ("--state", str(endpoints.records / "slack")) if endpoints.s3 else ()
@@ -650,7 +651,7 @@ def _gateways(endpoints: Endpoints) -> Iterator[Part]:
         routes = endpoints.state(environment) / "routes.json"
         tritons = [word for one in endpoints.triton[environment] for word in ("--triton", one.http)]
         for gateway in gateways:
-            port = _port(gateway.url)
+            port = port_of(gateway.url)
             yield _python(
                 gateway.name,
                 "bot.gateway",
@@ -680,7 +681,3 @@ def _python(
         any_answer=any_answer,
         variables={**environments.bytecode_variables(), **(variables or {})},
     )
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

@@ -314,6 +314,11 @@ def answers(part: Part) -> bool:
     return status < 500 if part.any_answer else status == 200
 
 
+def port_of(address: str) -> int:
+    """Return the port of a URL or of ``host:port``."""
+    return int(address.rpartition(":")[2])
+
+
 def inherited_variables() -> dict[str, str]:
     """Return the environment variables that a part gets from us: all but those meant for a real platform."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}

@@ -19,7 +19,7 @@ import yaml
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 from bot.sandbox.platform import OWNER, SLACK_MANIFEST, Sandbox
-from bot.sandbox.processes import HOST, Part, Ports
+from bot.sandbox.processes import HOST, Part, Ports, port_of
 from bot.sandbox.seed import environment_file, write
 from bot.sandbox.tls import HERE, Authority
 
@@ -183,10 +183,12 @@ def _private_ca(sandbox: Sandbox) -> None:
         *([endpoints.s3.endpoint] if endpoints.s3 else []),
     ]
     with Ports() as ports:
-        fronts = _speak_tls(sandbox, ports, map(_port, plain), grpc=[_port(one.grpc) for _, one in endpoints.tritons])
+        fronts = _speak_tls(
+            sandbox, ports, map(port_of, plain), grpc=[port_of(one.grpc) for _, one in endpoints.tritons]
+        )
 
     def secured(url: str) -> str:
-        return f"https://localhost:{fronts[_port(url)]}"
+        return f"https://localhost:{fronts[port_of(url)]}"
 
     def change(document: dict[str, Any]) -> None:
         document["github"]["server_url"] = secured(endpoints.forge)
@@ -226,10 +228,6 @@ def _speak_tls(sandbox: Sandbox, ports: Ports, http: Iterable[int], *, grpc: Seq
     pairs = (f"{front}:{port}{'/h2' if port in grpc else ''}" for port, front in fronts.items())
     _started(sandbox, Part("private-ca", (*words, *pairs), health))
     return fronts
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
 
 
 def _started(sandbox: Sandbox, part: Part) -> None:

@@ -101,31 +101,23 @@ class _Execution:
     """Ids of jobs that took too long."""
 
 
+@dataclass(eq=False)
 class Actions:
     """Runs workflows. ``folder`` keeps the runs' records, logs and, while they last, their workspaces.
 
     ``repositories`` holds all of the forge's, as ``owner/name.git``: a workflow may call those of another.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: Path,
-        git: Git,
-        repositories: Path,
-        people: People,
-        settings: Settings | None,
-        server_url: str,
-        repository: str,
-    ) -> None:
-        self.runs = Runs(folder / "runs")
-        self._folder = folder
-        self._git = git
-        self._repositories = repositories
-        self._people = people
-        self._settings = settings
-        self._server_url = server_url
-        self.repository = repository
+    folder: Path
+    git: Git
+    repositories: Path
+    people: People
+    settings: Settings | None
+    server_url: str
+    repository: str
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.folder / "runs")
         self._lock = threading.RLock()
         self._waiting: list[_Execution] = []
         self._running: dict[int, _Execution] = {}
@@ -148,7 +140,7 @@ class Actions:
         return [one for one in self._files(commit) if isinstance(one, Workflow)]
 
     def _files(self, commit: str) -> Iterator[Workflow | InvalidInput]:
-        for path, content in _sources(self._git, commit).items():
+        for path, content in _sources(self.git, commit).items():
             if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", path):
                 try:
                     yield parse_workflow(path, content.decode(errors="replace"))
@@ -157,7 +149,7 @@ class Actions:
 
     def fire(self, event: Event) -> list[Run]:
         """Queue a run of every workflow that the event starts. Returns at once, with the runs as people see them."""
-        if self._settings is None or self._stopping:
+        if self.settings is None or self._stopping:
             return []
         where = {"branch": event.branch, "tag": event.tag}
         facts: dict[str, Any] = {"action": event.action, "changed_paths": event.changed_paths, **where}
@@ -204,7 +196,7 @@ class Actions:
         github = {"event": event.payload, "actor": event.actor, "ref": event.ref}
         title = fill_in(workflow.run_name, {"inputs": event.inputs, "github": github}) or event.title
         workflow, referenced = self._with_called(
-            workflow, _Place(self.repository, self._git, event.workflow_sha, event.ref)
+            workflow, _Place(self.repository, self.git, event.workflow_sha, event.ref)
         )
         jobs = tuple(transcript.queued_job(definition) for definition in workflow.jobs)
         run = _new_run(workflow.path, workflow.name, event, title=title, jobs=jobs)
@@ -254,7 +246,7 @@ class Actions:
 
     def _place(self, repository: str, ref: str) -> _Place | None:
         """A commit of a repository that this forge hosts; None where there is none."""
-        folder = self._repositories / f"{repository}.git"
+        folder = self.repositories / f"{repository}.git"
         if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository) or not (folder / "HEAD").is_file():
             return None
         git = Git(folder)
@@ -294,11 +286,11 @@ class Actions:
     # One run
 
     def _run(self, execution: _Execution) -> None:
-        settings = self._settings or Settings()
+        settings = self.settings or Settings()
         folder = self.runs.folder_of(execution.run)
         token = settings.bot_token or f"ghs_{secrets.token_hex(18)}"
         if not settings.bot_token:
-            self._people.add(token, ACTIONS_BOT)
+            self.people.add(token, ACTIONS_BOT)
         try:
             invocation = self._prepare(execution, folder, settings, token)
             with self._lock:
@@ -308,14 +300,14 @@ class Actions:
         finally:
             act.end_leftovers(execution.tracking_id)
             if not settings.bot_token:
-                self._people.remove(token)
+                self.people.remove(token)
             for leftover in ("source", "work", "missing", "hosted"):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
             (folder / "secrets.yml").unlink(missing_ok=True)
 
     def _prepare(self, execution: _Execution, folder: Path, settings: Settings, token: str) -> act.Invocation:
         event, run = execution.event, execution.run
-        sources = _sources(self._git, event.workflow_sha)
+        sources = _sources(self.git, event.workflow_sha)
         hosted = self._hosted(sources, folder / "hosted")
         for path, content in sources.items():
             file = folder / "source" / path
@@ -323,7 +315,7 @@ class Actions:
             file.write_bytes(content)
         payload = {**event.payload, **({"inputs": dict(event.inputs)} if event.name == "workflow_dispatch" else {})}
         (folder / "event.json").write_text(json.dumps(payload))
-        home = self._folder / "home"
+        home = self.folder / "home"
         home.mkdir(exist_ok=True)
         return act.Invocation(
             folder=folder,
@@ -342,9 +334,9 @@ class Actions:
 
     def _github_environment(self, event: Event, run: Run) -> dict[str, str]:
         return {
-            "GITHUB_SERVER_URL": self._server_url,
-            "GITHUB_API_URL": f"{self._server_url}/api/v3",
-            "GITHUB_GRAPHQL_URL": f"{self._server_url}/api/graphql",
+            "GITHUB_SERVER_URL": self.server_url,
+            "GITHUB_API_URL": f"{self.server_url}/api/v3",
+            "GITHUB_GRAPHQL_URL": f"{self.server_url}/api/graphql",
             "GITHUB_REPOSITORY": self.repository,
             "GITHUB_REPOSITORY_OWNER": self.repository.split("/")[0],
             "SHA_REF": event.sha,  # act's name for where github.sha comes from

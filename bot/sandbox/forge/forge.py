@@ -41,11 +41,12 @@ class RefUpdate:
     new: str
 
 
+@dataclass(eq=False)
 class Forge(Repository):
     """One repository of the forge, and all that happens in it."""
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.answers = Answers(self)
         self.limits = Limits()
         self.on_event: Callable[[str, Mapping[str, Any]], object] = lambda *_: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bot.sandbox.actions.actions import Actions
 from bot.sandbox.actions.records import Job, Run
@@ -18,23 +19,20 @@ GREEN = frozenset({"success", "neutral", "skipped"})
 ONLY_BY_QUEUE = "Changes must be made through the merge queue"
 
 
+@dataclass(eq=False)
 class Repository:
     """A repository with its pull requests, rules and workflow runs; this half of it changes nothing."""
 
-    def __init__(
-        self,
-        *,
-        repository: str,
-        number: int,
-        server_url: str,
-        git: Git,
-        store: Store,
-        people: People,
-        actions: Actions,
-    ) -> None:
-        self.repository, self.number, self.server_url = repository, number, server_url
-        self.git, self.store, self.people, self.actions = git, store, people, actions
-        self.key_file = git.folder / "web-flow.pem"
+    repository: str
+    number: int
+    server_url: str
+    git: Git
+    store: Store
+    people: People
+    actions: Actions
+
+    def __post_init__(self) -> None:
+        self.key_file = self.git.folder / "web-flow.pem"
         self.key = Key.of(self.key_file)
 
     @property
