@@ -14,7 +14,7 @@ from bot.sandbox.forge.errors import ApiError, invalid, not_found, unprocessable
 from bot.sandbox.forge.git import ZERO, Commit, RefMoved
 from bot.sandbox.forge.limits import Limits
 from bot.sandbox.forge.people import ACTIONS_BOT, GITHUB, MERGE_QUEUE, Person
-from bot.sandbox.forge.repository import DEFAULT_BRANCH, ONLY_BY_QUEUE, Repository
+from bot.sandbox.forge.repository import ONLY_BY_QUEUE, Repository
 from bot.sandbox.forge.store import (
     Comment,
     Deployment,
@@ -380,34 +380,6 @@ class Forge(Repository):
             return ""
         return signing.violations(self.git, self.key, signing.brought(self.git, ref, old, new))
 
-    def move_ref(self, name: str, sha: str, *, force: bool, by: Person) -> None:
-        with self._lock:
-            old = self.git.ref(name)
-            if old is None or not self.git.exists(sha):
-                raise unprocessable("Object does not exist" if old else "Reference does not exist")
-            is_protected = name == f"refs/heads/{DEFAULT_BRANCH}"
-            if (not force or is_protected) and not self.git.is_ancestor(old, sha):
-                raise unprocessable("Update is not a fast forward")
-            if refused := self.push_refusal(name.removeprefix("refs/heads/"), sha, by):
-                raise unprocessable(refused)
-            if unsigned := self._unsigned(name, old, sha):
-                raise unprocessable(VIOLATED + unsigned)
-            try:
-                self.git.update_ref(name, new=sha, old=old)
-            except RefMoved as moved:
-                raise unprocessable("Update is not a fast forward") from moved
-            self.moved([RefUpdate(name, old, sha)], by=by)
-
-    def delete_ref(self, name: str, *, by: Person) -> None:
-        with self._lock:
-            old = self.git.ref(name)
-            if old is None:
-                raise unprocessable("Reference does not exist")
-            if name == f"refs/heads/{DEFAULT_BRANCH}":
-                raise unprocessable("Cannot delete the default branch")
-            self.git.delete_ref(name, old=old)
-            self.moved([RefUpdate(name, old, ZERO)], by=by)
-
     def commit_on_branch(
         self, branch: str, *, expected: str, message: str, files: Mapping[str, bytes | None], by: Person
     ) -> str:
@@ -417,14 +389,19 @@ class Forge(Repository):
             tip = self.git.ref(ref)
             if tip is None:
                 raise ApiError(404, f"The branch '{branch}' was not found")
+            stale = ApiError(409, f'Expected branch to point to "{expected}" but it did not.  Pull and try again.')
             if tip != expected:
-                raise ApiError(409, f'Expected branch to point to "{expected}" but it did not.  Pull and try again.')
+                raise stale
             if refused := self.push_refusal(branch, ZERO, by):
                 raise unprocessable(refused)
             tree = self.git.tree_with(tip, files)
             made = self.git.commit_tree(tree, parents=[tip], message=message, author=by.identity, committer=GITHUB)
             made = signing.signed(self.git, made, self.key)
-            self.move_ref(ref, made, force=False, by=by)
+            try:
+                self.git.update_ref(ref, new=made, old=tip)
+            except RefMoved as moved:
+                raise stale from moved
+            self.moved([RefUpdate(ref, tip, made)], by=by)
             return made
 
     def moved(self, updates: Sequence[RefUpdate], *, by: Person) -> None:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
 from bot.sandbox.forge.answers import Json, stamp
-from bot.sandbox.forge.api.request import Anyone, Body, Found, Paged, Server
+from bot.sandbox.forge.api.request import Anyone, Body, Found, Server
 from bot.sandbox.forge.errors import ApiError, not_found, unprocessable
 from bot.sandbox.forge.forge import Forge
 from bot.sandbox.forge.people import App, BadJwt, Person
@@ -97,23 +97,6 @@ class CommitOnBranch(Body):
 class Query(Body):
     query: str
     variables: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-
-@router.get("/app")
-def get_app(server: Server, app: Asking) -> Json:
-    return server.answers.app(dict(app))
-
-
-@router.get("/app/installations")
-def list_installations(server: Server, app: Asking, pages: Paged) -> list[Json]:
-    return pages.of([app], server.answers.installation)
-
-
-@router.get("/app/installations/{number}")
-def get_installation(server: Server, app: Asking, number: int) -> Json:
-    if number != app.installation:
-        raise not_found()
-    return server.answers.installation(app)
 
 
 @router.get("/repos/{owner}/{name}/installation")

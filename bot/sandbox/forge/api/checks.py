@@ -19,27 +19,16 @@ router = APIRouter(prefix="/repos/{owner}/{name}")
 Conclusion = Literal["action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out"]
 
 
-class ChangedCheck(Body):
-    name: str | None = None
-    status: Literal["queued", "in_progress", "completed"] | None = None
-    conclusion: Conclusion | None = None
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    details_url: str | None = None
-    external_id: str | None = None
-    output: dict[str, str] | None = Field(default=None, exclude=True)
-
-    def facts(self, before: CheckOutput) -> dict[str, object]:
-        """The changed fields of a check. A conclusion completes the check, now unless the request says when."""
-        said: dict[str, object] = self.model_dump(exclude_none=True)
-        if self.conclusion:
-            said |= {"status": "completed", "completed_at": self.completed_at or now()}
-        return said | {"output": before.model_copy(update=self.output or {})}
-
-
-class NewCheck(ChangedCheck):
+class NewCheck(Body):
     name: str
     head_sha: str = Field(exclude=True)
+    status: Literal["queued", "in_progress", "completed"] = "queued"
+    conclusion: Conclusion | None = None
+    started_at: datetime = Field(default_factory=now)
+    completed_at: datetime | None = None
+    details_url: str = ""
+    external_id: str = ""
+    output: CheckOutput = CheckOutput()
 
 
 @router.get("/commits/{ref:path}/check-runs")
@@ -61,29 +50,14 @@ def list_checks(
 
 @router.post("/check-runs", status_code=201)
 def create_check(repository: Found, person: Writer, new: NewCheck) -> Json:
+    """Report a check; one that has a conclusion is completed, now unless the request says when."""
     if person.type != "Bot":
         raise ApiError(403, "You must authenticate via a GitHub App.")
-    fresh = {"status": "queued", "conclusion": None, "started_at": now(), "completed_at": None}
+    said = new.model_dump()
+    if new.conclusion:
+        said |= {"status": "completed", "completed_at": new.completed_at or now()}
     who = {"id": repository.store.next_id(), "sha": commit_of(repository, new.head_sha), "creator": person.login}
-    addresses = {"details_url": "", "external_id": ""}
-    check = CheckRun.model_validate({**fresh, **addresses, **who, **new.facts(CheckOutput())})
-    repository.store.put(check)
-    return repository.answers.check(check)
-
-
-@router.get("/check-runs/{identifier}")
-def get_check(repository: Found, _: Anyone, identifier: int) -> Json:
-    if job := repository.actions.runs.job(identifier):
-        return repository.answers.job_check(*job)
-    return repository.answers.check(found(repository.store.get(CheckRun, identifier)))
-
-
-@router.patch("/check-runs/{identifier}")
-def update_check(repository: Found, person: Writer, identifier: int, changed: ChangedCheck) -> Json:
-    check = found(repository.store.get(CheckRun, identifier))
-    if check.creator != person.login:
-        raise ApiError(403, "Invalid app_id - check run can only be modified by the GitHub App that created it.")
-    check = check.model_copy(update=changed.facts(check.output))
+    check = CheckRun.model_validate({**said, **who})
     repository.store.put(check)
     return repository.answers.check(check)
 

@@ -32,18 +32,7 @@ def create_comment(repository: Found, person: Writer, number: int, new: NewComme
     return answer
 
 
-@router.get("/comments/{identifier}")
-def get_comment(repository: Found, _: Anyone, identifier: int) -> Json:
-    return repository.answers.comment(found(repository.store.get(Comment, identifier)))
-
-
 @router.patch("/comments/{identifier}")
 def update_comment(repository: Found, person: Writer, identifier: int, changed: NewComment) -> Json:
     comment = found(repository.store.get(Comment, identifier))
     return repository.answers.comment(repository.edit_comment(comment, body=changed.body, by=person))
-
-
-@router.delete("/comments/{identifier}", status_code=204)
-def delete_comment(repository: Found, _: Writer, identifier: int) -> Response:
-    repository.store.remove(found(repository.store.get(Comment, identifier)))
-    return Response(status_code=204)

@@ -92,11 +92,6 @@ def update_pull(repository: Found, person: Writer, number: int, changed: Changed
     return repository.answers.whole_pull(pull)
 
 
-@router.get("/{number}/commits")
-def list_commits(repository: Found, _: Anyone, pages: Paged, number: int) -> list[Json]:
-    return pages.of(repository.pull_commits(repository.pull(number)), repository.answers.commit)
-
-
 @router.get("/{number}/files")
 def list_files(repository: Found, _: Anyone, pages: Paged, number: int) -> list[Json]:
     pull = repository.pull(number)

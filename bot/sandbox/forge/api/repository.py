@@ -16,7 +16,6 @@ from bot.sandbox.forge.api.request import (
     Server,
     Writer,
     commit_of,
-    found,
     refused,
 )
 from bot.sandbox.forge.errors import ApiError, unprocessable
@@ -38,11 +37,6 @@ class ChangedRepository(Body):
     allow_merge_commit: bool | None = None
     allow_squash_merge: bool | None = None
     allow_rebase_merge: bool | None = None
-
-
-class MovedRef(Body):
-    sha: str
-    force: bool = False
 
 
 class NamedCheck(Body):
@@ -149,31 +143,12 @@ def get_branch(repository: Found, _: Anyone, branch: str) -> Json:
     return repository.answers.branch(branch, sha)
 
 
-@router.get(REPO + "/git/ref/{ref:path}")
-@router.get(REPO + "/git/refs/{ref:path}")  # where it was once; clients still ask here
-def get_ref(repository: Found, _: Anyone, ref: str) -> Json:
-    found(repository.git.ref(f"refs/{ref}"))
-    return repository.answers.ref(f"refs/{ref}")
-
-
 @router.post(REPO + "/git/refs", status_code=201)
 def create_ref(repository: Found, person: Writer, new: NewRef, response: Response) -> Json:
     repository.create_ref(new.ref, new.sha, by=person)
     answer = repository.answers.ref(new.ref)
     response.headers["Location"] = answer["url"]
     return answer
-
-
-@router.patch(REPO + "/git/refs/{ref:path}")
-def update_ref(repository: Found, person: Writer, ref: str, moved: MovedRef) -> Json:
-    repository.move_ref(f"refs/{ref}", moved.sha, force=moved.force, by=person)
-    return repository.answers.ref(f"refs/{ref}")
-
-
-@router.delete(REPO + "/git/refs/{ref:path}", status_code=204)
-def delete_ref(repository: Found, person: Writer, ref: str) -> Response:
-    repository.delete_ref(f"refs/{ref}", by=person)
-    return Response(status_code=204)
 
 
 # Last, because its reference may hold slashes and so would take the others' calls.
