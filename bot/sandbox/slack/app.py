@@ -1,7 +1,7 @@
 """The HTTP side: the Web API under ``/api/``, the page at ``/``, and what tests and stories need beside them.
 
 POST /people/{user}/types       {"channel", "text", "thread_ts"?}: a slash command, or a message
-POST /people/{user}/acts        {"channel", "ts", "action_id", "block_id"?, "value"?}, or "view_id": press, choose
+POST /people/{user}/acts        {"channel", "ts", "action_id", "block_id"?, "value"?}: press, choose
 POST /people/{user}/submits     {"view_id"?, "values": {block_id: {action_id: value}}}
 POST /people/{user}/closes      {"view_id"?}
 GET  /people/{user}/sees.json   channels with messages, what only this person sees, open modals
@@ -159,8 +159,6 @@ async def _do(person: Person, deed: str, said: dict[str, Any]) -> Done:
     match deed:
         case "types":
             return await person.types(said["channel"], said["text"], thread_ts=said.get("thread_ts") or "")
-        case "acts" if view_id:
-            return await person.acts_in_modal(view_id, said["action_id"], block_id=block_id, value=value)
         case "acts":
             where = said["channel"], said["ts"], said["action_id"]
             return await person.acts(*where, block_id=block_id, value=value, values=said.get("values"))
@@ -211,9 +209,8 @@ def _for_people(slack: Slack) -> list[Route | Mount]:
         message = slack.workspace.message(found, ts) if found else None
         if found is None or message is None:
             return PlainTextResponse("no such message", status_code=404)
-        person = f"as={found.person}&" if found.person else ""
         thread, mark = message.thread_ts or ts, "t" if message.thread_ts else "p"
-        return RedirectResponse(f"/?{person}channel={found.id}&thread={thread}#{mark}{ts}", status_code=303)
+        return RedirectResponse(f"/?channel={found.id}&thread={thread}#{mark}{ts}", status_code=303)
 
     async def no_icon(_: Request) -> Response:
         return Response(status_code=204)

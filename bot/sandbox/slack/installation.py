@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 SCOPES = (
     *("channels:history", "channels:read", "chat:write", "commands", "groups:history", "groups:read"),
-    *("im:history", "im:read", "usergroups:read"),
+    "usergroups:read",
 )
 """Those that our methods ask for. Not ``chat:write.public``: to write where the app is not."""
 
@@ -26,7 +26,6 @@ class SlashCommand(BaseModel):
     description: str
     url: str = ""
     usage_hint: str = ""
-    should_escape: bool = False
 
 
 class Installation(BaseModel):

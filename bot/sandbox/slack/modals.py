@@ -15,9 +15,7 @@ TRIGGER_SECONDS = 3.0
 
 STATE_OF = {
     "plain_text_input": ("value", "initial_value"),
-    "number_input": ("value", "initial_value"),
     "static_select": ("selected_option", "initial_option"),
-    "checkboxes": ("selected_options", "initial_options"),
 }
 """For each type of element: the field of its state, and the field of its first value."""
 
@@ -140,8 +138,7 @@ def initial_values(blocks: tuple[Json, ...] | list[Json]) -> dict[str, dict[str,
         for element in elements_of(block):
             if element["type"] in STATE_OF:
                 name, initial = STATE_OF[element["type"]]
-                found = element.get(initial) or ([] if name == "selected_options" else None)
-                state = {"type": element["type"], name: found}
+                state = {"type": element["type"], name: element.get(initial) or None}
                 values.setdefault(block["block_id"], {})[element["action_id"]] = state
     return values
 

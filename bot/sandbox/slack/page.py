@@ -48,10 +48,9 @@ class Place:
     errors: Mapping[str, str] = field(default_factory=lambda: defaultdict(str))
 
     def state(self, block: Json, element: Json) -> dict[str, Any]:
-        """What somebody chose or typed: ``value``, and the values of ``chosen`` options."""
+        """What somebody chose or typed: ``value``, or the value of the ``chosen`` option."""
         state = self.values.get(str(block.get("block_id")), {}).get(str(element.get("action_id")), {})
-        options = [*(state.get("selected_options") or ()), state.get("selected_option")]
-        return {"value": state.get("value"), "chosen": {option["value"] for option in options if option}}
+        return {"value": state.get("value"), "chosen": (state.get("selected_option") or {}).get("value")}
 
 
 class Page:
@@ -59,11 +58,8 @@ class Page:
 
     def __init__(self, slack: Slack, view: View) -> None:
         self.workspace = workspace = slack.workspace
-        direct = workspace.direct_with(view.user.id)
         self.channels = sorted(workspace.channels, key=lambda channel: not channel.has_bot)
-        self.direct = direct if direct is not None and workspace.messages(direct) else None
-        seen = [*self.channels, *([direct] if direct else [])]
-        self.channel = next((one for one in seen if one.id == view.channel), self.channels[0])
+        self.channel = next((one for one in self.channels if one.id == view.channel), self.channels[0])
         self.thread = workspace.message(self.channel, view.thread) if view.thread else None
         self.view = View(view.user, self.channel.id, self.thread.ts if self.thread else "")
         self.modal = slack.modals.of(view.user.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,10 +59,7 @@ class Person:
     def sees(self) -> dict[str, Any]:
         """Return what this person sees: channels with messages and what only they see, and open modals."""
         ephemerals = self._workspace.ephemerals(self._user)
-        seen = {channel["id"]: channel for channel in self._workspace.to_json()["channels"]}
-        direct = self._workspace.direct_with(self._user.id)
-        channels = [seen[channel.id] for channel in self._workspace.channels]
-        channels += [seen[direct.id]] if direct and direct.id in seen else []
+        channels = self._workspace.to_json()["channels"]
         for channel in channels:
             channel["ephemerals"] = [_plain(shown) for shown in ephemerals if shown.channel == channel["id"]]
         modal = self._slack.modals.of(self._user.id)
@@ -83,8 +79,7 @@ class Person:
 
     async def _command(self, channel: Channel, text: str) -> Done:
         name, _, rest = text.partition(" ")
-        command = self._slack.app.commands.get(name)
-        if command is None:
+        if name not in self._slack.app.commands:
             said = (
                 f"`{name}` is not a valid command. In Slack, all messages that start with the “/” character are "
                 "interpreted as commands."
@@ -97,11 +92,11 @@ class Person:
             "team_id": TEAM_ID,
             "team_domain": TEAM_DOMAIN,
             "channel_id": channel.id,
-            "channel_name": "directmessage" if channel.person else channel.name,
+            "channel_name": channel.name,
             "user_id": self._user.id,
             "user_name": self._user.name,
             "command": name,
-            "text": self._escaped(rest.strip()) if command.should_escape else rest.strip(),
+            "text": rest.strip(),
             "api_app_id": APP_ID,
             "is_enterprise_install": "false",
             "response_url": self._slack.response_url(address),
@@ -157,7 +152,7 @@ class Person:
         container |= {"is_ephemeral": alone, **({"thread_ts": shown.thread_ts} if shown.thread_ts else {})}
         payload = self._payload("block_actions", trigger) | {
             "container": container,
-            "channel": {"id": channel.id, "name": "directmessage" if channel.person else channel.name},
+            "channel": {"id": channel.id, "name": channel.name},
             "state": {"values": state},
             "response_url": self._slack.response_url(address),
             "actions": [self._action(block, element, value)],
@@ -167,22 +162,6 @@ class Person:
         return await self._interact(payload, trigger)
 
     # --- modals ------------------------------------------------------------------------------------------------
-
-    async def acts_in_modal(self, view_id: str, action_id: str, *, block_id: str = "", value: Any = None) -> Done:
-        """Press a button of a modal, or choose something in it that Slack sends to the app at once."""
-        modal = self._modal(view_id)
-        block, element = _find(modal.blocks, action_id, block_id)
-        if element["type"] in STATE_OF:
-            _fill(modal.blocks, modal.values, {block["block_id"]: {action_id: value}})
-        if block["type"] == "input" and not block.get("dispatch_action"):
-            return Done()
-        trigger = self._slack.triggers.give(self._user)
-        payload = self._payload("block_actions", trigger) | {
-            "container": {"type": "view", "view_id": modal.id},
-            "view": modal.shape(),
-            "actions": [self._action(block, element, value)],
-        }
-        return await self._interact(payload, trigger)
 
     async def submits(self, view_id: str, values: Mapping[str, Mapping[str, Any]]) -> Done:
         """Fill in a modal (``values`` by block_id and action_id; the rest stays as it is) and submit it."""
@@ -269,7 +248,7 @@ class Person:
 
     def _channel(self, name: str) -> Channel:
         channel = self._workspace.channel(name)
-        if channel is None or not channel.is_seen_by(self._user):
+        if channel is None:
             raise NoSuchThing(f"no channel {name!r}")
         return channel
 
@@ -285,13 +264,6 @@ class Person:
         if modal is None or view_id not in ("", modal.id):
             raise NoSuchThing(f"no modal {view_id} is open")
         return modal
-
-    def _escaped(self, text: str) -> str:
-        """Return the text of a command with users and channels by their ids."""
-        users = {user.name: f"<@{user.id}|{user.name}>" for user in self._workspace.users}
-        channels = {channel.name: f"<#{channel.id}|{channel.name}>" for channel in self._workspace.channels}
-        text = re.sub(r"(?<!\S)@([\w.-]+)", lambda match: users.get(match[1], match[0]), text)
-        return re.sub(r"(?<!\S)#([\w.-]+)", lambda match: channels.get(match[1], match[0]), text)
 
 
 def _plain(shown: Ephemeral) -> dict[str, Any]:
@@ -320,11 +292,7 @@ def _fill(
 
 def _state(element: Json, value: Any) -> dict[str, Any]:
     name, _ = STATE_OF[element["type"]]
-    chosen: Any = value or None
-    if name == "selected_options":
-        chosen = [_option(element, one) for one in value or []]
-    elif name == "selected_option" and value:
-        chosen = _option(element, value)
+    chosen = _option(element, value) if value and name == "selected_option" else value or None
     return {"type": element["type"], name: chosen}
 
 

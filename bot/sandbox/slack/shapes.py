@@ -45,9 +45,6 @@ def message_shape(workspace: Workspace, channel: Channel, message: Message, *, m
 
 def channel_shape(workspace: Workspace, channel: Channel) -> dict[str, Any]:
     """Return a channel, or a direct conversation, as Slack shows it."""
-    if channel.person:
-        direct: dict[str, Any] = {"id": channel.id, "is_im": True, "is_archived": False, "user": channel.person}
-        return {**direct, "is_org_shared": False, "context_team_id": TEAM_ID, "is_user_deleted": False}
     return {
         "id": channel.id,
         "name": channel.name,

@@ -37,7 +37,7 @@ Function = Callable[[Slack, Arguments], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """One method. ``scope`` is what the token must allow; where it depends on the channel, the function checks it.
+    """One method. ``scope`` is what the token must allow.
 
     ``token`` says which one it takes: the ``bot``'s or the ``app``'s own.
     """
@@ -117,7 +117,7 @@ def apps_connections_open(slack: Slack, _: Arguments) -> dict[str, Any]:
 
 @method("chat.postMessage", scope="chat:write")
 def chat_post_message(slack: Slack, arguments: Arguments) -> dict[str, Any]:
-    """Post a message: into a channel, a thread, or, to the id of a user, directly."""
+    """Post a message into a channel or a thread."""
     workspace = slack.workspace
     channel = _target(slack, arguments)
     thread_ts = _thread(workspace, channel, arguments)
@@ -141,7 +141,7 @@ def chat_post_ephemeral(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     workspace = slack.workspace
     channel = _target(slack, arguments)
     person = workspace.person(arguments.text("user"))
-    if person is None or not channel.is_seen_by(person):
+    if person is None:
         raise SlackError("user_not_in_channel")
     thread_ts = _thread(workspace, channel, arguments)
     text, blocks = content(arguments)
@@ -176,29 +176,27 @@ def chat_get_permalink(slack: Slack, arguments: Arguments) -> dict[str, Any]:
 # --- channels ------------------------------------------------------------------------------------------------------
 
 
-@method("conversations.info")
+@method("conversations.info", scope="channels:read")
 def conversations_info(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Describe one channel."""
-    channel = _channel(slack.workspace, arguments)
-    _need(slack, "im:read" if channel.person else "channels:read")
-    return {"channel": channel_shape(slack.workspace, channel)}
+    return {"channel": channel_shape(slack.workspace, _channel(slack.workspace, arguments))}
 
 
-@method("conversations.history")
+@method("conversations.history", scope="channels:history")
 def conversations_history(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Return the channel's messages, newest first, without the replies in threads."""
     workspace = slack.workspace
-    channel = _readable(slack, arguments)
+    channel = _joined(workspace, arguments)
     messages = [message for message in workspace.messages(channel) if not message.thread_ts or message.broadcast]
     wanted = [message for message in reversed(messages) if _in_range(message, arguments)]
     return _page(workspace, channel, wanted, arguments, default_limit=100)
 
 
-@method("conversations.replies")
+@method("conversations.replies", scope="channels:history")
 def conversations_replies(slack: Slack, arguments: Arguments) -> dict[str, Any]:
     """Return a thread, oldest first: the message that began it, then the replies."""
     workspace = slack.workspace
-    channel = _readable(slack, arguments)
+    channel = _joined(workspace, arguments)
     message = workspace.message(channel, _timestamp(arguments.text("ts"), otherwise="thread_not_found"))
     parent = workspace.message(channel, message.thread_ts) if message and message.thread_ts else message
     if parent is None:
@@ -277,20 +275,11 @@ def _open(channel: Channel) -> Channel:
 
 
 def _target(slack: Slack, arguments: Arguments) -> Channel:
-    """Return where to write: also the direct conversation with a user, and any public channel for who may."""
-    direct = slack.workspace.direct_with(arguments.text("channel"))
-    if direct is not None:
-        return direct
+    """Return where to write: for who may, any public channel."""
     channel = _channel(slack.workspace, arguments)
     if not channel.has_bot and "chat:write.public" not in slack.app.scopes:
         raise SlackError("not_in_channel")
     return _open(channel)
-
-
-def _readable(slack: Slack, arguments: Arguments) -> Channel:
-    channel = _channel(slack.workspace, arguments)
-    _need(slack, "im:history" if channel.person else "channels:history")
-    return _joined(slack.workspace, arguments)
 
 
 def _thread(workspace: Workspace, channel: Channel, arguments: Arguments) -> str:

@@ -32,11 +32,6 @@ class User:
     real_name: str
     bot_id: str = ""
 
-    @property
-    def direct(self) -> str:
-        """Id of the conversation in which the app and this person are alone."""
-        return "D" + self.id[1:]
-
 
 @dataclass(frozen=True)
 class UserGroup:
@@ -50,20 +45,12 @@ class UserGroup:
 
 @dataclass(frozen=True)
 class Channel:
-    """A public channel; ``has_bot`` says whether the bot was invited, ``archived`` that nobody can post there.
-
-    With ``person``, the id of a user, it is the direct conversation of that person and the bot.
-    """
+    """A public channel; ``has_bot`` says whether the bot was invited, ``archived`` that nobody can post there."""
 
     id: str
     name: str
     has_bot: bool = True
-    person: str = ""
     archived: bool = False
-
-    def is_seen_by(self, user: User) -> bool:
-        """Return whether this person is in it; everybody is in every public channel."""
-        return self.person in ("", user.id)
 
 
 @dataclass(frozen=True)
@@ -127,7 +114,6 @@ class Workspace:
         self.bot = BOT
         self.groups = GROUPS
         self.channels = (GENERAL, *channels)
-        self.direct = tuple(Channel(person.direct, person.name, person=person.id) for person in PEOPLE)
         self._ephemerals: list[Ephemeral] = []
         self._file = directory / "messages.json"
         self._clock = clock
@@ -138,8 +124,7 @@ class Workspace:
     def channel(self, id_or_name: str) -> Channel | None:
         """Return the channel of this id or name (with or without #), or None."""
         wanted = id_or_name.removeprefix("#")
-        named = (channel for channel in self.channels if wanted in (channel.id, channel.name))
-        return next(named, None) or next((direct for direct in self.direct if wanted == direct.id), None)
+        return next((channel for channel in self.channels if wanted in (channel.id, channel.name)), None)
 
     def change(self, channel: Channel, *, has_bot: bool | None = None, archived: bool | None = None) -> Channel:
         """Invite or remove the bot, archive or unarchive the channel; return the changed channel."""
@@ -150,10 +135,6 @@ class Workspace:
         )
         self.channels = tuple(changed if known.id == channel.id else known for known in self.channels)
         return changed
-
-    def direct_with(self, user_id: str) -> Channel | None:
-        """Return the bot's direct conversation with this person, or None."""
-        return next((direct for direct in self.direct if direct.person == user_id), None)
 
     def user(self, user_id: str) -> User:
         """Return the user; raise KeyError for an id that nobody has."""
@@ -261,7 +242,6 @@ class Workspace:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as people see it: channels with their messages, oldest first, replies under theirs."""
-        written = tuple(direct for direct in self.direct if self.messages(direct))
         return {
             "channels": [
                 {
@@ -277,7 +257,7 @@ class Workspace:
                         if not message.thread_ts
                     ],
                 }
-                for channel in (*self.channels, *written)
+                for channel in self.channels
             ]
         }
 

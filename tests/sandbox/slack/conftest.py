@@ -36,7 +36,7 @@ MANIFEST: dict[str, Any] = {
         "bot_user": {"display_name": "promobot"},
         "slash_commands": [
             {"command": "/promote", "description": "Promote a version", "usage_hint": "MODEL VERSION ENV"},
-            {"command": "/who", "description": "Who is that", "should_escape": True},
+            {"command": "/who", "description": "Who is that"},
         ],
     },
     "oauth_config": {"scopes": {"bot": ["chat:write", "commands", "channels:history"]}},

@@ -73,12 +73,6 @@ PUBLIC = one(
         "num_members": NUMBER,
     }
 )
-DIRECT = one(
-    {"id": CHANNEL, "is_im": {"const": True}, "user": USER, "is_archived": FLAG, "is_org_shared": FLAG},
-    context_team_id=TEAM,
-    is_user_deleted=FLAG,
-)
-CONVERSATION: Schema = {"anyOf": [PUBLIC, DIRECT]}
 PLAIN = one({"type": {"const": "plain_text"}, "text": TEXT}, emoji=FLAG)
 VALUES: Schema = {"type": "object", "additionalProperties": {"type": "object"}}
 MODAL = one(
@@ -121,7 +115,7 @@ ANSWERS: dict[str, Schema] = {
     "chat.postEphemeral": one({**OK, "message_ts": TS}),
     "chat.update": one({**OK, "channel": CHANNEL, "ts": TS, "text": TEXT, "message": MESSAGE}),
     "chat.getPermalink": one({**OK, "channel": CHANNEL, "permalink": TEXT}),
-    "conversations.info": one({**OK, "channel": CONVERSATION}),
+    "conversations.info": one({**OK, "channel": PUBLIC}),
     "conversations.history": LISTED,
     "conversations.replies": LISTED,
     "usergroups.users.list": one({**OK, "users": many(USER)}),

@@ -14,7 +14,7 @@ from tests.sandbox.slack.shapes import ANSWERS
 from tests.sandbox.slack.test_people import MODAL
 
 SCOPES = [
-    *("chat:write", "commands", "channels:history", "channels:read", "im:read", "usergroups:read"),
+    *("chat:write", "commands", "channels:history", "channels:read", "usergroups:read"),
 ]
 
 
@@ -41,7 +41,6 @@ def test_every_method_is_held_to_its_documentation() -> None:
     [
         ("chat.postMessage", "chat:write", {"channel": CHANNEL, "text": "x"}),
         ("conversations.history", "channels:history", {"channel": CHANNEL}),
-        ("conversations.history", "im:history", {"channel": "D0ALEX"}),
         ("usergroups.users.list", "usergroups:read", {"usergroup": "S0MLTEAM"}),
     ],
 )

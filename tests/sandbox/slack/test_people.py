@@ -93,15 +93,6 @@ def test_a_command_of_nobody_and_one_in_a_thread(slack: Slack, served: Served) -
     assert served.requests == []
 
 
-def test_names_are_escaped_for_commands_that_say_so(slack: Slack, served: Served) -> None:
-    @served.app.command("/who")
-    def who(ack: Any, command: dict[str, Any]) -> None:
-        ack(command["text"])
-
-    slack.types("alex", "/who @sam in #ml-releases or @nobody")
-    assert slack.alone("alex")[-1]["text"] == "<@U0SAM|sam> in <#C0RELEASES|ml-releases> or @nobody"
-
-
 def test_what_comes_with_the_acknowledgement_is_seen_by_one_or_by_all(slack: Slack, served: Served) -> None:
     @served.app.command("/promote")
     def promote(ack: Any, command: dict[str, Any]) -> None:
@@ -327,11 +318,3 @@ def test_the_same_bytes_again(slack: Slack, served: Served) -> None:
     assert answer["statuses"] == [200] * 5
     assert len(served.requests) == 6 and len({body for _, body in served.requests}) == 1
     assert len({headers["x-slack-signature"] for headers, _ in served.requests}) == 1
-
-
-def test_a_direct_message(slack: Slack, served: Served) -> None:
-    posted = slack.client.chat_postMessage(channel="U0KIM", text="for Kim")
-    assert posted["channel"] == "D0KIM"
-    seen = {channel["id"]: channel for channel in slack.sees("kim")["channels"]}
-    assert seen["D0KIM"]["messages"][-1]["text"] == "for Kim"
-    assert "D0KIM" not in {channel["id"] for channel in slack.sees("alex")["channels"]}

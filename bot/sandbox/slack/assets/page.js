@@ -60,19 +60,10 @@ async function refresh() {
 
 // --- what is done ---------------------------------------------------------------------------------------------
 
-function valueOf(input) {
-  switch (input.dataset.kind) {
-    case "checkboxes":
-      return [...input.querySelectorAll("input:checked")].map((box) => box.value);
-    default:
-      return input.value || null;
-  }
-}
-
 function valuesIn(form) {
   const values = {};
   for (const input of form.querySelectorAll("[data-input]")) {
-    (values[input.dataset.block] ??= {})[input.dataset.action] = valueOf(input);
+    (values[input.dataset.block] ??= {})[input.dataset.action] = input.value || null;
   }
   return values;
 }
@@ -111,14 +102,14 @@ function sure(confirm) {
 }
 
 async function act(element) {
-  const { block, action, view, ts } = element.dataset;
+  const { block, action, ts } = element.dataset;
   if (element.dataset.confirm && !(await sure(JSON.parse(element.dataset.confirm)))) return;
   const said = { block_id: block, action_id: action };
-  if (element.dataset.act === "choose") said.value = valueOf(element);
+  if (element.dataset.act === "choose") said.value = element.value || null;
   element.classList.add("busy");
   if (element instanceof HTMLButtonElement) element.disabled = true;
   try {
-    await does("acts", view ? { ...said, view_id: view } : { ...said, channel: element.dataset.channel, ts });
+    await does("acts", { ...said, channel: element.dataset.channel, ts });
   } finally {
     element.classList.remove("busy");
     element.disabled = false;
