@@ -67,7 +67,7 @@ class Forge(Repository):
 
     # Pull requests
 
-    def open_pull(self, *, title: str, body: str, head: str, base: str, draft: bool, by: Person) -> Pull:
+    def open_pull(self, *, title: str, body: str, head: str, base: str, by: Person) -> Pull:
         """Open a pull request. ``head`` may be ``owner:branch``. Raises 422 as GitHub does."""
         head = head.removeprefix(f"{self.owner}:")
         with self._lock:
@@ -93,35 +93,27 @@ class Forge(Repository):
                 head_sha=head_sha,
                 base=base,
                 base_sha=base_sha,
-                draft=draft,
             )
             pull = self._with_test_merge(pull)
             self.store.put(pull)
             self._tell_of_pull(pull, "opened", by)
         return pull
 
-    def edit_pull(
-        self, number: int, *, title: str | None, body: str | None, state: str | None, base: str | None, by: Person
-    ) -> Pull:
+    def edit_pull(self, number: int, *, title: str | None, body: str | None, state: str | None, by: Person) -> Pull:
         """Change what is given. Closing and reopening are events of their own, as every edit is."""
         with self._lock:
             pull = self.pull(number)
             if title is not None and not title.strip():
                 raise invalid("PullRequest", field="title", code="missing_field")
-            changes: dict[str, object] = {"title": title, "body": body, "base": base}
+            changes: dict[str, object] = {"title": title, "body": body}
             changes = {name: value for name, value in changes.items() if value is not None}
             edited: dict[str, Any] = {name: {"from": getattr(pull, name)} for name in changes}
-            if base is not None:
-                edited["base"] = {"ref": {"from": pull.base}, "sha": {"from": pull.base_sha}}
-                changes["base_sha"] = self.git.branch(base)
-                if changes["base_sha"] is None:
-                    raise invalid("PullRequest", field="base")
             event = ""
             if state is not None and state != pull.state:
                 event = self._check_state_change(pull, state)
                 changes |= {"state": state, "closed_at": now() if state == "closed" else None}
             changed = pull.model_copy(update={**changes, "updated_at": now()})
-            if event == "reopened" or base is not None:
+            if event == "reopened":
                 changed = self._with_test_merge(changed.model_copy(update={"head_sha": self.git.branch(pull.head)}))
             self.store.put(changed)
             if edited:
@@ -147,8 +139,6 @@ class Forge(Repository):
         """Merge, with real commits in the repository. Raises 405 or 409 in GitHub's words."""
         with self._lock:
             pull = self.pull(number)
-            if pull.draft and pull.state == "open":
-                raise ApiError(405, "Pull Request is still a draft")
             base, head = self.git.branch(pull.base), self.git.branch(pull.head)
             if pull.state != "open" or base is None or head is None:
                 raise ApiError(405, "Pull Request is not mergeable")
@@ -258,7 +248,7 @@ class Forge(Repository):
                 return None
             if not self.merge_queue_of(pull.base):
                 raise unprocessable("The merge queue is not enabled for this branch.")
-            if pull.state != "open" or pull.draft or not self.is_mergeable(pull):
+            if pull.state != "open" or not self.is_mergeable(pull):
                 raise unprocessable("Pull request is not mergeable.")
             if expected not in (None, pull.head_sha):
                 raise unprocessable("Head branch was modified. Review and try the merge again.")

@@ -55,11 +55,9 @@ class Repository:
         return self.git.merge_trees(base, head) is not None
 
     def mergeable_state(self, pull: Pull, *, mergeable: bool | None) -> str:
-        """GitHub's word: unknown, dirty, draft, behind or blocked (protection), unstable (a check fails), clean."""
+        """GitHub's word: unknown, dirty, behind or blocked (protection), unstable (a check fails), clean."""
         if not mergeable:
             return "unknown" if mergeable is None else "dirty"
-        if pull.draft:
-            return "draft"
         rules = self.store.protection(pull.base)
         if rules is not None and rules.up_to_date and self.is_behind(pull):
             return "behind"

@@ -37,7 +37,6 @@ class Pull(Record):
     base_sha: str
     """The base branch's head when the pull request was opened or last got new commits."""
     state: Literal["open", "closed"] = "open"
-    draft: bool = False
     created_at: datetime = Field(default_factory=now)
     updated_at: datetime = Field(default_factory=now)
     closed_at: datetime | None = None

@@ -14,7 +14,6 @@ from bot.sandbox.processes import HOST
 from bot.sandbox.slack.app import create_app
 from bot.sandbox.slack.installation import Installation
 from bot.sandbox.slack.slack import Slack
-from bot.sandbox.slack.sockets import CONNECTION_SECONDS
 from bot.sandbox.slack.workspace import Channel, Workspace
 
 
@@ -29,13 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         metavar="FILE",
         help="JSON: the app's manifest, app_token, signing_secret, request_url (default: one that calls the Web API)",
-    )
-    parser.add_argument(
-        "--connection-seconds",
-        type=float,
-        default=CONNECTION_SECONDS,
-        metavar="S",
-        help="how long a Socket Mode connection lives (default: %(default)s)",
     )
     parser.add_argument(
         "--without-block",
@@ -60,7 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
         host=HOST,
         without_blocks=frozenset(options.without_block),
     )
-    slack.sockets.connection_seconds = options.connection_seconds
     uvicorn.run(create_app(slack), host=HOST, port=options.port, ws="none", log_level="info", server_header=False)
     return ExitCode.DONE
 

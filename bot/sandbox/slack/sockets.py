@@ -18,8 +18,7 @@ from bot.sandbox.slack.workspace import APP_ID
 
 MAX_CONNECTIONS = 10
 CONNECTION_SECONDS = 3600
-WARNING_SECONDS = 10.0
-"""A connection that is to be refreshed is warned so long before."""
+"""Slack announces this lifetime. A connection of the sandbox lives until `/socket` ends it."""
 TICKET_SECONDS = 30.0
 
 
@@ -52,9 +51,7 @@ class Sockets:
         self._turn = itertools.count()
         self._names = itertools.count(1)
         self._runner: web.AppRunner | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._port = 0
-        self.connection_seconds: float = CONNECTION_SECONDS
 
     async def start(self) -> None:
         """Listen on a free port."""
@@ -68,8 +65,6 @@ class Sockets:
 
     async def stop(self) -> None:
         """Close every connection, and the port."""
-        for task in self._tasks:
-            task.cancel()
         for connection in list(self._connections):
             await connection.socket.close()
         if self._runner is not None:
@@ -168,16 +163,12 @@ class Sockets:
             await socket.close()
             return socket
         self._connections.append(connection)
-        refresh = asyncio.create_task(self._refresh(connection))
-        self._tasks.add(refresh)
         try:
             await self._say(connection, self._hello(connection))
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     self._heard(message.data)
         finally:
-            refresh.cancel()
-            self._tasks.discard(refresh)
             connection.closed.set()
             self._connections.remove(connection)
         return socket
@@ -190,15 +181,9 @@ class Sockets:
             "debug_info": {
                 **_host(connection),
                 "build_number": 1,
-                "approximate_connection_time": round(self.connection_seconds),
+                "approximate_connection_time": CONNECTION_SECONDS,
             },
         }
-
-    async def _refresh(self, connection: _Connection) -> None:
-        await asyncio.sleep(max(0.0, self.connection_seconds - WARNING_SECONDS))
-        await self.disconnect("warning", name=connection.name)
-        await asyncio.sleep(min(WARNING_SECONDS, self.connection_seconds))
-        await self.disconnect("refresh_requested", name=connection.name)
 
     def _heard(self, text: str) -> None:
         with contextlib.suppress(ValueError):

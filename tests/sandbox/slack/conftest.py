@@ -119,7 +119,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slack]:
     with Ports() as ports:
         port = ports.take()
         command = (sys.executable, "-m", "bot.sandbox.slack", "--port", str(port), "--token", TOKEN)
-        options = ("--dir", str(directory / "data"), "--connection-seconds", "3600")
+        options = ("--dir", str(directory / "data"))
         part = Part(name="slack", command=(*command, *options), port=port)
         with running(directory, part) as processes:
             yield Slack(processes, part)

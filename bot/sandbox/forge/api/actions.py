@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from pydantic import Field
 
 from bot.sandbox.actions.records import Run
@@ -21,7 +21,6 @@ router = APIRouter(prefix="/repos/{owner}/{name}/actions")
 class Dispatch(Body):
     ref: str
     inputs: dict[str, str | bool | int | float] = Field(default_factory=dict)
-    return_run_details: bool = False
 
 
 @router.get("/workflows/{workflow}")
@@ -33,20 +32,15 @@ def get_workflow(repository: Found, _: Anyone, workflow: str) -> Json:
 def dispatch(repository: Found, person: Writer, workflow: str, wanted: Dispatch) -> Response:
     path = _workflow(repository, workflow)["path"]
     inputs = {name: _input_text(value) for name, value in wanted.inputs.items()}
-    run = repository.dispatch(path, ref=wanted.ref, inputs=inputs, by=person)
-    if not wanted.return_run_details:
-        return Response(status_code=204)
-    answer = repository.answers.run(run)
-    return JSONResponse({"workflow_run_id": run.id, "run_url": answer["url"], "html_url": answer["html_url"]})
+    repository.dispatch(path, ref=wanted.ref, inputs=inputs, by=person)
+    return Response(status_code=204)
 
 
 class Wanted:
     """Which runs a list is to have."""
 
-    def __init__(
-        self, branch: str = "", event: str = "", status: str = "", head_sha: str = "", actor: str = ""
-    ) -> None:
-        self._wanted = {"head_branch": branch, "event": event, "head_sha": head_sha, "actor": actor}
+    def __init__(self, branch: str = "", event: str = "", status: str = "", head_sha: str = "") -> None:
+        self._wanted = {"head_branch": branch, "event": event, "head_sha": head_sha}
         self._status = status
 
     def runs(self, forge: Forge, *, path: str = "") -> list[Run]:
@@ -80,13 +74,7 @@ def get_run(repository: Found, _: Anyone, identifier: int) -> Json:
 
 
 @router.get("/runs/{identifier}/jobs")
-def list_jobs(
-    repository: Found,
-    _: Anyone,
-    pages: Paged,
-    identifier: int,
-    filter: Literal["latest", "all"] = "latest",  # noqa: A002, ARG001 - GitHub's name; there is one attempt
-) -> Json:
+def list_jobs(repository: Found, _: Anyone, pages: Paged, identifier: int) -> Json:
     run = found(repository.actions.runs.get(identifier))
     jobs = [job for job in run.jobs if job.status != "waiting"]
     return {"total_count": len(jobs), "jobs": pages.of(jobs, lambda job: repository.answers.job(run, job))}

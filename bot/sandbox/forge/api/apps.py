@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from bot.sandbox.forge.answers import Json, stamp
 from bot.sandbox.forge.api.request import Anyone, Body, Found, Server
@@ -49,16 +49,6 @@ class WantedToken(Body):
     permissions: dict[str, str] | None = None
 
 
-class _Branch(Body):
-    repositoryNameWithOwner: str  # noqa: N815 - as GraphQL spells it
-    branchName: str  # noqa: N815
-
-
-class _Message(Body):
-    headline: str = Field(min_length=1)
-    body: str = ""
-
-
 class _Addition(Body):
     path: str
     contents: str = ""
@@ -68,23 +58,21 @@ class _Deletion(Body):
     path: str
 
 
-class _Changes(Body):
-    additions: tuple[_Addition, ...] = ()
-    deletions: tuple[_Deletion, ...] = ()
-
-
 class CommitOnBranch(Body):
     """The input of createCommitOnBranch; ``expectedHeadOid`` must be given, contents are base64 with padding."""
 
-    branch: _Branch
-    message: _Message
-    fileChanges: _Changes = Field(default_factory=_Changes)  # noqa: N815
-    expectedHeadOid: str = Field(pattern="^[0-9a-f]{40}$")  # noqa: N815
+    repository: str = Field(validation_alias=AliasPath("branch", "repositoryNameWithOwner"))
+    branch: str = Field(validation_alias=AliasPath("branch", "branchName"))
+    headline: str = Field(min_length=1, validation_alias=AliasPath("message", "headline"))
+    body: str = Field("", validation_alias=AliasPath("message", "body"))
+    additions: tuple[_Addition, ...] = Field((), validation_alias=AliasPath("fileChanges", "additions"))
+    deletions: tuple[_Deletion, ...] = Field((), validation_alias=AliasPath("fileChanges", "deletions"))
+    expected: str = Field(pattern="^[0-9a-f]{40}$", validation_alias="expectedHeadOid")
 
     def files(self) -> dict[str, bytes | None]:
         """The written files by path, None for deleted ones. Raises ValueError as GitHub's validation does."""
         found: dict[str, bytes | None] = {}
-        changes: list[_Addition | _Deletion] = [*self.fileChanges.additions, *self.fileChanges.deletions]
+        changes: list[_Addition | _Deletion] = [*self.additions, *self.deletions]
         for change in changes:
             parts = change.path.split("/")
             if change.path in found or not all(parts) or {".", "..", ".git"} & set(parts):
@@ -142,7 +130,7 @@ def _commit(repositories: Iterable[Forge], given: dict[str, Any], person: Person
     except ValueError as wrong:
         message = f"Variable $input of type CreateCommitOnBranchInput! was provided invalid value ({wrong})"
         return {"errors": [{"message": message, "extensions": {"value": None, "problems": []}}]}
-    name = wanted.branch.repositoryNameWithOwner.lower()
+    name = wanted.repository.lower()
     forge = next((one for one in repositories if one.repository.lower() == name), None)
     try:
         if forge is None:
@@ -150,9 +138,9 @@ def _commit(repositories: Iterable[Forge], given: dict[str, Any], person: Person
         if not person.may("contents"):
             raise ApiError(403, "Resource not accessible by integration")
         oid = forge.commit_on_branch(
-            wanted.branch.branchName.removeprefix("refs/heads/"),
-            expected=wanted.expectedHeadOid,
-            message="\n\n".join(part for part in (wanted.message.headline, wanted.message.body) if part),
+            wanted.branch.removeprefix("refs/heads/"),
+            expected=wanted.expected,
+            message="\n\n".join(part for part in (wanted.headline, wanted.body) if part),
             files=files,
             by=person,
         )

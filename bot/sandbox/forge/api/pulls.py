@@ -26,7 +26,8 @@ class ChangedPull(Body):
     title: str | None = None
     body: str | None = None
     state: str | None = None
-    base: str | None = None
+    base: None = None
+    """Nobody moves one to another branch here."""
 
 
 class Merge(Body):
@@ -71,9 +72,9 @@ def list_pulls(
 def create_pull(repository: Found, person: Writer, new: NewPull, response: Response) -> Json:
     if not new.title.strip():
         raise invalid("PullRequest", field="title", code="missing_field")
-    pull = repository.open_pull(
-        title=new.title, body=new.body or "", head=new.head, base=new.base, draft=new.draft, by=person
-    )
+    if new.draft:
+        raise unprocessable("Draft pull requests are not supported in this repository.")
+    pull = repository.open_pull(title=new.title, body=new.body or "", head=new.head, base=new.base, by=person)
     answer = repository.answers.whole_pull(pull, is_new=True)
     response.headers["Location"] = answer["url"]
     return answer
@@ -86,9 +87,7 @@ def get_pull(repository: Found, _: Anyone, number: int) -> Json:
 
 @router.patch("/{number}")
 def update_pull(repository: Found, person: Writer, number: int, changed: ChangedPull) -> Json:
-    pull = repository.edit_pull(
-        number, title=changed.title, body=changed.body, state=changed.state, base=changed.base, by=person
-    )
+    pull = repository.edit_pull(number, title=changed.title, body=changed.body, state=changed.state, by=person)
     return repository.answers.whole_pull(pull)
 
 
