@@ -25,6 +25,7 @@ from bot.operations import Say
 from bot.operations.cleanup import clean_up
 from bot.operations.deployment.admission import admit_all, held_among, is_quarantined
 from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
+from bot.operations.deployment.item import go_on
 from bot.operations.deployment.loading import load, prove, take_in_newcomers
 from bot.operations.deployment.publishing import publish
 from bot.operations.deployment.repair import repair
@@ -127,13 +128,13 @@ def converge(
     items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
-    moving = see_that_gateways_follow(run, items, todo, behind)
-    moving = publish(run, moving)
-    moving = load(run, moving, before)
-    moving = prove(run, moving, before)
-    moving = take_in_newcomers(run, moving, before)
-    if moving:
-        switch(run, moving, before, underway=[*items, *abandoned])
+    items = go_on(items, partial(see_that_gateways_follow, run, todo=todo, behind=behind))
+    items = go_on(items, partial(publish, run))
+    items = go_on(items, partial(load, run, before=before))
+    items = go_on(items, partial(prove, run, before=before))
+    items = go_on(items, partial(take_in_newcomers, run, before=before))
+    if any(item.may_go_on for item in items):
+        items = go_on(items, partial(switch, run, before=before, underway=[*items, *abandoned]))
     elif unfinished.journal is not None:
         # Also if the routes are right already: the process that wrote that journal may be paused just before its
         # commit, and only a generation that is taken refuses it.
@@ -182,7 +183,7 @@ def _finish_going_back(run: Run) -> list[DeploymentRecord]:
     if not items:
         return []
     before, going_on = unfinished.last_verified(run.routes()), unfinished.going_on
-    put_back(run, items, before, underway=[*items, *going_on])
+    items = put_back(run, items, before, underway=[*items, *going_on])
     records = conclude(run, items)
     if going_on:
         # All are back now; these go forward again, as their own deployments.

@@ -17,7 +17,7 @@ from bot.domain.desired import Change
 from bot.errors import LeaseLost, PromobotError, Unavailable
 from bot.operations import deploy as deploying
 from bot.operations import reconcile as reconciling
-from bot.operations.deployment.item import Item
+from bot.operations.deployment.item import Item, take_step
 from bot.settings import Environment
 
 BOT = Path(__file__).parents[2] / "bot"
@@ -31,8 +31,7 @@ def lost(*_: object) -> Any:
 
 def _in_a_step() -> None:
     item = Item(Change("dev", "models", "churn", None, None), "dev-00000001-churn", datetime.now(UTC))
-    with item.step("publish", "ready"):
-        lost()
+    take_step(item, "publish", "ready", lost)
 
 
 def _beside_others() -> None:

@@ -1261,8 +1261,8 @@ MUTATIONS = (
         "proof",
         "golden requests before the switch",
         LOADING,
-        "                if answer:\n                    raise WrongAnswers(",
-        "                if False:\n                    raise WrongAnswers(",
+        "            if answer:\n                raise WrongAnswers(",
+        "            if False:\n                raise WrongAnswers(",
         (f"{T_DEPLOY}::test_a_version_that_fails_before_the_switch_is_never_seen",),
     ),
     Mutation(
@@ -2213,8 +2213,8 @@ MUTATIONS = (
         "one model's fault",
         "the others are not switched again without the one that fails",
         SWITCHING,
-        "        if not staying:\n            put_back(run, gone, before, underway=underway)\n",
-        "        if leaving:\n            put_back(run, [*gone, *staying], before, underway=underway)\n",
+        "        if not staying:\n            return put_back(run, gone, before, underway=with_changed(underway, gone))\n",
+        "        if leaving:\n            return put_back(run, [*gone, *staying], before, underway=underway)\n",
         (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
     ),
     Mutation(

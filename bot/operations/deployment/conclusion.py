@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bot.domain.desired import Change, Desired, Entry
@@ -52,14 +52,15 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
         together = len(of_group) + len(before) > TOLD_APART
         for batch in [of_group] if together else [[item] for item in of_group]:
             _point_aliases(run, batch, current)
-            revert_urls = {item.id: _judge(run, item, current) for item in batch}
-            telling = [item for item in batch if not _is_known(run, item, served, records)]
+            judged = [_judge(run, item, current) for item in batch]
+            reverts = {one.item.id: one.revert_url for one in judged}
+            telling = [one.item for one in judged if not _is_known(run, one.item, served, records)]
             if together and telling:
                 told = [*before, *(_record(run, item, served, delivered=True) for item in telling)]
-                _tell(run, telling, words.bulletin(group, told, revert_urls=revert_urls), name=group)
+                telling = _tell(run, telling, words.bulletin(group, told, revert_urls=reverts), name=group)
             elif telling:
                 (item,) = telling
-                _tell(run, [item], _message(run, item, served, revert_urls[item.id]), name=item.id)
+                telling = _tell(run, [item], _message(run, item, served, reverts[item.id]), name=item.id)
             _write_records(run, telling, served, records)
     return [records[item.id] for item in items]
 
@@ -142,8 +143,16 @@ def _serving(current: RouteTable, change: Change) -> Target | None:
     return target_of(current.route(change.model), change.section)
 
 
-def _judge(run: Run, item: Item, current: RouteTable) -> str:
-    """Put the digest that failed, or was left, into quarantine; return the address of the revert that it takes."""
+@dataclass(frozen=True)
+class _Judged:
+    """An item of which it is decided whether its digest is to blame, and the address of the revert that it takes."""
+
+    item: Item
+    revert_url: str = ""
+
+
+def _judge(run: Run, item: Item, current: RouteTable) -> _Judged:
+    """Put the digest that failed, or was left, into quarantine; open the revert that it takes."""
     change = item.change
     if serves(_serving(current, change), change.after):
         if change.before is not None and undoes(run.of(change.slot), change):
@@ -153,10 +162,10 @@ def _judge(run: Run, item: Item, current: RouteTable) -> str:
         problem = problem_of(item.stage)
         if should_quarantine(item.stage):
             _quarantine(run, item, change.after, problem)
-            item.quarantined = True
-            return make_git_follow(run, change)
-        return make_git_follow(run, change, unblamed=problem, lost=fault(item.stage) is Fault.LOST_BYTES)
-    return ""
+            return _Judged(replace(item, quarantined=True), make_git_follow(run, change))
+        lost = fault(item.stage) is Fault.LOST_BYTES
+        return _Judged(item, make_git_follow(run, change, unblamed=problem, lost=lost))
+    return _Judged(item)
 
 
 def _withdraw_the_revert_of(run: Run, change: Change) -> None:
@@ -196,16 +205,15 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
     return replace(message, thread=thread, broadcast=broadcast)
 
 
-def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> None:
-    """Send Slack the message about these items, or keep it in the outbox under ``name``."""
+def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> list[Item]:
+    """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
     try:
         timestamp = run.tell(message)
         said, holds = f"read back, ts {timestamp}", True
     except PromobotError as error:
         run.held.outbox.put(name, message.to_json())
         said, holds = f"in the outbox: {error}", False
-    for item in items:
-        item.sees("slack_delivered", said, holds=holds)
+    return [item.seeing("slack_delivered", said, holds=holds) for item in items]
 
 
 def _write_records(run: Run, items: list[Item], served: Desired, records: dict[str, DeploymentRecord]) -> None:
@@ -234,7 +242,7 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         outcome=outcome(item.stage, criteria),
         serving=served.section(item.change.section).get(item.change.model),
         criteria=tuple(criteria),
-        steps=tuple(item.steps),
+        steps=item.steps,
         problem=problem_of(item.stage),
         way_back=undoes(run.of(item.change.slot), item.change),
         reason=item.reason,

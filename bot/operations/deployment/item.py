@@ -1,10 +1,9 @@
-"""One change on its way into service."""
+"""One change on its way into service: a value, which each step takes and returns as it is afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -19,7 +18,7 @@ from bot.errors import PromobotError, WrongAnswers
 from bot.share import Described
 
 
-@dataclass
+@dataclass(frozen=True)
 class Item:
     """One change on its way into service, and what was seen on the way."""
 
@@ -34,22 +33,18 @@ class Item:
     """The evidence of its checks, with staging's answers; None for a rollback to a version that was never checked."""
     target: Target | None = None
     described: Described | None = None
-    criteria: list[Criterion] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    criteria: tuple[Criterion, ...] = ()
+    steps: tuple[Step, ...] = ()
     stage: Stage = field(default_factory=Planned)
-    """Its stage, with what is known there. Only this class and the switch advance it."""
+    """How far it came, and what is known of it there."""
     quarantined: bool = False
-    asked_through: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By gateway: how many of its processes gave golden answers after the switch, and how many it has."""
 
-    def sees(self, name: CriterionName, proof: str, *, holds: bool = True) -> None:
-        """Note that a criterion was seen to hold, or not to; what was seen later counts."""
+    def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
+        """Return it with a criterion seen to hold, or not to; what was seen later counts."""
         seen = Criterion(name=name, holds=holds, at=datetime.now(UTC), proof=proof)
-        for number, before in enumerate(self.criteria):
-            if before.name == name:
-                self.criteria[number] = seen
-                return
-        self.criteria.append(seen)
+        if any(before.name == name for before in self.criteria):
+            return replace(self, criteria=tuple(seen if before.name == name else before for before in self.criteria))
+        return replace(self, criteria=(*self.criteria, seen))
 
     @property
     def golden(self) -> Golden | None:
@@ -58,32 +53,46 @@ class Item:
             return None
         return Golden(self.described.smoke, self.evidence.answers if self.evidence else ())
 
-    @contextmanager
-    def step(self, what: str, criterion: CriterionName) -> Iterator[None]:
-        """Time one step; an error in it is this item's problem and ends its way, not that of the others."""
-        started = monotonic()
-        try:
-            yield
-        except PromobotError as error:
-            self.fails(criterion, error, fault_of(error, judged=isinstance(error, WrongAnswers)))
-        finally:
-            self.did(what, started)
+    def failing(self, criterion: CriterionName, said: PromobotError | str, fault: Fault) -> Item:
+        """Return it with what went wrong before the switch, and whose fault it is: that ends its way."""
+        return replace(self.seeing(criterion, str(said), holds=False), stage=Failed(fault, str(said)))
 
-    def fails(self, criterion: CriterionName, said: PromobotError | str, fault: Fault) -> None:
-        """Note what went wrong before the switch, and whose fault it is: it ends this item's way."""
-        self.sees(criterion, str(said), holds=False)
-        self.stage = Failed(fault, str(said))
-
-    def fails_after_the_switch(self, why: GoesBack) -> None:
-        """Note that it was routed to, failed, and goes back."""
-        self.stage = PutBack(why, why.problem)
-        self.sees("fastapi_reloaded", why.problem, holds=False)
+    def going_back(self, why: GoesBack) -> Item:
+        """Return it as one that was routed to, failed, and goes back."""
+        stage = PutBack(why, why.problem)
+        return replace(self.seeing("fastapi_reloaded", why.problem, holds=False), stage=stage)
 
     @property
     def may_go_on(self) -> bool:
         """Whether the next step is for it, too."""
         return may_go_on(self.stage)
 
-    def did(self, what: str, started: float) -> None:
-        """Note a step that began at ``started`` on the monotonic clock."""
-        self.steps.append(Step(at=datetime.now(UTC), what=what, seconds=round(monotonic() - started, 4)))
+    def having_done(self, what: str, started: float) -> Item:
+        """Return it with a step that began at ``started`` on the monotonic clock, and ends now."""
+        done = Step(at=datetime.now(UTC), what=what, seconds=round(monotonic() - started, 4))
+        return replace(self, steps=(*self.steps, done))
+
+
+def take_step(item: Item, what: str, criterion: CriterionName, way: Callable[[Item], Iterator[Item]]) -> Item:
+    """Have one item take a step, and time it; ``way`` yields the item as it becomes on the way.
+
+    An error is this item's problem and ends its way, not that of the others. What it had become by then stays.
+    """
+    started = monotonic()
+    try:
+        for reached in way(item):
+            item = reached
+    except PromobotError as error:
+        item = item.failing(criterion, error, fault_of(error, judged=isinstance(error, WrongAnswers)))
+    return item.having_done(what, started)
+
+
+def with_changed(items: Iterable[Item], changed: Iterable[Item]) -> list[Item]:
+    """Return the items in their order, and those that changed as they are now."""
+    now = {item.id: item for item in changed}
+    return [now.get(item.id, item) for item in items]
+
+
+def go_on(items: list[Item], step: Callable[[list[Item]], list[Item]]) -> list[Item]:
+    """Have those that may go on take a step; return all items. ``step`` returns those that it was given."""
+    return with_changed(items, step([item for item in items if item.may_go_on]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 
@@ -16,7 +17,7 @@ from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, fault_of_load
 from bot.errors import PromobotError, Rejected, Unavailable, WrongAnswers
-from bot.operations.deployment.item import Item
+from bot.operations.deployment.item import Item, go_on, take_step, with_changed
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import wrong_on_triton
@@ -26,11 +27,7 @@ from bot.systems.triton.server import TritonServer
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    """Load each version beside the one in service, on every Triton; return the items that can go on."""
-    serving = [(item, item.target) for item in items if item.target is not None]
-    for item in items:
-        if item.target is None:
-            item.sees("triton_loaded", words.NOTHING_TO_SERVE)
+    """Load each version beside the one in service, on every Triton; what fails is taken off again."""
     started: dict[str, float] = {}
     routes = lazy(run.routes)
     named = lazy(lambda: by_name(before, routes()))
@@ -39,7 +36,7 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
         started[one[0].id] = monotonic()
         run.say(f"{one[1].triton_model} {one[1].version}: loading on {words.names(run.systems.tritons)}")
 
-    def load_one(one: tuple[Item, Target]) -> None:
+    def load_one(one: tuple[Item, Target]) -> Item:
         item, target = one
         try:
             needed = {routed.version for routed in named().get(target.triton_model, ())}
@@ -48,59 +45,66 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
                 if isinstance(answer, PromobotError):
                     raise answer
         except PromobotError as error:
-            _not_loaded(item, error)
+            return _not_loaded(item, error)
+        return item
 
-    run.map(serving, load_one, first=begin)
-    # Triton's "200" to a load proves nothing: each index must name these very versions READY. One look is for all.
-    asked = [target for item, target in serving if item.may_go_on]
-    for _, missing in run.gather(run.systems.tritons if asked else (), partial(wait_ready, run, asked)):
-        for item, target in serving:
+    nothing = [item.seeing("triton_loaded", words.NOTHING_TO_SERVE) for item in items if item.target is None]
+    asked = run.map(_serving(items), load_one, first=begin)
+    loaded = [item.having_done("load", started[item.id]) for item in _seen_ready(run, asked)]
+    return _without_those_that_failed(run, with_changed(items, [*nothing, *loaded]), before)
+
+
+def _seen_ready(run: Run, items: list[Item]) -> list[Item]:
+    """Look whether what was loaded is READY: Triton's "200" to a load proves nothing. One look is for all."""
+    wanted = [target for item, target in _serving(items) if item.may_go_on]
+    answers = run.gather(run.systems.tritons if wanted else (), partial(wait_ready, run, wanted))
+
+    def seen(item: Item, target: Target) -> Item:
+        for _, missing in answers:
             error = missing if isinstance(missing, PromobotError) else missing.get(target)
-            if error is not None and item.may_go_on:
-                _not_loaded(item, error)
-    for item, target in serving:
-        if item.may_go_on:
-            item.sees(
-                "triton_loaded", f"{target.triton_model} {target.version} READY on {words.names(run.systems.tritons)}"
-            )
-        item.did("load", started[item.id])
-    return _those_that_go_on(run, items, before)
+            if error is not None:
+                return _not_loaded(item, error)
+        on = f"{target.triton_model} {target.version} READY on {words.names(run.systems.tritons)}"
+        return item.seeing("triton_loaded", on)
+
+    return [seen(item, target) if item.may_go_on else item for item, target in _serving(items)]
 
 
-def _not_loaded(item: Item, error: PromobotError) -> None:
-    item.fails("triton_loaded", error, fault_of_load(error))
+def _serving(items: list[Item]) -> list[tuple[Item, Target]]:
+    return [(item, item.target) for item in items if item.target is not None]
+
+
+def _not_loaded(item: Item, error: PromobotError) -> Item:
+    return item.failing("triton_loaded", error, fault_of_load(error))
 
 
 def prove(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    """Send the golden requests to exactly this version on every Triton; return the items that can go on."""
-    serving = [(item, item.target, item.golden) for item in items]
-    for item, target, golden in serving:
-        if target is None or golden is None:
-            item.sees("smoke_passed", words.NOTHING_TO_SERVE)
+    """Send the golden requests to exactly this version on every Triton; what fails is taken off again."""
 
-    def prove_one(one: tuple[Item, Target | None, Golden | None]) -> None:
-        item, target, golden = one
-        if target is None or golden is None:
-            return
-        with item.step("golden requests", "smoke_passed"):
-            if not golden.fits:
-                raise Rejected(_other_cases(item.change, item.evidence), system="record store")
-            for triton, answer in run.gather(run.systems.tritons, partial(wrong_on_triton, target, golden)):
-                if isinstance(answer, PromobotError):
-                    raise answer
-                if answer:
-                    raise WrongAnswers(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
-            item.sees("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
+    def ask(item: Item, target: Target, golden: Golden) -> Iterator[Item]:
+        if not golden.fits:
+            raise Rejected(_other_cases(item.change, item.evidence), system="record store")
+        for triton, answer in run.gather(run.systems.tritons, partial(wrong_on_triton, target, golden)):
+            if isinstance(answer, PromobotError):
+                raise answer
+            if answer:
+                raise WrongAnswers(words.answers_differ(answer, item.evidence), system=f"Triton {triton.name}")
+        yield item.seeing("smoke_passed", words.golden_answers(golden, item.evidence, run.systems.tritons))
 
-    run.map(serving, prove_one)
-    return _those_that_go_on(run, items, before)
+    def prove_one(item: Item) -> Item:
+        target, golden = item.target, item.golden
+        if target is None or golden is None:
+            return item.seeing("smoke_passed", words.NOTHING_TO_SERVE)
+        way = partial(ask, target=target, golden=golden)
+        return take_step(item, "golden requests", "smoke_passed", way)
+
+    return _without_those_that_failed(run, run.map(items, prove_one), before)
 
 
 def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    """Ask DNS again right before the switch; load and prove on what came up since. Return those that can go on."""
+    """Ask DNS again right before the switch; load and prove on what came up since."""
     if not items:
         return items
-    problem = ""
     try:
         there, run.systems = run.systems, run.systems.with_more()
         newcomers = [triton for triton in run.systems.tritons if triton not in there.tritons]
@@ -108,12 +112,11 @@ def take_in_newcomers(run: Run, items: list[Item], before: RouteTable) -> list[I
             run.say(f"{triton.name} came up in the middle: loading what is in service and what is to be")
             _load_whole(run, targets(before), triton)
     except PromobotError as error:
-        problem = str(error)
-    if problem:
-        for item in items:
-            item.fails("triton_loaded", problem, Fault.ENVIRONMENT)
-        return _those_that_go_on(run, items, before)
-    return prove(run, load(run, items, before), before) if newcomers else items
+        failed = [item.failing("triton_loaded", error, Fault.ENVIRONMENT) for item in items]
+        return _without_those_that_failed(run, failed, before)
+    if not newcomers:
+        return items
+    return go_on(load(run, items, before), partial(prove, run, before=before))
 
 
 def _load_whole(run: Run, wanted: list[Target], triton: TritonServer) -> None:
@@ -181,9 +184,10 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
     }
 
 
-def _those_that_go_on(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+def _without_those_that_failed(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
+    """Take what failed off every Triton; return all items as they are."""
     withdraw(run, [item for item in items if not item.may_go_on], before)
-    return [item for item in items if item.may_go_on]
+    return items
 
 
 def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:

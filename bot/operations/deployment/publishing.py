@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
 from bot.concurrency import lazy
 from bot.domain.contents import look_at
@@ -13,7 +15,7 @@ from bot.domain.plan import Named, by_name
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Target
 from bot.errors import OtherBytes, Rejected
-from bot.operations.deployment.item import Item
+from bot.operations.deployment.item import Item, take_step
 from bot.operations.deployment.run import Run
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.progress import progress
@@ -26,36 +28,32 @@ SMALL_BYTES = 64 * 2**20
 
 
 def publish(run: Run, items: list[Item]) -> list[Item]:
-    """Bring each package onto the share, every byte hashed; return the items that can go on."""
-    serving = [(item, item.change.after) for item in items if item.change.after is not None]
-    for item in items:
-        if item.change.after is None:
-            item.sees("registered_in_mlflow", words.NOTHING_TO_SERVE)
-            item.sees("ready", words.NOTHING_TO_SERVE)
+    """Bring each package onto the share, every byte hashed."""
     named = lazy(lambda: by_name(run.routes()))
 
-    def publish_one(one: tuple[Item, Entry]) -> None:
-        item, entry = one
-        with item.step("publish", "registered_in_mlflow"):
-            _publish(run, item, entry, named)
+    def publish_one(item: Item) -> Item:
+        if item.change.after is None:
+            seen = item.seeing("registered_in_mlflow", words.NOTHING_TO_SERVE)
+            return seen.seeing("ready", words.NOTHING_TO_SERVE)
+        way = partial(_publish, run, entry=item.change.after, named=named)
+        return take_step(item, "publish", "registered_in_mlflow", way)
 
-    run.map(
-        serving,
-        publish_one,
-        first=lambda one: run.say(f"{words.describe(one[0].change)}: publishing to the model repository"),
-    )
-    return [item for item in items if item.may_go_on]
+    def begin(item: Item) -> None:
+        if item.change.after is not None:
+            run.say(f"{words.describe(item.change)}: publishing to the model repository")
+
+    return run.map(items, publish_one, first=begin)
 
 
-def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> None:
+def _publish(run: Run, item: Item, *, entry: Entry, named: Callable[[], Named]) -> Iterator[Item]:
     share, model = run.systems.share, item.change.model
     described, verified = share.packages.described(entry.digest), run.verified_by(item.change)
 
     read, look, contents = run.reader(model, entry.version), None, None
     if described is not None and verified is not None:
         # Going back needs nobody's leave and no registry: what the share keeps of the package is hashed again.
-        item.sees("registered_in_mlflow", _verified_before(verified))
-        item.sees("ready", _verified_before(verified))
+        item = item.seeing("registered_in_mlflow", _verified_before(verified))
+        item = item.seeing("ready", _verified_before(verified))
         package = described.package
     else:
         registered = run.registered(model, entry.version)
@@ -63,8 +61,9 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             raise Rejected(f"{model} {registered.version} is {registered.status}, not READY", system="MLflow")
         contents = run.registry.contents(registered)
         package = contents.package
-        item.sees("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
-        item.sees("ready", "status READY")
+        item = item.seeing("registered_in_mlflow", f"version {registered.version}, run {registered.run}")
+        item = item.seeing("ready", "status READY")
+    yield item
     if package.digest != entry.digest:
         raise OtherBytes(
             f"{model} {entry.version} is {package.digest} now, but {entry.digest} was merged",
@@ -80,13 +79,14 @@ def _publish(run: Run, item: Item, entry: Entry, named: Callable[[], Named]) -> 
             refuse_what_is_not_allowed(
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
-    item.described = run.held.packages.keep(package, read)
-    name = fresh_name(run, item.change, item.described, leaves=item.leaves, named=named)
+    described = run.held.packages.keep(package, read)
+    name = fresh_name(run, item.change, described, leaves=item.leaves, named=named)
     large = package.size > SMALL_BYTES
     # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
     with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
         run.held.models.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
-    item.target = Target(triton_model=name, version=entry.version, digest=entry.digest)
+    target = Target(triton_model=name, version=entry.version, digest=entry.digest)
+    yield replace(item, described=described, target=target)
 
 
 def fresh_name(

@@ -88,8 +88,7 @@ class Restoration:
             change = Change(self._run.settings.environment, what.section, what.model, entry, entry)
             evidence = seen_once(self._run.ledger, what)
             item = self._unfinished.item(change, Admission(evidence=evidence))
-            item.leaves, item.reason = what.target, reason
-            found.append(item)
+            found.append(replace(item, leaves=what.target, reason=reason))
         return found
 
     def put_the_rest_right(self, desired: Desired) -> None:

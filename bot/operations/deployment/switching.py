@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
 from time import monotonic, sleep
@@ -16,7 +17,7 @@ from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, Incomplete
 from bot.errors import Denied, Foreign, NotReady, PromobotError, Unavailable
-from bot.operations.deployment.item import Item
+from bot.operations.deployment.item import Item, with_changed
 from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.operations.deployment.run import Run
 from bot.operations.deployment.unfinished import write_journal
@@ -33,7 +34,7 @@ Index = Mapping[tuple[str, int], ModelState]
 
 
 def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Mapping[str, str]) -> list[Item]:
-    """Return the items that can go on: nothing new goes out past a gateway that would not follow.
+    """See that gateways will follow: nothing new goes out past one that would not.
 
     That is one that does not answer, or does not take the routes in force (``behind``) or the reload token: it would
     not take new routes, and users would be switched over and back again by each run. Or one whose processes are not
@@ -56,10 +57,12 @@ def see_that_gateways_follow(run: Run, items: list[Item], todo: Plan, behind: Ma
                     f"{gateway.name} cannot be told to switch, or cannot prove it. The way back goes all the same: "
                     f"{words.without_system(why)}"
                 )
-    for item in items if away else ():
-        if not run.goes_back(item.change):
-            item.fails("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
-    return [item for item in items if item.may_go_on]
+    if not away:
+        return items
+    return [
+        item if run.goes_back(item.change) else item.failing("fastapi_reloaded", "; ".join(away), Fault.ENVIRONMENT)
+        for item in items
+    ]
 
 
 def _why_not_to_switch(gateway: Gateway) -> str:
@@ -68,8 +71,8 @@ def _why_not_to_switch(gateway: Gateway) -> str:
     return words.unknown_workers(gateway.workers())
 
 
-def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[Item]) -> None:
-    """Switch users to these items, prove what they get, and put back what fails.
+def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[Item]) -> list[Item]:
+    """Switch users to these items, prove what they get, and put back what fails; return them as they ended.
 
     A failure that names its model takes that model back: the others stay, and all of them are proven again, until
     nothing more is named. Each round takes back one at least. A failure that names no model takes all back.
@@ -78,47 +81,66 @@ def switch(run: Run, items: list[Item], before: RouteTable, *, underway: list[It
     staying, gone, began = items, list[Item](), dict[str, float]()
     while True:
         table = _with(run, staying, before)
-        decision = decide([_switched(run, item) for item in staying], _switch(run, table, staying, before))
+        staying, met = _switch(run, table, staying, before)
+        decision = decide([_switched(run, item) for item in staying], met.seen)
         leaving, staying = _parted(staying, decision)
         gone, began = [*gone, *leaving], began | {item.id: monotonic() for item in leaving}
         if not leaving:
             break
         if not staying:
-            put_back(run, gone, before, underway=underway)
-            return
+            return put_back(run, gone, before, underway=with_changed(underway, gone))
         run.say(_some_go_back([item.change for item in leaving], staying=len(staying)))
-        _journal_what_goes_back(run, underway, before)
-    for item in staying:
-        _settle(run, item, table, decision.incomplete.get(item.id))
+        _journal_what_goes_back(run, with_changed(underway, [*staying, *gone]), before)
+    staying = [_settled(run, item, table, decision.incomplete.get(item.id), met) for item in staying]
+    gone = [item.having_done(f"put back by generation {table.generation}", began[item.id]) for item in gone]
     for item in gone:
-        item.did(f"put back by generation {table.generation}", began[item.id])
         if decision.incomplete and item.target is not None:
             run.say(_stays_loaded(item.target))
     if gone and not decision.incomplete:
         _wait_drained(run)
         withdraw(run, gone, before)
+    return with_changed(items, [*staying, *gone])
 
 
 def _parted(items: list[Item], decision: Decision) -> tuple[list[Item], list[Item]]:
     """Return those that go back, each with its reason, and those that stay."""
-    for item in items:
-        if item.id in decision.back:
-            item.fails_after_the_switch(decision.back[item.id])
-    return [i for i in items if i.id in decision.back], [i for i in items if i.id not in decision.back]
+    back = [item.going_back(decision.back[item.id]) for item in items if item.id in decision.back]
+    return back, [item for item in items if item.id not in decision.back]
 
 
-def _settle(run: Run, item: Item, table: RouteTable, not_followed: str | None) -> None:
-    """Note what was proven of an item that stays, or that a server is not known to follow its way back."""
+def _settled(run: Run, item: Item, table: RouteTable, not_followed: str | None, met: _Met) -> Item:
+    """Return an item that stays with what was proven of it, or that a server is not known to follow its way back."""
     if not_followed is not None:
         # The way back is not kept closed by a server that is away: what a gateway serves when it comes up is in
         # routes.json. But nobody calls this done.
-        item.stage = Incomplete(not_followed)
-        item.sees("fastapi_reloaded", not_followed, holds=False)
-        return
+        item = replace(item, stage=Incomplete(not_followed))
+        return item.seeing("fastapi_reloaded", not_followed, holds=False)
     if item.golden is not None:
         proof = words.golden_answers(item.golden, item.evidence, run.systems.tritons, again=True)
-        item.sees("smoke_passed", proof)
-    item.sees("fastapi_reloaded", _serves_generation(table.generation, run.systems.gateways, item.asked_through))
+        item = item.seeing("smoke_passed", proof)
+    through = met.workers if _asked_through_gateways([item]) else {}
+    return item.seeing("fastapi_reloaded", _serves_generation(table.generation, run.systems.gateways, through))
+
+
+@dataclass(frozen=True)
+class _Met:
+    """What was met after one switch.
+
+    ``wrong`` is what a Triton got wrong of an item, by its id. ``workers`` is, by gateway, how many of its processes
+    gave golden answers, and how many it has.
+    """
+
+    seen: Seen
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    workers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Through:
+    """What one gateway answered: what failed of each item that it was asked for, and how many processes answered."""
+
+    found: Mapping[str, Failure | None]
+    workers: tuple[int, int]
 
 
 def _switched(run: Run, item: Item) -> Switched:
@@ -132,33 +154,35 @@ def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:
     return run.routes().following(routes_with(before, changes))
 
 
-def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
-    """Write the routes, reload every gateway, ask every Triton again and through every gateway; return what failed.
+def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> tuple[list[Item], _Met]:
+    """Write the routes, reload every gateway, ask every Triton again and through every gateway; return what was met.
 
     A gateway chooses a Triton for each request, so what is asked through it proves the gateway's routes and whichever
     Triton it chose. That every Triton has the version, and answers rightly, only each of them can be asked.
     """
     started = monotonic()
     run.say(f"{run.settings.environment}: switching the routes to generation {table.generation}")
-    try:
-        return _take_over(run, table, items, before)
-    finally:
-        for item in items:
-            item.stage = stage.Switched()
-            item.did(f"switch to generation {table.generation}", started)
+    met = _take_over(run, table, items, before)
+    switched = []
+    for item in items:
+        if said := met.wrong.get(item.id):
+            item = item.seeing("smoke_passed", said, holds=False)
+        item = replace(item, stage=stage.Switched())
+        switched.append(item.having_done(f"switch to generation {table.generation}", started))
+    return switched, met
 
 
-def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> Seen:
+def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> _Met:
     try:
         # The way back is written before the way forth is taken: going back must not fail for want of space.
         run.held.routes.prepare(table.following(before.models))
         run.held.routes.write(table)
     except PromobotError as error:
         # It may have been written all the same; going back writes the next generation either way.
-        return Seen((Failure("write", "", str(error)),))
+        return _Met(Seen((Failure("write", "", str(error)),)))
     failures: list[Failure] = []
     refusals: list[Failure] = []
-    asked: dict[str, set[str]] = {}
+    asked: dict[str, Collection[str]] = {}
     followed: list[Gateway] = []
     by_model = {item.change.model: item for item in items if item.change.section == "models"}
     for gateway, answer in _reload_all(run, table).items():
@@ -170,12 +194,17 @@ def _take_over(run: Run, table: RouteTable, items: list[Item], before: RouteTabl
         else:
             failures.append(_named(_kind_of(answer), gateway, answer))
     if any(failure.kind == "refused" for failure in failures):
-        return Seen(tuple(failures))
-    _ask_tritons(run, items, [before, table], failures, asked)
-    for name, found in _ask_through_all(run, items, followed).items():
-        asked[name] = set(found)
-        failures += [failure for item in items if (failure := found.get(item.id))]
-    return Seen((*failures, *refusals), asked)
+        return _Met(Seen(tuple(failures)))
+    tritons = _ask_tritons(run, items, [before, table])
+    through = _ask_through_all(run, items, followed)
+    asked |= tritons.seen.asked
+    asked |= {_key(gateway): set(answer.found) for gateway, answer in through.items()}
+    own = [failure for one in through.values() for item in items if (failure := one.found.get(item.id))]
+    return _Met(
+        Seen((*failures, *tritons.seen.failures, *own, *refusals), asked),
+        wrong=tritons.wrong,
+        workers={gateway.name: answer.workers for gateway, answer in through.items()},
+    )
 
 
 def _named(
@@ -257,21 +286,26 @@ def _those_that_came(run: Run, *, known: Container[Gateway]) -> list[Gateway]:
     return came
 
 
-def _ask_through_all(run: Run, items: list[Item], gateways: list[Gateway]) -> dict[str, dict[str, Failure | None]]:
-    """Ask through every gateway; return by gateway what was asked for and what failed.
+def _ask_through_all(run: Run, items: list[Item], gateways: list[Gateway]) -> dict[Gateway, _Through]:
+    """Ask through every gateway; return what each answered.
 
     One that falls silent meanwhile, and whose address its name gives no more, is left out.
     """
-    through: dict[str, dict[str, Failure | None]] = {_key(gateway): {} for gateway in gateways}
-    run.gather(gateways, lambda gateway: _ask_through(run, items, gateway, through[_key(gateway)]))
+    through: dict[Gateway, _Through] = {}
+
+    def ask(gateway: Gateway) -> None:
+        through[gateway] = _ask_through(run, items, gateway)
+
+    for _, error in run.gather(gateways, ask):
+        if error is not None:
+            raise error
     silent = [
         gateway
         for gateway in gateways
-        if any(failure and failure.kind == "silent" for failure in through[_key(gateway)].values())
+        if any(failure and failure.kind == "silent" for failure in through[gateway].found.values())
     ]
-    for gateway in _leave_out_those_that_left(run, silent):
-        del through[_key(gateway)]
-    return through
+    left = _leave_out_those_that_left(run, silent)
+    return {gateway: through[gateway] for gateway in gateways if gateway not in left}
 
 
 def _kind_of(answer: str | PromobotError) -> Kind:
@@ -292,14 +326,14 @@ def _switch_gateway(run: Run, table: RouteTable, gateway: Gateway) -> str:
     return ""
 
 
-def _ask_tritons(
-    run: Run, items: list[Item], tables: list[RouteTable], failures: list[Failure], asked: dict[str, set[str]]
-) -> None:
-    """Ask every Triton for the versions that users now get; add the failures, and what each Triton was asked for.
+def _ask_tritons(run: Run, items: list[Item], tables: list[RouteTable]) -> _Met:
+    """Ask every Triton for the versions that users now get; return the failures, and what each was asked for.
 
     It leaves out a Triton that does not answer and whose address its name no longer resolves to.
     """
     serving = [(item, target, golden) for item in items if (target := item.target) and (golden := item.golden)]
+    failures: list[Failure] = []
+    wrong: dict[str, str] = {}
     index: dict[TritonServer, Index] = {}
     answers = run.gather(run.systems.tritons if serving else (), _index)
     silent = [triton for triton, answer in answers if isinstance(answer, Unavailable)]
@@ -312,34 +346,45 @@ def _ask_tritons(
         elif is_empty({pair for pair, state in answer.items() if state.ready}, *tables):
             item, target, _ = serving[0]
             failures.append(_named("empty", triton, _lost(target, answer)))
-            item.sees("smoke_passed", failures[-1].said, holds=False)
+            wrong[item.id] = failures[-1].said
         else:
             index[triton] = answer
-    asked.update({_key(triton): {item.id for item, _, _ in serving} for triton in index})
-    found: dict[str, list[tuple[TritonServer, Failure | PromobotError | None]]] = {}
-
-    def ask(one: tuple[Item, Target, Golden]) -> None:
-        found[one[0].id] = run.gather(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
-
-    run.map(serving, ask)
+    found = _fail_on_tritons(run, serving, index)
     silent = [
         triton
         for triton in index
         if any(triton is one and _is_silent(failure) for said in found.values() for one, failure in said)
     ]
     left = _leave_out_tritons_that_left(run, silent)
-    for triton in left:
-        del asked[_key(triton)]
     for item, _, _ in serving:
-        for triton, failure in found[item.id]:
-            if isinstance(failure, Failure) and triton not in left:
-                failures.append(failure)
-                if failure.kind != "silent":
-                    item.sees("smoke_passed", failure.said, holds=False)
+        own = [failure for triton, failure in found[item.id] if failure is not None and triton not in left]
+        failures += own
+        if said := [failure.said for failure in own if failure.kind != "silent"]:
+            wrong[item.id] = said[-1]
+    asked = {_key(triton): {item.id for item, _, _ in serving} for triton in index if triton not in left}
+    return _Met(Seen(tuple(failures), asked), wrong)
 
 
-def _is_silent(failure: Failure | PromobotError | None) -> bool:
-    return isinstance(failure, Failure) and failure.kind == "silent"
+def _fail_on_tritons(
+    run: Run, serving: list[tuple[Item, Target, Golden]], index: Mapping[TritonServer, Index]
+) -> dict[str, list[tuple[TritonServer, Failure | None]]]:
+    """Ask these Tritons for each item; return by item what failed on each of them."""
+
+    def ask(one: tuple[Item, Target, Golden]) -> list[tuple[TritonServer, Failure | None]]:
+        answers = run.gather(index, lambda triton: _fails_on_triton(*one, index[triton], triton))
+        return [(triton, _failure(answer)) for triton, answer in answers]
+
+    return dict(zip((item.id for item, _, _ in serving), run.map(serving, ask), strict=True))
+
+
+def _failure(answer: Failure | PromobotError | None) -> Failure | None:
+    if isinstance(answer, PromobotError):
+        raise answer
+    return answer
+
+
+def _is_silent(failure: Failure | None) -> bool:
+    return failure is not None and failure.kind == "silent"
 
 
 def _fails_on_triton(
@@ -364,13 +409,18 @@ def _lost(target: Target, index: Index) -> str:
     )
 
 
-def _ask_through(run: Run, items: list[Item], gateway: Gateway, found: dict[str, Failure | None]) -> None:
-    """Ask one gateway as a user does, whichever Triton it chooses; note what was asked for, and what failed."""
-    serving = [
+def _asked_through_gateways(items: list[Item]) -> list[tuple[Item, Target, Golden]]:
+    """Return what users may ask for, with its golden requests: a shadow is asked by nobody."""
+    return [
         (item, target, golden)
         for item in items
         if (target := item.target) and (golden := item.golden) and item.change.section != "shadow"
     ]
+
+
+def _ask_through(run: Run, items: list[Item], gateway: Gateway) -> _Through:
+    """Ask one gateway as a user does, whichever Triton it chooses."""
+    serving, found = _asked_through_gateways(items), dict[str, Failure | None]()
 
     def ask(one: tuple[Item, Target, Golden]) -> None:
         met = list(found.values())
@@ -385,8 +435,7 @@ def _ask_through(run: Run, items: list[Item], gateway: Gateway, found: dict[str,
         if any(found.values()):
             break
         found[item.id] = _fails_through(item, target, golden, gateway, cases=1)
-    for item, _, _ in serving:
-        item.asked_through[gateway.name] = len(workers.met), len(workers.known)
+    return _Through(found, (len(workers.met), len(workers.known)))
 
 
 def _fails_through(
@@ -418,10 +467,12 @@ def _index(triton: TritonServer) -> Index:
     return {(state.model, state.version): state for state in triton.index()}
 
 
-def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Iterable[Item | Underway] = ()) -> None:
+def put_back(
+    run: Run, items: list[Item], before: RouteTable, *, underway: Iterable[Item | Underway] = ()
+) -> list[Item]:
     """Route to what was in service before, on every gateway, and take the versions of these items off again.
 
-    ``underway``: everything that the run does, for the journal.
+    ``underway``: everything that the run does, for the journal. Returns the items as they ended.
     """
     _journal_what_goes_back(run, underway, before)
     started = monotonic()
@@ -446,14 +497,17 @@ def put_back(run: Run, items: list[Item], before: RouteTable, *, underway: Itera
         if one not in left
     ]
     _wait_drained(run)
+    did = f"put back by generation {table.generation}"
+    ended = [
+        replace(item, stage=stage.with_more_problems(item.stage, astray)).having_done(did, started) for item in items
+    ]
     for item in items:
-        item.did(f"put back by generation {table.generation}", started)
-        item.stage = stage.with_more_problems(item.stage, astray)
         if astray and item.target is not None:
             # Its users would get errors. It was proven on every Triton, and the model's next deployment takes it off.
             run.say(_stays_loaded(item.target))
     if not astray:
         withdraw(run, items, before)
+    return ended
 
 
 def _bring_back(run: Run, table: RouteTable, gateway: Gateway) -> str:

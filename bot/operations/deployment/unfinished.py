@@ -48,11 +48,11 @@ class Unfinished:
         for underway in self._unfinished():
             if underway.is_of(change):
                 name, began = underway.id, underway.started_at
-        item = Item(change, name, began, evidence=admission.evidence, reason=change.retired)
+        steps: tuple[Step, ...] = ()
         if admission.judged_again:
             self._run.say(f"{words.describe(change)}: {admission.judged_again}")
-            item.steps.append(Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0))
-        return item
+            steps = (Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0),)
+        return Item(change, name, began, evidence=admission.evidence, reason=change.retired, steps=steps)
 
     def publishes_again(self, model: str, section: Section, target: Target) -> bool:
         """Whether what was cut off was publishing what this target names again."""
