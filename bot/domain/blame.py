@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bot.domain.desired import Section
-from bot.domain.plan import targets, with_target
+from bot.domain.plan import targets
+from bot.domain.release import Slot
 from bot.domain.routes import Route, RouteTable, Target
 
 Kind = Literal[
@@ -52,8 +52,6 @@ class Switched:
     """One change of the run that is being proven. ``way_back``: it returns to what was verified before."""
 
     id: str
-    section: Section
-    model: str
     way_back: bool = False
 
 
@@ -120,11 +118,11 @@ def _fails_all(server: str, seen: Seen) -> bool:
     return len(asked) > 1 and asked <= {f.item for f in seen.failures if f.server == server}
 
 
-def routes_with(before: RouteTable, changes: Iterable[tuple[str, Section, Target | None]]) -> dict[str, Route]:
-    """Return the routes of ``before`` in which only these changes are made: model, path and target of each."""
+def routes_with(before: RouteTable, changes: Iterable[tuple[Slot, Target | None]]) -> dict[str, Route]:
+    """Return the routes of ``before`` in which only these changes are made: the slot and target of each."""
     models = dict(before.models)
-    for model, section, target in changes:
-        models[model] = with_target(models.get(model, Route()), section, target)
+    for slot, target in changes:
+        models[slot.model] = models.get(slot.model, Route()).having(slot.lane, target)
     return models
 
 

@@ -39,6 +39,11 @@ class Entry(BaseModel):
         default="", max_length=500, description="why a model is on the shadow path; in shadow entries only"
     )
 
+    @classmethod
+    def of(cls, release: Release) -> Entry:
+        """Return the entry that names this release."""
+        return cls(version=release.version, digest=release.digest, run=release.run)
+
     def in_slot(self, slot: Slot) -> Release:
         """Return the release that this entry names there. It leaves out why a shadow listens."""
         return Release(slot, self.version, self.digest, self.run)

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.blame import GoesBack
 from bot.domain.desired import Change, Entry, Section
-from bot.domain.plan import target_of, with_target
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Slot
 from bot.domain.routes import RouteTable
 
 
@@ -36,7 +36,15 @@ class Underway(BaseModel):
 
     def is_of(self, change: Change) -> bool:
         """Whether it is this change."""
-        return (self.section, self.model, self.after) == (change.section, change.model, change.after)
+        return (self.slot_in(change.environment), self.after) == (change.slot, change.after)
+
+    def slot_in(self, environment: str) -> Slot:
+        """Return the slot that changes; ``environment`` is that of the journal."""
+        return Slot.of(environment, self.model, self.section)
+
+    def change_in(self, environment: str) -> Change:
+        """Return the change; ``environment`` is that of the journal."""
+        return Change(environment, self.section, self.model, self.before, self.after)
 
 
 class Journal(BaseModel):
@@ -69,7 +77,7 @@ class Journal(BaseModel):
         verified = {record.id for record in records if record.verified}
         for item in self.underway:
             if item.id in verified:
-                target = target_of(current.route(item.model), item.section)
+                slot = item.slot_in(current.environment)
                 route = models.get(item.model, current.route(item.model))
-                models[item.model] = with_target(route, item.section, target)
+                models[item.model] = route.having(slot.lane, current.target(slot))
         return RouteTable(current.environment, current.generation, models)

@@ -7,7 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
-from bot.domain.routes import Route, RouteTable, Target
+from bot.domain.release import Lane
+from bot.domain.routes import RouteTable, Target
 
 Loaded = frozenset[tuple[str, int]]
 """(triton_model, version) pairs that a Triton has READY."""
@@ -40,24 +41,9 @@ class Plan:
         return not (self.changes or any(self.load.values()) or self.reload or self.silent)
 
 
-def target_of(route: Route, section: Section) -> Target | None:
-    """Return the route's target for ``models`` (who answers) or ``shadow`` (who listens)."""
-    return route.live if section == "models" else route.shadow
-
-
-def with_target(route: Route, section: Section, target: Target | None) -> Route:
-    """Return the route with this target."""
-    return Route(target, route.shadow) if section == "models" else Route(route.live, target)
-
-
 def targets(table: RouteTable) -> list[Target]:
     """Return every target of the table, live ones and shadows."""
-    return [
-        target
-        for _, route in sorted(table.models.items())
-        for target in (route.live, route.shadow)
-        if target is not None
-    ]
+    return list(table.slots.values())
 
 
 def by_name(*tables: RouteTable) -> Named:
@@ -89,7 +75,7 @@ def plan(desired: Desired, live: Live, *, known: KnownEntries) -> Plan:
         )
         for section in SECTIONS
         for model in sorted({*desired.section(section), *live.routes.models})
-        for target in [target_of(live.routes.route(model), section)]
+        for target in [live.routes.route(model).target(Lane.of(section))]
         for entry in [desired.section(section).get(model)]
         if not serves(target, entry)
     ]
@@ -115,7 +101,7 @@ def in_service(table: RouteTable, known: KnownEntries) -> Desired:
     found: dict[Section, dict[str, Entry]] = {"models": {}, "shadow": {}}
     for model, route in table.models.items():
         for section in SECTIONS:
-            entry = _entry(model, target_of(route, section), known)
+            entry = _entry(model, route.target(Lane.of(section)), known)
             if entry is not None:
                 found[section][model] = entry
     return Desired(environment=table.environment, models=found["models"], shadow=found["shadow"])

@@ -13,21 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from bot.domain.desired import SECTIONS, Entry, Section
+from bot.domain.desired import Entry
 from bot.domain.journal import Journal
 from bot.domain.names import MODEL_NAME, SHADOW_SUFFIX
 from bot.domain.package import CONFIG_FILE
-from bot.domain.plan import Loaded, target_of, targets
+from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord, verified_entries
-from bot.domain.release import Slot
+from bot.domain.release import Lane, Slot
 from bot.domain.routes import RouteTable
 from bot.exit_codes import ExitCode
 
 Pair = tuple[str, int]
 """A version as Triton knows it: the name of its folder in Triton's root, and its number."""
-
-Path = tuple[str, Section]
-"""A model on one of its two paths."""
 
 _LANE = re.compile(r"[0-9a-f]{8}(-[1-9][0-9]*)?")
 _CHECK = re.compile(r"(?P<model>.+)\.check-(?P<pull_request>[1-9][0-9]*)-[a-z]+")
@@ -46,6 +43,11 @@ class Stock:
     tritons: Mapping[str, Loaded | None]
     journal: Journal | None = None
     quarantined: AbstractSet[str] = field(default_factory=frozenset)
+
+    @property
+    def environment(self) -> str:
+        """The environment of all of it."""
+        return self.routes.environment
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -85,13 +87,13 @@ def retention(stock: Stock, *, versions: int, warm: int) -> Retention:
     )
 
 
-def path_of(triton_model: str) -> Path | None:
+def slot_of(environment: str, triton_model: str) -> Slot | None:
     """Return whose versions lie under this name of Triton's; None where the bot never gives such a name."""
     stem, dot, lane = triton_model.partition(".")
     model = stem.removesuffix(SHADOW_SUFFIX)
     if not MODEL_NAME.fullmatch(stem) or (dot and not _LANE.fullmatch(lane)):
         return None
-    return model, "shadow" if stem != model else "models"
+    return Slot(environment, model, Lane.SHADOW if stem != model else Lane.LIVE)
 
 
 def pull_request_of(triton_model: str) -> int | None:
@@ -110,22 +112,23 @@ def published_in(contents: Mapping[str, bool]) -> frozenset[Pair]:
     )
 
 
-def owned(stock: Stock) -> frozenset[Path]:
-    """Return the models, each on one of its paths, of which a record, the routes or the journal tell."""
-    journal = {(item.model, item.section) for item in (stock.journal.underway if stock.journal else ())}
-    return frozenset(_paths(stock) | journal)
+def owned(stock: Stock) -> frozenset[Slot]:
+    """Return the slots of which a record, the routes or the journal tell."""
+    journal = {item.slot_in(stock.environment) for item in (stock.journal.underway if stock.journal else ())}
+    return frozenset(_slots(stock) | journal)
 
 
-def strangers_in(contents: Mapping[str, bool], unknown: AbstractSet[Pair], *, own: AbstractSet[Path]) -> list[str]:
+def strangers_in(contents: Mapping[str, bool], unknown: AbstractSet[Pair], *, stock: Stock) -> list[str]:
     """Return what lies in Triton's root and is not the bot's: other names, other files, versions nobody deployed.
 
     A folder that is somebody else's is named alone, without what is in it.
     """
     of_nobody = {f"{model}/{version}" for model, version in unknown}
+    own = owned(stock)
     found = []
     for path, is_folder in contents.items():
         model, slash, inner = path.partition("/")
-        ours = contents.get(model, False) and path_of(model) in own
+        ours = contents.get(model, False) and slot_of(stock.environment, model) in own
         if (not ours and not slash) or (ours and slash and (path in of_nobody or not _belongs(inner, is_folder))):
             found.append(path)
     return sorted(found)
@@ -137,7 +140,7 @@ def emptied(contents: Mapping[str, bool], stock: Stock, removed: AbstractSet[Pai
         return []
     loaded = {model for have in stock.tritons.values() for model, _ in have or ()}
     used = loaded | {target.triton_model for target in targets(stock.routes)}
-    known = _paths(stock)
+    known = _slots(stock)
     found = []
     left_in: dict[str, set[str]] = {}
     for path, is_folder in contents.items():
@@ -149,7 +152,7 @@ def emptied(contents: Mapping[str, bool], stock: Stock, removed: AbstractSet[Pai
     for model, version in removed:
         left_in.get(model, set()).discard(str(version))
     for model, left in sorted(left_in.items()):
-        if path_of(model) in known and model not in used and left <= {CONFIG_FILE}:
+        if slot_of(stock.environment, model) in known and model not in used and left <= {CONFIG_FILE}:
             found.append(model)
     return found
 
@@ -160,58 +163,57 @@ class _Rules:
     def __init__(self, stock: Stock, *, versions: int, warm: int) -> None:
         self._stock = stock
         self._routed = {(target.triton_model, target.version) for target in targets(stock.routes)}
-        self._entries: dict[Path, set[Entry]] = {}
-        for path, entry in _told(stock):
-            self._entries.setdefault(path, set()).add(entry)
-        by_path: dict[Path, list[DeploymentRecord]] = {}
+        self._entries: dict[Slot, set[Entry]] = {}
+        for slot, entry in _told(stock):
+            self._entries.setdefault(slot, set()).add(entry)
+        by_slot: dict[Slot, list[DeploymentRecord]] = {}
         for record in stock.records:
-            by_path.setdefault((record.model, record.section), []).append(record)
-        self._last: dict[Path, list[Entry]] = {}
-        self._warm: dict[Path, set[int]] = {}
-        for path in self._entries:
-            of_path = by_path.get(path, [])
-            verified = [entry for _, entry in verified_entries(of_path, Slot.of(stock.routes.environment, *path))]
-            self._last[path] = list(_until(verified, versions, stock.quarantined))
-            routed = target_of(stock.routes.route(path[0]), path[1])
+            by_slot.setdefault(record.slot, []).append(record)
+        self._last: dict[Slot, list[Entry]] = {}
+        self._warm: dict[Slot, set[int]] = {}
+        for slot in self._entries:
+            verified = [entry for _, entry in verified_entries(by_slot.get(slot, []), slot)]
+            self._last[slot] = list(_until(verified, versions, stock.quarantined))
+            routed = stock.routes.target(slot)
             no_way_back = {routed.digest, *stock.quarantined} if routed else {entry.digest for entry in verified}
             before = [entry for entry in verified if entry.digest not in no_way_back]
-            self._warm[path] = {entry.version for entry in before[:warm]}
+            self._warm[slot] = {entry.version for entry in before[:warm]}
         journal = stock.journal
         was = targets(RouteTable.from_json(journal.before)) if journal else []
         underway = [
-            ((item.model, item.section), entry)
+            (item.slot_in(stock.environment), entry)
             for item in (journal.underway if journal else ())
             for entry in (item.before, item.after)
             if entry
         ]
         self._journaled = {(target.triton_model, target.version) for target in was}
-        self._underway = {(path, entry.version) for path, entry in underway}
+        self._underway = {(slot, entry.version) for slot, entry in underway}
         self._journaled_digests = {target.digest for target in was} | {entry.digest for _, entry in underway}
 
     def is_known(self, pair: Pair) -> bool:
-        """Whether a record, the routes or the journal tell of this version on this path."""
-        path = path_of(pair[0])
-        told = self._entries.get(path, set()) if path else set()
+        """Whether a record, the routes or the journal tell of this version there."""
+        slot = self._slot_of(pair)
+        told = self._entries.get(slot, set()) if slot else set()
         return pair in self._routed or self._is_journaled(pair) or any(entry.version == pair[1] for entry in told)
 
     def stays_loaded(self, pair: Pair) -> bool:
-        path = path_of(pair[0])
+        slot = self._slot_of(pair)
         return (
             pair in self._routed
             or self._is_journaled(pair)
             or not self.is_known(pair)
-            or (path is not None and pair[1] in self._warm.get(path, ()))
+            or (slot is not None and pair[1] in self._warm.get(slot, ()))
         )
 
     def is_kept(self, pair: Pair) -> bool:
-        path = path_of(pair[0])
-        if pair in self._routed or self._is_journaled(pair) or path is None or not self.is_known(pair):
+        slot = self._slot_of(pair)
+        if pair in self._routed or self._is_journaled(pair) or slot is None or not self.is_known(pair):
             return True
-        routed = target_of(self._stock.routes.route(path[0]), path[1])
+        routed = self._stock.routes.target(slot)
         # A routed version is kept where it is routed to: under another name lie bytes that it had to leave.
         return any(
             entry.version == pair[1] and (routed is None or entry.digest != routed.digest)
-            for entry in self._last.get(path, ())
+            for entry in self._last.get(slot, ())
         )
 
     def digests(self, kept: Iterable[Pair]) -> frozenset[str]:
@@ -219,33 +221,30 @@ class _Rules:
         needed = {entry.digest for last in self._last.values() for entry in last}
         needed |= {target.digest for target in targets(self._stock.routes)} | self._journaled_digests
         for pair in kept:
-            path = path_of(pair[0])
-            told = self._entries.get(path, set()) if path else set()
+            slot = self._slot_of(pair)
+            told = self._entries.get(slot, set()) if slot else set()
             needed |= {entry.digest for entry in told if entry.version == pair[1]}
         return frozenset(needed)
 
+    def _slot_of(self, pair: Pair) -> Slot | None:
+        return slot_of(self._stock.environment, pair[0])
+
     def _is_journaled(self, pair: Pair) -> bool:
-        return pair in self._journaled or (path_of(pair[0]), pair[1]) in self._underway
+        return pair in self._journaled or (self._slot_of(pair), pair[1]) in self._underway
 
 
-def _told(stock: Stock) -> list[tuple[Path, Entry]]:
-    """Return every version that a record tells of, with its path."""
+def _told(stock: Stock) -> list[tuple[Slot, Entry]]:
+    """Return every version that a record tells of, with its slot."""
     return [
-        ((record.model, record.section), entry)
+        (record.slot, entry)
         for record in stock.records
         for entry in (record.before, record.after)
         if entry is not None
     ]
 
 
-def _paths(stock: Stock) -> set[Path]:
-    routed = {
-        (model, section)
-        for model, route in stock.routes.models.items()
-        for section in SECTIONS
-        if target_of(route, section)
-    }
-    return {path for path, _ in _told(stock)} | routed
+def _slots(stock: Stock) -> set[Slot]:
+    return {slot for slot, _ in _told(stock)} | stock.routes.slots.keys()
 
 
 def _until(entries: Iterable[Entry], count: int, skipped: AbstractSet[str]) -> Iterable[Entry]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from bot.domain import jsontext
 from bot.domain.names import MAX_VERSION, check_digest, check_environment_name, check_model_name
+from bot.domain.release import Lane, Slot
 
 _TRITON_MODEL = re.compile(r"[a-z0-9][a-z0-9_.-]{0,127}")
 """A model's own name, ``-shadow``, and a dot with what tells configurations apart; in any case one plain name."""
@@ -49,6 +50,14 @@ class Route:
     live: Target | None = None
     shadow: Target | None = None
 
+    def target(self, lane: Lane) -> Target | None:
+        """Return the target in this lane."""
+        return self.live if lane is Lane.LIVE else self.shadow
+
+    def having(self, lane: Lane, target: Target | None) -> Route:
+        """Return the route with this target in this lane."""
+        return Route(target, self.shadow) if lane is Lane.LIVE else Route(self.live, target)
+
 
 @dataclass(frozen=True)
 class RouteTable:
@@ -69,6 +78,20 @@ class RouteTable:
     def route(self, model: str) -> Route:
         """Return the route of ``model``, which is empty for a model that is not served."""
         return self.models.get(model, Route())
+
+    def target(self, slot: Slot) -> Target | None:
+        """Return what is in this slot; None where it is empty."""
+        return self.route(slot.model).target(slot.lane)
+
+    @property
+    def slots(self) -> dict[Slot, Target]:
+        """The slots that are not empty, by model, and what is in each."""
+        return {
+            Slot(self.environment, model, lane): target
+            for model, route in sorted(self.models.items())
+            for lane in Lane
+            if (target := route.target(lane)) is not None
+        }
 
     def to_json(self) -> str:
         """Return the text of ``routes.json``."""

@@ -31,12 +31,12 @@ def proposal_branch(environment: str, model: str) -> str:
     return f"promobot/{environment}/{model}"
 
 
-def revert_branch(environment: str, model: str, section: Section = "models") -> str:
-    """Return the branch of the one open way back for a model in an environment.
+def revert_branch(slot: Slot) -> str:
+    """Return the branch of the one open way back for what is in a slot.
 
-    The way back of its shadow is another change, which must not take this one's place.
+    The way back of a model's shadow is another change, which must not take the place of the model's own.
     """
-    return f"promobot-revert/{environment}/{model}{SHADOW_SUFFIX if section == 'shadow' else ''}"
+    return f"promobot-revert/{slot.environment}/{slot.published_name}"
 
 
 def retire_branch(environment: str, model: str) -> str:
@@ -73,6 +73,12 @@ def scope_of(branch: str) -> Scope | None:
         case "way back":
             model = name.removesuffix(SHADOW_SUFFIX)
             return Scope(environment, model, ("models",) if model == name else ("shadow",), "way back")
+
+
+def asks_for_release(branch: str, environment: str) -> bool:
+    """Whether a branch of this name is the bot's and asks for a release there: a proposal, or a way back."""
+    scope = scope_of(branch)
+    return scope is not None and scope.environment == environment and scope.kind != "retirement"
 
 
 def scope_behind(branch: str) -> Scope | None:

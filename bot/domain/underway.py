@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bot.domain.journal import Underway
-from bot.domain.plan import Live, serves, target_of
-from bot.domain.release import Lane
+from bot.domain.plan import Live, serves
 
 PUBLISHING = "publishing it and loading it on the Tritons"
 LOADING = "loading it on the remaining Tritons"
@@ -22,15 +21,16 @@ def step_of(item: Underway, live: Live) -> str:
     """
     if item.goes_back is not None:
         return GOING_BACK
-    if serves(target_of(live.routes.route(item.model), item.section), item.after):
+    slot = item.slot_in(live.routes.environment)
+    if serves(live.routes.target(slot), item.after):
         behind = [t for t in live.gateways.values() if t is not None and t.generation != live.routes.generation]
         return SWITCHING if behind else PROVING
     if item.after is None:
         return TAKING_OUT
-    published = f"{item.model}{Lane.of(item.section).suffix}"
+    published = (slot.published_name, item.after.version)
     has = [
         # Behind a dot stands the fingerprint of a configuration that is not the model's first.
-        any(version == item.after.version and name.partition(".")[0] == published for name, version in loaded)
+        any((name.partition(".")[0], version) == published for name, version in loaded)
         for loaded in live.tritons.values()
         if loaded is not None
     ]

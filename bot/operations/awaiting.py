@@ -166,7 +166,7 @@ def _evidence(ledger: Ledger, awaited: Awaited, pull: PullRequest) -> Evidence |
 def _ended(platform: Platform, record: DeploymentRecord) -> Ended:
     reverts: list[str] = []
     if record.outcome in ("put back", "failed"):
-        branch = revert_branch(record.environment, record.model, record.section)
+        branch = revert_branch(record.slot)
         found = platform.github.open_pull_requests(prefix=branch)
         reverts = [pull.url for pull in found if pull.branch == branch]
     said, next_step = words.what_happened(record), words.way_back(record, reverts)

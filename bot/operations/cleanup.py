@@ -19,15 +19,16 @@ from bot.concurrency import gather, map_concurrent
 from bot.domain.names import short
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Slot
 from bot.domain.retention import (
     CleanedUp,
     Retention,
     Stock,
     emptied,
-    path_of,
     published_in,
     pull_request_of,
     retention,
+    slot_of,
 )
 from bot.domain.routes import RouteTable
 from bot.errors import PromobotError, Refused
@@ -348,11 +349,12 @@ class _Index:
         self._routed: dict[str, dict[int, str]] = {}
         for target in targets(stock.routes):
             self._routed.setdefault(target.triton_model, {})[target.version] = target.digest
-        self._told: dict[object, dict[int, str]] = {}
+        self._environment = stock.environment
+        self._told: dict[Slot | None, dict[int, str]] = {}
         for record in stock.records:
             for entry in (record.before, record.after):
                 if entry:
-                    self._told.setdefault((record.model, record.section), {})[entry.version] = entry.digest
+                    self._told.setdefault(record.slot, {})[entry.version] = entry.digest
         self.stays_loaded = _by_name(decided.stays_loaded)
         self._unknown = _by_name(decided.unknown)
 
@@ -370,7 +372,7 @@ class _Index:
         loaded, routed = self._loaded.get(name, {}), self._routed.get(name, {})
         # What stays warm is not loaded for it: a Triton that restarted since has no need of it.
         stay = self.stays_loaded.get(name, set()) & set().union(*loaded.values(), routed)
-        told = self._told.get(path_of(name), {})
+        told = self._told.get(slot_of(self._environment, name), {})
         unknown = self._unknown.get(name, set())
         return _Folder(name, routed, told, unknown, stay, self.surplus_of(name), loaded.keys())
 

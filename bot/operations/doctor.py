@@ -17,6 +17,7 @@ from bot.domain import desired as desired_module
 from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
+from bot.domain.release import Lane, Slot
 from bot.domain.scope import proposal_branch, retire_branch, revert_branch
 from bot.errors import OutsideError, Refused
 from bot.exit_codes import ExitCode
@@ -231,8 +232,12 @@ def refused_pushes(
     """
     sign = settings.github.sign_commits
     author = (github.author() or (AUTHOR, EMAIL))[1]
-    for branch_of in (proposal_branch, revert_branch, retire_branch):
-        branch = branch_of(settings.environment, "model")
+    environment, model = settings.environment, "model"
+    for branch in (
+        proposal_branch(environment, model),
+        revert_branch(Slot(environment, model, Lane.LIVE)),
+        retire_branch(environment, model),
+    ):
         rules = github.rules_of_branch(branch)
         asked = "required_signatures" in {*of_base, *(rule.type for rule in rules)}
         signed = asked if sign is None else sign

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Desired
-from bot.domain.plan import serves, target_of
+from bot.domain.plan import serves
 from bot.domain.release import Slot
-from bot.domain.retention import Stock, owned, published_in, retention, strangers_in
+from bot.domain.retention import Stock, published_in, retention, strangers_in
 from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
@@ -68,7 +68,9 @@ def deepened(platform: Platform, look: Look) -> Status:
     backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
     for back in backs:
         if said := wrong_with(share, back):
-            deep.append(Difference("kept", f"{back.base} {back.entry.version} is a way back, but {said}", reconcile))
+            deep.append(
+                Difference("kept", f"{back.slot.published_name} {back.version} is a way back, but {said}", reconcile)
+            )
     # No record yet names the versions that a deployment under way published; and its aliases come last.
     moving = found.underway_since is not None
     contents = share.models.contents()
@@ -80,7 +82,7 @@ def deepened(platform: Platform, look: Look) -> Status:
             f"{share.root}/{path} is nothing that was deployed",
             "see who made it, and remove it by hand; the bot never does",
         )
-        for path in (() if moving else strangers_in(contents, unknown, own=owned(stock)))
+        for path in (() if moving else strangers_in(contents, unknown, stock=stock))
     ]
     if look.desired is not None and not moving:
         deep += _aliases(platform, look.desired, live.routes)
@@ -96,9 +98,10 @@ def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Di
     found: list[Difference] = []
     for section in SECTIONS:
         for model, entry in desired.section(section).items():
-            if not serves(target_of(table.route(model), section), entry):
+            slot = Slot.of(platform.environment, model, section)
+            if not serves(table.target(slot), entry):
                 continue
-            alias = Slot.of(platform.environment, model, section).alias
+            alias = slot.alias
             try:
                 there = registry.alias(model, alias)
             except PromobotError as error:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
-from bot.domain.plan import serves, target_of
+from bot.domain.plan import serves
 from bot.domain.record import verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
@@ -94,7 +94,7 @@ def let_git_follow(platform: Platform, held: HeldShare, desired: Desired, say: S
 
 def answers(share: ModelRepository, environment: str, model: str, entry: Entry) -> bool:
     """Say whether this version is what users get now, by the routes: main may say something else."""
-    return serves(target_of(share.routes.read(environment).route(model), "models"), entry)
+    return serves(share.routes.read(environment).route(model).live, entry)
 
 
 def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> None:
@@ -156,7 +156,7 @@ def propose_way_back(
         github,
         ledger,
         edits=[Edit("models", revert.model, revert.target)],
-        branch=revert_branch(ledger.environment, revert.model),
+        branch=revert_branch(change.slot),
         title=words.revert_title(change, revert.target),
         body=words.revert_body(
             change,

@@ -9,12 +9,11 @@ from itertools import islice
 from typing import Literal
 
 from bot.concurrency import gather
-from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import short
-from bot.domain.plan import Live, target_of
+from bot.domain.plan import Live
 from bot.domain.record import DeploymentRecord, verified_entries
-from bot.domain.release import Lane, Slot
+from bot.domain.release import Lane, Release, Slot
 from bot.domain.routes import RouteTable, Target
 from bot.errors import PromobotError, Rejected, Unavailable
 from bot.platform import Serving
@@ -28,10 +27,9 @@ FaultKind = Literal["package", "bytes", "config", "answer", "gateway answer"]
 
 @dataclass(frozen=True)
 class Routed:
-    """A version in service, and on which path."""
+    """A version in service, and where."""
 
-    model: str
-    section: Section
+    slot: Slot
     target: Target
 
 
@@ -47,12 +45,7 @@ class Fault:
 
 def routed(table: RouteTable) -> list[Routed]:
     """Return every version that the routes name."""
-    return [
-        Routed(model, section, target)
-        for model, route in sorted(table.models.items())
-        for section in SECTIONS
-        if (target := target_of(route, section)) is not None
-    ]
+    return [Routed(slot, target) for slot, target in table.slots.items()]
 
 
 def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
@@ -89,7 +82,7 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, 
         for triton, said in gather(having, partial(_wrong_there, what.target, golden), limit=limit)
         if said and not isinstance(said, Unavailable)
     ]
-    if faults or what.section == "shadow" or len(having) < len(systems.tritons):
+    if faults or what.slot.lane is Lane.SHADOW or len(having) < len(systems.tritons):
         return faults
     return [
         Fault("gateway answer", what, str(said), gateway.name)
@@ -98,44 +91,30 @@ def inspect_answers(systems: Serving, what: Routed, live: Live, golden: Golden, 
     ]
 
 
-@dataclass(frozen=True)
-class WayBack:
-    """A verified version that is kept, and is not in service."""
-
-    model: str
-    section: Section
-    entry: Entry
-
-    @property
-    def base(self) -> str:
-        """The name under which it is published, unless its configuration needs another."""
-        return f"{self.model}{Lane.of(self.section).suffix}"
-
-
 def ways_back(
     records: list[DeploymentRecord], table: RouteTable, *, versions: int, quarantined: Iterable[str]
-) -> Iterator[WayBack]:
+) -> Iterator[Release]:
     """Yield the verified versions that the share must hold besides those in service, for models in service."""
     no_way = set(quarantined)
     for what in routed(table):
-        verified = [e for _, e in verified_entries(records, Slot.of(table.environment, what.model, what.section))]
+        verified = [e for _, e in verified_entries(records, what.slot)]
         for entry in [entry for entry in verified if entry.digest not in no_way][:versions]:
             if entry.digest != what.target.digest:
-                yield WayBack(what.model, what.section, entry)
+                yield entry.in_slot(what.slot)
 
 
-def wrong_with(share: ModelRepository, back: WayBack) -> str:
+def wrong_with(share: ModelRepository, back: Release) -> str:
     """Hash a version that is kept; return what is wrong with it, or an empty string where one copy is whole."""
     try:
-        described = share.packages.described(back.entry.digest)
+        described = share.packages.described(back.digest)
     except Rejected as error:
         return str(error)
     if described is None:
-        return _nothing_kept(back.entry.digest)
+        return _nothing_kept(back.digest)
     said = "no copy of it is on the share"
-    for name in share.models.names_of(back.base):
-        if back.entry.version in share.models.versions(name):
-            wrong = share.models.wrong_bytes(described.package, triton_model=name, version=back.entry.version)
+    for name in share.models.names_of(back.slot.published_name):
+        if back.version in share.models.versions(name):
+            wrong = share.models.wrong_bytes(described.package, triton_model=name, version=back.version)
             if not wrong:
                 return ""
             said = f"{name}: {'; '.join(wrong)}"
@@ -236,7 +215,7 @@ def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | No
     for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
         try:
-            version, answer = gateway.infer(what.model, case.inputs, outputs=outputs)
+            version, answer = gateway.infer(what.slot.model, case.inputs, outputs=outputs)
         except Rejected as error:
             return str(error)
         if version != str(what.target.version):

@@ -177,7 +177,7 @@ def withdraw_revert(repository: Repository, github: GitHubRepository, change: Ch
     """
     from bot.render import proposal as words
 
-    pull = open_proposal(github, revert_branch(change.environment, change.model, change.section))
+    pull = open_proposal(github, revert_branch(change.slot))
     if pull is None or words.BY_THE_BOT not in pull.body:
         return None
     if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):

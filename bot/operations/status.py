@@ -13,8 +13,9 @@ from bot.domain.desired import SECTIONS, Change, Desired, Section
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.names import short
-from bot.domain.plan import Live, serves, target_of
+from bot.domain.plan import Live, serves
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Slot
 from bot.domain.underway import step_of
 from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
@@ -220,11 +221,11 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
     found = []
     for what in routed(seen.live.routes):
         event = seen.records.quarantined.get(what.target.digest)
-        wanted = seen.desired.section(what.section).get(what.model)
+        wanted = seen.desired.section(what.slot.section).get(what.slot.model)
         if event is not None and serves(what.target, wanted):
-            change = Change(seen.environment, what.section, what.model, wanted, wanted)
+            change = Change(seen.environment, what.slot.section, what.slot.model, wanted, wanted)
             said = (
-                f"{what.model} {what.target.version} is in service in {seen.environment}, and in quarantine "
+                f"{what.slot.model} {what.target.version} is in service in {seen.environment}, and in quarantine "
                 f"there: {event.reason}"
             )
             found.append(Difference("quarantine", said, words.merge_revert(change)))
@@ -261,7 +262,7 @@ def _rows(seen: Seen) -> list[ModelStatus]:
         for model in sorted(
             {
                 *seen.desired.section(section),
-                *(what.model for what in routed(seen.live.routes) if what.section == section),
+                *(slot.model for slot in seen.live.routes.slots if slot.section == section),
                 # A proposal of a model that was never served is seen, too.
                 *(one.change.model for one in seen.opened if one.change.section == section),
             }
@@ -270,12 +271,9 @@ def _rows(seen: Seen) -> list[ModelStatus]:
 
 
 def _row(seen: Seen, section: Section, model: str) -> ModelStatus:
-    entry = seen.desired.section(section).get(model)
-    target = target_of(seen.live.routes.route(model), section)
-    through = {
-        name: None if table is None else target_of(table.route(model), section)
-        for name, table in seen.live.gateways.items()
-    }
+    entry, slot = seen.desired.section(section).get(model), Slot.of(seen.environment, model, section)
+    target = seen.live.routes.target(slot)
+    through = {name: None if table is None else table.target(slot) for name, table in seen.live.gateways.items()}
     return ModelStatus(
         model=model,
         section=section,

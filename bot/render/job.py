@@ -299,7 +299,7 @@ def _notes(done: Deployed) -> Iterable[Annotation]:
 
 
 def _revert(done: Deployed, of: DeploymentRecord | Change) -> str:
-    return done.reverts.get(revert_branch(of.environment, of.model, of.section), "")
+    return done.reverts.get(revert_branch(of.slot), "")
 
 
 def _is_alone(done: Deployed) -> bool:

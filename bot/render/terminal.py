@@ -279,7 +279,7 @@ def deployed(done: Deployed, *, asked_for: str = "") -> str:
 
 
 def _concluded(record: DeploymentRecord, reverts: Mapping[str, str]) -> str:
-    branch = revert_branch(record.environment, record.model, record.section)
+    branch = revert_branch(record.slot)
     return concluded(record, revert_url=reverts.get(branch, ""))
 
 

@@ -22,7 +22,7 @@ from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
 from bot.domain.record import served_after, verified_entries
 from bot.domain.release import Lane, Slot
-from bot.domain.scope import fingerprint, proposal_branch, revert_branch
+from bot.domain.scope import asks_for_release, fingerprint
 from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
 from bot.operations.history import history
 from bot.operations.merge import Merged
@@ -340,8 +340,11 @@ class _Work:
         platform = self._allowed(asked, shown.environment, "approve")
         pull = platform.github.pull_request(shown.number)
         settings = platform.settings
-        ours = (proposal_branch(settings.environment, ""), revert_branch(settings.environment, ""))
-        if not pull.branch.startswith(ours) or pull.of_a_fork or pull.into != settings.github.base:
+        if (
+            not asks_for_release(pull.branch, settings.environment)
+            or pull.of_a_fork
+            or pull.into != settings.github.base
+        ):
             raise _No(words.unknown_button())
         if asked.user not in settings.slack.github_logins:
             raise _No(words.no_login(settings.environment, asked.user))

@@ -16,10 +16,9 @@ from bot.domain.desired import Change, Desired, Entry, Section, changes
 from bot.domain.evidence import Evidence
 from bot.domain.gate import judge
 from bot.domain.hold import Held
-from bot.domain.names import SHADOW_SUFFIX
 from bot.domain.promotion import Metric, Promotion, progress_of, thread_of
 from bot.domain.release import Slot
-from bot.domain.scope import fingerprint, proposal_branch, revert_branch
+from bot.domain.scope import asks_for_release, fingerprint, scope_of
 from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
 from bot.operations import Say
 from bot.operations.holding import Asked, what_main_asks, what_was_asked
@@ -134,8 +133,8 @@ def _away(posted: Mapping[str, Posted], error: OutsideError) -> Away:
 def _promotions(platform: Platform, posted: Mapping[str, Posted], say: Say) -> list[Promotion]:
     """Return the open pull requests of this environment, and the ended ones that have a message."""
     github = platform.github
-    ours = (proposal_branch(platform.environment, ""), revert_branch(platform.environment, ""))
-    pulls = [pull for pull in github.open_pull_requests(prefix="promobot") if pull.branch.startswith(ours)]
+    opened = github.open_pull_requests(prefix="promobot")
+    pulls = [pull for pull in opened if asks_for_release(pull.branch, platform.environment)]
     known = {key: Promotion.from_facts(one.facts) for key, one in posted.items()}
     found: list[Promotion] = []
     unknown: list[PullRequest] = []
@@ -192,15 +191,16 @@ def _promotion(
     platform: Platform, repository: Repository, pull: PullRequest, base: str, say: Say
 ) -> Promotion | None:
     """Return what one pull request changes, or None where it changes no entry of its model."""
-    way_back = pull.branch.startswith(revert_branch(platform.environment, ""))
-    branch = revert_branch if way_back else proposal_branch
-    name = pull.branch.removeprefix(branch(platform.environment, ""))
+    scope = scope_of(pull.branch)
+    if scope is None:
+        return None
+    way_back = scope.kind == "way back"
     before = desired_at(repository, platform.environment, base) or Desired(environment=platform.environment)
     after = desired_at(repository, platform.environment, pull.head)
     if after is None:
         say(words.desired_state_gone(pull.number, platform.environment))
         return None
-    of_model = [c for c in changes(before, after) if c.model in (name, name.removesuffix(SHADOW_SUFFIX))]
+    of_model = [change for change in changes(before, after) if change.model == scope.model]
     # What takes over from a shadow takes the shadow out, too; it is about what answers.
     change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
     if change is None:

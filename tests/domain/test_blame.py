@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.blame import Failure, Kind, Seen, Switched, decide, is_empty, load_failed, routes_with
+from bot.domain.release import Lane, Slot
 from bot.domain.routes import Route, RouteTable, Target
 
 Becomes = Literal["stays", "blamed", "back", "back, again", "incomplete"]
@@ -19,7 +20,7 @@ SERVERS = ("gateway 1", "gateway 2", "Triton 1", "Triton 2")
 
 def switched(*names: str) -> list[Switched]:
     """Return changes by name; one that begins with ``~`` is a way back."""
-    return [Switched(name, "models", name, way_back=name.startswith("~")) for name in names]
+    return [Switched(name, way_back=name.startswith("~")) for name in names]
 
 
 def seen(*failures: tuple[Kind, str, str], asked: Iterable[str] = ()) -> Seen:
@@ -150,12 +151,16 @@ def target(version: int, name: str = "churn") -> Target:
     return Target(name, version, f"sha256:{version:064x}")
 
 
+def slot(model: str, lane: Lane = Lane.LIVE) -> Slot:
+    return Slot("dev", model, lane)
+
+
 def test_the_next_routes_are_those_before_with_only_what_stays() -> None:
     before = RouteTable("dev", 4, {"a": Route(target(1), target(2)), "b": Route(target(1))})
     assert routes_with(before, []) == before.models
-    found = routes_with(before, [("a", "models", target(3)), ("b", "shadow", target(4)), ("c", "models", target(5))])
+    found = routes_with(before, [(slot("a"), target(3)), (slot("b", Lane.SHADOW), target(4)), (slot("c"), target(5))])
     assert found == {"a": Route(target(3), target(2)), "b": Route(target(1), target(4)), "c": Route(target(5))}
-    assert routes_with(before, [("b", "models", None)])["b"] == Route()
+    assert routes_with(before, [(slot("b"), None)])["b"] == Route()
 
 
 @pytest.mark.parametrize(

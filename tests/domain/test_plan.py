@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.desired import Desired, Entry
-from bot.domain.plan import Live, in_service, plan, serves, target_of, targets, with_target
+from bot.domain.plan import Live, in_service, plan, serves, targets
 from bot.domain.routes import Route, RouteTable, Target
 from tests.domain.entries import entry
 
@@ -112,9 +112,9 @@ def test_carrying_out_all_changes_leaves_nothing_to_change(
     for change in found.changes:
         route = after.get(change.model, Route())
         assert change.before != change.after
-        assert not serves(target_of(route, change.section), change.after)
+        assert not serves(route.target(change.slot.lane), change.after)
         name = change.model if change.section == "models" else change.model + "-shadow"
-        after[change.model] = with_target(route, change.section, change.after and target(change.after.version, name))
+        after[change.model] = route.having(change.slot.lane, change.after and target(change.after.version, name))
     table = there.following(after)
     assert plan(wanted, live(table), known=KNOWN).nothing
     assert in_service(table, KNOWN) == wanted

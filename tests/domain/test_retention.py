@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from bot.domain.desired import SECTIONS, Entry, Section
 from bot.domain.journal import Journal, Underway
-from bot.domain.plan import Loaded, target_of, targets
+from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord, Outcome, verified_entries
-from bot.domain.release import Slot
+from bot.domain.release import Lane, Slot
 from bot.domain.retention import (
     Stock,
     emptied,
     owned,
-    path_of,
     published_in,
     pull_request_of,
     retention,
+    slot_of,
     strangers_in,
 )
 from bot.domain.routes import Route, RouteTable, Target
@@ -227,23 +227,24 @@ def test_nothing_that_is_needed_ever_goes(there: Stock, keep: int, warm: int) ->
             for entry_ in (item.before, item.after):
                 assert entry_ is not None and entry_.digest in found.digests
                 assert not any(
-                    path_of(name) == (item.model, item.section) and version == entry_.version
+                    slot_of("dev", name) == item.slot_in("dev") and version == entry_.version
                     for name, version in found.removable
                 )
         for target in targets(RouteTable.from_json(there.journal.before)):
             assert (target.triton_model, target.version) not in found.removable
     for model in ("churn", "fraud"):
         for section in SECTIONS:
-            last = [e for _, e in verified_entries(there.records, Slot.of("dev", model, section))][:keep]
-            routed = target_of(there.routes.route(model), section)
+            slot = Slot.of("dev", model, section)
+            last = [e for _, e in verified_entries(there.records, slot)][:keep]
+            routed = there.routes.target(slot)
             for kept in last:
                 assert kept.digest in found.digests
-                gone = {p for p in found.removable if path_of(p[0]) == (model, section) and p[1] == kept.version}
+                gone = {p for p in found.removable if slot_of("dev", p[0]) == slot and p[1] == kept.version}
                 # Another name's bytes of what is routed may go: where it is routed to they stay.
                 assert not gone or (routed is not None and routed.digest == kept.digest)
-    told = {((r.model, r.section), r.after.version) for r in there.records if r.after}
+    told = {(r.slot, r.after.version) for r in there.records if r.after}
     for name, version in found.removable | {pair for surplus in found.surplus.values() for pair in surplus}:
-        assert (path_of(name), version) in told, "it is the bot's own"
+        assert (slot_of("dev", name), version) in told, "it is the bot's own"
 
 
 @given(stocks(), st.integers(1, 4), st.integers(0, 2))
@@ -258,25 +259,25 @@ def test_once_all_is_done_nothing_is_left_to_do(there: Stock, keep: int, warm: i
         replace(there, tritons=tritons, published=there.published - second.removable), versions=keep, warm=warm
     )
     assert (third.removable, third.unknown) == (frozenset(), first.unknown)
-    of_path: dict[object, set[Entry]] = {}
+    of_slot: dict[Slot, set[Entry]] = {}
     for r in there.records:
         if r.after:
-            of_path.setdefault((r.model, r.section), set()).add(r.after)
+            of_slot.setdefault(r.slot, set()).add(r.after)
     for pair in there.published - second.removable:
-        path = path_of(pair[0])
-        assert path is None or {e.digest for e in of_path.get(path, ()) if e.version == pair[1]} <= third.digests
+        slot = slot_of("dev", pair[0])
+        assert slot is None or {e.digest for e in of_slot.get(slot, ()) if e.version == pair[1]} <= third.digests
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
+    ("name", "slot"),
     [
-        ("churn", ("churn", "models")),
-        ("churn-shadow", ("churn", "shadow")),
-        ("churn.1a2b3c4d", ("churn", "models")),
-        ("churn-shadow.1a2b3c4d-12", ("churn", "shadow")),
+        ("churn", Slot("dev", "churn", Lane.LIVE)),
+        ("churn-shadow", Slot("dev", "churn", Lane.SHADOW)),
+        ("churn.1a2b3c4d", Slot("dev", "churn", Lane.LIVE)),
+        ("churn-shadow.1a2b3c4d-12", Slot("dev", "churn", Lane.SHADOW)),
         ("churn.1a2b3c4d-0", None),
         ("churn.1a2b3c4", None),
         ("churn.check-12-smoke", None),
@@ -286,8 +287,8 @@ def test_once_all_is_done_nothing_is_left_to_do(there: Stock, keep: int, warm: i
         ("-shadow", None),
     ],
 )
-def test_whose_a_name_is(name: str, path: tuple[str, str] | None) -> None:
-    assert path_of(name) == path
+def test_whose_a_name_is(name: str, slot: Slot | None) -> None:
+    assert slot_of("dev", name) == slot
 
 
 def test_names_of_checks() -> None:
@@ -315,8 +316,8 @@ def test_what_lies_in_tritons_root() -> None:
     }
     assert published_in(contents) == {("churn", 1), ("churn", 2), (".snapshot", 1)}
     there = stock([1], records=[record(1, 1), record(2, 1, model="fraud")], tritons={"t0": frozenset()})
-    assert owned(there) == {("churn", "models"), ("fraud", "models")}
-    assert strangers_in(contents, {("churn", 2), (".snapshot", 1)}, own=owned(there)) == [
+    assert owned(there) == {Slot("dev", "churn", Lane.LIVE), Slot("dev", "fraud", Lane.LIVE)}
+    assert strangers_in(contents, {("churn", 2), (".snapshot", 1)}, stock=there) == [
         ".snapshot",
         "README",
         "by-hand",

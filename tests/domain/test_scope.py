@@ -6,6 +6,7 @@ import pytest
 
 from bot.domain import desired
 from bot.domain.desired import Change, Entry
+from bot.domain.release import Slot
 from bot.domain.scope import Scope, beside, fingerprint, proposal_branch, retire_branch, revert_branch, scope_of
 from tests.domain.entries import entry
 
@@ -18,8 +19,8 @@ PROPOSAL, BACK, BACK_SHADOW, RETIREMENT = (
     scope_of(branch) or pytest.fail(branch)
     for branch in (
         proposal_branch("dev", "churn"),
-        revert_branch("dev", "churn"),
-        revert_branch("dev", "churn", "shadow"),
+        revert_branch(Slot.of("dev", "churn", "models")),
+        revert_branch(Slot.of("dev", "churn", "shadow")),
         retire_branch("dev", "churn"),
     )
 )

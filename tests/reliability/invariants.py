@@ -201,7 +201,7 @@ def _of_main(
             leaves = Change(ENVIRONMENT, section, model, there, None, wanted.why_retired(section, model))
             came_back = asked is None and bool(leaves.retired) and spent_by(records, leaves) is not None
             waits = (asked is not None and (is_held or tried)) or came_back
-            if waits and revert_branch(ENVIRONMENT, model, section) in reverts:
+            if waits and revert_branch(leaves.slot) in reverts:
                 excused.append(model)
             else:
                 problems.append(

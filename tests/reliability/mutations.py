@@ -1649,8 +1649,8 @@ MUTATIONS = (
         "retention",
         "what a journal names stays",
         RETENTION,
-        "        if pair in self._routed or self._is_journaled(pair) or path is None",
-        "        if pair in self._routed or path is None",
+        "        if pair in self._routed or self._is_journaled(pair) or slot is None",
+        "        if pair in self._routed or slot is None",
         (T_RETENTION,),
     ),
     # What is absent.
@@ -2213,8 +2213,8 @@ MUTATIONS = (
         "one model's fault",
         "the others are not switched again without the one that fails",
         SWITCHING,
-        "        if not staying:\n            return put_back(run, gone, before, underway=with_changed(underway, gone))\n",
-        "        if leaving:\n            return put_back(run, [*gone, *staying], before, underway=underway)\n",
+        "        if not staying:\n            return put_back(run, gone, before",
+        "        if leaving:\n            return put_back(run, [*gone, *staying], before",
         (f"{T_ONE_OF_MANY}::{ONE_OF_THREE}",),
     ),
     Mutation(

@@ -96,8 +96,7 @@ def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, 
 
 def seen_once(ledger: Ledger, what: Routed) -> Evidence | None:
     """Return what the checks saw of a version in service: what staging answered once holds for good."""
-    slot = Slot.of(ledger.environment, what.model, what.section)
-    return _seen(ledger, slot, what.target.version, what.target.digest)
+    return _seen(ledger, what.slot, what.target.version, what.target.digest)
 
 
 def _seen(ledger: Ledger, slot: Slot, version: int, digest: str) -> Evidence | None:

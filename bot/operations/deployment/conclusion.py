@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
-from bot.domain.plan import in_service, serves, target_of
+from bot.domain.plan import in_service, serves
 from bot.domain.promotion import thread_of
 from bot.domain.record import (
     Criterion,
@@ -82,7 +82,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
             run.platform.github,
             run.ledger,
             edits=[Edit(change.section, change.model, back, _why_back_to_nothing(change, left))],
-            branch=revert_branch(run.settings.environment, change.model, change.section),
+            branch=revert_branch(change.slot),
             title=proposal_words.revert_title(change, back),
             body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
             say=run.say,
@@ -140,7 +140,7 @@ def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
 
 
 def _serving(current: RouteTable, change: Change) -> Target | None:
-    return target_of(current.route(change.model), change.section)
+    return current.target(change.slot)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from bot.domain.blame import load_failed
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
-from bot.domain.plan import by_name, target_of, targets
+from bot.domain.plan import by_name, targets
 from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, fault_of_load
@@ -170,7 +170,7 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
     if more < 1:
         return set()
     share, slot = run.systems.share, item.change.slot
-    config, routed_now = share.models.config(target.triton_model), target_of(routes.route(slot.model), slot.section)
+    config, routed_now = share.models.config(target.triton_model), routes.target(slot)
     if config is None or routed_now is None:
         return set()
     none_of = {target.digest, routed_now.digest, *run.quarantined}

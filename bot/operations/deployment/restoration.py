@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bot.domain.contents import look_at
 from bot.domain.desired import SECTIONS, Change, Desired, Entry
-from bot.domain.plan import Live, Plan, serves, target_of
+from bot.domain.plan import Live, Plan, serves
 from bot.domain.record import known_entries
 from bot.domain.release import Slot
 from bot.domain.routes import RouteTable
@@ -37,7 +37,7 @@ class Restoration:
         self.repaired: list[str] = []
         self.problems: list[str] = []
         for what in routed(table):
-            if unfinished.publishes_again(what.model, what.section, what.target):
+            if unfinished.publishes_again(what.slot, what.target):
                 self._wrong[what] = "its repair was cut off"
 
     def look_at_the_share(self, todo: Plan) -> Plan:
@@ -73,19 +73,20 @@ class Restoration:
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
         """Return what is to be published again: all that is wrong but what a change replaces anyway."""
-        replaced = {(change.section, change.model) for change in changing}
+        replaced = {change.slot for change in changing}
         known = known_entries(self._run.history)
         found = []
         for what, reason in self._wrong.items():
-            if (what.section, what.model) in replaced:
+            slot = what.slot
+            if slot in replaced:
                 continue
-            wanted, digest = desired.section(what.section).get(what.model), what.target.digest
-            served = known.get((what.model, what.target.version, digest))
+            wanted, digest = desired.section(slot.section).get(slot.model), what.target.digest
+            served = known.get((slot.model, what.target.version, digest))
             entry = wanted if wanted and wanted.digest == digest else served
             if entry is None:
                 entry = Entry(version=what.target.version, digest=digest, run="unknown")
             entry = entry.model_copy(update={"version": what.target.version})
-            change = Change(self._run.settings.environment, what.section, what.model, entry, entry)
+            change = Change(slot.environment, slot.section, slot.model, entry, entry)
             evidence = seen_once(self._run.ledger, what)
             item = self._unfinished.item(change, Admission(evidence=evidence))
             found.append(replace(item, leaves=what.target, reason=reason))
@@ -105,24 +106,26 @@ class Restoration:
         for back in backs:
             said = wrong_with(run.systems.share, back)
             if said:
-                change = Change(run.settings.environment, back.section, back.model, back.entry, back.entry)
+                slot, entry = back.slot, Entry.of(back)
+                change = Change(slot.environment, slot.section, slot.model, entry, entry)
                 with self._tried(_way_back_lost(change, said)):
-                    described = self._describe(back.model, back.entry, in_service=False)
+                    described = self._describe(slot.model, entry, in_service=False)
                     name = fresh_name(run, change, described, leaves=None)
-                    read = run.reader(back.model, back.entry.version)
+                    read = run.reader(slot.model, back.version)
                     # That it was in service is known from the record store alone.
                     run.held.models.publish(
                         described.package,
                         read,
                         triton_model=name,
-                        version=back.entry.version,
+                        version=back.version,
                         look=look_at(described.package),
                     )
                     self.repaired.append(_way_back_published(change, said))
         for section in SECTIONS:
             for model, entry in desired.section(section).items():
-                if serves(target_of(table.route(model), section), entry):
-                    alias = Slot.of(run.settings.environment, model, section).alias
+                slot = Slot.of(run.settings.environment, model, section)
+                if serves(table.target(slot), entry):
+                    alias = slot.alias
                     with self._tried(f"MLflow's alias {model}@{alias} was not moved"):
                         if run.registry.alias(model, alias) != entry.version:
                             run.aliases.point(model, alias, entry.version)
@@ -133,8 +136,8 @@ class Restoration:
         if fault is not None and fault.kind == "package":
             entry = Entry(version=what.target.version, digest=what.target.digest, run="unknown")
             with self._tried(fault.said):
-                self._describe(what.model, entry, in_service=True)
-                self.repaired.append(f"kept what proves {what.model} {what.target.version} anew")
+                self._describe(what.slot.model, entry, in_service=True)
+                self.repaired.append(f"kept what proves {what.slot.model} {what.target.version} anew")
                 fault = inspect_share(self._run.systems.share, what)
         return fault.said if fault is not None and fault.kind != "package" else ""
 

@@ -144,14 +144,12 @@ class _Through:
 
 
 def _switched(run: Run, item: Item) -> Switched:
-    change = item.change
-    return Switched(item.id, change.section, change.model, way_back=run.goes_back(change))
+    return Switched(item.id, way_back=run.goes_back(item.change))
 
 
 def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:
     """Return the next routes: those of ``before``, with these items' targets."""
-    changes = [(item.change.model, item.change.section, item.target) for item in items]
-    return run.routes().following(routes_with(before, changes))
+    return run.routes().following(routes_with(before, [(item.change.slot, item.target) for item in items]))
 
 
 def _switch(run: Run, table: RouteTable, items: list[Item], before: RouteTable) -> tuple[list[Item], _Met]:

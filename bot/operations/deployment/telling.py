@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bot.domain.desired import Change
 from bot.domain.ending import Ending, ending_of
 from bot.domain.hold import Held
-from bot.domain.plan import serves, target_of
+from bot.domain.plan import serves
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.scope import scope_behind
@@ -137,7 +137,7 @@ def _end(
         change, hold = refused.change, refused.hold.no_earlier_than(pull.merged_at)
     end = ending_of(change, records, hold=hold, merged_at=pull.merged_at, next_merge=next_merge)
     if end is None and next_merge is None:
-        target = target_of(run.routes().route(change.model), change.section)
+        target = run.routes().target(change.slot)
         end = Ending(change, merged_at=pull.merged_at) if serves(target, change.after) else None
     return end
 

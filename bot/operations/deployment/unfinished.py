@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from bot.domain import in_words
 from bot.domain.blame import GoesBack
-from bot.domain.desired import Change, Desired, Section
+from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
-from bot.domain.plan import serves, target_of
+from bot.domain.plan import serves
 from bot.domain.record import DeploymentRecord, Step
+from bot.domain.release import Slot
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import CutOff, why_back
 from bot.errors import Rejected
@@ -54,10 +55,10 @@ class Unfinished:
             steps = (Step(at=datetime.now(UTC), what=admission.judged_again, seconds=0),)
         return Item(change, name, began, evidence=admission.evidence, reason=change.retired, steps=steps)
 
-    def publishes_again(self, model: str, section: Section, target: Target) -> bool:
+    def publishes_again(self, slot: Slot, target: Target) -> bool:
         """Whether what was cut off was publishing what this target names again."""
         return any(
-            (underway.model, underway.section) == (model, section)
+            underway.slot_in(slot.environment) == slot
             and underway.before == underway.after
             and serves(target, underway.after)
             for underway in self._unfinished()
@@ -110,18 +111,18 @@ class Unfinished:
         return [record for record in self._run.history if record.id in ids]
 
     def _was_switched(self, underway: Underway) -> bool:
-        there = target_of(self._in_force.route(underway.model), underway.section)
+        slot = underway.slot_in(self._in_force.environment)
+        there = self._in_force.target(slot)
         before = RouteTable.from_json(self.journal.before) if self.journal else self._in_force
         # A repair is of the same version: the name under which it is served tells.
-        return serves(there, underway.after) and there != target_of(before.route(underway.model), underway.section)
+        return serves(there, underway.after) and there != before.target(slot)
 
     def _cut_off(self, underway: Underway, problem: str, *, switched: bool, why: GoesBack | None = None) -> Item:
         stage = CutOff(problem, switched, why)
         return Item(self._change(underway), underway.id, underway.started_at, stage=stage)
 
     def _change(self, underway: Underway) -> Change:
-        environment = self._run.settings.environment
-        return Change(environment, underway.section, underway.model, underway.before, underway.after)
+        return underway.change_in(self._run.settings.environment)
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
