@@ -90,6 +90,8 @@ class OnnxFiles:
         while at < length and not self.problem:
             if start + at >= self._open[-1][1]:
                 self._close(start + at)
+                if self.problem:
+                    break
             kind, end = self._open[-1]
             if length - at < _MAX_HEADER and start + length < self._size:
                 break

@@ -446,6 +446,14 @@ def test_every_message_in_which_a_tensor_can_lie_is_followed() -> None:
     assert {name: dict(fields) for name, fields in INSIDE.items() if fields} == {n: e for n, e in edges.items() if e}
 
 
+def test_the_first_problem_is_told_however_a_model_arrives() -> None:
+    content = bytearray(model(external("w.data"), numpy_helper.from_array(np.arange(9.0), "v")).SerializeToString())
+    at = content.rindex(b"w.data") + 1
+    content[at : at + 6] = bytes(6)  # a location that nobody lists, and after it no field
+    told = [judged("m.onnx", bytes(content), chunk=chunk, listed=("w.data",)) for chunk in (1, len(content))]
+    assert told[0] == told[1] and told[0].startswith("keeps values in 'w")
+
+
 @settings(deadline=None, max_examples=300)
 @given(data=st.data(), seed=st.binary(min_size=1, max_size=6), chunk=st.integers(1, 400))
 def test_damaged_models_end_in_an_answer(data: st.DataObject, seed: bytes, chunk: int) -> None:
