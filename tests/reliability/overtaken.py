@@ -69,7 +69,7 @@ ROWS = (
 def run(matrix: Matrix) -> Iterator[Point]:
     """Yield a point for each place where it stands still."""
     scene = matrix.scene()
-    for scenario, other in ROWS:
+    for scenario, other in ROWS[: 1 if matrix.sample else None]:
         if not matrix.wants(scenario.name):
             continue
         log = scene.home / "overtaken.log"
