@@ -90,7 +90,7 @@ LAYERS = {
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
         "arguments commands domain environment_files errors exit_codes log_options operations output platform "
-        "records.ledger render requests results settings slack",
+        "records.ledger render requests results settings slack training.adoption training.samples",
         "pydantic",
     ),
     "bot.errors": layer("redaction", pure=True),

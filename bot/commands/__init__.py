@@ -30,13 +30,26 @@ if TYPE_CHECKING:
     from bot.operations.job import Job
     from bot.platform import Platform
     from bot.requests import Actor, Request, Result
+    from bot.settings import Environment
 
 R = TypeVar("R", bound="Result")
 
 SERVICES = frozenset({"slack"})
 """Commands that stay until somebody ends them."""
 _FIRST = (
-    *("propose", "promote", "check", "recheck", "deploy", "rollback", "retire", "status", "drift", "reconcile"),
+    *(
+        "adopt",
+        "propose",
+        "promote",
+        "check",
+        "recheck",
+        "deploy",
+        "rollback",
+        "retire",
+        "status",
+        "drift",
+        "reconcile",
+    ),
     *("history", "quarantine", "evidence", "cleanup", "validate", "init", "doctor", "slack", "sandbox", "demo"),
 )
 """The order in which ``--help`` lists them, by a model's life; any other comes behind these."""
@@ -101,6 +114,12 @@ class Context(NamedTuple):
         names = [environment] if environment else environment_files.environments(self.root)
         with ExitStack() as opened:
             yield [opened.enter_context(self.platform(name, lenient=lenient)) for name in names]
+
+    def settings(self, environment: str) -> Environment:
+        """Return the settings of an environment; raise InvalidInput where they have a mistake."""
+        from bot import environment_files
+
+        return environment_files.load(self.root, environment)
 
     def actor(self, name: str = "") -> Actor:
         """Return who runs the command: in a workflow who started it, else whom GitHub names as the author."""

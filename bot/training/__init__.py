@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bot.domain.package import Package, PackageFile
 from bot.domain.smoke import Tolerance
+from bot.training.adoption import Adoption, NotAdopted, adopt, adopt_all, package_from_mlflow
 from bot.training.package import build_package, to_onnx
 from bot.training.proposal import propose
 from bot.training.registration import Registration, end_run, register, start_run
@@ -24,16 +25,21 @@ if TYPE_CHECKING:
     from bot.operations.propose import Proposal
 
 __all__ = [
+    "Adoption",
     "GateResult",
     "GateRow",
+    "NotAdopted",
     "Origin",
     "Package",
     "PackageFile",
     "Proposal",
     "Registration",
     "Tolerance",
+    "adopt",
+    "adopt_all",
     "build_package",
     "end_run",
+    "package_from_mlflow",
     "propose",
     "register",
     "start_run",

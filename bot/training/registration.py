@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 KEY_TAG = "promobot.key"
 STEPS_TAG = "promobot.steps"
 COMMIT_TAG = "mlflow.source.git.commit"
+ADOPTED_TAG = "promobot.adopted_from"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def register(
     run: str | None = None,
     key: str | None = None,
     commit: str | None = None,
+    adopted_from: str | None = None,
 ) -> Registration:
     """Register the package in directory ``package`` as the next version of ``model`` and return it.
 
@@ -73,6 +75,7 @@ def register(
     judges these numbers, whatever the run logs under the same names earlier or later. The function creates a missing
     registered model or experiment. ``tracking_uri`` is the address of MLflow (default: ``MLFLOW_TRACKING_URI``).
     ``commit`` is the Git commit of the training code (default: the commit that MLflow finds for the running script).
+    ``adopted_from`` is the address of the version that the package was made of, such as ``models:/churn/7``.
 
     ``key`` identifies a training, such as Airflow's run id. A second call with the same ``key`` returns the version
     that the first call registered and logs nothing, whatever the other arguments say.
@@ -93,11 +96,10 @@ def register(
     if contents.file(MODEL_FILE) is None:
         raise InvalidInput(f"has no {MODEL_FILE}", file=str(package))
 
-    _check_credentials()
-    _check_address(tracking_uri)
+    check_mlflow(tracking_uri)
     from mlflow import MlflowClient
 
-    with _mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+    with mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         client = MlflowClient(tracking_uri=tracking_uri)
         if key is not None and (known := _registered_under(client, model, key)):
             return known
@@ -108,6 +110,8 @@ def register(
             tags[KEY_TAG] = key
         if commit is not None:
             tags[COMMIT_TAG] = commit
+        if adopted_from is not None:
+            tags[ADOPTED_TAG] = adopted_from
         _ensure_registered_model(client, model)
         with _run(client, run, experiment=experiment or model, tags=tags) as used:
             run_id: str = used.info.run_id
@@ -143,12 +147,11 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
     package. Pass the id to ``register`` as ``run``, and end the run with ``end_run``. Raises Unavailable or Rejected
     if MLflow fails.
     """
-    _check_credentials()
-    _check_address(tracking_uri)
+    check_mlflow(tracking_uri)
     from mlflow import MlflowClient
     from mlflow.tracking.context.registry import resolve_tags
 
-    with _mlflow_errors():
+    with mlflow_errors():
         client = MlflowClient(tracking_uri=tracking_uri)
         where = _ensure_experiment(client, experiment)
         token: str | None = None
@@ -169,12 +172,17 @@ def end_run(run: str, *, tracking_uri: str | None = None) -> None:
 
     ``tracking_uri`` is as for ``register``. Raises Unavailable or Rejected if MLflow fails.
     """
-    _check_credentials()
-    _check_address(tracking_uri)
+    check_mlflow(tracking_uri)
     from mlflow import MlflowClient
 
-    with _mlflow_errors():
+    with mlflow_errors():
         MlflowClient(tracking_uri=tracking_uri).set_terminated(run, "FINISHED")
+
+
+def check_mlflow(tracking_uri: str | None) -> None:
+    """Raise InvalidInput for an address or credentials with which MLflow's client would go wrong."""
+    _check_credentials()
+    _check_address(tracking_uri)
 
 
 def _check_credentials() -> None:
@@ -341,7 +349,7 @@ def _schema(specs: tuple[TensorSpec, ...]) -> Schema:
 
 
 @contextmanager
-def _mlflow_errors() -> Iterator[None]:
+def mlflow_errors() -> Iterator[None]:
     """Translate what MLflow's client raises into our own errors."""
     import requests
     from mlflow.exceptions import MlflowException

@@ -17,6 +17,33 @@ MAX_SAMPLES = 256
 """Smoke cases are asked at each deployment: a few rows that matter, not a test set."""
 
 
+def read_samples(path: str) -> Any:
+    """Return the rows of a file: a DataFrame of .parquet or .csv, an array of .npy, arrays by name of .npz.
+
+    Raises InvalidInput for a file that cannot be read.
+    """
+    import numpy as np
+
+    try:
+        match path.rpartition(".")[2].lower():
+            case "npy":
+                return np.load(path, allow_pickle=False)
+            case "npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return dict(arrays)
+            case "parquet":
+                import pandas as pd
+
+                return pd.read_parquet(path)
+            case "csv":
+                import pandas as pd
+
+                return pd.read_csv(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise InvalidInput(f"cannot be read: {error}", file=path) from error
+    raise InvalidInput("is not a .parquet, .csv, .npy or .npz file", file=path)
+
+
 def cases_of(
     interface: Interface,
     *,

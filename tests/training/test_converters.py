@@ -86,6 +86,7 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
         NUMBERS,
     ),
     "columns of a DataFrame": lambda: (_encoded(LogisticRegression()).fit(TABLE, TWO), TABLE),
+    "a DataFrame of numbers": lambda: (Ridge().fit(TABLE[_NUMBERS], TWO), TABLE[_NUMBERS]),
     "columns passed through": lambda: (
         make_pipeline(
             ColumnTransformer(

@@ -157,15 +157,21 @@ class Registry:
 
     def package(self, version: RegisteredVersion) -> Package:
         """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
-        next_step = "Register the model again with bot.training.register, which writes a package."
+        name, again = f"{version.model} {version.version}", "register the model with bot.training.register"
         try:
             return Package.from_json(self._document(version, PACKAGE_FILE))
-        except ValueError as error:
-            message = f"{PACKAGE_FILE} of {version.model} {version.version} {error}"
-            raise Rejected(message, system=self._system, next_step=next_step) from error
         except Rejected as error:
-            error.next_step = next_step
-            raise
+            if PACKAGE_FILE in self.files(version):
+                error.next_step = f"{again.capitalize()}."
+                raise
+            raise Rejected(
+                f"{name} has no package, which says what Triton is to serve and how it must answer",
+                system=self._system,
+                next_step=f"`promobot adopt {name}` makes one of a model that MLflow logged; or {again}.",
+            ) from error
+        except ValueError as error:
+            message = f"{PACKAGE_FILE} of {name} {error}"
+            raise Rejected(message, system=self._system, next_step=f"{again.capitalize()}.") from error
 
     def contents(self, version: RegisteredVersion) -> PackageContents:
         """Return the version's package and what reads its files; raise Rejected where it has no package."""

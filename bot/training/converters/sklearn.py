@@ -20,11 +20,14 @@ def convert(estimator: Any, inputs: Any) -> Converted:
     """Convert a fitted estimator or pipeline.
 
     An array is the one input ``X`` [rows, features]; it keeps its datatype where the converter and onnxruntime have
-    it, and becomes FP32 otherwise. Of a DataFrame, or of columns by name, each column is an input [rows, 1]: FP32 for
-    numbers, BYTES for text. A classifier has the outputs ``label`` and ``probabilities``, a regressor and a
+    it, and becomes FP32 otherwise. Columns of a DataFrame, or columns by name, are that input, too, side by side.
+    Where the first step chooses columns by their names, each is an input of its own [rows, 1]: FP32 for numbers,
+    BYTES for text. A classifier has the outputs ``label`` and ``probabilities``, a regressor and a
     transformer ``variable``, a model of clusters or outliers ``label`` and ``scores``.
     """
     given = Rows.of(inputs)
+    if given.frame and not _chooses_columns(estimator):
+        given = Rows({INPUT: given.one_array()}, frame=False)
     _know_the_boosters()
     rows = given.rounded()
     model = None if given.frame else _at_full_width(estimator, given)
@@ -38,13 +41,27 @@ def convert(estimator: Any, inputs: Any) -> Converted:
     outputs = [output.name for output in model.graph.output]
 
     def ask() -> Mapping[str, ArrayLike]:
-        return _asked(estimator, rows.as_trained(given), outputs)
+        known = rows.as_trained(given)
+        if not rows.frame and (columns := getattr(estimator, "feature_names_in_", None)) is not None:
+            import pandas as pd
+
+            known = pd.DataFrame(known, columns=columns)  # so it was trained, and warns of anything else
+        return _asked(estimator, known, outputs)
 
     return Converted(model, _renamed(given, names), _renamed(rows, names), ask)
 
 
 def _renamed(rows: Rows, names: list[str]) -> dict[str, Any]:
     return dict(zip(names, rows.arrays.values(), strict=True))
+
+
+def _chooses_columns(estimator: Any) -> bool:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[0]
+    return isinstance(estimator, ColumnTransformer)
 
 
 def _at_full_width(estimator: Any, given: Rows) -> onnx.ModelProto | None:

@@ -1,0 +1,87 @@
+"""Make a package of a version that MLflow has already, and register it as a new version."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bot import arguments as options
+from bot.commands import Answer, Context, UsageMistake
+from bot.exit_codes import ExitCode
+from bot.output import say
+
+if TYPE_CHECKING:
+    from bot.training.adoption import Adoption
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which version, or all models; where MLflow is; the samples and the name to serve it under."""
+
+    model: str | None
+    version: int | None
+    all: bool
+    samples: str
+    serving_name: str
+    dry_run: bool
+    env: str | None
+
+    def __post_init__(self) -> None:
+        """Hold that one version is named, or all."""
+        if self.all == (self.version is not None):
+            raise UsageMistake("name a model and its version, or --all")
+        if self.all and (self.samples or self.serving_name):
+            raise UsageMistake("--samples and --as are for one version")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Read them."""
+    # Any name that MLflow has: --as gives it one that can be served.
+    parser.add_argument("model", nargs="?", help="the registered model, as MLflow calls it")
+    parser.add_argument("version", nargs="?", type=options.version)
+    parser.add_argument("--all", action="store_true", help="the newest version of each registered model")
+    parser.add_argument(
+        "--samples",
+        default="",
+        metavar="FILE",
+        help="rows to ask it: .parquet, .csv, .npy, .npz (default: its own)",
+    )
+    parser.add_argument("--as", dest="serving_name", default="", metavar="NAME", help="the name to serve it under")
+    parser.add_argument("--dry-run", action="store_true", help="register nothing; say what would be adopted")
+    options.environment(parser, required=False)
+
+
+def run(arguments: Arguments, context: Context) -> Answer:
+    """Adopt it."""
+    from bot.render import adoption as words
+    from bot.training.adoption import Adoptions, adopt, adopt_all
+    from bot.training.samples import read_samples
+
+    uri = context.settings(arguments.env).mlflow.uri if arguments.env else None
+    found: list[Adoption] = []
+    if arguments.model and arguments.version is not None:
+        found.append(
+            adopt(
+                arguments.model,
+                arguments.version,
+                samples=read_samples(arguments.samples) if arguments.samples else None,
+                serving_name=arguments.serving_name or None,
+                tracking_uri=uri,
+                dry_run=arguments.dry_run,
+            )
+        )
+    else:
+        for one in adopt_all(tracking_uri=uri, dry_run=arguments.dry_run):
+            say(words.line(one))
+            found.append(one)
+    done = all(one.verdict in ("adopted", "ready", "has a package") for one in found)
+    code = ExitCode.DONE if done or (arguments.all and arguments.dry_run) else ExitCode.FAILED
+    return Answer(Adoptions(found), words.adoptions(found), code)
+
+
+def output() -> Any:
+    """Return the type of what ``--json`` prints."""
+    from bot.training.adoption import Adoptions
+
+    return Adoptions

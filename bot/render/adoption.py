@@ -1,0 +1,54 @@
+"""What became of adopting versions that MLflow has already, on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bot.render.terminal import grid
+
+if TYPE_CHECKING:
+    from bot.training.adoption import Adoption
+
+_MARKS = {"adopted": "✓", "ready": "✓", "has a package": "✓"}
+
+
+def line(one: Adoption) -> str:
+    """Return one version's progress."""
+    return f"{_MARKS.get(one.verdict, '✗')} {one.model} {one.version}: {one.verdict}"
+
+
+def adoptions(found: Sequence[Adoption]) -> str:
+    """Return the verdict of each version: one in sentences, several as a table and what is missing below it."""
+    if not found:
+        return "MLflow has no registered model."
+    if len(found) == 1:
+        return _one(found[0])
+    counts = Counter(one.verdict for one in found)
+    head = f"{len(found)} models: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    rows = [
+        [_MARKS.get(one.verdict, "✗"), one.model, str(one.version), one.flavor, one.verdict, _new(one)]
+        for one in found
+    ]
+    missing = [f"{one.model} {one.version}: {one.why}\n    → {one.next_step}" for one in found if one.why]
+    return "\n".join([head, grid(["", "model", "version", "flavor", "verdict", "registered"], rows), *missing])
+
+
+def _one(one: Adoption) -> str:
+    name = f"{one.model} {one.version}"
+    match one.verdict:
+        case "adopted":
+            return (
+                f"{name} is adopted: it is registered with a package as version {one.registered}.\n"
+                f"    → promobot propose {one.serving_name} {one.registered} --env ENV"
+            )
+        case "ready":
+            return f"{name} ({one.flavor}) can be adopted; nothing was registered."
+        case "has a package":
+            return f"{name} has a package already.\n    → promobot propose {one.model} {one.version} --env ENV"
+    return f"{name} is not adopted: {one.verdict}. {one.why}\n    → {one.next_step}"
+
+
+def _new(one: Adoption) -> str:
+    return f"version {one.registered}" if one.registered else ""

@@ -1,0 +1,306 @@
+"""Make a package of a version that MLflow has already, and register it as a new version.
+
+MLflow keeps a model in the form of its framework, with a signature and, where the training job gave one, an example
+of its inputs. The framework loads it, a converter makes ONNX of it, and the framework answers the example.
+
+To load a model runs code that its file holds: scikit-learn's files are pickles, for one. Adopt what you would run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bot.domain.names import check_model_name
+from bot.domain.package import PACKAGE_FILE
+from bot.errors import InvalidInput
+from bot.training.package import DEFAULT_TOLERANCE, build_package
+from bot.training.registration import check_mlflow, mlflow_errors, register
+from bot.training.samples import MAX_SAMPLES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model
+
+    from bot.domain.package import Package
+    from bot.domain.smoke import Tolerance
+
+Verdict = Literal["adopted", "ready", "has a package", "needs samples", "needs a converter", "cannot"]
+"""
+adopted            registered as a new version, with a package
+ready              would be adopted
+has a package      nothing to do; it can be proposed
+needs samples      no example of its inputs is known
+needs a converter  nothing here makes ONNX of it
+cannot             another reason, which is told
+"""
+FLAVORS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost")
+"""The flavors of MLflow that become a package, the one that needs no converter first."""
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """The end of adopting one version: ``why`` and ``next_step`` say what is missing, where something is.
+
+    ``registered`` is the new version, under ``serving_name``, and ``digest`` its package's; None and empty where none
+    was registered.
+    """
+
+    model: str
+    version: int
+    verdict: Verdict
+    flavor: str = ""
+    why: str = ""
+    next_step: str = ""
+    registered: int | None = None
+    serving_name: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Adoptions:
+    """The end of each version."""
+
+    versions: Sequence[Adoption]
+
+
+class NotAdopted(InvalidInput):
+    """A version cannot be adopted as it is; ``verdict`` tells which kind of reason it is."""
+
+    def __init__(self, message: str, *, verdict: Verdict, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.verdict = verdict
+
+
+def adopt(
+    model: str,
+    version: int,
+    *,
+    samples: Any = None,
+    serving_name: str | None = None,
+    tracking_uri: str | None = None,
+    dry_run: bool = False,
+) -> Adoption:
+    """Register a version that MLflow has once more, with a package, and return what became of it.
+
+    ``samples`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the name under which the
+    new version is registered; it must be one that can be served. The metrics of the version's run are the new
+    version's, too. The tag ``promobot.adopted_from`` names the old one. A second call returns the version that the
+    first one registered. With ``dry_run`` everything is done but the registration.
+
+    Raises Unavailable or Rejected if MLflow fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+        directory = Path(temporary, "package")
+        try:
+            check_model_name(serving_name or model)
+            found = _look(model, version, Path(temporary, "model"), tracking_uri)
+            flavor = found.flavor
+            if found.has_package:
+                return Adoption(model, version, "has a package", flavor)
+            package = _package(found, directory, samples=samples)
+        except (InvalidInput, ValueError) as error:
+            return _not_adopted(model, version, error)
+        if dry_run:
+            return Adoption(model, version, "ready", flavor, digest=package.digest)
+        registered = register(
+            directory,
+            model=serving_name or model,
+            metrics=found.metrics,
+            tracking_uri=tracking_uri,
+            key=f"adopted from {found.uri}",
+            adopted_from=found.uri,
+        )
+    return Adoption(
+        model,
+        version,
+        "adopted",
+        flavor,
+        registered=registered.version,
+        serving_name=registered.model,
+        digest=registered.digest or package.digest,
+    )
+
+
+def adopt_all(*, tracking_uri: str | None = None, dry_run: bool = False) -> Iterator[Adoption]:
+    """Adopt the newest version of each registered model, in the order of their names; yield each as it ends.
+
+    Raises Unavailable or Rejected if MLflow fails.
+    """
+    check_mlflow(tracking_uri)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri)
+    for name in _models(client):
+        with mlflow_errors():
+            versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
+        if newest := max((int(one.version) for one in versions), default=None):
+            yield adopt(name, newest, tracking_uri=tracking_uri, dry_run=dry_run)
+
+
+def package_from_mlflow(
+    model: str,
+    version: int,
+    directory: Path,
+    *,
+    samples: Any = None,
+    tolerance: Tolerance = DEFAULT_TOLERANCE,
+    tracking_uri: str | None = None,
+) -> Package:
+    """Write the package of a version that MLflow has into ``directory``, which must be new or empty; return it.
+
+    The version is of one of the flavors in ``FLAVORS``. ``samples`` (default: the version's input example) are rows
+    as ``build_package`` takes them for ``inputs``; at most 256 are used. ``tracking_uri`` is as for ``register``.
+
+    Raises NotAdopted, which is an InvalidInput, where something is missing: its message says what, its ``next_step``
+    has the lines that add it. Raises Unavailable or Rejected if MLflow fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+        found = _look(model, version, Path(temporary, "model"), tracking_uri)
+        return _package(found, directory, samples=samples, tolerance=tolerance)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A version as MLflow has it, downloaded to ``directory``."""
+
+    uri: str
+    directory: Path
+    flavor: str
+    flavors: tuple[str, ...]
+    example: Any
+    metrics: Mapping[str, float]
+    has_package: bool
+
+
+def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -> _Found:
+    check_mlflow(tracking_uri)
+    from mlflow import MlflowClient, artifacts
+    from mlflow.models import Model
+
+    uri = f"models:/{model}/{version}"
+    client = MlflowClient(tracking_uri=tracking_uri)
+    directory.mkdir(parents=True)
+    with mlflow_errors():
+        there: ModelVersion = client.get_model_version(model, str(version))
+        metrics = client.get_run(there.run_id).data.metrics if there.run_id else {}
+        artifacts.download_artifacts(uri, dst_path=str(directory), tracking_uri=tracking_uri)
+    if not directory.joinpath("MLmodel").is_file():
+        raise NotAdopted(
+            f"{uri} has no file MLmodel: it was not logged as a model of MLflow",
+            verdict="cannot",
+            next_step="Log it with mlflow.<flavor>.log_model, or build a package and register that.",
+        )
+    described: Model = Model.load(str(directory))
+    flavors = tuple(described.flavors)
+    return _Found(
+        uri=uri,
+        directory=directory,
+        flavor=next((flavor for flavor in FLAVORS if flavor in flavors), flavors[0] if flavors else ""),
+        flavors=flavors,
+        example=_example(described, directory),
+        metrics={name: value for name, value in metrics.items() if abs(value) < float("inf")},
+        has_package=directory.joinpath(PACKAGE_FILE).is_file(),
+    )
+
+
+def _example(described: Model, directory: Path) -> Any:
+    return described.load_input_example(str(directory)) if described.saved_input_example_info else None
+
+
+def _package(found: _Found, directory: Path, *, samples: Any, tolerance: Tolerance = DEFAULT_TOLERANCE) -> Package:
+    if found.flavor not in FLAVORS:
+        other = " and ".join(flavor for flavor in found.flavors if flavor != "python_function") or "Python code"
+        raise NotAdopted(
+            f"{found.uri} is {other}, which nothing here converts",
+            verdict="needs a converter",
+            next_step="Export it to ONNX in its training job, and give that to build_package.",
+        )
+    rows = found.example if samples is None else samples
+    if rows is None:
+        raise NotAdopted(
+            f"{found.uri} has no example of its inputs, so nobody knows what to ask it",
+            verdict="needs samples",
+            next_step=f"Give some with --samples FILE, or log the model with them: mlflow.{found.flavor}.log_model("
+            "model, name='model', input_example=rows[:8])",
+        )
+    rows = rows[:MAX_SAMPLES] if hasattr(rows, "shape") or hasattr(rows, "iloc") else rows
+    model = _loaded(found)
+    answers = None
+    if found.flavor == "onnx":
+        rows, answers = _asked(model, rows)
+    try:
+        return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance)
+    except InvalidInput as error:
+        verdict: Verdict = "needs a converter" if "cannot be converted" in str(error) else "cannot"
+        raise NotAdopted(f"{found.uri}: {error}", verdict=verdict, next_step=error.next_step) from error
+
+
+def _loaded(found: _Found) -> Any:
+    """Return the model as its framework has it."""
+    import mlflow
+
+    with _told(found):
+        return getattr(mlflow, found.flavor).load_model(str(found.directory))
+
+
+@contextmanager
+def _told(found: _Found) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NotAdopted(
+            f"{found.uri} needs {error.name}, which is not installed here",
+            verdict="cannot",
+            next_step="Install what the file requirements.txt beside the model names.",
+        ) from error
+    except Exception as error:  # unpickling runs whatever the file holds, and may raise whatever that raises
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise NotAdopted(
+            f"{found.uri} cannot be loaded here: {said}",
+            verdict="cannot",
+            next_step="Install what the file requirements.txt beside the model names, in these versions.",
+        ) from error
+
+
+def _asked(model: Any, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return rows by input name, and what onnxruntime answers to them: for ONNX it is the framework."""
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    inputs = session.get_inputs()
+    if isinstance(rows, Mapping):
+        given = {name: np.asarray(values) for name, values in rows.items()}
+    elif hasattr(rows, "iloc") and {one.name for one in inputs} == set(rows.columns):
+        given = {name: rows[[name]].to_numpy() for name in rows.columns}
+    else:
+        given = {inputs[0].name: rows.to_numpy() if hasattr(rows, "iloc") else np.asarray(rows)}
+    wide = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+    cast = {
+        one.name: given[one.name].astype(wide[one.type]) if one.type in wide else given[one.name]
+        for one in inputs
+        if one.name in given
+    }
+    names = [output.name for output in session.get_outputs()]
+    return cast, dict(zip(names, session.run(names, cast), strict=True))
+
+
+def _not_adopted(model: str, version: int, error: InvalidInput | ValueError) -> Adoption:
+    verdict: Verdict = error.verdict if isinstance(error, NotAdopted) else "cannot"
+    step = error.next_step if isinstance(error, InvalidInput) else "Give it a name that can be served: --as NAME."
+    return Adoption(model, version, verdict, why=str(error), next_step=step)
+
+
+def _models(client: MlflowClient) -> Iterator[str]:
+    token: str | None = None
+    while token != "":
+        with mlflow_errors():
+            page = client.search_registered_models(max_results=100, page_token=token)
+        yield from sorted(one.name for one in page)
+        token = page.token or ""

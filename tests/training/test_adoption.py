@@ -1,0 +1,191 @@
+"""Versions that MLflow has already, as its own flavors and its autologging leave them, become packages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import catboost
+import lightgbm
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import xgboost
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from bot.cli import main
+from bot.domain.smoke import SmokeCases
+from bot.errors import Rejected
+from bot.settings import MLflow
+from bot.training import to_onnx
+from bot.training.adoption import NotAdopted, adopt, package_from_mlflow
+from bot.training.registration import ADOPTED_TAG
+from tests.stores import registry_of
+
+NAMES = (f"adopted-{number}" for number in count(1))
+_CHANCE = np.random.default_rng(7)
+ROWS = _CHANCE.normal(size=(40, 3))
+LABELS = (ROWS[:, 0] > 0).astype(int)
+TABLE = pd.DataFrame({"age": _CHANCE.integers(18, 90, 40), "city": _CHANCE.choice(["Seoul", "Busan"], 40)})
+
+
+@pytest.fixture
+def mlflow(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    yield mlflow
+    mlflow.end_run()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test registers anything under."""
+    return next(NAMES)
+
+
+def _by_columns() -> Any:
+    columns = ColumnTransformer([("age", StandardScaler(), ["age"]), ("city", OneHotEncoder(), ["city"])])
+    return make_pipeline(columns, LogisticRegression()).fit(TABLE, LABELS)
+
+
+def _code(mlflow: Any, name: str) -> None:
+    class Team(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, model_input: list[str]) -> list[str]:
+            return model_input
+
+    mlflow.pyfunc.log_model(python_model=Team(), name="model", registered_model_name=name)
+
+
+def _autologged(mlflow: Any, name: str) -> None:
+    mlflow.sklearn.autolog(registered_model_name=name, log_input_examples=True, silent=True)
+    try:
+        LogisticRegression().fit(pd.DataFrame(ROWS, columns=list("abc")), LABELS)
+    finally:
+        mlflow.sklearn.autolog(disable=True)
+
+
+LOGGED: dict[str, Callable[[Any, str], object]] = {
+    "as autologging leaves it": _autologged,
+    "scikit-learn": lambda mlflow, name: mlflow.sklearn.log_model(
+        _by_columns(), name="model", registered_model_name=name, input_example=TABLE[:4]
+    ),
+    "XGBoost": lambda mlflow, name: mlflow.xgboost.log_model(
+        xgboost.XGBClassifier(n_estimators=3).fit(ROWS, LABELS),
+        name="model",
+        registered_model_name=name,
+        input_example=ROWS[:4],
+    ),
+    "LightGBM": lambda mlflow, name: mlflow.lightgbm.log_model(
+        lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(ROWS, LABELS), 3),
+        name="model",
+        registered_model_name=name,
+        input_example=pd.DataFrame(ROWS[:4], columns=list("abc")),
+    ),
+    "CatBoost": lambda mlflow, name: mlflow.catboost.log_model(
+        catboost.CatBoostRegressor(iterations=3, verbose=0, allow_writing_files=False).fit(ROWS, ROWS[:, 0]),
+        name="model",
+        registered_model_name=name,
+        input_example=ROWS[:4],
+    ),
+    "ONNX": lambda mlflow, name: mlflow.onnx.log_model(
+        to_onnx(LogisticRegression().fit(ROWS, LABELS), ROWS[:2].astype(np.float32)),
+        name="model",
+        registered_model_name=name,
+        input_example=ROWS[:4].astype(np.float32),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOGGED)
+def test_a_version_is_registered_again_with_a_package(
+    kind: str, mlflow: Any, mlflow_uri: str, name: str, tmp_path: Path
+) -> None:
+    with mlflow.start_run():
+        mlflow.log_metric("accuracy", 0.91)
+        LOGGED[kind](mlflow, name)
+    done = adopt(name, 1)
+    assert (done.verdict, done.registered, done.serving_name) == ("adopted", 2, name), done.why
+    tags = mlflow.MlflowClient().get_model_version(name, "2").tags
+    assert tags[ADOPTED_TAG] == f"models:/{name}/1"
+
+    registry = registry_of(MLflow(uri=mlflow_uri))
+    registered = registry.version(name, 2)
+    assert registered.metrics.values["accuracy"] == 0.91 and registry.package(registered).digest == done.digest
+    assert adopt(name, 1).registered == 2, "a second call finds it"
+    assert adopt(name, 2).verdict == "has a package"
+
+    package_from_mlflow(name, 1, tmp_path)
+    cases = SmokeCases.from_json(tmp_path.joinpath("smoke.json").read_bytes()).cases
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert {one.name for one in session.get_inputs()} == {one.name for one in cases[0].inputs}
+    assert all(case.outputs for case in cases)
+
+
+def test_what_is_missing_is_said_with_the_lines_that_add_it(mlflow: Any, name: str, tmp_path: Path) -> None:
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(LogisticRegression().fit(ROWS, LABELS), name="model", registered_model_name=name)
+        _code(mlflow, name)
+    bare, code = adopt(name, 1, dry_run=True), adopt(name, 2, dry_run=True)
+    assert (bare.verdict, code.verdict) == ("needs samples", "needs a converter")
+    assert "input_example=" in bare.next_step and "--samples FILE" in bare.next_step
+    assert "Python code" in code.why
+    with pytest.raises(NotAdopted):
+        package_from_mlflow(name, 1, tmp_path / "p")
+    assert adopt(name, 1, samples=ROWS[:4], dry_run=True).verdict == "ready"
+    assert len(mlflow.MlflowClient().search_model_versions(f"name = '{name}'")) == 2, "nothing was registered"
+
+
+def test_a_name_that_cannot_be_served_gets_another(mlflow: Any, name: str) -> None:
+    free = f"Credit Score v2 {name}"
+    with mlflow.start_run():
+        LOGGED["XGBoost"](mlflow, free)
+    refused = adopt(free, 1)
+    assert refused.verdict == "cannot" and "--as NAME" in refused.next_step
+    assert adopt(free, 1, serving_name=name).serving_name == name
+
+
+def test_a_model_whose_framework_is_not_installed(mlflow: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mlflow.start_run():
+        LOGGED["LightGBM"](mlflow, name)
+    monkeypatch.setattr(mlflow.lightgbm, "load_model", _not_installed)
+    said = adopt(name, 1, dry_run=True)
+    assert said.verdict == "cannot" and said.why.endswith("needs lightgbm, which is not installed here")
+
+
+def _not_installed(_: str) -> None:
+    raise ModuleNotFoundError("No module named 'lightgbm'", name="lightgbm")
+
+
+def test_the_command_adopts_one_and_proposing_points_to_it(
+    mlflow: Any, mlflow_uri: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(LogisticRegression().fit(ROWS, LABELS), name="model", registered_model_name=name)
+    registry = registry_of(MLflow(uri=mlflow_uri))
+    with pytest.raises(Rejected, match=f"{name} 1 has no package") as raised:
+        registry.package(registry.version(name, 1))
+    assert f"promobot adopt {name} 1" in raised.value.next_step
+
+    np.save(tmp_path / "rows.npy", ROWS[:4])
+    assert main(["adopt", name, "1"]) == 1
+    assert "needs samples" in capsys.readouterr().out
+    assert main(["adopt", name, "1", "--samples", str(tmp_path / "rows.npy")]) == 0
+    assert f"promobot propose {name} 2" in capsys.readouterr().out
+
+
+def test_all_models_are_looked_at_in_a_table(mlflow: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with mlflow.start_run():
+        LOGGED["XGBoost"](mlflow, name)
+        _code(mlflow, f"{name}-code")
+    capsys.readouterr()  # MLflow says where its run is to be seen
+    assert main(["adopt", "--all", "--dry-run", "--json"]) == 0
+    found = {one["model"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["versions"]}
+    assert (found[name], found[f"{name}-code"]) == ("ready", "needs a converter")
