@@ -72,7 +72,7 @@ def layer(
     return Layer(names(own), frozenset(others.split()), names(for_types), names(but), pure, any_other)
 
 
-OF_RESULTS = "render.job render.slack render.terminal"
+OF_RESULTS = "render.adoption render.job render.slack render.terminal"
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
 LAYERS = {
@@ -126,6 +126,7 @@ LAYERS = {
     "bot.schemas": layer("commands domain exit_codes output results settings", "pydantic pydantic_core"),
     "bot.render": layer("domain errors exit_codes render", but=OF_RESULTS, pure=True),
     # For types: a command imports its own operation. Importing all of them would take it 0.15 to 0.3 s more.
+    "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
     "bot.render.job": layer("domain exit_codes operations.job render", for_types="operations", pure=True),
     "bot.render.slack": layer("domain render", for_types="operations", pure=True),
     "bot.render.terminal": layer("domain exit_codes render", for_types="operations records", pure=True),
