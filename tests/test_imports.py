@@ -24,7 +24,17 @@ HEAVY = {
     *("mlflow", "slack_sdk", "slack_bolt", "boto3", "botocore", "aiohttp"),
     *("fastapi", "starlette", "uvicorn", "onnx", "onnxruntime", "sklearn", "pandas"),
     # What only speaks of other commands, or checks what is proposed.
-    *("bot.requests", "bot.operations.deploy", "bot.operations.propose", "bot.slack", "bot.sandbox", "bot.gateway"),
+    *(
+        "bot.operations.checking",
+        "bot.render.checks",
+        "bot.domain.contents",
+        "bot.requests",
+        "bot.operations.deploy",
+        "bot.operations.propose",
+        "bot.slack",
+        "bot.sandbox",
+        "bot.gateway",
+    ),
 }
 
 

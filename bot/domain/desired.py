@@ -140,6 +140,11 @@ class Change:
         """The release that is asked for; None where the place is to be empty."""
         return self.after.in_slot(self.slot) if self.after else None
 
+    @property
+    def champion(self) -> Entry | None:
+        """What the gate compares with: the version that would be replaced; a shadow replaces nobody."""
+        return self.before if self.section == "models" else None
+
 
 def path_of(environment: str) -> str:
     """Return the path of the environment's desired state in the repository."""

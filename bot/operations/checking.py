@@ -82,15 +82,10 @@ def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, l
         latency=seen.latency,
         answers=tuple(seen.answers),
         behaviour=seen.behaviour,
-        champion=champion_of(change) if name == "ready" else None,
+        champion=change.champion if name == "ready" else None,
         rules=rules_of(gate, platform.settings.packages) if gate else "",
         judged=tuple(seen.judged),
     )
-
-
-def champion_of(change: Change) -> Entry | None:
-    """Return the version that the gate compares with: what would be replaced; a shadow replaces nobody."""
-    return change.before if change.section == "models" else None
 
 
 def judge_again(
@@ -103,7 +98,7 @@ def judge_again(
     """
     registered = registry.version(change.model, entry.version)
     contents = registry.contents(registered)
-    champion = champion_of(change)
+    champion = change.champion
     metrics = registry.version(change.model, champion.version).metrics if champion else None
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
@@ -201,7 +196,7 @@ def _look(
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
         seen.findings.append(_finding(*_latency_finding(seen.latency)))
-        champion = champion_of(change)
+        champion = change.champion
         if champion is not None and champion.digest != entry.digest:
             beside = f"{on_staging.rpartition('-')[0]}-champion"
             seen.behaviour = _beside(platform, change.model, champion, beside, smoke, seen.answers)
@@ -498,7 +493,7 @@ def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> Sm
 
 
 def _champion_metrics(registry: Registry, change: Change) -> Measured | None:
-    champion = champion_of(change)
+    champion = change.champion
     if champion is None:
         return None
     try:

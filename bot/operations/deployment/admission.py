@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
 from bot.domain.desired import Change, Entry
@@ -16,11 +17,12 @@ from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
-from bot.operations.checking import champion_of, judge_again
-from bot.operations.inspection import Routed
 from bot.operations.past import Past
 from bot.records.ledger import Ledger
 from bot.render import deployment as words
+
+if TYPE_CHECKING:
+    from bot.operations.inspection import Routed
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def is_quarantined(past: Past, change: Change) -> bool:
 
 def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -> Admission:
     """Judge again what stands on another base: the gate's word holds for one champion and one set of rules."""
-    champion, moved = champion_of(change), []
+    champion, moved = change.champion, []
     if (champion and champion.digest) != (evidence.champion and evidence.champion.digest):
         moved.append(_champion_moved(evidence.champion, champion))
     smoke = next((result for result in evidence.checks if result.check == "smoke"), None)
@@ -123,6 +125,9 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
             moved.append(f"the rules of {change.environment} for {change.model} or for packages were changed")
         if not moved:
             return Admission(evidence=evidence)
+        # Imported where something is judged: most looks, and every way back, judge nothing.
+        from bot.operations.checking import judge_again
+
         findings = judge_again(gate, rules, past.registry, change, entry, smoke.latency if smoke else None)
     except PromobotError as error:
         return Admission(_could_not_judge(change, evidence, moved, error))
