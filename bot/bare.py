@@ -21,7 +21,7 @@ _kept: dict[str, dict[str, ModuleType]] = {}
 def module_of(package: str, name: str) -> Any:
     """Return the module ``name`` of a package, imported without the package's own ``__init__``.
 
-    Whoever imports the package itself afterwards gets a whole one of its own. Where it is whole already, this returns
+    A later import of the package itself gives a whole one of its own. Where it is whole already, this returns
     its module. The module must not need anything that only the ``__init__`` sets up.
     """
     with _one_at_a_time:

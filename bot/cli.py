@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
         build_parser(()).error(str(mistake))
     except KeyboardInterrupt:
         return boundary.interrupted(context)
-    except (Exception, LeaseLost) as error:  # noqa: BLE001 - the one boundary: whoever asked gets an answer
+    except (Exception, LeaseLost) as error:  # noqa: BLE001 - the one boundary: its user gets an answer
         return boundary.failed(error, context)
     output.show(text)
     if answer.job is not None:

@@ -20,7 +20,7 @@ def prepare(*, json: bool) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no ✓ is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ must not make it fail
     from bot.operations.progress import show_on
     from bot.render.width import COLUMNS
 
@@ -48,7 +48,7 @@ def show(text: str, *, colours: bool = False) -> bool:
         print(shown, flush=True)
         return True
     except BrokenPipeError:
-        # Nobody reads on, as behind `| head`; what is still in the buffer must not fail again when Python ends.
+        # Nobody reads on, as behind `| head`. The rest of the buffer must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
 

@@ -435,7 +435,7 @@ class Platform:
     # --- opening and closing -------------------------------------------------------------------------------------
 
     def _once(self, name: str, open_it: Callable[[ExitStack], System]) -> System:
-        """Return the system of this name, which ``open_it`` opens; what it opens goes on the given stack."""
+        """Return the system of this name. ``open_it`` opens it, and puts what must be closed on the given stack."""
         with self._lock:
             lazy = self._each.setdefault(name, _Lazy())
         with lazy.lock:

@@ -229,7 +229,7 @@ class Reading:
             found: list[bytes] = []
             for chunk in self._ask(at)[0]:
                 if self._stop.is_set():
-                    break  # nobody waits for it any more
+                    break  # nobody waits for it now
                 found.append(chunk)
             return found
 

@@ -25,7 +25,7 @@ _CLOSED = ("RemoteProtocolError", "IncompleteRead", "ConnectionClosedError")
 
 
 def reason(error: BaseException) -> str:
-    """Return why a request of httpx, requests, urllib or botocore got no answer; what it is not about stays as it is.
+    """Return why a request of httpx, requests, urllib or botocore got no answer; other texts stay as they are.
 
     The libraries raise their own class around another's around the system's: the innermost that is known decides.
     """

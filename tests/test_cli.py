@@ -406,7 +406,7 @@ def test_a_summary_that_cannot_be_written_changes_no_outcome_and_is_said(
     said = capsys.readouterr()
     first, cause = said.err.splitlines()
     assert first.startswith("the job's summary could not be written (FileNotFoundError: ")
-    assert first.endswith("; what was done stays done")
+    assert first.endswith("; this changes no outcome")
     assert cause.startswith("::error title=churn in dev%3A held::")
     assert "held" in said.out
 

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         hook = S3Hook(aws_conn_id=conf.get("logging", "remote_log_conn_id"))
         keys = set(hook.list_keys(base.netloc, prefix=folder) or [])
-    except Exception as error:  # noqa: BLE001 - whatever the SDK raises means the same to whoever looks
+    except Exception as error:  # noqa: BLE001 - every error of the SDK means the same here
         print(f"{address} cannot be listed: {error}", file=sys.stderr)
         return ExitCode.FAILED
     if lacking := missing(tasks, keys, folder=folder):

@@ -6,7 +6,7 @@ from types import TracebackType
 
 
 class Full(Exception):
-    """The budget does not hold that much more; what was asked for may fit again soon."""
+    """The budget does not hold that much more now; the request may fit again soon."""
 
 
 class Budget:

@@ -108,7 +108,7 @@ def base_url(url: str) -> BaseUrl:
     try:
         parts = urlsplit(url)
         port = parts.port or 80
-    except ValueError as error:  # brackets that do not match, or a port that is no number
+    except ValueError as error:  # brackets that do not match, or a port that is not a number
         raise ValueError(f"{url!r} is not a base URL of a Triton: {error}") from None
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
         raise ValueError(f"{url!r} is not a base URL of a Triton: http://HOST:PORT")

@@ -193,7 +193,7 @@ class Workers:
                 writer.write(_line(await self._reload(int(asked))))
                 await writer.drain()
         except (OSError, ValueError):
-            pass  # whoever asked has gone, or speaks something else
+            pass  # the caller has gone, or speaks another protocol
         finally:
             writer.close()
 

@@ -80,7 +80,7 @@ def annotate(annotations: Iterable[Annotation]) -> None:
 
 def summary_not_written(error: Exception) -> str:
     """The runner's disk is full, or its file is gone: the verb's outcome stays what it is."""
-    return f"the job's summary could not be written ({type(error).__name__}: {error}); what was done stays done"
+    return f"the job's summary could not be written ({type(error).__name__}: {error}); this changes no outcome"
 
 
 def _data(text: str) -> str:

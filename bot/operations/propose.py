@@ -241,7 +241,7 @@ def _proposed_there(repository: Repository, environment: str, model: str, head: 
     """Return what the open proposal's head adds for this model over main."""
     there = desired_at(repository, environment, repository.fetch(head))
     if there is None:
-        return None  # somebody moved the file there; what is proposed now puts it back
+        return None  # somebody moved the file there; this proposal puts it back
     main = read_desired(repository, environment, repository.head())
     sections: tuple[Section, ...] = ("models", "shadow")
     for section in sections:

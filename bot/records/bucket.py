@@ -28,7 +28,7 @@ from bot.settings import Bucket
 REMEMBERED_BYTES = 64 * 2**20
 """Bytes of records to keep in memory: they never change, and a service reads all of them every few seconds."""
 LARGEST_BYTES = 64 * 2**20
-"""A record is some kilobytes; what is larger than this is none."""
+"""A record has some kilobytes; an object larger than this is not a record."""
 PROBE = "doctor/create-only"
 _TRIED = "No second object may get this key.\n"
 WRITER, SHA256 = "promobot-writer", "promobot-sha256"
@@ -190,7 +190,7 @@ class BucketRecords:
         return text
 
     def get_all(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+        """Return the texts of these listed objects by key, without those that are gone since."""
         listed = list(keys)
         found = zip(listed, map_concurrent(listed, self.get, limit=self._at_once), strict=True)
         return {key: text for key, text in found if text is not None}
@@ -238,7 +238,7 @@ class BucketRecords:
         if self._ask(partial(self._read, key, path)) != _TRIED:
             raise Rejected(f"{key} does not read as it was written", system=self._system)
         locked = f"; each is locked for {self._lock.days} days" if self._lock else ""
-        return f"{len(self.keys('deployments'))} deployment records; what is there cannot be overwritten{locked}"
+        return f"{len(self.keys('deployments'))} deployment records; existing ones cannot be overwritten{locked}"
 
     def _create(self, path: str, body: bytes, writer: str) -> None:
         lock: dict[str, Any] = {}

@@ -87,7 +87,7 @@ class RecordStore:
         return sorted(path.relative_to(self._root).as_posix() for path in found)
 
     def get_all(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+        """Return the texts of these listed objects by key, without those that are gone since."""
         found = ((key, self.get(key)) for key in keys)
         return {key: text for key, text in found if text is not None}
 
@@ -100,7 +100,7 @@ class RecordStore:
         self._marked.adopt()
         for folder in self._written_to(environment):
             self._try(folder)
-        return f"{len(self.keys('deployments'))} deployment records; what is there cannot be overwritten"
+        return f"{len(self.keys('deployments'))} deployment records; existing ones cannot be overwritten"
 
     def _written_to(self, environment: str) -> list[Path]:
         """Return the folders in which a deployment would create a file or a folder now."""

@@ -34,7 +34,7 @@ class Store(Protocol):
         """Return the object's text, or None where there is none."""
 
     def get_all(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return the texts of these objects, which were listed, by key; what is gone since is left out."""
+        """Return the texts of these listed objects by key, without those that are gone since."""
 
     def keys(self, prefix: str) -> list[str]:
         """Return all keys below the folder ``prefix``, sorted."""
@@ -257,7 +257,7 @@ class Ledger:
         return None if self._store.get(key) is None else self._read(key, RequestDone)
 
     def finish_request(self, request: str, done: RequestDone) -> None:
-        """Write what came of a request; what was written first stays."""
+        """Write the result of a request; the first result stays."""
         with suppress(Refused):
             self._store.put(self._request(request, "done"), _text(done))
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bot.operations.status import Status
 
 MOST_ANNOTATIONS = 10
-"""So many of each level GitHub shows of a step; what is over is lost."""
+"""GitHub shows so many of each level for a step, and drops the rest."""
 LONGEST_SUMMARY = 250_000
 """Characters. GitHub takes 1 MiB, and a character has up to four bytes."""
 _NAMED, _TOLD, _IN_FULL = 5, 10, 50

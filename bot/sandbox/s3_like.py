@@ -2,7 +2,7 @@
 
     python -m bot.sandbox.s3_like no-trailers --port 9001 --store http://127.0.0.1:9000
 
-What each refuses, and in which words, is what people reported of real stores; what it does not refuse it hands on.
+Each refuses what people reported of real stores, in those stores' words, and hands on everything else.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Notes:
     def write(self, package: Package, folder: PurePosixPath) -> None:
         """Note that ``folder``, below the model repository, holds the package's files."""
         notes = self._places[0][0]
-        with suppress(OSError):  # the next one fetches what it could have found here; what is published is published
+        with suppress(OSError):  # the version is published; the next one fetches what it could have found here
             make_folder(notes)
             for file in package.version_files:
                 if file.size >= WORTH_BYTES:
@@ -57,7 +57,7 @@ class Notes:
                         opened.write(str(folder / file.path))
 
     def forget_old(self) -> None:
-        """Drop what was noted long ago; what is published again and again is noted again and again."""
+        """Drop old notes; a version that is published again gets a new note."""
         notes = self._places[0][0]
         for note in notes.iterdir() if notes.is_dir() else ():
             if age_seconds(note) > _KEPT_SECONDS:

@@ -87,7 +87,7 @@ def follow(platform: Platform, *, say: Say) -> None:
             is_asked=main is None or _is_asked(main, promotion),
         )
         if before is not None and main is None and progress.stage == "merged":
-            continue  # whether it is held is not known right now: what is said of it stays
+            continue  # whether it is held is not known right now: its message stays
         # The records tell what was deployed; how an open pull request ends, or what main asks for, GitHub does.
         unsure = away if progress.stage in ("checking", "green", "red", "merged", "held") else None
         said = unsure.said if unsure else ""

@@ -79,7 +79,7 @@ class Worker:
             thread.start()
 
     def stop(self, *, seconds: float = 30) -> None:
-        """Take nothing new, and wait for what is under way; what is not done by then is taken up again later."""
+        """Take nothing new, and wait for entries under way; a later start takes up those that are not done then."""
         self._stop.set()
         self._wake.set()
         self._changed.set()
@@ -236,7 +236,7 @@ class Worker:
                 log.error("%s could not be answered for a day", asked.id)
                 return
             if answer.once:
-                # Whether it arrived is not known; what it tells of is there for all to see.
+                # Whether it arrived is not known; all can see what it tells of.
                 log.warning("%s: whether it was answered is not known", asked.id)
                 return
             raise

@@ -704,7 +704,7 @@ class GitHubRepository:
             _, answer = (github or self._github).requester.requestJsonAndCheck("GET", f"/repositories/{number}")
             return str(answer["full_name"])
         except (GithubException, requests.RequestException, KeyError, TypeError):
-            return ""  # the redirect itself is the error that is told
+            return ""  # the redirect itself is the error to report
 
     def _who(self) -> str:
         if self._key and self._settings.app is not None:

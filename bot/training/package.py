@@ -179,7 +179,7 @@ def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = l
 
 
 def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame) -> onnx.ModelProto:
-    """Convert a fitted model of scikit-learn, XGBoost, LightGBM or CatBoost to ONNX, and return the graph.
+    """Convert ``estimator`` to ONNX: a fitted model of scikit-learn, XGBoost, LightGBM or CatBoost. Return the graph.
 
     ``inputs`` are sample rows: an array of the shape ``[rows, features]`` for the one input ``X``, or a DataFrame,
     each column of which becomes an input ``[rows, 1]``. They give the names, widths and datatypes. A classifier has

@@ -509,7 +509,7 @@ def test_a_new_store_begins_by_an_explicit_act(world: World, tmp_path: Path) -> 
     assert not rows["records"]["works"] and not rows["share"]["works"]
     assert not stores.exists(), "the doctor makes nothing by itself"
     rows = _rows(world.promobot("doctor", "--env", "dev", "--init"))
-    assert rows["records"]["seen"] == "0 deployment records; what is there cannot be overwritten"
+    assert rows["records"]["seen"] == "0 deployment records; existing ones cannot be overwritten"
     assert rows["share"]["works"] and rows["share"]["seen"].startswith("writable, ")
     assert world.words("quarantine", "list", "--env", "dev").code == 0
 

@@ -42,7 +42,8 @@ RULES = (
     _rule("nobody that", r"\b[Nn]obody that\b", "“no one”"),
     _rule(
         "a free relative as the subject",
-        r"(?:^|(?<=[.;:] ))What (?:is|was|has|had|can|no|it|they|a|an|the|we|people|must|may|else)\b(?![^.;:]*\?)",
+        r"(?:^|(?<=[.;:] ))What (?:is|was|has|had|can|no|it|they|a|an|the|we|people|must|may|else)\b(?![^.;:]*\?)"
+        r"|(?<=; )what (?:is|was|has|it|they|no)\b",
         "a noun as the subject: “A damaged version is …”",
     ),
     _rule(

@@ -31,6 +31,7 @@ def test_what_is_kept_is_there_and_would_be_found() -> None:
         ("It is out of service by now.", "by now"),
         ("Whoever runs it sees it.", "whoever"),
         ("What is left out is asked for.", "a free relative as the subject"),
+        ("It reads the list; what is gone is left out.", "a free relative as the subject"),
         ("It is there. Who holds the lock may write.", "who as the subject"),
         ("It waits, for it may come back.", "for meaning because"),
         ("The next deploy goes on with it.", "gone on with"),

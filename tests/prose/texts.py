@@ -76,8 +76,8 @@ def comments() -> Iterator[Text]:
     for file, _, source in _modules():
         first, lines = 0, list[str]()
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#"):
-                if lines and token.start[0] != first + len(lines):
+            if token.type == tokenize.COMMENT:
+                if lines and (token.start[0] != first + len(lines) or not token.line.lstrip().startswith("#")):
                     yield Text(file, first, "\n".join(lines))
                     lines = []
                 if not lines:

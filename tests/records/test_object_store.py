@@ -263,10 +263,10 @@ def test_a_locked_record_can_be_neither_deleted_nor_overwritten(
         store.put("a/1.json", "another")
     assert opened(locked, seconds=30).get("a/1.json") == "mine"
     assert (
-        store.check("dev") == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
+        store.check("dev") == "0 deployment records; existing ones cannot be overwritten; each is locked for 2 days"
     )
     assert (
-        store.check("dev") == "0 deployment records; what is there cannot be overwritten; each is locked for 2 days"
+        store.check("dev") == "0 deployment records; existing ones cannot be overwritten; each is locked for 2 days"
     )
 
 

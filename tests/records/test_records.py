@@ -110,7 +110,7 @@ def test_a_record_that_is_no_text_is_rejected(store: RecordStore, tmp_path: Path
 def test_a_trial_leaves_nothing_and_no_reader_sees_it(store: RecordStore, tmp_path: Path) -> None:
     store.put("deployments/dev/1.json", "{}")
     before = sorted((tmp_path / "records").rglob("*"))
-    assert store.check("dev") == "1 deployment records; what is there cannot be overwritten"
+    assert store.check("dev") == "1 deployment records; existing ones cannot be overwritten"
     assert sorted((tmp_path / "records").rglob("*")) == before
     for left in (f"{TRIAL}left", f".{TRIAL}left.draft"):
         (tmp_path / "records/deployments/dev" / left).touch()

@@ -1001,7 +1001,7 @@ ROWS: tuple[Row, ...] = (
                 "promobot deploy in dev: Git (‹url›/acme/models.git): could not fetch refs/heads/main: ‹why›"
             ),
         },
-        do="wait; what is served goes on. To go back: [without GitHub](#without-github)",
+        do="wait; the live versions keep serving. To go back: [without GitHub](#without-github)",
     ),
     Row(
         "github-down-proposed",
@@ -1018,7 +1018,7 @@ ROWS: tuple[Row, ...] = (
             "pull request": CHECKED,
             "comment": CHECKED,
         },
-        do="wait; what is served goes on",
+        do="wait; the live versions keep serving",
     ),
     Row(
         "github-down-held",

@@ -161,7 +161,7 @@ def test_a_button_is_for_the_commit_that_was_shown(office: Office) -> None:
     forged = json.dumps({"environment": "dev", "number": number, "head": "0" * 40, "model": model, "version": 1})
     assert "moved on after" in office.sends_button(SAM, "promobot_merge", forged).answer()
     for odd in ("", "{}", "[]", "null", '{"environment": 1}', forged.replace("0" * 40, "main"), "x" * 2000):
-        assert "do not know this button" in office.sends_button(SAM, "promobot_merge", odd).answer()
+        assert "no longer know this button" in office.sends_button(SAM, "promobot_merge", odd).answer()
 
 
 def test_a_pull_request_of_somebody_else_is_none_of_ours(office: Office) -> None:
@@ -170,7 +170,7 @@ def test_a_pull_request_of_somebody_else_is_none_of_ours(office: Office) -> None
     head = world.pull(number)["head"]["sha"]
     value = json.dumps({"environment": "dev", "number": number, "head": head, "model": "x", "version": 1})
     for action in ("promobot_approve", "promobot_merge"):
-        assert "do not know this button" in office.sends_button(SAM, action, value).answer()
+        assert "no longer know this button" in office.sends_button(SAM, action, value).answer()
     assert not world.pull(number)["merged"]
 
 

@@ -213,7 +213,7 @@ def test_records_in_a_bucket(
         store.put("deployments/dev/one.json", "{}")
         with pytest.raises(Refused):
             store.put("deployments/dev/one.json", "{}")
-        assert store.check("dev").startswith("1 deployment records; what is there cannot be overwritten")
+        assert store.check("dev").startswith("1 deployment records; existing ones cannot be overwritten")
 
 
 @pytest.mark.parametrize("by_variable", [True, False], ids=["SSL_CERT_FILE", "one context"])

@@ -215,7 +215,7 @@ def test_a_run_stands_for_one_package(
 def test_a_metric_that_is_no_finite_number_is_refused_before_anything_happens(
     client: Any, mlflow_uri: str, model: str, package: Path, value: Any
 ) -> None:
-    with pytest.raises(InvalidInput, match=r"^metrics: f1: is (no number: |nan|-?inf)"):
+    with pytest.raises(InvalidInput, match=r"^metrics: f1: is (not a number: |nan|-?inf)"):
         register(package, model=model, metrics={"accuracy": 0.9, "f1": value}, tracking_uri=mlflow_uri)
     assert client.search_registered_models(f"name = '{model}'") == []
     assert runs(client, model) == []

@@ -102,7 +102,7 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
 
 
 def flush_outbox(run: Run) -> None:
-    """Deliver what Slack did not take before; what it still does not take stays."""
+    """Deliver the messages that Slack did not take before; those that it refuses again stay."""
     for name, text in run.systems.share.outbox.read().items():
         message = Message.from_json(text)
         try:
@@ -206,7 +206,7 @@ def _message(run: Run, item: Item, served: Desired, revert_url: str) -> Message:
 
 
 def _tell(run: Run, items: list[Item], message: Message, *, name: str) -> list[Item]:
-    """Have Slack take the message that tells of these items, or keep it in the outbox under ``name``."""
+    """Send Slack the message about these items, or keep it in the outbox under ``name``."""
     try:
         timestamp = run.tell(message)
         said, holds = f"read back, ts {timestamp}", True

@@ -36,11 +36,11 @@ class Item:
     criteria: tuple[Criterion, ...] = ()
     steps: tuple[Step, ...] = ()
     stage: Stage = field(default_factory=Planned)
-    """How far it came, and what is known of it there."""
+    """Its stage, with what is known there."""
     quarantined: bool = False
 
     def seeing(self, name: CriterionName, proof: str, *, holds: bool = True) -> Item:
-        """Return it with a criterion seen to hold, or not to; what was seen later counts."""
+        """Return it with a criterion seen to hold, or not to; the latest look counts."""
         seen = Criterion(name=name, holds=holds, at=datetime.now(UTC), proof=proof)
         if any(before.name == name for before in self.criteria):
             return replace(self, criteria=tuple(seen if before.name == name else before for before in self.criteria))
@@ -74,9 +74,9 @@ class Item:
 
 
 def take_step(item: Item, what: str, criterion: CriterionName, way: Callable[[Item], Iterator[Item]]) -> Item:
-    """Have one item take a step, and time it; ``way`` yields the item as it becomes on the way.
+    """Take one item through a step, and time it; ``way`` yields each state of the item on the way.
 
-    An error is this item's problem and ends its way, not that of the others. What it had become by then stays.
+    An error is this item's problem and ends its way, not that of the others. Its last state stays.
     """
     started = monotonic()
     try:
@@ -94,5 +94,5 @@ def with_changed(items: Iterable[Item], changed: Iterable[Item]) -> list[Item]:
 
 
 def go_on(items: list[Item], step: Callable[[list[Item]], list[Item]]) -> list[Item]:
-    """Have those that may go on take a step; return all items. ``step`` returns those that it was given."""
+    """Take the items that may go on through a step; return all items. ``step`` returns those that it was given."""
     return with_changed(items, step([item for item in items if item.may_go_on]))

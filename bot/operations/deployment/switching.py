@@ -124,7 +124,7 @@ def _settled(run: Run, item: Item, table: RouteTable, not_followed: str | None, 
 
 @dataclass(frozen=True)
 class _Met:
-    """What was met after one switch.
+    """The findings after one switch.
 
     ``wrong`` is what a Triton got wrong of an item, by its id. ``workers`` is, by gateway, how many of its processes
     gave golden answers, and how many it has.

@@ -136,7 +136,7 @@ class Actions:
     # What starts runs
 
     def workflows(self, commit: str) -> list[Workflow]:
-        """The workflows at a commit; files that are no workflows are left out."""
+        """The workflows at a commit, without files that do not parse as one."""
         return [one for one in self._files(commit) if isinstance(one, Workflow)]
 
     def _files(self, commit: str) -> Iterator[Workflow | InvalidInput]:

@@ -37,7 +37,7 @@ class Server(BaseModel):
 
 
 def main(file: Path) -> int:
-    """Serve until SIGTERM or Ctrl-C; what is under way then is ended, what is kept is on disk."""
+    """Serve until SIGTERM or Ctrl-C, then end what is under way; the state is on disk."""
     server = Server.model_validate_json(file.read_bytes())
     people = People(server.people)
     forge, *others = (

@@ -38,7 +38,7 @@ def open_forge(
     settings: Settings | None,
     is_main: bool = True,
 ) -> Forge:
-    """A repository of the forge that lives in ``folder``; what is there from an earlier start is kept.
+    """A repository of the forge that lives in ``folder`` and keeps the state of earlier starts.
 
     All repositories lie side by side, so that a workflow of one can call those of another. Other files of the main
     one lie in ``folder`` itself, those of the others in a folder of their own.

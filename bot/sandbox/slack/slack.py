@@ -111,7 +111,7 @@ class Slack:
 
     def _replace(self, address: ResponseAddress, text: str, blocks: tuple[Json, ...]) -> bool:
         if address.kind == "commands":
-            return False  # no message came with it: what is said there is always a new one
+            return False  # no message came with it: an answer is always a new one
         if address.alone:
             return self.workspace.replace_ephemeral(address.source, text=text, blocks=blocks)
         message = self.workspace.message(address.channel, address.source)

@@ -103,7 +103,7 @@ def _measured_for(server: Server, model: str) -> Measured:
 
 
 def pairs(document: Any, name: str) -> dict[str, Any]:
-    """Return a list of MLflow's keys and values as a mapping; what has no value is empty."""
+    """Return a list of MLflow's keys and values as a mapping; a missing value is empty."""
     return {str(pair["key"]): redact_all(pair.get("value", "")) for pair in document.get(name, [])}
 
 

@@ -71,7 +71,7 @@ def _at_full_width(estimator: Any, given: Rows) -> onnx.ModelProto | None:
     try:
         model = _graph(estimator, given)
     except (NameError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return None  # FP32 is tried next, and its error is told
+        return None  # FP32 is tried next, and its error counts
     return model if runs(model) else None
 
 

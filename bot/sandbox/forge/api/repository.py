@@ -65,7 +65,7 @@ class WantedProtection(Body):
 
 @router.get("/user")
 def get_user(server: Server, person: Anyone) -> Json:
-    if person.type == "Bot":  # an App and a workflow are no users
+    if person.type == "Bot":  # Apps and workflows do not count as users
         raise refused(person)
     return server.answers.whole_user(person.login)
 

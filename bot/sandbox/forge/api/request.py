@@ -76,7 +76,7 @@ def _guards(request: Request) -> tuple[str, ...]:
 
 def _administrator(person: Anyone) -> Person:
     if person.permissions is None and person.permission != "admin":
-        raise not_found()  # who may not know it is told that there is nothing
+        raise not_found()  # for people without the right, it does not exist
     if not person.may("administration"):
         raise refused(person)
     return person
