@@ -15,7 +15,9 @@ TRIGGER_SECONDS = 3.0
 
 STATE_OF = {
     "plain_text_input": ("value", "initial_value"),
+    "number_input": ("value", "initial_value"),
     "static_select": ("selected_option", "initial_option"),
+    "checkboxes": ("selected_options", "initial_options"),
 }
 """For each type of element: the field of its state, and the field of its first value."""
 
@@ -104,10 +106,9 @@ class Modals:
     def open(self, user_id: str, view: Json) -> Modal:
         """Show the person a modal, in place of whatever is open."""
         content = _kept(view)
-        values = initial_values(content["blocks"])
-        modal = Modal("V" + secrets.token_hex(5).upper(), user_id, content, self._hash(), values)
-        self._open[user_id] = modal
-        return modal
+        identifier, values = "V" + secrets.token_hex(5).upper(), initial_values(content["blocks"])
+        self._open[user_id] = Modal(identifier, user_id, content, self._hash(), values)
+        return self._open[user_id]
 
     def update(self, modal: Modal, view: Json) -> Modal:
         """Show another view in an open modal; blocks that stay keep their input, as in Slack."""
@@ -138,7 +139,8 @@ def initial_values(blocks: tuple[Json, ...] | list[Json]) -> dict[str, dict[str,
         for element in elements_of(block):
             if element["type"] in STATE_OF:
                 name, initial = STATE_OF[element["type"]]
-                state = {"type": element["type"], name: element.get(initial) or None}
+                found = element.get(initial) or ([] if name == "selected_options" else None)
+                state = {"type": element["type"], name: found}
                 values.setdefault(block["block_id"], {})[element["action_id"]] = state
     return values
 

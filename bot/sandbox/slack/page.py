@@ -48,9 +48,10 @@ class Place:
     errors: Mapping[str, str] = field(default_factory=lambda: defaultdict(str))
 
     def state(self, block: Json, element: Json) -> dict[str, Any]:
-        """What somebody chose or typed: ``value``, or the value of the ``chosen`` option."""
+        """What somebody chose or typed: ``value``, and the values of ``chosen`` options."""
         state = self.values.get(str(block.get("block_id")), {}).get(str(element.get("action_id")), {})
-        return {"value": state.get("value"), "chosen": (state.get("selected_option") or {}).get("value")}
+        options = [*(state.get("selected_options") or ()), state.get("selected_option")]
+        return {"value": state.get("value"), "chosen": {option["value"] for option in options if option}}
 
 
 class Page:

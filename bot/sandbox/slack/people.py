@@ -292,7 +292,11 @@ def _fill(
 
 def _state(element: Json, value: Any) -> dict[str, Any]:
     name, _ = STATE_OF[element["type"]]
-    chosen = _option(element, value) if value and name == "selected_option" else value or None
+    chosen: Any = value or None
+    if name == "selected_options":
+        chosen = [_option(element, one) for one in value or []]
+    elif name == "selected_option" and value:
+        chosen = _option(element, value)
     return {"type": element["type"], name: chosen}
 
 

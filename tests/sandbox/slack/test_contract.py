@@ -111,6 +111,8 @@ GOOD: list[list[dict[str, Any]]] = [
     [chart(), chart(kind="line")],
     [chart(series=6, points=20, title="x" * 50, x_label="x" * 50, y_label="y" * 50)],
     [chart(points=1, kind="area", value=-0.5)],
+    [{"type": "actions", "elements": [{"type": "checkboxes", "options": [{"text": plain("Now"), "value": "now"}]}]}],
+    [{"type": "input", "label": plain("Version"), "element": {"type": "number_input", "is_decimal_allowed": False}}],
 ]
 BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"type": "header", "text": plain("x" * 151)}], "/blocks/0/text/text"),

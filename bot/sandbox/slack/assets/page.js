@@ -60,10 +60,19 @@ async function refresh() {
 
 // --- what is done ---------------------------------------------------------------------------------------------
 
+function valueOf(input) {
+  switch (input.dataset.kind) {
+    case "checkboxes":
+      return [...input.querySelectorAll("input:checked")].map((box) => box.value);
+    default:
+      return input.value || null;
+  }
+}
+
 function valuesIn(form) {
   const values = {};
   for (const input of form.querySelectorAll("[data-input]")) {
-    (values[input.dataset.block] ??= {})[input.dataset.action] = input.value || null;
+    (values[input.dataset.block] ??= {})[input.dataset.action] = valueOf(input);
   }
   return values;
 }
@@ -105,7 +114,7 @@ async function act(element) {
   const { block, action, ts } = element.dataset;
   if (element.dataset.confirm && !(await sure(JSON.parse(element.dataset.confirm)))) return;
   const said = { block_id: block, action_id: action };
-  if (element.dataset.act === "choose") said.value = element.value || null;
+  if (element.dataset.act === "choose") said.value = valueOf(element);
   element.classList.add("busy");
   if (element instanceof HTMLButtonElement) element.disabled = true;
   try {
