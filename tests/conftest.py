@@ -18,6 +18,7 @@ from bot.sandbox import environments
 from tests.outputs import every_output_is_described
 from tests.servers import (
     clone,
+    mlflow_server,
     mlflow_uri,
     object_storage,
     own_cache,
@@ -34,6 +35,7 @@ __all__ = [
     "certificate",
     "clone",
     "every_output_is_described",
+    "mlflow_server",
     "mlflow_uri",
     "object_storage",
     "own_cache",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,20 +58,33 @@ UP: list[Sandbox] = []
 """The sandbox of this process, once a test has asked for it."""
 
 
+@dataclass(frozen=True)
+class RunningMLflow:
+    """An MLflow server, and the folder in which its ``mlflow.db`` and its ``artifacts`` lie."""
+
+    uri: str
+    directory: Path
+
+
 @pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An MLflow server: the sandbox's where one is up, since a second one takes fifteen seconds of a core to start.
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMLflow]:
+    """An MLflow server: the sandbox's where one is up, since a second one takes five seconds of a core to start.
 
     Each test has names of its own for models and experiments.
     """
     if UP:
-        yield UP[0].endpoints.mlflow
+        yield RunningMLflow(UP[0].endpoints.mlflow, UP[0].endpoints.directory / "mlflow")
         return
     directory = tmp_path_factory.mktemp("mlflow")
     with Ports() as ports:
         part = mlflow.part("mlflow", directory=directory / "data", port=ports.take())
         with running(directory, part):
-            yield f"http://127.0.0.1:{part.port}"
+            yield RunningMLflow(f"http://127.0.0.1:{part.port}", directory / "data")
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(mlflow_server: RunningMLflow) -> str:
+    return mlflow_server.uri
 
 
 @pytest.fixture(scope="session")
