@@ -31,9 +31,15 @@ class Hold:
     since: datetime | None = None
 
     def no_earlier_than(self, asked: datetime | None) -> Hold:
-        """Return it with ``since`` no earlier than the time at which main began to ask for the change."""
+        """Return it with ``since`` no earlier than the time at which main began to ask for the change.
+
+        Where nobody knows that time, only a quarantine says since when: it is of the very digest. A freeze may be
+        much older than the change.
+        """
+        if asked is None:
+            return self if self.cause == "quarantine" else replace(self, since=None)
         times = [at.astimezone(UTC) for at in (self.since, asked) if at is not None]
-        return replace(self, since=max(times, default=None))
+        return replace(self, since=max(times))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -68,6 +68,17 @@ class PackageFile:
     path: str
     size: int
     sha256: str
+
+    def is_in(self, chunks: Iterable[bytes], feed: Callable[[bytes], object] = lambda _: None) -> bool:
+        """Say whether these bytes are the file's, and hand them to ``feed``; stops at the first byte too many."""
+        digest, size = hashlib.sha256(), 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size > self.size:
+                return False
+            digest.update(chunk)
+            feed(chunk)
+        return (size, digest.hexdigest()) == (self.size, self.sha256)
 
 
 @dataclass(frozen=True)

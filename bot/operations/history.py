@@ -10,7 +10,7 @@ from bot.domain.hold import Held
 from bot.domain.nearest import did_you_mean
 from bot.domain.record import DeploymentRecord, served_after
 from bot.errors import InvalidInput, PromobotError
-from bot.operations.holding import what_main_asks
+from bot.operations.holding import what_is_held
 from bot.platform import Platform
 
 
@@ -53,7 +53,7 @@ def _held(platform: Platform, model: str | None) -> tuple[tuple[Held, ...], str]
     unclear: list[str] = []
     try:
         within = platform.settings.deadlines.request_seconds
-        held = what_main_asks(platform, within_seconds=within, say=unclear.append).held
+        held = what_is_held(platform, within_seconds=within, say=unclear.append)
     except PromobotError as error:
         return (), str(error)
     return tuple(one for one in held if model in (None, one.change.model)), "; ".join(unclear)

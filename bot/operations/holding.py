@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,24 +34,33 @@ class Asked:
     held: tuple[Held, ...]
 
 
-def what_main_asks(platform: Platform, *, within_seconds: float | None = None, say: Say | None = None) -> Asked:
+def what_main_asks(platform: Platform, *, within_seconds: float | None = None) -> Asked:
     """Return what main asks for, and what of it a deployment would refuse right now. Asks no Triton and no gateway.
 
-    With ``say``, it asks GitHub since when main asks for what is held, and which open revert takes it back. ``say``
-    receives what GitHub does not answer.
-    Raises why main, the share or the records cannot be read; a main that does not answer ``within_seconds`` is one
-    that cannot be read.
+    A hold's ``since`` is that of its cause: main may ask for the change since later. Raises why main, the share or
+    the records cannot be read; a main that does not answer ``within_seconds`` is one that cannot be read.
     """
     with main_beside(platform, within_seconds=within_seconds) as look:
-        routes = platform.share.routes.read(platform.environment)
-        main = look()
-        if not isinstance(main, Main):
-            raise main
-        asked = _asked(platform, routes, main.desired)
-        if say is not None:
-            held = _as_github_tells(platform, main.repository, asked.held, say)
-            asked = replace(asked, held=tuple(held))
-        return asked
+        return _asked_by(platform, look)[1]
+
+
+def what_is_held(platform: Platform, *, within_seconds: float | None = None, say: Say) -> list[Held]:
+    """Return what of main's wishes a deployment would refuse right now, and since when, as GitHub tells it.
+
+    The step names the open revert that takes it back. ``say`` receives what GitHub does not answer. Raises as
+    :func:`what_main_asks`.
+    """
+    with main_beside(platform, within_seconds=within_seconds) as look:
+        main, asked = _asked_by(platform, look)
+        return _as_github_tells(platform, main.repository, asked.held, say)
+
+
+def _asked_by(platform: Platform, look: Callable[[], Main | PromobotError]) -> tuple[Main, Asked]:
+    routes = platform.share.routes.read(platform.environment)
+    main = look()
+    if not isinstance(main, Main):
+        raise main
+    return main, _asked(platform, routes, main.desired)
 
 
 def _as_github_tells(platform: Platform, repository: Repository, held: Sequence[Held], say: Say) -> list[Held]:
@@ -79,7 +88,7 @@ def _asked(platform: Platform, routes: RouteTable, desired: Desired) -> Asked:
 def as_github_tells(
     platform: Platform, repository: Repository, held: Sequence[Held], pulls: Sequence[Opened], say: Say
 ) -> list[Held]:
-    """Return what is held, each since main asks for it at the earliest; say where GitHub does not tell that.
+    """Return what is held, each since main asks for it at the earliest; without ``since`` where GitHub does not tell.
 
     Where one of the open ``pulls`` takes back what main asks for, the step names it: nobody needs to open one.
     """
@@ -94,7 +103,7 @@ def as_github_tells(
             found.append(Held(one.change, one.hold.no_earlier_than(pull.merged_at if pull else None)))
     except PromobotError as error:
         say(str(error))
-        return list(held)
+        return [Held(one.change, one.hold.no_earlier_than(None)) for one in held]
     return found
 
 

@@ -228,7 +228,7 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
                 f"{what.slot.model} {what.target.version} is in service in {seen.environment}, and in quarantine "
                 f"there: {event.reason}"
             )
-            found.append(Difference("quarantine", said, words.merge_revert(change)))
+            found.append(Difference("serves quarantined", said, words.merge_revert(change)))
     return found
 
 

@@ -12,6 +12,8 @@ from bot.render.deployment import merge_revert as merge_revert
 
 KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
 """The kind of a difference by the cause of a hold; that of all other causes is `held`."""
+KINDS_OF_HOLDS = frozenset({"held", *KIND_OF_HOLD.values()})
+"""What a deployment refuses has one of these kinds, and nothing else has."""
 
 _DOCTOR = "`promobot doctor --env dev`"
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"
@@ -41,7 +43,8 @@ KINDS = {
         "a deployment refuses what main asks for (evidence, freeze, base, settings); it says why and since when",
         "as it says, mostly `promobot recheck churn --env dev`",
     ),
-    "quarantine": ("main asks for a digest that is in quarantine", _REVERT),
+    "quarantine": ("a deployment refuses what main asks for: its digest is in quarantine", _REVERT),
+    "serves quarantined": ("what main asks for is in service, and its digest is in quarantine", _REVERT),
     "triton": ("a Triton does not have READY what the routes name", _DEPLOY),
     "gateway": ("a gateway serves another generation, or other routes", _DEPLOY),
     "slack": ("a message waits in the outbox", _DEPLOY),
@@ -60,7 +63,7 @@ KINDS = {
     ),
     "alias": ("MLflow's alias does not point at what main says", _RECONCILE),
 }
-"""Every kind of difference: what differs, and what to type. Status knows the first thirteen, drift all of them."""
+"""Every kind of difference: what differs, and what to type. Status knows the first fourteen, drift all of them."""
 
 
 def doctor(environment: str) -> str:

@@ -11,7 +11,6 @@ before it uses them, and fetches them again if they are others.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,11 +22,10 @@ from bot.domain.contents import Look
 from bot.domain.package import Package, PackageFile
 from bot.folders import make_folder, open_to_readers, revalidate
 from bot.share.copying import Moved
-from bot.share.files import age_seconds, delete
+from bot.share.files import age_seconds, chunks_of, delete
 
 KEPT_SECONDS = 3600.0
 """The checks of one commit are through by then. A later commit with the same digest fetches it again."""
-_READ_BYTES = 2**18
 
 Fetch = Callable[[Path], object]
 """Makes a folder with the version's files, whole, by one rename."""
@@ -44,20 +42,23 @@ def at_hand(folder: Path, package: Package, fetch: Fetch, moved: Moved, look: Lo
     make_folder(folder)
     there = folder / package.digest.removeprefix("sha256:")[:32]
     lock = there.with_name(f"{there.name}.lock")
-    _forget_old(folder, but=there, make_room=sum(file.size for file in package.version_files))
+    _forget_old(
+        folder, but=there, make_room=0 if there.is_dir() else sum(file.size for file in package.version_files)
+    )
     with _opened(lock) as opened:
-        fetched = False
+        fetched, damaged = False, None
         while True:
             fcntl.flock(opened, fcntl.LOCK_SH)
             revalidate(there)
             if there.is_dir() and (fetched or _is_whole(there, package, moved, look)):
                 break
+            damaged = _identity(there)
             # Given back first: on NFS two that hold it together would wait for each other for ever.
             fcntl.flock(opened, fcntl.LOCK_UN)
             fcntl.flock(opened, fcntl.LOCK_EX)
             revalidate(there)
             # The one that had the lock before us may have fetched it.
-            if there.is_dir() and _is_whole(there, package, moved, look):
+            if there.is_dir() and _identity(there) != damaged and _is_whole(there, package, moved, look):
                 fetched = True
                 continue
             delete(there)
@@ -67,27 +68,41 @@ def at_hand(folder: Path, package: Package, fetch: Fetch, moved: Moved, look: Lo
         yield there
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from one that took its place; None where there is none."""
+    try:
+        about = folder.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_ctime_ns
+
+
 def _is_whole(folder: Path, package: Package, moved: Moved, look: Look | None) -> bool:
-    """Hash what lies there; say whether it is the package, and nothing but what a package may contain."""
+    """Hash what lies there; say whether it is the package, and nothing but what a package may contain.
+
+    Where it is not, ``moved`` takes back what it was told: all of it is fetched, and counted, again.
+    """
     listed = {file.path: file for file in package.version_files}
     there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     if there.keys() != listed.keys() or any(path.is_symlink() for path in there.values()):
         return False
-    return all(_is_right(there[name], file, moved, look) for name, file in listed.items())
+    hashed = 0
 
+    def is_right(file: PackageFile) -> bool:
+        contents = look(file) if look is not None else None
 
-def _is_right(path: Path, file: PackageFile, moved: Moved, look: Look | None) -> bool:
-    digest, size, contents = hashlib.sha256(), 0, look(file) if look is not None else None
-    with path.open("rb") as opened:
-        while chunk := opened.read(_READ_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
+        def feed(chunk: bytes) -> None:
+            nonlocal hashed
+            hashed += len(chunk)
             moved(len(chunk))
             if contents is not None:
                 contents.feed(chunk)
-    if (size, digest.hexdigest()) == (file.size, file.sha256) and (contents is None or not contents.problem()):
+
+        return file.is_in(chunks_of(there[file.path]), feed) and (contents is None or not contents.problem())
+
+    if all(map(is_right, listed.values())):
         return True
-    moved(-size)
+    moved(-hashed)
     return False
 
 

@@ -23,7 +23,8 @@ from bot.concurrency import FILES, map_concurrent
 from bot.domain.contents import Look
 from bot.domain.package import PackageFile
 from bot.errors import NotAllowed, OtherBytes, Rejected
-from bot.folders import make_folder, set_mode
+from bot.folders import set_mode
+from bot.share.files import make_parents
 from bot.share.notes import Notes
 
 SMALL_BYTES = 4 * 2**20
@@ -105,9 +106,7 @@ def copy_into(
     if is_large(files):
         notes.look_anew()
     for file in files:
-        path = folder / file.path
-        for above in reversed(path.relative_to(folder).parents):
-            make_folder(folder / above)
+        path = make_parents(folder, file.path)
         there = [*notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
         jobs.append(Job(file, path, there))
     copy_all(jobs, read, system=system, limit=limit, moved=moved, look=look)

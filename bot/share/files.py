@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import time
@@ -11,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bot.folders import make_writable, open_to_readers, revalidate, sync_folder
+from bot.folders import make_folder, make_writable, open_to_readers, revalidate, sync_folder
+
+_READ_BYTES = 2**18
 
 
 def write(path: Path, content: bytes) -> None:
@@ -28,9 +29,19 @@ def read_up_to(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def size_and_sha256(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+def chunks_of(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, in parts that stay in a core's cache while they are hashed."""
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_READ_BYTES):
+            yield chunk
+
+
+def make_parents(folder: Path, path: str) -> Path:
+    """Make the folders of a file below ``folder``, each with the modes that readers need; return the file's path."""
+    file = folder / path
+    for above in reversed(file.relative_to(folder).parents):
+        make_folder(folder / above)
+    return file
 
 
 def sync_folders(root: Path) -> None:

@@ -15,7 +15,7 @@ from bot.folders import make_folder, of_published, revalidate, set_mode, sync_fo
 from bot.share.checked import at_hand
 from bot.share.copying import Moved, ReadFile, copy_into, is_large
 from bot.share.fence import Fence, Fenced
-from bot.share.files import age_seconds, delete, folders, rename_in, size_and_sha256, sync_folders
+from bot.share.files import age_seconds, chunks_of, delete, folders, make_parents, rename_in, sync_folders
 from bot.share.notes import Notes
 from bot.share.staging import resumable, staged
 from bot.share.trash import discard
@@ -42,7 +42,7 @@ class Models(Part):
                 path = there.get(file.path)
                 if path is None:
                     wrong.append(f"{file.path} is missing")
-                elif path.is_symlink() or not path.is_file() or size_and_sha256(path) != (file.size, file.sha256):
+                elif path.is_symlink() or not path.is_file() or not file.is_in(chunks_of(path)):
                     wrong.append(f"{file.path} has other bytes")
         return wrong
 
@@ -129,11 +129,7 @@ class HeldModels(Fenced, Models):
             if fresh:
                 with self._put_together(package) as (staging, left):
                     self._copy(package, read, staging, left, moved, look)
-                    sync_folders(staging)
-                    make_folder(target.parent)
-                    self._fence()
-                    fresh = rename_in(staging, target)
-                    sync_folder(self.root)
+                    fresh = self._bring_in(staging, target)
                 if fresh and is_large(package.version_files):
                     self._notes.write(package, PurePosixPath(triton_model, str(version)))
         wrong = [] if fresh else self.wrong_bytes(package, triton_model=triton_model, version=version)
@@ -145,6 +141,15 @@ class HeldModels(Fenced, Models):
                 next_step="Register the model again and propose the new version.",
             )
         self._protect(target)
+
+    def _bring_in(self, staging: Path, target: Path) -> bool:
+        """Rename a version that was put together into Triton's root; say whether it was surely our rename."""
+        sync_folders(staging)
+        make_folder(target.parent)
+        self._fence()
+        fresh = rename_in(staging, target)
+        sync_folder(self.root)
+        return fresh
 
     def _protect(self, target: Path) -> None:
         with self._errors(f"protect {target.parent.name} {target.name}"):
@@ -265,14 +270,8 @@ class StagingModels(HeldModels):
         target = self._model(triton_model) / str(version)
         with self._errors(f"place {triton_model} {version}"), self._staged() as staging:
             for file in package.version_files:
-                path = staging / file.path
-                for above in reversed(path.relative_to(staging).parents):
-                    make_folder(staging / above)
-                os.link(there / file.path, path)
-            sync_folders(staging)
-            make_folder(target.parent)
-            rename_in(staging, target)
-            sync_folder(self.root)
+                os.link(there / file.path, make_parents(staging, file.path))
+            self._bring_in(staging, target)
         self._protect(target)
 
 

@@ -21,6 +21,7 @@ from bot.operations.silence import note_look
 from bot.operations.status import Status, looked
 from bot.platform import Platform
 from bot.render import slack as words
+from bot.render.differences import KINDS_OF_HOLDS
 from bot.slack import blocks
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ def _cut(text: str, limit: int) -> str:
 
 def _drifted(found: Status) -> list[Waiting]:
     """Return what differs, without holds and undelivered messages: others tell of these."""
-    held = {words.is_held(one) for one in found.held}
-    return [Waiting(d.what, d.next_step) for d in found.differences if d.kind != "slack" and d.what not in held]
+    told = {"slack", *KINDS_OF_HOLDS}
+    return [Waiting(d.what, d.next_step) for d in found.differences if d.kind not in told]
 
 
 def _kept(posted: Posted | None) -> Drifted:

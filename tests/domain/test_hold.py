@@ -15,7 +15,7 @@ EARLY, LATE = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UT
 
 @pytest.mark.parametrize(
     ("cause", "asked", "since"),
-    [(EARLY, LATE, LATE), (LATE, EARLY, LATE), (None, LATE, LATE), (LATE, None, LATE), (None, None, None)],
+    [(EARLY, LATE, LATE), (LATE, EARLY, LATE), (None, LATE, LATE), (LATE, None, None), (None, None, None)],
 )
 def test_it_is_held_since_both_are_true(
     cause: datetime | None, asked: datetime | None, since: datetime | None
@@ -38,3 +38,8 @@ def test_it_is_held_since_both_are_true(
 )
 def test_which_branches_ask_for_an_entry(branch: str, asks: bool) -> None:
     assert asks_for(branch, Slot.of("dev", "churn", "models")) is asks
+
+
+def test_of_a_change_that_nobody_saw_merged_only_its_own_quarantine_says_since_when() -> None:
+    assert Hold("quarantine", "why", "revert", EARLY).no_earlier_than(None).since == EARLY
+    assert Hold("evidence", "why", "recheck", EARLY).no_earlier_than(None).since is None

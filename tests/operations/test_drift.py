@@ -215,7 +215,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "desired": [_merge],
     "held": [_merge_unchecked],
     "retired": [_lose_entry],
-    "quarantine": [_quarantine],
+    "serves quarantined": [_quarantine],
     "triton": [_restart_triton],
     "gateway": [_write_routes],
     "slack": [_leave_a_message],
@@ -227,7 +227,7 @@ PROVOKED: dict[str, list[Callable[[Case], None]]] = {
     "stranger": [_stranger, _stranger_at_the_root],
     "alias": [_move_alias],
 }
-ELSEWHERE = {"gateway answer", "main", "records", "revert"}
+ELSEWHERE = {"gateway answer", "main", "records", "revert", "quarantine"}
 QUICK = {"triton"}
 CHANGE_THE_ANSWER = (_merge, _merge_unchecked, _lose_entry, _quarantine, _leave_a_message, _load_other_bytes)
 

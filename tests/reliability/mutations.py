@@ -808,8 +808,8 @@ MUTATIONS = (
         "fsync",
         "of the folders of a version",
         MODELS,
-        "                    sync_folders(staging)\n                    make",
-        "                    make",
+        "        sync_folders(staging)\n        make",
+        "        make",
         (SYNCED,),
     ),
     Mutation(
@@ -837,7 +837,7 @@ MUTATIONS = (
         "",
         (SYNCED,),
     ),
-    Mutation("fsync", "of Triton's root", MODELS, "                    sync_folder(self.root)\n", "", (SYNCED,)),
+    Mutation("fsync", "of Triton's root", MODELS, "        sync_folder(self.root)\n", "", (SYNCED,)),
     Mutation(
         "fsync",
         "of the folder of a file that is replaced",
@@ -885,8 +885,8 @@ MUTATIONS = (
         "lease",
         "it is looked at again before a version is renamed into Triton's root",
         MODELS,
-        "                    self._fence()\n                    fresh = rename_in(",
-        "                    fresh = rename_in(",
+        "        self._fence()\n        fresh = rename_in(",
+        "        fresh = rename_in(",
         (T_FENCE,),
     ),
     Mutation(
@@ -1129,16 +1129,16 @@ MUTATIONS = (
         "digest",
         "of what another check of the proposal left at hand",
         "bot/share/checked.py",
-        "if (size, digest.hexdigest()) == (file.size, file.sha256) and",
-        "if size == file.size and",
+        "return file.is_in(chunks_of(there[file.path]), feed) and",
+        "return True and",
         ("tests/share/test_checked.py::test_what_was_damaged_is_fetched_again",),
     ),
     Mutation(
         "allow-list",
         "of what lies at hand already, for a check with stricter rules",
         "bot/share/checked.py",
-        "and (contents is None or not contents.problem()):",
-        "and (contents is None or contents):",
+        "and (contents is None or not contents.problem())",
+        "and (contents is None or bool(contents))",
         (
             "tests/share/test_checked.py"
             "::test_what_a_package_may_not_contain_is_refused_also_when_it_lies_there_already",
@@ -1180,7 +1180,7 @@ MUTATIONS = (
         "digest",
         "of files in a version, compared",
         MODELS,
-        "or size_and_sha256(path) != (file.size, file.sha256)",
+        "or not file.is_in(chunks_of(path))",
         "or False",
         (T_SHARE,),
     ),
@@ -2095,9 +2095,9 @@ MUTATIONS = (
     Mutation(
         "size",
         "of what a server sends beyond the list",
-        "bot/systems/mlflow/contents.py",
-        "                if size > file.size:\n                    return False\n",
-        "                if size > 100 * file.size + 2**24:\n                    return False\n",
+        "bot/domain/package.py",
+        "            if size > self.size:\n                return False\n",
+        "            if size > 100 * self.size + 2**24:\n                return False\n",
         ("tests/systems/test_mlflow.py::test_a_server_that_sends_more_than_is_listed_is_not_listened_to",),
     ),
     Mutation(

@@ -87,11 +87,12 @@ def test_checks_at_the_same_time_wait_for_the_one_that_fetches(share: Unfenced) 
     assert registry.sent == LISTED
 
 
+@pytest.mark.parametrize("which", [0, -1])
 @pytest.mark.parametrize("damage", ["changed", "shorter", "gone", "more", "link"])
-def test_what_was_damaged_is_fetched_again(share: Unfenced, damage: str) -> None:
+def test_what_was_damaged_is_fetched_again(share: Unfenced, damage: str, which: int) -> None:
     registry = Registry(MODEL)
     with share.models.at_hand(MODEL.package, registry.read) as there:
-        path = there / "weights" / "0.bin"
+        path = there / MODEL.package.version_files[which].path
     for folder in (there, there / "weights"):
         folder.chmod(0o755)
     path.chmod(0o644)
@@ -112,7 +113,8 @@ def test_what_was_damaged_is_fetched_again(share: Unfenced, damage: str) -> None
     with share.models.at_hand(MODEL.package, registry.read, moved=told.append) as there:
         assert whole(there, MODEL) and not path.is_symlink()
     assert registry.sent == 2 * LISTED
-    assert sum(told) == LISTED
+    assert sum(told) == LISTED, "what is fetched again is counted once"
+    assert sum(count for count in told if count > 0) <= 2 * LISTED, "what is damaged is hashed once"
 
 
 def test_a_version_that_a_check_loaded_is_not_changed_by_a_later_fetch(share: Unfenced) -> None:
@@ -200,6 +202,18 @@ def test_what_nobody_uses_makes_room(share: Unfenced) -> None:
     full = mock.patch("bot.share.checked.shutil.disk_usage", return_value=usage._replace(free=LISTED - 1))
     with full, share.models.at_hand(MODEL.package, Registry(MODEL).read):
         assert left not in kept(share)
+
+
+def test_a_package_that_is_there_needs_no_room(share: Unfenced) -> None:
+    other = large(2)
+    for model in (other, MODEL):
+        with share.models.at_hand(model.package, Registry(model).read):
+            pass
+    both = kept(share)
+    usage = shutil.disk_usage(share.state)
+    full = mock.patch("bot.share.checked.shutil.disk_usage", return_value=usage._replace(free=0))
+    with full, share.models.at_hand(MODEL.package, Registry(MODEL).read):
+        assert kept(share) == both
 
 
 def _grow_old(share: Unfenced, seconds: float) -> None:

@@ -47,12 +47,5 @@ class PackageContents:
 
     def is_whole(self, file: PackageFile, feed: Callable[[bytes], object]) -> bool:
         """Hash a file of the package, and hand what arrives to ``feed``; say whether it is what the package lists."""
-        digest, size = hashlib.sha256(), 0
         with closing(self._stream(file.path)) as chunks:
-            for chunk in chunks:
-                digest.update(chunk)
-                size += len(chunk)
-                if size > file.size:
-                    return False
-                feed(chunk)
-        return (size, digest.hexdigest()) == (file.size, file.sha256)
+            return file.is_in(chunks, feed)
