@@ -142,7 +142,7 @@ class Change:
 
     @property
     def champion(self) -> Entry | None:
-        """What the gate compares with: the version that would be replaced; a shadow replaces nobody."""
+        """The version that the gate compares with, which would be replaced; a shadow replaces nobody."""
         return self.before if self.section == "models" else None
 
 
