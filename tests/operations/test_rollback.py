@@ -169,9 +169,7 @@ def test_now_goes_on_where_unrelated_settings_are_broken_and_names_them(world: W
     said = world.words("rollback", model, "--env", "dev", "--now", "--request", f"incident-{model}")
     assert (said.code, world.version(model)) == (0, 1), said
     assert len(world.reverts(model)) == 1
-    told = [line for line in said.err.splitlines() if line.startswith("⚠️ manifests/environments/dev.yaml:")]
-    assert len(told) == 4 and mistake in told[0]
-    assert "Fix the settings: manifests/environments/dev.yaml:" in said.out and mistake in said.out
+    assert said.out.count("Fix the settings: manifests/environments/dev.yaml:") == 4 and mistake in said.out
 
 
 @pytest.mark.extended
