@@ -13,7 +13,7 @@ from bot.render.deployment import merge_revert as merge_revert
 KIND_OF_HOLD: Mapping[str, str] = {"quarantine": "quarantine", "entry gone": "retired", "retired before": "retired"}
 """The kind of a difference by the cause of a hold; that of all other causes is `held`."""
 KINDS_OF_HOLDS = frozenset({"held", *KIND_OF_HOLD.values()})
-"""What a deployment refuses has one of these kinds, and nothing else has."""
+"""The kinds of changes that a deployment refuses; no other difference has one of them."""
 
 _DOCTOR = "`promobot doctor --env dev`"
 _DEPLOY, _RECONCILE = "`promobot deploy --env dev`", "`promobot reconcile --env dev`"

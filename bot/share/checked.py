@@ -80,7 +80,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _is_whole(folder: Path, package: Package, moved: Moved, look: Look | None) -> bool:
     """Hash what lies there; say whether it is the package, and nothing but what a package may contain.
 
-    Where it is not, ``moved`` takes back what it was told: all of it is fetched, and counted, again.
+    If it is not, ``moved`` gets the negative of the bytes counted so far: all of it is fetched, and counted, again.
     """
     listed = {file.path: file for file in package.version_files}
     there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
