@@ -16,6 +16,7 @@ from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
 from bot.sandbox.reference import RECIPES, train
 from bot.training import build_package
 from tests.servers import RunningTriton as Triton
+from tests.training.test_converters import MODELS
 
 VERSION = 7
 
@@ -33,10 +34,13 @@ def publish(package: Path, repository: Path, model: str) -> None:
     shutil.copy(package / "model.onnx", version)
 
 
+_KINDS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BYTES": np.object_}
+
+
 def ask(client: Any, model: str, case: SmokeCase) -> list[Tensor]:
     inputs = []
     for tensor in case.inputs:
-        array = np.array(tensor.data, dtype=np.float32).reshape(tensor.shape)
+        array = np.array(tensor.data, dtype=_KINDS[tensor.datatype]).reshape(tensor.shape)
         inputs.append(triton_grpc.InferInput(tensor.name, list(tensor.shape), tensor.datatype))
         inputs[-1].set_data_from_numpy(array)
     result = client.infer(model, inputs, model_version=str(VERSION))
@@ -67,6 +71,23 @@ def test_the_export_without_its_scaler_answers_something_else(client: Any, trito
     wrong = wrong_answers(client, triton, tmp_path / "package", "unscaled")
     assert len(wrong) == 9  # each of the 8 rows, and the batch
     assert any(sentence.startswith("probabilities[0]: ") for sentence in wrong["batch-of-8"])
+
+
+SAMPLE = (
+    "columns of a DataFrame",
+    "XGBoost booster, two classes",
+    "LightGBM in a pipeline",
+    "CatBoost in a pipeline",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.extended) for name in MODELS]
+)
+def test_triton_answers_what_each_framework_answered(client: Any, triton: Triton, name: str, tmp_path: Path) -> None:
+    model, rows = MODELS[name]()
+    build_package(model, tmp_path / "package", inputs=rows[:6])
+    assert wrong_answers(client, triton, tmp_path / "package", f"family-{list(MODELS).index(name)}") == {}
 
 
 def test_text_labels_come_back_one_per_row(client: Any, triton: Triton, tmp_path: Path) -> None:
