@@ -35,6 +35,7 @@ PARTS = {
     "stores": ("bot",),
     "training": ("bot", "bot.training"),
     "models": ("bot", "bot.training"),
+    "torch": ("bot", "bot.training"),
     "airflow": ("bot", "bot.airflow"),
     "sandbox": ("bot", "bot.gateway", "bot.slack", "bot.training", "bot.sandbox"),
 }

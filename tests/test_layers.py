@@ -178,7 +178,7 @@ LAYERS = {
     "bot.training": layer(
         "domain environment_files errors extras settings systems.triton training operations.propose platform",
         "mlflow numpy onnx onnxruntime pydantic requests yaml pandas skl2onnx sklearn onnxmltools xgboost lightgbm "
-        "catboost",
+        "catboost torch",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(

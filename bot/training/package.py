@@ -51,9 +51,9 @@ def build_package(
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
     ``model`` is an ONNX model whose first dimension is the batch, or a fitted model of scikit-learn, XGBoost,
-    LightGBM or CatBoost, or a pipeline of them, which is converted. ``inputs`` has sample rows by input name,
-    ``answers`` the training framework's outputs for them by output name. For a single input or output a plain array
-    will do; a DataFrame, or columns by name, makes each column an input of a scikit-learn model. Arrays have the
+    LightGBM, CatBoost or PyTorch, or a pipeline of them, which is converted. ``inputs`` has sample rows by input
+    name, ``answers`` the training framework's outputs for them by output name. For a single input or output a plain
+    array will do; a DataFrame, or columns by name, makes each column an input of a scikit-learn model. Arrays have the
     shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``.
 
     Without ``answers`` a model that is converted is asked itself, about the rows as the graph takes them: numbers
@@ -179,7 +179,7 @@ def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = l
 
 
 def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame) -> onnx.ModelProto:
-    """Convert ``estimator`` to ONNX: a fitted model of scikit-learn, XGBoost, LightGBM or CatBoost. Return the graph.
+    """Convert a fitted model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch to ONNX, and return the graph.
 
     ``inputs`` are sample rows: an array of the shape ``[rows, features]`` for the one input ``X``, or a DataFrame,
     each column of which becomes an input ``[rows, 1]``. They give the names, widths and datatypes. A classifier has

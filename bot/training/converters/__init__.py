@@ -1,6 +1,7 @@
 """Converts what training frameworks make to ONNX, and asks the framework for the answers.
 
     sklearn.py    estimators and pipelines of scikit-learn, those of XGBoost and LightGBM inside
+    torch.py      modules of PyTorch
     boosting.py   the boosters and estimators of XGBoost, LightGBM and CatBoost, given directly
     graph.py      changes that a converted graph needs before it can be served
 
@@ -19,7 +20,7 @@ from bot.errors import InvalidInput
 from bot.training.converters.converted import Converted, class_of
 
 _HELP = (
-    "Give a model of scikit-learn, XGBoost, LightGBM or CatBoost, or export it to ONNX and give that; "
+    "Give a model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch, or export it to ONNX and give that; "
     "docs/training.md has how."
 )
 
@@ -32,11 +33,11 @@ def convert(model: object, inputs: Any) -> Converted:
     family = _family_of(model)
     if family is None:
         raise InvalidInput(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
-    with extras.needed("models", by=f"a model of {family}"), _in_our_words(model):
+    with extras.needed("torch" if family == "torch" else "models", by=f"a model of {family}"), _in_our_words(model):
         return _converter_of(family)(model, inputs)
 
 
-_FAMILIES = ("xgboost", "lightgbm", "catboost", "sklearn")
+_FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "sklearn")
 
 
 def _family_of(model: object) -> str | None:
@@ -48,12 +49,13 @@ def _family_of(model: object) -> str | None:
 
 
 def _converter_of(family: str) -> Callable[[Any, Any], Converted]:
-    from bot.training.converters import boosting, sklearn
+    from bot.training.converters import boosting, sklearn, torch
 
     return {
         "xgboost": boosting.convert_xgboost,
         "lightgbm": boosting.convert_lightgbm,
         "catboost": boosting.convert_catboost,
+        "torch": torch.convert,
         "sklearn": sklearn.convert,
     }[family]
 
