@@ -25,7 +25,7 @@ def convert(module: Any, inputs: Any) -> Converted:
     ``inputs`` are arrays [rows, …] by the names of the parameters of ``forward``, or one array for its first. Floats
     become FP32, whole numbers INT64. The first dimension is the batch; of whole numbers, such as tokens, the others
     are of any size, too, and of floats they are fixed. The outputs have the names that the module gives them in a
-    dictionary; else they are ``output``, or ``output_0``, ``output_1``, … Answers that are no tensors are left out.
+    dictionary; else they are ``output``, or ``output_0``, ``output_1``, … Of the answers only tensors count.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _evaluating(module: Any) -> Iterator[None]:
-    """Have the module answer as it is served: without dropout, on the processor. It is left as it was."""
+    """Switch dropout and the like off, as served; afterwards the module is as it was."""
     import torch
 
     was_training = module.training
