@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bot.operations.job import Job
     from bot.platform import Platform
     from bot.requests import Actor, Request, Result
-    from bot.settings import Environment
 
 R = TypeVar("R", bound="Result")
 
@@ -114,12 +113,6 @@ class Context(NamedTuple):
         names = [environment] if environment else environment_files.environments(self.root)
         with ExitStack() as opened:
             yield [opened.enter_context(self.platform(name, lenient=lenient)) for name in names]
-
-    def settings(self, environment: str) -> Environment:
-        """Return the settings of an environment; raise InvalidInput where they have a mistake."""
-        from bot import environment_files
-
-        return environment_files.load(self.root, environment)
 
     def actor(self, name: str = "") -> Actor:
         """Return who runs the command: in a workflow who started it, else whom GitHub names as the author."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bot import arguments as options
 from bot.commands import Answer, Context, UsageMistake
+from bot.errors import InvalidInput
 from bot.exit_codes import ExitCode
 from bot.output import say
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which version, or all models; where MLflow is; the samples and the name to serve it under."""
+    """Which version, or all models; the samples and the name to serve it under."""
 
     model: str | None
     version: int | None
@@ -25,7 +27,6 @@ class Arguments:
     samples: str
     serving_name: str
     dry_run: bool
-    env: str | None
 
     def __post_init__(self) -> None:
         """Hold that one version is named, or all."""
@@ -49,16 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--as", dest="serving_name", default="", metavar="NAME", help="the name to serve it under")
     parser.add_argument("--dry-run", action="store_true", help="register nothing; say what would be adopted")
-    options.environment(parser, required=False)
 
 
-def run(arguments: Arguments, context: Context) -> Answer:
+def run(arguments: Arguments, _: Context) -> Answer:
     """Adopt it."""
     from bot.render import adoption as words
     from bot.training.adoption import Adoptions, adopt, adopt_all
     from bot.training.samples import read_samples
 
-    uri = context.settings(arguments.env).mlflow.uri if arguments.env else None
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise InvalidInput(
+            "is not set",
+            key="MLFLOW_TRACKING_URI",
+            next_step="Set it, and what else MLflow's own clients need here, as for a training job.",
+        )
     found: list[Adoption] = []
     if arguments.model and arguments.version is not None:
         found.append(
@@ -67,12 +72,11 @@ def run(arguments: Arguments, context: Context) -> Answer:
                 arguments.version,
                 samples=read_samples(arguments.samples) if arguments.samples else None,
                 serving_name=arguments.serving_name or None,
-                tracking_uri=uri,
                 dry_run=arguments.dry_run,
             )
         )
     else:
-        for one in adopt_all(tracking_uri=uri, dry_run=arguments.dry_run):
+        for one in adopt_all(dry_run=arguments.dry_run):
             say(words.line(one))
             found.append(one)
     done = all(one.verdict in ("adopted", "ready", "has a package") for one in found)

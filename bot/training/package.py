@@ -53,8 +53,8 @@ def build_package(
     ``model`` is an ONNX model whose first dimension is the batch, or a fitted model of scikit-learn, XGBoost,
     LightGBM, CatBoost or PyTorch, or a pipeline of them, which is converted. ``inputs`` has sample rows by input
     name, ``answers`` the training framework's outputs for them by output name. For a single input or output a plain
-    array will do; a DataFrame, or columns by name, makes each column an input of a scikit-learn model. Arrays have the
-    shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``.
+    array will do; a DataFrame, or columns by name, makes each column an input of a pipeline that chooses columns.
+    Arrays have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``.
 
     Without ``answers`` a model that is converted is asked itself, about the rows as the graph takes them: numbers
     are rounded to FP32 where the graph has no FP64. With ``answers`` the inputs must be exact in the model's
