@@ -427,7 +427,10 @@ def test_nothing_writes_the_variables_of_the_process() -> None:
 READERS = {
     # The doors, and what others mount or import: each is the first of a process, or of another program.
     **dict.fromkeys(
-        ("bot.boundary", "bot.commands", "bot.commands.check", "bot.arguments", "bot.log_options", "bot.output"),
+        (
+            *("bot.boundary", "bot.commands", "bot.commands.adopt", "bot.commands.check", "bot.arguments"),
+            *("bot.log_options", "bot.output"),
+        ),
         "the command line",
     ),
     "bot.operations.job": "where a job of GitHub Actions reads: it is told also where no settings could be read",

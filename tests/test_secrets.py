@@ -361,7 +361,7 @@ EVERY = (
     ("check", "queued", "--base", "0" * 40, "--head", "1" * 40),
 )
 NOT_HERE = {"adopt", "init", "slack", "sandbox", "demo", "proof"}
-"""They ask no server by themselves: the service's verbs are those above, and adopt asks as MLflow's own clients do."""
+"""They ask no server by themselves: the service's verbs are those above, adopt asks as MLflow's clients do."""
 
 
 def test_every_verb_is_tried() -> None:
