@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.contract.contract import Exchange, operation_of, violations
-from tests.contract.link import Link
 from tests.operations.world import World
+from tests.stand_ins.recording import Link
 
 MOST_CALLS = 18
 
