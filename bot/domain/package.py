@@ -70,7 +70,7 @@ class PackageFile:
     sha256: str
 
     def is_in(self, chunks: Iterable[bytes], feed: Callable[[bytes], object] = lambda _: None) -> bool:
-        """Say whether these bytes are the file's, and hand them to ``feed``; stops at the first byte too many."""
+        """Say whether ``chunks`` are the file's bytes, and hand them to ``feed``; stop at the first byte too many."""
         digest, size = hashlib.sha256(), 0
         for chunk in chunks:
             size += len(chunk)

@@ -23,7 +23,7 @@ class Lane(StrEnum):
 
     @classmethod
     def of(cls, section: _Section) -> Lane:
-        """Return the lane that a section of desired state fills."""
+        """Return the lane that ``section`` of desired state fills: ``models`` or ``shadow``."""
         return cls.LIVE if section == "models" else cls.SHADOW
 
     @property
@@ -39,7 +39,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of one model in one environment; one release at a time is in it."""
+    """The place of one ``model`` in one ``environment`` and ``lane``; one release at a time is in it."""
 
     environment: str
     model: str
@@ -47,7 +47,7 @@ class Slot:
 
     @classmethod
     def of(cls, environment: str, model: str, section: _Section) -> Slot:
-        """Return the slot that an entry of desired state fills."""
+        """Return the slot that an entry of ``model`` in ``section`` of the desired state of ``environment`` fills."""
         return cls(environment, model, Lane.of(section))
 
     @property

@@ -51,11 +51,11 @@ class Route:
     shadow: Target | None = None
 
     def target(self, lane: Lane) -> Target | None:
-        """Return the target in this lane."""
+        """Return the target in ``lane``; None where it is empty."""
         return self.live if lane is Lane.LIVE else self.shadow
 
     def having(self, lane: Lane, target: Target | None) -> Route:
-        """Return the route with this target in this lane."""
+        """Return the route with ``target`` in ``lane``, where None empties it."""
         return Route(target, self.shadow) if lane is Lane.LIVE else Route(self.live, target)
 
 
@@ -80,7 +80,7 @@ class RouteTable:
         return self.models.get(model, Route())
 
     def target(self, slot: Slot) -> Target | None:
-        """Return what is in this slot; None where it is empty."""
+        """Return the target in ``slot``; None where it is empty."""
         return self.route(slot.model).target(slot.lane)
 
     @property

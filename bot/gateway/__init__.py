@@ -13,6 +13,7 @@ in ``__all__`` here and in `bot.gateway.protocol` are public; docs/reference.md 
 from bot import extras
 
 with extras.needed("gateway", by="bot.gateway"):
+    from bot.domain.release import Lane, Slot
     from bot.domain.routes import Route, RouteTable, Target
     from bot.gateway.app import create_app
     from bot.gateway.connection import Limits
@@ -23,10 +24,12 @@ __all__ = [
     "ClientLimits",
     "Gateway",
     "GatewaySettings",
+    "Lane",
     "Limits",
     "Route",
     "RouteTable",
     "ShadowSettings",
+    "Slot",
     "Target",
     "create_app",
 ]

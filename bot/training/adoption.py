@@ -45,10 +45,10 @@ FLAVORS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost")
 
 @dataclass(frozen=True)
 class Adoption:
-    """The end of adopting one version: ``why`` and ``next_step`` say what is missing, where something is.
+    """The end of adopting ``version`` of ``model``, which has the ``flavor`` of MLflow, with its ``verdict``.
 
-    ``registered`` is the new version, under ``serving_name``, and ``digest`` its package's; None and empty where none
-    was registered.
+    ``why`` and ``next_step`` say what is missing, if something is. ``registered`` is the new version, under
+    ``serving_name``, and ``digest`` its package's; they are None and empty if no version was registered.
     """
 
     model: str
@@ -70,7 +70,10 @@ class Adoptions:
 
 
 class NotAdopted(InvalidInput):
-    """A version cannot be adopted as it is; ``verdict`` tells which kind of reason it is."""
+    """A version cannot be adopted as it is: ``message`` says why, ``verdict`` which kind of reason it is.
+
+    ``next_step`` is what to do about it.
+    """
 
     def __init__(self, message: str, *, verdict: Verdict, next_step: str) -> None:
         super().__init__(message, next_step=next_step)
@@ -86,12 +89,12 @@ def adopt(
     tracking_uri: str | None = None,
     dry_run: bool = False,
 ) -> Adoption:
-    """Register a version that MLflow has once more, with a package, and return what became of it.
+    """Register ``version`` of ``model``, which MLflow has, once more with a package, and return what became of it.
 
-    ``samples`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the name under which the
-    new version is registered; it must be one that can be served. The metrics of the version's run are the new
-    version's, too. The tag ``promobot.adopted_from`` names the old one. A second call returns the version that the
-    first one registered. With ``dry_run`` everything is done but the registration.
+    ``samples`` and ``tracking_uri`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the
+    name under which the new version is registered; it must be one that can be served. The metrics of the version's
+    run are the new version's, too. The tag ``promobot.adopted_from`` names the old version. A second call returns the
+    version that the first one registered. With ``dry_run`` everything is done but the registration.
 
     Raises Unavailable or Rejected if MLflow fails.
     """
@@ -130,7 +133,7 @@ def adopt(
 def adopt_all(*, tracking_uri: str | None = None, dry_run: bool = False) -> Iterator[Adoption]:
     """Adopt the newest version of each registered model, in the order of their names; yield each as it ends.
 
-    Raises Unavailable or Rejected if MLflow fails.
+    ``tracking_uri`` and ``dry_run`` are as for ``adopt``. Raises Unavailable or Rejected if MLflow fails.
     """
     check_mlflow(tracking_uri)
     from mlflow import MlflowClient
@@ -152,10 +155,11 @@ def package_from_mlflow(
     tolerance: Tolerance = DEFAULT_TOLERANCE,
     tracking_uri: str | None = None,
 ) -> Package:
-    """Write the package of a version that MLflow has into ``directory``, which must be new or empty; return it.
+    """Write the package of ``version`` of ``model`` into ``directory``, which must be new or empty; return it.
 
-    The version is of one of the flavors in ``FLAVORS``. ``samples`` (default: the version's input example) are rows
-    as ``build_package`` takes them for ``inputs``; at most 256 are used. ``tracking_uri`` is as for ``register``.
+    The version has one of the flavors in ``FLAVORS``. ``samples`` (default: the version's input example) are rows as
+    ``build_package`` takes them for ``inputs``; at most 256 are used. ``tolerance`` is as for ``build_package``,
+    ``tracking_uri`` as for ``register``.
 
     Raises NotAdopted, which is an InvalidInput, where something is missing: its message says what, its ``next_step``
     has the lines that add it. Raises Unavailable or Rejected if MLflow fails.

@@ -179,11 +179,12 @@ def hash_file(directory: Path, path: str, *, feed: Callable[[bytes], object] = l
 
 
 def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame) -> onnx.ModelProto:
-    """Convert a fitted model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch to ONNX, and return the graph.
+    """Convert ``estimator`` to ONNX, and return the graph.
 
-    ``inputs`` are sample rows: an array of the shape ``[rows, features]`` for the one input ``X``, or a DataFrame,
-    each column of which becomes an input ``[rows, 1]``. They give the names, widths and datatypes. A classifier has
-    the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor ``variable`` [N, 1].
+    It is a fitted model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch. ``inputs`` are sample rows: an array
+    of the shape ``[rows, features]`` for the one input ``X``, or a DataFrame. Its columns are inputs ``[rows, 1]`` if
+    a pipeline chooses them by name, and ``X`` side by side otherwise. They give the names, widths and datatypes. A
+    classifier has the outputs ``label`` [N] and ``probabilities`` [N, classes], a regressor ``variable`` [N, 1].
 
     Raises InvalidInput where the model cannot be converted.
     """
