@@ -30,6 +30,7 @@ TYPED: dict[str, list[str]] = {
     ],
     "slack": ["--once"],
     "sandbox": ["up", "--dir", "there"],
+    "adopt": ["churn", "7"],
     "proof": ["--out", "there"],
 }
 """What each command needs behind it, where it needs anything."""

@@ -170,7 +170,7 @@ def test_the_command_adopts_one_and_proposing_points_to_it(
     with mlflow.start_run():
         mlflow.sklearn.log_model(LogisticRegression().fit(ROWS, LABELS), name="model", registered_model_name=name)
     registry = registry_of(MLflow(uri=mlflow_uri))
-    with pytest.raises(Rejected, match=f"{name} 1 has no package") as raised:
+    with pytest.raises(Rejected, match=f"{name} 1 has no package.json") as raised:
         registry.package(registry.version(name, 1))
     assert f"promobot adopt {name} 1" in raised.value.next_step
 

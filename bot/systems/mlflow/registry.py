@@ -157,21 +157,21 @@ class Registry:
 
     def package(self, version: RegisteredVersion) -> Package:
         """Return the package that the version's artifacts declare; raise Rejected where they declare none."""
-        name, again = f"{version.model} {version.version}", "register the model with bot.training.register"
+        name, again = f"{version.model} {version.version}", "Register the model with bot.training.register"
         try:
             return Package.from_json(self._document(version, PACKAGE_FILE))
         except Rejected as error:
             if PACKAGE_FILE in self.files(version):
-                error.next_step = f"{again.capitalize()}."
+                error.next_step = f"{again}."
                 raise
             raise Rejected(
-                f"{name} has no package, which says what Triton is to serve and how it must answer",
+                f"{name} has no {PACKAGE_FILE}: what Triton is to serve, and how it must answer, is not known",
                 system=self._system,
-                next_step=f"`promobot adopt {name}` makes one of a model that MLflow logged; or {again}.",
+                next_step=f"{again}, or make a package of what MLflow has: `promobot adopt {name}`.",
             ) from error
         except ValueError as error:
             message = f"{PACKAGE_FILE} of {name} {error}"
-            raise Rejected(message, system=self._system, next_step=f"{again.capitalize()}.") from error
+            raise Rejected(message, system=self._system, next_step=f"{again}.") from error
 
     def contents(self, version: RegisteredVersion) -> PackageContents:
         """Return the version's package and what reads its files; raise Rejected where it has no package."""
