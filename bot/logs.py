@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ _QUIET = ("slack_sdk", "slack_bolt", "stamina")
 """Slack's SDK logs whole requests below WARNING. stamina logs what the hook of :mod:`bot.retry` says better."""
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _is_ours = False
+_when_ours: list[Callable[[], object]] = []
 
 
 class JsonFormatter(logging.Formatter):
@@ -58,7 +60,10 @@ _handler = _ToStderr()
 def configure(chosen: Chosen) -> None:
     """Make this process log to stderr as it was chosen. For processes of our own only."""
     global _is_ours
-    _is_ours = True
+    if not _is_ours:
+        _is_ours = True
+        for act in _when_ours:
+            act()
     _handler.setFormatter(JsonFormatter() if chosen.format == "json" else Formatter(TEXT))
     root = logging.getLogger()
     root.addHandler(_handler)  # once, however often this is called
@@ -67,6 +72,9 @@ def configure(chosen: Chosen) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def are_ours() -> bool:
-    """Return whether this process logs as :func:`configure` says, and not as an application around the bot does."""
-    return _is_ours
+def when_ours(act: Callable[[], object]) -> None:
+    """Call ``act`` as soon as this process logs as :func:`configure` says, and never where an application logs."""
+    if _is_ours:
+        act()
+    else:
+        _when_ours.append(act)

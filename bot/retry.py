@@ -199,7 +199,7 @@ def _log_retry(details: RetryDetails) -> None:
     log.info(message, details.retry_num + 1, details.wait_for, details.caused_by, extra=fields)
 
 
-if logs.are_ours():  # hooks belong to the process: an application around the bot keeps its own
-    set_on_retry_hooks([_log_retry])
-else:  # and where it has neither hooks nor logs, stamina's own lines are not written to stderr
-    logging.getLogger("stamina").addHandler(logging.NullHandler())
+# Hooks belong to the process: an application around the bot keeps its own.
+logs.when_ours(partial(set_on_retry_hooks, [_log_retry]))
+# And where it has neither hooks nor logs, stamina's own lines are not written to stderr.
+logging.getLogger("stamina").addHandler(logging.NullHandler())

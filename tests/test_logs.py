@@ -27,7 +27,7 @@ SECRET = "canary-of-logs-4711"
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """What a process logs belongs to all of it, and so to all tests."""
-    root, ours = logging.getLogger(), logs.are_ours()
+    root, ours = logging.getLogger(), logs._is_ours
     level, handlers = root.level, list(root.handlers)
     yield
     root.setLevel(level)
@@ -157,6 +157,7 @@ def test_each_retry_is_one_line() -> None:
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         ours = "from bot import logs\nlogs.configure(logs.Chosen('info', 'json'))\n"
         found = [json.loads(line) for line in run(ours + _ASKS_MLFLOW, uri) if "bot.retry" in line]
+        later = run("import bot.retry\n" + ours + _ASKS_MLFLOW, uri)
         theirs = run("import logging\nlogging.basicConfig(format='theirs: %(message)s')\n" + _ASKS_MLFLOW, uri)
         nobodys = run(_ASKS_MLFLOW, uri)
     assert [line["fields"] for line in found] == [
@@ -166,6 +167,7 @@ def test_each_retry_is_one_line() -> None:
     assert {line["level"] for line in found} == {"info"}
     assert theirs == ["theirs: stamina.retry_scheduled"] * 2, "the hooks of an application around the bot are its own"
     assert nobodys == []
+    assert [line for line in later if "stamina" in line] == [] and len(later) == len(found), "whichever comes first"
 
 
 def test_the_gateway_logs_as_json(tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 import yaml
-from stamina.instrumentation import set_on_retry_hooks
 
 from bot import cli, environment_files
 from bot.domain import desired
@@ -64,9 +63,6 @@ from tests.reliability.servers import CHANNEL, ENVIRONMENT, PARTS_OF_A_STATE, RE
 from tests.stand_ins import triton as stand_in
 from tests.stand_ins.merged import commit, green_evidence
 from tests.stores import begin_share
-
-# What retries is imported here before a command chooses its logs. It would say nothing at the default level.
-set_on_retry_hooks([])
 
 SECONDS = 60.0
 HUNG = 124
