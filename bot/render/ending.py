@@ -11,6 +11,7 @@ from bot.domain.names import short
 from bot.domain.record import DeploymentRecord, is_failed_rollback
 from bot.render.deployment import describe, mark, what_to_do
 from bot.render.markdown import code, escape, escape_with_code, fit
+from bot.render.plainly import plainly
 
 _SHOWN = 20
 
@@ -62,7 +63,7 @@ def _part(end: Ending) -> str:
     record, hold = end.left or end.record, end.hold
     parts = [_first(end)]
     if record is not None and record.problem:
-        parts.append(f"What happened: {escape(record.problem, limit=2_000)}")
+        parts.append(f"What happened: {escape(plainly(record.problem), limit=2_000)}")
     if hold is not None:
         parts.append(f"Why: {escape(hold.why, limit=2_000)}.")
         parts.append(f"What to do: {escape_with_code(hold.next_step, limit=1_000)}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 
-_ADDRESS = re.compile(r"\s*\((?:https?|s3)://[^\s()]+\)")
+_ADDRESS = re.compile(r"\s*\((?:https?|s3)://[^\s()]+\)|\s+(?:on|at)\s+https?://[^\s/:;,()]+(?::\d+)?(?=[:;,\s]|$)")
+"""That of a server; one with a path is a page to look at, and stays."""
 _SAYING = ("error", "message", "detail")
 
 
 def plainly(text: str) -> str:
-    """Return the cause without addresses in brackets; of a JSON object only what it says under a name for that."""
+    """Return the cause without the addresses of servers; of a JSON object only what it says under a name for that."""
     return _without_objects(_ADDRESS.sub("", text))
 
 
@@ -25,6 +26,6 @@ def _without_objects(text: str) -> str:
             begin = start + 1
             continue
         said = next((found[name] for name in _SAYING if isinstance(found.get(name), str)), "…")
-        parts += [text[begin:start], said]
+        parts += [text[begin:start], plainly(said)]  # a gateway quotes the Triton that it asked
         begin = end
     return "".join([*parts, text[begin:]])

@@ -18,6 +18,10 @@ from bot.render.plainly import plainly
             'gateway gateway-2 (http://10.0.0.7:8080): HTTP 409: {"error":"churn 2 is not ready"}',
             "gateway gateway-2: HTTP 409: churn 2 is not ready",
         ),
+        (
+            'HTTP 409 {"error":"churn 5 is not ready on http://10.0.0.7:80: {\\"error\\":\\"away\\"}","models":[]}',
+            "HTTP 409 churn 5 is not ready: away",
+        ),
         ('HTTP 500: {"code": 3, "trace": ["a"]}; again', "HTTP 500: …; again"),
         ("the set {1, 2} is no object", "the set {1, 2} is no object"),
         ("see https://github.com/acme/models/pull/12", "see https://github.com/acme/models/pull/12"),
