@@ -713,8 +713,8 @@ ROWS = (
         "bucket-no-tls",
         "`records.s3.endpoint` says https, and the store speaks none",
         "records",
-        "wrong version number",
-        "wrong version number",
+        "it speaks no TLS at this address",
+        "it speaks no TLS at this address",
         lambda world, stack: in_bucket(endpoint=world.endpoints.mlflow.replace("http:", "https:"))(world, stack),
     ),
     # --- Git and GitHub

@@ -503,7 +503,7 @@ def test_a_triton_that_is_down_fails_the_deployment_and_blames_no_version(world:
     world.kill("triton-dev-1")
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert "problem: triton-dev-1 does not answer: Triton triton-dev-1 (" in said.out
+    assert "problem: Triton triton-dev-1 (" in said.out
     assert world.routes()["generation"] == generation
     assert world.quarantined(model) == [] and world.reverts(model) == []
     world.restart("triton-dev-1")
@@ -563,7 +563,7 @@ def test_evidence_with_answers_to_other_requests_proves_nothing(world: World) ->
     world.desire(model, first.entry)
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.err
+    assert f"the evidence in #1 has answers to other requests than the smoke cases of {model} 1 in dev" in said.out
     assert world.version(model) is None and world.quarantined(model) == []
 
 
@@ -591,7 +591,7 @@ def test_bytes_that_come_back_are_deployed_and_those_that_do_not_are_reverted(wo
     (third.artifacts / "smoke.json").write_text("{}")
     other = third.relist()
     said = world.words("deploy", "--env", "dev")
-    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.err
+    assert f"{model} 3 is {other.digest} now, but {third.digest} was merged" in said.out
     assert world.quarantined(model) == [2], "only what was rolled back"
     world.merge(world.reverts(model)[-1]["number"])
     assert world.deploy().code == 0 and world.version(model) == 1
@@ -608,7 +608,7 @@ def test_a_load_that_triton_says_it_did_and_did_not_is_none(world: World) -> Non
     ) as address:
         world.configure("dev", tritons=[{"name": "far", "grpc": address}], deadlines={"load_seconds": 1})
         said = world.words("deploy", "--env", "dev")
-    assert said.code == 1 and f"Triton far: {model} 1 is ABSENT after the load" in said.err
+    assert said.code == 1 and f"Triton far: {model} 1 is ABSENT after the load" in said.out
     assert model not in world.routes()["models"]
 
 
@@ -750,8 +750,8 @@ def test_a_reload_token_that_a_gateway_does_not_take_is_found_before_anything_is
     generation = world.routes()["generation"]
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert f"{GATEWAYS[1]} cannot be switched, so nothing new goes out: gateway {GATEWAYS[1]}" in said.err
-    assert "HTTP 401" in said.err
+    assert f"{GATEWAYS[1]} cannot be switched, so nothing new goes out: could not" in said.out
+    assert "HTTP 401" in said.out
     assert world.routes()["generation"] == generation and f"{model} 3" not in world.loaded()
     record = world.records(model)[-1]
     assert record.outcome == "failed" and record.serving == second.entry

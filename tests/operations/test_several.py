@@ -155,7 +155,7 @@ def test_a_gateway_that_is_replaced_in_the_switch_puts_nothing_back(
         monkeypatch.setattr(of, name, evicted)
         said = world.words("deploy", "--env", "dev")
         assert said.code == 0, said
-        assert "gateway-127.0.0.3 does not answer, and its name gives its address no more" in said.err
+        assert "gateway-127.0.0.3 does not answer, and its name no longer resolves to its address" in said.err
         if when == "the reload":
             assert "gateway-127.0.0.4 came up in the middle of the switch" in said.err
             proof = [c.proof for c in world.records(model)[-1].criteria if c.name == "fastapi_reloaded"]
@@ -188,7 +188,7 @@ def test_a_triton_that_is_scaled_away_in_the_switch_puts_nothing_back(
         monkeypatch.setattr(TritonServer, name, asked)
         said = world.words("deploy", "--env", "dev")
     assert said.code == 0, said
-    assert "triton-127.0.0.3 does not answer, and its name gives its address no more" in said.err
+    assert "triton-127.0.0.3 does not answer, and its name no longer resolves to its address" in said.err
     proofs = {criterion.name: criterion.proof for criterion in world.records(model)[-1].criteria}
     assert "triton-127.0.0.3" not in proofs["smoke_passed"]
     assert world.version(model) == 2 and world.quarantined(model) == [] and world.reverts(model) == []

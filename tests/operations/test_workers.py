@@ -82,7 +82,7 @@ def test_nothing_new_goes_out_past_a_worker_that_stands_still(world: World, tmp_
             assert f"1 of 4 workers do not answer: {still}" in world.words("status", "--env", "dev").out
             committed = (world.endpoints.state("dev") / "routes.json").read_text()
             refused = world.words("deploy", "--env", "dev")
-            assert refused.code == 1 and f"1 of 4 workers do not answer: {still}" in refused.err
+            assert refused.code == 1 and f"1 of 4 workers do not answer: {still}" in refused.out
             assert (world.endpoints.state("dev") / "routes.json").read_text() == committed
             assert world.quarantined(model) == [] and world.reverts(model) == []
         finally:
@@ -109,7 +109,7 @@ def test_a_way_back_goes_past_a_worker_that_stands_still_and_is_not_called_done(
         os.kill(int(still.partition("-")[0]), signal.SIGSTOP)
         try:
             said = world.words("rollback", model, "--env", "dev", "--now", "--reason", "wrong answers")
-            assert said.code == 1 and still in said.err
+            assert said.code == 1 and still in said.out
             assert world.records(model)[-1].outcome == "incomplete"
         finally:
             os.kill(int(still.partition("-")[0]), signal.SIGCONT)
@@ -154,7 +154,7 @@ def test_where_nobody_knows_all_workers_nothing_new_goes_out_and_a_way_back_is_n
         assert doctor.code == 1 and "its workers cannot find each other" in doctor.out
         world.merged(world.register(model, "best"))
         refused = world.words("deploy", "--env", "dev")
-        assert refused.code == 1 and "cannot be switched, so nothing new goes out" in refused.err
+        assert refused.code == 1 and "cannot be switched, so nothing new goes out" in refused.out
         assert world.quarantined(model) == [] and world.reverts(model) == []
         back = world.words("rollback", model, "--env", "dev", "--to", 1, "--now", "--reason", "wrong answers")
         assert back.code == 1 and "The way back goes all the same" in back.err

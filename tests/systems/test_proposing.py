@@ -272,7 +272,7 @@ def test_a_persons_commit_on_a_branch_without_a_pull_request_is_not_replaced_eit
 ) -> None:
     _, first = bot.proposed(7)
     by = forge.forge.people.named("alex")
-    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", base=None, by=by)
+    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", by=by)
     theirs = push_to_branch(person, bot, {"notes.md": "mine\n"})
     with pytest.raises(Refused, match=theirs[:12]):
         bot.propose(7)
@@ -306,7 +306,7 @@ def test_where_who_asked_cannot_be_written_it_is_proposed_all_the_same_and_said(
 def test_a_stale_branch_of_a_closed_pull_request_is_used_again(forge: Server, bot: Bot) -> None:
     _, first = bot.proposed(7)
     by = forge.forge.people.named("alex")
-    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", base=None, by=by)
+    forge.forge.edit_pull(first.number, title=None, body=None, state="closed", by=by)
 
     action, second = bot.proposed(7)
 
