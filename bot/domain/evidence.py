@@ -35,7 +35,7 @@ class Finding(BaseModel):
 
 
 class Latency(BaseModel):
-    """How long smoke requests took on the staging Triton, in milliseconds."""
+    """The time that smoke requests took on the staging Triton, in milliseconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ class Moved(BaseModel):
     before: str = Field(description="what the version in service answered")
     after: str = Field(description="what the proposed one answered")
     flips: bool = Field(description="whether the decision is another, not only a number")
-    by: float = Field(description="by how much a number moved; infinite where it is no number")
+    by: float = Field(description="the change of a number; infinite where the answer is not a number")
 
 
 class Behaviour(BaseModel):
@@ -149,7 +149,7 @@ class CheckResult(BaseModel):
 
 
 class Revocation(BaseModel):
-    """A person takes back what the checks said of one digest. What is checked afterwards is new evidence."""
+    """A person takes back the verdict of the checks on one digest. Later checks make new evidence."""
 
     model_config = ConfigDict(frozen=True)
 

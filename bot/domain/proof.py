@@ -51,7 +51,7 @@ class Pull(_Fact):
 
 
 class Message(_Fact):
-    """A message of the bot in Slack, with what was said in its thread."""
+    """A message of the bot in Slack, with the replies in its thread."""
 
     text: str
     replies: tuple[str, ...] = ()
@@ -110,7 +110,22 @@ class Proof(_Fact):
 
 
 def formats() -> Mapping[str, str]:
-    """Return a hash of each format that a proof shows: a proof with others was made before they changed."""
+    """Return a hash of each format that a proof shows: a proof with others was made before they changed.
+
+    The format is names, types and limits; the sentences that explain them are not part of it.
+    """
     shown: tuple[type[BaseModel], ...] = (Proof, DeploymentRecord, Evidence)
-    schemas = {model.__name__: json.dumps(model.model_json_schema(), sort_keys=True) for model in shown}
+    schemas = {
+        model.__name__: json.dumps(_without_sentences(model.model_json_schema()), sort_keys=True) for model in shown
+    }
     return {name: hashlib.sha256(schema.encode()).hexdigest()[:12] for name, schema in schemas.items()}
+
+
+def _without_sentences(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: _without_sentences(value)
+            for key, value in schema.items()
+            if not (key == "description" and isinstance(value, str))
+        }
+    return [_without_sentences(one) for one in schema] if isinstance(schema, list) else schema

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tests.prose.rules import findings
-from tests.prose.texts import KINDS, judged
+from tests.prose.texts import KINDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     counted: Counter[str] = Counter()
     for kind in options.kinds or KINDS:
-        for text in judged(kind):
+        for text in KINDS[kind]():
             if text.file.startswith(options.under):
                 for finding in findings(text.text, file=text.file, line=text.line):
                     counted[kind] += 1

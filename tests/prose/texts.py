@@ -14,15 +14,6 @@ PROJECT = Path(__file__).parents[2]
 Kind = Literal["docs", "docstrings", "comments", "messages"]
 WORDS_OF_A_MESSAGE = 4
 WRITTEN_FROM_DOCSTRINGS = frozenset({"docs/reference.md"})
-KEPT = frozenset(
-    {
-        "How long smoke requests took on the staging Triton, in milliseconds.",
-        "A message of the bot in Slack, with what was said in its thread.",
-        "A person takes back what the checks said of one digest. What is checked afterwards is new evidence.",
-        "by how much a number moved; infinite where it is no number",
-    }
-)
-"""Texts whose format docs/proof records with a hash: rewrite them when the proof is made again."""
 
 
 class Text(NamedTuple):
@@ -116,8 +107,3 @@ def _modules() -> Iterator[tuple[str, ast.Module, str]]:
 
 
 KINDS = {"docs": docs, "docstrings": docstrings, "comments": comments, "messages": messages}
-
-
-def judged(kind: Kind) -> Iterator[Text]:
-    """Yield the texts of a kind, without those that are kept for the proof."""
-    return (text for text in KINDS[kind]() if text.text not in KEPT)
