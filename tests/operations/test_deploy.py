@@ -732,7 +732,7 @@ def test_nothing_new_goes_out_past_a_gateway_that_does_not_take_the_routes_in_fo
     for _ in range(2):
         said = world.words("deploy", "--env", "dev")
         assert said.code == 1
-        assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in said.err
+        assert f"{GATEWAYS[1]} does not take the routes in force, so nothing new goes out: " in said.out
         assert world.routes()["generation"] == generation, "users are not switched over and back by every run"
     assert world.records(model)[-1].outcome == "failed" and world.quarantined(model) == [2]
 
