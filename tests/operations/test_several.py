@@ -254,7 +254,7 @@ def test_an_address_where_nobody_answers_is_silent_and_nothing_new_goes_out(worl
     world.merged(world.register(model, "better"))
     said = world.words("deploy", "--env", "dev")
     assert said.code == 1
-    assert "problem: triton-127.0.0.3 does not answer" in said.out
+    assert "problem: Triton triton-127.0.0.3 (" in said.out
     assert world.version(model) == 1
     dns.known[TRITONS] = ["127.0.0.1"]
     assert world.deploy().code == 0 and world.version(model) == 2
