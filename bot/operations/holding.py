@@ -17,7 +17,7 @@ from bot.operations import Say
 from bot.operations.deployment.admission import admit_all, held_among
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.merged import Merged, checked_in
-from bot.operations.opened import Opened, open_pull_requests, opened, revert_of
+from bot.operations.opened import Opened, open_pull_requests, open_revert_of, opened
 from bot.operations.past import Past
 from bot.platform import Platform
 from bot.render import differences as words
@@ -92,7 +92,7 @@ def as_github_tells(
 
     Where one of the open ``pulls`` takes back what main asks for, the step names it: nobody needs to open one.
     """
-    held = [_with_revert(one, revert_of(one.change, pulls)) for one in held]
+    held = [_with_revert(one, open_revert_of(one.change, pulls)) for one in held]
     if not held:
         return []
     try:

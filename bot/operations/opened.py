@@ -48,7 +48,7 @@ def opened(environment: str, repository: Repository, pulls: Future[list[PullRequ
     return [one for pull in found for one in _changed_by(pull, environment, repository, say)]
 
 
-def revert_of(change: Change, pulls: Sequence[Opened]) -> int | None:
+def open_revert_of(change: Change, pulls: Sequence[Opened]) -> int | None:
     """Return the open pull request that takes back what main asks for with this change; None where there is none.
 
     One that takes back what main asked for before would be no help: it cannot be merged, or changes nothing.

@@ -21,6 +21,7 @@ from bot.domain.users import WORST_FIRST, Users, users_of
 from bot.domain.way_back import latest
 from bot.operations.inspection import routed
 from bot.operations.main_branch import Main
+from bot.operations.opened import open_revert_of
 from bot.operations.seen import Seen, Watched, see
 from bot.render import differences as words
 from bot.render.deployment import describe
@@ -228,7 +229,9 @@ def _quarantined_in_service(seen: Seen) -> list[Difference]:
                 f"{what.slot.model} {what.target.version} is in service in {seen.environment}, and in quarantine "
                 f"there: {event.reason}"
             )
-            found.append(Difference("serves quarantined", said, words.merge_revert(change)))
+            revert = open_revert_of(change, seen.opened)
+            step = words.merge_revert(change) if revert is None else words.merge_open(revert, change.model)
+            found.append(Difference("serves quarantined", said, step))
     return found
 
 

@@ -83,11 +83,16 @@ def is_held(one: Held) -> str:
     return f"{describe(one.change)} is held{since}, {now}: {one.hold.why}"
 
 
+def merge_open(revert: int, model: str) -> str:
+    """A revert is open."""
+    return f"merge #{revert}, the revert of {model}"
+
+
 def step_about(hold: Hold, change: Change, revert: int | None) -> str:
     """Return what to type about a hold; where a ``revert`` is open already, nobody needs to open one."""
     if revert is None:
         return hold.next_step
-    merge = f"merge #{revert}, the revert of {change.model}"
+    merge = merge_open(revert, change.model)
     return merge if hold.cause == "quarantine" else f"{merge}; or: {hold.next_step}"
 
 

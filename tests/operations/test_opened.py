@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.domain.desired import Change, Entry
-from bot.operations.opened import Opened, revert_of
+from bot.operations.opened import Opened, open_revert_of
 
 
 def _entry(version: int) -> Entry:
@@ -19,14 +19,14 @@ def _opened(before: int, after: int, number: int = 4, *, is_revert: bool = True)
 
 
 def test_a_revert_of_what_main_asks_for_is_found() -> None:
-    assert revert_of(_change(1, 2), [_opened(2, 3, 3, is_revert=False), _opened(2, 1)]) == 4
+    assert open_revert_of(_change(1, 2), [_opened(2, 3, 3, is_revert=False), _opened(2, 1)]) == 4
 
 
 def test_a_revert_of_what_main_asked_for_before_is_no_way() -> None:
     """Main went from 2 to 5 while the revert of 2 was open: to merge it would change nothing, or conflict."""
-    assert revert_of(_change(1, 5), [_opened(2, 1)]) is None
+    assert open_revert_of(_change(1, 5), [_opened(2, 1)]) is None
 
 
 def test_a_revert_of_another_path_is_no_way() -> None:
     shadow = Change("dev", "shadow", "churn", None, _entry(2))
-    assert revert_of(shadow, [_opened(2, 1)]) is None
+    assert open_revert_of(shadow, [_opened(2, 1)]) is None

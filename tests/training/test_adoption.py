@@ -104,7 +104,12 @@ LOGGED: dict[str, Callable[[Any, str], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", LOGGED)
+SAMPLE = ("as autologging leaves it", "scikit-learn", "ONNX")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in SAMPLE else pytest.mark.extended) for kind in LOGGED]
+)
 def test_a_version_is_registered_again_with_a_package(
     kind: str, mlflow: Any, mlflow_uri: str, name: str, tmp_path: Path
 ) -> None:
