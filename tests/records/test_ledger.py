@@ -177,8 +177,13 @@ def test_evidence_that_lies_under_the_key_of_another_environment_is_not_taken(
     assert text is not None
     for elsewhere in (key.replace("/dev/", "/prod/"), key.replace("/churn/", "/fraud/")):
         store.put(elsewhere, text)
-    assert Ledger(store, "prod").evidence(entry(7).in_slot(Slot.of("prod", "churn", "models"))) is None
-    assert ledger.evidence(entry(7).in_slot(Slot.of("dev", "fraud", "models"))) is None
+    for other, slot in (
+        (Ledger(store, "prod"), Slot.of("prod", "churn", "models")),
+        (ledger, Slot.of("dev", "fraud", "models")),
+        (ledger, Slot.of("dev", "churn", "shadow")),
+    ):
+        assert other.evidence(entry(7).in_slot(slot)) is None
+        assert list(other.evidence_of(slot, entry(7).digest)) == []
 
 
 def test_a_revocation_holds_for_what_it_names_and_for_nothing_later(ledger: Ledger, store: RecordStore) -> None:

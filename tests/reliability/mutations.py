@@ -1381,9 +1381,9 @@ MUTATIONS = (
     Mutation(
         "proof",
         "what goes back without checks was verified as this version and run",
-        "bot/domain/desired.py",
-        "        return (self.version, self.digest, self.run) == (other.version, other.digest, other.run)\n",
-        "        return self.digest == other.digest\n",
+        "bot/domain/record.py",
+        "if one.verified and one.release == release)",
+        "if one.verified and one.release and one.release.digest == release.digest)",
         (f"{T_DOMAIN_RECORDS}::test_only_the_very_entry_that_was_verified_needs_no_checks",),
     ),
     Mutation(
