@@ -206,7 +206,9 @@ def progress_of(
     if own is None:
         if promotion.state == "merged":
             # What began before the merge has not seen it: its own deployment is still to come.
-            after = (record for record in since if record.started_at.timestamp() >= promotion.merged_at)
+            # GitHub tells merges by the second. While main's wish is held, one of that second began before it.
+            seen_from = promotion.merged_at + (1 if held is not None else 0)
+            after = (record for record in since if record.started_at.timestamp() >= seen_from)
             then = next((record for record in after if record.verified), None)
             if then is None and held is not None:
                 merged_at = datetime.fromtimestamp(promotion.merged_at, UTC)

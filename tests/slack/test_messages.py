@@ -173,6 +173,15 @@ def test_only_what_waits_for_its_deployment_is_held(
     assert progress_of(promotion, evidence=[], records=records, underway=underway, held=HELD).stage == stage
 
 
+def test_a_rollback_in_the_second_of_the_merge_has_not_overtaken_it() -> None:
+    """GitHub tells the merge by the second, so a rollback right before it may seem to come after it."""
+    merged_at = datetime.fromtimestamp(MERGED.merged_at, UTC)
+    back = record(3, "succeeded", minutes=9).model_copy(
+        update={"started_at": merged_at + timedelta(seconds=0.2), "finished_at": merged_at + timedelta(seconds=0.4)}
+    )
+    assert progress_of(MERGED, evidence=[], records=[BEFORE, back], underway=[], held=HELD).stage == "held"
+
+
 def test_what_answers_is_what_answers_now_not_what_did_at_the_proposal() -> None:
     moved = replace(HELD, change=replace(HELD.change, before=entry(3)))
     progress = progress_of(MERGED, evidence=[], records=[BEFORE], underway=[], held=moved)
