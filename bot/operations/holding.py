@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot.concurrency import background
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.hold import Held
 from bot.domain.plan import Live, in_service, plan
@@ -66,8 +65,7 @@ def _asked_by(platform: Platform, look: Callable[[], Main | PromobotError]) -> t
 def _as_github_tells(platform: Platform, repository: Repository, held: Sequence[Held], say: Say) -> list[Held]:
     if not held:
         return []
-    with background(partial(open_pull_requests, platform), name="pull requests") as pulls:
-        found = opened(platform.environment, repository, pulls, say)
+    found = opened(platform.environment, repository, partial(open_pull_requests, platform), say)
     return as_github_tells(platform, repository, held, found, say)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,10 +37,15 @@ def open_pull_requests(platform: Platform) -> list[PullRequest]:
     return platform.github.open_pull_requests(prefix="promobot")
 
 
-def opened(environment: str, repository: Repository, pulls: Future[list[PullRequest]], say: Say) -> list[Opened]:
-    """Return the open proposals and reverts of an environment; report a system that does not answer, and go on."""
+def opened(
+    environment: str, repository: Repository, pulls: Callable[[], list[PullRequest]], say: Say
+) -> list[Opened]:
+    """Return the open proposals and reverts of an environment; report a system that does not answer, and go on.
+
+    ``pulls`` returns what is open on the bot's branches, or raises why that is not known.
+    """
     try:
-        found = pulls.result()
+        found = pulls()
     except PromobotError as error:
         say(str(error))
         return []

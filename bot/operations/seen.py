@@ -116,7 +116,9 @@ def see(platform: Platform, watched: Watched | None = None) -> Seen:
             raise main
         todo = plan(_desired(main, live), live, known={})
         found = (
-            opened(settings.environment, main.repository, pulls, problems.append) if isinstance(main, Main) else []
+            opened(settings.environment, main.repository, pulls.result, problems.append)
+            if isinstance(main, Main)
+            else []
         )
         records = _from_records(platform, main, todo, found, problems.append)
     return Seen(
