@@ -176,7 +176,8 @@ LAYERS = {
         for_types="systems.git systems.github",
     ),
     "bot.training": layer(
-        "domain environment_files errors extras settings systems.triton training operations.propose platform",
+        "domain environment_files errors extras redaction settings systems.triton training operations.propose "
+        "platform",
         "mlflow numpy onnx onnxruntime pydantic requests yaml pandas skl2onnx sklearn onnxmltools xgboost lightgbm "
         "catboost torch",
     ),

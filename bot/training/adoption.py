@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from bot.domain.names import check_model_name
 from bot.domain.package import PACKAGE_FILE
 from bot.errors import InvalidInput
+from bot.training.converters.converted import NotConverted, first_words
 from bot.training.package import DEFAULT_TOLERANCE, build_package
-from bot.training.registration import check_mlflow, mlflow_errors, register
+from bot.training.registration import all_pages, check_mlflow, mlflow_errors, register, versions_of
 from bot.training.samples import MAX_SAMPLES
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ def adopt(
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         directory = Path(temporary, "package")
         try:
-            check_model_name(serving_name or model)
+            _check_serving_name(serving_name or model)
             found = _look(model, version, Path(temporary, "model"), tracking_uri)
             flavor = found.flavor
             if found.has_package:
                 return Adoption(model, version, "has a package", flavor)
             package = _package(found, directory, samples=samples)
-        except (InvalidInput, ValueError) as error:
+        except InvalidInput as error:
             return _not_adopted(model, version, error)
         if dry_run:
             return Adoption(model, version, "ready", flavor, digest=package.digest)
@@ -141,8 +141,8 @@ def adopt_all(*, tracking_uri: str | None = None, dry_run: bool = False) -> Iter
     client = MlflowClient(tracking_uri=tracking_uri)
     for name in _models(client):
         with mlflow_errors():
-            versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
-        if newest := max((int(one.version) for one in versions), default=None):
+            newest = max((int(one.version) for one in versions_of(client, name)), default=None)
+        if newest is not None:
             yield adopt(name, newest, tracking_uri=tracking_uri, dry_run=dry_run)
 
 
@@ -241,7 +241,7 @@ def _package(found: _Found, directory: Path, *, samples: Any, tolerance: Toleran
     try:
         return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance)
     except InvalidInput as error:
-        verdict: Verdict = "needs a converter" if "cannot be converted" in str(error) else "cannot"
+        verdict: Verdict = "needs a converter" if isinstance(error, NotConverted) else "cannot"
         raise NotAdopted(f"{found.uri}: {error}", verdict=verdict, next_step=error.next_step) from error
 
 
@@ -249,14 +249,8 @@ def _loaded(found: _Found) -> Any:
     """Return the model as its framework has it."""
     import mlflow
 
-    with _told(found):
-        return getattr(mlflow, found.flavor).load_model(str(found.directory))
-
-
-@contextmanager
-def _told(found: _Found) -> Iterator[None]:
     try:
-        yield
+        return getattr(mlflow, found.flavor).load_model(str(found.directory))
     except ModuleNotFoundError as error:
         raise NotAdopted(
             f"{found.uri} needs {error.name}, which is not installed here",
@@ -264,9 +258,8 @@ def _told(found: _Found) -> Iterator[None]:
             next_step="Install what the file requirements.txt beside the model names.",
         ) from error
     except Exception as error:  # unpickling runs whatever the file holds, and may raise whatever that raises
-        said = " ".join(str(error).split())[:300] or type(error).__name__
         raise NotAdopted(
-            f"{found.uri} cannot be loaded here: {said}",
+            f"{found.uri} cannot be loaded here: {first_words(error)}",
             verdict="cannot",
             next_step="Install what the file requirements.txt beside the model names, in these versions.",
         ) from error
@@ -295,16 +288,20 @@ def _asked(model: Any, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return cast, dict(zip(names, session.run(names, cast), strict=True))
 
 
-def _not_adopted(model: str, version: int, error: InvalidInput | ValueError) -> Adoption:
+def _check_serving_name(name: str) -> None:
+    try:
+        check_model_name(name)
+    except ValueError as error:
+        step = "Give it a name that can be served: --as NAME."
+        raise NotAdopted(str(error), verdict="cannot", next_step=step) from error
+
+
+def _not_adopted(model: str, version: int, error: InvalidInput) -> Adoption:
     verdict: Verdict = error.verdict if isinstance(error, NotAdopted) else "cannot"
-    step = error.next_step if isinstance(error, InvalidInput) else "Give it a name that can be served: --as NAME."
-    return Adoption(model, version, verdict, why=str(error), next_step=step)
+    return Adoption(model, version, verdict, why=str(error), next_step=error.next_step)
 
 
-def _models(client: MlflowClient) -> Iterator[str]:
-    token: str | None = None
-    while token != "":
-        with mlflow_errors():
-            page = client.search_registered_models(max_results=100, page_token=token)
-        yield from sorted(one.name for one in page)
-        token = page.token or ""
+def _models(client: MlflowClient) -> list[str]:
+    with mlflow_errors():
+        found = all_pages(lambda token: client.search_registered_models(max_results=100, page_token=token))
+        return sorted(one.name for one in found)

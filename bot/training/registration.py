@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bot.domain.metrics import as_tags
 from bot.domain.mlflow_address import why_unsupported
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.entities import PagedList
     from mlflow.types.schema import Schema
+
+Found = TypeVar("Found")
 
 KEY_TAG = "promobot.key"
 STEPS_TAG = "promobot.steps"
@@ -154,15 +157,11 @@ def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> 
     with mlflow_errors():
         client = MlflowClient(tracking_uri=tracking_uri)
         where = _ensure_experiment(client, experiment)
-        token: str | None = None
-        while token != "":
-            # Compared here: a key may contain what MLflow's filter language cannot quote.
-            page = client.search_runs([where], max_results=1000, page_token=token)
-            for run in page:
-                run_id: str = run.info.run_id
-                if run.data.tags.get(STEPS_TAG) == key and not client.search_model_versions(f"run_id = '{run_id}'"):
-                    return run_id
-            token = page.token or ""
+        # Compared here: a key may contain what MLflow's filter language cannot quote.
+        for run in all_pages(lambda token: client.search_runs([where], max_results=1000, page_token=token)):
+            run_id: str = run.info.run_id
+            if run.data.tags.get(STEPS_TAG) == key and not client.search_model_versions(f"run_id = '{run_id}'"):
+                return run_id
         started: str = client.create_run(where, tags=resolve_tags({STEPS_TAG: key})).info.run_id
         return started
 
@@ -229,12 +228,7 @@ def _finite(name: str, value: object) -> float:
 def _registered_under(client: MlflowClient, model: str, key: str) -> Registration | None:
     """Return the lowest version of ``model`` that bears ``key``."""
     # Compared here: a key may contain what MLflow's filter language cannot quote.
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while token != "":
-        page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
-        found += [version for version in page if version.tags.get(KEY_TAG) == key]
-        token = page.token or ""
+    found = [version for version in versions_of(client, model) if version.tags.get(KEY_TAG) == key]
     if not found:
         return None
     first = min(found, key=lambda version: int(version.version))
@@ -245,6 +239,22 @@ def _registered_under(client: MlflowClient, model: str, key: str) -> Registratio
         digest=first.tags.get(DIGEST_TAG, ""),
         created=False,
     )
+
+
+def versions_of(client: MlflowClient, model: str) -> Iterator[ModelVersion]:
+    """Yield all versions of ``model``, whatever characters its name has."""
+    quote = '"' if "'" in model else "'"
+    named = f"name = {quote}{model}{quote}"
+    return all_pages(lambda token: client.search_model_versions(named, max_results=1000, page_token=token))
+
+
+def all_pages(ask: Callable[[str | None], PagedList[Found]]) -> Iterator[Found]:
+    """Yield what MLflow lists, page by page; ``ask`` receives the token of a page, None for the first."""
+    token: str | None = None
+    while token != "":
+        page = ask(token)
+        yield from page
+        token = page.token or ""
 
 
 def _check_run_is_free(client: MlflowClient, run: str, digest: str) -> None:

@@ -198,7 +198,8 @@ def test_all_models_are_looked_at_in_a_table(
     with mlflow.start_run():
         LOGGED["XGBoost"](mlflow, name)
         _code(mlflow, f"{name}-code")
+        _code(mlflow, f"{name} of Kim's")
     capsys.readouterr()  # MLflow says where its run is to be seen
     assert main(["adopt", "--all", "--dry-run", "--json"]) == 0
     found = {one["model"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["versions"]}
-    assert found == {name: "ready", f"{name}-code": "needs a converter"}
+    assert found == {name: "ready", f"{name}-code": "needs a converter", f"{name} of Kim's": "cannot"}

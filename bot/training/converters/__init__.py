@@ -17,7 +17,7 @@ from typing import Any
 
 from bot import extras
 from bot.errors import InvalidInput
-from bot.training.converters.converted import Converted, class_of
+from bot.training.converters.converted import Converted, NotConverted, class_of, first_words
 
 _HELP = (
     "Give a model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch, or export it to ONNX and give that; "
@@ -28,11 +28,11 @@ _HELP = (
 def convert(model: object, inputs: Any) -> Converted:
     """Convert a fitted model. ``inputs`` are sample rows, which give names, widths and datatypes of its inputs.
 
-    Raises InvalidInput where nothing here converts such a model, or the converter fails.
+    Raises NotConverted where nothing here converts such a model, or the converter fails.
     """
     family = _family_of(model)
     if family is None:
-        raise InvalidInput(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
+        raise NotConverted(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
     with extras.needed("torch" if family == "torch" else "models", by=f"a model of {family}"), _in_our_words(model):
         return _converter_of(family)(model, inputs)
 
@@ -67,11 +67,6 @@ def _in_our_words(model: object) -> Iterator[None]:
     except (InvalidInput, ModuleNotFoundError):
         raise
     except Exception as error:  # converters raise whatever comes: AttributeError, NameError, RuntimeError, their own
-        raise InvalidInput(
-            f"{class_of(model)} cannot be converted to ONNX: {_first_lines(error)}", key="model", next_step=_HELP
+        raise NotConverted(
+            f"{class_of(model)} cannot be converted to ONNX: {first_words(error)}", key="model", next_step=_HELP
         ) from error
-
-
-def _first_lines(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:299]}…"

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bot.errors import InvalidInput
+from bot.redaction import excerpt
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
@@ -27,6 +30,15 @@ class Converted:
     ask: Callable[[], Mapping[str, ArrayLike]]
 
 
+class NotConverted(InvalidInput):
+    """No converter makes ONNX of the model; the message has its class and the reason."""
+
+
 def class_of(model: object) -> str:
     """Return the name of a model's class, as people know it."""
     return type(model).__name__
+
+
+def first_words(error: Exception) -> str:
+    """Return what a library says of its error, in one line that is not too long."""
+    return excerpt(" ".join(str(error).split()), 300) or type(error).__name__
