@@ -248,7 +248,7 @@ def _on_one_share(
         raise AssertionError(f"{path} was to be found on the share, from {start}")
 
     def carry() -> None:
-        prod.publish(stored.package, refused, triton_model="model", version=1)
+        prod.models.publish(stored.package, refused, triton_model="model", version=1)
 
     def copy() -> None:
         subprocess.run(["cp", "-r", "--reflink=auto", str(share.root / "model" / "1"), str(target)], check=True)
