@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ import aiohttp
 DEADLINE_SECONDS = 30.0
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 """The Chromium that is installed here, or None."""
+LEFT = ("Inspected target navigated or closed", "Execution context was destroyed", "Cannot find context")
+"""How Chromium begins to say that a page is no longer there to answer."""
 DESKTOP = (1280, 860)
 PHONE = (390, 844)
 
 
 class NotAsExpected(Exception):
     """The page, or Chromium, does not do what it was waited for to do."""
+
+
+class PageLeft(NotAsExpected):
+    """The page that was asked made way for another one before it answered."""
 
 
 def expect(holds: bool, what: str) -> None:
@@ -94,6 +101,8 @@ class Browser:
             said = json.loads((await self._socket.receive(timeout=DEADLINE_SECONDS)).data)
             self._note(said)
             if said.get("id") == number:
+                if str(said.get("error", {}).get("message")).startswith(LEFT):
+                    raise PageLeft(f"{method}: {said['error']}")
                 expect("error" not in said, f"{method}: {said.get('error')}")
                 found: dict[str, Any] = said["result"]
                 return found
@@ -129,11 +138,14 @@ class Browser:
     def wait(self, condition: str) -> Any:
         """Return the expression's value once that is true."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (found := self.run(condition)):
-            shown = self.run("document.body?.innerText")
+        while True:
+            shown = ""
+            with suppress(PageLeft):  # the next page is asked
+                if found := self.run(condition):
+                    return found
+                shown = self.run("document.body?.innerText")
             expect(time.monotonic() < deadline, f"never true: {condition}\nthe page says:\n{shown}")
             time.sleep(0.05)
-        return found
 
     def sees(self, selector: str, text: str = "") -> str:
         """Wait until an element with this text can be seen; return all of its text."""

@@ -16,7 +16,14 @@ from pathlib import Path
 
 import trustme
 import uvicorn
-from anyio import BrokenResourceError, ClosedResourceError, connect_tcp, create_task_group, create_tcp_listener
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    connect_tcp,
+    create_task_group,
+    create_tcp_listener,
+)
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.tls import TLSListener
@@ -89,7 +96,8 @@ async def _ask(client: ByteStream, behind: ByteStream) -> None:
 
 async def _hand_on(source: ByteStream, target: ByteStream) -> None:
     """Send whatever comes from ``source`` to ``target`` until one of them is closed."""
-    with suppress(BrokenResourceError, ClosedResourceError):
+    # EndOfStream: OpenSSL finds while it sends that the other side is gone.
+    with suppress(BrokenResourceError, ClosedResourceError, EndOfStream):
         async for chunk in source:
             await target.send(chunk)
 
