@@ -109,12 +109,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def clone(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A person's clone of the repository; tests push from it.
+    """A person's clone of the repository; tests push from it."""
+    return cloned(sandbox, tmp_path_factory.mktemp("clone") / "models")
+
+
+def cloned(sandbox: Sandbox, directory: Path) -> Path:
+    """Make a person's clone of the repository in ``directory``, and return that.
 
     It pushes over HTTP, as a person does. It reads the forge's own folder: a test does so several times, and each
     over HTTP is ten processes.
     """
-    directory = tmp_path_factory.mktemp("clone") / "models"
     seed.clone(sandbox.endpoints, directory)
     folder = sandbox.endpoints.directory / "forge/repositories" / f"{sandbox.endpoints.repository}.git"
 

@@ -2,143 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import catboost
-import lightgbm
 import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
-from sklearn.cluster import KMeans
-from sklearn.compose import ColumnTransformer
-from sklearn.decomposition import PCA
-from sklearn.ensemble import (
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    IsolationForest,
-    RandomForestClassifier,
-    StackingClassifier,
-    VotingClassifier,
-)
-from sklearn.linear_model import LogisticRegression, Perceptron, Ridge, RidgeClassifier, SGDClassifier
-from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import SVC, LinearSVC, OneClassSVM
+from sklearn.ensemble import IsolationForest, VotingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from bot.domain.smoke import SmokeCases, Tensor
 from bot.errors import InvalidInput
 from bot.training import build_package, to_onnx
 from bot.training.package import read_package
-
-_CHANCE = np.random.default_rng(18)
-NUMBERS = _CHANCE.normal(size=(120, 4))
-TWO = (NUMBERS[:, 0] + NUMBERS[:, 1] > 0).astype(int)
-THREE = _CHANCE.integers(0, 3, 120)
-TABLE = pd.DataFrame(
-    {
-        "age": _CHANCE.integers(18, 90, 120),
-        "mean income": _CHANCE.normal(size=120).round(2),
-        "city": _CHANCE.choice(["Seoul", "서울", ""], 120),
-        "vip": _CHANCE.random(120) > 0.5,
-    }
-)
-_NUMBERS, _TEXT = ["age", "mean income"], ["city"]
-_BRIEF = {"n_estimators": 5}
-
-
-def _encoded(*steps: Any) -> Any:
-    columns = ColumnTransformer(
-        [("numbers", StandardScaler(), _NUMBERS), ("text", OneHotEncoder(handle_unknown="ignore"), _TEXT)]
-    )
-    return make_pipeline(columns, *steps)
-
-
-MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
-    "logistic regression": lambda: (LogisticRegression().fit(NUMBERS, TWO), NUMBERS),
-    "SGD, which has no probabilities": lambda: (SGDClassifier().fit(NUMBERS, TWO), NUMBERS),
-    "linear SVC": lambda: (LinearSVC().fit(NUMBERS, TWO), NUMBERS),
-    "SVC": lambda: (SVC().fit(NUMBERS, THREE), NUMBERS),
-    "ridge classifier": lambda: (RidgeClassifier().fit(NUMBERS, THREE), NUMBERS),
-    "perceptron": lambda: (Perceptron().fit(NUMBERS, THREE), NUMBERS),
-    "ridge": lambda: (Ridge().fit(NUMBERS, NUMBERS[:, :2]), NUMBERS),
-    "forest with text labels": lambda: (
-        RandomForestClassifier(5).fit(NUMBERS, np.where(TWO, "yes", "no")),
-        NUMBERS.astype(np.float32),
-    ),
-    "histogram classifier": lambda: (HistGradientBoostingClassifier(max_iter=5).fit(NUMBERS, THREE), NUMBERS),
-    "histogram regressor": lambda: (HistGradientBoostingRegressor(max_iter=5).fit(NUMBERS, TWO), NUMBERS),
-    "gradient boosting": lambda: (GradientBoostingRegressor(n_estimators=5).fit(NUMBERS, TWO), NUMBERS),
-    "isolation forest": lambda: (IsolationForest(n_estimators=5).fit(NUMBERS), NUMBERS),
-    "local outliers": lambda: (LocalOutlierFactor(novelty=True).fit(NUMBERS), NUMBERS),
-    "one class": lambda: (OneClassSVM().fit(NUMBERS), NUMBERS),
-    "neighbours": lambda: (KNeighborsClassifier().fit(NUMBERS, TWO), NUMBERS),
-    "k-means": lambda: (KMeans(3, n_init=1).fit(NUMBERS), NUMBERS),
-    "PCA": lambda: (PCA(2).fit(NUMBERS), NUMBERS),
-    "stacking": lambda: (
-        StackingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(3))]).fit(NUMBERS, TWO),
-        NUMBERS,
-    ),
-    "columns of a DataFrame": lambda: (_encoded(LogisticRegression()).fit(TABLE, TWO), TABLE),
-    "a DataFrame of numbers": lambda: (Ridge().fit(TABLE[_NUMBERS], TWO), TABLE[_NUMBERS]),
-    "columns passed through": lambda: (
-        make_pipeline(
-            ColumnTransformer(
-                [("numbers", "passthrough", [*_NUMBERS, "vip"]), ("text", OrdinalEncoder(), _TEXT)],
-            ),
-            RandomForestClassifier(5),
-        ).fit(TABLE, TWO),
-        TABLE,
-    ),
-    "XGBoost classifier": lambda: (xgboost.XGBClassifier(**_BRIEF).fit(NUMBERS, TWO), NUMBERS),
-    "XGBoost, three classes": lambda: (xgboost.XGBClassifier(**_BRIEF).fit(NUMBERS, THREE), NUMBERS),
-    "XGBoost of named columns": lambda: (xgboost.XGBRegressor(**_BRIEF).fit(TABLE[_NUMBERS], TWO), TABLE[_NUMBERS]),
-    "XGBoost in a pipeline": lambda: (_encoded(xgboost.XGBClassifier(**_BRIEF)).fit(TABLE, TWO), TABLE),
-    "XGBoost booster, two classes": lambda: (
-        xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(NUMBERS, TWO), 5),
-        NUMBERS,
-    ),
-    "XGBoost booster, three classes": lambda: (
-        xgboost.train({"objective": "multi:softprob", "num_class": 3}, xgboost.DMatrix(NUMBERS, THREE), 5),
-        NUMBERS,
-    ),
-    "XGBoost booster, a number": lambda: (
-        xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix(TABLE[_NUMBERS], TWO), 5),
-        TABLE[_NUMBERS],
-    ),
-    "LightGBM classifier": lambda: (lightgbm.LGBMClassifier(verbose=-1, **_BRIEF).fit(NUMBERS, TWO), NUMBERS),
-    "LightGBM regressor": lambda: (lightgbm.LGBMRegressor(verbose=-1, **_BRIEF).fit(NUMBERS, TWO), NUMBERS),
-    "LightGBM in a pipeline": lambda: (
-        _encoded(lightgbm.LGBMClassifier(verbose=-1, **_BRIEF)).fit(TABLE, TWO),
-        TABLE,
-    ),
-    "LightGBM booster, two classes": lambda: (
-        lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(NUMBERS, TWO), 5),
-        NUMBERS,
-    ),
-    "LightGBM booster, a number": lambda: (
-        lightgbm.train({"objective": "regression", "verbose": -1}, lightgbm.Dataset(NUMBERS, TWO), 5),
-        NUMBERS,
-    ),
-    "CatBoost classifier": lambda: (_cat(catboost.CatBoostClassifier).fit(NUMBERS, TWO), NUMBERS),
-    "CatBoost, three classes": lambda: (_cat(catboost.CatBoostClassifier).fit(NUMBERS, THREE), NUMBERS),
-    "CatBoost in a pipeline": lambda: (_encoded(_cat(catboost.CatBoostClassifier)).fit(TABLE, TWO), TABLE),
-    "CatBoost regressor in a pipeline": lambda: (
-        make_pipeline(StandardScaler(), _cat(catboost.CatBoostRegressor)).fit(NUMBERS, TWO),
-        NUMBERS,
-    ),
-    "CatBoost regressor": lambda: (_cat(catboost.CatBoostRegressor).fit(NUMBERS, NUMBERS[:, 0]), NUMBERS),
-}
-
-
-def _cat(kind: Any) -> Any:
-    return kind(iterations=5, verbose=0, allow_writing_files=False)
+from tests.models.frameworks import MODELS, NUMBERS, TABLE, TWO, cat, encoded
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -176,6 +57,13 @@ def test_the_same_model_is_the_same_package() -> None:
         assert to_onnx(model, rows[:2]).SerializeToString() == to_onnx(model, rows[:2]).SerializeToString(), name
 
 
+def test_a_graph_that_lowers_text_asks_for_no_locale_that_a_server_may_lack() -> None:
+    model, rows = MODELS["words of a text"]()
+    nodes = [node for node in to_onnx(model, rows[:2]).graph.node if node.op_type == "StringNormalizer"]
+    locales = [a.s for node in nodes for a in node.attribute if a.name == "locale"]
+    assert locales and set(locales) == {b"C.UTF-8"}
+
+
 class OwnClassifier(LogisticRegression):
     """One of a team's own, of which no converter knows."""
 
@@ -193,18 +81,18 @@ class OwnClassifier(LogisticRegression):
         ),
         (LogisticRegression(), NUMBERS, "LogisticRegression cannot be converted to ONNX: "),
         (LogisticRegression().fit(NUMBERS, TWO), [[1, 2], [3]], "inputs: have rows of different lengths"),
-        (_encoded(Ridge()).fit(TABLE, TWO), NUMBERS, "Pipeline cannot be converted to ONNX: "),
+        (encoded(Ridge()).fit(TABLE, TWO), NUMBERS, "Pipeline cannot be converted to ONNX: "),
         (
-            _encoded(Ridge()).fit(TABLE, TWO),
+            encoded(Ridge()).fit(TABLE, TWO),
             TABLE.assign(city=pd.Series([None, *TABLE["city"][1:]], dtype=object)),
             "inputs: city: row 0 holds None, which is neither a number nor text",
         ),
         (
-            xgboost.XGBRegressor(**_BRIEF).fit(NUMBERS, TWO),
+            xgboost.XGBRegressor(n_estimators=5).fit(NUMBERS, TWO),
             TABLE,
             "inputs: city is not a column of numbers, and such a model has one input of numbers",
         ),
-        (_cat(catboost.CatBoostClassifier), NUMBERS, "CatBoostClassifier cannot be converted to ONNX: "),
+        (cat(catboost.CatBoostClassifier), NUMBERS, "CatBoostClassifier cannot be converted to ONNX: "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

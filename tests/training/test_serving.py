@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
 from bot.sandbox.reference import RECIPES, train
 from bot.training import build_package
+from tests.models.frameworks import MODELS
 from tests.servers import RunningTriton as Triton
-from tests.training.test_converters import MODELS
 
 VERSION = 7
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from bot.training.converters.boosting import catboost_graph
 from bot.training.converters.converted import Converted, class_of
-from bot.training.converters.graph import OPSETS, joined, renamed, runs, with_shapes_as_they_are, without_zipmap
+from bot.training.converters.graph import (
+    OPSETS,
+    joined,
+    renamed,
+    runs,
+    with_a_locale_of_every_server,
+    with_shapes_as_they_are,
+    without_zipmap,
+)
 from bot.training.converters.rows import INPUT, Rows
 
 if TYPE_CHECKING:
@@ -91,7 +99,7 @@ def _graph(estimator: Any, rows: Rows) -> onnx.ModelProto:
             target_opset=OPSETS,
             **options,
         )
-        return graph
+        return with_a_locale_of_every_server(graph)
 
     try:
         return converted(options={"zipmap": False})

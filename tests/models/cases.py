@@ -1,0 +1,34 @@
+"""The table of models that ``python -m tests.models`` brings into service. A new model is one more row."""
+
+from __future__ import annotations
+
+from tests.models.frameworks import CATBOOST, LIGHTGBM, SKLEARN, XGBOOST, Fitted
+from tests.models.given import Case, Given
+from tests.models.graphs import GRAPHS
+from tests.models.modules import MODULES, TRANSFORMERS
+
+ROWS = 6
+"""Sample rows of each model: a smoke case each, and one of all of them."""
+_TORCH = "pip install 'promobot[torch]' torch"
+
+
+def _fitted(family: str, models: dict[str, Fitted]) -> list[Case]:
+    def given(fit: Fitted) -> Given:
+        model, rows = fit()
+        return Given(model, rows[:ROWS])
+
+    return [Case.of(family, name, lambda fit=fit: given(fit)) for name, fit in models.items()]  # type: ignore[misc]
+
+
+CASES: list[Case] = [
+    *_fitted("scikit-learn", SKLEARN),
+    *_fitted("XGBoost", XGBOOST),
+    *_fitted("LightGBM", LIGHTGBM),
+    *_fitted("CatBoost", CATBOOST),
+    *(Case.of("ONNX", name, make) for name, make in GRAPHS.items()),
+    *(Case.of("PyTorch", name, make, needs=("torch",), install=_TORCH) for name, make in MODULES.items()),
+    *(
+        Case.of("transformers", name, make, needs=("torch", "transformers"), install=f"{_TORCH} transformers")
+        for name, make in TRANSFORMERS.items()
+    ),
+]
