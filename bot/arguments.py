@@ -50,7 +50,8 @@ def model(text: str) -> str:
     try:
         return check_model_name(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        step = "mlflow_names in the environment file gives what MLflow calls otherwise a name to be served under"
+        raise argparse.ArgumentTypeError(f"{error}; {step}") from error
 
 
 def version(text: str) -> int:

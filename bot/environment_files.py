@@ -138,6 +138,8 @@ def _without_what_is_wrong(node: Node, file: str) -> tuple[dict[str, Any], list[
             if not document.get(part):
                 document[part] = _STAND_INS[part]
                 unusable.add(part)
+        if any(part == "mlflow_names" for part, *_ in left_out):
+            unusable.add("mlflow")
 
 
 def _smallest_part(document: dict[str, Any], where: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -229,6 +229,7 @@ class Platform:
         return Registry(
             self.settings.mlflow,
             self.credentials,
+            names=self.settings.mlflow_names,
             request_seconds=deadlines.request_seconds,
             download_seconds=deadlines.download_seconds,
         )

@@ -22,16 +22,19 @@ from pydantic import (
     Field,
     PrivateAttr,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
 from bot.domain.gate import Gate
+from bot.domain.gates import models_in, rules_for
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
 from bot.domain.mlflow_address import why_unsupported
-from bot.domain.names import EnvironmentName, ModelName
+from bot.domain.names import EnvironmentName, GateName, ModelName, RegisteredName
 from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput, Refused
 
@@ -463,6 +466,10 @@ class Concurrency(_Part):
     records: int = Field(default=RECORDS, ge=1, description="records of a bucket that are read at the same time")
 
 
+_READ_WITH = {"mlflow": ("mlflow_names",)}
+"""Parts that nobody can use where another has a mistake: without its names MLflow would be asked for other models."""
+
+
 class Environment(_Part):
     """``manifests/environments/<env>.yaml``."""
 
@@ -482,7 +489,15 @@ class Environment(_Part):
         description="evidence and deployment records, append-only: a directory, or a bucket under the key s3"
     )
     slack: Slack = Field(description="where releases are announced")
-    gates: dict[ModelName, Gate] = Field(min_length=1, description="rules by model; a model without is refused")
+    gates: dict[GateName, Gate] = Field(
+        min_length=1,
+        description="rules by model, by a pattern such as fraud-*, or for all others by default; a model's own name "
+        "comes before a pattern, the longer pattern before the shorter; a model that none fits is refused",
+    )
+    mlflow_names: dict[ModelName, RegisteredName] = Field(
+        default_factory=dict,
+        description="name of the registered model in MLflow, by the name under which it is served; default: the same",
+    )
     packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
     promotes_from: EnvironmentName | None = Field(
         default=None, description="the environment whose verified digests `promobot promote` carries here"
@@ -515,7 +530,18 @@ class Environment(_Part):
     def see_that_it_can_be_used(self, part: str) -> None:
         """Raise InvalidInput where the file has a mistake in this part, so that its values are not the file's."""
         if not self.can_use(part):
-            raise next(mistake for mistake in self._mistakes if mistake.key.split(".")[0] == part)
+            parts = (part, *_READ_WITH.get(part, ()))
+            raise next(mistake for mistake in self._mistakes if mistake.key.split(".")[0] in parts)
+
+    @field_validator("mlflow_names")
+    @classmethod
+    def _one_name_each(cls, names: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        served = {**{model: model for model in models_in(info.data.get("gates", ())) if model not in names}, **names}
+        for model, registered in names.items():
+            other = next((one for one, its in served.items() if its == registered and one != model), None)
+            if other is not None:
+                raise ValueError(f"{model} and {other} are both {registered!r:.80} in MLflow; one of them is enough")
+        return names
 
     @model_validator(mode="after")
     def _told_apart(self) -> Environment:
@@ -538,18 +564,43 @@ class Environment(_Part):
         bucket = self.records.s3
         return bucket.model_copy(update={"prefix": bucket.prefix or f"{self.environment}/promobot"})
 
+    @property
+    def named_models(self) -> frozenset[str]:
+        """The models that this file names: by a gate of their own, or with their name in MLflow."""
+        return models_in(self.gates) | self.mlflow_names.keys()
+
+    @property
+    def takes_unnamed(self) -> bool:
+        """Whether a model may have a gate that the file does not name: by a pattern, or by default."""
+        return len(models_in(self.gates)) < len(self.gates)
+
+    def has_gate(self, model: str) -> bool:
+        """Whether there are rules for this model."""
+        return rules_for(model, self.gates) is not None
+
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""
-        gate = self.gates.get(model)
+        served_as = self.serving_name(model)
+        if model not in self.mlflow_names and served_as != model:
+            raise Refused(
+                f"{model} is a name in MLflow: {ENVIRONMENTS}/{self.environment}.yaml serves it as {served_as}",
+                state="Nothing was changed.",
+                next_step=f"Say {served_as}.",
+            )
+        gate = rules_for(model, self.gates)
         if gate is None:
             known = ", ".join(sorted(self.gates)) or "no model"
             raise Refused(
                 f"{ENVIRONMENTS}/{self.environment}.yaml has no gate for {model}",
                 state="Nothing was changed.",
-                next_step=f"{did_you_mean(model, self.gates)}Gates are for {known}. "
+                next_step=f"{did_you_mean(model, self.named_models)}Gates are for {known}. "
                 f"For a new model add gates.{model} there, in a pull request of its own.",
             )
         return gate
+
+    def serving_name(self, registered: str) -> str:
+        """Return the name under which a registered model is served: by default its own, which need not be valid."""
+        return next((model for model, name in self.mlflow_names.items() if name == registered), registered)
 
 
 def path_of(environment: str) -> str:

@@ -174,6 +174,20 @@ ACCURACY = "gates.churn.metrics.accuracy"
         ("gates", {}, False),
         ("gates", {"churn-shadow": DEV["gates"]["churn"]}, False),
         ("gates", {"../x": DEV["gates"]["churn"]}, False),
+        *(
+            ("gates", {key: DEV["gates"]["churn"]}, accepted)
+            for key, accepted in [
+                *((key, True) for key in ("default", "fraud-*", "*-eu", "a*b*", "*-", "x" * 62 + "*")),
+                *((key, False) for key in ("*", "**", "Fraud-*", "-*", "x" * 63 + "*", "fraud.*")),
+            ]
+        ),
+        ("mlflow_names", {"model-a": "prod.fraud.Model-A", "fraud": "Fraud", "score": "credit score v2"}, True),
+        ("mlflow_names", {"churn": "churn_모델", "risk": "catalog.schema.model", "x": 'it\'s "so"'}, True),
+        *(
+            ("mlflow_names", {"a": bad}, False)
+            for bad in ("", "a/b", "a:b", "x" * 257, " a", "a ", ".", "..", "a\tb")
+        ),
+        ("mlflow_names", {"Model-A": "Model-A"}, False),
         ("gates.churn.metrics", {}, False),
         ("gates.churn.on_miss", "ship", False),
         ("gates.churn.latency_budget_milliseconds", 0, False),

@@ -153,7 +153,19 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
         ("  - name: gateway-1", "  - title: gateway-1", None, "2 mistakes"),
         ("gates:\n", "promotes_from: dev\ngates:\n", "", "promotes_from names the environment itself"),
         ("gates:\n", "promotes_from: ../x\ngates:\n", "promotes_from", "not a valid environment name"),
+        # names
+        ("gates:\n", "mlflow_names: {churn: a/b}\ngates:\n", "mlflow_names.churn", "none of them /, : or a control"),
+        ("gates:\n", "mlflow_names: {Churn: a}\ngates:\n", "mlflow_names.Churn", "not a valid model name"),
+        (
+            "gates:\n",
+            "mlflow_names: {a: Model, b: Model}\ngates:\n",
+            "mlflow_names",
+            "a and b are both 'Model' in MLflow",
+        ),
+        ("gates:\n", "mlflow_names: {a: churn}\ngates:\n", "mlflow_names", "a and churn are both 'churn' in MLflow"),
         # gates
+        ("  churn:\n", "  '*':\n", None, "`default` is the gate of every model that no other fits"),
+        ("  churn:\n", "  Fraud-*:\n", "gates.Fraud-*", "not a valid pattern of model names"),
         ("  churn:\n", "  churn-shadow:\n", "gates.churn-shadow", "kept for the shadow path"),
         ("  churn:\n", "  Churn:\n", "gates.Churn", "not a valid model name"),
         ("on_miss: shadow", "on_miss: ship", "gates.churn.on_miss", "'shadow' or 'stop'"),
@@ -485,3 +497,51 @@ def test_the_way_back_stops_at_a_part_that_it_needs_and_says_how_to_go_on(
     assert (failure.value.file, failure.value.key) == (FILE, key)
     assert failure.value.line
     assert "git worktree add ../before COMMIT" in failure.value.next_step
+
+
+NAMED = """gates:
+  default: {metrics: {AUC-ROC: {minimum: 0.5}}}
+  "fraud-*": {metrics: {f1 score: {minimum: 0.6}}}
+  "*-eu": {metrics: {val/accuracy: {minimum: 0.7}}}
+  "fraud-*-eu": {metrics: {training_accuracy_score: {minimum: 0.8}}}
+  churn: {metrics: {정확도: {minimum: 0.9}}}
+mlflow_names:
+  model-a: prod.fraud.Model-A
+  churn: churn_모델
+"""
+
+
+def test_a_models_own_gate_comes_first_then_the_longest_pattern_then_default(write: Write) -> None:
+    dev = environment_files.load(write(GOOD[: GOOD.index("gates:\n")] + NAMED), "dev")
+    held = {
+        model: next(iter(dev.gate(model).metrics)) for model in ("churn", "fraud-us", "fraud-eu", "x-eu", "model-a")
+    }
+    assert held == {
+        "churn": "정확도",
+        "fraud-us": "f1 score",
+        "fraud-eu": "f1 score",
+        "x-eu": "val/accuracy",
+        "model-a": "AUC-ROC",
+    }
+    assert list(dev.gate("fraud-x-eu").metrics) == ["training_accuracy_score"]
+    assert dev.named_models == {"churn", "model-a"} and dev.takes_unnamed
+    assert dev.serving_name("prod.fraud.Model-A") == "model-a"
+
+
+def test_a_name_of_mlflows_is_answered_with_the_name_it_is_served_under(write: Write) -> None:
+    text = GOOD.replace(
+        "gates:\n", "mlflow_names: {score: credit}\ngates:\n  default: {metrics: {a: {minimum: 0}}}\n"
+    )
+    dev = environment_files.load(write(text), "dev")
+    with pytest.raises(Refused, match=r"credit is a name in MLflow: .*dev\.yaml serves it as score") as refused:
+        dev.gate("credit")
+    assert refused.value.next_step == "Say score."
+
+
+def test_without_its_names_mlflow_is_not_asked_and_the_way_back_is_open(write: Write) -> None:
+    root = write(changed("gates:\n", "mlflow_names: {score: a/b}\ngates:\n"))
+    dev = environment_files.load_for_the_way_back(root, "dev")
+    (mistake,) = dev.mistakes
+    assert mistake.key == "mlflow_names.score" and dev.mlflow_names == {}
+    with pytest.raises(InvalidInput, match=r"mlflow_names\.score"):
+        dev.see_that_it_can_be_used("mlflow")

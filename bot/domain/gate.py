@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.domain.metrics import Measured, Origin
+from bot.domain.nearest import nearest
 
+_ALIKE = 3
 REASON_CHARACTERS = 500
 """Characters of a shadow's reason in the file of desired state, at most."""
 
@@ -125,12 +128,26 @@ def _judged(name: str, rule: MetricRule, metrics: Measured, champion: Measured) 
     row = _row(name, rule, None if own else metrics.values.get(name), None if other else champion.values.get(name))
     if own:
         return replace(row, why=f"{name} is ambiguous: {own}")
-    if row.value is None and metrics.only:
-        return replace(row, why=f"{row.why}: {metrics.only}")
+    if row.value is None:
+        alike = _alike(name, metrics.values)
+        row = replace(row, why=f"{row.why} (there is {', '.join(alike)})" if alike else row.why)
+        return replace(row, why=f"{row.why}: {metrics.only}") if metrics.only else row
     if other and rule.max_regression is not None:
         why = f"{name} of the version in service is ambiguous: {other}"
         return replace(row, passed=False, margin=-math.inf, why=f"{row.why}; {why}" if row.why else why)
     return row
+
+
+def _alike(name: str, there: Collection[str]) -> list[str]:
+    """Return the metrics that may be meant by a name that is not there, at most three, the shortest first."""
+    word = _letters(name)
+    found = [one for one in sorted(there, key=lambda one: (len(one), one)) if word and word in _letters(one)]
+    close = nearest(name, there)
+    return found[:_ALIKE] or ([close] if close else [])
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _row(name: str, rule: MetricRule, value: float | None, champion: float | None) -> GateRow:

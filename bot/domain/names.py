@@ -14,6 +14,9 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ENVIRONMENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+GATE_PATTERN = re.compile(r"(?=[^*]*\*)(?=.*[a-z0-9_-])[a-z0-9*][a-z0-9_*-]{0,62}")
+DEFAULT_GATE = "default"
+REGISTERED_NAME = re.compile(r"(?! )(?!\.{1,2}$)[^/:\x00-\x1f\x7f-\x9f\u2028\u2029]{1,256}(?<! )")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_VERSION = 2**31 - 1
@@ -36,6 +39,26 @@ def check_model_name(name: str) -> str:
         )
     if name.endswith(SHADOW_SUFFIX):
         raise ValueError(f"{name!r:.80} ends with {SHADOW_SUFFIX!r}, which is kept for the shadow path")
+    return name
+
+
+def check_gate_name(name: str) -> str:
+    """Return ``name`` if it may be a key of ``gates``: a model, a pattern such as ``fraud-*``, or ``default``."""
+    if "*" in name and not GATE_PATTERN.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.80} is not a valid pattern of model names: a-z, 0-9, _, - and *, at most 63; `default` is the "
+            "gate of every model that no other fits"
+        )
+    return name if "*" in name else check_model_name(name)
+
+
+def check_registered_name(name: str) -> str:
+    """Return ``name`` if MLflow may give it to a registered model; raise ValueError with the rule otherwise."""
+    if not REGISTERED_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.80} is not a name that MLflow gives a registered model: at most 256 characters, none of them "
+            "/, : or a control character, and no space at either end"
+        )
     return name
 
 
@@ -88,6 +111,16 @@ def _in_schema(pattern: str) -> WithJsonSchema:
 
 ModelName = Annotated[
     str, AfterValidator(check_model_name), _in_schema(f"(?!.*{SHADOW_SUFFIX}$){MODEL_NAME.pattern}")
+]
+GateName = Annotated[
+    str,
+    AfterValidator(check_gate_name),
+    _in_schema(f"(?:{GATE_PATTERN.pattern}|(?!.*{SHADOW_SUFFIX}$){MODEL_NAME.pattern})"),
+]
+RegisteredName = Annotated[
+    str,
+    AfterValidator(check_registered_name),
+    _in_schema(REGISTERED_NAME.pattern),
 ]
 EnvironmentName = Annotated[str, AfterValidator(check_environment_name), _in_schema(ENVIRONMENT_NAME.pattern)]
 Digest = Annotated[str, AfterValidator(check_digest), _in_schema(DIGEST.pattern)]

@@ -48,6 +48,7 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     places = _Places(files)
     found += _models_without_a_gate(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
+    found += _other_names(environments, places)
     found += _in_each_others_way(environments, places)
     return found
 
@@ -103,7 +104,7 @@ def _models_without_a_gate(
             continue  # its own mistake is named already
         for section in SECTIONS:
             for model in state.section(section):
-                if model not in settings.gates:
+                if not settings.has_gate(model):
                     said = f"{path_of(name)} has no gate for it"
                     step = f"Add gates.{model} there, or take the entry out."
                     yield places.in_promotions(name, said, section, model, next_step=step)
@@ -117,6 +118,22 @@ def _unknown_sources(
         if source is not None and source not in known:
             said = f"there is no environment {source}; there are {', '.join(sorted(known))}"
             yield places.in_settings(name, said, "promotes_from")
+
+
+def _other_names(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    """Yield the names under which an environment would take another registered model than the one before it has."""
+    for name, settings in environments.items():
+        source = environments.get(settings.promotes_from or "")
+        if source is None:
+            continue
+        for model in sorted(source.mlflow_names.keys() | settings.mlflow_names.keys()):
+            here, there = (one.mlflow_names.get(model, model) for one in (settings, source))
+            if here != there and settings.has_gate(model):
+                said = f"{model} is {here!r} in MLflow here and {there!r} in {source.environment}"
+                step = (
+                    f"Say the same in both: versions of one registered model go from {source.environment} to {name}."
+                )
+                yield places.in_settings(name, said, "mlflow_names", model, next_step=step)
 
 
 def _in_each_others_way(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:

@@ -128,7 +128,7 @@ def _trials(platform: Platform) -> list[Trial]:
     return [
         Trial("Git", lambda: _git(platform)),
         Trial("GitHub", lambda: _github(settings, platform.github)),
-        Trial("MLflow", lambda: _mlflow(platform.registry, list(settings.gates))),
+        Trial("MLflow", lambda: _mlflow(platform.registry, settings)),
         Trial("Slack", lambda: _slack(settings.slack, platform.slack)),
         Trial("records", lambda: platform.records.check(settings.environment)),
         Trial("staging share", platform.staging_share.trials.check),
@@ -254,8 +254,11 @@ def refused_pushes(
     return None
 
 
-def _mlflow(registry: Registry, models: Sequence[str]) -> str | NotTried:
+def _mlflow(registry: Registry, settings: Environment) -> str | NotTried:
     registry.ping()
+    named = [model for model in (*settings.gates, *settings.mlflow_names) if model in settings.named_models]
+    # With a gate for every model, or by a pattern, the settings need not name one.
+    models = list(dict.fromkeys(named)) or [model for model in registry.models() if settings.has_gate(model)]
     for model in models[:FEW_MODELS]:
         if numbers := registry.versions(model, limit=1):
             break

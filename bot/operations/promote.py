@@ -7,6 +7,7 @@ from bot.domain.record import served_after, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.errors import Refused
 from bot.operations import Say
+from bot.operations.known import known_models
 from bot.operations.propose import Proposal, propose
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking
 from bot.platform import Platform
@@ -41,7 +42,7 @@ def promote(
         raise Refused(
             f"{source.environment} has no verified version of {model} in service",
             state="Nothing was proposed.",
-            next_step=f"{did_you_mean(model, {*source.settings.gates, *(record.model for record in records)})}"
+            next_step=f"{did_you_mean(model, known_models(source.settings, records=records))}"
             f"`promobot status --env {source.environment}` shows what it serves.",
         )
     if version is not None and version != in_service.version:

@@ -12,6 +12,7 @@ from bot.errors import Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.checking import evidence_of, look
+from bot.operations.known import known_models
 from bot.operations.proposing import read_desired
 from bot.platform import Platform
 
@@ -41,7 +42,7 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
     desired = read_desired(repository, settings.environment, commit)
     asked = [(section, desired.section(section)[model]) for section in SECTIONS if model in desired.section(section)]
     if not asked:
-        known = {*settings.gates, *desired.names()}
+        known = known_models(settings, desired=desired)
         command = f"promobot propose {nearest(model, known) or model} VERSION --env {settings.environment}"
         raise Refused(
             f"main asks for no version of {model} in {settings.environment}",

@@ -12,6 +12,7 @@ from bot.domain.scope import retire_branch
 from bot.errors import InvalidInput, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
+from bot.operations.known import known_models
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
 from bot.platform import Platform
 from bot.render import identity as identity_words
@@ -56,7 +57,7 @@ def retire(
         raise Refused(
             f"{model} is not in service in {settings.environment}, and main asks for no version of it",
             state="Nothing was changed.",
-            next_step=f"{did_you_mean(model, {*settings.gates, *desired.names()})}"
+            next_step=f"{did_you_mean(model, known_models(settings, desired=desired))}"
             f"`promobot status --env {settings.environment}` shows what is.",
         )
     proposed = put_proposal(

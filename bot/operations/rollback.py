@@ -26,6 +26,7 @@ from bot.operations.following import (
     propose_way_back,
     ways_back,
 )
+from bot.operations.known import known_models
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, read_desired
@@ -347,7 +348,7 @@ def _no_target(
     said = f"Verified here, newest first: {known}. In quarantine: {held}."
     if not any(record.model == model for record in history):
         # A misspelt name, mostly: the messages about a known model would be wrong here.
-        meant = did_you_mean(model, {*settings.gates, *(record.model for record in history)})
+        meant = did_you_mean(model, known_models(settings, records=history))
         said = f"{meant}`promobot status --env {where}` shows what is in service."
     named = next((entry for entry in verified if entry.version == to_version), None)
     if named is not None and current is not None and named.digest == current.digest:

@@ -202,7 +202,7 @@ gateways: # every one is switched
 records: /mnt/nfs_share/mlops/promobot-records # keep it in the backup; or a bucket: {s3: {bucket: mlops}}
 slack:
   channel: C0000000000 # the channel's id
-gates: # a model without a gate is refused
+gates: # a model without a gate is refused; "fraud-*" is a gate for many, default is one for all others
   churn:
     on_miss: stop # or: shadow
     metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,8 @@ class Known:
     """What exists: the models of each environment that this person may name."""
 
     models: Mapping[str, tuple[str, ...]]
+    may_be_new: Callable[[str], bool] = lambda _: False
+    """Whether a word may name a model that nobody has named yet: a gate stands for it, by pattern or by default."""
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -192,7 +194,7 @@ class _Reading:
 
     def _model(self, position: int) -> str:
         word = self._typed[position]
-        if word in self._known.every_model:
+        if word in self._known.every_model or self._known.may_be_new(word):
             return word
         raise _WrongWord(self._wrong(position, self._known.every_model, words.no_such_model(word)))
 

@@ -20,11 +20,13 @@ from bot import environment_files, requests
 from bot.domain.desired import Desired, changes
 from bot.domain.evidence import is_green_at
 from bot.domain.message import Message
+from bot.domain.names import MODEL_NAME
 from bot.domain.record import served_after, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import asks_for_release, fingerprint
 from bot.errors import InvalidInput, LeaseLost, PromobotError, Unavailable
 from bot.operations.history import history
+from bot.operations.known import known_models
 from bot.operations.merge import Merged
 from bot.operations.propose import Proposal
 from bot.operations.proposing import desired_at, what_is_beside
@@ -208,8 +210,8 @@ class _Work:
 
     def _changeable(self, asked: Asked, environment: str, role: Role, model: str) -> Platform:
         platform = self._allowed(asked, environment, role)
-        if model not in platform.settings.gates:
-            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(platform.settings.gates))}")
+        if not platform.settings.has_gate(model) and model not in (known := _models_of(platform)):
+            raise _No(f"{words.no_such_model(model)} {words.there_is(sorted(known))}")
         return platform
 
     def _visible(self, user: str, role: Role = "read") -> list[Platform]:
@@ -220,7 +222,11 @@ class _Work:
         return [platform for platform in found if self._people.may(platform, user, role)]
 
     def _known(self, user: str) -> Known:
-        return Known({one.environment: tuple(sorted(one.settings.gates)) for one in self._visible(user)})
+        visible = self._visible(user)
+        return Known(
+            {one.environment: tuple(sorted(_models_of(one))) for one in visible},
+            may_be_new=lambda word: any(_has_gate(one.settings, word) for one in visible),
+        )
 
     # --- commands ----------------------------------------------------------------------------------------------
 
@@ -266,7 +272,7 @@ class _Work:
             platform
             for platform in self._visible(asked.user)
             if command.environment in (None, platform.environment)
-            and (command.model is None or command.model in platform.settings.gates)
+            and (command.model is None or command.model in _models_of(platform))
         ]
         parts = []
         for platform in shown:
@@ -277,7 +283,7 @@ class _Work:
         return "\n\n".join(parts) or words.sees_nothing()
 
     def _history(self, asked: Asked, command: ShowHistory) -> str:
-        shown = [platform for platform in self._visible(asked.user) if command.model in platform.settings.gates]
+        shown = [platform for platform in self._visible(asked.user) if command.model in _models_of(platform)]
         found = [history(platform, model=command.model, at=None, limit=HISTORY) for platform in shown]
         return "\n\n".join(map(words.history, found)) or words.sees_nothing()
 
@@ -400,10 +406,13 @@ class _Work:
             return forms.rollback(ask, targets=self._targets(asked.user), channel=channel)
         platforms = self._visible(asked.user, "propose")
         environments = [one.environment for one in platforms]
-        models = sorted({model for one in platforms for model in one.settings.gates})
+        models = sorted({model for one in platforms for model in _models_of(one)})
         versions: dict[str, list[int]] = {model: [] for model in models}
         try:
             registry = platforms[0].registry if platforms else None
+            if registry and any(one.settings.takes_unnamed for one in platforms):
+                new = (m for m in registry.models() if any(_has_gate(one.settings, m) for one in platforms))
+                models = list(dict.fromkeys([*models, *new]))[: forms.OPTIONS]
             for model in models if registry else ():
                 versions[model] = registry.versions(model) if registry else []
             known = True
@@ -418,7 +427,7 @@ class _Work:
             ledger = platform.ledger
             records, quarantined = ledger.deployments(), ledger.quarantined()
             served = served_after(platform.environment, records).models
-            for model in sorted(platform.settings.gates):
+            for model in sorted(known_models(platform.settings, records=records)):
                 now = served.get(model)
                 back = [
                     (record, entry)
@@ -432,6 +441,18 @@ class _Work:
                     for record, entry in back
                 ]
         return found
+
+
+def _models_of(platform: Platform) -> frozenset[str]:
+    """Return the models that a person may name there; records are read only where the settings need not name all."""
+    settings = platform.settings
+    if not settings.takes_unnamed and not settings.mistakes:
+        return known_models(settings)
+    return known_models(settings, records=platform.ledger.deployments())
+
+
+def _has_gate(settings: Environment, word: str) -> bool:
+    return MODEL_NAME.fullmatch(word) is not None and settings.has_gate(word)
 
 
 def _actor(asked: Asked) -> requests.Actor:

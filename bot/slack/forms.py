@@ -26,7 +26,7 @@ from bot.render import mrkdwn
 from bot.render import slack as words
 from bot.slack.commands import Ask, Command, Propose, RollBack, Wrong, is_number
 
-_OPTIONS = 100
+OPTIONS = 100
 """As many as Slack takes, of groups and in each."""
 
 
@@ -58,7 +58,7 @@ def promote(
     blocks: list[Block] = []
     if known:
         groups = [
-            (model, [(words.version_of(model, one), f"{model}/{one}") for one in numbers[:_OPTIONS]])
+            (model, [(words.version_of(model, one), f"{model}/{one}") for one in numbers[:OPTIONS]])
             for model, numbers in versions.items()
             if numbers
         ]
@@ -153,8 +153,8 @@ def _select(
     name: str, label: str, groups: Sequence[tuple[str, Sequence[tuple[str, str]]]], *, chosen: str
 ) -> InputBlock:
     made = [
-        (heading, [Option(value=value, label=text[:75]) for text, value in options[:_OPTIONS] if len(value) <= 75])
-        for heading, options in groups[:_OPTIONS]
+        (heading, [Option(value=value, label=text[:75]) for text, value in options[:OPTIONS] if len(value) <= 75])
+        for heading, options in groups[:OPTIONS]
     ]
     initial = next((option for _, options in made for option in options if option.value == chosen), None)
     if len(made) == 1 and not made[0][0]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bot.domain.metrics import as_tags
 from bot.domain.mlflow_address import why_unsupported
-from bot.domain.names import check_model_name, check_run_id, short
+from bot.domain.names import check_registered_name, check_run_id, short
 from bot.domain.package import DIGEST_TAG
 from bot.domain.secret_text import Kind, cleaned
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
@@ -88,7 +88,7 @@ def register(
     not be registered ends as FAILED.
     """
     try:
-        check_model_name(model)
+        check_registered_name(model)
         if run is not None:
             check_run_id(run)
     except ValueError as error:

@@ -198,3 +198,19 @@ def test_what_is_at_least_as_good_passes_where_the_worse_one_does(
 def test_a_minimum_and_a_maximum_are_what_they_say(value: float, bound: float) -> None:
     assert one(value, minimum=bound).passed is (value >= bound)
     assert one(value, maximum=bound).passed is (value <= bound)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "said"),
+    [
+        ("accuracy", ("training_accuracy_score", "val/accuracy", "loss"), "val/accuracy, training_accuracy_score"),
+        ("AUC-ROC", ("auc_roc", "f1 score"), "auc_roc"),
+        ("f1_score", ("f1 score",), "f1 score"),
+        ("acuracy", ("accuracy",), "accuracy"),
+        ("정확도", ("val/정확도",), "val/정확도"),
+    ],
+)
+def test_a_metric_of_another_name_is_named_and_not_taken(asked: str, there: tuple[str, ...], said: str) -> None:
+    gate = Gate(metrics={asked: MetricRule(minimum=0)})
+    result = judge(gate, Measured(dict.fromkeys(there, 1.0)), None)
+    assert not result.passed and result.reason == f"{asked} is missing (there is {said})"

@@ -86,3 +86,21 @@ def test_a_file_with_a_mistake_of_its_own_is_named_once_and_not_judged_beside_ot
     text = f"environment: prod\nmodels:\n  fraud:\n{ENTRY}"
     (only,) = mistakes(prod=PROD.replace("on_miss: stop", "on_miss: reject"), promotions={"prod": text})
     assert only.startswith("manifests/environments/prod.yaml:44: gates.churn.on_miss: it must be 'shadow' or ")
+
+
+def test_a_name_stands_for_one_registered_model_on_the_way_to_production() -> None:
+    names = "mlflow_names: {{churn: {}}}\n"
+    assert mistakes(dev=DEV + names.format("Churn"), prod=PROD + names.format("Churn")) == []
+    (only,) = mistakes(dev=DEV + names.format("Churn"), prod=PROD + names.format("churn-prod"))
+    line = PROD.count("\n") + 1
+    assert only.startswith(f"manifests/environments/prod.yaml:{line}: mlflow_names.churn: churn is 'churn-prod' in")
+    (missing,) = mistakes(dev=DEV + names.format("Churn"))
+    assert "churn is 'churn' in MLflow here and 'Churn' in dev" in missing
+
+
+@pytest.mark.parametrize("key", ["default", '"fra*"'])
+def test_a_gate_by_default_or_by_pattern_is_a_gate(key: str) -> None:
+    more = f"  {key}:\n    metrics:\n      auc: {{minimum: 0.5}}\n"
+    assert DEV.rstrip().endswith("lower_is_better: true}")
+    text = f"environment: dev\nmodels:\n  fraud:\n{ENTRY}"
+    assert mistakes(dev=DEV.rstrip() + "\n" + more, promotions={"dev": text}) == []

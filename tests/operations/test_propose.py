@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -328,3 +329,32 @@ def test_a_proposal_that_was_closed_is_opened_anew(world: World) -> None:
     said = world.promobot("propose", model, 1, "--env", "dev")
     assert (said.code, said.document["action"]) == (0, "opened")
     assert said.document["pull_request"] > pull["number"]
+
+
+@pytest.mark.slow
+def test_a_model_with_any_name_in_mlflow_goes_all_the_way_under_the_name_it_is_served(world: World) -> None:
+    """From the registry to the gateway, and back: by the gate of a pattern, with metrics as people name them."""
+    model = world.model()
+    for environment in world.endpoints.triton:
+        world.drop_gate(environment, model)
+        metrics = {name: {"minimum": 0.5} for name in ("val/accuracy", "AUC-ROC", "training_accuracy_score")}
+        rules = {f"{model[:-1]}*": {"metrics": {**metrics, "f1 score": {"minimum": 0.5, "max_regression": 0.1}}}}
+        world.configure(environment, mlflow_names={model: f"prod.fraud.{model} 모델"}, gates=rules)
+    measured = {"val/accuracy": 0.9, "f1 score": 0.8, "AUC-ROC": 0.97, "training_accuracy_score": 0.99}
+    first = world.register(f"prod.fraud.{model} 모델", **measured)
+    first = replace(first, model=model)
+    pull = world.proposed(first)
+    _, *rows = rows_of(pull["body"], "### Gate")
+    assert {row[1] for row in rows} == {f"`{name}`" for name in measured}
+    assert all(said.code == 0 for said in world.check(pull["number"]))
+    world.merge(pull["number"])
+    assert world.deploy().code == 0
+    assert world.ask(model).version == first.version
+    assert world.alias(f"prod.fraud.{model} 모델", "dev") == first.version
+    status = world.promobot("status", "--env", "dev").document
+    assert model in str(status)
+
+    wrong = world.promobot("propose", model, 7, "--env", "dev")
+    assert f"there is no version 7 of {model} (prod.fraud.{model} 모델 in MLflow)" in wrong.document["error"]
+    refused = world.words("propose", f"prod.fraud.{model}", 1, "--env", "dev")
+    assert refused.code == 2 and "mlflow_names" in refused.err

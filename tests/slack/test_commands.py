@@ -57,6 +57,14 @@ def test_it_is_understood(name: Name, text: str, meant: Command) -> None:
     assert parse(name, text, KNOWN) == meant
 
 
+def test_a_model_that_nobody_named_is_understood_where_a_gate_stands_for_it() -> None:
+    open_to = Known({"dev": ("churn",)}, may_be_new=lambda word: word.startswith("fraud-"))
+    assert parse("promote", "fraud-eu 3 dev", open_to) == Propose("fraud-eu", 3, "dev")
+    assert parse("rollback", "fraud-eu dev", open_to) == RollBack("fraud-eu", "dev")
+    assert isinstance(parse("promote", "chrun 3 dev", open_to), Wrong)
+    assert isinstance(parse("promotions", "fraud-eu", open_to), Wrong), "there is nothing to show of it"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "instead"),
     [

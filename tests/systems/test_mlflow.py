@@ -128,6 +128,58 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- a server that is well ----------------------------------------------------------------------------------------
 
 
+NAMES = {
+    "model-a": "prod.fraud.Model-A",
+    "fraud": "Fraud",
+    "score": "credit score v2",
+    "risk": "catalog.schema.model",
+    "churn-ko": "churn_모델",
+    "quoted": "it's #1 & 100%?",
+}
+
+
+@pytest.mark.parametrize(("model", "registered"), NAMES.items())
+def test_a_model_is_served_under_another_name_than_mlflows(
+    server: Server, model: str, registered: str, tmp_path: Path
+) -> None:
+    files = {**MODEL.files, PACKAGE_FILE: MODEL.package.to_json().encode(), "MLmodel": SIGNATURE.encode()}
+    folder = tmp_path / "logged"
+    client, registry = server.client(), registry_of(MLflow(uri=server.uri), names=NAMES)
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    run = client.create_run("0")
+    client.log_artifacts(run.info.run_id, str(folder), "model")
+    client.create_registered_model(registered)
+    tags = {"promobot.digest": f"sha256:{model}"}
+    client.create_model_version(registered, f"{run.info.artifact_uri}/model", run.info.run_id, tags=tags)
+
+    found = registry.version(model, 1)
+    assert (found.model, found.version) == (model, 1)
+    assert found.url == f"{server.uri}/#/models/{quote(registered, safe='')}/versions/1"
+    assert registry.versions(model) == [1] and model in registry.models() and registered not in registry.models()
+    assert registry.contents(found).package.digest == MODEL.package.digest
+    assert whole(registry, found, "model.onnx") == MODEL.files["model.onnx"]
+    assert registry.registered_with(digest=f"sha256:{model}") == [(model, 1)]
+    registry.try_alias(model, "dev")
+    aliases = Aliases(registry, nobody_else_writes)
+    aliases.point(model, "dev", 1)
+    assert registry.alias(model, "dev") == 1
+    assert client.get_model_version_by_alias(registered, "dev").version in (1, "1")
+    aliases.point(model, "dev", None)
+    assert registry.alias(model, "dev") is None
+    with pytest.raises(NotRegistered) as missing:
+        registry.version(model, 2)
+    assert f"there is no version 2 of {model} ({registered} in MLflow)" in str(missing.value)
+
+
+def test_all_pages_of_the_registered_models_are_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        server.client().create_registered_model(f"paged-{number}")
+    monkeypatch.setattr("bot.systems.mlflow.registry._PAGE", 2)
+    assert {f"paged-{number}" for number in range(5)} <= set(registry_of(MLflow(uri=server.uri)).models())
+
+
 def test_a_version_with_what_its_run_logged(server: Server, registry: Registry, churn: RegisteredVersion) -> None:
     found = registry.version("churn", churn.version)
     assert (found.model, found.version, found.status) == ("churn", 1, "READY")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _A_WHILE_SECONDS = 60.0
 """For a server that is asked too often and does not say for how long it wants to be left alone."""
 _CONNECTIONS = 16
+_PAGE = 200
 _OF_THE_SERVER = ("http", "https", "dbfs", "databricks", "models", "runs", "mlflow-artifacts")
 """Schemes for which MLflow's SDK would send the credentials of the process to whatever host the source names."""
 _ON_THIS_MACHINE = ("", "file")
@@ -78,11 +79,17 @@ class Registry:
         settings: MLflow,
         credentials: Credentials,
         *,
+        names: Mapping[str, str] | None = None,
         request_seconds: float = 10,
         download_seconds: float = 60,
     ) -> None:
-        """``credentials`` hold the secrets that the settings name."""
+        """``credentials`` hold the secrets that the settings name.
+
+        ``names`` says what MLflow calls a model that is served under another name. Everybody else uses that name.
+        """
         self._credentials = credentials
+        self._names = dict(names or {})
+        self._served_as = {registered: model for model, registered in self._names.items()}
         self._uri, self.retry_seconds = settings.uri, request_seconds
         self._request_seconds, self._download_seconds = request_seconds, download_seconds
         self._system = f"MLflow ({settings.uri})"
@@ -101,9 +108,11 @@ class Registry:
         Without its run it has no metrics, no parameters and no tags of the run, and nothing more is asked. A caller
         that wants only its files asks so: they must not be out of reach because a run or a LoggedModel is gone.
         """
-        with self._errors(f"read {model} {version}"):
+        with self._errors(f"read {self._shown(model)} {version}"):
             try:
-                found = self._server.get("model-versions/get", name=model, version=version)["model_version"]
+                found = self._server.get("model-versions/get", name=self._registered(model), version=version)[
+                    "model_version"
+                ]
             except Refusal as refusal:
                 if refusal.code != NOT_THERE:  # a proxy's 404 has no code, and says nothing about the version
                     raise
@@ -120,24 +129,33 @@ class Registry:
                 metrics=metrics,
                 params=pairs(run, "params"),
                 tags={**pairs(run, "tags"), **pairs(found, "tags")},
-                url=f"{self._uri}/#/models/{model}/versions/{found['version']}",
+                url=f"{self._uri}/#/models/{quote(self._registered(model), safe='')}/versions/{found['version']}",
             )
+
+    def _registered(self, model: str) -> str:
+        """Return what MLflow calls a model."""
+        return self._names.get(model, model)
+
+    def _shown(self, model: str) -> str:
+        """Return a model as an error names it: with MLflow's own name, where that is another."""
+        registered = self._registered(model)
+        return model if registered == model else f"{model} ({registered} in MLflow)"
 
     def _unknown(self, model: str, version: int) -> NotRegistered:
         """Return that there is no such version, with those that there are; or with the model that may be meant."""
         if there := self.versions(model):
             newest = ", ".join(map(str, there[:5])) + (", …" if len(there) > 5 else "")
             return NotRegistered(
-                f"there is no version {version} of {model}; the newest are {newest}",
+                f"there is no version {version} of {self._shown(model)}; the newest are {newest}",
                 system=self._system,
                 next_step=f"Did you mean {nearest_number(version, there)}?",
                 versions=tuple(there),
             )
         found = self._server.get("registered-models/search", max_results=200).get("registered_models", [])
-        names = [str(one["name"]) for one in found]
+        names = [self._served_as.get(name, name) for name in (str(one["name"]) for one in found)]
         listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         return NotRegistered(
-            f"no version of {model} is registered",
+            f"no version of {self._shown(model)} is registered",
             system=self._system,
             next_step=f"{did_you_mean(model, names)}Registered are: {listed or 'no models'}.",
         )
@@ -231,14 +249,33 @@ class Registry:
     @retry
     def versions(self, model: str, *, limit: int = 25) -> list[int]:
         """Return the numbers of the newest versions, newest first; none of a model that is not registered."""
-        with self._errors(f"list the versions of {model}"):
+        with self._errors(f"list the versions of {self._shown(model)}"):
+            registered = self._registered(model)
+            quotation = '"' if "'" in registered else "'"  # MLflow knows no way to escape one
             found = self._server.get(
                 "model-versions/search",
-                filter=f"name = '{model}'",
+                filter=f"name = {quotation}{registered}{quotation}",
                 max_results=limit,
                 order_by="version_number DESC",
             )
             return [int(version["version"]) for version in found.get("model_versions", [])]
+
+    @retry
+    def models(self) -> list[str]:
+        """Return the registered models by the names under which they are served, sorted.
+
+        One that no name is given for has MLflow's own, which need not be a name that can be served.
+        """
+        found: list[str] = []
+        token = ""
+        with self._errors("list the registered models"):
+            while True:
+                page = {"page_token": token} if token else {}
+                answer = self._server.get("registered-models/search", max_results=_PAGE, **page)
+                found += [str(one["name"]) for one in answer.get("registered_models", [])]
+                token = str(answer.get("next_page_token") or "")
+                if not token:
+                    return sorted(self._served_as.get(name, name) for name in found)
 
     @retry
     def registered_with(self, *, digest: str = "", run: str = "") -> list[tuple[str, int]]:
@@ -250,16 +287,19 @@ class Registry:
         with self._errors(f"search the versions with {where}"):
             found = self._server.get("model-versions/search", filter=where, max_results=10)
             return sorted(
-                ((str(one["name"]), int(one["version"])) for one in found.get("model_versions", [])),
+                (
+                    (self._served_as.get(str(one["name"]), str(one["name"])), int(one["version"]))
+                    for one in found.get("model_versions", [])
+                ),
                 key=lambda named: -named[1],
             )
 
     @retry
     def alias(self, model: str, alias: str) -> int | None:
         """Return the version that the alias points to, or None."""
-        with self._errors(f"read the alias {alias} of {model}"):
+        with self._errors(f"read the alias {alias} of {self._shown(model)}"):
             try:
-                found = self._server.get("registered-models/alias", name=model, alias=alias)
+                found = self._server.get("registered-models/alias", name=self._registered(model), alias=alias)
             except Refusal as refusal:
                 if refusal.code in _NO_ALIAS:  # a proxy's 404 has no code, and says nothing about the alias
                     return None
@@ -272,16 +312,15 @@ class Registry:
 
         Raises Rejected where the server forbids it, or takes it.
         """
-        with self._errors(f"set an alias of {model} (tried with a version that does not exist)"):
+        where = {"name": self._registered(model), "alias": alias}
+        with self._errors(f"set an alias of {self._shown(model)} (tried with a version that does not exist)"):
             try:
-                self._server.send(
-                    "POST", "registered-models/alias", name=model, alias=alias, version=str(MAX_VERSION)
-                )
+                self._server.send("POST", "registered-models/alias", **where, version=str(MAX_VERSION))
             except Refusal as refusal:
                 if refusal.code in _NO_ALIAS:
                     return
                 raise
-            self._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+            self._server.send("DELETE", "registered-models/alias", **where)
             raise Unfit(f"it points {alias} at version {MAX_VERSION}, which does not exist")
 
     @retry
@@ -300,7 +339,7 @@ class Registry:
         return self._known_artifacts[key]
 
     def _find_artifacts(self, version: RegisteredVersion) -> Artifacts:
-        source = self._place(version.model, version.version, version.source)
+        source = self._place(self._registered(version.model), version.version, version.source)
         scheme = urlsplit(source).scheme
         if scheme == "s3":
             return InBucket(source, self._open_bucket, system=self._system)
@@ -321,7 +360,7 @@ class Registry:
         return InAnotherStore(source, system=self._system)
 
     def _place(self, model: str, version: int, source: str) -> str:
-        """Return where a source leads that names a run or another model."""
+        """Return where a source leads that names a run or another model; ``model`` is MLflow's own name."""
         for _ in range(HOPS):
             if re.fullmatch("models:/m-[^/]+", source):
                 found = self._server.get(f"logged-models/{quote(source.removeprefix('models:/'), safe='')}")
@@ -406,9 +445,9 @@ class Aliases:
         It is one request: with a look before it, a run that was overtaken would point at what was rolled back.
         """
         self._may_still()
-        with self._registry._errors(f"set the alias {alias} of {model}"):
+        where = {"name": self._registry._registered(model), "alias": alias}
+        with self._registry._errors(f"set the alias {alias} of {self._registry._shown(model)}"):
             if version is None:
-                self._registry._server.send("DELETE", "registered-models/alias", name=model, alias=alias)
+                self._registry._server.send("DELETE", "registered-models/alias", **where)
             else:
-                where = {"name": model, "alias": alias, "version": str(version)}
-                self._registry._server.send("POST", "registered-models/alias", **where)
+                self._registry._server.send("POST", "registered-models/alias", **where, version=str(version))
