@@ -11,6 +11,7 @@ import pytest
 from tests.benchmarks import before_after
 from tests.benchmarks.before_after import IMPORTS, WANTED, Row, shape
 from tests.benchmarks.measuring import benchmarks
+from tests.benchmarks.publish import HASHING, READING
 
 ROOT = Path(__file__).parents[2]
 PAGE, FIGURES = ROOT / "docs/performance.md", ROOT / "docs/performance/rebuild.json"
@@ -67,3 +68,10 @@ def test_the_shape_of_a_tree_is_read_from_its_source(tmp_path: Path) -> None:
     assert found["longest function"] == 2
     assert found["longest parameter list"] == 2
     assert found["most-imported module"] == pytest.approx(100 * 2 / 3)
+
+
+def test_a_floor_that_no_run_compared_with_is_said() -> None:
+    with pytest.raises(RuntimeError, match=f"publish was not compared with {READING}"):
+        before_after._seconds([{"name": "publish", "against": HASHING, "peer": [1.0]}], "publish", READING)
+    found = [{"name": "publish", "against": READING, "peer": [1.0, 3.0]}]
+    assert before_after._seconds(found, "publish", READING) == 2
