@@ -8,7 +8,7 @@ the pull request, which ask a real one: comparing here with another runtime woul
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from bot.domain.package import CONFIG_FILE, MAX_SMOKE_BYTES, PACKAGE_FILE, SMOKE
 from bot.domain.smoke import SmokeCases, Tolerance, smoke_problems
 from bot.errors import InvalidInput
 from bot.training.converters import convert
-from bot.training.interface import config_text, interface_of
-from bot.training.samples import cases_of
+from bot.training.converters.edges import carried, declared_as_answered
+from bot.training.interface import batched, config_text, interface_of
+from bot.training.samples import as_arrays, cases_of
 
 if TYPE_CHECKING:
     import onnx
@@ -44,17 +45,23 @@ def build_package(
     inputs: ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame,
     answers: ArrayLike | Mapping[str, ArrayLike] | None = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
-    max_batch_size: int = 64,
+    max_batch_size: int | None = None,
     instances: int | None = None,
     max_queue_delay_microseconds: int | None = None,
 ) -> Package:
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
-    ``model`` is an ONNX model whose first dimension is the batch, or a fitted model of scikit-learn, XGBoost,
-    LightGBM, CatBoost or PyTorch, or a pipeline of them, which is converted. ``inputs`` has sample rows by input
+    ``model`` is an ONNX model, or a fitted model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch, or a
+    pipeline of them, which is converted. ``inputs`` has sample rows by input
     name, ``answers`` the training framework's outputs for them by output name. For a single input or output a plain
     array will do; a DataFrame, or columns by name, makes each column an input of a pipeline that chooses columns.
-    Arrays have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``.
+    Arrays have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``. Rows of
+    different shapes come as a list.
+
+    ``max_batch_size`` (0 to 65536) is how many rows Triton puts together. The default is 64 where the first dimension
+    of every tensor is free, and 0 elsewhere: of a fixed batch, of an input or output without a batch. With 0 a sample
+    is a whole request: arrays have the model's own shape, or ``[requests, …]``. Give 0 as well where a request has
+    other outputs than rows, as a detector has.
 
     Without ``answers`` a model that is converted is asked itself, about the rows as the graph takes them: numbers
     are rounded to FP32 where the graph has no FP64. With ``answers`` the inputs must be exact in the model's
@@ -62,7 +69,7 @@ def build_package(
     to the datatype. ``tolerance`` is the allowed difference between a served float and its answer. An output without
     an answer is not checked.
 
-    Each row becomes a smoke case, and all rows together, up to ``max_batch_size`` (1 to 65536 rows), one more.
+    Each row becomes a smoke case, and all rows together, up to ``max_batch_size``, one more.
     ``instances`` is the number of copies of the model on each Triton, 1 to 64. ``max_queue_delay_microseconds`` (0 to
     10,000,000) turns on dynamic batching; a request may wait that long for others.
 
@@ -79,15 +86,15 @@ def build_package(
             key="answers",
             next_step="Ask the model before it is exported, and give what it says.",
         )
-    interface = interface_of(model)
+    model = _as_served(model, inputs, answers, batches=max_batch_size != 0)
+    interface = batched(interface_of(model), max_batch_size)
     config = config_text(
         interface,
-        max_batch_size=max_batch_size,
         instances=instances,
         max_queue_delay_microseconds=max_queue_delay_microseconds,
     )
     cases = SmokeCases(
-        cases=tuple(cases_of(interface, inputs=inputs, answers=answers, max_batch_size=max_batch_size)),
+        cases=tuple(cases_of(interface, inputs=inputs, answers=answers)),
         tolerance=tolerance,
     )
     if problems := smoke_problems(cases):
@@ -102,7 +109,7 @@ def build_package(
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
-    directory.joinpath(CONFIG_FILE).write_text(config)
+    directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     directory.joinpath(SMOKE_FILE).write_text(smoke)
     directory.joinpath(MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
     package = Package.of(hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE))
@@ -189,6 +196,24 @@ def to_onnx(estimator: Any, inputs: ArrayLike | Mapping[str, ArrayLike] | pd.Dat
     Raises InvalidInput where the model cannot be converted.
     """
     return convert(estimator, inputs).model
+
+
+def _as_served(model: onnx.ModelProto, inputs: Any, answers: Any, *, batches: bool) -> onnx.ModelProto:
+    """Return the graph with inputs and outputs that Triton can carry, declared as the samples show them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    shapes = [value.type.tensor_type.shape for value in model.graph.input if value.name not in weights]
+    rows = None
+    if batches and all(shape.dim and not shape.dim[0].dim_value for shape in shapes):
+        rows = next((shape[0] for shape in _shapes(inputs, ["the one input"]).values() if shape), None)
+    shapes_of_answers = _shapes(answers, [output.name for output in model.graph.output])
+    return carried(declared_as_answered(model, rows, shapes_of_answers))
+
+
+def _shapes(given: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array by name; of samples of different shapes, their number."""
+    by_name = given if isinstance(given, Mapping) else {names[0]: given} if len(names) == 1 else {}
+    arrays = {name: as_arrays(values) for name, values in by_name.items()}
+    return {name: (len(array),) if isinstance(array, list) else array.shape for name, array in arrays.items()}
 
 
 def _is_onnx(model: object) -> bool:

@@ -355,7 +355,7 @@ def _schema(specs: tuple[TensorSpec, ...]) -> Schema:
     from mlflow.types.schema import Schema
     from mlflow.types.schema import TensorSpec as Column
 
-    return Schema([Column(numpy_dtype(s), (-1,) if s.scalar else (-1, *s.dims), s.name) for s in specs])
+    return Schema([Column(numpy_dtype(spec), spec.shape, spec.name) for spec in specs])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bot.domain.smoke import FLOATS, Scalar, SmokeCase, Tensor, text_or_bytes
@@ -49,37 +49,63 @@ def cases_of(
     *,
     inputs: ArrayLike | Mapping[str, ArrayLike],
     answers: ArrayLike | Mapping[str, ArrayLike],
-    max_batch_size: int,
 ) -> Iterator[SmokeCase]:
-    asked = _arrays(interface.inputs, inputs, key="inputs", exact=True)
-    expected = _arrays(interface.outputs, answers, key="answers", exact=False)
+    """Yield a case for each sample, and one more of several rows where the model is batched.
+
+    A sample is a row of arrays ``[rows, …]``. Without batches it is a whole request: arrays have the model's shape,
+    or ``[requests, *shape]``. Samples of different shapes come as a list.
+    """
+    asked = _samples(interface, interface.inputs, inputs, key="inputs", exact=True)
+    expected = _samples(interface, interface.outputs, answers, key="answers", exact=False)
     if missing := [spec.name for spec in interface.inputs if spec not in asked]:
         raise InvalidInput(f"lacks {', '.join(missing)}", key="inputs")
     if not expected:
         raise InvalidInput("is empty", key="answers")
-    rows = {len(array) for array in (*asked.values(), *expected.values())}
-    if len(rows) > 1:
-        raise InvalidInput(f"have different numbers of rows: {sorted(rows)}", key="inputs and answers")
-    count = rows.pop()
+    what = "rows" if interface.max_batch_size else "requests"
+    counts = {len(samples) for samples in (*asked.values(), *expected.values())}
+    if len(counts) > 1:
+        raise InvalidInput(
+            f"have different numbers of {what}: {sorted(counts)}",
+            key="inputs and answers",
+            next_step=_BY_REQUEST if interface.max_batch_size else _SHAPES_OF_REQUESTS,
+        )
+    count = counts.pop()
     if not 1 <= count <= MAX_SAMPLES:
-        raise InvalidInput(f"have {count} rows instead of 1 to {MAX_SAMPLES}", key="inputs and answers")
+        raise InvalidInput(f"have {count} {what} instead of 1 to {MAX_SAMPLES}", key="inputs and answers")
 
-    def case(name: str, chosen: slice) -> SmokeCase:
+    def case(name: str, chosen: Sequence[int]) -> SmokeCase:
         return SmokeCase(
             name=name,
-            inputs=tuple(_tensor(spec, array[chosen]) for spec, array in asked.items()),
-            outputs=tuple(_tensor(spec, array[chosen]) for spec, array in expected.items()),
+            inputs=tuple(_tensor(spec, [samples[n] for n in chosen]) for spec, samples in asked.items()),
+            outputs=tuple(_tensor(spec, [samples[n] for n in chosen]) for spec, samples in expected.items()),
         )
 
-    yield from (case(f"row-{row}", slice(row, row + 1)) for row in range(count))
-    if (batch := min(count, max_batch_size)) > 1:
-        yield case(f"batch-of-{batch}", slice(0, batch))
+    yield from (case(f"{what.removesuffix('s')}-{number}", [number]) for number in range(count))
+
+    def shapes(number: int) -> list[tuple[int, ...]]:
+        return [samples[number].shape for samples in (*asked.values(), *expected.values())]
+
+    alike = [number for number in range(count) if shapes(number) == shapes(0)][: interface.max_batch_size]
+    if len(alike) > 1:
+        yield case(f"batch-of-{len(alike)}", alike)
 
 
-def _arrays(
-    specs: tuple[TensorSpec, ...], given: ArrayLike | Mapping[str, ArrayLike], *, key: str, exact: bool
-) -> dict[TensorSpec, np.ndarray[Any, Any]]:
-    """Return the arrays in the order of ``specs``, each in its tensor's datatype and ``[rows, *dims]``."""
+_BY_REQUEST = (
+    "A model that does not answer row by row is packaged with max_batch_size=0: then each sample is a whole request, "
+    "and answers may have any shape."
+)
+_SHAPES_OF_REQUESTS = "Give arrays of the model's own shape for one request, or a list with one for each request."
+
+
+def _samples(
+    interface: Interface,
+    specs: tuple[TensorSpec, ...],
+    given: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    key: str,
+    exact: bool,
+) -> dict[TensorSpec, Sequence[np.ndarray[Any, Any]]]:
+    """Return the samples in the order of ``specs``, each as the tensor of one request, in its datatype."""
     if not isinstance(given, Mapping):
         if len(specs) != 1:
             raise InvalidInput(f"must be named: {', '.join(spec.name for spec in specs)}", key=key)
@@ -87,25 +113,80 @@ def _arrays(
     if unknown := sorted(set(given) - {spec.name for spec in specs}):
         raise InvalidInput(f"the model has no {', '.join(unknown)}", key=key)
     return {
-        spec: _array(spec, given[spec.name], key=f"{key}: {spec.name}", exact=exact)
+        spec: [
+            _cast(spec, sample, key=f"{key}: {spec.name}", exact=exact)
+            for sample in _split(interface, spec, given[spec.name], key=f"{key}: {spec.name}")
+        ]
         for spec in specs
         if spec.name in given
     }
 
 
-def _array(spec: TensorSpec, values: ArrayLike, *, key: str, exact: bool) -> np.ndarray[Any, Any]:
+def _split(interface: Interface, spec: TensorSpec, values: ArrayLike, *, key: str) -> Sequence[np.ndarray[Any, Any]]:
+    """Return what one tensor holds in each sample."""
     import numpy as np
 
-    array = np.asarray(values)
-    if array.ndim == 1 and spec.dims == (1,):
-        array = array.reshape(-1, 1)
-    row = array.shape[1:]
-    if (
-        array.ndim == 0
-        or len(row) != len(spec.dims)
-        or any(w not in (-1, h) for w, h in zip(spec.dims, row, strict=True))
-    ):
-        raise InvalidInput(f"has the shape {list(array.shape)} instead of {[-1, *spec.dims]}", key=key)
+    in_batches = bool(interface.max_batch_size)
+    shape = (-1, *interface.dims(spec)) if in_batches else spec.shape
+    values = as_arrays(values)
+    if isinstance(values, list):  # samples of different shapes
+        samples = [array[np.newaxis] if in_batches else array for array in values]
+        for number, sample in enumerate(samples):
+            if not _fits(sample.shape, shape):
+                said = f"sample {number} has the shape {list(values[number].shape)}"
+                raise InvalidInput(f"{said} instead of {list(shape[1:] if in_batches else shape)}", key=key)
+        return samples
+    array = values
+    if in_batches:
+        if array.ndim == 1 and shape == (-1, 1):
+            array = array[:, np.newaxis]
+        if not _fits(array.shape, shape):
+            raise InvalidInput(f"has the shape {list(array.shape)} instead of {list(shape)}", key=key)
+        return [array[number : number + 1] for number in range(len(array))]
+    if array.ndim == 0 and shape == (1,):
+        array = array.reshape(1)
+    if _fits(array.shape, shape):
+        return [array]
+    if _fits(array.shape, (-1, *shape)):
+        return list(array)
+    if array.ndim == 1 and shape == (1,):
+        return [array[number : number + 1] for number in range(len(array))]
+    if shape and shape[0] > 0 and array.ndim and not len(array) % shape[0] and _fits(array.shape, (-1, *shape[1:])):
+        return np.split(array, len(array) // shape[0]) if len(array) else []
+    raise InvalidInput(
+        f"has the shape {list(array.shape)} instead of {list(shape)}, or {[-1, *shape]} for several requests",
+        key=key,
+    )
+
+
+def as_arrays(values: Any) -> np.ndarray[Any, Any] | list[np.ndarray[Any, Any]]:
+    """Return what people hold as an array, or as a list of arrays where samples have different shapes.
+
+    A tensor of PyTorch may require a gradient, lie on a GPU or be of a type that NumPy lacks.
+    """
+    import numpy as np
+
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return np.asarray(values.float() if "bfloat16" in str(values.dtype) else values)
+    if isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
+        values = [as_arrays(value) for value in values]
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return [np.asarray(value) for value in values]
+    if array.dtype.kind == "O" and array.ndim == 1 and all(isinstance(v, list | np.ndarray) for v in array):
+        return [np.asarray(value) for value in array]
+    return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(want in (-1, have) for have, want in zip(shape, wanted, strict=True))
+
+
+def _cast(spec: TensorSpec, array: np.ndarray[Any, Any], *, key: str, exact: bool) -> np.ndarray[Any, Any]:
+    import numpy as np
+
     if spec.datatype == "BYTES":
         # NumPy's own type for bytes drops zeros at the end of an element.
         if array.dtype.kind == "S" or not all(isinstance(value, str | bytes) for value in array.flat):
@@ -116,6 +197,10 @@ def _array(spec: TensorSpec, values: ArrayLike, *, key: str, exact: bool) -> np.
             )
         return array.astype(object)
     dtype = numpy_dtype(spec)
+    if not array.size:
+        return array.astype(dtype)  # an empty list has no type of its own
+    if not exact and array.dtype.kind == "f" and dtype.kind in "iu" and _are_whole(array):
+        array = array.astype(np.int64)  # labels: a framework answers 1.0 for a class that its export calls 1
     if not np.can_cast(array.dtype, dtype, casting="same_kind"):
         raise InvalidInput(f"has the type {array.dtype}, the model's is {spec.datatype}", key=key)
     cast = array.astype(dtype)
@@ -129,7 +214,16 @@ def _array(spec: TensorSpec, values: ArrayLike, *, key: str, exact: bool) -> np.
     return cast
 
 
-def _tensor(spec: TensorSpec, array: np.ndarray[Any, Any]) -> Tensor:
+def _are_whole(array: np.ndarray[Any, Any]) -> bool:
+    import numpy as np
+
+    return bool(np.all(np.isfinite(array)) and np.all(np.abs(array) < 2**53) and np.all(array == np.trunc(array)))
+
+
+def _tensor(spec: TensorSpec, samples: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+    import numpy as np
+
+    array = samples[0] if len(samples) == 1 else np.concatenate(samples)
     elements: list[Scalar] = array.ravel().tolist()
     data = tuple(text_or_bytes(value) if isinstance(value, bytes) else value for value in elements)
     return Tensor(name=spec.name, datatype=spec.datatype, shape=array.shape, data=data)

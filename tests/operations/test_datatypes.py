@@ -31,7 +31,7 @@ ROWS: dict[str, tuple[int, Any, Any]] = {
     "FP64": (TensorProto.DOUBLE, "f8", [[1 / 3, np.inf], [np.nan, 1e-300]]),
     "BYTES": (TensorProto.STRING, object, [["", "grün 🚀"], ["a\n\t\"'", "x" * 20_000]]),
 }
-"""Not BF16: NumPy has none, and so neither `build_package` nor the sandbox's backend for ONNX can make such rows.
+"""Not BF16: Triton's backend for ONNX has none, so `build_package` casts it at the edges of a graph.
 That it comes through each wire of a real Triton is seen in tests/systems/test_triton.py.
 """
 

@@ -21,6 +21,7 @@ from bot.domain.package import Package
 from bot.domain.smoke import SmokeCases, Tensor, Tolerance
 from bot.errors import InvalidInput
 from bot.training import build_package, to_onnx
+from bot.training.converters.graph import renamed
 from bot.training.package import hash_file, read_package
 
 ROWS = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 0.5], [3.0, 1.0, 0.0], [4.0, 2.0, 1.0]], dtype=np.float32)
@@ -160,10 +161,22 @@ def with_weights_elsewhere() -> onnx.ModelProto:
     return model
 
 
-def with_zipmap() -> onnx.ModelProto:
-    from skl2onnx import to_onnx as convert
+def in_a_sequence() -> onnx.ModelProto:
+    model = identity(FLOATS)
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["in0"], ["parts"]))
+    model.graph.output.append(helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None))
+    return model
 
-    return convert(classifier(), ROWS)
+
+def without_a_shape() -> onnx.ModelProto:
+    model = identity(FLOATS)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    return model
+
+
+def named(name: str) -> onnx.ModelProto:
+    return renamed(identity(FLOATS), {"in0": name})
 
 
 FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
@@ -172,15 +185,31 @@ FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
 @pytest.mark.parametrize(
     ("model", "arguments", "says"),
     [
-        (lambda: identity((TensorProto.FLOAT, [1, 3])), {}, "model: in0: has the fixed batch size 1"),
-        (lambda: identity((TensorProto.FLOAT, [])), {}, "model: in0: has no shape with a batch dimension"),
-        (lambda: identity((TensorProto.BFLOAT16, ["N", 3])), {}, "is BF16, of which NumPy has no arrays"),
+        (
+            lambda: identity((TensorProto.FLOAT, [1, 3])),
+            {"max_batch_size": 8},
+            "model: in0: has the shape [1, 3], so requests cannot be put together along its first dimension",
+        ),
+        (
+            lambda: identity((TensorProto.FLOAT, [3, 3])),
+            {},
+            "inputs: in0: has the shape [4, 3] instead of [3, 3], or [-1, 3, 3] for several requests",
+        ),
+        (lambda: identity((TensorProto.COMPLEX64, ["N", 3])), {}, "model: in0: is COMPLEX64, which the onnxruntime"),
+        (in_a_sequence, {}, "model: parts: is a sequence, and Triton serves tensors only"),
+        (without_a_shape, {"inputs": [ROWS, ROWS], "max_batch_size": 0}, "model: in0: has no shape"),
+        (lambda: named("new\nline"), {}, r"model: 'new\nline': is not a valid tensor name: 1 to 200 characters"),
+        (lambda: named("x" * 201), {}, "is not a valid tensor name: 1 to 200 characters that can be printed"),
+        (
+            lambda: identity((TensorProto.INT64, ["N", None])),
+            {"inputs": [[1, 2], [3]], "answers": [[1, 2], [[3]]]},
+            "answers: out0: sample 1 has the shape [1, 1] instead of [-1]",
+        ),
         (
             lambda: identity((TensorProto.STRING, ["N", 1])),
             {"inputs": np.array([[b"a\0"]]), "answers": np.array([["a"]])},
             "inputs: in0: has values that are neither text nor bytes",
         ),
-        (with_zipmap, {}, "model: output_probability: is not a tensor"),
         (with_weights_elsewhere, {}, "model: keeps its weights in another file"),
         (lambda: identity(FLOATS, FLOATS), {}, "inputs: must be named: in0, in1"),
         (lambda: identity(FLOATS, FLOATS), {"inputs": {"in0": ROWS}, "answers": {"out0": ROWS}}, "lacks in1"),
@@ -196,7 +225,12 @@ FLOATS: tuple[int, list[int | str | None]] = (TensorProto.FLOAT, ["N", 3])
         (lambda: identity(FLOATS), {"answers": ROWS[:2]}, "have different numbers of rows: [2, 4]"),
         (lambda: identity(FLOATS), {"answers": {}}, "answers: is empty"),
         (lambda: identity(FLOATS), {"inputs": ROWS[:0], "answers": ROWS[:0]}, "have 0 rows instead of 1 to 256"),
-        (lambda: identity(FLOATS), {"max_batch_size": 0}, "max_batch_size: must be from 1"),
+        (lambda: identity(FLOATS), {"max_batch_size": -1}, "max_batch_size: must be from 0"),
+        (
+            lambda: identity(FLOATS),
+            {"max_batch_size": 0, "max_queue_delay_microseconds": 100},
+            "max_queue_delay_microseconds: puts requests together, and this model has no batches",
+        ),
         (lambda: identity(FLOATS), {"instances": 0}, "instances: must be from 1"),
         (
             lambda: identity((TensorProto.INT8, ["N", 3])),
@@ -212,6 +246,63 @@ def test_what_cannot_be_served_or_checked_is_refused(
         build_package(model(), tmp_path / "p", **({"inputs": ROWS, "answers": ROWS} | arguments))
     assert says in str(refused.value)
     assert not tmp_path.joinpath("p").exists()
+
+
+class OfTorch:
+    """A tensor as PyTorch has it: it becomes an array once it needs no gradient, and NumPy has no bfloat16."""
+
+    def __init__(self, values: Any, dtype: str = "torch.float32", *, requires_grad: bool = True) -> None:
+        self.values, self.dtype, self.requires_grad = np.asarray(values), dtype, requires_grad
+
+    def detach(self) -> OfTorch:
+        return OfTorch(self.values, self.dtype, requires_grad=False)
+
+    def cpu(self) -> OfTorch:
+        return self
+
+    def float(self) -> OfTorch:
+        return OfTorch(self.values, requires_grad=self.requires_grad)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        if "bfloat16" in self.dtype:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.values
+
+
+@pytest.mark.parametrize(
+    "given", [OfTorch(ROWS), OfTorch(ROWS, "torch.bfloat16"), [OfTorch(row) for row in ROWS]], ids=str
+)
+def test_an_answer_of_torch_may_require_a_gradient(given: Any, tmp_path: Path) -> None:
+    build_package(identity(FLOATS), tmp_path / "p", inputs=ROWS, answers=given)
+    assert cases_of(tmp_path / "p").cases[0].outputs[0].data == (0.0, 1.0, 2.0)
+
+
+def test_labels_may_be_floats_that_are_whole_numbers(tmp_path: Path) -> None:
+    fitted = classifier(LABELS.astype(float))
+    build_package(fitted, tmp_path / "p", inputs=ROWS, answers=answers(fitted))
+    assert cases_of(tmp_path / "p").cases[-1].outputs[0] == Tensor("label", "INT64", (4, 1), (0, 0, 1, 1))
+
+
+def test_rows_of_different_lengths_are_cases_and_those_alike_a_batch(tmp_path: Path) -> None:
+    ids = [[1, 2], [3], [4, 5], []]
+    build_package(identity((TensorProto.INT64, ["N", None])), tmp_path / "p", inputs=ids, answers=ids)
+    cases = cases_of(tmp_path / "p").cases
+    assert [case.name for case in cases] == ["row-0", "row-1", "row-2", "row-3", "batch-of-2"]
+    assert [case.inputs[0].shape for case in cases] == [(1, 2), (1, 1), (1, 2), (1, 0), (2, 2)]
+    assert cases[-1].outputs[0].data == (1, 2, 4, 5)
+
+
+def test_a_request_is_a_sample_where_there_is_no_batch(tmp_path: Path) -> None:
+    model = identity((TensorProto.FLOAT, [2, 3]))
+    for name, inputs in {"one": ROWS[:2], "rows": ROWS, "stacked": ROWS.reshape(2, 2, 3)}.items():
+        build_package(model, tmp_path / name, inputs=inputs, answers=inputs)
+    config = config_of(tmp_path / "one")
+    assert (config.max_batch_size, list(config.input[0].dims)) == (0, [2, 3])
+    assert [case.name for case in cases_of(tmp_path / "one").cases] == ["request-0"]
+    assert cases_of(tmp_path / "rows") == cases_of(tmp_path / "stacked")
+    assert [case.inputs[0].shape for case in cases_of(tmp_path / "rows").cases] == [(2, 3), (2, 3)]
 
 
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

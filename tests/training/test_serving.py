@@ -12,11 +12,15 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from sklearn.linear_model import LogisticRegression
 
+from bot.domain.signature import Signature, TensorSpec
+from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
 from bot.sandbox.reference import RECIPES, train
+from bot.systems.triton.config import parse_config
 from bot.training import build_package
 from tests.models.frameworks import MODELS
 from tests.servers import RunningTriton as Triton
+from tests.training.shapes import SHAPES
 
 VERSION = 7
 
@@ -34,7 +38,7 @@ def publish(package: Path, repository: Path, model: str) -> None:
     shutil.copy(package / "model.onnx", version)
 
 
-_KINDS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BYTES": np.object_}
+_KINDS = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_, "BYTES": np.object_}
 
 
 def ask(client: Any, model: str, case: SmokeCase) -> list[Tensor]:
@@ -88,6 +92,28 @@ def test_triton_answers_what_each_framework_answered(client: Any, triton: Triton
     model, rows = MODELS[name]()
     build_package(model, tmp_path / "package", inputs=rows[:6])
     assert wrong_answers(client, triton, tmp_path / "package", f"family-{list(MODELS).index(name)}") == {}
+
+
+AT_ONCE = ("fixed batch", "scalar output", "more outputs than rows", "names with signs")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in AT_ONCE else pytest.mark.extended) for name in SHAPES]
+)
+def test_triton_answers_requests_of_every_shape(client: Any, triton: Triton, name: str, tmp_path: Path) -> None:
+    served = SHAPES[name]()
+    build_package(served.model, tmp_path / "package", inputs=served.inputs, answers=served.answers, **served.given)
+    config = parse_config((tmp_path / "package/config.pbtxt").read_text())
+    assert config.max_batch_size == served.max_batch_size
+    model = f"shape-{list(SHAPES).index(name)}"
+    assert wrong_answers(client, triton, tmp_path / "package", model) == {}
+    metadata = client.get_model_metadata(model, str(VERSION))
+    said = Signature(*(tuple(map(_spec, side)) for side in (metadata.inputs, metadata.outputs)))
+    assert signature_differences(config.signature, said, one_is="config.pbtxt", other_is="Triton") == []
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    return TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape))
 
 
 def test_text_labels_come_back_one_per_row(client: Any, triton: Triton, tmp_path: Path) -> None:
