@@ -120,7 +120,6 @@ class Propose(Request["Proposal"]):
             model=self.model,
             version=self.version,
             say=say,
-            note=self.by.note,
             asking=_asking(self.by, replace=self.replace),
         )
 
@@ -164,7 +163,6 @@ class Promote(Request["Proposal"]):
             model=self.model,
             version=self.version,
             say=say,
-            note=self.by.note,
             asking=_asking(self.by, replace=self.replace),
         )
 
@@ -197,7 +195,6 @@ class RollBack(Request["RolledBack"]):
             reason=self.reason,
             by=self.by.shown or "a person",
             request=self.id,
-            note=self.by.note,
             asking=_asking(self.by, replace=self.replace),
         )
         return rollback(platforms(self.environment), ask, say=say)
@@ -388,4 +385,4 @@ def _asking(by: Actor, *, replace: bool) -> Asking:
     from bot.operations.proposing import Asking
     from bot.records.ledger import Proposer
 
-    return Asking(Proposer(slack=by.slack, github=by.github), replace=replace)
+    return Asking(Proposer(slack=by.slack, github=by.github), replace=replace, note=by.note)

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from bot.domain import in_words
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.plan import serves
+from bot.domain.proposal import Edit
 from bot.domain.record import verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.scope import revert_branch
 from bot.domain.way_back import WayBack, latest
 from bot.errors import PromobotError
 from bot.operations import Say
-from bot.operations.proposing import Asking, Edit, Proposed, put_proposal
+from bot.operations.proposing import Asking, Draft, Proposed, put_proposal
 from bot.platform import Platform
 from bot.records.ledger import HeldLedger, Ledger, Proposer
 
@@ -121,14 +122,13 @@ class Revert:
     target: Entry
     reason: str
     by: str
-    note: str
     asking: Asking
 
     @classmethod
     def of(cls, way: WayBack) -> Revert:
         """Return that of a rollback which was noted on the share."""
-        asking = Asking(Proposer(slack=way.slack, github=way.github))
-        return cls(way.model, way.target, reason=way.reason, by=way.by, note=way.note, asking=asking)
+        asking = Asking(Proposer(slack=way.slack, github=way.github), note=way.note)
+        return cls(way.model, way.target, reason=way.reason, by=way.by, asking=asking)
 
 
 def propose_way_back(
@@ -145,16 +145,12 @@ def propose_way_back(
     ``is_back`` says that the target answers already: see :func:`answers`.
     Its text says whether ``current`` was ever in service, because only then does it go into quarantine at the merge.
     """
-    from bot.render import identity as identity_words
     from bot.render import proposal as words
 
-    github, ledger = platform.github, platform.ledger
+    ledger = platform.ledger
     change = Change(ledger.environment, "models", revert.model, revert.target, current)
     left = {e.digest for _, e in verified_entries(ledger.deployments(), change.slot)} | ledger.quarantined().keys()
-    proposed = put_proposal(
-        repository,
-        github,
-        ledger,
+    draft = Draft(
         edits=[Edit("models", revert.model, revert.target)],
         branch=revert_branch(change.slot),
         title=words.revert_title(change, revert.target),
@@ -164,12 +160,9 @@ def propose_way_back(
             reason=revert.reason,
             by=revert.by,
             served=current is not None and current.digest in left,
-            note=revert.note,
+            note=revert.asking.note,
             is_back=is_back,
         ),
-        say=say,
         asking=revert.asking,
     )
-    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
-        say(identity_words.no_checks(proposed.pull_request.number))
-    return proposed
+    return put_proposal(repository, platform.github, ledger, draft, say=say)

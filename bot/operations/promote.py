@@ -8,7 +8,7 @@ from bot.domain.release import Lane, Slot
 from bot.errors import Refused
 from bot.operations import Say
 from bot.operations.known import known_models
-from bot.operations.propose import Proposal, propose
+from bot.operations.propose import Proposal, Verified, propose
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking
 from bot.platform import Platform
 
@@ -20,7 +20,6 @@ def promote(
     model: str,
     version: int | None,
     say: Say,
-    note: str = "",
     asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Propose to ``target`` what ``source`` serves and has verified, with the same digest.
@@ -56,8 +55,6 @@ def promote(
         model=model,
         version=in_service.version,
         say=say,
-        expected_digest=in_service.digest,
-        promoted_from=source.environment,
-        note=note,
+        verified=Verified(source.environment, in_service.digest),
         asking=asking,
     )

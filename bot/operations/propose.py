@@ -10,6 +10,7 @@ from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import GateResult, judge
 from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
+from bot.domain.proposal import edits_of, proposed_for, section_for, why_it_waits
 from bot.domain.scope import proposal_branch
 from bot.errors import PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
@@ -18,14 +19,13 @@ from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import (
     ASKED_BY_NOBODY,
     Asking,
-    Edit,
+    Draft,
     desired_at,
     open_proposal,
     put_proposal,
     read_desired,
 )
 from bot.platform import Platform
-from bot.render import identity as identity_words
 from bot.render import proposal as words
 from bot.settings import GatewayEndpoint, Tritons
 from bot.systems.triton.config import parse_config
@@ -70,72 +70,47 @@ class Proposal:
         return ExitCode.FAILED if self.action == "stopped" else ExitCode.DONE
 
 
+@dataclass(frozen=True)
+class Verified:
+    """The digest that a promotion carries on: another environment serves it, and has verified it."""
+
+    environment: str
+    digest: str
+
+
 def propose(
     platform: Platform,
     *,
     model: str,
     version: int,
     say: Say,
-    expected_digest: str | None = None,
-    promoted_from: str = "",
-    note: str = "",
+    verified: Verified | None = None,
     asking: Asking = ASKED_BY_NOBODY,
 ) -> Proposal:
     """Wait for READY, see that the package is whole, run the gate, and open or update the pull request.
 
-    A promotion from another environment says where from, and which digest was verified there. ``note`` is a
-    paragraph of the pull request's text: who asked for it. ``asking`` says the same for the bot itself.
+    ``verified`` is the digest of a promotion; None where a registered version is proposed.
     """
     settings = platform.settings
-    gate, registry = settings.gate(model), platform.registry
-    say(f"waiting for {model} {version} to be READY")
-    registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
-    if registered.status != "READY":
-        raise not_ready(registered, waited_seconds=settings.deadlines.ready_seconds)
-    contents = registry.contents(registered)
-    candidate = _candidate(contents, registered)
-    see_that_it_is_whole(registry, registered, candidate.package)
-    if expected_digest is not None and candidate.digest != expected_digest:
-        raise Rejected(
-            f"{model} {version} is {candidate.digest} now, but {expected_digest} is verified in {promoted_from}",
-            system="MLflow",
-            state="Nothing was proposed.",
-            next_step="The artifacts changed after they were deployed: register the model again.",
-        )
-
-    refuse_what_is_not_allowed(settings, contents, name=f"{model} {version}", state="Nothing was proposed.")
-
+    gate = settings.gate(model)
+    candidate = _registered(platform, model, version, verified, say)
     ledger = platform.ledger
-    newest, quarantine = ledger.newest_deployment(), ledger.quarantined().get(candidate.digest)
-    if quarantine is not None:
-        reason = _held_by_quarantine(settings.environment, candidate.digest, quarantine.reason)
-        return Proposal(settings.environment, model, version, "stopped", reason=reason)
+    newest = ledger.newest_deployment()
+    stopped = Proposal(settings.environment, model, version, "stopped")
+    if event := ledger.quarantined().get(candidate.digest):
+        return replace(stopped, reason=_held_by_quarantine(settings.environment, candidate.digest, event.reason))
 
     repository = platform.repository()
-    desired = read_desired(repository, settings.environment, repository.head())
-    # What main says may have been put back: what answers is what a new version replaces.
-    in_service = _answers(ledger, desired, "models", model)
-    champion, problem = _champion(registry, model, in_service)
+    main = read_desired(repository, settings.environment, repository.head())
+    champion, problem = _champion(platform, main, model)
     result = judge(gate, candidate.metrics, champion.metrics if champion else None)
-    if not result.passed and (gate.on_miss == "stop" or promoted_from):
-        return Proposal(settings.environment, model, version, "stopped", reason=result.reason, gate=result)
-    section: Section = "models" if result.passed else "shadow"
-    entry = Entry(version=version, digest=candidate.digest, run=registered.run, reason=result.reason)
-    if _is_desired(desired.section(section).get(model), entry):
-        return Proposal(
-            settings.environment,
-            model,
-            version,
-            "already desired",
-            section,
-            reason=result.reason,
-            gate=result,
-            digest=candidate.digest,
-            run=registered.run,
-        )
+    section = section_for(result, gate, is_promotion=verified is not None)
+    if section is None:
+        return replace(stopped, reason=result.reason, gate=result)
+    entry = Entry(version=version, digest=candidate.digest, run=candidate.run, reason=result.reason)
     facts = words.Facts(
-        change=Change(settings.environment, section, model, _answers(ledger, desired, section, model), entry),
-        main=desired.section(section).get(model),
+        change=Change(settings.environment, section, model, _answers(ledger, main, section, model), entry),
+        main=main.section(section).get(model),
         candidate=candidate,
         champion=champion,
         champion_problem=problem,
@@ -143,17 +118,42 @@ def propose(
         reason=result.reason,
         tritons=_how_many(settings.tritons),
         gateways=_how_many(settings.gateways),
-        promoted_from=promoted_from,
-        note=note,
+        promoted_from=verified.environment if verified else "",
+        note=asking.note,
     )
-    done = _put(repository, platform.github, ledger, facts, desired, say, asking)
-    newest = "" if done.action == "already desired" else newest
-    return replace(done, digest=candidate.digest, run=registered.run, newest_record=newest)
+    # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
+    if facts.main is not None and facts.main.names_the_same_as(entry):
+        return _outcome(facts, "already desired")
+    done = _put(platform, facts, main, say, asking)
+    return done if done.action == "already desired" else replace(done, newest_record=newest)
 
 
-def _answers(ledger: Ledger, desired: Desired, section: Section, model: str) -> Entry | None:
-    main = desired.section(section).get(model)
-    return ledger.answers([Change(desired.environment, section, model, main, main)])[0]
+def _registered(platform: Platform, model: str, version: int, verified: Verified | None, say: Say) -> words.Candidate:
+    """Wait for READY; return the version if its package is whole, the one that was verified, and allowed here."""
+    settings, registry = platform.settings, platform.registry
+    say(f"waiting for {model} {version} to be READY")
+    registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
+    if registered.status != "READY":
+        raise not_ready(registered, waited_seconds=settings.deadlines.ready_seconds)
+    contents = registry.contents(registered)
+    candidate = _candidate(contents, registered)
+    see_that_it_is_whole(registry, registered, candidate.package)
+    if verified is not None and candidate.digest != verified.digest:
+        raise Rejected(
+            f"{model} {version} is {candidate.digest} now, but {verified.digest} is verified in "
+            f"{verified.environment}",
+            system="MLflow",
+            state="Nothing was proposed.",
+            next_step="The artifacts changed after they were deployed: register the model again.",
+        )
+    refuse_what_is_not_allowed(settings, contents, name=f"{model} {version}", state="Nothing was proposed.")
+    return candidate
+
+
+def _answers(ledger: Ledger, main: Desired, section: Section, model: str) -> Entry | None:
+    """Return what answers there, which a new version replaces: what main says may have been put back."""
+    entry = main.section(section).get(model)
+    return ledger.answers([Change(main.environment, section, model, entry, entry)])[0]
 
 
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
@@ -161,94 +161,63 @@ def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
     return None if any(several.every_address for several in servers) else len(servers)
 
 
-def _is_desired(there: Entry | None, entry: Entry) -> bool:
-    # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
-    return there is not None and (there.version, there.digest, there.run) == (entry.version, entry.digest, entry.run)
-
-
-def _put(
-    repository: Repository,
-    github: GitHubRepository,
-    ledger: Ledger,
-    facts: words.Facts,
-    desired: Desired,
-    say: Say,
-    asking: Asking,
-) -> Proposal:
-    change = facts.change
-    assert change.after is not None  # noqa: S101 - a proposal always proposes something
-    environment = change.environment
-    branch = proposal_branch(environment, change.model)
+def _put(platform: Platform, facts: words.Facts, main: Desired, say: Say, asking: Asking) -> Proposal:
+    """Open or update the one pull request of the model, unless what it proposes already goes first."""
+    repository, github, change = platform.repository(), platform.github, facts.change
+    branch = proposal_branch(change.environment, change.model)
     existing = open_proposal(github, branch)
-    before = _proposed_there(repository, environment, change.model, existing.head) if existing else None
-    if existing is not None and before is not None:
-        reason = _gives_way(existing.number, *before, change.section, change.after, facts.reason)
-        if reason:
-            return Proposal(environment, change.model, change.after.version, "stopped", reason=reason)
-    edits = [Edit(change.section, change.model, change.after)]
-    in_shadow = desired.shadow.get(change.model)
-    if change.section == "models" and in_shadow is not None and in_shadow.digest == change.after.digest:
-        # What answers needs no shadow of itself.
-        edits.append(Edit("shadow", change.model, None))
-    proposed = put_proposal(
-        repository,
-        github,
-        ledger,
-        edits=edits,
+    there = _proposed_there(repository, existing.head, main, change.model) if existing else None
+    if existing and there and there.release and change.release:
+        why = why_it_waits(change.release, there.release, number=existing.number, missed=facts.reason)
+        if why:
+            return replace(_outcome(facts, "stopped"), section="models", reason=why, gate=None)
+    draft = Draft(
         branch=branch,
+        edits=edits_of(change, main),
         title=words.title(change),
         body=words.body(facts),
-        say=say,
         asking=asking,
     )
+    proposed = put_proposal(repository, github, platform.ledger, draft, say=say)
     if proposed is None:
-        return Proposal(environment, change.model, change.after.version, "already desired", change.section)
-    if proposed.action == "opened" and proposed.pull_request.has_no_checks:
-        say(identity_words.no_checks(proposed.pull_request.number))
-    if proposed.action == "updated" and before is not None and before != (change.section, change.after):
-        said = f"{'shadow ' if before[0] == 'shadow' else ''}version {before[1].version}"
-        github.comment(proposed.pull_request.number, words.replaced([said], change))
-    return Proposal(
-        environment,
-        change.model,
-        change.after.version,
-        proposed.action,
-        change.section,
-        proposed.pull_request.number,
-        proposed.pull_request.url,
-        facts.reason,
-        facts.gate,
+        return _outcome(facts, "already desired")
+    if proposed.action == "updated" and there is not None:
+        _tell_of_another(github, proposed.pull_request.number, there, change)
+    return replace(
+        _outcome(facts, proposed.action),
+        pull_request=proposed.pull_request.number,
+        url=proposed.pull_request.url,
     )
 
 
-def _gives_way(number: int, there: Section, old: Entry, section: Section, new: Entry, missed: str) -> str:
-    """Say why what is proposed already goes first; an empty string where it makes room.
-
-    There is one pull request for each model and environment. What passes the gate takes it over from what only
-    listens, whichever is newer, and never the other way round; of two of a kind the newer one does.
-    """
-    if there == "models" and section == "shadow":
-        return (
-            f"it misses the gate ({missed}), and #{number} proposes version {old.version}, which passes: a "
-            f"shadow waits until #{number} is merged or closed; propose it again then"
-        )
-    if there == section and old.version > new.version:
-        return f"#{number} already proposes version {old.version}, which is newer"
-    return ""
+def _tell_of_another(github: GitHubRepository, number: int, there: Change, change: Change) -> None:
+    """Comment on a pull request which version it proposed until now, where that is another one."""
+    if there.release is not None and (there.section, there.after) != (change.section, change.after):
+        was = f"{'shadow ' if there.section == 'shadow' else ''}version {there.release.version}"
+        github.comment(number, words.replaced(was, change))
 
 
-def _proposed_there(repository: Repository, environment: str, model: str, head: str) -> tuple[Section, Entry] | None:
-    """Return what the open proposal's head adds for this model over main."""
-    there = desired_at(repository, environment, repository.fetch(head))
-    if there is None:
-        return None  # somebody moved the file there; this proposal puts it back
-    main = read_desired(repository, environment, repository.head())
-    sections: tuple[Section, ...] = ("models", "shadow")
-    for section in sections:
-        entry = there.section(section).get(model)
-        if entry is not None and entry != main.section(section).get(model):
-            return section, entry
-    return None
+def _outcome(facts: words.Facts, action: Action) -> Proposal:
+    """Return the result of a proposal about which this is known."""
+    change, candidate = facts.change, facts.candidate
+    return Proposal(
+        change.environment,
+        change.model,
+        candidate.version,
+        action,
+        change.section,
+        reason=facts.reason,
+        gate=facts.gate,
+        digest=candidate.digest,
+        run=candidate.run,
+    )
+
+
+def _proposed_there(repository: Repository, head: str, main: Desired, model: str) -> Change | None:
+    """Return what the head of the open proposal sets for this model over main."""
+    there = desired_at(repository, main.environment, repository.fetch(head))
+    # Where somebody moved the file there, this proposal puts it back.
+    return proposed_for(model, there, main) if there is not None else None
 
 
 def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> Refused:
@@ -283,9 +252,12 @@ def see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, pack
         )
 
 
-def _champion(registry: Registry, model: str, entry: Entry | None) -> tuple[words.Candidate | None, str]:
+def _champion(platform: Platform, main: Desired, model: str) -> tuple[words.Candidate | None, str]:
+    """Return the version that answers users, with which the gate compares, or why it cannot be read."""
+    entry = _answers(platform.ledger, main, "models", model)
     if entry is None:
         return None, ""
+    registry = platform.registry
     try:
         registered = registry.version(model, entry.version)
         return _candidate(registry.contents(registered), registered), ""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain import desired
-from bot.domain.desired import Change, Desired, Entry, Section
+from bot.domain.desired import Change, Desired
+from bot.domain.proposal import Edit, edited
 from bot.domain.scope import beside, fingerprint, revert_branch, scope_of
 from bot.errors import InvalidInput, PromobotError, Refused, Rejected, Unavailable
 from bot.operations import Say
@@ -22,19 +23,6 @@ SIGNING = "promobot-signing"
 """Below it are the branches on which GitHub makes signed commits."""
 AUTHOR, EMAIL = "promobot", "promobot@users.noreply.github.com"
 _TRIES = 5
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One entry of one environment, as it shall be; ``entry`` None removes it.
-
-    ``why`` must say why what answers leaves service: without it no deployment would take it out.
-    """
-
-    section: Section
-    model: str
-    entry: Entry | None
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,90 +72,136 @@ def open_proposal(github: GitHubRepository, branch: str) -> PullRequest | None:
 
 @dataclass(frozen=True)
 class Asking:
-    """The person who asks for a proposal, and whether it may drop other people's commits from its branch."""
+    """The person who asks for a proposal, and whether it may drop other people's commits from its branch.
+
+    ``note`` is a paragraph of the pull request's text that says who asks; empty where its author does.
+    """
 
     by: Proposer = NOBODY
     replace: bool = False
+    note: str = ""
 
 
 ASKED_BY_NOBODY = Asking()
 """For proposals that the bot makes by itself."""
 
 
-def put_proposal(
-    repository: Repository,
-    github: GitHubRepository,
-    ledger: Ledger,
-    *,
-    edits: list[Edit],
-    branch: str,
-    title: str,
-    body: str,
-    say: Say,
-    asking: Asking = ASKED_BY_NOBODY,
-    keeps: Callable[[PullRequest], bool] = lambda _: False,
-) -> Proposed | None:
-    """Open the pull request from ``branch``, or update it, so that it makes exactly these edits on main.
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A pull request as it shall be: exactly these edits on main, from ``branch``, with this title and text.
 
-    The environment is that of ``ledger``. Returns None where main says so already. Adopts what exists: the same edits
-    on a main whose file did not move since leave everything as it is. Raises Refused where a person's commit is on
-    the branch, unless ``asking`` says that it may be replaced: then a comment names what was dropped. ``keeps`` says
-    of an open pull request with these edits whether its title and text stay.
+    ``keeps`` says of an open pull request with these edits whether its title and text stay.
     """
-    from bot.render.proposal import below_verdict
+
+    branch: str
+    edits: Sequence[Edit]
+    title: str
+    body: str
+    asking: Asking = ASKED_BY_NOBODY
+    keeps: Callable[[PullRequest], bool] = lambda _: False
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """The bot's branch before it is written: its commit, its open pull request, and the commits of people on it."""
+
+    tip: str | None
+    pull: PullRequest | None
+    theirs: list[Commit]
+
+
+def put_proposal(
+    repository: Repository, github: GitHubRepository, ledger: Ledger, draft: Draft, *, say: Say
+) -> Proposed | None:
+    """Open the pull request, or update it, so that it is as drafted; return None where main says so already.
+
+    The environment is that of ``ledger``. Adopts what exists: the same edits on a main whose file did not move since
+    leave everything as it is. Raises Refused where a person's commit is on the branch, unless ``draft.asking`` says
+    that it may be replaced: then a comment names what was dropped.
+    """
+    from bot.render import identity
     from bot.systems.git import Moved
 
-    environment = ledger.environment
-    path = desired.path_of(environment)
     for _ in range(_TRIES):
-        head = repository.head()
-        before = repository.read(head, path)
-        if before is None:
-            raise _missing(repository, environment, head)
-        after = _edited(before, path, edits)
-        if after == before:
-            return None
-        there = repository.branch(branch)
-        existing = open_proposal(github, branch)
-        theirs: list[Commit] = []
-        if there is not None:
-            tip = repository.fetch(there)
-            theirs = commits_of_people(repository, branch, main=head, tip=tip, ours=github.author())
-            if theirs and not asking.replace:
-                raise _would_be_lost(branch, theirs)
-        _remember(ledger, environment, path, before, after, asking.by, say)
-        if there is not None and existing is not None and not theirs:
-            parent = repository.parent(tip)
-            # The same change on the same text: pushing it again would only start the checks again.
-            if repository.read(tip, path) == after and repository.read(parent, path) == before:
-                said, says = below_verdict(existing.body), below_verdict(body)
-                if (existing.title, said) == (title, says) or keeps(existing):
-                    return Proposed("unchanged", existing)
-                return Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
         try:
-            with _commit(repository, github, branch, head, {path: after}, title=title, say=say) as commit:
-                repository.push(commit, branch, expected=there)
+            proposed = _put(repository, github, ledger, draft, say)
         except Moved:
             continue
-        if existing is not None:
-            proposed = Proposed("updated", github.update_pull_request(existing.number, title=title, body=body))
-        else:
-            try:
-                proposed = Proposed("opened", github.open_pull_request(branch=branch, title=title, body=body))
-            except Rejected:
-                # Somebody else may have opened it between our look and our request, and pushed before that: look
-                # again at both, lest the words be ours and the branch theirs.
-                if open_proposal(github, branch) is None:
-                    raise
-                continue
-        if theirs:
-            github.comment(proposed.pull_request.number, _dropped(theirs))
+        if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
+            say(identity.no_checks(proposed.pull_request.number))
         return proposed
     raise Unavailable(
-        f"{branch} moved {_TRIES} times while it was being pushed",
+        f"{draft.branch} moved {_TRIES} times while it was being pushed",
         system=f"Git ({github.name})",
         next_step="Somebody else writes to this branch; run the command again when they are done.",
     )
+
+
+def _put(repository: Repository, github: GitHubRepository, ledger: Ledger, draft: Draft, say: Say) -> Proposed | None:
+    """Make one attempt of :func:`put_proposal`. Raises Moved where somebody was faster."""
+    environment, path = ledger.environment, desired.path_of(ledger.environment)
+    head = repository.head()
+    before = repository.read(head, path)
+    if before is None:
+        raise _missing(repository, environment, head)
+    after = edited(before, draft.edits, file=path)
+    if after == before:
+        return None
+    branch = _look_at(repository, github, draft.branch, main=head)
+    if branch.theirs and not draft.asking.replace:
+        raise _would_be_lost(draft.branch, branch.theirs)
+    _remember(ledger, before, after, draft.asking.by, say)
+    if branch.pull and not branch.theirs and _is_there(repository, branch.tip, path, before, after):
+        return _reworded(github, branch.pull, draft)
+    with _commit(repository, github, draft, head, {path: after}, say) as commit:
+        repository.push(commit, draft.branch, expected=branch.tip)
+    proposed = _opened(github, draft) if branch.pull is None else _updated(github, branch.pull, draft)
+    if branch.theirs:
+        github.comment(proposed.pull_request.number, _dropped(branch.theirs))
+    return proposed
+
+
+def _look_at(repository: Repository, github: GitHubRepository, branch: str, *, main: str) -> _Branch:
+    there = repository.branch(branch)
+    pull = open_proposal(github, branch)
+    if there is None:
+        return _Branch(None, pull, [])
+    tip = repository.fetch(there)
+    return _Branch(there, pull, commits_of_people(repository, branch, main=main, tip=tip, ours=github.author()))
+
+
+def _is_there(repository: Repository, tip: str | None, path: str, before: str, after: str) -> bool:
+    """Whether a branch makes the same change on the same text: pushing it again would only start the checks again."""
+    if tip is None:
+        return False
+    parent = repository.parent(tip)
+    return repository.read(tip, path) == after and repository.read(parent, path) == before
+
+
+def _reworded(github: GitHubRepository, pull: PullRequest, draft: Draft) -> Proposed:
+    """Give a pull request that makes these edits already the title and the text of the draft."""
+    from bot.render.proposal import below_verdict
+
+    says_so = (pull.title, below_verdict(pull.body)) == (draft.title, below_verdict(draft.body))
+    return Proposed("unchanged", pull) if says_so or draft.keeps(pull) else _updated(github, pull, draft)
+
+
+def _updated(github: GitHubRepository, pull: PullRequest, draft: Draft) -> Proposed:
+    return Proposed("updated", github.update_pull_request(pull.number, title=draft.title, body=draft.body))
+
+
+def _opened(github: GitHubRepository, draft: Draft) -> Proposed:
+    """Open the pull request of a branch that is pushed. Raises Moved where somebody else opened it meanwhile."""
+    from bot.systems.git import Moved
+
+    try:
+        opened = github.open_pull_request(branch=draft.branch, title=draft.title, body=draft.body)
+    except Rejected as error:
+        if open_proposal(github, draft.branch) is None:
+            raise
+        # They may have pushed, too: look again at both, lest the words be ours and the branch theirs.
+        raise Moved(draft.branch) from error
+    return Proposed("opened", opened)
 
 
 def withdraw_revert(repository: Repository, github: GitHubRepository, change: Change, *, why: str) -> str | None:
@@ -198,20 +232,19 @@ def withdraw_revert(repository: Repository, github: GitHubRepository, change: Ch
 def _commit(
     repository: Repository,
     github: GitHubRepository,
-    branch: str,
+    draft: Draft,
     head: str,
     files: Mapping[str, str],
-    *,
-    title: str,
     say: Say,
 ) -> Iterator[str]:
-    """Make the commit on top of main that ``branch`` gets; yield its id. Raises Moved where somebody was faster.
+    """Make the commit on ``head`` of main that the branch gets; yield its id. Raises Moved where somebody was faster.
 
     Where signatures are asked for, GitHub makes it, on a branch of its own that is gone afterwards: GitHub only ever
     appends to a branch, and a pull request whose branch was set to main first would be closed.
     """
     from bot.systems.git import BRANCH_TRAILER, Moved
 
+    branch, title = draft.branch, draft.title
     if not github.signs_on(branch):
         author, email = github.author() or (AUTHOR, EMAIL)
         yield repository.commit(head, files, message=f"{title}\n", author=author, email=email)
@@ -274,13 +307,10 @@ def _is_the_bots(commit: Commit, branch: str, ours: tuple[str, str] | None) -> b
     return is_githubs and commit.of_branch == branch
 
 
-def _remember(
-    ledger: Ledger, environment: str, path: str, before: str | None, after: str, by: Proposer, say: Say
-) -> None:
+def _remember(ledger: Ledger, before: str, after: str, by: Proposer, say: Say) -> None:
     """Write who asked for this; where that cannot be written, only the approval from Slack has to do without."""
-
-    old = desired.parse(before, file=path) if before is not None else Desired(environment=environment)
-    changes = desired.changes(old, desired.parse(after, file=path))
+    path = desired.path_of(ledger.environment)
+    changes = desired.changes(desired.parse(before, file=path), desired.parse(after, file=path))
     try:
         ledger.add_proposer(fingerprint(changes), by)
     except PromobotError as error:
@@ -303,15 +333,6 @@ def _dropped(commits: list[Commit]) -> str:
     from bot.render import proposal as words
 
     return words.dropped([words.commit(c.id, c.author, c.author_email, c.subject) for c in commits])
-
-
-def _edited(text: str, path: str, edits: list[Edit]) -> str:
-    for edit in edits:
-        if edit.section == "models" and edit.entry is None:
-            text = desired.with_retirement(text, file=path, model=edit.model, reason=edit.why)
-        else:
-            text = desired.with_entry(text, file=path, section=edit.section, model=edit.model, entry=edit.entry)
-    return text
 
 
 def _commits_of_people(branch: str, commits: Sequence[str]) -> str:

@@ -7,15 +7,15 @@ from typing import Literal
 
 from bot.domain.desired import Entry
 from bot.domain.nearest import did_you_mean
+from bot.domain.proposal import Edit
 from bot.domain.record import served_after
 from bot.domain.scope import retire_branch
 from bot.errors import InvalidInput, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.known import known_models
-from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Edit, put_proposal, read_desired
+from bot.operations.proposing import ASKED_BY_NOBODY, Asking, Draft, put_proposal, read_desired
 from bot.platform import Platform
-from bot.render import identity as identity_words
 from bot.render import proposal as words
 
 LONGEST_REASON = 500
@@ -60,20 +60,15 @@ def retire(
             next_step=f"{did_you_mean(model, known_models(settings, desired=desired))}"
             f"`promobot status --env {settings.environment}` shows what is.",
         )
-    proposed = put_proposal(
-        repository,
-        platform.github,
-        ledger,
-        edits=[Edit("models", model, None, reason)],
+    draft = Draft(
         branch=retire_branch(settings.environment, model),
+        edits=[Edit("models", model, None, reason)],
         title=words.retire_title(model, settings.environment, served or wanted),
         body=words.retire_body(model, settings.environment, served, reason=reason, by=by),
-        say=say,
         asking=asking,
     )
+    proposed = put_proposal(repository, platform.github, ledger, draft, say=say)
     if proposed is None:
         return Retired(settings.environment, model, "already desired", served, reason)
-    if proposed.action == "opened" and proposed.pull_request.has_no_checks:
-        say(identity_words.no_checks(proposed.pull_request.number))
     pull = proposed.pull_request
     return Retired(settings.environment, model, proposed.action, served, reason, pull.number, pull.url)

@@ -46,8 +46,7 @@ class GoBack:
     """The rollback that a person asks for.
 
     ``now`` puts the runtime back before the pull request is open. If it is cut off, the same ``request`` goes on to
-    the version that it chose then, not to the one before that. ``note`` is a paragraph of the pull request's text:
-    who asked for it; ``asking`` says the same for the bot itself.
+    the version that it chose then, not to the one before that.
     """
 
     model: str
@@ -56,7 +55,6 @@ class GoBack:
     reason: str = ""
     by: str
     request: str = ""
-    note: str = ""
     asking: Asking = ASKED_BY_NOBODY
 
     def to(self, target: Entry, *, environment: str, turn: int, commit: str, left: Entry | None) -> WayBack:
@@ -70,7 +68,7 @@ class GoBack:
             target=target,
             reason=self.reason,
             by=self.by,
-            note=self.note,
+            note=self.asking.note,
             slack=self.asking.by.slack,
             github=self.asking.by.github,
             at=datetime.now(UTC),
@@ -258,7 +256,7 @@ def _have_git_follow(
         if back is not None and not main.is_known:
             current = read_desired(repository, environment, repository.head()).models.get(ask.model)
             hold_what_main_asks(platform.ledger, back.way, current)
-        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, note=ask.note, asking=ask.asking)
+        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, asking=ask.asking)
         proposed = propose_way_back(platform, repository, revert, current=current, is_back=is_back, say=say)
     except PromobotError as error:
         if back is not None and may_wait(error, main_is_known=main.is_known, is_noted=back.is_noted):

@@ -267,10 +267,8 @@ def _files(package: Package) -> str:
     return table(("file", "size", "sha256"), rows) + more
 
 
-def replaced(before: Sequence[str], change: Change) -> str:
-    """Return the comment that says that an open proposal now proposes another version."""
-    assert change.after is not None  # noqa: S101 - removals have words of their own
-    was = before[0] if before else "another version"
+def replaced(was: str, change: Change) -> str:
+    """Return the comment that says that an open proposal, of ``was``, now proposes another version."""
     return f"🔁 This pull request proposed {escape(was)}; it now proposes **{escape(title(change))}**."
 
 

@@ -2571,8 +2571,8 @@ MUTATIONS = (
         "commits of people",
         "are not replaced in silence",
         PROPOSING,
-        "            if theirs and not asking.replace:\n",
-        "            if False:\n",
+        "    if branch.theirs and not draft.asking.replace:\n",
+        "    if False:\n",
         (f"{T_PROPOSING}::test_a_persons_commit_on_our_branch_is_not_replaced_in_silence",),
     ),
     Mutation(

@@ -278,7 +278,7 @@ def test_a_revert_by_the_bot_with_a_hostile_reason() -> None:
     text = proposal.revert_body(change(), None, reason=HOSTILE, by=HOSTILE)
     assert_only_our_markup(text, comments=1)
     assert "Opened by the bot" in proposal.revert_body(change(), None, reason="")
-    assert_only_our_markup(proposal.replaced([HOSTILE], change()))
+    assert_only_our_markup(proposal.replaced(HOSTILE, change()))
 
 
 # --- the checks' comment -----------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import pytest
 
 from bot import environment_files
 from bot.domain.desired import Entry
+from bot.domain.proposal import Edit
 from bot.domain.scope import proposal_branch
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
-from bot.operations.proposing import AUTHOR, EMAIL, Asking, Edit, Proposed, open_proposal, put_proposal, read_desired
+from bot.operations.proposing import AUTHOR, EMAIL, Asking, Draft, Proposed, open_proposal, put_proposal, read_desired
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger, Proposer
 from bot.sandbox.forge.git import Identity
@@ -71,16 +72,13 @@ class Bot:
         github: GitHubRepository | None = None,
         **words: Any,
     ) -> Proposed | None:
+        draft = Draft(
+            edits=[Edit("models", model, entry(version))],
+            branch=self.branch_of(model),
+            **{"title": f"{model} {version}", "body": f"Serve {version}.", **words},
+        )
         with repository(self.settings.github.clone_url, token="bot-token") as opened:
-            return put_proposal(
-                opened,
-                github or self.github,
-                self.ledger,
-                say=self.said.append,
-                edits=[Edit("models", model, entry(version))],
-                branch=self.branch_of(model),
-                **{"title": f"{model} {version}", "body": f"Serve {version}.", **words},
-            )
+            return put_proposal(opened, github or self.github, self.ledger, draft, say=self.said.append)
 
     @property
     def ledger(self) -> Ledger:
@@ -344,16 +342,8 @@ def test_the_entry_is_taken_out_and_another_put_in_at_once(forge: Server, bot: B
     with Repository(bot.settings.github.clone_url, token="bot-token") as repository:
         shadow = entry(8).model_copy(update={"reason": "accuracy 0.871 < 0.900"})
         edits = [Edit("models", "churn", None, "it listens first"), Edit("shadow", "churn", shadow)]
-        made = put_proposal(
-            repository,
-            bot.github,
-            bot.ledger,
-            say=bot.said.append,
-            edits=edits,
-            branch=bot.branch,
-            title="Swap",
-            body="Both.",
-        )
+        draft = Draft(edits=edits, branch=bot.branch, title="Swap", body="Both.")
+        made = put_proposal(repository, bot.github, bot.ledger, draft, say=bot.said.append)
         assert made is not None and made.action == "opened"
         desired = read_desired(repository, bot.environment, repository.fetch(f"refs/heads/{bot.branch}"))
     assert (desired.models, desired.shadow) == ({}, {"churn": shadow})

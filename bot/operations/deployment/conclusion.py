@@ -9,6 +9,7 @@ from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
 from bot.domain.plan import in_service, serves
 from bot.domain.promotion import thread_of
+from bot.domain.proposal import Edit
 from bot.domain.record import (
     Criterion,
     DeploymentRecord,
@@ -26,9 +27,8 @@ from bot.domain.stage import CutOff, Fault, fault, git_must_follow, outcome, pro
 from bot.errors import PromobotError
 from bot.operations.deployment.item import Item
 from bot.operations.deployment.run import Run
-from bot.operations.proposing import Edit, put_proposal, withdraw_revert
+from bot.operations.proposing import Draft, put_proposal, withdraw_revert
 from bot.render import deployment as words
-from bot.render import identity as identity_words
 from bot.render import proposal as proposal_words
 
 TOLD_APART = 20
@@ -77,24 +77,20 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
     if back is None and (left := last_left(history)) is None:
         back = next((entry for _, entry in verified), None)
     try:
-        proposed = put_proposal(
-            run.platform.repository(),
-            run.platform.github,
-            run.ledger,
+        draft = Draft(
             edits=[Edit(change.section, change.model, back, _why_back_to_nothing(change, left))],
             branch=revert_branch(change.slot),
             title=proposal_words.revert_title(change, back),
             body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
-            say=run.say,
             # Who asked, and why, is worth more than what the bot would write of the same revert.
             keeps=lambda pull: proposal_words.BY_THE_BOT not in pull.body,
         )
+        platform = run.platform
+        proposed = put_proposal(platform.repository(), platform.github, run.ledger, draft, say=run.say)
     except PromobotError as error:
         # What users get is right already; the next run tries again to make Git say so, too.
         run.say(f"the revert of {words.describe(change)} could not be proposed, the next run tries again: {error}")
         return ""
-    if proposed is not None and proposed.action == "opened" and proposed.pull_request.has_no_checks:
-        run.say(identity_words.no_checks(proposed.pull_request.number))
     if proposed is None:
         return ""
     run.reverts[proposed.pull_request.branch] = proposed.pull_request.url
