@@ -171,11 +171,12 @@ def package_from_mlflow(
 
 @dataclass(frozen=True)
 class _Found:
-    """A version as MLflow has it, downloaded to ``directory``."""
+    """A version as MLflow has it, downloaded to ``directory``; ``data`` is where the flavor keeps its model there."""
 
     uri: str
     directory: Path
     flavor: str
+    data: str
     flavors: tuple[str, ...]
     example: Any
     metrics: Mapping[str, float]
@@ -202,10 +203,12 @@ def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -
         )
     described: Model = Model.load(str(directory))
     flavors = tuple(described.flavors)
+    flavor = next((flavor for flavor in FLAVORS if flavor in flavors), flavors[0] if flavors else "")
     return _Found(
         uri=uri,
         directory=directory,
-        flavor=next((flavor for flavor in FLAVORS if flavor in flavors), flavors[0] if flavors else ""),
+        flavor=flavor,
+        data=str(described.flavors.get(flavor, {}).get("data", "")),
         flavors=flavors,
         example=_example(described, directory),
         metrics={name: value for name, value in metrics.items() if abs(value) < float("inf")},
@@ -234,10 +237,12 @@ def _package(found: _Found, directory: Path, *, samples: Any, tolerance: Toleran
             "model, name='model', input_example=rows[:8])",
         )
     rows = rows[:MAX_SAMPLES] if hasattr(rows, "shape") or hasattr(rows, "iloc") else rows
-    model = _loaded(found)
     answers = None
     if found.flavor == "onnx":
+        model: Any = found.directory / found.data  # by its path: weights beside it may be larger than memory
         rows, answers = _asked(model, rows)
+    else:
+        model = _loaded(found)
     try:
         return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance)
     except InvalidInput as error:
@@ -265,12 +270,12 @@ def _loaded(found: _Found) -> Any:
         ) from error
 
 
-def _asked(model: Any, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _asked(file: Path, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return rows by input name, and what onnxruntime answers to them: for ONNX it is the framework."""
     import numpy as np
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
     if isinstance(rows, Mapping):
         given = {name: np.asarray(values) for name, values in rows.items()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.errors import InvalidInput
+from bot.training.onnx_file import is_elsewhere, tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,15 +61,18 @@ class Interface:
         return bool(self.max_batch_size) and len(spec.shape) == 1
 
 
-def interface_of(model: onnx.ModelProto) -> Interface:
+def interface_of(model: onnx.ModelProto, *, file: Path | None = None) -> Interface:
     """Return the inputs and outputs of an ONNX model; raise InvalidInput for what Triton cannot serve.
 
+    ``file`` is where it was read from, and its weights may lie beside that; without it they must be in the model.
     ``max_batch_size`` is 0 in it; ``batched`` decides.
     """
     import onnx
 
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise InvalidInput("keeps its weights in another file", key="model", next_step="Load it with its weights.")
+    if file is None and any(is_elsewhere(tensor) for tensor in tensors(model.graph)):
+        raise InvalidInput(
+            "keeps its weights in another file", key="model", next_step="Give the path of the model's file instead."
+        )
     weights = {tensor.name for tensor in model.graph.initializer}
     interface = Interface(
         inputs=tuple(_spec(value) for value in model.graph.input if value.name not in weights),
@@ -76,7 +81,7 @@ def interface_of(model: onnx.ModelProto) -> Interface:
     if not interface.inputs or not interface.outputs:
         raise InvalidInput("has no inputs or no outputs", key="model")
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(file) if file else model)
     except onnx.checker.ValidationError as error:
         raise InvalidInput(f"is not a valid ONNX model: {error}", key="model") from error
     return interface

@@ -20,6 +20,7 @@ from bot.errors import InvalidInput
 from bot.training.converters import convert
 from bot.training.converters.edges import carried, declared_as_answered
 from bot.training.interface import batched, config_text, interface_of
+from bot.training.onnx_file import MAX_GRAPH_BYTES, read_onnx
 from bot.training.samples import as_arrays, cases_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ MODEL_FILE = "model.onnx"
 """The name under which both Triton's onnxruntime backend and MLflow look for the model."""
 
 DEFAULT_TOLERANCE = Tolerance()
+MAX_BYTES = 16 * 2**30
+"""What an environment takes whose ``packages.max_bytes`` says nothing else."""
 
 _READ_BYTES = 1 << 20
 _NOT_KEPT_BY_MLFLOW = frozenset("#%")
@@ -39,7 +42,7 @@ _RULES = "docs/training.md says what a package may contain."
 
 
 def build_package(
-    model: onnx.ModelProto | Any,
+    model: onnx.ModelProto | Path | str | Any,
     directory: Path,
     *,
     inputs: ArrayLike | Mapping[str, ArrayLike] | pd.DataFrame,
@@ -48,15 +51,17 @@ def build_package(
     max_batch_size: int | None = None,
     instances: int | None = None,
     max_queue_delay_microseconds: int | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Package:
     """Write the package of ``model`` into ``directory``, which must be new or empty, and return it.
 
-    ``model`` is an ONNX model, or a fitted model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch, or a
-    pipeline of them, which is converted. ``inputs`` has sample rows by input
-    name, ``answers`` the training framework's outputs for them by output name. For a single input or output a plain
-    array will do; a DataFrame, or columns by name, makes each column an input of a pipeline that chooses columns.
-    Arrays have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``. Rows of
-    different shapes come as a list.
+    ``model`` is an ONNX model, or the path of its file, or a fitted model of scikit-learn, XGBoost, LightGBM,
+    CatBoost or PyTorch, or a pipeline of them, which is converted. Weights in other files beside an ONNX file are
+    copied, and never held in memory; all together may have ``max_bytes``. ``inputs`` has sample rows by input name,
+    ``answers`` the training framework's outputs for them by output name. For a single input or output a plain array
+    will do; a DataFrame, or columns by name, makes each column an input of a pipeline that chooses columns. Arrays
+    have the shape ``[rows, …]``, with 1 to 256 rows. An answer ``[rows]`` stands for ``[rows, 1]``. Rows of different
+    shapes come as a list.
 
     ``max_batch_size`` (0 to 65536) is how many rows Triton puts together. The default is 64 where the first dimension
     of every tensor is free, and 0 elsewhere: of a fixed batch, of an input or output without a batch. With 0 a sample
@@ -75,7 +80,10 @@ def build_package(
 
     Raises InvalidInput that names the argument and the tensor.
     """
-    if not _is_onnx(model):
+    file = read_onnx(Path(model), max_bytes=max_bytes) if isinstance(model, str | Path) else None
+    if file is not None:
+        model = file.model
+    elif not _is_onnx(model):
         converted = convert(model, inputs)
         model, inputs = converted.model, converted.given
         if answers is None:
@@ -87,7 +95,7 @@ def build_package(
             next_step="Ask the model before it is exported, and give what it says.",
         )
     model = _as_served(model, inputs, answers, batches=max_batch_size != 0)
-    interface = batched(interface_of(model), max_batch_size)
+    interface = batched(interface_of(model, file=file and file.path), max_batch_size)
     config = config_text(
         interface,
         instances=instances,
@@ -106,15 +114,39 @@ def build_package(
             key="inputs and answers",
             next_step="Give fewer rows, or smaller ones.",
         )
+    graph = _serialized(model)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     directory.joinpath(SMOKE_FILE).write_text(smoke)
-    directory.joinpath(MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
-    package = Package.of(hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE))
+    directory.joinpath(MODEL_FILE).write_bytes(graph)
+    weights = [_copied(path, directory, name) for name, path in (file.weights if file else {}).items()]
+    written = [hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE)]
+    package = Package.of([*written, *weights])
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
     return package
+
+
+def _serialized(model: onnx.ModelProto) -> bytes:
+    from google.protobuf.message import EncodeError
+
+    try:
+        written: bytes = model.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise InvalidInput(
+            f"is longer than the {MAX_GRAPH_BYTES} bytes that ONNX may have in one file",
+            key="model",
+            next_step="Save it with save_as_external_data=True, and give the path of the file.",
+        ) from error
+    return written
+
+
+def _copied(source: Path, directory: Path, name: str) -> PackageFile:
+    """Copy a file into the package block by block, and return its entry."""
+    with directory.joinpath(name).open("wb") as target:
+        copied = hash_file(source.parent, source.name, feed=target.write)
+    return PackageFile(path=name, size=copied.size, sha256=copied.sha256)
 
 
 def read_package(directory: Path) -> Package:

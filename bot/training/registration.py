@@ -336,8 +336,9 @@ def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: 
     import onnx
     from mlflow.models import Model, ModelSignature
 
-    model = onnx.load(str(package / MODEL_FILE))
-    interface = interface_of(model)
+    # Weights in other files stay there: MLflow writes the graph, and the package's own files come beside it.
+    model = onnx.load(str(package / MODEL_FILE), load_external_data=False)
+    interface = interface_of(model, file=package / MODEL_FILE)
     mlflow.onnx.save_model(
         model,
         directory,
@@ -348,7 +349,16 @@ def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: 
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,  # a second file with a random name, otherwise
     )
-    shutil.copytree(package, directory, dirs_exist_ok=True)
+    shutil.copytree(package, directory, copy_function=_linked, dirs_exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a file a second name, for weights are large; copy it where the file system cannot."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _schema(specs: tuple[TensorSpec, ...]) -> Schema:
