@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from bot.domain.contents import look_at
 from bot.domain.model_config import config_problems
@@ -33,7 +33,7 @@ MODEL_FILE = "model.onnx"
 
 DEFAULT_TOLERANCE = Tolerance()
 MAX_BYTES = 16 * 2**30
-"""What an environment takes whose ``packages.max_bytes`` says nothing else."""
+"""The default of ``packages.max_bytes`` of an environment."""
 
 _READ_BYTES = 1 << 20
 _NOT_KEPT_BY_MLFLOW = frozenset("#%")
@@ -82,10 +82,12 @@ def build_package(
     """
     file = read_onnx(Path(model), max_bytes=max_bytes) if isinstance(model, str | Path) else None
     if file is not None:
-        model = file.model
-    elif not _is_onnx(model):
+        graph = file.model
+    elif _is_onnx(model):
+        graph = model
+    else:
         converted = convert(model, inputs)
-        model, inputs = converted.model, converted.given
+        graph, inputs = converted.model, converted.given
         if answers is None:
             inputs, answers = converted.inputs, converted.ask()
     if answers is None:
@@ -94,8 +96,8 @@ def build_package(
             key="answers",
             next_step="Ask the model before it is exported, and give what it says.",
         )
-    model = _as_served(model, inputs, answers, batches=max_batch_size != 0)
-    interface = batched(interface_of(model, file=file and file.path), max_batch_size)
+    graph = _as_served(graph, inputs, answers, batches=max_batch_size != 0)
+    interface = batched(interface_of(graph, file=None if file is None else file.path), max_batch_size)
     config = config_text(
         interface,
         instances=instances,
@@ -114,13 +116,13 @@ def build_package(
             key="inputs and answers",
             next_step="Give fewer rows, or smaller ones.",
         )
-    graph = _serialized(model)
+    serialized = _serialized(graph)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     directory.joinpath(SMOKE_FILE).write_text(smoke)
-    directory.joinpath(MODEL_FILE).write_bytes(graph)
+    directory.joinpath(MODEL_FILE).write_bytes(serialized)
     weights = [_copied(path, directory, name) for name, path in (file.weights if file else {}).items()]
     written = [hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE)]
     package = Package.of([*written, *weights])
@@ -248,7 +250,7 @@ def _shapes(given: Any, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return {name: (len(array),) if isinstance(array, list) else array.shape for name, array in arrays.items()}
 
 
-def _is_onnx(model: object) -> bool:
+def _is_onnx(model: object) -> TypeGuard[onnx.ModelProto]:
     import onnx
 
     return isinstance(model, onnx.ModelProto)

@@ -275,6 +275,22 @@ MUTATIONS = (
         '_NOT_KEPT_BY_MLFLOW = frozenset("")\n',
         ("tests/training/test_package.py::test_what_no_environment_would_take_is_said_before_it_is_registered",),
     ),
+    Mutation(
+        "packages",
+        "weights of an ONNX file lie beside it, and nowhere else",
+        "bot/training/onnx_file.py",
+        '    if not parts or PurePosixPath(place).is_absolute() or ".." in parts:\n',
+        "    if not parts:\n",
+        ("tests/training/test_onnx_file.py::test_a_file_that_cannot_be_taken_is_refused",),
+    ),
+    Mutation(
+        "packages",
+        "an ONNX file and its weights have a limit",
+        "bot/training/onnx_file.py",
+        "    if total > max_bytes:\n",
+        "    if total < 0:\n",
+        ("tests/training/test_onnx_file.py::test_a_file_that_cannot_be_taken_is_refused",),
+    ),
     # Stores that do less than AWS S3.
     Mutation(
         "stores",
