@@ -108,6 +108,7 @@ MLflowUrl = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_URL.pattern}$", "format": "uri"}),
 ]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -407,6 +408,10 @@ class PackageRules(_Part):
         default=[".onnx", ".data", ".txt", ".json"], min_length=1, description="allowed endings of a version's files"
     )
     max_bytes: int = Field(default=16 * 2**30, gt=0, description="largest package")
+    python_environments: dict[str, Sha256] = Field(
+        default={},
+        description="archives that a Python model may bring as its environment: a name for people, and the sha256",
+    )
 
 
 class Freeze(_Part):

@@ -33,6 +33,12 @@ ENSEMBLE = (
 )
 
 
+DECOUPLED = (
+    "a decoupled model gives any number of answers to one request. The checks, the proofs and the gateways "
+    "expect exactly one"
+)
+
+
 @dataclass(frozen=True)
 class Decision:
     """What holds for one field: whether it may be set, and why not.
@@ -149,8 +155,7 @@ FIELDS: Mapping[str, Decision] = {
     "model_transaction_policy": Decision("allowed"),
     "model_transaction_policy.decoupled": Decision(
         "refused",
-        "a decoupled model gives any number of answers to one request. The checks, the proofs and the gateways "
-        "expect exactly one",
+        DECOUPLED,
     ),
     "model_repository_agents": Decision(
         "refused", "an agent is code that runs in the server and changes what is loaded"
@@ -218,7 +223,7 @@ ACCELERATORS: Mapping[str, Collection[str]] = {
 
 REASONS: Mapping[str, str] = {
     "TRITON_BATCH_STRATEGY_PATH": "Triton loads the library that it names into the server",
-    "EXECUTION_ENV_PATH": "it names an archive of programs that the backend unpacks and runs",
+    "EXECUTION_ENV_PATH": "it names an archive of programs that the Python backend unpacks and runs",
     "CPU_EXTENSION_PATH": "OpenVINO loads the library that it names into the server",
     "TF_INIT_OPS_FILE": "it names a file of operations that are run at the load",
     "trt_extra_plugin_lib_paths": "TensorRT loads the libraries that it names into the server",
@@ -244,6 +249,11 @@ REASONS: Mapping[str, str] = {
 }
 """Why a parameter that somebody may have reason to ask for is refused."""
 
+PYTHON_ENVIRONMENT = "EXECUTION_ENV_PATH"
+"""The parameter that names the archive of a Python model's environment."""
+MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY/"
+"""What such a path begins with where the archive comes with the model."""
+
 OWN_PARAMETER = re.compile(r"own\.[A-Za-z0-9_.-]{1,100}")
 """Parameters that no Triton and no backend reads: notes for clients, and what a Python model reads itself."""
 _OWN_STEP = "a parameter of your own begins with `own.`"
@@ -266,10 +276,13 @@ def backend_of(backend: str, platform: str) -> str:
     return backend or PLATFORMS.get(platform, platform)
 
 
-def config_problems(config: Mapping[str, object], *, files: Collection[str]) -> list[str]:
+def config_problems(
+    config: Mapping[str, object], *, files: Collection[str], environments: Collection[str] | None = None
+) -> list[str]:
     """Return one sentence for each thing that a configuration may not say; it begins with the field's path.
 
-    ``files`` are the paths of the package's files that go into the version's folder.
+    ``files`` are the paths of the package's files that go into the version's folder, ``environments`` those of them
+    that are archives of Python which the platform's environment allows. None is all: nobody has asked it yet.
     """
     platform, named = str(config.get("platform", "")), str(config.get("backend", ""))
     backend = backend_of(named, platform)
@@ -280,7 +293,37 @@ def config_problems(config: Mapping[str, object], *, files: Collection[str]) -> 
         found.append(f"platform: {platform!r:.80} is not one of Triton's; name the backend instead")
     elif platform and named and PLATFORMS[platform] != named:
         found.append(f"platform: {platform} stands for the backend {PLATFORMS[platform]}, not for {named!r:.80}")
-    return [*found, *_problems(config, "", "", backend, frozenset(files)), *_too_much(config)]
+    found += _problems(config, "", "", backend, frozenset(files))
+    if said := _environment_problem(config, backend, files, environments):
+        found.append(f"parameters.{PYTHON_ENVIRONMENT}: refused; {said}")
+    return [*found, *_too_much(config)]
+
+
+def python_environment(config: Mapping[str, object]) -> str | None:
+    """Return the path that the configuration names as the archive of a Python model's environment; None for none."""
+    parameters = config.get("parameters")
+    named = parameters.get(PYTHON_ENVIRONMENT) if isinstance(parameters, Mapping) else None
+    return str(named.get("string_value", "")) if isinstance(named, Mapping) else None
+
+
+def _environment_problem(
+    config: Mapping[str, object], backend: str, files: Collection[str], environments: Collection[str] | None
+) -> str:
+    """Say why the archive of a Python environment may not be used; an empty string where it may, or none is named."""
+    path = python_environment(config)
+    if path is None or backend != "python":
+        return ""  # of other backends the parameter is refused by its name
+    if not path.startswith(MODEL_DIRECTORY):
+        return (
+            f"{path!r:.120} lies outside of the package, so no digest covers it. Put the archive into the package "
+            f"and write {MODEL_DIRECTORY}NAME"
+        )
+    inside = path.removeprefix(MODEL_DIRECTORY)
+    if inside not in files:
+        return f"{inside!r:.120} is not a file that package.json lists"
+    if environments is not None and inside not in environments:
+        return f"the sha256 of {inside!r:.120} is not one of packages.python_environments here"
+    return ""
 
 
 def _too_much(config: Mapping[str, object]) -> Iterator[str]:
@@ -355,6 +398,8 @@ def _judged(
         case "parameters":
             known, of = _known_parameters(path, backend, around)
             for key in value if isinstance(value, Mapping) else ():
+                if path == "parameters" and (key, backend) == (PYTHON_ENVIRONMENT, "python"):
+                    continue  # its value decides
                 if key not in known and not OWN_PARAMETER.fullmatch(str(key)):
                     yield f"{shown}.{key!s:.80}: refused; {_reason(str(key), of)}"
         case "map":

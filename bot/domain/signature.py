@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,21 @@ class ModelConfig:
     values: Mapping[str, object]
     """All that it says, as plain values: see :mod:`bot.domain.model_config`."""
     text: str
+
+    @property
+    def is_decoupled(self) -> bool:
+        """Whether a request may get any number of answers."""
+        policy = self.values.get("model_transaction_policy")
+        return isinstance(policy, Mapping) and bool(policy.get("decoupled"))
+
+
+def as_in_mlflow(signature: Signature) -> Signature:
+    """Return the signature as MLflow can write it: it names NumPy's types, and NumPy has no BF16."""
+
+    def written(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        return tuple(replace(spec, datatype="FP32") if spec.datatype == "BF16" else spec for spec in specs)
+
+    return Signature(written(signature.inputs), written(signature.outputs))
 
 
 def differences(one: Signature, other: Signature, *, one_is: str, other_is: str) -> list[str]:

@@ -19,10 +19,11 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.domain import jsontext
+from bot.domain.signature import Signature, TensorSpec
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """A str that holds one is not text: it cannot be written as UTF-8."""
@@ -122,6 +123,27 @@ class SmokeCases:
             cases=tuple(_case(entry) for entry in cases),
             tolerance=Tolerance(float(relative), float(absolute)),
         )
+
+
+def signature_of(smoke: SmokeCases, max_batch_size: int) -> Signature:
+    """Return the tensors of the cases: -1 for a size in which they differ, and for the batch where there is one."""
+
+    def specs(tensors: Iterable[Tensor]) -> tuple[TensorSpec, ...]:
+        seen: dict[str, TensorSpec] = {}
+        for tensor in tensors:
+            known = seen.setdefault(tensor.name, TensorSpec(tensor.name, tensor.datatype, tensor.shape))
+            if len(known.shape) == len(tensor.shape):
+                shape = (a if a == b else -1 for a, b in zip(known.shape, tensor.shape, strict=True))
+                seen[tensor.name] = TensorSpec(tensor.name, tensor.datatype, tuple(shape))
+        return tuple(
+            TensorSpec(spec.name, spec.datatype, (-1, *spec.shape[1:]) if max_batch_size else spec.shape)
+            for spec in seen.values()
+        )
+
+    return Signature(
+        specs(tensor for case in smoke.cases for tensor in case.inputs),
+        specs(tensor for case in smoke.cases for tensor in case.outputs),
+    )
 
 
 def smoke_problems(smoke: SmokeCases) -> list[str]:

@@ -29,8 +29,10 @@ from bot.domain.evidence import (
 )
 from bot.domain.gate import Gate, GateResult, judge
 from bot.domain.metrics import Measured
+from bot.domain.model_config import DECOUPLED
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import verified_by
+from bot.domain.signature import Signature, as_in_mlflow
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import SmokeCases, Tensor, differences
 from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
@@ -375,15 +377,20 @@ def _agreement(
 ) -> Iterator[Finding]:
     config = parse_config(contents.read(CONFIG_FILE).decode())
     served = triton.signature(on_staging, registered.version)
-    wrong = signature_differences(config.signature, served, one_is="config.pbtxt", other_is="Triton")
-    yield _finding("configuration agrees", not wrong, "; ".join(wrong) or str(served))
+    # Triton completes a configuration by the model's own file.
+    declared = Signature(config.signature.inputs or served.inputs, config.signature.outputs or served.outputs)
+    wrong = signature_differences(declared, served, one_is="config.pbtxt", other_is="Triton")
+    completed = "" if declared == config.signature else "completed by Triton: "
+    yield _finding("configuration agrees", not wrong, "; ".join(wrong) or f"{completed}{served}")
+    if parse_config(triton.configuration(on_staging, registered.version)).is_decoupled:
+        yield _finding("one answer", False, f"completed by Triton: {DECOUPLED}")
     logged = registry.signature(registered)
     if logged is None:
         yield _finding(
             "signature agrees", False, "the version has no signature of tensors in MLflow; log the model with one"
         )
         return
-    wrong = signature_differences(logged, served, one_is="MLflow", other_is="Triton")
+    wrong = signature_differences(logged, as_in_mlflow(served), one_is="MLflow", other_is="Triton")
     yield _finding("signature agrees", not wrong, "; ".join(wrong) or str(logged))
 
 

@@ -53,7 +53,9 @@ def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Fi
     # Said only where it is wrong: of good cases a reviewer reads how each was answered.
     if said := _wrong_with_smoke(contents):
         yield Finding(what="smoke cases", passed=False, detail=said)
-    wrong = config_problems(config.values, files=names)
+    pinned = set(rules.python_environments.values())
+    environments = [file.path for file in package.version_files if f"sha256:{file.sha256}" in pinned]
+    wrong = config_problems(config.values, files=names, environments=environments)
     yield Finding(
         what="configuration",
         passed=not wrong,

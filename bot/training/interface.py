@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.domain.signature import TensorSpec
 from bot.errors import InvalidInput
 from bot.training.onnx_file import is_elsewhere, tensors
 
@@ -18,18 +19,6 @@ DEFAULT_BATCH = 64
 """Rows that Triton puts together at most, where nobody says how many."""
 MAX_NAME = 200
 """Characters of a tensor's name. Triton takes any; names appear in reports, so they can be printed."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of a model: its name, datatype and shape as the graph declares them.
-
-    ``datatype`` is that of the Open Inference Protocol, ``shape`` has -1 where any size will do.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ def interface_of(model: onnx.ModelProto, *, file: Path | None = None) -> Interfa
 
 
 def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """Return the numpy type of a tensor's elements: text for BYTES."""
+    """Return the numpy type of a tensor's elements: text for BYTES, FP32 for BF16, which NumPy lacks."""
     import numpy as np
 
     match spec.datatype:
@@ -96,6 +85,8 @@ def numpy_dtype(spec: TensorSpec) -> np.dtype[Any]:
             return np.dtype("str")
         case "BOOL":
             return np.dtype("bool")
+        case "BF16":
+            return np.dtype("float32")
         case number:
             return np.dtype(number.replace("FP", "float").lower())
 

@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.domain.metrics import as_tags
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import check_registered_name, check_run_id, short
-from bot.domain.package import DIGEST_TAG
+from bot.domain.package import CONFIG_FILE, DIGEST_TAG, SMOKE_FILE
 from bot.domain.secret_text import Kind, cleaned
+from bot.domain.signature import Signature, TensorSpec, differences
+from bot.domain.smoke import SmokeCases, signature_of
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
-from bot.training.interface import TensorSpec, interface_of, numpy_dtype
+from bot.systems.triton.config import parse_config
+from bot.training.interface import Interface, interface_of, numpy_dtype
 from bot.training.package import MODEL_FILE, read_package
 
 if TYPE_CHECKING:
@@ -96,8 +99,6 @@ def register(
     measured = {name: _finite(name, value) for name, value in metrics.items()}
     told = {name: str(value) for name, value in (params or {}).items()}
     contents = read_package(package)
-    if contents.file(MODEL_FILE) is None:
-        raise InvalidInput(f"has no {MODEL_FILE}", file=str(package))
 
     check_mlflow(tracking_uri)
     from mlflow import MlflowClient
@@ -332,17 +333,25 @@ def _log(
 
 def _write_model(package: Path, directory: Path, *, run_id: str, artifact_path: str) -> None:
     """Write what MLflow needs to load the model, and the package's own files over it."""
+    from mlflow.models import Model, ModelSignature
+
+    described = Model(run_id=run_id, artifact_path=artifact_path)
+    if not package.joinpath(MODEL_FILE).is_file():
+        signature = _signature(package)
+        described.signature = ModelSignature(_schema(signature.inputs), _schema(signature.outputs))
+        shutil.copytree(package, directory, copy_function=_linked)
+        described.save(str(directory / "MLmodel"))
+        return
     import mlflow.onnx
     import onnx
-    from mlflow.models import Model, ModelSignature
 
     # Weights in other files stay there: MLflow writes the graph, and the package's own files come beside it.
     model = onnx.load(str(package / MODEL_FILE), load_external_data=False)
-    interface = interface_of(model, file=package / MODEL_FILE)
+    interface = _signature(package, interface_of(model, file=package / MODEL_FILE))
     mlflow.onnx.save_model(
         model,
         directory,
-        mlflow_model=Model(run_id=run_id, artifact_path=artifact_path),
+        mlflow_model=described,
         signature=ModelSignature(inputs=_schema(interface.inputs), outputs=_schema(interface.outputs)),
         # Named here, because MLflow would otherwise load the model in another process to find them out.
         pip_requirements=[f"{name}=={version_of(name)}" for name in ("mlflow", "onnx", "onnxruntime")],
@@ -359,6 +368,23 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _signature(package: Path, graph: Interface | None = None) -> Signature:
+    """Return what clients of a package send and get: as its graph has it, unless its configuration says otherwise.
+
+    A configuration may reshape tensors and leave outputs out. Of one that declares nothing, the smoke cases tell.
+    """
+    config = parse_config(package.joinpath(CONFIG_FILE).read_text(encoding="utf-8"))
+    of_cases = signature_of(SmokeCases.from_json(package.joinpath(SMOKE_FILE).read_bytes()), config.max_batch_size)
+    declared = Signature(
+        config.signature.inputs or (graph.inputs if graph else of_cases.inputs),
+        config.signature.outputs or (graph.outputs if graph else of_cases.outputs),
+    )
+    if graph is None:
+        return declared
+    of_graph = Signature(graph.inputs, graph.outputs)
+    return declared if differences(of_graph, declared, one_is="graph", other_is="configuration") else of_graph
 
 
 def _schema(specs: tuple[TensorSpec, ...]) -> Schema:

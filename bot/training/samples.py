@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bot.domain.signature import TensorSpec
 from bot.domain.smoke import FLOATS, Scalar, SmokeCase, Tensor, text_or_bytes
 from bot.errors import InvalidInput
-from bot.training.interface import Interface, TensorSpec, numpy_dtype
+from bot.training.interface import Interface, numpy_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,6 +206,8 @@ def _cast(spec: TensorSpec, array: np.ndarray[Any, Any], *, key: str, exact: boo
         raise InvalidInput(f"has the type {array.dtype}, the model's is {spec.datatype}", key=key)
     cast = array.astype(dtype)
     rounded = not np.array_equal(cast, array, equal_nan=dtype.kind == "f" and array.dtype.kind == "f")
+    if spec.datatype == "BF16":  # the upper half of an FP32
+        rounded = rounded or bool(np.any(cast.view(np.uint32) & 0xFFFF))
     if rounded and (exact or spec.datatype not in FLOATS):
         raise InvalidInput(
             f"has values that {spec.datatype} cannot hold",

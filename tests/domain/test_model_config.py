@@ -274,3 +274,33 @@ def test_what_triton_loads_by_its_name_is_known(name: str) -> None:
 @pytest.mark.parametrize("name", ["model.onnx", "weights/batchstrategy.so.data", "libtriton_x.so.txt"])
 def test_what_triton_does_not_load_by_its_name_is_no_such_file(name: str) -> None:
     assert not LOADED_BY_NAME.fullmatch(name)
+
+
+PYTHON = 'backend: "python"\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "environments", "says"),
+    [
+        ("$$TRITON_MODEL_DIRECTORY/e.tar.gz", ["e.tar.gz"], ""),
+        ("$$TRITON_MODEL_DIRECTORY/e.tar.gz", None, ""),
+        (
+            "$$TRITON_MODEL_DIRECTORY/e.tar.gz",
+            [],
+            "the sha256 of 'e.tar.gz' is not one of packages.python_environments",
+        ),
+        ("$$TRITON_MODEL_DIRECTORY/f.tar.gz", ["f.tar.gz"], "'f.tar.gz' is not a file that package.json lists"),
+        ("$$TRITON_MODEL_DIRECTORY/../e.tar.gz", None, "'../e.tar.gz' is not a file that package.json lists"),
+        ("$$TRITON_MODEL_DIRECTORY/./e.tar.gz", ["e.tar.gz"], "'./e.tar.gz' is not a file that package.json lists"),
+        ("/opt/e.tar.gz", ["e.tar.gz"], "'/opt/e.tar.gz' lies outside of the package, so no digest covers it"),
+        ("e.tar.gz", ["e.tar.gz"], "'e.tar.gz' lies outside of the package"),
+        ("/x/$$TRITON_MODEL_DIRECTORY/e.tar.gz", ["e.tar.gz"], "'/x/$$TRITON_MODEL_DIRECTORY/e.tar.gz' lies outside"),
+        ("", ["e.tar.gz"], "'' lies outside of the package"),
+    ],
+)
+def test_the_environment_of_a_python_model_is_a_listed_archive_that_is_pinned(
+    path: str, environments: list[str] | None, says: str
+) -> None:
+    config = parse_config(PYTHON + parameter("EXECUTION_ENV_PATH", path))
+    found = config_problems(config.values, files=["model.py", "e.tar.gz"], environments=environments)
+    assert [f"parameters.EXECUTION_ENV_PATH: refused; {says}" in said for said in found] == ([True] if says else [])

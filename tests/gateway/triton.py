@@ -50,8 +50,13 @@ def publish_adder(directory: Path, *, versions: Sequence[int]) -> None:
 
 
 @contextmanager
-def running_triton(repository: Path, *, host: str = HOST, http_port: int | None = None) -> Iterator[RunningTriton]:
-    """Run the sandbox's Triton on ``repository`` until the block ends; it has loaded nothing."""
+def running_triton(
+    repository: Path, *, host: str = HOST, http_port: int | None = None, completes: bool = False
+) -> Iterator[RunningTriton]:
+    """Run the sandbox's Triton on ``repository`` until the block ends; it has loaded nothing.
+
+    With ``completes`` it completes configurations, as a stock Triton does.
+    """
     with Ports() as ports:
         part = triton.part(
             "triton",
@@ -62,6 +67,8 @@ def running_triton(repository: Path, *, host: str = HOST, http_port: int | None 
         )
         log_file = repository.with_name("triton.log")
         command = [f"--http-address={host}" if "--http-address=" in word else word for word in part.command]
+        if completes:
+            command.remove("--disable-auto-complete-config")
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **part.variables}

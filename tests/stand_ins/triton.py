@@ -231,6 +231,10 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
             outputs=[tensor(name="Y", datatype="FP64", shape=[-1, _NAMES])],
         )
 
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._known(request.name, request.version, context)
+        return service_pb2.ModelConfigResponse()
+
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._known(request.model_name, request.model_version, context)
         raw = request.raw_input_contents[0]

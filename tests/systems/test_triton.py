@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from bot.settings import Triton
 from bot.systems.triton.config import parse_config, placed_config, render_config, versions_of
 from bot.systems.triton.server import TritonServer
 from tests.controls import control
+from tests.gateway.triton import running_triton
 from tests.operations.world import wait_until
 from tests.servers import running
 from tests.stand_ins.between import between
@@ -595,6 +597,63 @@ def test_labels_are_looked_for_in_the_folder_of_the_version() -> None:
     assert 'label_filename: "7/labels.txt"' in placed
     assert parse_config(placed).fingerprint != parse_config(placed_config(text, 8)).fingerprint
     assert placed_config(CONFIG, 7) == CONFIG, "without labels versions share what is written"
+
+
+OF_ENVIRONMENT = """\
+import os
+import numpy
+import triton_python_backend_utils as utils
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        config.set_max_batch_size(4)
+        config.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [2]})
+        config.add_output({"name": "Y", "data_type": "TYPE_STRING", "dims": [1]})
+        POLICY
+        return config
+    def execute(self, requests):
+        said = numpy.array([[os.environ.get("OF_THE_TEAM", "nothing")]], dtype=object)
+        return [utils.InferenceResponse([utils.Tensor("Y", said)]) for _ in requests]
+"""
+
+
+def test_a_python_model_runs_in_the_environment_that_its_package_brings(
+    real: RealTriton, server: TritonServer, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/activate").write_text("export OF_THE_TEAM=ours\n")
+    placed = placed_config(
+        'backend: "python" input { name: "X" data_type: TYPE_FP32 dims: [1, 2] } '
+        'output { name: "Y" data_type: TYPE_STRING dims: [1, 1] } '
+        'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/env.tar.gz" } }',
+        3,
+    )
+    model = real.repository / "with-environment"
+    (model / "3").mkdir(parents=True)
+    (model / "3/model.py").write_text(OF_ENVIRONMENT.replace("POLICY", ""))
+    with tarfile.open(model / "3/env.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "bin", "bin")
+    (model / "config.pbtxt").write_text(render_config(placed, versions=[3]))
+    control(server).load("with-environment", timeout_seconds=60)
+    assert server.infer("with-environment", 3, [rows(1, 2)], outputs=["Y"])[0].data == ("ours",)
+    control(server).unload("with-environment")
+
+
+def test_what_a_python_model_completes_is_read_back(tmp_path: Path) -> None:
+    """A Triton that completes configurations, as a stock one does."""
+    repository = tmp_path / "models"
+    for name, policy in {"plain": "", "streams": 'config.set_model_transaction_policy({"decoupled": True})'}.items():
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "1/model.py").write_text(OF_ENVIRONMENT.replace("POLICY", policy))
+        (repository / name / "config.pbtxt").write_text('backend: "python"')
+    with running_triton(repository, completes=True) as running:
+        opened = TritonServer(Triton(name="completes", grpc=running.grpc), request_seconds=10)
+        for name, decoupled in {"plain": False, "streams": True}.items():
+            control(opened).load(name, timeout_seconds=60)
+            config = parse_config(opened.configuration(name, 1))
+            assert (config.max_batch_size, config.is_decoupled) == (4, decoupled)
+            assert config.signature == opened.signature(name, 1)
+        opened.close()
 
 
 def test_each_version_answers_with_its_own_labels(real: RealTriton, server: TritonServer) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from bot.domain.package import MLFLOW_FILES, PACKAGE_FILE, Package
+from bot.domain.signature import Signature, TensorSpec, as_in_mlflow, differences
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
 from bot.errors import InvalidInput, Refused, Rejected, Unavailable
 from bot.sandbox.processes import Ports
 from bot.sandbox.reference import RECIPES, Trained, main, register_recipe, train
@@ -320,3 +322,30 @@ def test_an_mlflow_from_which_nothing_could_be_deployed_is_refused_before_anythi
         InvalidInput, match=rf"{variable or 'tracking_uri'}: this MLflow is not supported: Databricks"
     ):
         register(package, model="churn", metrics={}, tracking_uri=None if variable else "databricks")
+
+
+@pytest.mark.parametrize("declares", [True, False])
+def test_a_package_for_any_backend_has_the_signature_that_clients_see(
+    declares: bool, mlflow_uri: str, mlflow: Any, model: str, tmp_path: Path
+) -> None:
+    config = 'backend: "pytorch" max_batch_size: 8\n'
+    config += (
+        'input { name: "x 1" data_type: TYPE_BF16 dims: [2] } output { name: "y" data_type: TYPE_STRING dims: [1] }'
+        if declares
+        else ""
+    )
+    case = SmokeCase("a", (Tensor("x 1", "BF16", (1, 2), (0.5, 1.0)),), (Tensor("y", "BYTES", (1, 1), ("dog",)),))
+    (tmp_path / "config.pbtxt").write_text(config)
+    (tmp_path / "smoke.json").write_text(SmokeCases((case,)).to_json())
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04")
+    names = ("config.pbtxt", "smoke.json", "model.pt")
+    (tmp_path / PACKAGE_FILE).write_text(Package.of(hash_file(tmp_path, name) for name in names).to_json())
+    done = register(tmp_path, model=model, metrics={"accuracy": 1.0}, tracking_uri=mlflow_uri)
+
+    registry = registry_of(MLflow(uri=mlflow_uri))
+    registered = registry.version(model, done.version)
+    assert set(registry.files(registered)) == {*names, PACKAGE_FILE}
+    signature = registry.signature(registered)
+    assert signature is not None
+    served = Signature((TensorSpec("x 1", "BF16", (-1, 2)),), (TensorSpec("y", "BYTES", (-1, 1)),))
+    assert differences(signature, as_in_mlflow(served), one_is="MLflow", other_is="Triton") == []

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 
 from bot.domain import in_words
-from bot.domain.model_config import backend_of
+from bot.domain.model_config import MODEL_DIRECTORY, PYTHON_ENVIRONMENT, backend_of, python_environment
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.systems.triton.messages import generated
 
@@ -47,16 +47,25 @@ def render_config(text: str, *, versions: Iterable[int]) -> str:
 def placed_config(text: str, version: int) -> str:
     """Return the configuration of a package as it stands beside the version that it is published with.
 
-    Triton looks for files of labels beside config.pbtxt, and the package's files lie in the version's folder. So two
-    versions with labels never have the same configuration, and get names of their own.
+    Triton looks for files of labels and for a Python model's environment beside config.pbtxt, and the package's files
+    lie in the version's folder. So two versions with either never have the same configuration, and get names of
+    their own.
     """
     message = _message(text)
-    if not any(output.label_filename for output in message.output):
+    environment = python_environment({"parameters": _parameters(message)}) or ""
+    if not environment.startswith(MODEL_DIRECTORY) and not any(output.label_filename for output in message.output):
         return text
     for output in message.output:
         if output.label_filename:
             output.label_filename = f"{version}/{output.label_filename}"
+    if environment.startswith(MODEL_DIRECTORY):
+        inside = environment.removeprefix(MODEL_DIRECTORY)
+        message.parameters[PYTHON_ENVIRONMENT].string_value = f"{MODEL_DIRECTORY}{version}/{inside}"
     return str(text_format.MessageToString(message))
+
+
+def _parameters(message: Any) -> dict[str, dict[str, str]]:
+    return {name: {"string_value": parameter.string_value} for name, parameter in message.parameters.items()}
 
 
 def versions_of(text: str) -> list[int]:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
+from google.protobuf import text_format
 
 from bot import trust
 from bot.domain import binary
@@ -254,6 +255,14 @@ class TritonServer:
             inputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.inputs),
             outputs=tuple(TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in answer.outputs),
         )
+
+    @retry
+    def configuration(self, model: str, version: int) -> str:
+        """Return the configuration with which Triton serves this version, completed by Triton, as text."""
+        with self._asking(f"read the configuration of {model} {version}") as calls:
+            request = service.ModelConfigRequest(name=model, version=str(version))
+            answer = calls.ModelConfig(request, timeout=self._request_seconds, metadata=self._control)
+        return str(text_format.MessageToString(answer.config))
 
     @retry
     def infer(self, model: str, version: int, inputs: Sequence[Tensor], *, outputs: Sequence[str]) -> list[Tensor]:
