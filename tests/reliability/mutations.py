@@ -78,6 +78,9 @@ CHECKING, PACKAGE_RULES = "bot/operations/checking.py", "bot/operations/package_
 T_REDACTION = "tests/test_redaction.py"
 IN_DIGITS = "test_a_secret_is_blanked_in_hexadecimal_digits_in_lines_and_where_it_was_encoded_twice"
 T_FORGED = "tests/operations/test_forged_records.py"
+T_OF_PYTHON = (
+    "tests/domain/test_model_config.py::test_the_environment_of_a_python_model_is_a_listed_archive_that_is_pinned"
+)
 LIBRARY = "tests/operations/test_check.py::test_a_library_in_a_package_is_never_copied_and_never_loaded"
 T_DEPLOY, T_EVIDENCE = "tests/operations/test_deploy.py", "tests/operations/test_evidence.py"
 STAGE = "bot/domain/stage.py"
@@ -1966,9 +1969,25 @@ MUTATIONS = (
         "allow-list",
         "of the configuration, before the checks copy anything",
         PACKAGE_RULES,
-        "    wrong = config_problems(config.values, files=names)\n",
+        "    wrong = config_problems(config.values, files=names, environments=environments)\n",
         "    wrong: list[str] = []\n",
         (LIBRARY,),
+    ),
+    Mutation(
+        "pinned environments of Python",
+        "by its digest, where the environment is asked",
+        "bot/domain/model_config.py",
+        "    if environments is not None and inside not in environments:\n",
+        "    if False:\n",
+        (T_OF_PYTHON,),
+    ),
+    Mutation(
+        "pinned environments of Python",
+        "inside of the package, so that its digest covers it",
+        "bot/domain/model_config.py",
+        "    if not path.startswith(MODEL_DIRECTORY):\n",
+        "    if False:\n",
+        (T_OF_PYTHON,),
     ),
     Mutation(
         "allow-list",
