@@ -179,7 +179,7 @@ LAYERS = {
         "domain environment_files errors extras redaction settings systems.triton training operations.propose "
         "platform",
         "mlflow numpy onnx onnxruntime pydantic requests yaml pandas skl2onnx sklearn onnxmltools xgboost lightgbm "
-        "catboost torch google",
+        "catboost torch tensorflow tf2onnx google",
     ),
     # What an Airflow environment imports, and nobody else: Airflow is no dependency of the bot.
     "bot.airflow": layer(

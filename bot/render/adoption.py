@@ -28,26 +28,44 @@ def adoptions(found: Sequence[Adoption]) -> str:
     counts = Counter(one.verdict for one in found)
     head = f"{len(found)} models: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     rows = [
-        [_MARKS.get(one.verdict, "✗"), one.model, str(one.version), one.flavor, one.verdict, _new(one)]
+        [_MARKS.get(one.verdict, "✗"), one.model, str(one.version), one.flavor, one.verdict, _asked(one), _new(one)]
         for one in found
     ]
     missing = [f"{one.model} {one.version}: {one.why}\n    → {one.next_step}" for one in found if one.why]
-    return "\n".join([head, grid(["", "model", "version", "flavor", "verdict", "registered"], rows), *missing])
+    table = grid(["", "model", "version", "flavor", "verdict", "asked about", "registered"], rows)
+    return "\n".join([head, table, *_made_up(found), *missing])
 
 
 def _one(one: Adoption) -> str:
     name = f"{one.model} {one.version}"
     match one.verdict:
         case "adopted":
-            return (
-                f"{name} is adopted: it is registered with a package as version {one.registered}.\n"
-                f"    → promobot propose {one.serving_name} {one.registered} --env ENV"
+            return "\n".join(
+                [
+                    f"{name} is adopted: it is registered with a package as version {one.registered}.",
+                    *_made_up([one]),
+                    f"    → promobot propose {one.serving_name} {one.registered} --env ENV",
+                ]
             )
         case "ready":
-            return f"{name} ({one.flavor}) can be adopted; nothing was registered."
+            return "\n".join([f"{name} ({one.flavor}) can be adopted; nothing was registered.", *_made_up([one])])
         case "has a package":
             return f"{name} has a package already.\n    → promobot propose {one.model} {one.version} --env ENV"
     return f"{name} is not adopted: {one.verdict}. {one.why}\n    → {one.next_step}"
+
+
+def _asked(one: Adoption) -> str:
+    return one.rows if one.verdict in ("adopted", "ready") else ""
+
+
+def _made_up(found: Sequence[Adoption]) -> list[str]:
+    """Say what rows prove that nobody gave."""
+    if not any(_asked(one) == "made of its signature" for one in found):
+        return []
+    return [
+        "Rows that are made of a signature prove that Triton computes what the framework computes. Users may send "
+        "others: give real ones with --samples FILE."
+    ]
 
 
 def _new(one: Adoption) -> str:

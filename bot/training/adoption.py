@@ -1,7 +1,8 @@
 """Make a package of a version that MLflow has already, and register it as a new version.
 
 MLflow keeps a model in the form of its framework, with a signature and, where the training job gave one, an example
-of its inputs. The framework loads it, a converter makes ONNX of it, and the framework answers the example.
+of its inputs. The framework loads it, a converter makes ONNX of it, and the framework answers the example. Without
+an example, which autologging does not keep, rows are made of the signature.
 
 To load a model runs code that its file holds: scikit-learn's files are pickles, for one. Adopt what you would run.
 """
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bot.domain.names import check_model_name
+from bot.domain.names import check_registered_name
 from bot.domain.package import PACKAGE_FILE
 from bot.errors import InvalidInput
 from bot.training.converters.converted import NotConverted, first_words
+from bot.training.flavors import FLAVORS, install, load, module_and_tokens, what_is_missing
 from bot.training.package import DEFAULT_TOLERANCE, build_package
 from bot.training.registration import all_pages, check_mlflow, mlflow_errors, register, versions_of
 from bot.training.samples import MAX_SAMPLES
+from bot.training.signature_rows import rows_of_signature
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,16 +42,17 @@ needs samples      no example of its inputs is known
 needs a converter  nothing here makes ONNX of it
 cannot             another reason, which is told
 """
-FLAVORS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost")
-"""The flavors of MLflow that become a package, the one that needs no converter first."""
+Rows = Literal["", "given", "its example", "made of its signature"]
+"""Where the rows come from that a model was asked about."""
 
 
 @dataclass(frozen=True)
 class Adoption:
     """The end of adopting ``version`` of ``model``, which has the ``flavor`` of MLflow, with its ``verdict``.
 
-    ``why`` and ``next_step`` say what is missing, if something is. ``registered`` is the new version, under
-    ``serving_name``, and ``digest`` its package's; they are None and empty if no version was registered.
+    ``why`` and ``next_step`` say what is missing, if something is. ``rows`` says what it was asked about: rows that
+    are made of its signature prove the conversion, and say nothing of what users send. ``registered`` is the new
+    version, under ``serving_name``, and ``digest`` its package's; they are None and empty if none was registered.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Adoption:
     flavor: str = ""
     why: str = ""
     next_step: str = ""
+    rows: Rows = ""
     registered: int | None = None
     serving_name: str = ""
     digest: str = ""
@@ -92,7 +97,7 @@ def adopt(
     """Register ``version`` of ``model``, which MLflow has, once more with a package, and return what became of it.
 
     ``samples`` and ``tracking_uri`` are as for ``package_from_mlflow``. ``serving_name`` (default: ``model``) is the
-    name under which the new version is registered; it must be one that can be served. The metrics of the version's
+    registered model that gets the new version. The metrics of the version's
     run are the new version's, too. The tag ``promobot.adopted_from`` names the old version. A second call returns the
     version that the first one registered. With ``dry_run`` everything is done but the registration.
 
@@ -101,16 +106,16 @@ def adopt(
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         directory = Path(temporary, "package")
         try:
-            _check_serving_name(serving_name or model)
+            _check_name(serving_name or model)
             found = _look(model, version, Path(temporary, "model"), tracking_uri)
             flavor = found.flavor
             if found.has_package:
                 return Adoption(model, version, "has a package", flavor)
-            package = _package(found, directory, samples=samples)
+            package, rows = _package(found, directory, samples=samples)
         except InvalidInput as error:
             return _not_adopted(model, version, error)
         if dry_run:
-            return Adoption(model, version, "ready", flavor, digest=package.digest)
+            return Adoption(model, version, "ready", flavor, rows=rows, digest=package.digest)
         registered = register(
             directory,
             model=serving_name or model,
@@ -124,6 +129,7 @@ def adopt(
         version,
         "adopted",
         flavor,
+        rows=rows,
         registered=registered.version,
         serving_name=registered.model,
         digest=registered.digest or package.digest,
@@ -157,16 +163,18 @@ def package_from_mlflow(
 ) -> Package:
     """Write the package of ``version`` of ``model`` into ``directory``, which must be new or empty; return it.
 
-    The version has one of the flavors in ``FLAVORS``. ``samples`` (default: the version's input example) are rows as
-    ``build_package`` takes them for ``inputs``; at most 256 are used. ``tolerance`` is as for ``build_package``,
-    ``tracking_uri`` as for ``register``.
+    The version was logged by MLflow's module for scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch, transformers,
+    TensorFlow or ONNX. ``samples`` are rows as ``build_package`` takes them for ``inputs``; at most 256 are used. The
+    default is the version's input example, or rows that are made of its signature. ``tolerance`` is as for
+    ``build_package``, ``tracking_uri`` as for ``register``.
 
     Raises NotAdopted, which is an InvalidInput, where something is missing: its message says what, its ``next_step``
     has the lines that add it. Raises Unavailable or Rejected if MLflow fails.
     """
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         found = _look(model, version, Path(temporary, "model"), tracking_uri)
-        return _package(found, directory, samples=samples, tolerance=tolerance)
+        package, _ = _package(found, directory, samples=samples, tolerance=tolerance)
+        return package
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,7 @@ class _Found:
     flavor: str
     data: str
     flavors: tuple[str, ...]
+    described: Model
     example: Any
     metrics: Mapping[str, float]
     has_package: bool
@@ -210,6 +219,7 @@ def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -
         flavor=flavor,
         data=str(described.flavors.get(flavor, {}).get("data", "")),
         flavors=flavors,
+        described=described,
         example=_example(described, directory),
         metrics={name: value for name, value in metrics.items() if abs(value) < float("inf")},
         has_package=directory.joinpath(PACKAGE_FILE).is_file(),
@@ -220,47 +230,57 @@ def _example(described: Model, directory: Path) -> Any:
     return described.load_input_example(str(directory)) if described.saved_input_example_info else None
 
 
-def _package(found: _Found, directory: Path, *, samples: Any, tolerance: Tolerance = DEFAULT_TOLERANCE) -> Package:
+def _package(
+    found: _Found, directory: Path, *, samples: Any, tolerance: Tolerance = DEFAULT_TOLERANCE
+) -> tuple[Package, Rows]:
+    """Write the package, and return it with where its rows come from."""
     if found.flavor not in FLAVORS:
-        other = " and ".join(flavor for flavor in found.flavors if flavor != "python_function") or "Python code"
+        what, step = what_is_missing(found.flavors)
+        raise NotAdopted(f"{found.uri} is {what}", verdict="needs a converter", next_step=step)
+    given, source = _rows_of(found, samples)
+    # ONNX is taken by its path: weights beside it may be larger than memory.
+    model: Any = Path(found.directory, found.data) if found.flavor == "onnx" else _loaded(found)
+    if given is None:
+        given, source = rows_of_signature(found.described.signature, model), "made of its signature"
+    if given is None:
         raise NotAdopted(
-            f"{found.uri} is {other}, which nothing here converts",
-            verdict="needs a converter",
-            next_step="Export it to ONNX in its training job, and give that to build_package.",
-        )
-    rows = found.example if samples is None else samples
-    if rows is None:
-        raise NotAdopted(
-            f"{found.uri} has no example of its inputs, so nobody knows what to ask it",
+            f"{found.uri} has no example of its inputs, and no signature that says enough, so nobody knows what to "
+            "ask it",
             verdict="needs samples",
             next_step=f"Give some with --samples FILE, or log the model with them: mlflow.{found.flavor}.log_model("
             "model, name='model', input_example=rows[:8])",
         )
-    rows = rows[:MAX_SAMPLES] if hasattr(rows, "shape") or hasattr(rows, "iloc") else rows
-    answers = None
-    if found.flavor == "onnx":
-        model: Any = found.directory / found.data  # by its path: weights beside it may be larger than memory
-        rows, answers = _asked(model, rows)
-    else:
-        model = _loaded(found)
     try:
-        return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance)
+        rows, answers = given, None
+        if found.flavor == "onnx":
+            rows, answers = _asked(model, given)
+        elif found.flavor == "transformers":
+            model, rows = module_and_tokens(model, given)
+        return build_package(model, directory, inputs=rows, answers=answers, tolerance=tolerance), source
     except InvalidInput as error:
+        made_up = source == "made of its signature" and not isinstance(error, NotConverted)
         verdict: Verdict = "needs a converter" if isinstance(error, NotConverted) else "cannot"
-        raise NotAdopted(f"{found.uri}: {error}", verdict=verdict, next_step=error.next_step) from error
+        raise NotAdopted(
+            f"{found.uri}: {error}" + (" (the rows were made of its signature)" if made_up else ""),
+            verdict="needs samples" if made_up else verdict,
+            next_step="Give real rows with --samples FILE." if made_up else error.next_step,
+        ) from error
+
+
+def _rows_of(found: _Found, samples: Any) -> tuple[Any, Rows]:
+    rows, source = (found.example, "its example") if samples is None else (samples, "given")
+    return (rows[:MAX_SAMPLES] if hasattr(rows, "shape") or hasattr(rows, "iloc") else rows), source  # type: ignore[return-value]
 
 
 def _loaded(found: _Found) -> Any:
     """Return the model as its framework has it."""
-    import mlflow
-
     try:
-        return getattr(mlflow, found.flavor).load_model(str(found.directory))
+        return load(found.flavor, found.directory)
     except ModuleNotFoundError as error:
         raise NotAdopted(
             f"{found.uri} needs {error.name}, which is not installed here",
             verdict="cannot",
-            next_step="Install what the file requirements.txt beside the model names.",
+            next_step=install(found.flavor) or "Install what the file requirements.txt beside the model names.",
         ) from error
     except Exception as error:  # unpickling runs whatever the file holds, and may raise whatever that raises
         raise NotAdopted(
@@ -293,12 +313,11 @@ def _asked(file: Path, rows: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return cast, dict(zip(names, session.run(names, cast), strict=True))
 
 
-def _check_serving_name(name: str) -> None:
+def _check_name(name: str) -> None:
     try:
-        check_model_name(name)
+        check_registered_name(name)
     except ValueError as error:
-        step = "Give it a name that can be served: --as NAME."
-        raise NotAdopted(str(error), verdict="cannot", next_step=step) from error
+        raise NotAdopted(str(error), verdict="cannot", next_step="Give it another name: --as NAME.") from error
 
 
 def _not_adopted(model: str, version: int, error: InvalidInput) -> Adoption:

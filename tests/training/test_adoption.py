@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,7 +19,7 @@ import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from bot.cli import main
 from bot.domain.smoke import SmokeCases
@@ -141,20 +142,20 @@ def test_what_is_missing_is_said_with_the_lines_that_add_it(mlflow: Any, name: s
     bare, code = adopt(name, 1, dry_run=True), adopt(name, 2, dry_run=True)
     assert (bare.verdict, code.verdict) == ("needs samples", "needs a converter")
     assert "input_example=" in bare.next_step and "--samples FILE" in bare.next_step
-    assert "Python code" in code.why
+    assert "Python code" in code.why and "docs/frameworks/pyfunc.md" in code.next_step
     with pytest.raises(NotAdopted):
         package_from_mlflow(name, 1, tmp_path / "p")
     assert adopt(name, 1, samples=ROWS[:4], dry_run=True).verdict == "ready"
     assert len(mlflow.MlflowClient().search_model_versions(f"name = '{name}'")) == 2, "nothing was registered"
 
 
-def test_a_name_that_cannot_be_served_gets_another(mlflow: Any, name: str) -> None:
+def test_a_model_of_any_name_is_adopted_under_it_or_under_another(mlflow: Any, name: str) -> None:
     free = f"Credit Score v2 {name}"
     with mlflow.start_run():
         LOGGED["XGBoost"](mlflow, free)
-    refused = adopt(free, 1)
-    assert refused.verdict == "cannot" and "--as NAME" in refused.next_step
+    assert adopt(free, 1).serving_name == free, "mlflow_names of an environment says how it is served"
     assert adopt(free, 1, serving_name=name).serving_name == name
+    assert adopt(free, 1, serving_name="a/b").verdict == "cannot"
 
 
 def test_a_model_whose_framework_is_not_installed(mlflow: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,4 +203,90 @@ def test_all_models_are_looked_at_in_a_table(
     capsys.readouterr()  # MLflow says where its run is to be seen
     assert main(["adopt", "--all", "--dry-run", "--json"]) == 0
     found = {one["model"]: one["verdict"] for one in json.loads(capsys.readouterr().out)["versions"]}
-    assert found == {name: "ready", f"{name}-code": "needs a converter", f"{name} of Kim's": "cannot"}
+    assert found == {name: "ready", f"{name}-code": "needs a converter", f"{name} of Kim's": "needs a converter"}
+
+
+def _autologged_without_rows(mlflow: Any, name: str, fit: Callable[[], object], flavor: str = "sklearn") -> None:
+    module = getattr(mlflow, flavor)
+    module.autolog(registered_model_name=name, silent=True)
+    try:
+        fit()
+    finally:
+        module.autolog(disable=True)
+
+
+def _strict_by_columns() -> Any:
+    """Its encoder refuses a city that it does not know."""
+    columns = ColumnTransformer([("age", StandardScaler(), ["age"]), ("city", OneHotEncoder(), ["city"])])
+    return make_pipeline(columns, LogisticRegression()).fit(TABLE, LABELS)
+
+
+AUTOLOGGED: dict[str, tuple[Callable[[], object], str]] = {
+    "an array": (lambda: LogisticRegression().fit(ROWS, LABELS), "sklearn"),
+    "columns of text and numbers": (_strict_by_columns, "sklearn"),
+    "XGBoost": (lambda: xgboost.XGBRegressor(n_estimators=3).fit(pd.DataFrame(ROWS), ROWS[:, 0]), "xgboost"),
+    "LightGBM": (
+        lambda: lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(ROWS, LABELS), 3),
+        "lightgbm",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if "text" in kind else pytest.mark.extended) for kind in AUTOLOGGED],
+)
+def test_what_autologging_keeps_is_enough(kind: str, mlflow: Any, name: str) -> None:
+    fit, flavor = AUTOLOGGED[kind]
+    _autologged_without_rows(mlflow, name, fit, flavor)
+    done = adopt(name, 1)
+    assert (done.verdict, done.rows, done.registered) == ("adopted", "made of its signature", 2), done.why
+
+
+def test_rows_that_are_made_up_and_refused_ask_for_real_ones(mlflow: Any, name: str) -> None:
+    words = OrdinalEncoder().fit(TABLE[["city"]])
+    with mlflow.start_run():
+        signature = mlflow.models.infer_signature(pd.DataFrame({"town": ["Seoul"]}))
+        mlflow.sklearn.log_model(words, name="model", registered_model_name=name, signature=signature)
+    said = adopt(name, 1, dry_run=True)
+    assert said.verdict == "needs samples" and "(the rows were made of its signature)" in said.why, said
+    assert said.next_step == "Give real rows with --samples FILE."
+
+
+def _registered_by_hand(mlflow: Any, name: str, flavors: dict[str, Any], folder: Path) -> None:
+    """Register what a job with that framework leaves, as far as it can be told without the framework."""
+    described = mlflow.models.Model(flavors={**flavors, "python_function": {"loader_module": "mlflow"}})
+    folder.mkdir()
+    described.save(str(folder / "MLmodel"))
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(folder), "model")
+    client = mlflow.MlflowClient()
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "missing", "install"),
+    [
+        ("pytorch", "torch", "pip install 'promobot[torch]' torch"),
+        ("transformers", "transformers", "pip install 'promobot[torch]' torch transformers"),
+        ("tensorflow", "tensorflow", "pip install 'promobot[models]' tensorflow tf2onnx"),
+    ],
+)
+def test_a_framework_that_is_not_installed_is_named_with_how_to_install_it(
+    flavor: str, missing: str, install: str, mlflow: Any, name: str, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(missing):
+        pytest.skip(f"{missing} is installed here")
+    _registered_by_hand(mlflow, name, {flavor: {"data": "data"}}, tmp_path / "model")
+    said = adopt(name, 1, samples=ROWS[:4], dry_run=True)
+    assert said.verdict == "cannot"
+    assert said.why == f"models:/{name}/1 needs {missing}, which is not installed here"
+    assert said.next_step == install
+
+
+def test_a_flavor_without_a_converter_gets_the_lines_that_export_it(mlflow: Any, name: str, tmp_path: Path) -> None:
+    _registered_by_hand(mlflow, name, {"spark": {"data": "data"}}, tmp_path / "model")
+    said = adopt(name, 1, dry_run=True)
+    assert said.verdict == "needs a converter" and said.why.endswith("is spark, which nothing here converts")
+    assert "convert_sparkml" in said.next_step and "build_package(" in said.next_step

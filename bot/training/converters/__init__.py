@@ -2,6 +2,7 @@
 
     sklearn.py    estimators and pipelines of scikit-learn, those of XGBoost and LightGBM inside
     torch.py      modules of PyTorch
+    keras.py      models of Keras on TensorFlow
     boosting.py   the boosters and estimators of XGBoost, LightGBM and CatBoost, given directly
     graph.py      changes that a converted graph needs before it can be served
 
@@ -11,17 +12,21 @@ and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from bot import extras
 from bot.errors import InvalidInput
-from bot.training.converters.converted import Converted, NotConverted, class_of, first_words
+from bot.training.converters.converted import Converted, NotAnswered, NotConverted, class_of, first_words
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 _HELP = (
-    "Give a model of scikit-learn, XGBoost, LightGBM, CatBoost or PyTorch, or export it to ONNX and give that; "
-    "docs/training.md has how."
+    "Give a model of scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch or Keras, or export it to ONNX and give the "
+    "path of that; docs/training.md has how."
 )
 
 
@@ -34,10 +39,22 @@ def convert(model: object, inputs: Any) -> Converted:
     if family is None:
         raise NotConverted(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
     with extras.needed("torch" if family == "torch" else "models", by=f"a model of {family}"), _in_our_words(model):
-        return _converter_of(family)(model, inputs)
+        converted = _converter_of(family)(model, inputs)
+
+    def ask() -> Mapping[str, ArrayLike]:
+        try:
+            return converted.ask()
+        except Exception as error:  # estimators raise whatever comes at rows that they cannot take
+            raise NotAnswered(
+                f"{class_of(model)} does not answer these rows: {first_words(error)}",
+                key="inputs",
+                next_step="Give rows as its training had them.",
+            ) from error
+
+    return replace(converted, ask=ask)
 
 
-_FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "sklearn")
+_FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "keras", "sklearn")
 
 
 def _family_of(model: object) -> str | None:
@@ -49,13 +66,14 @@ def _family_of(model: object) -> str | None:
 
 
 def _converter_of(family: str) -> Callable[[Any, Any], Converted]:
-    from bot.training.converters import boosting, sklearn, torch
+    from bot.training.converters import boosting, keras, sklearn, torch
 
     return {
         "xgboost": boosting.convert_xgboost,
         "lightgbm": boosting.convert_lightgbm,
         "catboost": boosting.convert_catboost,
         "torch": torch.convert,
+        "keras": keras.convert,
         "sklearn": sklearn.convert,
     }[family]
 

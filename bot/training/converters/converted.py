@@ -34,6 +34,10 @@ class NotConverted(InvalidInput):
     """No converter makes ONNX of the model; the message has its class and the reason."""
 
 
+class NotAnswered(InvalidInput):
+    """The framework does not answer the sample rows; the message has the model's class and the reason."""
+
+
 def class_of(model: object) -> str:
     """Return the name of a model's class, as people know it."""
     return type(model).__name__
