@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
-from bot.domain.evidence import Answer, Moved
-from bot.domain.smoke import FLOATS, Tensor
+from bot.domain.evidence import Moved
+from bot.domain.packed import Scalar, loaded
+from bot.domain.smoke import FLOATS, Answered, Tensor, shown
 
 MAX_MOVED = 5
 
 
-def compare(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[int, int, list[Moved]]:
+def compare(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[int, int, list[Moved]]:
     """Return how many cases were compared, how many of them flip, and the `MAX_MOVED` that differ most.
 
     A case flips where a value other than a float differs, or where another entry of a row of floats is the greatest:
@@ -32,13 +35,21 @@ def _is_number(moved: Moved) -> bool:
     return not moved.flips or math.isfinite(moved.by)
 
 
-def _repeats(answer: Answer, answers: Sequence[Answer]) -> bool:
+def _repeats(answer: Answered, answers: Sequence[Answered]) -> bool:
     """Whether an answer is made of rows that are answers of their own, up to how floats are rounded in a batch."""
     heights = {tensor.shape[0] if tensor.shape else 0 for tensor in answer.outputs}
     if len(heights) != 1 or (height := heights.pop()) < 2:
         return False
-    rows = [other.outputs for other in answers if all(t.shape and t.shape[0] == 1 for t in other.outputs)]
-    return all(any(_is_row(answer.outputs, n, height, row) for row in rows) for n in range(height))
+    whole, left = [_loaded(tensor) for tensor in answer.outputs], set(range(height))
+    for other in answers:
+        if left and all(t.shape and t.shape[0] == 1 for t in other.outputs):
+            row = [_loaded(tensor) for tensor in other.outputs]
+            left -= {number for number in left if _is_row(whole, number, height, row)}
+    return not left
+
+
+def _loaded(tensor: Tensor) -> Tensor:
+    return replace(tensor, data=loaded(tensor.data))
 
 
 def _is_row(outputs: Sequence[Tensor], number: int, height: int, row: Sequence[Tensor]) -> bool:
@@ -56,7 +67,7 @@ def _is_close(one: float, other: float) -> bool:
     return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-6)
 
 
-def _moved(old: Answer, new: Answer) -> list[Moved]:
+def _moved(old: Answered, new: Answered) -> list[Moved]:
     """Return where each output of a case moved most; nothing where it is the same."""
     by_name = {tensor.name: tensor for tensor in new.outputs}
     return [m for tensor in old.outputs for m in _of_tensor(old.case, tensor, by_name.get(tensor.name))]
@@ -64,27 +75,32 @@ def _moved(old: Answer, new: Answer) -> list[Moved]:
 
 def _of_tensor(case: str, old: Tensor, new: Tensor | None) -> Iterator[Moved]:
     if new is None or new.shape != old.shape or new.datatype != old.datatype:
-        shown = f"{new.datatype}{list(new.shape)}" if new else "nothing"
+        after = f"{new.datatype}{list(new.shape)}" if new else "nothing"
         before = f"{old.datatype}{list(old.shape)}"
-        yield Moved(case=case, output=old.name, before=before, after=shown, flips=True, by=math.inf)
+        yield Moved(case=case, output=old.name, before=before, after=after, flips=True, by=math.inf)
         return
     if old.datatype not in FLOATS:
         for index, (was, now) in enumerate(zip(old.data, new.data, strict=True)):
             if was != now:
                 where = f"{old.name}[{index}]"
-                yield Moved(case=case, output=where, before=repr(was), after=repr(now), flips=True, by=math.inf)
+                yield Moved(case=case, output=where, before=shown(was), after=shown(now), flips=True, by=math.inf)
                 return
         return
-    pairs = [(float(was), float(now)) for was, now in zip(old.data, new.data, strict=True)]
-    furthest = max(range(len(pairs)), key=lambda i: _distance(*pairs[i]), default=None)
-    if furthest is not None and _distance(*pairs[furthest]) > 0:
-        was, now = pairs[furthest]
+    champions, proposed = loaded(old.data), loaded(new.data)
+    if champions == proposed:
+        return
+    furthest, moved = -1, (0.0, 0.0)
+    for index, pair in enumerate(zip(map(float, champions), map(float, proposed), strict=True)):
+        if _distance(*pair) > (_distance(*moved) if furthest >= 0 else 0.0):
+            furthest, moved = index, pair
+    if furthest >= 0:
+        was, now = moved
         yield Moved(
             case=case,
             output=f"{old.name}[{furthest}]",
             before=f"{was:.4g}",
             after=f"{now:.4g}",
-            flips=_winners(old) != _winners(new),
+            flips=_flips(champions, proposed, old.shape),
             by=_distance(was, now),
         )
 
@@ -96,10 +112,17 @@ def _distance(was: float, now: float) -> float:
     return math.inf if math.isnan(distance) else distance
 
 
-def _winners(tensor: Tensor) -> list[int]:
-    """Return the index of the greatest value of each row; nothing where rows have one value, or none."""
-    width = tensor.shape[-1] if len(tensor.shape) > 1 else 0
+def _flips(before: Iterable[Scalar], after: Iterable[Scalar], shape: Sequence[int]) -> bool:
+    """Whether another value is the greatest of some row. Rows of one value, or none, decide nothing."""
+    width = shape[-1] if len(shape) > 1 else 0
     if width < 2:
-        return []
-    rows = [tensor.data[start : start + width] for start in range(0, len(tensor.data), width)]
-    return [max(range(width), key=lambda i, row=row: float(row[i])) for row in rows]  # type: ignore[misc]
+        return False
+    was, now = iter(before), iter(after)
+    while row := tuple(islice(was, width)):
+        if _winner(row) != _winner(tuple(islice(now, width))):
+            return True
+    return False
+
+
+def _winner(row: Sequence[Scalar]) -> int:
+    return max(range(len(row)), key=lambda index: float(row[index]))

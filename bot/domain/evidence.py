@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
+from bot.domain.answers import Output, output_from_json, output_to_json
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.gate import Gate
 from bot.domain.metrics import Origin
 from bot.domain.release import Release, Slot
-from bot.domain.smoke import Tensor, tensor_from_json
 
 CheckName = Literal["ready", "triton", "smoke"]
 CHECKS: tuple[CheckName, ...] = ("ready", "triton", "smoke")
@@ -46,17 +46,17 @@ class Latency(BaseModel):
     budget: float | None = None
 
 
-def _tensor(value: object) -> Tensor:
-    return value if isinstance(value, Tensor) else tensor_from_json(value)
-
-
 class Answer(BaseModel):
     """What one golden request was answered on the staging Triton: the outputs that its case names."""
 
     model_config = ConfigDict(frozen=True)
 
     case: str
-    outputs: tuple[Annotated[Tensor, PlainValidator(_tensor), PlainSerializer(Tensor.to_json)], ...]
+    outputs: tuple[Annotated[Output, PlainValidator(output_from_json), PlainSerializer(output_to_json)], ...] = Field(
+        description="each as the protocol's JSON has a tensor, with all its values; a large one has format 2: the "
+        "sha256 of its bytes in the protocol's binary form, how many values are not exactly those of the training "
+        "framework, and the furthest of them, with index, expected and got"
+    )
 
 
 class Moved(BaseModel):

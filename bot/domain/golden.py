@@ -7,10 +7,11 @@ answers come with the evidence. The reviewer saw them, so a version in service m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from bot.domain.answers import ROOM_BYTES, WHOLE_BYTES, Hashed, Output, hashed, unlike
 from bot.domain.evidence import Answer
-from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, differences
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, Tolerance, difference, differences
 
 
 @dataclass(frozen=True)
@@ -47,5 +48,32 @@ class Golden:
         wrong = differences(case, answer, self.smoke.tolerance)
         if wrong or staging is None:
             return [Disagreement(case.name, said, as_staging=False) for said in wrong]
-        seen = differences(replace(case, outputs=staging.outputs), answer, self.smoke.tolerance)
-        return [Disagreement(case.name, said, as_staging=True) for said in seen]
+        by_name = {tensor.name: tensor for tensor in answer}
+        seen = (_otherwise(output, by_name.get(output.name), self.smoke.tolerance) for output in staging.outputs)
+        return [Disagreement(case.name, said, as_staging=True) for said in seen if said]
+
+
+def _otherwise(staging: Output, got: Tensor | None, tolerance: Tolerance) -> str:
+    """Say how an output differs from what is kept of staging's; an empty string where it does not."""
+    if isinstance(staging, Hashed):
+        return unlike(staging, got, tolerance)
+    return difference(staging, got, tolerance)
+
+
+class Recorder:
+    """Makes of staging's answers what one record keeps of them, within a bound for all of them together."""
+
+    def __init__(self, tolerance: Tolerance) -> None:
+        self._tolerance, self._room = tolerance, ROOM_BYTES
+
+    def answer(self, case: SmokeCase, outputs: Sequence[Tensor]) -> Answer:
+        """Return what is kept of the outputs of one case, which come in the order in which the case names them."""
+        pairs = zip(case.outputs, outputs, strict=True)
+        return Answer(case=case.name, outputs=tuple(self._kept(expected, got) for expected, got in pairs))
+
+    def _kept(self, expected: Tensor, got: Tensor) -> Output:
+        size = got.size
+        if size <= min(WHOLE_BYTES, self._room):
+            self._room -= size
+            return got
+        return hashed(expected, got, self._tolerance)

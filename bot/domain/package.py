@@ -4,6 +4,7 @@ A package lies at the root of the artifacts of a registered MLflow version, besi
 
     config.pbtxt     Triton's configuration, without name and version policy (publishing sets both)
     smoke.json       requests with the answers that the training framework gave
+    smoke.tensors    the large tensors among them, as bytes; only where there are such
     package.json     every other file's path, size in bytes and sha256
     model.onnx, …    everything else belongs to the version directory, under the same relative path
 
@@ -27,7 +28,8 @@ DIGEST_TAG = "promobot.digest"
 PACKAGE_FILE = "package.json"
 CONFIG_FILE = "config.pbtxt"
 SMOKE_FILE = "smoke.json"
-NOT_OF_THE_VERSION = frozenset({CONFIG_FILE, SMOKE_FILE})
+TENSORS_FILE = "smoke.tensors"
+NOT_OF_THE_VERSION = frozenset({CONFIG_FILE, SMOKE_FILE, TENSORS_FILE})
 
 MLFLOW_FILES = frozenset(
     {
@@ -50,15 +52,18 @@ MAX_PACKAGE_FILE_BYTES = 4 * 2**20
 MAX_CONFIG_BYTES = 2**20
 MAX_SMOKE_BYTES = 256 * 2**20
 """Of ``smoke.json``: it is read whole, and as values it takes several times as much memory."""
+MAX_TENSORS_BYTES = 2**30
+"""Of ``smoke.tensors``: it is read in parts, but each deployment asks every Triton and gateway for all of it."""
 MAX_MLMODEL_BYTES = 2**20
 """Of MLflow's ``MLmodel``, which holds the signature."""
 MAX_BYTES = {
     PACKAGE_FILE: MAX_PACKAGE_FILE_BYTES,
     CONFIG_FILE: MAX_CONFIG_BYTES,
     SMOKE_FILE: MAX_SMOKE_BYTES,
+    TENSORS_FILE: MAX_TENSORS_BYTES,
     "MLmodel": MAX_MLMODEL_BYTES,
 }
-"""How large a document may be that is read whole, in bytes."""
+"""How large a file may be that the bot itself reads, in bytes."""
 
 
 @dataclass(frozen=True, order=True)
@@ -115,7 +120,7 @@ class Package:
         return sum(file.size for file in self.files)
 
     def too_large(self, max_bytes: int | None = None) -> str:
-        """Say what is larger than it may be, by the list alone: all of it, or a document that is read whole.
+        """Say what is larger than it may be, by the list alone: all of it, or a file that the bot reads.
 
         All of it may have ``max_bytes``, any number if None. An empty string where nothing is.
         """

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,13 +28,15 @@ from bot.domain.evidence import (
     rules_of,
 )
 from bot.domain.gate import Gate, GateResult, judge
+from bot.domain.golden import Recorder
 from bot.domain.metrics import Measured
 from bot.domain.model_config import DECOUPLED
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
+from bot.domain.packed import Packed, loaded
 from bot.domain.record import verified_by
 from bot.domain.signature import Signature, as_in_mlflow
 from bot.domain.signature import differences as signature_differences
-from bot.domain.smoke import SmokeCases, Tensor, differences
+from bot.domain.smoke import Answered, SmokeCase, SmokeCases, Tensor, differences, shown
 from bot.errors import NotAllowed, NotRegistered, OtherBytes, OutsideError, Refused, Rejected
 from bot.operations.package_rules import rule_findings
 from bot.operations.progress import progress
@@ -42,6 +44,7 @@ from bot.platform import Platform
 from bot.render import checks as words
 from bot.settings import PackageRules
 from bot.share import StagingRepository, is_large, nobody_else_writes
+from bot.spool import Spool
 from bot.systems.triton.config import parse_config, placed_config, render_config
 from bot.systems.triton.server import TritonControl, TritonServer
 
@@ -190,10 +193,12 @@ def _look(
         if name == "triton":
             seen.findings += _agreement(registry, registered, contents, triton, on_staging)
             return
-        smoke = _smoke_cases(contents, registered)
-        for finding, answer in _smoke(triton, on_staging, registered.version, smoke):
+        smoke, spool = _smoke_cases(contents, registered), Spool()
+        recorder, answered = Recorder(smoke.tolerance), list[Answered]()
+        for finding, case, outputs in _smoke(triton, on_staging, registered.version, smoke):
             seen.findings.append(finding)
-            seen.answers.append(answer)
+            seen.answers.append(recorder.answer(case, outputs))
+            answered.append(_spooled(spool, case, outputs))
         seen.findings.append(_over_http(triton, on_staging, registered.version, smoke))
         budget = gate.latency_budget_milliseconds
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
@@ -201,7 +206,7 @@ def _look(
         champion = change.champion
         if champion is not None and champion.digest != entry.digest:
             beside = f"{on_staging.rpartition('-')[0]}-champion"
-            seen.behaviour = _beside(platform, change.model, champion, beside, smoke, seen.answers)
+            seen.behaviour = _beside(platform, change.model, champion, beside, smoke, answered, spool)
 
 
 def _beside(
@@ -210,7 +215,8 @@ def _beside(
     champion: Entry,
     on_staging: str,
     smoke: SmokeCases,
-    answers: Sequence[Answer],
+    answers: Sequence[Answered],
+    spool: Spool,
 ) -> Behaviour:
     """Ask the version in service what the proposed one was asked, on the same Triton at the same time.
 
@@ -229,7 +235,8 @@ def _beside(
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
         with _on_staging(platform, registered, contents, on_staging) as triton:
-            before = [answer for _, answer in _smoke(triton, on_staging, registered.version, smoke)]
+            asked = _smoke(triton, on_staging, registered.version, smoke)
+            before = [_spooled(spool, case, outputs) for _, case, outputs in asked]
             latency = _latency(triton, on_staging, registered.version, smoke, None)
     except OutsideError as error:
         return Behaviour(champion=champion, cases=cases, problem=str(error))
@@ -396,12 +403,25 @@ def _agreement(
 
 def _smoke(
     triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases
-) -> Iterator[tuple[Finding, Answer]]:
+) -> Iterator[tuple[Finding, SmokeCase, list[Tensor]]]:
     for case in smoke.cases:
         answer = triton.infer(on_staging, version, case.inputs, outputs=[tensor.name for tensor in case.outputs])
         wrong = differences(case, answer, smoke.tolerance)
         detail = "; ".join(wrong) or f"{'; '.join(map(_shown, answer))}: as the training framework answered"
-        yield _finding(f"case {case.name}", not wrong, detail), Answer(case=case.name, outputs=tuple(answer))
+        yield _finding(f"case {case.name}", not wrong, detail), case, answer
+
+
+def _spooled(spool: Spool, case: SmokeCase, outputs: Sequence[Tensor]) -> Answered:
+    """Return the same answer with large outputs on the disk: those of all cases need not fit into memory."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        data = tensor.data
+        if not isinstance(data, Packed):
+            return tensor
+        there = partial(spool.read, spool.add(data.raw()), data.size)
+        return replace(tensor, data=Packed(data.datatype, len(data), there, size=data.size))
+
+    return Answered(case.name, [moved(tensor) for tensor in outputs])
 
 
 def _over_http(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases) -> Finding:
@@ -430,10 +450,12 @@ def _over_http(triton: TritonServer, on_staging: str, version: int, smoke: Smoke
 
 def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCases, budget: float | None) -> Latency:
     case, taken = smoke.cases[0], []
+    # Read before the clock starts, so that the time is that of Triton.
+    inputs = [replace(tensor, data=loaded(tensor.data)) for tensor in case.inputs]
     outputs = [tensor.name for tensor in case.outputs]
     for _ in range(LATENCY_REQUESTS):
         started = time.perf_counter()
-        triton.infer(on_staging, version, case.inputs, outputs=outputs)
+        triton.infer(on_staging, version, inputs, outputs=outputs)
         taken.append((time.perf_counter() - started) * 1000)
     cuts = statistics.quantiles(taken, n=100, method="inclusive")
     return Latency(requests=len(taken), p50=cuts[49], p95=cuts[94], p99=cuts[98], budget=budget)
@@ -494,7 +516,7 @@ def clear(share: StagingRepository, triton: TritonServer, name: str, seconds: fl
 
 def _smoke_cases(contents: PackageContents, registered: RegisteredVersion) -> SmokeCases:
     try:
-        return SmokeCases.from_json(contents.read(SMOKE_FILE))
+        return contents.smoke()
     except ValueError as error:
         raise Rejected(f"{SMOKE_FILE} of {registered.model} {registered.version} {error}", system="MLflow") from error
 
@@ -538,5 +560,5 @@ def _latency_finding(latency: Latency) -> tuple[str, bool, str]:
 
 
 def _shown(tensor: Tensor) -> str:
-    values = [f"{value:.6g}" if isinstance(value, float) else repr(value) for value in tensor.data[:_VALUES_SHOWN]]
+    values = map(shown, tensor.data[:_VALUES_SHOWN])
     return f"{tensor.name} {', '.join(values)}{', …' * (len(tensor.data) > _VALUES_SHOWN)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bot.domain.evidence import Finding
 from bot.domain.model_config import LOADED_BY_NAME, config_problems
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE
-from bot.domain.smoke import SmokeCases, smoke_problems
+from bot.domain.smoke import smoke_problems
 from bot.errors import NotAllowed
 from bot.render import checks as words
 from bot.settings import Environment, PackageRules
@@ -65,7 +65,7 @@ def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Fi
 
 def _wrong_with_smoke(contents: PackageContents) -> str:
     try:
-        smoke = SmokeCases.from_json(contents.read(SMOKE_FILE))
+        smoke = contents.smoke()
     except ValueError as error:
         return f"{SMOKE_FILE} {error}"
     problems = smoke_problems(smoke)

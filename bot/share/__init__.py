@@ -2,7 +2,7 @@
 
     <model_repository>/<model>/config.pbtxt      written beside and renamed
     <model_repository>/<model>/<version>/…       appears by one rename, never changes, is never overwritten
-    <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.json of what was published
+    <state>/packages/<digest>/                   package.json, config.pbtxt, smoke.* of what was published
     <state>/staging/                             what is being copied, and what is left of a large package
     <state>/bytes/<sha256>                       a hint where a large file with these bytes was published
     <state>/routes/<generation>.json             the commit point of a deployment: created once, never replaced

@@ -29,6 +29,13 @@ def read_up_to(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def read_part(path: Path, begin: int, size: int) -> bytes:
+    """Return ``size`` bytes of a file from ``begin`` on; fewer where it ends before."""
+    with path.open("rb") as file:
+        file.seek(begin)
+        return file.read(size)
+
+
 def chunks_of(path: Path) -> Iterator[bytes]:
     """Yield a file's bytes, in parts that stay in a core's cache while they are hashed."""
     with path.open("rb", buffering=0) as file:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package
-from bot.domain.smoke import SmokeCases
+from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE, SMOKE_FILE, TENSORS_FILE, Package
+from bot.domain.smoke import Beside, SmokeCases
 from bot.errors import OtherBytes, Rejected
 from bot.folders import revalidate
 from bot.share.copying import ReadFile, copy_into
 from bot.share.fence import Fence, Fenced
-from bot.share.files import read_up_to, rename_in, sync_folders, write
+from bot.share.files import chunks_of, read_part, read_up_to, rename_in, sync_folders, write
 from bot.share.notes import Notes
 from bot.share.staging import staged
 from bot.share.trash import discard
@@ -42,6 +42,10 @@ class Packages(Part):
             try:
                 package = Package.from_json(read_up_to(folder / PACKAGE_FILE, MAX_PACKAGE_FILE_BYTES))
                 config, smoke = (_kept(folder, package, name) for name in (CONFIG_FILE, SMOKE_FILE))
+                tensors = package.file(TENSORS_FILE)
+                # Hashed here as the others are, so that what is damaged is found before anybody is asked.
+                if tensors is not None and not tensors.is_in(chunks_of(folder / TENSORS_FILE)):
+                    raise OtherBytes(f"{folder / TENSORS_FILE} is not what {digest} says", system=self._system)
             except FileNotFoundError:
                 return None
             except ValueError as error:
@@ -51,9 +55,21 @@ class Packages(Part):
             if package.digest != digest or listed is None or hashlib.sha256(content).hexdigest() != listed.sha256:
                 raise OtherBytes(f"{folder / name} is not what {digest} says", system=self._system)
         try:
-            return Described(package, config.decode(), SmokeCases.from_json(smoke))
+            return Described(package, config.decode(), SmokeCases.from_json(smoke, self._tensors(folder, package)))
         except ValueError as error:
             raise Rejected(f"{SMOKE_FILE} or {CONFIG_FILE} in {folder}: {error}", system=self._system) from error
+
+    def _tensors(self, folder: Path, package: Package) -> Beside | None:
+        """Return what reads the large tensors of the package's golden cases, one at a time; None where none are."""
+        file = package.file(TENSORS_FILE)
+        if file is None:
+            return None
+
+        def read(begin: int, size: int) -> bytes:
+            with self._errors(f"read {folder / TENSORS_FILE}"):
+                return read_part(folder / TENSORS_FILE, begin, size)
+
+        return Beside(file.size, read, self._system)
 
     def digests(self) -> list[str]:
         """Return the digests of the packages of which something is kept, sorted."""

@@ -12,11 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from bot.domain.binary import encode
 from bot.domain.contents import look_at
 from bot.domain.model_config import config_problems
-from bot.domain.package import CONFIG_FILE, MAX_SMOKE_BYTES, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
-from bot.domain.smoke import SmokeCases, Tolerance, smoke_problems
-from bot.errors import InvalidInput
+from bot.domain.package import (
+    CONFIG_FILE,
+    MAX_SMOKE_BYTES,
+    MAX_TENSORS_BYTES,
+    PACKAGE_FILE,
+    SMOKE_FILE,
+    TENSORS_FILE,
+    Package,
+    PackageFile,
+)
+from bot.domain.packed import Packed
+from bot.domain.smoke import Beside, SmokeCases, Tolerance, smoke_problems
+from bot.errors import InvalidInput, Rejected
 from bot.training.converters import convert
 from bot.training.converters.edges import carried, declared_as_answered
 from bot.training.interface import batched, config_text, interface_of
@@ -32,6 +43,7 @@ MODEL_FILE = "model.onnx"
 """The name under which both Triton's onnxruntime backend and MLflow look for the model."""
 
 DEFAULT_TOLERANCE = Tolerance()
+DEFAULT_SMOKE_BYTES = 64 * 2**20
 MAX_BYTES = 16 * 2**30
 """The default of ``packages.max_bytes`` of an environment."""
 
@@ -49,6 +61,7 @@ def build_package(
     answers: ArrayLike | Mapping[str, ArrayLike] | None = None,
     tolerance: Tolerance = DEFAULT_TOLERANCE,
     max_batch_size: int | None = None,
+    max_smoke_bytes: int = DEFAULT_SMOKE_BYTES,
     instances: int | None = None,
     max_queue_delay_microseconds: int | None = None,
     max_bytes: int = MAX_BYTES,
@@ -74,7 +87,9 @@ def build_package(
     to the datatype. ``tolerance`` is the allowed difference between a served float and its answer. An output without
     an answer is not checked.
 
-    Each row becomes a smoke case, and all rows together, up to ``max_batch_size``, one more.
+    Each row becomes a smoke case, and all rows together, up to ``max_batch_size``, one more. Where the cases are
+    larger than 1 MiB, it has no more rows than fit into 16 MiB, but two. All cases together may have
+    ``max_smoke_bytes``, which may be up to 1 GiB: every deployment sends them to every Triton and gateway.
     ``instances`` is the number of copies of the model on each Triton, 1 to 64. ``max_queue_delay_microseconds`` (0 to
     10,000,000) turns on dynamic batching; a request may wait that long for others.
 
@@ -96,6 +111,8 @@ def build_package(
             key="answers",
             next_step="Ask the model before it is exported, and give what it says.",
         )
+    if not 1 <= max_smoke_bytes <= MAX_TENSORS_BYTES:
+        raise InvalidInput(f"must be from 1 to {MAX_TENSORS_BYTES}", key="max_smoke_bytes")
     graph = _as_served(graph, inputs, answers, batches=max_batch_size != 0)
     interface = batched(interface_of(graph, file=None if file is None else file.path), max_batch_size)
     config = config_text(
@@ -104,12 +121,12 @@ def build_package(
         max_queue_delay_microseconds=max_queue_delay_microseconds,
     )
     cases = SmokeCases(
-        cases=tuple(cases_of(interface, inputs=inputs, answers=answers)),
+        cases=tuple(cases_of(interface, inputs=inputs, answers=answers, max_bytes=max_smoke_bytes)),
         tolerance=tolerance,
     )
     if problems := smoke_problems(cases):
         raise InvalidInput("; ".join(problems), key=SMOKE_FILE, next_step=_RULES)
-    smoke = cases.to_json()
+    smoke, beside = cases.files()
     if len(smoke) > MAX_SMOKE_BYTES:
         raise InvalidInput(
             f"make a {SMOKE_FILE} of {len(smoke)} bytes, more than {MAX_SMOKE_BYTES}",
@@ -122,9 +139,13 @@ def build_package(
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
     directory.joinpath(SMOKE_FILE).write_text(smoke)
+    if beside:
+        with directory.joinpath(TENSORS_FILE).open("xb") as tensors:
+            tensors.writelines(map(encode, beside))
     directory.joinpath(MODEL_FILE).write_bytes(serialized)
     weights = [_copied(path, directory, name) for name, path in (file.weights if file else {}).items()]
-    written = [hash_file(directory, name) for name in (CONFIG_FILE, SMOKE_FILE, MODEL_FILE)]
+    names = (CONFIG_FILE, SMOKE_FILE, *([TENSORS_FILE] if beside else []), MODEL_FILE)
+    written = [hash_file(directory, name) for name in names]
     package = Package.of([*written, *weights])
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
     return package
@@ -184,7 +205,7 @@ def read_package(directory: Path) -> Package:
     if said := package.too_large():
         raise InvalidInput(said, file=str(path), next_step=_RULES)
     _check_config(directory / CONFIG_FILE, package)
-    _check_smoke(directory / SMOKE_FILE)
+    _check_smoke(directory)
     return package
 
 
@@ -199,11 +220,32 @@ def _check_config(path: Path, package: Package) -> None:
         raise InvalidInput("; ".join(problems[:10]), file=str(path), next_step=_RULES)
 
 
-def _check_smoke(path: Path) -> None:
+def read_cases(directory: Path) -> SmokeCases:
+    """Return the smoke cases of the package in ``directory``; raise ValueError that says what is wrong with them."""
+    tensors, beside = directory / TENSORS_FILE, None
+    if tensors.is_file():
+
+        def read(begin: int, size: int) -> bytes:
+            with tensors.open("rb") as file:
+                file.seek(begin)
+                return file.read(size)
+
+        beside = Beside(tensors.stat().st_size, read, str(directory))
+    return SmokeCases.from_json(directory.joinpath(SMOKE_FILE).read_bytes(), beside)
+
+
+def _check_smoke(directory: Path) -> None:
+    path = directory / SMOKE_FILE
     try:
-        problems = smoke_problems(SmokeCases.from_json(path.read_bytes()))
+        smoke = read_cases(directory)
+        problems = smoke_problems(smoke)
+        for tensor in (tensor for case in smoke.cases for tensor in case.tensors):
+            if isinstance(tensor.data, Packed):
+                tensor.data.raw()  # is compared when it is read
     except ValueError as error:
         raise InvalidInput(str(error), file=str(path)) from error
+    except Rejected as error:
+        raise InvalidInput(error.said, file=str(path)) from error
     if problems:
         raise InvalidInput("; ".join(problems), file=str(path), next_step=_RULES)
 

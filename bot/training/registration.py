@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, TypeVar
 from bot.domain.metrics import as_tags
 from bot.domain.mlflow_address import why_unsupported
 from bot.domain.names import check_registered_name, check_run_id, short
-from bot.domain.package import CONFIG_FILE, DIGEST_TAG, SMOKE_FILE
+from bot.domain.package import CONFIG_FILE, DIGEST_TAG
 from bot.domain.secret_text import Kind, cleaned
 from bot.domain.signature import Signature, TensorSpec, differences
-from bot.domain.smoke import SmokeCases, signature_of
+from bot.domain.smoke import signature_of
 from bot.errors import InvalidInput, OutsideError, Refused, Rejected, Unavailable
 from bot.systems.triton.config import parse_config
 from bot.training.interface import Interface, interface_of, numpy_dtype
-from bot.training.package import MODEL_FILE, read_package
+from bot.training.package import MODEL_FILE, read_cases, read_package
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -376,7 +376,7 @@ def _signature(package: Path, graph: Interface | None = None) -> Signature:
     A configuration may reshape tensors and leave outputs out. Of one that declares nothing, the smoke cases tell.
     """
     config = parse_config(package.joinpath(CONFIG_FILE).read_text(encoding="utf-8"))
-    of_cases = signature_of(SmokeCases.from_json(package.joinpath(SMOKE_FILE).read_bytes()), config.max_batch_size)
+    of_cases = signature_of(read_cases(package), config.max_batch_size)
     declared = Signature(
         config.signature.inputs or (graph.inputs if graph else of_cases.inputs),
         config.signature.outputs or (graph.outputs if graph else of_cases.outputs),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bot.domain.package import MAX_TENSORS_BYTES
+from bot.domain.packed import Packed, Scalar, text_or_bytes
 from bot.domain.signature import TensorSpec
-from bot.domain.smoke import FLOATS, Scalar, SmokeCase, Tensor, text_or_bytes
+from bot.domain.smoke import ALL_IN_JSON_BYTES, BESIDE_BYTES, FLOATS, MAX_CASE_BYTES, SmokeCase, Tensor
 from bot.errors import InvalidInput
 from bot.training.interface import Interface, numpy_dtype
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 256
 """Smoke cases are asked at each deployment: a few rows that matter, not a test set."""
+BATCH_BYTES = 16 * 2**20
+"""Of the case that asks several large rows together; two rows at least."""
 
 
 def read_samples(path: str) -> Any:
@@ -50,11 +54,13 @@ def cases_of(
     *,
     inputs: ArrayLike | Mapping[str, ArrayLike],
     answers: ArrayLike | Mapping[str, ArrayLike],
+    max_bytes: int,
 ) -> Iterator[SmokeCase]:
     """Yield a case for each sample, and one more of several rows where the model is batched.
 
     A sample is a row of arrays ``[rows, …]``. Without batches it is a whole request: arrays have the model's shape,
-    or ``[requests, *shape]``. Samples of different shapes come as a list.
+    or ``[requests, *shape]``. Samples of different shapes come as a list. All cases together have ``max_bytes`` at
+    most.
     """
     asked = _samples(interface, interface.inputs, inputs, key="inputs", exact=True)
     expected = _samples(interface, interface.outputs, answers, key="answers", exact=False)
@@ -81,14 +87,57 @@ def cases_of(
             outputs=tuple(_tensor(spec, [samples[n] for n in chosen]) for spec, samples in expected.items()),
         )
 
-    yield from (case(f"{what.removesuffix('s')}-{number}", [number]) for number in range(count))
-
     def shapes(number: int) -> list[tuple[int, ...]]:
         return [samples[number].shape for samples in (*asked.values(), *expected.values())]
 
+    sizes = [
+        sum(_size(samples[number]) for samples in (*asked.values(), *expected.values())) for number in range(count)
+    ]
     alike = [number for number in range(count) if shapes(number) == shapes(0)][: interface.max_batch_size]
+    alike = alike[: _in_a_batch(sizes, [sizes[number] for number in alike])]
+    _check_size(sizes, [sizes[number] for number in alike], max_bytes, what=what)
+    yield from (case(f"{what.removesuffix('s')}-{number}", [number]) for number in range(count))
     if len(alike) > 1:
         yield case(f"batch-of-{len(alike)}", alike)
+
+
+def _size(array: np.ndarray[Any, Any]) -> int:
+    if array.dtype.kind != "O":
+        return array.nbytes
+    return sum(4 + len(value if isinstance(value, bytes) else value.encode()) for value in array.flat)
+
+
+def _in_a_batch(sizes: Sequence[int], alike: Sequence[int]) -> int:
+    """Return how many rows one case asks together: fewer where they are large, because two show it as well."""
+    if sum(sizes) + sum(alike) <= ALL_IN_JSON_BYTES:
+        return len(alike)
+    most = min(BATCH_BYTES, MAX_CASE_BYTES)
+    numbers = range(len(alike), 1, -1)
+    return next((n for n in numbers if sum(alike[:n]) <= (most if n > 2 else MAX_CASE_BYTES)), 1)
+
+
+def _check_size(sizes: Sequence[int], batch: Sequence[int], max_bytes: int, *, what: str) -> None:
+    """Raise InvalidInput where all cases together are too large to be asked at each deployment."""
+    together = sum(batch) if len(batch) > 1 else 0
+    if (total := sum(sizes) + together) <= max_bytes:
+        return
+    fewer = max(
+        (n for n in range(1, len(sizes)) if sum(sizes[:n]) + min(together, sum(sizes[:n])) <= max_bytes), default=0
+    )
+    each = _mebibytes(max(sizes)) if min(sizes) == max(sizes) else f"up to {_mebibytes(max(sizes))}"
+    listed = f"{len(sizes)} {what} of {each} each" if len(sizes) > 1 else f"1 {what.removesuffix('s')} of {each}"
+    raise InvalidInput(
+        f"make golden cases of {_mebibytes(total)}, more than {_mebibytes(max_bytes)}: {listed}"
+        + (f", and {len(batch)} of them together, {_mebibytes(together)}" if together else ""),
+        key="inputs and answers",
+        next_step=(f"Give {fewer} of the {what}" if fewer else f"Give smaller {what}")
+        + f", or say max_smoke_bytes, which may be up to {MAX_TENSORS_BYTES}: every deployment sends all of it to "
+        "every Triton and gateway.",
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 _BY_REQUEST = (
@@ -227,6 +276,10 @@ def _tensor(spec: TensorSpec, samples: Sequence[np.ndarray[Any, Any]]) -> Tensor
     import numpy as np
 
     array = samples[0] if len(samples) == 1 else np.concatenate(samples)
+    if array.dtype.kind != "O" and array.nbytes >= BESIDE_BYTES:
+        # As bytes: Python's own numbers take eight times as much memory.
+        raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        return Tensor(spec.name, spec.datatype, array.shape, Packed.of(spec.datatype, array.size, raw))
     elements: list[Scalar] = array.ravel().tolist()
     data = tuple(text_or_bytes(value) if isinstance(value, bytes) else value for value in elements)
     return Tensor(name=spec.name, datatype=spec.datatype, shape=array.shape, data=data)

@@ -7,13 +7,13 @@ import math
 import pytest
 
 from bot.domain.behaviour import MAX_MOVED, compare
-from bot.domain.evidence import Answer
-from bot.domain.smoke import Scalar, Tensor
+from bot.domain.packed import Scalar
+from bot.domain.smoke import Answered, Tensor
 
 
-def answer(case: str, *, label: int = 0, probabilities: tuple[Scalar, ...] = (0.9, 0.1)) -> Answer:
+def answer(case: str, *, label: int = 0, probabilities: tuple[Scalar, ...] = (0.9, 0.1)) -> Answered:
     width = len(probabilities)
-    return Answer(
+    return Answered(
         case=case,
         outputs=(
             Tensor("label", "INT64", (1,), (label,)),
@@ -36,10 +36,10 @@ def test_the_same_answers_do_not_move() -> None:
         (answer("a", label=1, probabilities=(0.4, 0.6)), True, "label[0]", math.inf),
         (answer("a", probabilities=(math.nan, 0.1)), False, "probabilities[0]", math.inf),
         (answer("a", probabilities=(0.9, 0.1, 0.0)), True, "probabilities", math.inf),
-        (Answer(case="a", outputs=()), True, "label", math.inf),
+        (Answered(case="a", outputs=()), True, "label", math.inf),
     ],
 )
-def test_what_moves_and_what_flips(after: Answer, flips: bool, output: str, by: float) -> None:
+def test_what_moves_and_what_flips(after: Answered, flips: bool, output: str, by: float) -> None:
     _, flipped, (moved, *_) = compare([answer("a")], [after])
     assert flipped == flips == moved.flips
     assert (moved.output, moved.by) == (output, pytest.approx(by))
@@ -62,10 +62,10 @@ def test_many_flips_do_not_hide_how_far_numbers_moved() -> None:
 
 
 def test_a_batch_of_rows_that_are_cases_of_their_own_counts_nothing_twice() -> None:
-    def batch(*labels: int) -> Answer:
+    def batch(*labels: int) -> Answered:
         scores = tuple(value for label in labels for value in (0.9 - label / 2, 0.1 + label / 2))
         outputs = (Tensor("label", "INT64", (len(labels),), labels), Tensor("p", "FP32", (len(labels), 2), scores))
-        return Answer(case=f"batch-of-{len(labels)}", outputs=outputs)
+        return Answered(case=f"batch-of-{len(labels)}", outputs=outputs)
 
     rows = [batch(0), batch(1)]
     assert compare([*rows, batch(0, 1)], [batch(1), batch(1), batch(1, 1)])[:2] == (2, 1)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from bot.domain.answers import Hashed, Output, Place
 from bot.domain.evidence import Answer, CheckResult
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.smoke import SmokeCase, SmokeCases, Tensor, Tolerance
@@ -63,9 +64,11 @@ def test_answers_to_other_requests_do_not_fit() -> None:
         y(2**63 - 1, -(2**63), datatype="INT64"),
         Tensor("Y", "BOOL", (1, 2), (True, False)),
         Tensor("Y", "BYTES", (2,), ("grün", "\\xff")),
+        Hashed("Y", "FP32", (4000,), "0" * 64, 3, (Place(7, 0.5, math.nan), Place(2, math.inf, 1.0))),
+        Hashed("Y", "BYTES", (4000,), "0" * 64, 1, (Place(7, "grün", b"\xff"),)),
     ],
 )
-def test_an_answer_is_read_as_it_was_written(tensor: Tensor) -> None:
+def test_an_answer_is_read_as_it_was_written(tensor: Output) -> None:
     written = CheckResult.model_validate(
         {
             "check": "smoke",

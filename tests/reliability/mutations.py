@@ -105,6 +105,8 @@ T_CHECK_SETTINGS, T_CONSISTENCY = "tests/operations/test_check_settings.py", "te
 GOLDEN, T_GOLDEN = "bot/domain/golden.py", "tests/domain/test_golden.py"
 RETENTION, T_RETENTION = "bot/domain/retention.py", "tests/domain/test_retention.py"
 EVIDENCE = "bot/domain/evidence.py"
+ANSWERS, T_ANSWERS = "bot/domain/answers.py", "tests/domain/test_answers.py"
+SMOKE, T_BESIDE = "bot/domain/smoke.py", "tests/domain/test_tensors_beside.py"
 SYNCED = f"{T_SHARE}::test_whatever_a_rename_shows_was_synced_before_and_the_rename_is_synced_after"
 OPENED = f"{T_SHARE}::test_a_folder_is_opened_before_what_lies_in_it_is_looked_at"
 MLFLOW_METRICS, T_MLFLOW = "bot/systems/mlflow/metrics.py", "tests/systems/test_mlflow.py"
@@ -1272,9 +1274,25 @@ MUTATIONS = (
         "proof",
         "what staging answered in the checks",
         GOLDEN,
-        "        seen = differences(replace(case, outputs=staging.outputs), answer, self.smoke.tolerance)\n",
-        "        seen: list[str] = []\n",
+        "        return [Disagreement(case.name, said, as_staging=True) for said in seen if said]\n",
+        "        return []\n",
         (T_GOLDEN,),
+    ),
+    Mutation(
+        "proof",
+        "what staging answered, where a record has the furthest values",
+        ANSWERS,
+        "    if not wrong:\n",
+        "    if True:\n",
+        (T_ANSWERS,),
+    ),
+    Mutation(
+        "proof",
+        "what staging answered, where a record has the hash alone",
+        ANSWERS,
+        "    if kept.datatype not in FLOATS:\n",
+        "    if False:\n",
+        (T_ANSWERS,),
     ),
     Mutation(
         "proof",
@@ -1617,7 +1635,7 @@ MUTATIONS = (
     Mutation(
         "wire",
         "an element that is no text keeps its bytes",
-        "bot/domain/smoke.py",
+        "bot/domain/packed.py",
         "    except UnicodeDecodeError:\n        return value\n",
         '    except UnicodeDecodeError:\n        return value.decode(errors="backslashreplace")\n',
         ("tests/domain/test_binary.py::test_every_datatype_there_and_back",),
@@ -2213,9 +2231,60 @@ MUTATIONS = (
         "smoke cases",
         "that take any answer for right are not registered",
         "bot/training/package.py",
-        "    _check_smoke(directory / SMOKE_FILE)\n",
+        "    _check_smoke(directory)\n",
         "",
         ("tests/training/test_package.py::test_what_no_environment_would_take_is_said_before_it_is_registered",),
+    ),
+    Mutation(
+        "smoke cases",
+        "each tensor beside them is compared",
+        SMOKE,
+        "        if len(raw) != self.size or hashlib.sha256(raw).hexdigest() != self.sha256:\n",
+        "        if False:\n",
+        (
+            T_BESIDE,
+            "tests/share/test_share.py::test_large_tensors_of_golden_cases_are_kept_beside_and_read_one_at_a_time",
+        ),
+    ),
+    Mutation(
+        "smoke cases",
+        "no tensor ends beyond the file beside them",
+        SMOKE,
+        "        if self.at > self._beside.size:\n",
+        "        if False:\n",
+        (T_BESIDE,),
+    ),
+    Mutation(
+        "smoke cases",
+        "no bytes beside them that no case names",
+        SMOKE,
+        "        if left or (beside and not (parts and parts.taken)):\n",
+        "        if False:\n",
+        (T_BESIDE,),
+    ),
+    Mutation(
+        "smoke cases",
+        "no more of them than a deployment should send",
+        "bot/training/samples.py",
+        "    _check_size(sizes, [sizes[number] for number in alike], max_bytes, what=what)\n",
+        "",
+        ("tests/training/test_golden_cases.py::test_more_than_a_deployment_should_send_is_refused_with_its_sizes",),
+    ),
+    Mutation(
+        "smoke cases",
+        "tensors beside them are what the package lists",
+        "bot/systems/mlflow/contents.py",
+        "                if not self.is_whole(file, spool.add):\n",
+        "                if self.is_whole(file, spool.add) and False:\n",
+        ("tests/systems/test_mlflow.py::test_tensors_that_are_not_what_the_package_lists_are_never_returned",),
+    ),
+    Mutation(
+        "smoke cases",
+        "damaged tensors beside them are found before anybody is asked",
+        PACKAGES,
+        "                if tensors is not None and not tensors.is_in(chunks_of(folder / TENSORS_FILE)):\n",
+        "                if False:\n",
+        ("tests/share/test_share.py::test_large_tensors_of_golden_cases_are_kept_beside_and_read_one_at_a_time",),
     ),
     Mutation(
         "contents",

@@ -17,13 +17,13 @@ from unittest import mock
 import pytest
 
 from bot.domain.marker import MARKER_FILE
-from bot.domain.package import PACKAGE_FILE
+from bot.domain.package import PACKAGE_FILE, TENSORS_FILE
 from bot.domain.routes import Route, RouteTable, Target
-from bot.errors import LeaseLost, Rejected, Unavailable
+from bot.errors import LeaseLost, OtherBytes, Rejected, Unavailable
 from bot.settings import Share
 from bot.share import mount_of
 from tests.stores import Unfenced
-from tests.systems.packages import CONFIG, SMOKE, Contents, chunks
+from tests.systems.packages import CONFIG, SMOKE, SMOKE_BESIDE, TENSORS, Contents, chunks
 from tests.systems.tracing import Ended, looked_blindly, synced, traced
 
 MODEL = Contents({"model.onnx": b"the model's bytes", "weights/part.data": b"0123456789", "empty.txt": b""})
@@ -492,6 +492,30 @@ def test_what_is_kept_and_was_changed_is_rejected(share: Unfenced, name: str) ->
 def test_a_package_whose_smoke_cases_cannot_be_read_is_rejected(share: Unfenced, contents: Contents) -> None:
     with pytest.raises(Rejected, match=r"smoke\.json"):
         share.packages.keep(contents.package, contents.read)
+
+
+BESIDE = Contents({"model.onnx": b"m", TENSORS_FILE: TENSORS}, smoke=SMOKE_BESIDE)
+
+
+def test_large_tensors_of_golden_cases_are_kept_beside_and_read_one_at_a_time(share: Unfenced) -> None:
+    described = share.packages.keep(BESIDE.package, BESIDE.read)
+    kept = share.state / "packages" / BESIDE.package.digest.removeprefix("sha256:")
+    assert sorted(tree(kept)) == ["config.pbtxt", "package.json", "smoke.json", "smoke.tensors"]
+    (case,) = described.smoke.cases
+    assert list(case.outputs[0].data) == [9, 10, 11, 12]
+    assert share.packages.described(BESIDE.package.digest) == described
+    published = publish(share, BESIDE)
+    assert sorted(tree(published)) == ["model.onnx"], "Triton has no use for them"
+    # Whoever read the cases before finds out, too.
+    (kept / "smoke.tensors").chmod(0o644)
+    (kept / "smoke.tensors").write_bytes(TENSORS[::-1])
+    with pytest.raises(OtherBytes, match=r"smoke.tensors has other bytes for Y at 8 than smoke.json says"):
+        list(case.outputs[0].data)
+    with pytest.raises(OtherBytes, match=r"smoke.tensors is not what sha256:"):
+        share.packages.described(BESIDE.package.digest)
+    (kept / "smoke.tensors").unlink()
+    with pytest.raises(Unavailable, match="could not read"):
+        list(case.outputs[0].data)
 
 
 # --- configuration, routes, outbox ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from bot.domain.package import CONFIG_FILE, SMOKE_FILE, Package, PackageFile
@@ -13,6 +14,36 @@ SMOKE = SmokeCases(
     (SmokeCase("one", (Tensor("X", "FP32", (1, 1), (1.0,)),), (Tensor("Y", "FP32", (1, 1), (2.0,)),)),)
 ).to_json()
 CHUNK_BYTES = 4
+TENSORS = bytes(range(1, 13))
+SMOKE_BESIDE = json.dumps(
+    {
+        "format": 2,
+        "cases": [
+            {
+                "name": "one",
+                "inputs": [
+                    {
+                        "name": "X",
+                        "datatype": "UINT8",
+                        "shape": [1, 8],
+                        "parameters": {"binary_data_size": 8},
+                        "sha256": hashlib.sha256(TENSORS[:8]).hexdigest(),
+                    }
+                ],
+                "outputs": [
+                    {
+                        "name": "Y",
+                        "datatype": "UINT8",
+                        "shape": [1, 4],
+                        "parameters": {"binary_data_size": 4},
+                        "sha256": hashlib.sha256(TENSORS[8:]).hexdigest(),
+                    }
+                ],
+            }
+        ],
+    }
+)
+"""Golden cases whose tensors are ``TENSORS``, in the file beside."""
 
 
 class Contents:

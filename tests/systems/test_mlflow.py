@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bot.domain.metrics import Measured
-from bot.domain.package import MAX_BYTES, PACKAGE_FILE
+from bot.domain.package import MAX_BYTES, PACKAGE_FILE, TENSORS_FILE
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import NotRegistered, OtherBytes, Rejected, Unavailable
 from bot.settings import MLflow
@@ -37,7 +37,7 @@ from tests.stand_ins.ftp import FtpServer
 from tests.stand_ins.server import Seen, StandIn, answer
 from tests.stores import registry_of
 from tests.systems.conftest import Clock
-from tests.systems.packages import Contents, flat
+from tests.systems.packages import SMOKE_BESIDE, TENSORS, Contents, chunks, flat
 
 MODEL = Contents({"model.onnx": b"the model", "weights/part.data": b"0123456789" * 300_000, "empty.txt": b""})
 SIGNATURE = """
@@ -541,6 +541,45 @@ def test_a_server_that_sends_more_than_is_listed_is_not_listened_to() -> None:
     assert taken == 1
     assert not contents.is_whole(MODEL.package.version_files[-1], len)
     assert taken <= 14, "3,000,000 bytes are twelve chunks"
+
+
+BESIDE = Contents({"model.onnx": b"m", TENSORS_FILE: TENSORS}, smoke=SMOKE_BESIDE)
+
+
+def test_large_tensors_of_golden_cases_are_fetched_once_and_only_when_somebody_looks() -> None:
+    asked: list[str] = []
+
+    def stream(path: str) -> Generator[bytes]:
+        asked.append(path)
+        yield from chunks(BESIDE.files[path])
+
+    (case,) = PackageContents(BESIDE.package, stream, "MLflow").smoke().cases
+    assert asked == ["smoke.json"] and case.size == 12
+    assert list(case.outputs[0].data) == [9, 10, 11, 12]
+    assert list(case.inputs[0].data) == [1, 2, 3, 4, 5, 6, 7, 8] == list(case.inputs[0].data)
+    assert asked == ["smoke.json", TENSORS_FILE]
+
+
+@pytest.mark.parametrize("content", [TENSORS[::-1], TENSORS[:-1], b"", bytes(2**21)])
+def test_tensors_that_are_not_what_the_package_lists_are_never_returned(content: bytes) -> None:
+    files = {**BESIDE.files, TENSORS_FILE: content}
+    (case,) = PackageContents(BESIDE.package, lambda path: chunks(files[path]), "MLflow").smoke().cases
+    with pytest.raises(OtherBytes, match=r"MLflow: smoke.tensors is not what the package says"):
+        list(case.inputs[0].data)
+
+
+def test_tensors_larger_than_a_package_may_have_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MAX_BYTES, TENSORS_FILE, 11)
+    asked: list[str] = []
+
+    def stream(path: str) -> Generator[bytes]:
+        asked.append(path)
+        yield from chunks(BESIDE.files[path])
+
+    (case,) = PackageContents(BESIDE.package, stream, "MLflow").smoke().cases
+    with pytest.raises(Rejected, match=r"smoke.tensors has 12 bytes, more than 11"):
+        list(case.inputs[0].data)
+    assert asked == ["smoke.json"]
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from bot.domain.journal import Underway
 from bot.domain.plan import Plan, targets
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, Incomplete
-from bot.errors import Denied, Foreign, NotReady, PromobotError, Unavailable
+from bot.errors import Denied, Foreign, NotReady, OtherBytes, PromobotError, Unavailable
 from bot.operations.deployment.item import Item, with_changed
 from bot.operations.deployment.loading import ask_to_load, wait_ready, withdraw
 from bot.operations.deployment.run import Run
@@ -456,7 +456,7 @@ def _fails_through(
 def _no_answer(error: PromobotError, server: Gateway | TritonServer, item: Item) -> Failure:
     if isinstance(error, Denied):
         return _named("refused", server, error)
-    if isinstance(error, Foreign):
+    if isinstance(error, Foreign | OtherBytes):  # nor is the model to blame for a golden case that was damaged
         return _named("foreign", server, error, item)
     return _named("silent" if isinstance(error, Unavailable) else "answer", server, error, item)
 
