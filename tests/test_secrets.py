@@ -40,6 +40,7 @@ from bot.systems.git import Repository
 from bot.systems.github import GitHubRepository
 from bot.systems.slack import Posted, SlackChannel
 from bot.training import end_run
+from tests.domain.entries import release
 from tests.stand_ins.server import Seen, StandIn, answer
 from tests.stores import begin_share
 
@@ -489,7 +490,7 @@ def test_what_is_written_is_blanked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     records = RecordStore(tmp_path / "records")
     records.begin()
     ledger = Ledger(records, "dev")
-    ledger.put_in_quarantine(model="churn", version=1, digest=f"sha256:{7:064x}", reason=LEAVING, by="alex")
+    ledger.put_in_quarantine(release(7), reason=LEAVING, by="alex")
     with Repository(stand_in.url, token="t" * 20) as repository:
         tree = str(repository._repo.git.hash_object("-t", "tree", "-w", os.devnull))
         who = {f"GIT_{role}_{what}": "a" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.desired import Entry
+from bot.domain.release import Lane, Slot
 from bot.errors import PromobotError, Refused
 
 
@@ -43,6 +44,11 @@ class WayBack(BaseModel):
         there all along, so it counts as a new decision only if it was verified in service: a way back of its own.
         """
         return not _is_same(wanted, self.left) and (bool(self.commit) or was_verified)
+
+    @property
+    def slot(self) -> Slot:
+        """The place that went back."""
+        return Slot(self.environment, self.model, Lane.LIVE)
 
     @property
     def name(self) -> str:

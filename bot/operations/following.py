@@ -103,9 +103,7 @@ def hold_what_main_asks(ledger: Ledger, way: WayBack, wanted: Entry | None) -> N
 
     if wanted is not None and wanted.digest != way.target.digest:
         ledger.put_in_quarantine(
-            model=way.model,
-            version=wanted.version,
-            digest=wanted.digest,
+            wanted.in_slot(way.slot),
             reason=(
                 f"rolled back to {way.target.version} while main could not be read"
                 + (f": {way.reason}" if way.reason else "")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.domain.desired import Change
+from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, verified_by
 from bot.domain.release import Slot
 from bot.platform import Platform
-from bot.records.ledger import QuarantineEvent
 
 if TYPE_CHECKING:
     from bot.systems.mlflow import Registry
@@ -45,7 +45,7 @@ class Past:
         return self.platform.registry
 
     @property
-    def quarantined(self) -> Mapping[str, QuarantineEvent]:
+    def quarantined(self) -> Quarantined:
         """The quarantine as it was at the first look; digests that entered it later are not in it."""
         return self._once("quarantined", self.ledger.quarantined)
 

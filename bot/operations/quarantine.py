@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.domain.desired import SECTIONS, Change
+from bot.domain.quarantine import QuarantineEvent, beginning_with
 from bot.domain.record import DeploymentRecord, run_of, served_after
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations.proposing import withdraw_revert
 from bot.platform import Platform
-from bot.records.ledger import Ledger, QuarantineEvent
+from bot.records.ledger import Ledger
 from bot.render import proposal as words
 
 
@@ -51,8 +52,7 @@ def list_quarantine(platform: Platform) -> Quarantine:
 def lift(platform: Platform, *, digest: str, reason: str, by: str) -> Quarantine:
     """Take a digest out of quarantine; the beginning of it is enough where it is unique."""
     ledger, environment = platform.ledger, platform.environment
-    wanted = digest.removeprefix("sha256:")
-    found = [e for d, e in ledger.quarantined().items() if wanted and d.removeprefix("sha256:").startswith(wanted)]
+    found = beginning_with(digest, ledger.quarantined())
     if len(found) != 1:
         what = "several digests begin" if found else "nothing in quarantine begins"
         raise Refused(

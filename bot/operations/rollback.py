@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -12,6 +11,7 @@ from bot.domain.desired import Change, Entry
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
+from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, known_entries, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.way_back import WayBack, choose, latest, may_wait
@@ -36,7 +36,6 @@ from bot.settings import Environment
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
     from bot.platform import Platform, Serving
-    from bot.records.ledger import QuarantineEvent
     from bot.share import HeldShare, ModelRepository
     from bot.systems.github import PullRequest
 
@@ -205,7 +204,7 @@ def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], cu
     quarantined = ledger.quarantined()
     target = choose(verified, leaves=current, quarantined=quarantined.keys(), to_version=ask.to_version)
     if target is None:
-        raise _no_target(platform.settings, ask, history, verified, quarantined.values(), current)
+        raise _no_target(platform.settings, ask, history, verified, quarantined, current)
     return ledger.decide_way_back(ask.request, target) if ask.request else target
 
 
@@ -312,9 +311,7 @@ def _hold(ledger: Ledger, way: WayBack) -> None:
 
     if way.left is not None and way.left.digest != way.target.digest:
         ledger.put_in_quarantine(
-            model=way.model,
-            version=way.left.version,
-            digest=way.left.digest,
+            way.left.in_slot(way.slot),
             reason=(f"rolled back to {way.target.version}" + (f": {way.reason}" if way.reason else "")),
             by=way.by,
         )
@@ -336,13 +333,13 @@ def _no_target(
     ask: GoBack,
     history: list[DeploymentRecord],
     verified: list[Entry],
-    quarantined: Iterable[QuarantineEvent],
+    quarantined: Quarantined,
     current: Entry | None,
 ) -> Refused:
     """Say why there is nothing to go back to, and what to type instead."""
     where, model, to_version = settings.environment, ask.model, ask.to_version
     known = ", ".join(str(entry.version) for entry in verified) or "none"
-    held = ", ".join(str(event.version) for event in quarantined if event.model == model) or "none"
+    held = ", ".join(str(event.version) for event in quarantined.values() if event.model == model) or "none"
     said = f"Verified here, newest first: {known}. In quarantine: {held}."
     if not any(record.model == model for record in history):
         # A misspelt name, mostly: the messages about a known model would be wrong here.

@@ -13,6 +13,7 @@ from bot.domain.desired import Desired
 from bot.domain.hold import Held
 from bot.domain.journal import Journal
 from bot.domain.plan import Live, Plan, in_service, plan
+from bot.domain.quarantine import Quarantined
 from bot.domain.record import DeploymentRecord, last_failed
 from bot.domain.silence import Silences
 from bot.domain.way_back import WayBack
@@ -31,7 +32,6 @@ from bot.render.deployment import unknown_workers
 if TYPE_CHECKING:
     from bot.operations import Say
     from bot.platform import Platform, Serving
-    from bot.records.ledger import QuarantineEvent
     from bot.settings import Environment
     from bot.share import ModelRepository
 
@@ -47,7 +47,7 @@ Watched = dict[str, Silences]
 class FromRecords:
     """The facts from the records; if they cannot be read, ``why_not`` says why and the rest is empty."""
 
-    quarantined: Mapping[str, QuarantineEvent] = field(default_factory=dict)
+    quarantined: Quarantined = field(default_factory=dict)
     held: tuple[Held, ...] = ()
     failed: DeploymentRecord | None = None
     why_not: str = ""

@@ -15,6 +15,7 @@ from bot.domain import in_words
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
+from bot.domain.quarantine import QuarantineEvent, quarantined_by
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Release, Slot
 from bot.errors import Refused, Rejected
@@ -44,23 +45,6 @@ class Store(Protocol):
 
     def check(self, environment: str) -> str:
         """Try to write and read as a deployment of the environment does; say what was seen."""
-
-
-class QuarantineEvent(BaseModel):
-    """A digest is put into quarantine, or taken out of it by a person."""
-
-    model_config = ConfigDict(frozen=True)
-
-    environment: str
-    model: str
-    version: int
-    digest: str
-    lifted: bool
-    reason: str
-    by: str
-    at: datetime
-    deployment: str = ""
-    """The deployment that put it there; empty where a person did, and in events of before."""
 
 
 class CheckRun(BaseModel):
@@ -280,37 +264,20 @@ class Ledger:
 
     def quarantined(self) -> dict[str, QuarantineEvent]:
         """Return what is in quarantine here now, by digest."""
-        events = self._read_all(f"quarantine/{self.environment}", QuarantineEvent)
-        latest: dict[str, QuarantineEvent] = {}
-        for event in sorted(events.values(), key=lambda event: event.at):
-            latest[event.digest] = event
-        return {digest: event for digest, event in latest.items() if not event.lifted}
+        return quarantined_by(self._read_all(f"quarantine/{self.environment}", QuarantineEvent).values())
 
-    def put_in_quarantine(
-        self, *, model: str, version: int, digest: str, reason: str, by: str, deployment: str = ""
-    ) -> None:
+    def put_in_quarantine(self, release: Release, *, reason: str, by: str, deployment: str = "") -> None:
         """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already.
 
-        ``deployment``: the id of the deployment that blames it.
+        ``release`` is what is to blame, ``deployment`` the id of the deployment that blames it.
         """
-        if digest not in self.quarantined():
-            event = QuarantineEvent(
-                environment=self.environment,
-                model=model,
-                version=version,
-                digest=digest,
-                lifted=False,
-                reason=reason,
-                by=by,
-                at=datetime.now(UTC),
-                deployment=deployment,
-            )
-            self._add_event(event)
+        if release.digest not in self.quarantined():
+            now = datetime.now(UTC)
+            self._add_event(QuarantineEvent.of(release, reason=reason, by=by, at=now, deployment=deployment))
 
     def lift_quarantine(self, event: QuarantineEvent, *, reason: str, by: str) -> None:
         """Allow a digest again."""
-        now = {"lifted": True, "reason": reason, "by": by, "at": datetime.now(UTC)}
-        self._add_event(event.model_copy(update=now))
+        self._add_event(event.lifted_by(by, reason=reason, at=datetime.now(UTC)))
 
     def _add_event(self, event: QuarantineEvent) -> None:
         name = f"{event.at:%Y%m%dT%H%M%S.%fZ}-{short(event.digest)}"
@@ -355,14 +322,10 @@ class HeldLedger(Ledger):
         self._may_still()
         super().confirm(deployment)
 
-    def put_in_quarantine(
-        self, *, model: str, version: int, digest: str, reason: str, by: str, deployment: str = ""
-    ) -> None:
+    def put_in_quarantine(self, release: Release, *, reason: str, by: str, deployment: str = "") -> None:
         """Keep a digest from being proposed or deployed here; does nothing where it is in quarantine already."""
         self._may_still()
-        super().put_in_quarantine(
-            model=model, version=version, digest=digest, reason=reason, by=by, deployment=deployment
-        )
+        super().put_in_quarantine(release, reason=reason, by=by, deployment=deployment)
 
 
 def _id_of(key: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bot.domain.desired import Desired, Entry, Section
 from bot.domain.record import DeploymentRecord
+from bot.domain.release import Lane, Release, Slot
 
 NAMES = ("a", "abc", "b-2", "churn", "fraud", "m_1", "on", "zeta", "010", "2026-01-01")
 
@@ -46,6 +47,11 @@ HOSTILE_TEXT = (
 def entry(version: int, *, run: str | None = None, reason: str = "") -> Entry:
     """Return an entry whose digest and run follow from its version."""
     return Entry(version=version, digest=f"sha256:{version:064x}", run=run or f"run{version}", reason=reason)
+
+
+def release(version: int, lane: Lane = Lane.LIVE) -> Release:
+    """Return the release of churn in dev that the entry of a version names."""
+    return entry(version).in_slot(Slot("dev", "churn", lane))
 
 
 def a_record(after: Entry | None, *, number: int = 1, at: datetime, **more: Any) -> DeploymentRecord:

@@ -10,8 +10,8 @@ from bot.domain.desired import Change, Desired, Entry, Section
 from bot.domain.gate import Gate, GateResult, MetricRule, judge
 from bot.domain.metrics import Measured
 from bot.domain.proposal import Edit, edited, edits_of, proposed_for, section_for, why_it_waits
-from bot.domain.release import Lane, Release, Slot
-from tests.domain.entries import entry
+from bot.domain.release import Lane, Release
+from tests.domain.entries import entry, release
 
 
 def gate_of(on_miss: Any) -> Gate:
@@ -36,10 +36,6 @@ def test_what_misses_listens_where_the_gate_says_so_and_is_never_promoted(
     accuracy: float, on_miss: str, is_promotion: bool, section: Section | None
 ) -> None:
     assert section_for(judged(accuracy), gate_of(on_miss), is_promotion=is_promotion) == section
-
-
-def release(version: int, lane: Lane = Lane.LIVE) -> Release:
-    return entry(version).in_slot(Slot("dev", "churn", lane))
 
 
 @pytest.mark.parametrize(

@@ -197,9 +197,7 @@ def test_one_in_quarantine_is_refused(world: World) -> None:
     registered = world.register(world.model())
     pull = world.proposed(registered)
     world.merge(pull["number"])
-    ledger(world).put_in_quarantine(
-        model=registered.model, version=registered.version, digest=registered.digest, reason="it lied", by="sam"
-    )
+    ledger(world).put_in_quarantine(registered.release(), reason="it lied", by="sam")
     found = end(world, registered, pull_request=pull["number"], newest_record=newest(world))
     assert isinstance(found, Ended)
     assert found.outcome == "refused"

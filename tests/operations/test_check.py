@@ -440,7 +440,7 @@ def test_a_model_without_a_gate_is_red_and_the_comment_says_why(world: World) ->
 def test_a_digest_in_quarantine_is_red(world: World) -> None:
     model = world.model()
     registered = world.register(model)
-    world.ledger().put_in_quarantine(model=model, version=1, digest=registered.digest, reason="nonsense", by="alex")
+    world.ledger().put_in_quarantine(registered.release(), reason="nonsense", by="alex")
     number = world.propose_by_hand(world.edited(model, registered.entry))
     assert world.check(number, "ready")[0].code == 1
     assert _findings(world, model, "ready") == {"quarantine": "nonsense"}

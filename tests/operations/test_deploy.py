@@ -643,9 +643,7 @@ def test_a_held_version_and_a_held_shadow_of_one_model_have_a_way_back_each(worl
     world.served(world.register(model))
     second, third = world.register(model, "better"), world.register(model, "best")
     for held in (second, third):
-        world.ledger().put_in_quarantine(
-            model=model, version=held.version, digest=held.digest, reason="it lied", by="a test"
-        )
+        world.ledger().put_in_quarantine(held.release(), reason="it lied", by="a test")
     world.merged(second)
     world.merged(third, section="shadow")
     for _ in range(2):  # again, for the second run must not put one's edit in the other's place

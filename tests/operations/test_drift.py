@@ -180,9 +180,7 @@ def _lose_entry(case: Case) -> None:
 
 
 def _quarantine(case: Case) -> None:
-    case.world.ledger().put_in_quarantine(
-        model=case.model, version=2, digest=case.second.digest, reason="nonsense", by="alex"
-    )
+    case.world.ledger().put_in_quarantine(case.second.release(), reason="nonsense", by="alex")
 
 
 def _restart_triton(case: Case) -> None:

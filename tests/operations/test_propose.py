@@ -183,9 +183,7 @@ def test_a_regression_against_the_version_in_service_is_a_miss(world: World) -> 
 def test_a_digest_in_quarantine_is_not_proposed(world: World) -> None:
     model = world.model()
     first = world.register(model)
-    world.ledger().put_in_quarantine(
-        model=model, version=1, digest=first.digest, reason="it answered nonsense", by="alex"
-    )
+    world.ledger().put_in_quarantine(first.release(), reason="it answered nonsense", by="alex")
     said = world.words("propose", model, 1, "--env", "dev")
     assert said.code == 1
     assert said.out == (

@@ -345,7 +345,7 @@ def test_a_shadow_that_was_promoted_and_rolled_back_is_in_quarantine(world: Worl
 @pytest.mark.slow
 def test_a_digest_that_is_in_quarantine_and_in_service_is_said_to_be(world: World) -> None:
     model, _, second = _two_versions(world)
-    world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="complaints", by="sam")
+    world.ledger().put_in_quarantine(second.release(), reason="complaints", by="sam")
     head, _, *rows = world.words("quarantine", "list", "--env", "dev").out.splitlines()
     assert head.split("  ")[-2:] == ["in service", "reason"] or "in service" in head
     (row,) = [row for row in rows if row.startswith(f"{model} ")]

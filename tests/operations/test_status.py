@@ -164,7 +164,7 @@ def test_what_is_merged_and_in_quarantine(world: World) -> None:
     model = world.model()
     world.served(world.register(model))
     second = world.register(model, "better")
-    world.ledger().put_in_quarantine(model=model, version=2, digest=second.digest, reason="nonsense", by="alex")
+    world.ledger().put_in_quarantine(second.release(), reason="nonsense", by="alex")
     world.merged(second)
     found = _difference(world, "quarantine")
     assert found["what"].startswith(f"{model} 1 → 2 in dev is held since ")
@@ -472,7 +472,7 @@ def test_what_is_not_mounted_is_unavailable_and_never_empty(
     model = world.model()
     world.served(world.register(model))
     newer = world.register(model, "better")
-    world.ledger().put_in_quarantine(model=model, version=2, digest=newer.digest, reason="bad", by="sam")
+    world.ledger().put_in_quarantine(newer.release(), reason="bad", by="sam")
     folders = {
         "records": world.endpoints.records,
         "state": world.endpoints.state("dev"),

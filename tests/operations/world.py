@@ -36,6 +36,7 @@ from bot.domain.evidence import CHECKS, LIFETIME, CheckResult, Evidence, Finding
 from bot.domain.evidence import Answer as Answered
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package
 from bot.domain.record import DeploymentRecord, served_after
+from bot.domain.release import Lane, Release, Slot
 from bot.domain.routes import RouteTable
 from bot.domain.smoke import SmokeCases
 from bot.operations import trials
@@ -89,6 +90,10 @@ class Registered:
     def entry(self) -> Entry:
         """What ``promotions/`` says of it."""
         return Entry(version=self.version, digest=self.digest, run=self.run)
+
+    def release(self, environment: str = "dev", lane: Lane = Lane.LIVE) -> Release:
+        """The same, in a place."""
+        return self.entry.in_slot(Slot(environment, self.model, lane))
 
     def relist(self) -> Registered:
         """Write package.json for the files that are there now, as whoever replaced them would."""

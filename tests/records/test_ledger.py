@@ -17,7 +17,7 @@ from bot.domain.release import Slot
 from bot.errors import Refused, Rejected
 from bot.records.directory import RecordStore
 from bot.records.ledger import Ledger
-from tests.domain.entries import a_record, entry
+from tests.domain.entries import a_record, entry, release
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -221,9 +221,7 @@ def test_check_runs_of_one_head_are_read_together(ledger: Ledger) -> None:
 
 
 def put(ledger: Ledger, version: int, reason: str = "wrong answers") -> None:
-    ledger.put_in_quarantine(
-        model="churn", version=version, digest=entry(version).digest, reason=reason, by="promobot"
-    )
+    ledger.put_in_quarantine(release(version), reason=reason, by="promobot")
 
 
 def test_quarantine_is_put_lifted_and_put_again(ledger: Ledger, store: RecordStore) -> None:
@@ -250,9 +248,7 @@ def test_an_event_names_its_deployment_and_those_of_before_name_none(ledger: Led
     old = json.loads(store.get(key) or "")
     assert old.pop("deployment") == ""
     store.put("quarantine/dev/20250101T000000.000000Z-old.json", json.dumps({**old, "digest": entry(6).digest}))
-    ledger.put_in_quarantine(
-        model="churn", version=8, digest=entry(8).digest, reason="wrong", by="bot", deployment="dev-00000012-churn"
-    )
+    ledger.put_in_quarantine(release(8), reason="wrong", by="bot", deployment="dev-00000012-churn")
     found = {event.digest: event.deployment for event in ledger.quarantined().values()}
     assert found == {entry(6).digest: "", entry(7).digest: "", entry(8).digest: "dev-00000012-churn"}
 

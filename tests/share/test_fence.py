@@ -20,6 +20,7 @@ from bot.share.volume import Part
 from bot.systems.gateway import Gateway, GatewayControl
 from bot.systems.mlflow.registry import Aliases, Registry
 from bot.systems.triton.server import TritonControl, TritonServer
+from tests.domain.entries import release
 from tests.share.test_publishing import MODEL
 from tests.stores import begin_share
 
@@ -195,7 +196,7 @@ def test_what_changes_a_server_or_a_record_asks_first_and_readers_have_none_of_i
         lambda: Aliases(server, lost).point("churn", "dev", 2),
         lambda: ledger.confirm("dev-00000001-churn"),
         lambda: ledger.add_deployment(server),
-        lambda: ledger.put_in_quarantine(model="churn", version=1, digest=DIGEST, reason="", by=""),
+        lambda: ledger.put_in_quarantine(release(7), reason="", by=""),
     ]
     for write in writes:
         with pytest.raises(LeaseLost):

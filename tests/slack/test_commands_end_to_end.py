@@ -74,7 +74,7 @@ def test_from_proposal_to_rollback_in_one_thread(office: Office) -> None:
     office.stands(number, "merged; waiting")
     # What a deployment would refuse is held, as long as it would.
     ledger = world.ledger()
-    ledger.put_in_quarantine(model=model, version=second.version, digest=second.digest, reason="nonsense", by="alex")
+    ledger.put_in_quarantine(second.release(), reason="nonsense", by="alex")
     message = office.stands(number, "merged, and held since")
     assert "in quarantine here since" in str(message["blocks"]) and "*What to do:* merge the revert" in str(
         message["blocks"]

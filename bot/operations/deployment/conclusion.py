@@ -261,12 +261,7 @@ def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str,
 
 def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
     run.ledger.put_in_quarantine(
-        model=item.change.model,
-        version=entry.version,
-        digest=entry.digest,
-        reason=reason,
-        by="promobot deploy",
-        deployment=item.id,
+        entry.in_slot(item.change.slot), reason=reason, by="promobot deploy", deployment=item.id
     )
 
 
