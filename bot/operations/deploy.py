@@ -19,13 +19,14 @@ from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.plan import plan
 from bot.domain.record import DeploymentRecord, known_entries
+from bot.domain.routes import RouteTable
 from bot.errors import LeaseLost, PromobotError
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.cleanup import clean_up
-from bot.operations.deployment.admission import admit_all, held_among, is_quarantined
+from bot.operations.deployment.admission import Admission, admit_all, held_among, is_quarantined
 from bot.operations.deployment.conclusion import conclude, flush_outbox, make_git_follow
-from bot.operations.deployment.item import go_on
+from bot.operations.deployment.item import Item, go_on
 from bot.operations.deployment.loading import load, prove, take_in_newcomers
 from bot.operations.deployment.publishing import publish
 from bot.operations.deployment.repair import repair
@@ -79,8 +80,8 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
         commit = repository.head()
         desired = read_desired(repository, settings.environment, commit)
         let_git_follow(platform, held, desired, say)
-        tell = partial(tell_pull_requests, repository=repository)
-        done = converge(platform, systems, held=held, commit=commit, desired=desired, say=say, deep=deep, tell=tell)
+        run = Run(platform, systems, held=held, commit=commit, say=say)
+        done = converge(run, desired, deep=deep, tell=partial(tell_pull_requests, repository=repository))
         if settings.mistakes:
             say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:
@@ -88,72 +89,75 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
         return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
-def converge(
-    platform: Platform,
-    systems: Serving,
-    *,
-    held: HeldShare,
-    commit: str,
-    desired: Desired,
-    say: Say,
-    deep: bool = False,
-    tell: Tell | None = None,
-) -> Deployed:
+def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | None = None) -> Deployed:
     """Make what is served equal to ``desired``: main's head, or what a person rolls back to right now.
 
     ``tell`` gets the records and what is held before the journal is closed: who is killed on the way tells again.
     """
-    run = Run(platform, systems, held=held, commit=commit, say=say)
     flush_outbox(run)
     records = _finish_going_back(run)
     unfinished = Unfinished(run)
-    current = observe(platform.settings, systems)
-    note(systems.share, current.silent, at=datetime.now(UTC), say=say)
+    current = observe(run.settings, run.systems)
+    note(run.systems.share, current.silent, at=datetime.now(UTC), say=run.say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
     desired, overruled = _go_on_back(run, unfinished, desired)
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
-
     admitted = admit_all(run, [*todo.changes, *overruled])
-    on_hold = held_among(admitted)
-    for one in on_hold:
-        if is_quarantined(run, one.change):
-            make_git_follow(run, one.change)
+    on_hold = _have_git_follow_what_is_held(run, admitted)
+
     restoration = Restoration(run, before, unfinished, deep=deep)
     todo = restoration.look_at_the_share(todo)
-    repaired, problems, behind = repair(run, todo, before, current.routes)
+    repairs = repair(run, todo, before, current.routes)
     restoration.look_at_answers(current)
 
     items = [unfinished.item(change, admission) for change, admission in admitted.items() if not admission.held]
     items += restoration.items([item.change for item in items], desired)
     abandoned = unfinished.abandoned(items)
     write_journal(run, [*items, *abandoned], before)
-    items = go_on(items, partial(see_that_gateways_follow, run, todo=todo, behind=behind))
-    items = go_on(items, partial(publish, run))
-    items = go_on(items, partial(load, run, before=before))
-    items = go_on(items, partial(prove, run, before=before))
-    items = go_on(items, partial(take_in_newcomers, run, before=before))
-    if any(item.may_go_on for item in items):
-        items = go_on(items, partial(switch, run, before=before, underway=[*items, *abandoned]))
-    elif unfinished.journal is not None:
-        # Also if the routes are right already: the process that wrote that journal may be paused just before its
-        # commit, and only a generation that is taken refuses it.
-        put_back(run, [], before)
+    items = go_on(items, partial(see_that_gateways_follow, run, todo=todo, behind=repairs.behind))
+    items = _bring_into_service(run, items, before, abandoned=abandoned, was_cut_off=unfinished.journal is not None)
     records += conclude(run, [*items, *abandoned])
     if tell is not None:
         tell(run, [*unfinished.recorded, *records], on_hold)
     close_journal(run)
     restoration.put_the_rest_right(desired)
     return Deployed(
-        platform.environment,
-        commit,
+        run.platform.environment,
+        run.commit,
         records=tuple(records),
         held=tuple(on_hold),
-        repaired=(*repaired, *restoration.repaired),
-        problems=(*problems, *restoration.problems),
-        undelivered=len(systems.share.outbox.read()),
+        repaired=(*repairs.done, *restoration.repaired),
+        problems=(*repairs.problems, *restoration.problems),
+        undelivered=len(run.systems.share.outbox.read()),
         reverts=run.reverts,
     )
+
+
+def _have_git_follow_what_is_held(run: Run, admitted: Mapping[Change, Admission]) -> list[Held]:
+    """Return the changes that are held, after each that is in quarantine got its revert."""
+    on_hold = held_among(admitted)
+    for one in on_hold:
+        if is_quarantined(run, one.change):
+            make_git_follow(run, one.change)
+    return on_hold
+
+
+def _bring_into_service(
+    run: Run, items: list[Item], before: RouteTable, *, abandoned: list[Item], was_cut_off: bool
+) -> list[Item]:
+    """Publish, load, prove and switch, as far as each item goes; return all items as they are afterwards."""
+    items = go_on(items, partial(publish, run))
+    items = go_on(items, partial(load, run, before=before))
+    items = go_on(items, partial(prove, run, before=before))
+    items = go_on(items, partial(take_in_newcomers, run, before=before))
+    if any(item.may_go_on for item in items):
+        return go_on(items, partial(switch, run, before=before, underway=[*items, *abandoned]))
+    if was_cut_off:
+        # Also if the routes are right already: the process that wrote that journal may be paused just before its
+        # commit, and only a generation that is taken refuses it.
+        put_back(run, [], before)
+    return items
 
 
 def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Desired, list[Change]]:

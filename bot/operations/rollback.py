@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -30,12 +32,12 @@ from bot.operations.known import known_models
 from bot.operations.main_branch import Main, main_beside
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.proposing import ASKED_BY_NOBODY, Asking, read_desired
-from bot.records.ledger import HeldLedger, Ledger
+from bot.records.ledger import Ledger
 from bot.settings import Environment
 
 if TYPE_CHECKING:
     from bot.operations.deploy import Deployed
-    from bot.platform import Platform, Serving
+    from bot.platform import Platform
     from bot.share import HeldShare, ModelRepository
     from bot.systems.github import PullRequest
 
@@ -115,11 +117,13 @@ def rollback(platform: Platform, ask: GoBack, *, say: Say) -> RolledBack:
         import_module("bot.operations.deploy")
         history = platform.ledger.deployments()
         ways = ways_back(systems.share, say)
-        main = _what_main_says(platform, systems, ask, look(), history, ways, say)
+        believed = partial(_believed, systems.share, platform.environment, ask.model, history, ways)
+        main = _what_main_says(look(), ask, platform.environment, believed, say)
         target = _target(platform, ask, history, main.current)
         _see_that_its_bytes_exist(platform, ask.model, target)
-        back = _put_back_now(platform, systems, ask, main, target, say) if ask.now else None
-        followed = _have_git_follow(platform, systems, ask, main, target, back, say)
+        back = _put_back_now(platform, ask, main, target, say) if ask.now else None
+        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, asking=ask.asking)
+        followed = _have_git_follow(platform, revert, main, back, say)
         if followed.error is None:
             _forget(systems.share, [*ways, back.way] if back else ways, ask.model, say)
     pull = followed.pull_request
@@ -174,22 +178,15 @@ class _Followed:
 
 
 def _what_main_says(
-    platform: Platform,
-    systems: Serving,
-    ask: GoBack,
-    main: Main | PromobotError,
-    history: list[DeploymentRecord],
-    ways: list[WayBack],
-    say: Say,
+    main: Main | PromobotError, ask: GoBack, environment: str, believed: Callable[[], Entry | None], say: Say
 ) -> _Main:
-    """Return what main says, or is believed to say: nobody who goes back ``now`` waits for Git."""
-    environment = platform.environment
+    """Return what main says, or is ``believed`` to say: nobody who goes back ``now`` waits for Git."""
     if isinstance(main, Main):
         return _Main(main.commit, main.desired.models.get(ask.model))
     if not ask.now:
         main.next_step = _now_needs_no_main(environment, ask.model, main.next_step)
         raise main
-    current = _believed(environment, systems, history, ways, ask.model)
+    current = believed()
     say(_main_is_unknown(environment, ask.model, current, main))
     return _Main("", current)
 
@@ -208,67 +205,59 @@ def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], cu
     return ledger.decide_way_back(ask.request, target) if ask.request else target
 
 
-def _put_back_now(platform: Platform, systems: Serving, ask: GoBack, main: _Main, target: Entry, say: Say) -> _Back:
+def _put_back_now(platform: Platform, ask: GoBack, main: _Main, target: Entry, say: Say) -> _Back:
     """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
+    from bot.operations.deployment.run import Run
     from bot.operations.deployment.unfinished import verified_routes
 
-    ledger, environment = platform.ledger, platform.environment
+    systems, environment = platform.serving(), platform.environment
     say(f"putting {ask.model} back to {target.version} in {environment} now")
     with systems.share.lease(overtake=True) as held:
         # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken here was
         # about to bring, may stand in the way of the way back.
-        history = ledger.deployments()
+        run = Run(platform, systems, held=held, commit=main.commit, say=say)
+        history = run.ledger.deployments()
         verified = verified_routes(systems.share, environment, history)
         wanted = in_service(verified, known_entries(history)).having("models", ask.model, target)
         way = ask.to(target, environment=environment, turn=held.lease.token, commit=main.commit, left=main.current)
         # Also a version that was never in service: until Git follows, the next deployment would bring it. And before
         # the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
-        held_ledger = HeldLedger(ledger, held.lease.check)
         is_noted = _try_to_note(held, way, say)
-        is_held = _try_to_hold(held_ledger, way, say)
-        deployed = converge(platform, systems, held=held, commit=main.commit, desired=wanted, say=say)
+        is_held = _try_to_hold(run.ledger, way, say)
+        deployed = converge(run, wanted)
         if not is_held:
-            _hold(held_ledger, way)
+            _hold(run.ledger, way)
         return _Back(way, is_noted, deployed)
 
 
-def _have_git_follow(
-    platform: Platform,
-    systems: Serving,
-    ask: GoBack,
-    main: _Main,
-    target: Entry,
-    back: _Back | None,
-    say: Say,
-) -> _Followed:
+def _have_git_follow(platform: Platform, revert: Revert, main: _Main, back: _Back | None, say: Say) -> _Followed:
     """Open the revert. Where the runtime went back, one that cannot be opened now may wait on the share."""
     from bot.render import proposal as words
 
     environment, current = platform.environment, main.current
     is_back = False
     try:
-        is_back = answers(systems.share, environment, ask.model, target)
+        is_back = answers(platform.share, environment, revert.model, revert.target)
         # Users are back, so Git has its usual time now, unless it did not answer before.
         limit = None if main.is_known else platform.settings.deadlines.request_seconds
         repository = platform.repository(limit_seconds=limit)
         if back is not None and not main.is_known:
-            current = read_desired(repository, environment, repository.head()).models.get(ask.model)
+            current = read_desired(repository, environment, repository.head()).models.get(revert.model)
             hold_what_main_asks(platform.ledger, back.way, current)
-        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, asking=ask.asking)
         proposed = propose_way_back(platform, repository, revert, current=current, is_back=is_back, say=say)
     except PromobotError as error:
         if back is not None and may_wait(error, main_is_known=main.is_known, is_noted=back.is_noted):
             return _Followed(current, is_back, error=error)
         if back is not None:
-            change = Change(environment, "models", ask.model, target, current)
-            error.state = words.only_the_runtime_went_back(change, target)
+            change = Change(environment, "models", revert.model, revert.target, current)
+            error.state = words.only_the_runtime_went_back(change, revert.target)
         raise
     return _Followed(current, is_back, proposed.pull_request if proposed else None)
 
 
 def _believed(
-    environment: str, systems: Serving, history: list[DeploymentRecord], ways: list[WayBack], model: str
+    share: ModelRepository, environment: str, model: str, history: list[DeploymentRecord], ways: list[WayBack]
 ) -> Entry | None:
     """Return what main is believed to say of a model, where it cannot be read.
 
@@ -279,11 +268,11 @@ def _believed(
 
     if way := latest(ways).get(model):
         return way.left
-    journal = read_journal(systems.share)
+    journal = read_journal(share)
     for underway in journal.underway if journal else ():
         if (underway.section, underway.model) == ("models", model):
             return underway.after
-    return in_service(systems.share.routes.read(environment), known_entries(history)).models.get(model)
+    return in_service(share.routes.read(environment), known_entries(history)).models.get(model)
 
 
 def _try_to_note(held: HeldShare, way: WayBack, say: Say) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
@@ -18,16 +19,25 @@ from bot.render import deployment as words
 from bot.systems.triton.server import TritonServer
 
 
-def repair(
-    run: Run, todo: Plan, verified: RouteTable, table: RouteTable
-) -> tuple[list[str], list[str], dict[str, str]]:
+@dataclass(frozen=True)
+class Repairs:
+    """The repairs that were ``done``, ``problems`` with the others, and the gateways that stay ``behind``, and why.
+
+    A gateway is behind where it does not take the routes in force.
+    """
+
+    done: Sequence[str]
+    problems: Sequence[str]
+    behind: Mapping[str, str]
+
+
+def repair(run: Run, todo: Plan, verified: RouteTable, table: RouteTable) -> Repairs:
     """Bring back what the verified routes need: a Triton that restarted empty, a gateway that missed a reload.
 
     Where those in force (``table``) are others, a deployment was cut off, and they are not spread further: the
-    switch, or going back, reloads every gateway. Returns what was repaired, what could not be, and by gateway why it
-    does not take the routes in force.
+    switch, or going back, reloads every gateway.
     """
-    repaired: list[str] = []
+    done: list[str] = []
     problems = list(todo.silent.values())
     seen: dict[Target, tuple[Golden, Evidence | None]] = {}
     served, proven = {what.target: what for what in routed(verified)}, table.models == verified.models
@@ -49,7 +59,7 @@ def repair(
         for target in todo.load.get(triton.name, ()):
             error = wrong.get((triton.name, target))
             if error is None:
-                repaired.append(
+                done.append(
                     f"loaded {target.triton_model} {target.version} on {triton.name} again, which did not have it"
                 )
             else:
@@ -59,13 +69,13 @@ def repair(
         if gateway.name in todo.reload and proven:
             try:
                 run.gateway(gateway).reload(table.generation, timeout_seconds=run.settings.deadlines.reload_seconds)
-                repaired.append(
+                done.append(
                     f"reloaded gateway {gateway.name} to generation {table.generation}, which it did not serve"
                 )
             except PromobotError as error:
                 behind[gateway.name] = words.without_system(error)
                 problems.append(str(error))
-    return repaired, problems, behind
+    return Repairs(done, problems, behind)
 
 
 def _served_before(run: Run, what: Routed) -> tuple[Golden, Evidence | None]:
