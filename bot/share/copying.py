@@ -54,49 +54,44 @@ class Job:
     there: Sequence[Path] = ()
 
 
+@dataclass(frozen=True)
+class Copying:
+    """How the files of a package are brought: from where, for which system, and so many at a time.
+
+    ``moved`` gets the number of bytes as they come. ``look`` gives what judges the contents of each file; without it
+    any will do.
+    """
+
+    read: ReadFile
+    system: str
+    limit: int = FILES
+    moved: Moved = lambda _: None
+    look: Look | None = None
+
+
 def is_large(files: Iterable[PackageFile]) -> bool:
     """Whether files are so large together that it pays to copy several at a time, and to go on where it broke off."""
     return sum(file.size for file in files) > SMALL_BYTES
 
 
-def copy_all(
-    jobs: Sequence[Job],
-    read: ReadFile,
-    *,
-    system: str,
-    limit: int = FILES,
-    moved: Moved = lambda _: None,
-    look: Look | None = None,
-) -> None:
-    """Write all files, each synced; raise what the first of them that failed raised, when all others have stopped.
-
-    ``look`` gives what judges the contents of each file; without it any will do.
-    """
+def copy_all(jobs: Sequence[Job], how: Copying) -> None:
+    """Write all files, each synced; raise what the first of them that failed raised, when all others have stopped."""
     if not is_large(job.file for job in jobs):
         for job in jobs:
-            _Copy(job, read, system, moved, look).run()
+            _Copy(job, how).run()
         return
     stop = threading.Event()
 
     def copy(job: Job) -> None:
         with suppress(_Stopped):  # what another one failed of is raised
-            _Copy(job, read, system, moved, look, stop).run()
+            _Copy(job, how, stop).run()
 
     # The largest begin, so that none is left alone at the end.
-    map_concurrent(sorted(jobs, key=lambda job: -job.file.size), copy, limit=limit, stop=stop)
+    map_concurrent(sorted(jobs, key=lambda job: -job.file.size), copy, limit=how.limit, stop=stop)
 
 
 def copy_into(
-    folder: Path,
-    files: Iterable[PackageFile],
-    read: ReadFile,
-    notes: Notes,
-    *,
-    system: str,
-    limit: int = FILES,
-    left: Sequence[Path] = (),
-    moved: Moved = lambda _: None,
-    look: Look | None = None,
+    folder: Path, files: Iterable[PackageFile], notes: Notes, how: Copying, *, left: Sequence[Path] = ()
 ) -> None:
     """Write the files into the folder; what lies on the share already is copied from there.
 
@@ -109,7 +104,7 @@ def copy_into(
         path = make_parents(folder, file.path)
         there = [*notes.places_of(file), *(one / file.path for one in left)] if is_large(files) else []
         jobs.append(Job(file, path, there))
-    copy_all(jobs, read, system=system, limit=limit, moved=moved, look=look)
+    copy_all(jobs, how)
 
 
 class _Stopped(Exception):
@@ -119,17 +114,9 @@ class _Stopped(Exception):
 class _Copy:
     """One file on its way to the share. Every byte is counted and hashed; only all of them together are judged."""
 
-    def __init__(
-        self,
-        job: Job,
-        read: ReadFile,
-        system: str,
-        moved: Moved,
-        look: Look | None,
-        stop: threading.Event | None = None,
-    ) -> None:
-        self._job, self._file, self._read, self._system = job, job.file, read, system
-        self._moved, self._look, self._stop = moved, look, stop
+    def __init__(self, job: Job, how: Copying, stop: threading.Event | None = None) -> None:
+        self._job, self._file, self._read, self._system = job, job.file, how.read, how.system
+        self._moved, self._look, self._stop = how.moved, how.look, stop
         self._begin()
 
     def _begin(self) -> None:

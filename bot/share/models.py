@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +13,7 @@ from bot.domain.package import CONFIG_FILE, Package
 from bot.errors import OtherBytes, Rejected
 from bot.folders import make_folder, of_published, revalidate, set_mode, sync_folder
 from bot.share.checked import at_hand
-from bot.share.copying import Moved, ReadFile, copy_into, is_large
+from bot.share.copying import Copying, Moved, ReadFile, copy_into, is_large
 from bot.share.fence import Fence, Fenced
 from bot.share.files import age_seconds, chunks_of, delete, folders, make_parents, rename_in, sync_folders
 from bot.share.notes import Notes
@@ -128,7 +128,9 @@ class HeldModels(Fenced, Models):
             fresh = not target.is_dir()
             if fresh:
                 with self._put_together(package) as (staging, left):
-                    self._copy(package, read, staging, left, moved, look)
+                    copy_into(
+                        staging, package.version_files, self._notes, self._copying(read, moved, look), left=left
+                    )
                     fresh = self._bring_in(staging, target)
                 if fresh and is_large(package.version_files):
                     self._notes.write(package, PurePosixPath(triton_model, str(version)))
@@ -202,26 +204,8 @@ class HeldModels(Fenced, Models):
         with staged(self.state / "staging") as folder:
             yield folder
 
-    def _copy(
-        self,
-        package: Package,
-        read: ReadFile,
-        folder: Path,
-        left: Sequence[Path],
-        moved: Moved,
-        look: Look | None,
-    ) -> None:
-        copy_into(
-            folder,
-            package.version_files,
-            read,
-            self._notes,
-            system=self._system,
-            limit=self._files_at_once,
-            left=left,
-            moved=moved,
-            look=look,
-        )
+    def _copying(self, read: ReadFile, moved: Moved, look: Look | None) -> Copying:
+        return Copying(read, self._system, self._files_at_once, moved, look)
 
     def _model(self, triton_model: str) -> Path:
         """Return the model's folder to write into; raise Rejected where it leads to somewhere else."""
@@ -253,7 +237,7 @@ class StagingModels(HeldModels):
 
         def fetch(target: Path) -> None:
             with self._put_together(package) as (staging, left):
-                self._copy(package, read, staging, left, moved, look)
+                copy_into(staging, package.version_files, self._notes, self._copying(read, moved, look), left=left)
                 sync_folders(staging)
                 rename_in(staging, target)
 

@@ -12,7 +12,7 @@ from bot.domain.package import CONFIG_FILE, MAX_PACKAGE_FILE_BYTES, PACKAGE_FILE
 from bot.domain.smoke import Beside, SmokeCases
 from bot.errors import OtherBytes, Rejected
 from bot.folders import revalidate
-from bot.share.copying import ReadFile, copy_into
+from bot.share.copying import Copying, ReadFile, copy_into
 from bot.share.fence import Fence, Fenced
 from bot.share.files import chunks_of, read_part, read_up_to, rename_in, sync_folders, write
 from bot.share.notes import Notes
@@ -95,7 +95,7 @@ class HeldPackages(Fenced, Packages):
         files = tuple(file for file in package.files if file not in package.version_files)
         target = self.state / "packages" / package.digest.removeprefix("sha256:")
         with self._errors(f"keep {target}"), self._staged() as staging:
-            copy_into(staging, files, read, self._notes, system=self._system, limit=self._files_at_once)
+            copy_into(staging, files, self._notes, Copying(read, self._system, self._files_at_once))
             write(staging / PACKAGE_FILE, package.to_json().encode())
             sync_folders(staging)
             self._fence()
