@@ -18,7 +18,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from bot.airflow.failures import text_of
 from bot.airflow.waiting import wait
-from bot.domain.desired import Section
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.awaiting import Awaited, Ended, NotYet, Ready, look_for_end, look_for_ready
 
@@ -103,25 +102,13 @@ class ReadyTrigger(_Trigger):
 
 
 class DeploymentTrigger(_Trigger):
-    """Waits for what becomes of a proposal."""
+    """Waits for what becomes of a proposal. Its arguments name the parts of :class:`Awaited`, too."""
 
     def __init__(
-        self,
-        *,
-        root: str,
-        environment: str,
-        model: str,
-        version: int,
-        digest: str,
-        section: Section,
-        pull_request: int | None,
-        newest_record: str,
-        run: str = "",
-        **when: float,
+        self, *, root: str, environment: str, deadline: float, interval_seconds: float, **awaited: Any
     ) -> None:
-        super().__init__(**when)
-        self.root, self.environment = root, environment
-        self.awaited = Awaited(model, version, digest, section, pull_request, newest_record, run)
+        super().__init__(deadline=deadline, interval_seconds=interval_seconds)
+        self.root, self.environment, self.awaited = root, environment, Awaited(**awaited)
 
     def arguments(self) -> dict[str, Any]:
         """Return what it takes to make this trigger again."""
