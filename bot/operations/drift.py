@@ -6,17 +6,19 @@ from dataclasses import replace
 
 from bot.concurrency import gather
 from bot.domain.desired import SECTIONS, Desired
-from bot.domain.plan import serves
+from bot.domain.plan import Live, serves
+from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
 from bot.domain.retention import Stock, published_in, retention, strangers_in
 from bot.domain.routes import RouteTable
 from bot.errors import InvalidInput, PromobotError
 from bot.operations.deployment.admission import golden_of
-from bot.operations.inspection import inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
+from bot.operations.inspection import Routed, inspect_answers, inspect_share, kept_of, routed, ways_back, wrong_with
 from bot.operations.seen import unproven
 from bot.operations.status import Difference, Look, Status, looked, of_unknown_workers
-from bot.platform import Platform
+from bot.platform import Platform, Serving
 from bot.render import differences as words
+from bot.share import ModelRepository
 from bot.systems.gateway import Gateway
 
 
@@ -28,65 +30,57 @@ def drift(platform: Platform) -> Status:
 def deepened(platform: Platform, look: Look) -> Status:
     """Return what a look found, and what only a deep one finds; what everybody had at the look is not asked again."""
     settings, ledger, systems = platform.settings, platform.ledger, platform.serving(reads_only=True)
-    found, live = look.found, look.live
-    share, records, quarantined = systems.share, ledger.deployments(), frozenset(ledger.quarantined())
-    latest = [gateway for gateway in systems.gateways if gateway.latest]
-    servers = settings.concurrency.servers
-    gather(latest, Gateway.workers, limit=servers)
-    deep = [
-        one for one in of_unknown_workers(settings.environment, unproven(systems)) if one not in found.differences
-    ]
-    reconcile = _reconcile(settings.environment)
+    found, live, records = look.found, look.live, ledger.deployments()
+    backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=ledger.quarantined())
+    gather([one for one in systems.gateways if one.latest], Gateway.workers, limit=settings.concurrency.servers)
+    unknown = of_unknown_workers(settings.environment, unproven(systems))
+    deep = [one for one in unknown if one not in found.differences]
     for what in routed(live.routes):
-        fault = inspect_share(share, what)
-        if fault is not None:
-            deep.append(
-                Difference(
-                    fault.kind,
-                    f"{what.target.triton_model} {what.target.version} is routed, but {fault.said}",
-                    reconcile,
-                )
-            )
-        kept = kept_of(share, what.target)
-        golden = golden_of(ledger, what, kept.smoke)[0] if kept else None
-        for fault in inspect_answers(systems, what, live, golden, limit=servers) if golden else ():
-            step = (
-                (f"restart {fault.where}: it starts from routes.json; then: {words.doctor(settings.environment)}")
-                if fault.kind == "gateway answer"
-                else reconcile
-            )
-            deep.append(
-                Difference(
-                    fault.kind,
-                    (
-                        f"{fault.where} answers wrong for {what.target.triton_model} {what.target.version}: "
-                        f"{fault.said}"
-                    ),
-                    step,
-                )
-            )
-    backs = ways_back(records, live.routes, versions=settings.keep.versions, quarantined=quarantined)
+        deep += _in_service(platform, systems, what, live)
     for back in backs:
-        if said := wrong_with(share, back):
-            deep.append(
-                Difference("kept", f"{back.slot.published_name} {back.version} is a way back, but {said}", reconcile)
-            )
+        if said := wrong_with(systems.share, back):
+            kept = f"{back.slot.published_name} {back.version} is a way back, but {said}"
+            deep.append(Difference("kept", kept, _reconcile(settings.environment)))
     # No record yet names the versions that a deployment under way published; and its aliases come last.
-    moving = found.underway_since is not None
+    if found.underway_since is None:
+        deep += _strangers(systems.share, live, records)
+        if look.desired is not None:
+            deep += _aliases(platform, look.desired, live.routes)
+    return replace(found, differences=(*found.differences, *deep))
+
+
+def _in_service(platform: Platform, systems: Serving, what: Routed, live: Live) -> list[Difference]:
+    """Compare what one version in service is, on the share and in its answers, with what it must be."""
+    environment, name = platform.environment, f"{what.target.triton_model} {what.target.version}"
+    found = []
+    fault = inspect_share(systems.share, what)
+    if fault is not None:
+        found.append(Difference(fault.kind, f"{name} is routed, but {fault.said}", _reconcile(environment)))
+    kept = kept_of(systems.share, what.target)
+    golden = golden_of(platform.ledger, what, kept.smoke)[0] if kept else None
+    if golden is None:
+        return found
+    restart = f"it starts from routes.json; then: {words.doctor(environment)}"
+    for fault in inspect_answers(systems, what, live, golden, limit=platform.settings.concurrency.servers):
+        is_gateway = fault.kind == "gateway answer"
+        step = f"restart {fault.where}: {restart}" if is_gateway else _reconcile(environment)
+        found.append(Difference(fault.kind, f"{fault.where} answers wrong for {name}: {fault.said}", step))
+    return found
+
+
+def _strangers(share: ModelRepository, live: Live, records: list[DeploymentRecord]) -> list[Difference]:
+    """Name the folders on the share that no deployment made."""
     contents = share.models.contents()
     stock = Stock(live.routes, records, published_in(contents), live.tritons)
     unknown = retention(stock, versions=1, warm=0).unknown
-    deep += [
+    return [
         Difference(
             "stranger",
             f"{share.root}/{path} is nothing that was deployed",
             "see who made it, and remove it by hand; the bot never does",
         )
-        for path in (() if moving else strangers_in(contents, unknown, stock=stock))
+        for path in strangers_in(contents, unknown, stock=stock)
     ]
-    if look.desired is not None and not moving:
-        deep += _aliases(platform, look.desired, live.routes)
-    return replace(found, differences=(*found.differences, *deep))
 
 
 def _aliases(platform: Platform, desired: Desired, table: RouteTable) -> list[Difference]:

@@ -147,7 +147,7 @@ def propose_way_back(
 
     ledger = platform.ledger
     change = Change(ledger.environment, "models", revert.model, revert.target, current)
-    left = {e.digest for _, e in verified_entries(ledger.deployments(), change.slot)} | ledger.quarantined().keys()
+    seen = {e.digest for _, e in verified_entries(ledger.deployments(), change.slot)} | ledger.quarantined().keys()
     draft = Draft(
         edits=[Edit("models", revert.model, revert.target)],
         branch=revert_branch(change.slot),
@@ -157,7 +157,7 @@ def propose_way_back(
             revert.target,
             reason=revert.reason,
             by=revert.by,
-            served=current is not None and current.digest in left,
+            fate="quarantined" if current is not None and current.digest in seen else "unseen",
             note=revert.asking.note,
             is_back=is_back,
         ),

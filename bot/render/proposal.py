@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
@@ -360,66 +361,82 @@ def revert_of(model: str, version: int, by: str, at: datetime) -> str:
     return f"the revert of {model} to {version} that {by} asked for at {at:%Y-%m-%d %H:%M} UTC"
 
 
+Fate = Literal["quarantined", "lost", "blameless", "unseen"]
+"""
+quarantined  it is in quarantine, or goes there at the merge
+lost         its bytes no longer exist
+blameless    the fault lies elsewhere
+unseen       users never got it, so it does not go into quarantine
+"""
+
+
 def revert_body(
     change: Change,
     back: Entry | None,
     *,
     reason: str,
     by: str = "",
-    lost: bool = False,
-    served: bool = True,
     note: str = "",
-    to_blame: bool = True,
+    fate: Fate = "quarantined",
     deployment: str = "",
     is_back: bool = False,
 ) -> str:
     """Return the text of the pull request that goes back.
 
-    ``is_back`` says that users have what it goes back to already, so that only main has to follow. ``lost`` says that
-    the bytes of what is left are gone, ``served`` whether users ever got it: if they did not, it does not go into
-    quarantine. Without ``to_blame`` the fault lies elsewhere. ``deployment`` is the one that blames.
+    ``is_back`` says that users have what it goes back to already, so that only main has to follow. ``fate`` says what
+    becomes of the digest that is left, and ``deployment`` which one blames it.
     """
-    target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
-    where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
-    now = f"version {change.after.version}" if change.after else "no version"
     asked = f"Asked for by {escape(by)}." if by else f"{BY_THE_BOT}, which has put the runtime back already."
-    if lost:
+    if fate == "lost":
         asked = f"{BY_THE_BOT}: users get what they got before, and what was merged cannot be deployed."
-    first = f"{escape(change.model)} in {where} goes back from {now} to {target}."
-    if is_back:
-        first = (
-            f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
-        )
     lines = [
         headed(""),
-        f"↩️ **{first}**",
+        f"↩️ **{_goes_back(change, back, is_back=is_back)}**",
         note or asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
+        *(_of_what_is_left(change.environment, change.after, fate, deployment) if change.after else ()),
     ]
-    if change.after is not None and lost:
-        lines.append(
-            f"{code(short(change.after.digest))} itself is not in quarantine: its bytes no longer exist. "
-            f"If they come back before this is merged, deploy again and close this; else register the model again."
-        )
-    elif change.after is not None and not to_blame:
-        lines.append(
-            f"{code(short(change.after.digest))} is not in quarantine: the fault lies elsewhere. Fix that and run "
-            f"`promobot deploy --env {change.environment}`, which closes this when version {change.after.version} is "
-            f"in service. Or merge this, and propose the version again later."
-        )
-    elif change.after is not None and served:
-        lines.append(
-            f"{code(short(change.after.digest))} is, or will be, in quarantine in {change.environment}: nothing "
-            f"proposes or deploys it there until a person lifts that with\n\n"
-            + fenced(f"promobot quarantine lift {change.after.digest} --env {change.environment} --reason '…'", "sh")
-        )
-        if deployment:
-            lines.append(
-                "If the model is not at fault, this takes the blame back and closes this pull request:\n\n"
-                + fenced(take_blame_back(deployment, change.environment), "sh")
-            )
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def _goes_back(change: Change, back: Entry | None, *, is_back: bool) -> str:
+    """Say from where to where."""
+    target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
+    where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
+    now = f"version {change.after.version}" if change.after else "no version"
+    if is_back:
+        return (
+            f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
+        )
+    return f"{escape(change.model)} in {where} goes back from {now} to {target}."
+
+
+def _of_what_is_left(environment: str, left: Entry, fate: Fate, deployment: str) -> list[str]:
+    """Say what becomes of the digest that is left, and what to type where that is wrong."""
+    digest = code(short(left.digest))
+    match fate:
+        case "lost":
+            return [
+                f"{digest} itself is not in quarantine: its bytes no longer exist. If they come back before this is "
+                "merged, deploy again and close this; else register the model again."
+            ]
+        case "blameless":
+            return [
+                f"{digest} is not in quarantine: the fault lies elsewhere. Fix that and run "
+                f"`promobot deploy --env {environment}`, which closes this when version {left.version} is "
+                f"in service. Or merge this, and propose the version again later."
+            ]
+        case "unseen":
+            return []
+        case "quarantined":
+            lift = f"promobot quarantine lift {left.digest} --env {environment} --reason '…'"
+            held = (
+                f"{digest} is, or will be, in quarantine in {environment}: nothing "
+                f"proposes or deploys it there until a person lifts that with\n\n" + fenced(lift, "sh")
+            )
+            wrong = "If the model is not at fault, this takes the blame back and closes this pull request:\n\n"
+            return [held, *([wrong + fenced(take_blame_back(deployment, environment), "sh")] if deployment else [])]
 
 
 def _signature_lines(signature: Signature) -> list[str]:
