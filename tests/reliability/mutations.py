@@ -1495,7 +1495,7 @@ MUTATIONS = (
         "rollback",
         "what is left is held before the switch",
         "bot/operations/rollback.py",
-        "        is_held = _try_to_hold(held_ledger, way, say)\n",
+        "        is_held = _try_to_hold(run.ledger, way, say)\n",
         "        is_held = False\n",
         (f"{T_ROLLBACK}::test_now_that_was_cut_off_is_gone_on_with_and_not_undone",),
     ),
