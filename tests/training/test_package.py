@@ -272,7 +272,9 @@ class OfTorch:
 
 
 @pytest.mark.parametrize(
-    "given", [OfTorch(ROWS), OfTorch(ROWS, "torch.bfloat16"), [OfTorch(row) for row in ROWS]], ids=str
+    "given",
+    [OfTorch(ROWS), OfTorch(ROWS, "torch.bfloat16"), [OfTorch(row) for row in ROWS]],
+    ids=["float", "bfloat16", "row by row"],
 )
 def test_an_answer_of_torch_may_require_a_gradient(given: Any, tmp_path: Path) -> None:
     build_package(identity(FLOATS), tmp_path / "p", inputs=ROWS, answers=given)
