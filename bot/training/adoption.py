@@ -21,7 +21,14 @@ from bot.errors import InvalidInput
 from bot.training.converters.converted import NotConverted, first_words
 from bot.training.flavors import FLAVORS, install, load, module_and_tokens, what_is_missing
 from bot.training.package import DEFAULT_TOLERANCE, build_package
-from bot.training.registration import all_pages, check_mlflow, mlflow_errors, register, versions_of
+from bot.training.registration import (
+    Training,
+    all_pages,
+    check_mlflow,
+    mlflow_errors,
+    register_training,
+    versions_of,
+)
 from bot.training.samples import MAX_SAMPLES
 from bot.training.signature_rows import rows_of_signature
 
@@ -32,6 +39,9 @@ if TYPE_CHECKING:
 
     from bot.domain.package import Package
     from bot.domain.smoke import Tolerance
+
+ADOPTED_TAG = "promobot.adopted_from"
+"""The tag of a version that names the one of which it was made."""
 
 Verdict = Literal["adopted", "ready", "has a package", "needs samples", "needs a converter", "cannot"]
 """
@@ -116,14 +126,14 @@ def adopt(
             return _not_adopted(model, version, error)
         if dry_run:
             return Adoption(model, version, "ready", flavor, rows=rows, digest=package.digest)
-        registered = register(
-            directory,
+        training = Training(
             model=serving_name or model,
             metrics=found.metrics,
-            tracking_uri=tracking_uri,
+            experiment=serving_name or model,
             key=f"adopted from {found.uri}",
-            adopted_from=found.uri,
+            tags={ADOPTED_TAG: found.uri},
         )
+        registered = register_training(directory, training, tracking_uri=tracking_uri)
     return Adoption(
         model,
         version,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -26,7 +27,7 @@ from bot.domain.package import (
     PackageFile,
 )
 from bot.domain.packed import Packed
-from bot.domain.smoke import Beside, SmokeCases, Tolerance, smoke_problems
+from bot.domain.smoke import Beside, SmokeCases, Tensor, Tolerance, smoke_problems
 from bot.errors import InvalidInput, Rejected
 from bot.training.converters import convert
 from bot.training.converters.edges import carried, declared_as_answered
@@ -95,44 +96,14 @@ def build_package(
 
     Raises InvalidInput that names the argument and the tensor.
     """
-    file = read_onnx(Path(model), max_bytes=max_bytes) if isinstance(model, str | Path) else None
-    if file is not None:
-        graph = file.model
-    elif _is_onnx(model):
-        graph = model
-    else:
-        converted = convert(model, inputs)
-        graph, inputs = converted.model, converted.given
-        if answers is None:
-            inputs, answers = converted.inputs, converted.ask()
-    if answers is None:
-        raise InvalidInput(
-            "are missing: ONNX does not say what its training framework answers",
-            key="answers",
-            next_step="Ask the model before it is exported, and give what it says.",
-        )
+    given = _given(model, inputs, answers, max_bytes=max_bytes)
     if not 1 <= max_smoke_bytes <= MAX_TENSORS_BYTES:
         raise InvalidInput(f"must be from 1 to {MAX_TENSORS_BYTES}", key="max_smoke_bytes")
-    graph = _as_served(graph, inputs, answers, batches=max_batch_size != 0)
-    interface = batched(interface_of(graph, file=None if file is None else file.path), max_batch_size)
-    config = config_text(
-        interface,
-        instances=instances,
-        max_queue_delay_microseconds=max_queue_delay_microseconds,
-    )
-    cases = SmokeCases(
-        cases=tuple(cases_of(interface, inputs=inputs, answers=answers, max_bytes=max_smoke_bytes)),
-        tolerance=tolerance,
-    )
-    if problems := smoke_problems(cases):
-        raise InvalidInput("; ".join(problems), key=SMOKE_FILE, next_step=_RULES)
-    smoke, beside = cases.files()
-    if len(smoke) > MAX_SMOKE_BYTES:
-        raise InvalidInput(
-            f"make a {SMOKE_FILE} of {len(smoke)} bytes, more than {MAX_SMOKE_BYTES}",
-            key="inputs and answers",
-            next_step="Give fewer rows, or smaller ones.",
-        )
+    graph = _as_served(given.graph, given.inputs, given.answers, batches=max_batch_size != 0)
+    interface = batched(interface_of(graph, file=given.path), max_batch_size)
+    config = config_text(interface, instances=instances, max_queue_delay_microseconds=max_queue_delay_microseconds)
+    cases = cases_of(interface, inputs=given.inputs, answers=given.answers, max_bytes=max_smoke_bytes)
+    smoke, beside = _smoke_files(SmokeCases(cases=tuple(cases), tolerance=tolerance))
     serialized = _serialized(graph)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
@@ -143,12 +114,57 @@ def build_package(
         with directory.joinpath(TENSORS_FILE).open("xb") as tensors:
             tensors.writelines(map(encode, beside))
     directory.joinpath(MODEL_FILE).write_bytes(serialized)
-    weights = [_copied(path, directory, name) for name, path in (file.weights if file else {}).items()]
+    weights = [_copied(path, directory, name) for name, path in given.weights.items()]
     names = (CONFIG_FILE, SMOKE_FILE, *([TENSORS_FILE] if beside else []), MODEL_FILE)
-    written = [hash_file(directory, name) for name in names]
-    package = Package.of([*written, *weights])
+    package = Package.of([*(hash_file(directory, name) for name in names), *weights])
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
     return package
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A graph with sample ``inputs`` and their ``answers``; of a file, its ``path`` and those of its weights."""
+
+    graph: onnx.ModelProto
+    inputs: Any
+    answers: Any
+    path: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
+
+
+def _given(model: Any, inputs: Any, answers: Any, *, max_bytes: int) -> _Given:
+    """Read or convert what is given. A model that is converted answers by itself where no answers are given."""
+    if isinstance(model, str | Path):
+        file = read_onnx(Path(model), max_bytes=max_bytes)
+        given = _Given(file.model, inputs, answers, file.path, file.weights)
+    elif _is_onnx(model):
+        given = _Given(model, inputs, answers)
+    else:
+        converted = convert(model, inputs)
+        if answers is None:
+            return _Given(converted.model, converted.inputs, converted.ask())
+        return _Given(converted.model, converted.given, answers)
+    if answers is None:
+        raise InvalidInput(
+            "are missing: ONNX does not say what its training framework answers",
+            key="answers",
+            next_step="Ask the model before it is exported, and give what it says.",
+        )
+    return given
+
+
+def _smoke_files(cases: SmokeCases) -> tuple[str, list[Tensor]]:
+    """Return the text of ``smoke.json`` and the tensors that lie beside it; raise InvalidInput for bad cases."""
+    if problems := smoke_problems(cases):
+        raise InvalidInput("; ".join(problems), key=SMOKE_FILE, next_step=_RULES)
+    smoke, beside = cases.files()
+    if len(smoke) > MAX_SMOKE_BYTES:
+        raise InvalidInput(
+            f"make a {SMOKE_FILE} of {len(smoke)} bytes, more than {MAX_SMOKE_BYTES}",
+            key="inputs and answers",
+            next_step="Give fewer rows, or smaller ones.",
+        )
+    return smoke, beside
 
 
 def _serialized(model: onnx.ModelProto) -> bytes:

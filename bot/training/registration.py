@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -44,7 +44,6 @@ Found = TypeVar("Found")
 KEY_TAG = "promobot.key"
 STEPS_TAG = "promobot.steps"
 COMMIT_TAG = "mlflow.source.git.commit"
-ADOPTED_TAG = "promobot.adopted_from"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def register(
     run: str | None = None,
     key: str | None = None,
     commit: str | None = None,
-    adopted_from: str | None = None,
 ) -> Registration:
     """Register the package in directory ``package`` as the next version of ``model`` and return it.
 
@@ -81,7 +79,6 @@ def register(
     judges these numbers, whatever the run logs under the same names earlier or later. The function creates a missing
     registered model or experiment. ``tracking_uri`` is the address of MLflow (default: ``MLFLOW_TRACKING_URI``).
     ``commit`` is the Git commit of the training code (default: the commit that MLflow finds for the running script).
-    ``adopted_from`` is the address of the version that the package was made of, such as ``models:/churn/7``.
 
     ``key`` identifies a training, such as Airflow's run id. A second call with the same ``key`` returns the version
     that the first call registered and logs nothing, whatever the other arguments say.
@@ -90,40 +87,64 @@ def register(
     stands for another package. Raises Unavailable or Rejected if MLflow fails. A run that was started here and could
     not be registered ends as FAILED.
     """
+    training = Training(
+        model=model,
+        metrics=metrics,
+        params=params or {},
+        experiment=experiment or model,
+        run=run,
+        key=key,
+        tags={} if commit is None else {COMMIT_TAG: commit},
+    )
+    return register_training(package, training, tracking_uri=tracking_uri)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training, as its version tells of it; the parts are as for :func:`register`.
+
+    ``experiment`` is where a run is started if ``run`` is None. ``tags`` go to that run and to the version.
+    """
+
+    model: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, object] = field(default_factory=dict)
+    experiment: str
+    run: str | None = None
+    key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def register_training(package: Path, training: Training, *, tracking_uri: str | None) -> Registration:
+    """Register the package as the next version of the model, as :func:`register` does."""
+    model, run, key = training.model, training.run, training.key
     try:
         check_registered_name(model)
         if run is not None:
             check_run_id(run)
     except ValueError as error:
         raise InvalidInput(str(error)) from error
-    measured = {name: _finite(name, value) for name, value in metrics.items()}
-    told = {name: str(value) for name, value in (params or {}).items()}
+    measured = {name: _finite(name, value) for name, value in training.metrics.items()}
+    told = {name: str(value) for name, value in training.params.items()}
     contents = read_package(package)
 
     check_mlflow(tracking_uri)
     from mlflow import MlflowClient
 
-    with mlflow_errors(), tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+    with mlflow_errors():
         client = MlflowClient(tracking_uri=tracking_uri)
         if key is not None and (known := _registered_under(client, model, key)):
             return known
         if run is not None:
             _check_run_is_free(client, run, contents.digest)
-        tags = {DIGEST_TAG: contents.digest}
-        if key is not None:
-            tags[KEY_TAG] = key
-        if commit is not None:
-            tags[COMMIT_TAG] = commit
-        if adopted_from is not None:
-            tags[ADOPTED_TAG] = adopted_from
+        tags = {DIGEST_TAG: contents.digest, **({} if key is None else {KEY_TAG: key}), **training.tags}
         _ensure_registered_model(client, model)
-        with _run(client, run, experiment=experiment or model, tags=tags) as used:
+        with _run(client, run, experiment=training.experiment, tags=tags) as used:
             run_id: str = used.info.run_id
             _log(client, run_id, metrics=measured, params=told, tags=tags)
             # Named for its contents: whatever an earlier try left in this run is neither overwritten nor mixed in.
             place = f"model-{short(contents.digest)}"
-            _write_model(package, Path(temporary, place), run_id=run_id, artifact_path=place)
-            client.log_artifacts(run_id, str(Path(temporary, place)), place)
+            _log_model(client, run_id, package, place)
             if found := used.data.tags.get(COMMIT_TAG):
                 tags.setdefault(COMMIT_TAG, found)
             registered = client.create_model_version(
@@ -140,6 +161,12 @@ def register(
             client.delete_model_version(model, str(number))
             return first
     return Registration(model=model, version=number, run=run_id, digest=contents.digest)
+
+
+def _log_model(client: MlflowClient, run_id: str, package: Path, place: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
+        _write_model(package, Path(temporary, place), run_id=run_id, artifact_path=place)
+        client.log_artifacts(run_id, str(Path(temporary, place)), place)
 
 
 def start_run(*, experiment: str, key: str, tracking_uri: str | None = None) -> str:

@@ -26,8 +26,7 @@ from bot.domain.smoke import SmokeCases
 from bot.errors import Rejected
 from bot.settings import MLflow
 from bot.training import adoption, to_onnx
-from bot.training.adoption import NotAdopted, adopt, package_from_mlflow
-from bot.training.registration import ADOPTED_TAG
+from bot.training.adoption import ADOPTED_TAG, NotAdopted, adopt, package_from_mlflow
 from tests.stores import registry_of
 
 NAMES = (f"adopted-{number}" for number in count(1))
