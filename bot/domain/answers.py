@@ -10,10 +10,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
-from bot.domain.packed import CHUNK, Scalar, loaded, pack
+from bot.domain.packed import CHUNK, Scalar, loaded, pack, unequal
 from bot.domain.smoke import (
     FLOATS,
     Tensor,
@@ -148,14 +147,10 @@ def sha256_of(tensor: Tensor) -> str:
 
 def _apart(expected: Tensor, got: Tensor, tolerance: Tolerance) -> Iterator[tuple[float, Place]]:
     """Yield each value that is not exactly the expected one, and how far off it is."""
-    wants, haves, at = iter(expected.data), iter(got.data), 0
-    while want := tuple(islice(wants, CHUNK)):
-        have = tuple(islice(haves, CHUNK))
-        if want != have:
-            for index, (one, other) in enumerate(zip(want, have, strict=True), at):
-                if one != other and not (_is_nan(one) and _is_nan(other)):
-                    yield _distance(one, other, tolerance), Place(index, one, other)
-        at += len(want)
+    for at, want, have in unequal(expected.data, got.data):
+        for index, (one, other) in enumerate(zip(want, have, strict=True), at):
+            if one != other and not (_is_nan(one) and _is_nan(other)):
+                yield _distance(one, other, tolerance), Place(index, one, other)
 
 
 def _distance(want: Scalar, have: Scalar, tolerance: Tolerance) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from bot.domain.evidence import Moved
-from bot.domain.packed import Scalar, loaded
+from bot.domain.packed import Scalar, loaded, unequal
 from bot.domain.smoke import FLOATS, Answered, Tensor, shown
 
 MAX_MOVED = 5
@@ -80,28 +80,27 @@ def _of_tensor(case: str, old: Tensor, new: Tensor | None) -> Iterator[Moved]:
         yield Moved(case=case, output=old.name, before=before, after=after, flips=True, by=math.inf)
         return
     if old.datatype not in FLOATS:
-        for index, (was, now) in enumerate(zip(old.data, new.data, strict=True)):
-            if was != now:
-                where = f"{old.name}[{index}]"
-                yield Moved(case=case, output=where, before=shown(was), after=shown(now), flips=True, by=math.inf)
-                return
+        for at, ones, others in unequal(old.data, new.data):
+            for index, (was, now) in enumerate(zip(ones, others, strict=True), at):
+                if was != now:
+                    where = f"{old.name}[{index}]"
+                    yield Moved(case=case, output=where, before=shown(was), after=shown(now), flips=True, by=math.inf)
+                    return
         return
     champions, proposed = loaded(old.data), loaded(new.data)
-    if champions == proposed:
-        return
-    furthest, moved = -1, (0.0, 0.0)
-    for index, pair in enumerate(zip(map(float, champions), map(float, proposed), strict=True)):
-        if _distance(*pair) > (_distance(*moved) if furthest >= 0 else 0.0):
-            furthest, moved = index, pair
+    furthest, by, was, now = -1, 0.0, 0.0, 0.0
+    for at, ones, others in unequal(champions, proposed):
+        for index, (one, other) in enumerate(zip(map(float, ones), map(float, others), strict=True), at):
+            if (distance := _distance(one, other)) > by:
+                furthest, by, was, now = index, distance, one, other
     if furthest >= 0:
-        was, now = moved
         yield Moved(
             case=case,
             output=f"{old.name}[{furthest}]",
             before=f"{was:.4g}",
             after=f"{now:.4g}",
             flips=_flips(champions, proposed, old.shape),
-            by=_distance(was, now),
+            by=by,
         )
 
 

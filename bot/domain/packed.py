@@ -129,7 +129,31 @@ def pack(datatype: str, values: Sequence[Scalar]) -> bytes:
 
 def unpack(datatype: str, raw: bytes) -> tuple[Scalar, ...]:
     """Return all values. Raise ValueError where the bytes end within one of them."""
+    if datatype in _CODES and len(raw) % SIZES[datatype] == 0:
+        return struct.unpack(f"<{len(raw) // SIZES[datatype]}{_CODES[datatype]}", raw)
     return tuple(_unpacked(datatype, raw))
+
+
+def unequal(
+    one: Sequence[Scalar], other: Sequence[Scalar]
+) -> Iterator[tuple[int, tuple[Scalar, ...], tuple[Scalar, ...]]]:
+    """Yield the parts of two equally long sequences that are not equal, each with the index where it begins.
+
+    Bytes that are the same are passed over without being decoded.
+    """
+    if isinstance(one, Packed) and isinstance(other, Packed) and one.datatype == other.datatype in SIZES:
+        size, raw, another = SIZES[one.datatype], one.raw(), other.raw()
+        for begin in range(0, len(raw), CHUNK * size):
+            part, beside = raw[begin : begin + CHUNK * size], another[begin : begin + CHUNK * size]
+            if part != beside:
+                yield begin // size, unpack(one.datatype, part), unpack(one.datatype, beside)
+        return
+    ones, others, at = iter(one), iter(other), 0
+    while values := tuple(islice(ones, CHUNK)):
+        beside_them = tuple(islice(others, CHUNK))
+        if values != beside_them:
+            yield at, values, beside_them
+        at += len(values)
 
 
 def text_or_bytes(value: bytes) -> str | bytes:

@@ -31,13 +31,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from operator import le, sub
 from typing import Any, NamedTuple, Protocol
 
 from bot.domain import jsontext
 from bot.domain.package import TENSORS_FILE
-from bot.domain.packed import CHUNK, SIZES, Packed, Scalar, check, loaded, pack, size_of, text_or_bytes
+from bot.domain.packed import SIZES, Packed, Scalar, check, loaded, pack, size_of, text_or_bytes, unequal
 from bot.domain.signature import Signature, TensorSpec
 from bot.errors import OtherBytes, Rejected
 
@@ -301,28 +300,30 @@ def apart(
     expected: Sequence[Scalar], got: Sequence[Scalar], tolerance: Tolerance, *, floating: bool
 ) -> Iterator[int]:
     """Yield where ``got`` differs from ``expected``, both of which have as many values."""
-    if isinstance(expected, Packed) and isinstance(got, Packed) and expected == got:
-        return
-    wants, haves, at = iter(expected), iter(got), 0
-    while want := tuple(islice(wants, CHUNK)):
-        have = tuple(islice(haves, CHUNK))
-        if not (want == have or (floating and _are_close(want, have, tolerance))):
+    for at, want, have in unequal(expected, got):
+        if not (floating and _are_close(want, have, tolerance)):
             for index, (one, other) in enumerate(zip(want, have, strict=True), at):
                 if not is_close(one, other, tolerance, floating=floating):
                     yield index
-        at += len(want)
 
 
 def _are_close(want: Sequence[Any], have: Sequence[Any], tolerance: Tolerance) -> bool:
     """Whether all these floats surely are within the tolerance, without a look at each in Python.
 
-    A difference that is NaN is not; and with an infinite one that is expected, anything would be.
+    No value is further off than the distance of all of them as points, which is a little enlarged here for how it is
+    rounded. One that is NaN or infinite makes that NaN or infinite.
     """
     absolute, relative = float(tolerance.absolute), float(tolerance.relative)
-    apart = list(map(abs, map(sub, have, want)))
-    return all(map(absolute.__ge__, apart)) or (
-        all(map(math.isfinite, want))
-        and all(map(le, apart, map(absolute.__add__, map(relative.__mul__, map(float, map(abs, want))))))
+    distance = math.dist(want, have) * (1 + 1e-9)
+    if distance <= absolute or (distance < math.inf and distance <= absolute + relative * min(map(abs, want))):
+        return True
+    # A difference that is NaN is not close; and with an infinite one that is expected, anything would be.
+    return all(map(math.isfinite, want)) and all(
+        map(
+            le,
+            map(abs, map(sub, have, want)),
+            map(absolute.__add__, map(relative.__mul__, map(float, map(abs, want)))),
+        )
     )
 
 
