@@ -42,9 +42,12 @@ def load(root: Path, environment: str) -> Environment:
 
 
 THE_WAY_BACK_NEEDS = frozenset(
-    {"environment", "github", "share", "tritons", "gateways", "reload_token_env", "records"}
+    {"environment", "github", "share", "tritons", "gateways", "reload_token_env", "records", "bundles"}
 )
-"""Without these nothing can be put back: where models lie, what serves them, what was verified, where Git is."""
+"""Without these nothing can be put back: where models lie, what serves them, what was verified, where Git is.
+
+And which models go back together: a part of a bundle alone would leave the others with a part that they do not know.
+"""
 
 _STAND_INS: dict[str, object] = {
     "mlflow": {"uri": "http://unusable.invalid"},

@@ -29,7 +29,8 @@ from pydantic import (
 )
 
 from bot.concurrency import FILES, MODELS, RECORDS, SERVERS
-from bot.domain.gate import Gate
+from bot.domain.bundle import bundle_of, needs_no_gate
+from bot.domain.gate import ASKS_NOTHING, Gate
 from bot.domain.gates import models_in, rules_for
 from bot.domain.in_words import A_TIME
 from bot.domain.merging import Method
@@ -83,6 +84,26 @@ def _moment(text: object) -> object:
         raise ValueError(f"it needs {A_TIME}, not {text!r:.60}") from error
 
 
+def _several(parts: list[str]) -> list[str]:
+    if len(parts) < 2:
+        raise ValueError("a bundle has two parts at least; the last one is what users ask")
+    _unique(parts, "parts")
+    return parts
+
+
+def _in_one_bundle_each(bundles: dict[str, list[str]]) -> dict[str, list[str]]:
+    owners: dict[str, str] = {}
+    for name, parts in bundles.items():
+        for model in parts:
+            if model in owners:
+                raise ValueError(
+                    f"{model} is a part of {owners[model]} and of {name}; a model is a part of one bundle, so that "
+                    "each changes alone. Register it under a second name for the other"
+                )
+            owners[model] = name
+    return bundles
+
+
 def _in_url(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
@@ -107,6 +128,8 @@ MLflowUrl = Annotated[
     AfterValidator(_of_mlflow),
     WithJsonSchema({"type": "string", "pattern": f"^{_URL.pattern}$", "format": "uri"}),
 ]
+Parts = Annotated[list[ModelName], AfterValidator(_several)]
+BundleParts = Annotated[dict[ModelName, Parts], AfterValidator(_in_one_bundle_each)]
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 EnvironmentVariable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -503,6 +526,11 @@ class Environment(_Part):
         default_factory=dict,
         description="name of the registered model in MLflow, by the name under which it is served; default: the same",
     )
+    bundles: BundleParts = Field(
+        default_factory=dict,
+        description="models that go into service together, by the name of their bundle, in order of dependence; "
+        "users ask the last one",
+    )
     packages: PackageRules = Field(default=PackageRules(), description="what a package may contain")
     promotes_from: EnvironmentName | None = Field(
         default=None, description="the environment whose verified digests `promobot promote` carries here"
@@ -581,7 +609,22 @@ class Environment(_Part):
 
     def has_gate(self, model: str) -> bool:
         """Whether there are rules for this model."""
-        return rules_for(model, self.gates) is not None
+        return self._rules(model) is not None
+
+    def parts_with(self, model: str) -> tuple[str, ...]:
+        """Return the models that go into service and back with ``model``: its bundle's parts, or itself alone."""
+        return tuple(self.bundles.get(bundle_of(model, self.bundles), (model,)))
+
+    def parts_before(self, model: str) -> tuple[str, ...]:
+        """Return the parts that come before ``model`` in its bundle, which it may ask."""
+        parts = list(self.bundles.get(bundle_of(model, self.bundles), ()))
+        return tuple(parts[: parts.index(model)]) if parts else ()
+
+    def _rules(self, model: str) -> Gate | None:
+        if needs_no_gate(model, self.bundles):
+            # A gate for all others speaks of models that users ask, and a part of a bundle may have no metric at all.
+            return self.gates.get(model, ASKS_NOTHING)
+        return rules_for(model, self.gates)
 
     def gate(self, model: str) -> Gate:
         """Return the gate of ``model``; raise Refused where the file has none."""
@@ -592,7 +635,7 @@ class Environment(_Part):
                 state="Nothing was changed.",
                 next_step=f"Say {served_as}.",
             )
-        gate = rules_for(model, self.gates)
+        gate = self._rules(model)
         if gate is None:
             known = ", ".join(sorted(self.gates)) or "no model"
             raise Refused(

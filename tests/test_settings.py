@@ -189,6 +189,11 @@ FREEZES = "\nfreezes:\n  - start: {start}\n    end: {end}\n    reason: Christmas
             "it needs true or false",
         ),
         ("latency_budget_milliseconds: 50", "latency_budget_milliseconds: 0", None, "it must be more than 0"),
+        # bundles
+        ("gates:\n", "bundles: {fraud: [a]}\ngates:\n", "bundles.fraud", "a bundle has two parts at least"),
+        ("gates:\n", "bundles: {fraud: [a, a]}\ngates:\n", "bundles.fraud", "two parts are named a"),
+        ("gates:\n", "bundles: {fraud: [a, B]}\ngates:\n", None, "not a valid model name"),
+        ("gates:\n", "bundles: {x: [a, b], y: [c, b]}\ngates:\n", "bundles", "b is a part of x and of y"),
         # times
         ("gates:\n", "deadlines: {ready_seconds: 0}\ngates:\n", "deadlines.ready_seconds", "it must be more than 0"),
         ("gates:\n", "deadlines: {ready_seconds: '9'}\ngates:\n", "deadlines.ready_seconds", "it needs a "),

@@ -49,10 +49,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Switched:
-    """One change of the run that is being proven. ``way_back``: it returns to what was verified before."""
+    """One change of the run that is being proven. ``way_back``: it returns to what was verified before.
+
+    ``bundle`` names what goes back as a whole; empty for a model alone.
+    """
 
     id: str
     way_back: bool = False
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,10 @@ def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
 
     A server that fails every one of several models that it was asked for fails by itself: that names none of them.
     A server that does not answer, or does not take our reload token, never keeps the way back closed. What goes back
-    because of others is not to blame.
+    because of others is not to blame. A bundle goes back as a whole.
     """
-    failing = {f.server for f in seen.failures if f.item and _fails_all(f.server, seen)}
+    unit = {change.id: change.bundle or change.id for change in changes}
+    failing = {f.server for f in seen.failures if f.item and _fails_all(f.server, seen, unit)}
     of_none = [f for f in seen.failures if not f.item or f.server in failing]
     back: dict[str, GoesBack] = {}
     incomplete: dict[str, str] = {}
@@ -110,12 +115,21 @@ def decide(changes: Sequence[Switched], seen: Seen) -> Decision:
             to_blame = not change.way_back and any(f.kind in _BLAMES for f in named)
             retry = not to_blame and all(f.kind in _PASSES for f in met)
             back[change.id] = GoesBack(problem, to_blame, retry)
+    for change in changes:
+        others = [one for one in changes if change.bundle and one.bundle == change.bundle and one.id in back]
+        if others and change.id not in back:
+            # Its bytes may be right; who goes back is the bundle, and the part that failed is to blame for it.
+            why = back[others[0].id]
+            back[change.id] = GoesBack(f"{others[0].id} of the same bundle: {why.problem}", False, why.retry)
+            incomplete.pop(change.id, None)
     return Decision(back, incomplete)
 
 
-def _fails_all(server: str, seen: Seen) -> bool:
-    asked = set(seen.asked.get(server, ()))
-    return len(asked) > 1 and asked <= {f.item for f in seen.failures if f.server == server}
+def _fails_all(server: str, seen: Seen, unit: Mapping[str, str]) -> bool:
+    """Whether it fails every one of several that it was asked for; the parts of one bundle count as one."""
+    asked = {unit.get(item, item) for item in seen.asked.get(server, ())}
+    failed = {unit.get(f.item, f.item) for f in seen.failures if f.server == server}
+    return len(asked) > 1 and asked <= failed
 
 
 def routes_with(before: RouteTable, changes: Iterable[tuple[Slot, Target | None]]) -> dict[str, Route]:

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bot.domain import yamltext
+from bot.domain.bundle import Bundle
 from bot.domain.names import Digest, EnvironmentName, ModelName, RunId, Version
 from bot.domain.release import Release, Slot
 from bot.domain.yamltext import Node
@@ -121,6 +122,7 @@ class Change:
     """One entry that differs between two desired states; None where there is none.
 
     ``retired`` is why the model is to leave service, as the file says; empty where the file does not say that.
+    ``bundle`` is what it is a part of as it is to be, and ``left`` as it was before; None for a model alone.
     """
 
     environment: str
@@ -129,6 +131,15 @@ class Change:
     before: Entry | None
     after: Entry | None
     retired: str = ""
+    bundle: Bundle | None = None
+    left: Bundle | None = None
+
+    @property
+    def judged_digest(self) -> str:
+        """The digest that is verified and quarantined: of the whole bundle, or of the package; empty for nothing."""
+        if self.bundle is not None:
+            return self.bundle.digest if self.bundle.parts else ""
+        return self.after.digest if self.after else ""
 
     @property
     def slot(self) -> Slot:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
 from bot.domain.answers import Output, output_from_json, output_to_json
+from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.gate import Gate
 from bot.domain.metrics import Origin
@@ -118,6 +119,12 @@ class CheckResult(BaseModel):
     champion: Entry | None = Field(default=None, description="of ready: the version that the gate compared with")
     rules: str = Field(default="", description="fingerprint of the rules that were applied")
     judged: tuple[JudgedMetric, ...] = Field(default=(), description="of ready: the numbers that the gate judged")
+    bundle: Bundle | None = Field(
+        default=None,
+        description="the bundle with which it was checked",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
 
     @property
     def slot(self) -> Slot:
@@ -145,7 +152,8 @@ class CheckResult(BaseModel):
         Results are kept under the commit that proposes the entry, so one without a run is about that commit's run.
         """
         of = change.release
-        return of is not None and self.release in (of, replace(of, run=""))
+        same = of is not None and self.release in (of, replace(of, run=""))
+        return same and digest_of(self.bundle) == digest_of(change.bundle)
 
 
 class Revocation(BaseModel):
@@ -184,6 +192,12 @@ class Evidence(BaseModel):
     expires: datetime
     checks: tuple[CheckResult, ...]
     problems: tuple[str, ...] = Field(default=(), description="what else kept the proposal from passing")
+    bundle: Bundle | None = Field(
+        default=None,
+        description="the bundle with which it was checked, as a whole",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
     revoked: Revocation | None = Field(default=None, description="set when it is read, where somebody revoked it")
 
     @model_validator(mode="before")
@@ -285,9 +299,13 @@ def missing(results: Iterable[CheckResult], expected: Iterable[Change]) -> list[
     ]
 
 
-def newest_for(evidence: Iterable[Evidence], release: Release) -> Evidence | None:
-    """Return the first of ``evidence``, which comes newest first, that counts for the entry; None without one."""
-    return next((one for one in evidence if one.covers(release)), None)
+def newest_for(evidence: Iterable[Evidence], release: Release, bundle: Bundle | None = None) -> Evidence | None:
+    """Return the first of ``evidence``, which comes newest first, that counts for the entry; None without one.
+
+    What was checked beside other parts of its bundle does not count.
+    """
+    found = (one for one in evidence if digest_of(one.bundle) == digest_of(bundle))
+    return next((one for one in found if one.covers(release)), None)
 
 
 def newest_of_each(evidence: Iterable[Evidence]) -> list[Evidence]:

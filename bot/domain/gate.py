@@ -63,6 +63,10 @@ class Gate(BaseModel):
     )
 
 
+ASKS_NOTHING = Gate.model_construct(metrics={})
+"""The gate of a part of a bundle that has none of its own: its bundle is judged by the part that users ask."""
+
+
 @dataclass(frozen=True)
 class GateRow:
     """One ``metric`` judged by its ``rule``: whether it ``passed``, and ``why`` it did not.
@@ -91,14 +95,15 @@ class GateRow:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The ``rows``, one for each metric of the gate, worst first."""
+    """The ``rows``, one for each metric of the gate, worst first. ``asks_nothing``: the gate has no metric."""
 
     rows: tuple[GateRow, ...]
+    asks_nothing: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether there are rows and every one passed: nothing judged is nothing passed."""
-        return bool(self.rows) and all(row.passed for row in self.rows)
+        """Whether every row passed: nothing judged is nothing passed, but where the gate asks nothing."""
+        return self.asks_nothing if not self.rows else all(row.passed for row in self.rows)
 
     @property
     def reason(self) -> str:
@@ -120,7 +125,8 @@ def judge(gate: Gate, metrics: Measured, champion: Measured | None) -> GateResul
         )
         for name, rule in gate.metrics.items()
     ]
-    return GateResult(tuple(sorted(rows, key=lambda row: (row.passed, row.margin, row.metric))))
+    worst_first = sorted(rows, key=lambda row: (row.passed, row.margin, row.metric))
+    return GateResult(tuple(worst_first), asks_nothing=not gate.metrics)
 
 
 def _judged(name: str, rule: MetricRule, metrics: Measured, champion: Measured) -> GateRow:

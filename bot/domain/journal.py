@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bot.domain.blame import GoesBack
+from bot.domain.bundle import Bundle, digest_of
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.record import DeploymentRecord
 from bot.domain.release import Slot
@@ -33,10 +34,13 @@ class Underway(BaseModel):
     goes_back: GoesBack | None = Field(
         default=None, description="why it is being put back; None while it goes forward"
     )
+    bundle: Bundle | None = Field(default=None, description="the bundle that it is a part of, as it is to be")
+    left: Bundle | None = Field(default=None, description="the bundle as it was before")
 
     def is_of(self, change: Change) -> bool:
         """Whether it is this change."""
-        return (self.slot_in(change.environment), self.after) == (change.slot, change.after)
+        same = (self.slot_in(change.environment), self.after) == (change.slot, change.after)
+        return same and digest_of(self.bundle) == digest_of(change.bundle)
 
     def slot_in(self, environment: str) -> Slot:
         """Return the slot that changes; ``environment`` is that of the journal."""
@@ -44,7 +48,9 @@ class Underway(BaseModel):
 
     def change_in(self, environment: str) -> Change:
         """Return the change; ``environment`` is that of the journal."""
-        return Change(environment, self.section, self.model, self.before, self.after)
+        return Change(
+            environment, self.section, self.model, self.before, self.after, bundle=self.bundle, left=self.left
+        )
 
 
 class Journal(BaseModel):
@@ -75,8 +81,10 @@ class Journal(BaseModel):
         """Return the routes that are known to be good: those before, and those whose record says so since."""
         models = dict(RouteTable.from_json(self.before).models)
         verified = {record.id for record in records if record.verified}
+        # The routes of a bundle are good when all of it is: its records are written one after another.
+        broken = {(item.section, digest_of(item.bundle)) for item in self.underway if item.id not in verified}
         for item in self.underway:
-            if item.id in verified:
+            if item.id in verified and (item.bundle is None or (item.section, item.bundle.digest) not in broken):
                 slot = item.slot_in(current.environment)
                 route = models.get(item.model, current.route(item.model))
                 models[item.model] = route.having(slot.lane, current.target(slot))

@@ -29,7 +29,7 @@ PLATFORMS = {
 
 ENSEMBLE = (
     "an ensemble serves other models, and with model_version -1 any version of them, which no route names. "
-    "Propose its models one by one and call them from the client"
+    "List it behind these models under bundles in the environment's settings: then they are released together"
 )
 
 
@@ -130,7 +130,14 @@ FIELDS: Mapping[str, Decision] = {
         "Triton reads it from the folder initial_state beside config.pbtxt, which all versions share and no digest "
         "covers. Use zero_data",
     ),
-    "ensemble_scheduling": Decision("refused", ENSEMBLE),
+    # Publishing writes the names and versions of a bundle's parts in; whose they may be is judged below.
+    **_allowed("ensemble_scheduling ensemble_scheduling.step ensemble_scheduling.step.model_name"),
+    **_allowed("ensemble_scheduling.step.model_version ensemble_scheduling.max_inflight_requests"),
+    "ensemble_scheduling.step.model_namespace": Decision(
+        "refused", "there is one model repository, and publishing names the parts that are in it"
+    ),
+    "ensemble_scheduling.step.input_map": Decision("map"),
+    "ensemble_scheduling.step.output_map": Decision("map"),
     # Where it is run. A host policy is one of the server's own command line, a profile one of the TensorRT plan.
     **_allowed("instance_group instance_group.name instance_group.kind instance_group.count instance_group.gpus"),
     **_allowed("instance_group.rate_limiter instance_group.rate_limiter.resources instance_group.profile"),
@@ -277,18 +284,24 @@ def backend_of(backend: str, platform: str) -> str:
 
 
 def config_problems(
-    config: Mapping[str, object], *, files: Collection[str], environments: Collection[str] | None = None
+    config: Mapping[str, object],
+    *,
+    files: Collection[str],
+    environments: Collection[str] | None = None,
+    parts: Collection[str] | None = (),
 ) -> list[str]:
     """Return one sentence for each thing that a configuration may not say; it begins with the field's path.
 
     ``files`` are the paths of the package's files that go into the version's folder, ``environments`` those of them
     that are archives of Python which the platform's environment allows. None is all: nobody has asked it yet.
+    ``parts`` are the models that it may ask: those before it in its bundle. None where the bundle is not known, as in
+    a training job.
     """
     platform, named = str(config.get("platform", "")), str(config.get("backend", ""))
     backend = backend_of(named, platform)
-    found = []
+    found = list(_asked_problems(config, backend, parts))
     if backend == "ensemble":
-        found.append(f"{'platform' if platform else 'backend'}: {ENSEMBLE}")
+        found += [f"{'platform' if platform else 'backend'}: {ENSEMBLE}"] * (parts is not None and not parts)
     elif platform and platform not in PLATFORMS:
         found.append(f"platform: {platform!r:.80} is not one of Triton's; name the backend instead")
     elif platform and named and PLATFORMS[platform] != named:
@@ -324,6 +337,43 @@ def _environment_problem(
     if environments is not None and inside not in environments:
         return f"the sha256 of {inside!r:.120} is not one of packages.python_environments here"
     return ""
+
+
+BUNDLE_PARAMETER = "BUNDLE_"
+"""Parameter ``BUNDLE_<part>`` of a Python model: publishing writes name and version of the part there."""
+
+
+def asked_models(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the models that this one asks, as its package names them: in steps, and in its parameters for parts."""
+    schedule, parameters = config.get("ensemble_scheduling"), config.get("parameters")
+    steps = _messages(schedule, "step") if isinstance(schedule, Mapping) else []
+    names = [str(step.get("model_name", "")) for step in steps]
+    given = map(str, parameters) if isinstance(parameters, Mapping) else ()
+    names += [key.removeprefix(BUNDLE_PARAMETER) for key in given if key.startswith(BUNDLE_PARAMETER)]
+    return tuple(dict.fromkeys(names))
+
+
+def _asked_problems(config: Mapping[str, object], backend: str, parts: Collection[str] | None) -> Iterator[str]:
+    """Say which models it must not ask: those that are not before it in its bundle."""
+    schedule = config.get("ensemble_scheduling")
+    if schedule is not None and backend != "ensemble":
+        yield "ensemble_scheduling: only a model of the platform ensemble has steps"
+        return
+    for number, step in enumerate(_messages(schedule, "step") if isinstance(schedule, Mapping) else []):
+        version = str(step.get("model_version", "-1"))
+        if version not in ("-1", "0"):
+            yield (
+                f"ensemble_scheduling.step[{number}].model_version: {version:.20} is written by the package; "
+                "write -1: publishing puts the version of the bundle there"
+            )
+    if parts is not None and (parts or backend != "ensemble"):
+        listed = ", ".join(parts) or "it is in none"
+        for model in asked_models(config):
+            if model not in parts:
+                yield (
+                    f"it asks {model!r:.80}, which is not listed before it in its bundle ({listed}); a part asks "
+                    "only parts before it, so none asks itself in a circle"
+                )
 
 
 def _too_much(config: Mapping[str, object]) -> Iterator[str]:
@@ -400,6 +450,8 @@ def _judged(
             for key in value if isinstance(value, Mapping) else ():
                 if path == "parameters" and (key, backend) == (PYTHON_ENVIRONMENT, "python"):
                     continue  # its value decides
+                if backend == "python" and path == "parameters" and str(key).startswith(BUNDLE_PARAMETER):
+                    continue
                 if key not in known and not OWN_PARAMETER.fullmatch(str(key)):
                     yield f"{shown}.{key!s:.80}: refused; {_reason(str(key), of)}"
         case "map":

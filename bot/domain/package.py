@@ -162,8 +162,6 @@ class Package:
         for needed in (CONFIG_FILE, SMOKE_FILE):
             if package.file(needed) is None:
                 raise ValueError(f"does not list {needed}")
-        if not package.version_files:
-            raise ValueError("lists no file of the version")
         return package
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.domain.bundle import ONLY_WHERE_GIVEN
 from bot.domain.evidence import Evidence
 from bot.domain.record import DeploymentRecord
 
@@ -112,7 +113,8 @@ class Proof(_Fact):
 def formats() -> Mapping[str, str]:
     """Return a hash of each format that a proof shows: a proof with others was made before they changed.
 
-    The format is names, types and limits; the sentences that explain them are not part of it.
+    The format is names, types and limits; the sentences that explain them are not part of it. Nor is what is written
+    only of a bundle, which no case of a proof has.
     """
     shown: tuple[type[BaseModel], ...] = (Proof, DeploymentRecord, Evidence)
     schemas = {
@@ -127,5 +129,6 @@ def _without_sentences(schema: Any) -> Any:
             key: _without_sentences(value)
             for key, value in schema.items()
             if not (key == "description" and isinstance(value, str))
+            and not (isinstance(value, dict) and ONLY_WHERE_GIVEN.items() <= value.items())
         }
     return [_without_sentences(one) for one in schema] if isinstance(schema, list) else schema

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bot.domain.bundle import ONLY_WHERE_GIVEN, Bundle, digest_of, is_not_given
 from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries, Section
 from bot.domain.release import Release, Slot
 
@@ -90,6 +91,18 @@ class DeploymentRecord(BaseModel):
         default="", description="why what was in service already was published again, or why the model left service"
     )
     quarantined: bool = Field(default=False, description="whether the digest asked for went into quarantine for it")
+    bundle: Bundle | None = Field(
+        default=None,
+        description="the bundle with which it was asked for",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
+    published_as: str = Field(
+        default="",
+        description="name under which Triton has it, where it is a part of a bundle: others ask it so",
+        exclude_if=is_not_given,
+        json_schema_extra=ONLY_WHERE_GIVEN,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -144,12 +157,25 @@ def verified_entries(records: Iterable[DeploymentRecord], slot: Slot) -> list[tu
     return found
 
 
-def verified_by(records: Iterable[DeploymentRecord], release: Release) -> DeploymentRecord | None:
+def verified_bundles(records: Iterable[DeploymentRecord], slot: Slot) -> list[Bundle]:
+    """Return each bundle that was verified with a part in this place, newest first and once."""
+    found: dict[str, Bundle] = {}
+    for record in reversed(list(records)):
+        if record.verified and record.slot == slot and record.bundle is not None and record.after is not None:
+            found.setdefault(record.bundle.digest, record.bundle)
+    return list(found.values())
+
+
+def verified_by(
+    records: Iterable[DeploymentRecord], release: Release, bundle: Bundle | None = None
+) -> DeploymentRecord | None:
     """Return the newest record that verified this very release. ``records`` come oldest first.
 
-    The same bytes under another version or run are another release, which has to pass the checks itself.
+    The same bytes under another version or run are another release, which has to pass the checks itself. So is the
+    same release beside other parts of its bundle.
     """
-    return next((one for one in reversed(list(records)) if one.verified and one.release == release), None)
+    found = (one for one in reversed(list(records)) if one.verified and one.release == release)
+    return next((one for one in found if digest_of(one.bundle) == digest_of(bundle)), None)
 
 
 def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
@@ -161,14 +187,11 @@ def undoes(records: Iterable[DeploymentRecord], change: Change) -> bool:
         return False
     first: list[str] = []
     for record in records:
-        if (
-            record.slot == change.slot
-            and record.verified
-            and record.after is not None
-            and record.after.digest not in first
-        ):
-            first.append(record.after.digest)
-    before, after = change.before.digest, change.after.digest
+        if record.slot == change.slot and record.verified and record.after is not None:
+            digest = digest_of(record.bundle if change.bundle else None) or record.after.digest
+            first += [digest] if digest not in first else []
+    before = digest_of(change.left) or change.before.digest
+    after = digest_of(change.bundle) or change.after.digest
     return after in first and (before not in first or first.index(after) < first.index(before))
 
 

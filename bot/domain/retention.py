@@ -171,9 +171,14 @@ class _Rules:
             by_slot.setdefault(record.slot, []).append(record)
         self._last: dict[Slot, list[Entry]] = {}
         self._warm: dict[Slot, set[int]] = {}
+        self._bundled: set[Pair] = set()
         for slot in self._entries:
             verified = [entry for _, entry in verified_entries(by_slot.get(slot, []), slot)]
             self._last[slot] = list(_until(verified, versions, stock.quarantined))
+            in_bundles = _in_bundles(by_slot.get(slot, []), versions, stock.quarantined)
+            self._last[slot] += [entry for _, entry in in_bundles]
+            # Under another name it asks other parts, so it is kept where its bundle has it.
+            self._bundled |= {(name, entry.version) for name, entry in in_bundles if name}
             routed = stock.routes.target(slot)
             no_way_back = {routed.digest, *stock.quarantined} if routed else {entry.digest for entry in verified}
             before = [entry for entry in verified if entry.digest not in no_way_back]
@@ -209,6 +214,8 @@ class _Rules:
         slot = self._slot_of(pair)
         if pair in self._routed or self._is_journaled(pair) or slot is None or not self.is_known(pair):
             return True
+        if pair in self._bundled:
+            return True
         routed = self._stock.routes.target(slot)
         # A routed version is kept where it is routed to: under another name lie bytes that it had to leave.
         return any(
@@ -241,6 +248,21 @@ def _told(stock: Stock) -> list[tuple[Slot, Entry]]:
         for entry in (record.before, record.after)
         if entry is not None
     ]
+
+
+def _in_bundles(
+    records: Sequence[DeploymentRecord], count: int, skipped: AbstractSet[str]
+) -> list[tuple[str, Entry]]:
+    """Return what the last verified bundles have in one place: its name in Triton's root, and its entry.
+
+    Each goes back as a whole, with this part of it.
+    """
+    found: dict[str, tuple[str, Entry]] = {}
+    for record in reversed(records):
+        if record.verified and record.bundle is not None and record.after is not None:
+            found.setdefault(record.bundle.digest, (record.published_as, record.after))
+    ways = [digest for digest in found if digest not in skipped][:count]
+    return [found[digest] for digest in ways]
 
 
 def _slots(stock: Stock) -> set[Slot]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -101,8 +101,12 @@ def asks_for(branch: str, slot: Slot) -> bool:
     )
 
 
-def beside(scope: Scope, paths: Iterable[str], before: str | None, after: str | None) -> list[str]:
+def beside(
+    scope: Scope, paths: Iterable[str], before: str | None, after: str | None, parts: Collection[str] = ()
+) -> list[str]:
     """Return what a branch changes besides its entry, in words; empty where it does what the bot does.
+
+    ``parts`` are models that go with its own: those of its bundle.
 
     ``before`` and ``after`` are the texts of its file, None where there is none. They are compared to the byte: a
     comment or a blank line that was not proposed is named, too. Raises InvalidInput where one has a mistake.
@@ -110,7 +114,7 @@ def beside(scope: Scope, paths: Iterable[str], before: str | None, after: str | 
     found = [path for path in paths if path != scope.file]
     old, new = (_parsed(text, scope) for text in (before, after))
     differing = desired.changes(old, new)
-    proposed = [change for change in differing if _is_proposed(change, scope, differing)]
+    proposed = [change for change in differing if _is_proposed(change, scope, differing, parts)]
     found += [f"{c.section}.{c.model} in {scope.file}" for c in differing if c not in proposed]
     if len(proposed) == len(differing):
         text = before or f"environment: {scope.environment}\n"
@@ -133,19 +137,19 @@ def _edited(text: str, file: str, change: Change) -> str:
     return desired.with_entry(text, file=file, section=change.section, model=change.model, entry=change.after)
 
 
-def _is_proposed(change: Change, scope: Scope, differing: Iterable[Change]) -> bool:
+def _is_proposed(change: Change, scope: Scope, differing: Iterable[Change], parts: Collection[str]) -> bool:
     """Say whether a change is one that the bot makes on this branch.
 
     A proposal sets one entry; where a shadow comes to answer, it is taken out of the shadow path as well. A
     retirement removes the entry and says why.
     """
-    if change.model != scope.model or change.section not in scope.sections:
+    if change.model not in (scope.model, *parts) or change.section not in scope.sections:
         return False
     if scope.kind == "way back":
         return True
     if scope.kind == "retirement":
         return change.after is None and bool(change.retired)
-    sets = [one for one in differing if one.model == scope.model and one.after is not None]
+    sets = [one for one in differing if one.model == change.model and one.after is not None]
     if len(sets) != 1:
         return False
     answers = sets[0].after if sets[0].section == "models" else None

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bot.domain.bundle import Bundle
+from bot.domain.bundled import entries_of
 from bot.domain.desired import Entry
 from bot.domain.release import Lane, Slot
 from bot.errors import PromobotError, Refused
@@ -36,14 +38,30 @@ class WayBack(BaseModel):
     slack: str = Field(default="", description="id of the Slack user who asked")
     github: str = Field(default="", description="GitHub login of who asked")
     at: datetime
+    bundle: Bundle | None = Field(default=None, description="the bundle that it went to, where the model is a part")
+    left_bundle: Bundle | None = Field(default=None, description="the bundle that it left")
 
-    def is_overtaken(self, wanted: Entry | None, *, was_verified: bool) -> bool:
-        """Say whether people have decided anew since: ``wanted`` is what main asks for now.
+    @property
+    def about(self) -> str:
+        """The model under which it is known: of a bundle the part that users ask, whichever part was named."""
+        return self.bundle.models[-1] if self.bundle else self.model
+
+    @property
+    def whole(self) -> dict[str, Entry]:
+        """What goes back, by model: the parts of its bundle, or the model alone."""
+        return entries_of(self.bundle) or {self.model: self.target}
+
+    def is_overtaken(self, wanted: Entry | None, *, was_verified: bool, asks: Bundle | None = None) -> bool:
+        """Say whether people have decided anew since: ``wanted`` is what main asks for now, ``asks`` in which bundle.
 
         They have if main could be read and said something else. Where it could not be read, ``wanted`` may have been
         there all along, so it counts as a new decision only if it was verified in service: a way back of its own.
         """
-        return not _is_same(wanted, self.left) and (bool(self.commit) or was_verified)
+        if self.left_bundle is not None and asks is not None:
+            is_same = self.left_bundle.digest == asks.digest
+        else:
+            is_same = _is_same(wanted, self.left)
+        return not is_same and (bool(self.commit) or was_verified)
 
     @property
     def slot(self) -> Slot:
@@ -63,10 +81,10 @@ def _is_same(one: Entry | None, other: Entry | None) -> bool:
 
 
 def latest(ways: Iterable[WayBack]) -> dict[str, WayBack]:
-    """Return the one way back that counts for each model: that of the highest turn."""
+    """Return the one way back that counts for each model or bundle: that of the highest turn."""
     found: dict[str, WayBack] = {}
     for way in sorted(ways, key=lambda way: way.turn):
-        found[way.model] = way
+        found[way.about] = way
     return found
 
 

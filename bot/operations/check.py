@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.domain import desired
+from bot.domain.bundled import together, with_left
 from bot.domain.desired import Change
 from bot.domain.evidence import CheckName, CheckResult, Evidence, latest, missing
 from bot.domain.record import verified_by
@@ -20,11 +21,11 @@ from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
-from bot.operations.checking import evidence_of, look
+from bot.operations.checking import evidence_of, look, not_passed_together
 from bot.operations.job import write_summary
 from bot.operations.leaving import Leaving, desired_before_and_after, what_leaves
 from bot.operations.proposed_settings import ProposedSettings, is_settings, read_proposed
-from bot.operations.proposing import read_desired, what_is_beside
+from bot.operations.proposing import parts_of, read_desired, what_is_beside
 from bot.platform import Platforms
 from bot.records.ledger import Ledger
 from bot.render import checks as words
@@ -123,13 +124,14 @@ def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: 
     taken_back = {seen for change in expected for seen in _taken_back(concerned[change.environment], change)}
     results = latest(result for result in found if _seen(result) not in taken_back)
     problems += [f"there is no result for the check {name}" for name in missing(results, expected)]
+    whole = not_passed_together(expected, results)
     for change in expected:
         if change.after is not None:
             evidence = evidence_of(
                 change,
                 change.after,
                 results,
-                problems,
+                [*problems, *whole.get(change, ())],
                 pull_request=pull_request,
                 base=subject.base,
                 head=subject.head,
@@ -210,11 +212,11 @@ def _uncovered(ledger: Ledger, change: Change) -> str:
     release = change.release
     if release is None:
         return ""
-    if release.digest in ledger.quarantined():
+    if {release.digest, change.judged_digest} & ledger.quarantined().keys():
         return _why_uncovered(change, "quarantine")
-    if verified_by(ledger.deployments(), release):
+    if verified_by(ledger.deployments(), release, change.bundle):
         return ""
-    evidence = ledger.evidence(release)
+    evidence = ledger.evidence(release, change.bundle)
     if evidence is None:
         return _why_uncovered(change, "missing")
     state = evidence.state(datetime.now(UTC))
@@ -262,7 +264,9 @@ def _subject(
     proposed = read_proposed(repository, paths, base=base, main=main, head=pull.head)
     scope = scope_of(pull.branch)
     ours = scope is not None and scope.environment in {*platforms, *platforms.broken}
-    more = what_is_beside(repository, pull.branch, base=base, head=pull.head) if ours else []
+    known = scope is not None and scope.environment in platforms
+    parts = parts_of(pull.branch, platforms[scope.environment].settings.bundles) if scope and known else ()
+    more = what_is_beside(repository, pull.branch, base=base, head=pull.head, parts=parts) if ours else []
     others = tuple(path for path in paths if not path.startswith("promotions/") and not is_settings(path))
     subject = Subject(pull_request, base, pull.head, tuple(changes), others, proposed, pull.branch, tuple(more))
     return subject, unreadable, pull
@@ -277,7 +281,7 @@ def _as_served(platforms: Platforms, subject: Subject) -> Subject:
     for name in dict.fromkeys(change.environment for change in subject.changes):
         own = [change for change in subject.changes if change.environment == name]
         answers = platforms[name].ledger.answers(own)
-        changes += (replace(change, before=entry) for change, entry in zip(own, answers, strict=True))
+        changes += with_left([replace(c, before=entry) for c, entry in zip(own, answers, strict=True)])
     return replace(subject, changes=tuple(changes))
 
 
@@ -298,7 +302,9 @@ def _changes(repository: Repository, platforms: Platforms, path: str, base: str,
         raise platforms.broken[environment]
     if environment not in platforms and path == desired.path_of(environment) and _is_new(repository, path, head):
         return []
-    return desired.changes(*desired_before_and_after(repository, platforms, path, base, head))
+    before, after = desired_before_and_after(repository, platforms, path, base, head)
+    bundles = platforms[environment].settings.bundles
+    return together(desired.changes(before, after), {environment: after}, {environment: bundles})
 
 
 def _is_new(repository: Repository, path: str, head: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
 from bot.domain.behaviour import compare
+from bot.domain.bundle import Bundle, Part, digest_of
+from bot.domain.bundled import place_of
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import (
@@ -31,9 +33,11 @@ from bot.domain.gate import Gate, GateResult, judge
 from bot.domain.golden import Recorder
 from bot.domain.metrics import Measured
 from bot.domain.model_config import DECOUPLED
+from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.packed import Packed, loaded
 from bot.domain.record import verified_by
+from bot.domain.routes import Target
 from bot.domain.signature import Signature, as_in_mlflow
 from bot.domain.signature import differences as signature_differences
 from bot.domain.smoke import Answered, SmokeCase, SmokeCases, Tensor, differences, shown
@@ -45,7 +49,7 @@ from bot.render import checks as words
 from bot.settings import PackageRules
 from bot.share import StagingRepository, is_large, nobody_else_writes
 from bot.spool import Spool
-from bot.systems.triton.config import parse_config, placed_config, render_config
+from bot.systems.triton.config import asked_in, parse_config, placed_config, render_config
 from bot.systems.triton.server import TritonControl, TritonServer
 
 if TYPE_CHECKING:
@@ -63,6 +67,8 @@ LATENCY_REQUESTS = 50
 def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, label: str) -> CheckResult:
     """Run one check of what a change asks for; ``label`` tells its name on the staging Triton from others'."""
     seen, gate = _Seen(), None
+    if change.bundle is not None:
+        seen.findings.append(_of_its_bundle(change.bundle))
     try:
         gate = platform.settings.gate(change.model)
     except Refused as error:
@@ -90,16 +96,23 @@ def look(platform: Platform, name: CheckName, change: Change, entry: Entry, *, l
         champion=change.champion if name == "ready" else None,
         rules=rules_of(gate, platform.settings.packages) if gate else "",
         judged=tuple(seen.judged),
+        bundle=change.bundle,
     )
 
 
 def judge_again(
-    gate: Gate, rules: PackageRules, registry: Registry, change: Change, entry: Entry, latency: Latency | None
+    gate: Gate,
+    rules: PackageRules,
+    registry: Registry,
+    change: Change,
+    entry: Entry,
+    latency: Latency | None,
+    parts: Sequence[str] = (),
 ) -> list[Finding]:
     """Apply the rules of today to what was checked before, against the version that is in service now.
 
-    What staging did is not done again: ``latency`` is what was measured then. Raises OutsideError where MLflow does
-    not tell what is to be judged, also of the version in service.
+    What staging did is not done again: ``latency`` is what was measured then. ``parts`` are the models that it may
+    ask. Raises OutsideError where MLflow does not tell what is to be judged, also of the version in service.
     """
     registered = registry.version(change.model, entry.version)
     contents = registry.contents(registered)
@@ -108,7 +121,7 @@ def judge_again(
     findings = [
         _finding("digest", contents.package.digest == entry.digest, f"{contents.package.digest} in MLflow"),
         _judged(gate, change, judge(gate, registered.metrics, metrics)),
-        *rule_findings(rules, contents),
+        *rule_findings(rules, contents, parts),
     ]
     if latency is not None:
         today = latency.model_copy(update={"budget": gate.latency_budget_milliseconds})
@@ -142,7 +155,21 @@ def evidence_of(
         expires=now + LIFETIME,
         checks=tuple(result for result in results if result.is_about(change)),
         problems=tuple(problems),
+        bundle=change.bundle,
     )
+
+
+def not_passed_together(changes: Sequence[Change], results: Sequence[CheckResult]) -> dict[Change, list[str]]:
+    """Return, by part of a bundle, which other parts did not pass: a bundle has one verdict."""
+    failed = [c for c in changes if any(r.is_about(c) and not r.passed for r in results)]
+    return {
+        change: [
+            f"{one.model}, a part of the same bundle, did not pass"
+            for one in failed
+            if one != change and place_of(one) is not None and place_of(one) == place_of(change)
+        ]
+        for change in changes
+    }
 
 
 @dataclass
@@ -160,6 +187,9 @@ def _look(
     platform: Platform, gate: Gate, name: CheckName, change: Change, entry: Entry, on_staging: str, seen: _Seen
 ) -> None:
     registry, rules = platform.registry, platform.settings.packages
+    parts = platform.settings.parts_before(change.model)
+    if change.bundle is not None and not change.bundle.is_whole:
+        return
     try:
         if name == "ready":
             seconds = platform.settings.deadlines.ready_seconds
@@ -185,10 +215,10 @@ def _look(
     if package.digest != entry.digest:
         return
     # A package that may not run anywhere must not be copied or loaded here either, whatever the job READY says.
-    seen.findings += rule_findings(rules, contents)
+    seen.findings += rule_findings(rules, contents, parts)
     if not all(finding.passed for finding in seen.findings):
         return
-    with _on_staging(platform, registered, contents, on_staging) as triton:
+    with _on_staging(platform, change.model, registered, contents, on_staging, change.bundle) as triton:
         seen.findings.append(_finding("loads", True, f"READY as {on_staging} on {triton.name}"))
         if name == "triton":
             seen.findings += _agreement(registry, registered, contents, triton, on_staging)
@@ -204,14 +234,15 @@ def _look(
         seen.latency = _latency(triton, on_staging, registered.version, smoke, budget)
         seen.findings.append(_finding(*_latency_finding(seen.latency)))
         champion = change.champion
-        if champion is not None and champion.digest != entry.digest:
+        moved = change.bundle is not None and digest_of(change.left) != change.bundle.digest
+        if champion is not None and (moved or champion.digest != entry.digest):
             beside = f"{on_staging.rpartition('-')[0]}-champion"
-            seen.behaviour = _beside(platform, change.model, champion, beside, smoke, answered, spool)
+            seen.behaviour = _beside(platform, change, champion, beside, smoke, answered, spool)
 
 
 def _beside(
     platform: Platform,
-    model: str,
+    change: Change,
     champion: Entry,
     on_staging: str,
     smoke: SmokeCases,
@@ -224,17 +255,18 @@ def _beside(
     """
     cases, registry = len(smoke.cases), platform.registry
     try:
-        registered = registry.version(model, champion.version, with_run=False)
+        registered = registry.version(change.model, champion.version, with_run=False)
         contents = registry.contents(registered)
         digest = contents.package.digest
         if digest != champion.digest:
             return Behaviour(
                 champion=champion, cases=cases, problem=f"MLflow has other bytes than are in service: {digest}"
             )
-        refused = [f for f in rule_findings(platform.settings.packages, contents) if not f.passed]
+        parts = platform.settings.parts_before(change.model)
+        refused = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
         if refused:
             return Behaviour(champion=champion, cases=cases, problem=f"{refused[0].what}: {refused[0].detail}")
-        with _on_staging(platform, registered, contents, on_staging) as triton:
+        with _on_staging(platform, change.model, registered, contents, on_staging, change.left) as triton:
             asked = _smoke(triton, on_staging, registered.version, smoke)
             before = [_spooled(spool, case, outputs) for _, case, outputs in asked]
             latency = _latency(triton, on_staging, registered.version, smoke, None)
@@ -261,10 +293,11 @@ def _ready(
     else:
         owners = _owners(registry, run=entry.run)
         yield _finding("run", False, words.wrong_run(change, entry, registered.run, owners))
-    quarantine = ledger.quarantined().get(entry.digest)
+    quarantined = ledger.quarantined()
+    quarantine = quarantined.get(entry.digest) or quarantined.get(change.judged_digest)
     yield _finding("quarantine", quarantine is None, quarantine.reason if quarantine else "not in quarantine")
     # What answered here before may answer again, and may listen.
-    verified = verified_by(ledger.deployments(), entry.in_slot(change.slot.live))
+    verified = verified_by(ledger.deployments(), entry.in_slot(change.slot.live), change.bundle)
     if verified is not None:
         yield _finding("gate", True, f"skipped: these bytes were verified in service by {verified.id}")
     else:
@@ -287,7 +320,7 @@ def _ready(
         return
     listed, there = {f.path for f in package.files}, set(registry.files(registered)) - {PACKAGE_FILE}
     yield _finding("file list", listed == there, _file_list(listed, there))
-    yield from rule_findings(rules, contents)
+    yield from rule_findings(rules, contents, platform.settings.parts_before(change.model))
     if not package.too_large(rules.max_bytes):
         yield from _bytes(platform, registered, contents)
 
@@ -312,6 +345,8 @@ def _owners(registry: Registry, *, digest: str = "", run: str = "") -> list[tupl
 
 
 def _judged(gate: Gate, change: Change, result: GateResult) -> Finding:
+    if result.asks_nothing:
+        return _finding("gate", True, "it has none: its bundle is judged by the part that users ask")
     if result.passed:
         return _finding(
             "gate",
@@ -463,11 +498,57 @@ def _latency(triton: TritonServer, on_staging: str, version: int, smoke: SmokeCa
 
 @contextmanager
 def _on_staging(
-    platform: Platform, registered: RegisteredVersion, contents: PackageContents, name: str
+    platform: Platform,
+    model: str,
+    registered: RegisteredVersion,
+    contents: PackageContents,
+    name: str,
+    bundle: Bundle | None,
 ) -> Iterator[TritonServer]:
-    """Load the version on the staging Triton under a name of its own; leave staging as it was found."""
+    """Load the version on the staging Triton under a name of its own; leave staging as it was found.
+
+    Where it asks other models, the parts of ``bundle`` before it are loaded first, each under a name that ends the
+    same, and taken off last.
+    """
+    config, parts = contents.read(CONFIG_FILE).decode(), dict[str, Target]()
+    with ExitStack() as before:
+        if asked_in(config) and bundle is not None:
+            for part in bundle.before(model):
+                of_part = platform.registry.version(part.model, part.version, with_run=False)
+                its = platform.registry.contents(of_part)
+                _see_that_a_part_may_be_loaded(platform, part, its)
+                target = Target(f"{part.model}{name.removeprefix(model)}", part.version, part.digest)
+                its_config = _placed(its.read(CONFIG_FILE).decode(), part.version, parts, part.model)
+                before.enter_context(_loaded(platform, of_part, its, target.triton_model, its_config))
+                parts[part.model] = target
+        placed = _placed(config, registered.version, parts, model)
+        yield before.enter_context(_loaded(platform, registered, contents, name, placed))
+
+
+def _placed(config: str, version: int, parts: Mapping[str, Target], model: str) -> str:
+    try:
+        return placed_config(config, version, parts)
+    except ValueError as error:
+        raise Rejected(f"config.pbtxt of {model} {version}: {error}", system="MLflow") from error
+
+
+def _see_that_a_part_may_be_loaded(platform: Platform, part: Part, contents: PackageContents) -> None:
+    """Raise Rejected where another part of the bundle has other bytes than are proposed, or may run nowhere."""
+    name, digest = f"{part.model} {part.version}, a part of its bundle,", contents.package.digest
+    if digest != part.digest:
+        raise OtherBytes(f"{name} is {digest} now, and not {part.digest}", system="MLflow")
+    parts = platform.settings.parts_before(part.model)
+    wrong = [f for f in rule_findings(platform.settings.packages, contents, parts) if not f.passed]
+    if wrong:
+        raise Rejected(f"{name} is not allowed: {wrong[0].what}: {wrong[0].detail}", system="package rules")
+
+
+@contextmanager
+def _loaded(
+    platform: Platform, registered: RegisteredVersion, contents: PackageContents, name: str, config: str
+) -> Iterator[TritonServer]:
+    """Load the version with this configuration, and take it off again."""
     seconds, package = platform.settings.deadlines.load_seconds, contents.package
-    config = placed_config(contents.read(CONFIG_FILE).decode(), registered.version)
     staging = platform.staging
     share, triton = staging.share, staging.triton
     # A check of this pull request that was killed may have left its own name behind.
@@ -530,6 +611,16 @@ def _champion_metrics(registry: Registry, change: Change) -> Measured | None:
     except Rejected:
         # The registry lost the version in service; the proposal says so to the reviewer.
         return None
+
+
+def _of_its_bundle(bundle: Bundle) -> Finding:
+    """Say with which other parts it is checked; one that is not whole is refused."""
+    if not bundle.is_whole:
+        missing = ", ".join(bundle.missing)
+        said = f"{bundle.name} is not whole: {missing} has no entry; propose all of its parts in one pull request"
+        return _finding("bundle", False, said)
+    parts = ", ".join(f"{part.model} {part.version}" for part in bundle.parts)
+    return _finding("bundle", True, f"{bundle.name} {short(bundle.digest)}: {parts}")
 
 
 def _finding(what: str, passed: bool, detail: str) -> Finding:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from bot.concurrency import gather, map_concurrent
+from bot.domain.bundle import order_of
 from bot.domain.names import short
 from bot.domain.plan import Loaded, targets
 from bot.domain.record import DeploymentRecord
@@ -179,7 +180,14 @@ class _Cleanup:
             except PromobotError as error:
                 refused[folder.name] = str(error)
 
-        map_concurrent(folders, narrow, limit=self.platform.settings.concurrency.models)
+        bundles, environment = self.platform.settings.bundles, self.platform.environment
+        places: dict[int, list[_Folder]] = {}
+        for folder in folders:
+            slot = slot_of(environment, folder.name)
+            places.setdefault(order_of(slot.model, bundles) if slot else 0, []).append(folder)
+        # What asks others goes first: Triton would take it off by itself when these go.
+        for place in sorted(places, reverse=True):
+            map_concurrent(places[place], narrow, limit=self.platform.settings.concurrency.models)
         told = [folder for folder in folders if folder.name not in refused]
 
         def wait(triton: TritonServer) -> set[str]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from bot import environment_files
 from bot.domain import desired, yamltext
+from bot.domain.bundled import bundle_in
 from bot.domain.desired import SECTIONS, Desired
 from bot.domain.names import check_environment_name
+from bot.domain.nearest import did_you_mean
 from bot.errors import InvalidInput
 from bot.settings import Environment, path_of
 
@@ -47,6 +49,8 @@ def mistakes_in(files: Files) -> list[InvalidInput]:
     found += [_without_desired_state(name) for name in files.settings if name not in files.promotions]
     places = _Places(files)
     found += _models_without_a_gate(environments, wanted, places)
+    found += _bundles_without_a_gate(environments, places)
+    found += _broken_bundles(environments, wanted, places)
     found += _unknown_sources(environments, frozenset(files.settings), places)
     found += _other_names(environments, places)
     found += _in_each_others_way(environments, places)
@@ -108,6 +112,34 @@ def _models_without_a_gate(
                     said = f"{path_of(name)} has no gate for it"
                     step = f"Add gates.{model} there, or take the entry out."
                     yield places.in_promotions(name, said, section, model, next_step=step)
+
+
+def _bundles_without_a_gate(environments: Mapping[str, Environment], places: _Places) -> Iterator[InvalidInput]:
+    for name, settings in environments.items():
+        for bundle, parts in settings.bundles.items():
+            if not settings.has_gate(parts[-1]):
+                said = f"there is no gate for {parts[-1]}, the last part, which users ask"
+                step = f"{did_you_mean(parts[-1], settings.gates)}Add gates.{parts[-1]}, or list that part last."
+                yield places.in_settings(name, said, "bundles", bundle, next_step=step)
+
+
+def _broken_bundles(
+    environments: Mapping[str, Environment], wanted: Mapping[str, Desired], places: _Places
+) -> Iterator[InvalidInput]:
+    """Yield bundles of which some parts have an entry and others none: such a bundle is never deployed."""
+    for name, state in wanted.items():
+        settings = environments.get(name)
+        for bundle, parts in settings.bundles.items() if settings else ():
+            for section in SECTIONS:
+                entries = state.section(section)
+                found = bundle_in(entries, bundle, parts)
+                if not found.is_whole:
+                    missing = found.missing[0]
+                    said = f"the bundle {bundle} of {path_of(name)} also needs {', '.join(found.missing)}"
+                    step = (
+                        f"{did_you_mean(missing, entries)}Add {section}.{missing}, or take out the other parts, too."
+                    )
+                    yield places.in_promotions(name, said, section, found.parts[0].model, next_step=step)
 
 
 def _unknown_sources(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from bot.domain.bundled import is_first_of_its_bundle, together
 from bot.domain.desired import Change, Desired
 from bot.domain.hold import Held
 from bot.domain.plan import plan
@@ -101,9 +102,11 @@ def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | Non
     note(run.systems.share, current.silent, at=datetime.now(UTC), say=run.say)
     # Where a deployment was cut off, what is routed is not known to be good: what was before it is.
     before = unfinished.last_verified(current.routes)
+    bundles = {run.settings.environment: run.settings.bundles}
     desired, overruled = _go_on_back(run, unfinished, desired)
     todo = plan(desired, replace(current, routes=before), known=known_entries(run.history))
-    admitted = admit_all(run, [*todo.changes, *overruled])
+    asked = together(todo.changes, {run.settings.environment: desired}, bundles)
+    admitted = admit_all(run, [*asked, *overruled])
     on_hold = _have_git_follow_what_is_held(run, admitted)
 
     restoration = Restoration(run, before, unfinished, deep=deep)
@@ -138,7 +141,8 @@ def _have_git_follow_what_is_held(run: Run, admitted: Mapping[Change, Admission]
     """Return the changes that are held, after each that is in quarantine got its revert."""
     on_hold = held_among(admitted)
     for one in on_hold:
-        if is_quarantined(run, one.change):
+        is_first = is_first_of_its_bundle(one.change, (other.change for other in on_hold))
+        if is_first and is_quarantined(run, one.change):
             make_git_follow(run, one.change)
     return on_hold
 
@@ -162,13 +166,14 @@ def _bring_into_service(
 
 def _go_on_back(run: Run, unfinished: Unfinished, desired: Desired) -> tuple[Desired, list[Change]]:
     """Let a rollback that was cut off overrule main; return also what main asks for instead, which is held."""
-    overruled = []
+    overruled, main = [], desired
     for back in unfinished.rollbacks(desired):
         run.say(f"{words.describe(back)}: resuming the rollback that was cut off")
         if back.after is not None:
             overruled.append(replace(back, before=back.after, after=desired.section(back.section)[back.model]))
             desired = desired.having(back.section, back.model, back.after)
-    return desired, overruled
+    environment = run.settings.environment
+    return desired, together(overruled, {environment: main}, {environment: run.settings.bundles})
 
 
 def _clean_up(platform: Platform, systems: Serving, held: HeldShare, say: Say) -> None:

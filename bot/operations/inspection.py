@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Literal
@@ -31,6 +31,8 @@ class Routed:
 
     slot: Slot
     target: Target
+    parts: Mapping[str, Target] = field(default_factory=dict, compare=False)
+    """All that is in service in the same lane, by model: what it may ask."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Fault:
 
 def routed(table: RouteTable) -> list[Routed]:
     """Return every version that the routes name."""
-    return [Routed(slot, target) for slot, target in table.slots.items()]
+    lanes = {lane: {slot.model: target for slot, target in table.slots.items() if slot.lane is lane} for lane in Lane}
+    return [Routed(slot, target, lanes[slot.lane]) for slot, target in table.slots.items()]
 
 
 def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
@@ -60,7 +63,7 @@ def inspect_share(share: ModelRepository, what: Routed) -> Fault | None:
     wrong = share.models.wrong_bytes(described.package, triton_model=target.triton_model, version=target.version)
     if wrong:
         return Fault("bytes", what, "; ".join(wrong))
-    said = _wrong_config(share, target, described)
+    said = _wrong_config(share, what, described)
     return Fault("config", what, said) if said else None
 
 
@@ -129,12 +132,13 @@ def kept_of(share: ModelRepository, target: Target) -> Described | None:
         return None
 
 
-def _wrong_config(share: ModelRepository, target: Target, described: Described) -> str:
+def _wrong_config(share: ModelRepository, what: Routed, described: Described) -> str:
+    target = what.target
     try:
         text = share.models.config(target.triton_model)
         if text is None:
             return f"{target.triton_model} has no config.pbtxt"
-        placed = placed_config(described.config, target.version)
+        placed = placed_config(described.config, target.version, what.parts)
         if parse_config(text).fingerprint != parse_config(placed).fingerprint:
             return f"config.pbtxt of {target.triton_model} is not that of the package"
         return (

@@ -6,7 +6,7 @@ that were compared with it: the bot downloads nothing else before the answer is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from bot.domain.evidence import Finding
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from bot.systems.mlflow import PackageContents
 
 
-def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Finding]:
+def rule_findings(rules: PackageRules, contents: PackageContents, parts: Collection[str] = ()) -> Iterator[Finding]:
     """Yield a finding for each rule; of a package that is too large, for those rules that its list decides.
+
+    ``parts``: the models that it may ask, those before it in its bundle. An ensemble runs no code of its own, so
+    there it needs no leave as a backend.
 
     Raises Rejected or Unavailable where ``config.pbtxt`` or ``smoke.json`` cannot be read, and OtherBytes where they
     have other bytes than the package lists.
@@ -47,15 +50,17 @@ def rule_findings(rules: PackageRules, contents: PackageContents) -> Iterator[Fi
         return
     yield Finding(
         what="backend",
-        passed=config.backend in rules.backends,
+        passed=config.backend in rules.backends or (config.backend == "ensemble" and bool(parts)),
         detail=f"{config.backend or 'none'}; allowed: {', '.join(rules.backends)}",
     )
+    if not names and config.backend != "ensemble":
+        yield Finding(what="file list", passed=False, detail="package.json lists no file of the version")
     # Said only where it is wrong: of good cases a reviewer reads how each was answered.
     if said := _wrong_with_smoke(contents):
         yield Finding(what="smoke cases", passed=False, detail=said)
     pinned = set(rules.python_environments.values())
     environments = [file.path for file in package.version_files if f"sha256:{file.sha256}" in pinned]
-    wrong = config_problems(config.values, files=names, environments=environments)
+    wrong = config_problems(config.values, files=names, environments=environments, parts=parts)
     yield Finding(
         what="configuration",
         passed=not wrong,
@@ -78,7 +83,8 @@ def refuse_what_is_not_allowed(settings: Environment, contents: PackageContents,
     ``name`` is the model and version as people know them, ``state`` what the caller has left unchanged.
     """
     settings.see_that_it_can_be_used("packages")
-    wrong = [finding for finding in rule_findings(settings.packages, contents) if not finding.passed]
+    parts = settings.parts_before(name.partition(" ")[0])
+    wrong = [finding for finding in rule_findings(settings.packages, contents, parts) if not finding.passed]
     if wrong:
         raise NotAllowed(
             (

@@ -61,7 +61,7 @@ class Past:
 
     def verified_by(self, change: Change) -> DeploymentRecord | None:
         """Return the newest record that verified what this change asks for in service, or None."""
-        return verified_by(self.of(change.slot), change.release) if change.release else None
+        return verified_by(self.of(change.slot), change.release, change.bundle) if change.release else None
 
     def goes_back(self, change: Change) -> bool:
         """Whether this change returns to what was verified in service before."""

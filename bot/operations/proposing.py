@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bot.domain import desired
+from bot.domain.bundle import Bundles, bundle_of
+from bot.domain.bundled import spoken_for
 from bot.domain.desired import Change, Desired
 from bot.domain.proposal import Edit, edited
 from bot.domain.scope import beside, fingerprint, revert_branch, scope_of
@@ -147,7 +149,8 @@ def _put(repository: Repository, github: GitHubRepository, ledger: Ledger, draft
     after = edited(before, draft.edits, file=path)
     if after == before:
         return None
-    branch = _look_at(repository, github, draft.branch, main=head)
+    parts = {edit.model for edit in draft.edits}
+    branch = _look_at(repository, github, draft.branch, main=head, parts=parts)
     if branch.theirs and not draft.asking.replace:
         raise _would_be_lost(draft.branch, branch.theirs)
     _remember(ledger, before, after, draft.asking.by, say)
@@ -161,13 +164,16 @@ def _put(repository: Repository, github: GitHubRepository, ledger: Ledger, draft
     return proposed
 
 
-def _look_at(repository: Repository, github: GitHubRepository, branch: str, *, main: str) -> _Branch:
+def _look_at(
+    repository: Repository, github: GitHubRepository, branch: str, *, main: str, parts: Collection[str]
+) -> _Branch:
     there = repository.branch(branch)
     pull = open_proposal(github, branch)
     if there is None:
         return _Branch(None, pull, [])
     tip = repository.fetch(there)
-    return _Branch(there, pull, commits_of_people(repository, branch, main=main, tip=tip, ours=github.author()))
+    theirs = commits_of_people(repository, branch, main=main, tip=tip, ours=github.author(), parts=parts)
+    return _Branch(there, pull, theirs)
 
 
 def _is_there(repository: Repository, tip: str | None, path: str, before: str, after: str) -> bool:
@@ -211,13 +217,14 @@ def withdraw_revert(repository: Repository, github: GitHubRepository, change: Ch
     """
     from bot.render import proposal as words
 
-    pull = open_proposal(github, revert_branch(change.slot))
+    pull = open_proposal(github, revert_branch(spoken_for(change)))
     if pull is None or words.BY_THE_BOT not in pull.body:
         return None
     if not pull.title.startswith(words.revert_title(change, None).rpartition(":")[0] + ":"):
         return None  # it goes back from another version
     tip = repository.fetch(pull.head)
-    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip, ours=github.author()):
+    parts = change.bundle.models if change.bundle else ()
+    if commits_of_people(repository, pull.branch, main=repository.head(), tip=tip, ours=github.author(), parts=parts):
         raise Refused(
             f"{pull.url} was changed by somebody since the bot opened it",
             state="It stays open.",
@@ -266,7 +273,13 @@ def _commit(
 
 
 def commits_of_people(
-    repository: Repository, branch: str, *, main: str, tip: str, ours: tuple[str, str] | None
+    repository: Repository,
+    branch: str,
+    *,
+    main: str,
+    tip: str,
+    ours: tuple[str, str] | None,
+    parts: Collection[str] = (),
 ) -> list[Commit]:
     """Return the commits on a branch of the bot that would be lost if the bot wrote it anew, newest first.
 
@@ -278,13 +291,23 @@ def commits_of_people(
     base = repository.merge_base(main, tip)
     commits = repository.commits(base, tip)
     found = [commit for commit in commits if len(commit.parents) < 2 and not _is_the_bots(commit, branch, ours)]
-    if not found and commits and what_is_beside(repository, branch, base=base, head=tip):
+    if not found and commits and what_is_beside(repository, branch, base=base, head=tip, parts=parts):
         return commits[:1]
     return found
 
 
-def what_is_beside(repository: Repository, branch: str, *, base: str, head: str) -> list[str]:
+def parts_of(branch: str, bundles: Bundles) -> Sequence[str]:
+    """Return the parts of the bundle that a branch of the bot is about; nothing where it is about a model alone."""
+    scope = scope_of(branch)
+    return bundles.get(bundle_of(scope.model, bundles), ()) if scope else ()
+
+
+def what_is_beside(
+    repository: Repository, branch: str, *, base: str, head: str, parts: Collection[str] = ()
+) -> list[str]:
     """Return what a branch of the bot changes besides what it proposes; empty also for a branch of a person.
+
+    ``parts`` are the models of the bundle that it is about, if it is.
 
     ``base`` is where it parted from main; both are fetched. A file with a mistake is named as such.
     """
@@ -293,7 +316,8 @@ def what_is_beside(repository: Repository, branch: str, *, base: str, head: str)
         return []
     paths = repository.changed_paths(base, head)
     try:
-        return beside(scope, paths, *(repository.read(commit, scope.file) for commit in (base, head)))
+        before, after = (repository.read(commit, scope.file) for commit in (base, head))
+        return beside(scope, paths, before, after, parts)
     except InvalidInput as error:
         return [*(path for path in paths if path != scope.file), str(error)]
 

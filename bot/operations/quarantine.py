@@ -89,11 +89,12 @@ def take_back(platform: Platform, *, of: str, reason: str, by: str) -> Quarantin
     for event in events:
         ledger.lift_quarantine(event, reason=reason, by=by)
     held = ledger.quarantined()
-    failed = [
-        Change(record.environment, record.section, record.model, record.before, record.after)
+    tried = [
+        Change(record.environment, record.section, record.model, record.before, record.after, bundle=record.bundle)
         for record in records
-        if record.outcome in ("put back", "failed") and record.after and record.after.digest not in held
+        if record.outcome in ("put back", "failed") and record.after
     ]
+    failed = [change for change in tried if change.judged_digest not in held]
     closed, problems = (
         _close_reverts(platform, failed, words.blame_taken_back(of, reason, by)) if failed else ([], [])
     )

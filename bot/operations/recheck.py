@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bot.domain.bundled import together, with_left
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.evidence import CHECKS, CheckResult
 from bot.domain.nearest import did_you_mean, nearest
@@ -11,7 +12,7 @@ from bot.domain.record import served_after
 from bot.errors import Refused
 from bot.exit_codes import ExitCode
 from bot.operations import Say
-from bot.operations.checking import evidence_of, look
+from bot.operations.checking import evidence_of, look, not_passed_together
 from bot.operations.known import known_models
 from bot.operations.proposing import read_desired
 from bot.platform import Platform
@@ -35,7 +36,7 @@ class Rechecked:
 def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
     """Run all checks of what the head of main says of ``model``, on both paths; write new evidence. Deploys nothing.
 
-    The gate compares with what the last deployment left in service.
+    Of a part of a bundle, all parts are checked. The gate compares with what the last deployment left in service.
     """
     settings, ledger, repository = platform.settings, platform.ledger, platform.repository()
     commit = repository.head()
@@ -52,12 +53,17 @@ def recheck(platform: Platform, *, model: str, say: Say) -> Rechecked:
     serving = served_after(settings.environment, ledger.deployments())
     results: list[CheckResult] = []
     for section, entry in asked:
-        before = serving.section(section).get(model)
-        change = Change(settings.environment, section, model, before, entry)
-        found = []
-        for name in CHECKS:
-            say(f"{name}: {model} {entry.version} for {settings.environment}")
-            found.append(look(platform, name, change, entry, label=f"main-{settings.environment}"))
-        ledger.add_evidence(evidence_of(change, entry, found, (), pull_request=None, base=commit, head=commit))
+        asks = Change(settings.environment, section, model, None, entry)
+        whole = together([asks], {settings.environment: desired}, {settings.environment: settings.bundles})
+        changes = with_left([replace(c, before=serving.section(section).get(c.model)) for c in whole])
+        found: list[CheckResult] = []
+        for change, after in [(change, change.after) for change in changes if change.after]:
+            for name in CHECKS:
+                say(f"{name}: {change.model} {after.version} for {settings.environment}")
+                found.append(look(platform, name, change, after, label=f"main-{settings.environment}"))
+        beside = not_passed_together(changes, found)
+        for change, after in [(change, change.after) for change in changes if change.after]:
+            evidence = evidence_of(change, after, found, beside[change], pull_request=None, base=commit, head=commit)
+            ledger.add_evidence(evidence)
         results += found
     return Rechecked(settings.environment, model, commit, tuple(results))

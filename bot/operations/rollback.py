@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from bot.domain.bundle import Bundle, bundle_of, digest_of
+from bot.domain.bundled import blamed, bundle_in, entries_of
 from bot.domain.desired import Change, Entry
 from bot.domain.names import short
 from bot.domain.nearest import did_you_mean
 from bot.domain.plan import in_service
 from bot.domain.quarantine import Quarantined
-from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.record import DeploymentRecord, known_entries, verified_bundles, verified_entries
 from bot.domain.release import Lane, Slot
 from bot.domain.way_back import WayBack, choose, latest, may_wait
 from bot.errors import PromobotError, Refused, Rejected
@@ -23,6 +25,7 @@ from bot.operations import Say
 from bot.operations.following import (
     Revert,
     answers,
+    asked_bundle,
     forget_ways_back,
     hold_what_main_asks,
     propose_way_back,
@@ -58,15 +61,17 @@ class GoBack:
     request: str = ""
     asking: Asking = ASKED_BY_NOBODY
 
-    def to(self, target: Entry, *, environment: str, turn: int, commit: str, left: Entry | None) -> WayBack:
+    def to(self, target: Target, *, environment: str, turn: int, main: _Main) -> WayBack:
         """Return what is kept of it until its pull request is open."""
         return WayBack(
             environment=environment,
             model=self.model,
             turn=turn,
-            commit=commit,
-            left=left,
-            target=target,
+            commit=main.commit,
+            left=main.current,
+            target=target.entry,
+            bundle=target.bundle,
+            left_bundle=bundle_in(main.models, target.bundle.name, target.bundle.models) if target.bundle else None,
             reason=self.reason,
             by=self.by,
             note=self.asking.note,
@@ -117,21 +122,25 @@ def rollback(platform: Platform, ask: GoBack, *, say: Say) -> RolledBack:
         import_module("bot.operations.deploy")
         history = platform.ledger.deployments()
         ways = ways_back(systems.share, say)
-        believed = partial(_believed, systems.share, platform.environment, ask.model, history, ways)
-        main = _what_main_says(look(), ask, platform.environment, believed, say)
-        target = _target(platform, ask, history, main.current)
-        _see_that_its_bytes_exist(platform, ask.model, target)
+        believed = partial(_believed, systems.share, platform.environment, history=history, ways=ways)
+        parts = settings.parts_with(ask.model)
+        main = _what_main_says(look(), ask, platform.environment, believed, parts, say)
+        target = _target(platform, ask, history, main)
+        for model, entry in target.whole.items():
+            _see_that_its_bytes_exist(platform, model, entry)
         back = _put_back_now(platform, ask, main, target, say) if ask.now else None
-        revert = Revert(ask.model, target, reason=ask.reason, by=ask.by, asking=ask.asking)
+        revert = Revert(
+            ask.model, target.entry, reason=ask.reason, by=ask.by, asking=ask.asking, bundle=target.bundle
+        )
         followed = _have_git_follow(platform, revert, main, back, say)
         if followed.error is None:
-            _forget(systems.share, [*ways, back.way] if back else ways, ask.model, say)
+            _forget(systems.share, [*ways, back.way] if back else ways, target.about, say)
     pull = followed.pull_request
     return RolledBack(
         settings.environment,
         ask.model,
         followed.current,
-        target,
+        target.entry,
         pull.number if pull else None,
         pull.url if pull else "",
         back.deployed if back else None,
@@ -142,11 +151,34 @@ def rollback(platform: Platform, ask: GoBack, *, say: Say) -> RolledBack:
 
 
 @dataclass(frozen=True)
+class Target:
+    """The version to go back to; of a part of a bundle, the whole bundle as it was verified."""
+
+    model: str
+    entry: Entry
+    bundle: Bundle | None = None
+
+    @property
+    def whole(self) -> dict[str, Entry]:
+        """What goes back, by model."""
+        return entries_of(self.bundle) or {self.model: self.entry}
+
+    @property
+    def about(self) -> str:
+        """The model under which the way back is known."""
+        return self.bundle.models[-1] if self.bundle else self.model
+
+
+@dataclass(frozen=True)
 class _Main:
-    """What main says of the model. Where it cannot be read, ``commit`` is empty, and the rest is believed."""
+    """What main says of the model. Where it cannot be read, ``commit`` is empty, and the rest is believed.
+
+    ``models`` has the other parts of its bundle, too.
+    """
 
     commit: str
     current: Entry | None
+    models: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def is_known(self) -> bool:
@@ -178,49 +210,92 @@ class _Followed:
 
 
 def _what_main_says(
-    main: Main | PromobotError, ask: GoBack, environment: str, believed: Callable[[], Entry | None], say: Say
+    main: Main | PromobotError,
+    ask: GoBack,
+    environment: str,
+    believed: Callable[[str], Entry | None],
+    parts: Sequence[str],
+    say: Say,
 ) -> _Main:
-    """Return what main says, or is ``believed`` to say: nobody who goes back ``now`` waits for Git."""
+    """Return what main says, or is ``believed`` to say: nobody who goes back ``now`` waits for Git.
+
+    ``parts`` are the models that go back together.
+    """
     if isinstance(main, Main):
-        return _Main(main.commit, main.desired.models.get(ask.model))
+        return _Main(main.commit, main.desired.models.get(ask.model), main.desired.models)
     if not ask.now:
         main.next_step = _now_needs_no_main(environment, ask.model, main.next_step)
         raise main
-    current = believed()
+    models = {model: entry for model in parts if (entry := believed(model))}
+    current = models.get(ask.model)
     say(_main_is_unknown(environment, ask.model, current, main))
-    return _Main("", current)
+    return _Main("", current, models)
 
 
-def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], current: Entry | None) -> Entry:
+def _target(platform: Platform, ask: GoBack, history: list[DeploymentRecord], main: _Main) -> Target:
     """Return the version to go to: that of the same request before, if it was cut off, and else the one to choose."""
-    ledger = platform.ledger
+    ledger, current = platform.ledger, main.current
     chosen = ledger.way_back_of(ask.request) if ask.request else None
+    name = bundle_of(ask.model, platform.settings.bundles)
+    if name:
+        return _bundle_to_go_to(platform, ask, history, main, chosen, name)
     if chosen is not None:
-        return chosen
+        return Target(ask.model, chosen)
     verified = [entry for _, entry in verified_entries(history, Slot(platform.environment, ask.model, Lane.LIVE))]
     quarantined = ledger.quarantined()
     target = choose(verified, leaves=current, quarantined=quarantined.keys(), to_version=ask.to_version)
     if target is None:
         raise _no_target(platform.settings, ask, history, verified, quarantined, current)
-    return ledger.decide_way_back(ask.request, target) if ask.request else target
+    return Target(ask.model, ledger.decide_way_back(ask.request, target) if ask.request else target)
 
 
-def _put_back_now(platform: Platform, ask: GoBack, main: _Main, target: Entry, say: Say) -> _Back:
+def _bundle_to_go_to(
+    platform: Platform,
+    ask: GoBack,
+    history: list[DeploymentRecord],
+    main: _Main,
+    chosen: Entry | None,
+    name: str,
+) -> Target:
+    """Return the last verified bundle but the one that main asks for; one with ``chosen``, if that was chosen before.
+
+    ``--to`` names a version of the part that is asked for: the newest bundle with it counts.
+    """
+    parts, quarantined = platform.settings.bundles[name], platform.ledger.quarantined()
+    slot = Slot(platform.environment, ask.model, Lane.LIVE)
+    verified = [b for b in verified_bundles(history, slot) if b.is_whole and list(b.models) == list(parts)]
+    left = bundle_in(main.models, name, parts).digest
+    to = chosen.version if chosen is not None else ask.to_version
+    for bundle in verified:
+        entry = entries_of(bundle)[ask.model]
+        stays = bundle.digest == left or {bundle.digest, entry.digest} & quarantined.keys()
+        if not stays and to in (None, entry.version):
+            if ask.request:
+                platform.ledger.decide_way_back(ask.request, entry)
+            return Target(ask.model, entry, bundle)
+    entries = [entries_of(bundle)[ask.model] for bundle in verified]
+    raise _no_target(platform.settings, ask, history, entries, quarantined, main.current)
+
+
+def _put_back_now(platform: Platform, ask: GoBack, main: _Main, target: Target, say: Say) -> _Back:
     """Put the runtime back, also during a deployment: note it, hold the version that it leaves, then switch."""
     from bot.operations.deploy import converge
     from bot.operations.deployment.run import Run
     from bot.operations.deployment.unfinished import verified_routes
 
     systems, environment = platform.serving(), platform.environment
-    say(f"putting {ask.model} back to {target.version} in {environment} now")
+    beside = f", with all of its bundle {target.bundle.name}," if target.bundle else ""
+    say(f"putting {ask.model} back to {target.entry.version}{beside} in {environment} now")
     with systems.share.lease(overtake=True) as held:
         # Nothing else moves: neither what main asks for besides, nor what a deployment that is overtaken here was
         # about to bring, may stand in the way of the way back.
         run = Run(platform, systems, held=held, commit=main.commit, say=say)
         history = run.ledger.deployments()
         verified = verified_routes(systems.share, environment, history)
-        wanted = in_service(verified, known_entries(history)).having("models", ask.model, target)
-        way = ask.to(target, environment=environment, turn=held.lease.token, commit=main.commit, left=main.current)
+        wanted = in_service(verified, known_entries(history))
+        for model, entry in target.whole.items():
+            wanted = wanted.having("models", model, entry)
+        way = ask.to(target, environment=environment, turn=held.lease.token, main=main)
         # Also a version that was never in service: until Git follows, the next deployment would bring it. And before
         # the switch: if this run is interrupted anywhere, the next one resumes the rollback instead.
         is_noted = _try_to_note(held, way, say)
@@ -238,14 +313,19 @@ def _have_git_follow(platform: Platform, revert: Revert, main: _Main, back: _Bac
     environment, current = platform.environment, main.current
     is_back = False
     try:
-        is_back = answers(platform.share, environment, revert.model, revert.target)
+        is_back = answers(platform.share, environment, entries_of(revert.bundle) or {revert.model: revert.target})
         # Users are back, so Git has its usual time now, unless it did not answer before.
         limit = None if main.is_known else platform.settings.deadlines.request_seconds
         repository = platform.repository(limit_seconds=limit)
+        models = main.models
         if back is not None and not main.is_known:
-            current = read_desired(repository, environment, repository.head()).models.get(revert.model)
-            hold_what_main_asks(platform.ledger, back.way, current)
-        proposed = propose_way_back(platform, repository, revert, current=current, is_back=is_back, say=say)
+            models = read_desired(repository, environment, repository.head()).models
+            current = models.get(revert.model)
+            hold_what_main_asks(platform.ledger, back.way, current, asked_bundle(back.way.bundle, models))
+        asks = asked_bundle(revert.bundle, models)
+        proposed = propose_way_back(
+            platform, repository, revert, current=current, asks=asks, is_back=is_back, say=say
+        )
     except PromobotError as error:
         if back is not None and may_wait(error, main_is_known=main.is_known, is_noted=back.is_noted):
             return _Followed(current, is_back, error=error)
@@ -257,7 +337,7 @@ def _have_git_follow(platform: Platform, revert: Revert, main: _Main, back: _Bac
 
 
 def _believed(
-    share: ModelRepository, environment: str, model: str, history: list[DeploymentRecord], ways: list[WayBack]
+    share: ModelRepository, environment: str, model: str, *, history: list[DeploymentRecord], ways: list[WayBack]
 ) -> Entry | None:
     """Return what main is believed to say of a model, where it cannot be read.
 
@@ -266,8 +346,11 @@ def _believed(
     """
     from bot.operations.deployment.unfinished import read_journal
 
-    if way := latest(ways).get(model):
-        return way.left
+    for way in latest(ways).values():
+        if way.left_bundle is not None and model in way.left_bundle.models:
+            return entries_of(way.left_bundle).get(model)
+        if way.model == model:
+            return way.left
     journal = read_journal(share)
     for underway in journal.underway if journal else ():
         if (underway.section, underway.model) == ("models", model):
@@ -298,9 +381,10 @@ def _forget(share: ModelRepository, ways: list[WayBack], model: str, say: Say) -
 def _hold(ledger: Ledger, way: WayBack) -> None:
     """Put what main asks for into quarantine until Git follows, unless it is what this rollback goes to."""
 
-    if way.left is not None and way.left.digest != way.target.digest:
+    digest = digest_of(way.left_bundle) or (way.left.digest if way.left else "")
+    if way.left is not None and digest != (digest_of(way.bundle) or way.target.digest):
         ledger.put_in_quarantine(
-            way.left.in_slot(way.slot),
+            blamed(way.slot, way.left, way.left_bundle),
             reason=(f"rolled back to {way.target.version}" + (f": {way.reason}" if way.reason else "")),
             by=way.by,
         )

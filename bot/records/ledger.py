@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bot.domain import in_words
+from bot.domain.bundle import Bundle
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CheckResult, Evidence, Revocation, newest_for
 from bot.domain.names import short
@@ -161,13 +162,13 @@ class Ledger:
         folder = self._evidence_folder(evidence.model, evidence.digest)
         self._store.put(f"{folder}/{evidence.name}.json", _text(evidence))
 
-    def evidence(self, release: Release) -> Evidence | None:
-        """Return the newest evidence that counts for this release.
+    def evidence(self, release: Release, bundle: Bundle | None = None) -> Evidence | None:
+        """Return the newest evidence that counts for this release, in this bundle where it is a part of one.
 
         Anyone with a branch may propose the same digest with another version or run. Findings about that count
         for that only.
         """
-        return newest_for(self.evidence_of(release.slot, release.digest), release)
+        return newest_for(self.evidence_of(release.slot, release.digest), release, bundle)
 
     def evidence_of(self, slot: Slot, digest: str) -> Iterator[Evidence]:
         """Yield all evidence of the digest in this place, newest first, whatever version and run were proposed."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from bot.domain.bundle import Bundle
 from bot.domain.desired import Change, Entry
 from bot.domain.gate import GateResult
 from bot.domain.metrics import Measured
@@ -337,7 +338,16 @@ def revert_title(change: Change, back: Entry | None) -> str:
     target = f"back to {back.version}" if back else "back to nothing"
     what = f" {change.after.version}" if change.after else ""
     section = " shadow" if change.section == "shadow" else ""
+    if change.bundle is not None:
+        target = f"back to {_parts(change.left)}"
+        which = f"{change.bundle.name} {short(change.bundle.digest)}"
+        return f"Revert{section} bundle {which} in {change.environment}: {target}"
     return f"Revert{section} {change.model}{what} in {change.environment}: {target}"
+
+
+def _parts(bundle: Bundle | None) -> str:
+    """Name the parts of a bundle, with their versions."""
+    return ", ".join(f"{part.model} {part.version}" for part in bundle.parts) if bundle else "nothing"
 
 
 def only_the_runtime_went_back(change: Change, back: Entry) -> str:
@@ -395,7 +405,7 @@ def revert_body(
         note or asked,
         f"**Why:** {escape(reason)}" if reason else "",
         "Next: merge it. It needs no gate: the checks see that the bytes are still there and answer rightly.",
-        *(_of_what_is_left(change.environment, change.after, fate, deployment) if change.after else ()),
+        *(_of_what_is_left(change, change.after, fate, deployment) if change.after else ()),
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 
@@ -405,16 +415,18 @@ def _goes_back(change: Change, back: Entry | None, *, is_back: bool) -> str:
     target = f"version {back.version} ({code(short(back.digest))}), which was verified here" if back else "no version"
     where = escape(change.environment) + (" (shadow)" if change.section == "shadow" else "")
     now = f"version {change.after.version}" if change.after else "no version"
+    subject = change.model
+    if change.bundle is not None:
+        subject, now = f"The bundle {change.bundle.name}", _parts(change.bundle)
+        target = f"{_parts(change.left)}, which were verified here together" if back else "no version"
     if is_back:
-        return (
-            f"{escape(change.model)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
-        )
-    return f"{escape(change.model)} in {where} goes back from {now} to {target}."
+        return f"{escape(subject)} in {where} is at {target}; main asks for {now}. Merging this only changes main."
+    return f"{escape(subject)} in {where} goes back from {now} to {target}."
 
 
-def _of_what_is_left(environment: str, left: Entry, fate: Fate, deployment: str) -> list[str]:
+def _of_what_is_left(change: Change, left: Entry, fate: Fate, deployment: str) -> list[str]:
     """Say what becomes of the digest that is left, and what to type where that is wrong."""
-    digest = code(short(left.digest))
+    environment, digest = change.environment, code(short(change.judged_digest))
     match fate:
         case "lost":
             return [
@@ -430,7 +442,7 @@ def _of_what_is_left(environment: str, left: Entry, fate: Fate, deployment: str)
         case "unseen":
             return []
         case "quarantined":
-            lift = f"promobot quarantine lift {left.digest} --env {environment} --reason '…'"
+            lift = f"promobot quarantine lift {change.judged_digest} --env {environment} --reason '…'"
             held = (
                 f"{digest} is, or will be, in quarantine in {environment}: nothing "
                 f"proposes or deploys it there until a person lifts that with\n\n" + fenced(lift, "sh")

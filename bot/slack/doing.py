@@ -29,7 +29,7 @@ from bot.operations.history import history
 from bot.operations.known import known_models
 from bot.operations.merge import Merged
 from bot.operations.propose import Proposal
-from bot.operations.proposing import desired_at, what_is_beside
+from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.operations.rollback import RolledBack
 from bot.operations.status import status
 from bot.platform import Platform
@@ -370,7 +370,8 @@ class _Work:
         for environment in _environments_in(repository.changed_paths(base, pull.head)):
             if environment in self._environments:
                 self._allowed(asked, environment, "approve")
-        beside = what_is_beside(repository, pull.branch, base=base, head=pull.head)
+        parts = parts_of(pull.branch, platform.settings.bundles)
+        beside = what_is_beside(repository, pull.branch, base=base, head=pull.head, parts=parts)
         if beside:
             raise _No(words.beside(pull.number, pull.url, beside))
         before, after = (

@@ -23,7 +23,7 @@ from bot.errors import InvalidInput, OutsideError, PromobotError, Unavailable
 from bot.operations import Say
 from bot.operations.holding import Asked, what_main_asks, what_was_asked
 from bot.operations.observe import underway
-from bot.operations.proposing import desired_at, what_is_beside
+from bot.operations.proposing import desired_at, parts_of, what_is_beside
 from bot.platform import Platform
 from bot.records.ledger import Ledger
 from bot.render import proposal as proposal_words
@@ -174,7 +174,8 @@ def _described(
     main = repository.head()
     for pull in pulls:
         base = repository.merge_base(main, repository.fetch(pull.head))
-        beside = tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head))
+        parts = parts_of(pull.branch, platform.settings.bundles)
+        beside = tuple(what_is_beside(repository, pull.branch, base=base, head=pull.head, parts=parts))
         try:
             promotion = _promotion(platform, repository, pull, base, say)
         except InvalidInput as error:

@@ -232,7 +232,9 @@ def _check_config(path: Path, package: Package) -> None:
         config = parse_config(path.read_text())
     except ValueError as error:
         raise InvalidInput(str(error), file=str(path)) from error
-    if problems := config_problems(config.values, files=[file.path for file in package.version_files]):
+    files = [file.path for file in package.version_files]
+    # Which bundle it is a part of, only an environment knows.
+    if problems := config_problems(config.values, files=files, parts=None):
         raise InvalidInput("; ".join(problems[:10]), file=str(path), next_step=_RULES)
 
 

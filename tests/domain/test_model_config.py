@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from bot.domain.model_config import ACCELERATORS, FIELDS, LOADED_BY_NAME, PARAMETERS, REASONS, config_problems
+from bot.domain.model_config import (
+    ACCELERATORS,
+    FIELDS,
+    LOADED_BY_NAME,
+    PARAMETERS,
+    REASONS,
+    asked_models,
+    config_problems,
+)
 from bot.systems.triton.config import parse_config
 
 FILES = ("model.onnx", "labels.txt", "payload.data", "large/model.onnx", "weights/part.data")
@@ -122,7 +130,7 @@ def accelerator(name: str, kind: str = "gpu", **parameters: str) -> str:
             "sequence_batching.state.initial_state.data_file: refused; ",
         ),
         # what is served would not be what the routes name, or the checks would measure something else
-        ("ensemble_scheduling { }", "ensemble_scheduling: refused; an ensemble serves other models"),
+        ("ensemble_scheduling { }", "ensemble_scheduling: only a model of the platform ensemble has steps"),
         ("model_transaction_policy { decoupled: true }", "decoupled: refused; a decoupled model gives any number"),
         ("response_cache { enable: true }", "response_cache.enable: refused; a cache would answer for the model"),
         ('platform: "tensorrt_plan"', "tensorrt_plan stands for the backend tensorrt, not for 'onnxruntime'"),
@@ -304,3 +312,29 @@ def test_the_environment_of_a_python_model_is_a_listed_archive_that_is_pinned(
     config = parse_config(PYTHON + parameter("EXECUTION_ENV_PATH", path))
     found = config_problems(config.values, files=["model.py", "e.tar.gz"], environments=environments)
     assert [f"parameters.EXECUTION_ENV_PATH: refused; {says}" in said for said in found] == ([True] if says else [])
+
+
+ENSEMBLE = (
+    'platform: "ensemble" ensemble_scheduling { step [ { model_name: "tokenizer" model_version: -1 '
+    'input_map { key: "X" value: "X" } output_map { key: "Y" value: "Y" } } ] }'
+)
+
+
+def test_an_ensemble_may_ask_the_parts_before_it_in_its_bundle() -> None:
+    config = parse_config(ENSEMBLE).values
+    assert config_problems(config, files=[], parts=["tokenizer", "ranker"]) == []
+    assert config_problems(config, files=[], parts=None) == [], "a training job does not know the bundle"
+    (other,) = config_problems(config, files=[], parts=["ranker"])
+    assert "it asks 'tokenizer', which is not listed before it in its bundle (ranker)" in other
+    (fixed,) = config_problems(parse_config(ENSEMBLE.replace("-1", "3")).values, files=[], parts=["tokenizer"])
+    assert fixed.startswith("ensemble_scheduling.step[0].model_version: 3 is written by the package; write -1")
+
+
+def test_a_python_model_names_its_parts_in_parameters() -> None:
+    config = parse_config('backend: "python" parameters { key: "BUNDLE_tokenizer" value { } }').values
+    assert asked_models(config) == ("tokenizer",)
+    assert config_problems(config, files=["model.py"], parts=["tokenizer"]) == []
+    (alone,) = config_problems(config, files=["model.py"])
+    assert "not listed before it in its bundle (it is in none)" in alone
+    onnx = parse_config('backend: "onnxruntime" parameters { key: "BUNDLE_tokenizer" value { } }').values
+    assert any("BUNDLE_tokenizer: refused" in said for said in config_problems(onnx, files=[], parts=["tokenizer"]))

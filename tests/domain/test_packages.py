@@ -183,7 +183,6 @@ FIRST = {"path": "config.pbtxt", "size": 7, "sha256": "0" * 64}
         (document(digest=None), "says digest None"),
         (Package.of(NEEDED[1:]).to_json(), "does not list config.pbtxt"),
         (Package.of([NEEDED[0], NEEDED[2]]).to_json(), "does not list smoke.json"),
-        (Package.of(NEEDED[:2]).to_json(), "lists no file of the version"),
         (
             '{"format": 1, "digest": "", "files": [{"path": "a", "size": ' + "9" * 5000 + ', "sha256": "0"}]}',
             "not JSON",

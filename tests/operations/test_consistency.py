@@ -104,3 +104,25 @@ def test_a_gate_by_default_or_by_pattern_is_a_gate(key: str) -> None:
     assert DEV.rstrip().endswith("lower_is_better: true}")
     text = f"environment: dev\nmodels:\n  fraud:\n{ENTRY}"
     assert mistakes(dev=DEV.rstrip() + "\n" + more, promotions={"dev": text}) == []
+
+
+BUNDLES = "bundles:\n  fraud: [tokenizer, ranker, churn]\n"
+
+
+def test_a_bundle_with_an_entry_of_some_parts_only_is_a_mistake() -> None:
+    text = f"environment: dev\nmodels:\n  churn:\n{ENTRY}  rankre:\n{ENTRY}  tokenizer:\n{ENTRY}"
+    found = mistakes(dev=DEV + BUNDLES, promotions={"dev": text})
+    assert [
+        mistake
+        for mistake in found
+        if "the bundle fraud of manifests/environments/dev.yaml also needs ranker" in mistake
+    ]
+    assert all(mistake.startswith("promotions/dev.yaml:") for mistake in found)
+    whole = text.replace("rankre", "ranker")
+    assert mistakes(dev=DEV + BUNDLES, promotions={"dev": whole}) == [], "only the last part needs a gate"
+
+
+def test_the_last_part_of_a_bundle_needs_a_gate() -> None:
+    (only,) = mistakes(dev=DEV + BUNDLES.replace("churn]", "chrun]"))
+    assert only.startswith("manifests/environments/dev.yaml:")
+    assert "bundles.fraud: there is no gate for chrun, the last part, which users ask" in only

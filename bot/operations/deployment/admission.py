@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bot.concurrency import map_concurrent
+from bot.domain.bundle import Bundle
+from bot.domain.bundled import place_of, stays_the_same
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import Evidence, Finding, rules_of
 from bot.domain.golden import Golden
@@ -15,6 +17,7 @@ from bot.domain.hold import Held, Hold
 from bot.domain.names import short
 from bot.domain.release import Slot
 from bot.domain.retirement import is_removal, spent_by
+from bot.domain.routes import Target
 from bot.domain.smoke import SmokeCases
 from bot.errors import PromobotError
 from bot.operations.past import Past
@@ -36,26 +39,48 @@ class Admission:
 
 
 def admit_all(past: Past, changes: Sequence[Change]) -> dict[Change, Admission]:
-    """Decide on each change, in their order."""
+    """Decide on each change, in their order. Where a part of a bundle is held, all of it is."""
     limit = past.settings.concurrency.models
-    return dict(zip(changes, map_concurrent(changes, lambda change: admit(past, change), limit=limit), strict=True))
+    decided = map_concurrent(changes, lambda change: admit(past, change), limit=limit)
+    return _held_together(dict(zip(changes, decided, strict=True)))
+
+
+def _held_together(admitted: dict[Change, Admission]) -> dict[Change, Admission]:
+    held = {place_of(change): (change, admission.held) for change, admission in admitted.items() if admission.held}
+
+    def also(change: Change, admission: Admission) -> Admission:
+        place = place_of(change)
+        if admission.held or place is None or place not in held:
+            return admission
+        part, hold = held[place]
+        said = f"{part.model}, a part of its bundle {place[2]}, is held: {hold.why}"
+        return Admission(replace(hold, cause="bundle", why=said))
+
+    return {change: also(change, admission) for change, admission in admitted.items()}
 
 
 def held_among(admitted: Mapping[Change, Admission]) -> list[Held]:
-    """Return what is held, in its order."""
-    return [Held(change, admission.held) for change, admission in admitted.items() if admission.held]
+    """Return what is held, in its order; parts of bundles that would stay as they are wait for nothing."""
+    return [
+        Held(change, admission.held)
+        for change, admission in admitted.items()
+        if admission.held and not stays_the_same(change)
+    ]
 
 
 def admit(past: Past, change: Change) -> Admission:
     """Decide on one change. A quarantine holds it whatever else is true, and the way back asks for nothing more."""
     entry = change.after
+    if change.bundle is not None and not change.bundle.is_whole:
+        return Admission(_bundle_not_whole(change, change.bundle))
     if entry is None:
         return _out_of_service(past, change)
-    quarantine = past.quarantined.get(entry.digest)
+    quarantine = past.quarantined.get(entry.digest) or past.quarantined.get(change.judged_digest)
     if quarantine is not None:
         return Admission(_held_by_quarantine(change, quarantine.reason, quarantine.at))
     if past.goes_back(change):
-        return Admission(evidence=_seen(past.ledger, change.slot, entry.version, entry.digest))
+        seen = past.ledger.evidence(entry.in_slot(change.slot), change.bundle) if change.bundle else None
+        return Admission(evidence=seen or _seen(past.ledger, change.slot, entry.version, entry.digest))
     if past.settings.mistakes:
         # A freeze, a gate or a rule may be among what could not be read.
         return Admission(_held_by_settings(change, past.settings.mistakes[0]))
@@ -63,7 +88,7 @@ def admit(past: Past, change: Change) -> Admission:
     for freeze in past.settings.freezes:
         if freeze.start <= now < freeze.end:
             return Admission(_held_by_freeze(change, freeze.reason, freeze.start, freeze.end))
-    evidence = past.ledger.evidence(entry.in_slot(change.slot))
+    evidence = past.ledger.evidence(entry.in_slot(change.slot), change.bundle)
     if evidence is None:
         return Admission(_no_evidence(change))
     match evidence.state(now):
@@ -98,19 +123,31 @@ def golden_of(ledger: Ledger, what: Routed, smoke: SmokeCases) -> tuple[Golden, 
 
 def seen_once(ledger: Ledger, what: Routed) -> Evidence | None:
     """Return what the checks saw of a version in service: what staging answered once holds for good."""
-    return _seen(ledger, what.slot, what.target.version, what.target.digest)
+    return _seen(ledger, what.slot, what.target.version, what.target.digest, beside=what.parts)
 
 
-def _seen(ledger: Ledger, slot: Slot, version: int, digest: str) -> Evidence | None:
+def _seen(
+    ledger: Ledger, slot: Slot, version: int, digest: str, *, beside: Mapping[str, Target] | None = None
+) -> Evidence | None:
     # Routes name no run. Checks that passed compared the run and every byte with MLflow's, so there is one of each
     # version, and what another version of the same bytes was answered is left aside.
     found = (one for one in ledger.evidence_of(slot, digest) if one.version == version)
-    return next((one for one in found if one.passed and one.revoked is None), None)
+    found = (one for one in found if one.passed and one.revoked is None)
+    newest = next(found, None)
+    if newest is None or newest.bundle is None or not beside or _is_beside(newest.bundle, beside):
+        return newest
+    # A part that asks others may answer otherwise beside others.
+    return next((one for one in found if one.bundle is not None and _is_beside(one.bundle, beside)), newest)
+
+
+def _is_beside(bundle: Bundle, parts: Mapping[str, Target]) -> bool:
+    """Whether these parts are in service."""
+    return all(part.model in parts and parts[part.model].digest == part.digest for part in bundle.parts)
 
 
 def is_quarantined(past: Past, change: Change) -> bool:
     """Whether what this change asks for failed here before."""
-    return change.after is not None and change.after.digest in past.quarantined
+    return change.after is not None and bool({change.after.digest, change.judged_digest} & past.quarantined.keys())
 
 
 def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -> Admission:
@@ -128,7 +165,8 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
         # Imported where something is judged: most looks, and every way back, judge nothing.
         from bot.operations.checking import judge_again
 
-        findings = judge_again(gate, rules, past.registry, change, entry, smoke.latency if smoke else None)
+        latency, parts = smoke.latency if smoke else None, past.settings.parts_before(change.model)
+        findings = judge_again(gate, rules, past.registry, change, entry, latency, parts)
     except PromobotError as error:
         return Admission(_could_not_judge(change, evidence, moved, error))
     problems = [finding for finding in findings if not finding.passed]
@@ -140,6 +178,16 @@ def _on_its_base(past: Past, change: Change, entry: Entry, evidence: Evidence) -
             f"judged again by today's rules, and passed: since its checks {words.checked_in(evidence)} "
             f"{' and '.join(moved)}"
         ),
+    )
+
+
+def _bundle_not_whole(change: Change, bundle: Bundle) -> Hold:
+    """Some parts have an entry, and others none."""
+    missing = ", ".join(bundle.missing)
+    return Hold(
+        "bundle",
+        f"its bundle {bundle.name} is not whole: {missing} has no entry in {change.section}",
+        f"propose all parts of {bundle.name} for {change.environment} in one pull request, or retire all of them",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from bot.domain.bundled import blamed, entries_of, place_of, spoken_for
 from bot.domain.desired import Change, Desired, Entry
 from bot.domain.message import Message
 from bot.domain.plan import in_service, serves
@@ -20,6 +21,7 @@ from bot.domain.record import (
     undoes,
     verified_entries,
 )
+from bot.domain.release import Release
 from bot.domain.retirement import last_left
 from bot.domain.routes import RouteTable, Target
 from bot.domain.scope import revert_branch
@@ -50,14 +52,18 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     for group, of_group in _groups(run, items).items():
         before = [record for record in run.history if run_of(record.id, record.environment) == group]
         together = len(of_group) + len(before) > TOLD_APART
-        for batch in [of_group] if together else [[item] for item in of_group]:
+        for batch in [of_group] if together else _apart(of_group):
             _point_aliases(run, batch, current)
-            judged = [_judge(run, item, current) for item in batch]
+            judged = [_judge(run, item, current, speaks=_speaks(item, batch)) for item in batch]
             reverts = {one.item.id: one.revert_url for one in judged}
             telling = [one.item for one in judged if not _is_known(run, one.item, served, records)]
             if together and telling:
                 told = [*before, *(_record(run, item, served, delivered=True) for item in telling)]
                 telling = _tell(run, telling, words.bulletin(group, told, revert_urls=reverts), name=group)
+            elif len(telling) > 1:
+                told = [_record(run, item, served, delivered=True) for item in telling]
+                name = f"{group}-{spoken_for(telling[0].change).published_name}"
+                telling = _tell(run, telling, words.bulletin(group, told, revert_urls=reverts), name=name)
             elif telling:
                 (item,) = telling
                 telling = _tell(run, [item], _message(run, item, served, reverts[item.id]), name=item.id)
@@ -74,12 +80,13 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
     history = run.of(change.slot)
     verified = verified_entries(history, change.slot)
     back, left = change.before, None
+    slot = spoken_for(change)
     if back is None and (left := last_left(history)) is None:
         back = next((entry for _, entry in verified), None)
     try:
         draft = Draft(
-            edits=[Edit(change.section, change.model, back, _why_back_to_nothing(change, left))],
-            branch=revert_branch(change.slot),
+            edits=_edits_back(change, back, left),
+            branch=revert_branch(slot),
             title=proposal_words.revert_title(change, back),
             body=_revert_body(run, change, back, unblamed=unblamed, lost=lost),
             # Who asked, and why, is worth more than what the bot would write of the same revert.
@@ -95,6 +102,15 @@ def make_git_follow(run: Run, change: Change, *, unblamed: str = "", lost: bool 
         return ""
     run.reverts[proposed.pull_request.branch] = proposed.pull_request.url
     return proposed.pull_request.url
+
+
+def _edits_back(change: Change, back: Entry | None, left: DeploymentRecord | None) -> list[Edit]:
+    """Return what main says of it again; of a bundle, all of it."""
+    why = _why_back_to_nothing(change, left)
+    if change.bundle is None:
+        return [Edit(change.section, change.model, back, why)]
+    before = entries_of(change.left)
+    return [Edit(change.section, model, before.get(model), why) for model in change.bundle.models]
 
 
 def flush_outbox(run: Run) -> None:
@@ -117,6 +133,25 @@ def _groups(run: Run, items: list[Item]) -> dict[str, list[Item]]:
     for item in items:
         found.setdefault(run_of(item.id, run.settings.environment), []).append(item)
     return found
+
+
+def _apart(items: list[Item]) -> list[list[Item]]:
+    """Return the items that one message tells of: each model alone, and the parts of a bundle together."""
+    found: dict[object, list[Item]] = {}
+    for item in items:
+        found.setdefault(place_of(item.change) or item.id, []).append(item)
+    return list(found.values())
+
+
+def _speaks(item: Item, batch: list[Item]) -> bool:
+    """Whether it is the part for whose failure Git must follow: the one to blame, else the first that failed."""
+    own = [one for one in batch if place_of(one.change) == place_of(item.change) or one is item]
+    failed = [one for one in own if git_must_follow(one.stage)]
+    return place_of(item.change) is None or item is next(filter(_is_to_blame, failed), next(iter(failed), None))
+
+
+def _is_to_blame(item: Item) -> bool:
+    return should_quarantine(item.stage)
 
 
 def _point_aliases(run: Run, items: list[Item], current: RouteTable) -> None:
@@ -147,17 +182,20 @@ class _Judged:
     revert_url: str = ""
 
 
-def _judge(run: Run, item: Item, current: RouteTable) -> _Judged:
-    """Put the digest that failed, or was left, into quarantine; open the revert that it takes."""
+def _judge(run: Run, item: Item, current: RouteTable, *, speaks: bool) -> _Judged:
+    """Put the digest that failed, or was left, into quarantine; open the revert that it takes.
+
+    Of a bundle it is the digest of all of it, and the part that ``speaks`` opens the one revert.
+    """
     change = item.change
     if serves(_serving(current, change), change.after):
         if change.before is not None and undoes(run.of(change.slot), change):
-            _quarantine(run, item, change.before, _was_rolled_back(change))
+            _quarantine(run, item, blamed(change.slot, change.before, change.left), _was_rolled_back(change))
         _withdraw_the_revert_of(run, change)
-    elif git_must_follow(item.stage) and change.after is not None and not run.goes_back(change):
+    elif speaks and git_must_follow(item.stage) and change.after is not None and not run.goes_back(change):
         problem = problem_of(item.stage)
         if should_quarantine(item.stage):
-            _quarantine(run, item, change.after, problem)
+            _quarantine(run, item, blamed(change.slot, change.after, change.bundle), problem)
             return _Judged(replace(item, quarantined=True), make_git_follow(run, change))
         lost = fault(item.stage) is Fault.LOST_BYTES
         return _Judged(item, make_git_follow(run, change, unblamed=problem, lost=lost))
@@ -243,11 +281,13 @@ def _record(run: Run, item: Item, served: Desired, *, delivered: bool) -> Deploy
         way_back=undoes(run.of(item.change.slot), item.change),
         reason=item.reason,
         quarantined=item.quarantined,
+        bundle=item.change.bundle,
+        published_as=item.target.triton_model if item.target and item.change.bundle else "",
     )
 
 
 def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str, lost: bool) -> str:
-    event = run.ledger.quarantined().get(change.after.digest) if change.after else None
+    event = run.ledger.quarantined().get(change.judged_digest)
     return proposal_words.revert_body(
         change,
         back,
@@ -258,10 +298,8 @@ def _revert_body(run: Run, change: Change, back: Entry | None, *, unblamed: str,
     )
 
 
-def _quarantine(run: Run, item: Item, entry: Entry, reason: str) -> None:
-    run.ledger.put_in_quarantine(
-        entry.in_slot(item.change.slot), reason=reason, by="promobot deploy", deployment=item.id
-    )
+def _quarantine(run: Run, item: Item, release: Release, reason: str) -> None:
+    run.ledger.put_in_quarantine(release, reason=reason, by="promobot deploy", deployment=item.id)
 
 
 def _point_alias(run: Run, change: Change, serving: Target | None) -> str:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from bot.domain.blame import GoesBack
+from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
 from bot.domain.record import Criterion, CriterionName, Step
 from bot.domain.routes import Target
-from bot.domain.stage import Failed, Fault, Planned, PutBack, Stage, fault_of, may_go_on
+from bot.domain.stage import Failed, Fault, Planned, PutBack, Stage, fault_of, may_go_on, problem_of
 from bot.errors import PromobotError, WrongAnswers
 from bot.share import Described
 
@@ -33,6 +34,8 @@ class Item:
     """The evidence of its checks, with staging's answers; None for a rollback to a version that was never checked."""
     target: Target | None = None
     described: Described | None = None
+    config: str = ""
+    """Its configuration as it is published, which names the parts of its bundle that it asks."""
     criteria: tuple[Criterion, ...] = ()
     steps: tuple[Step, ...] = ()
     stage: Stage = field(default_factory=Planned)
@@ -93,6 +96,21 @@ def with_changed(items: Iterable[Item], changed: Iterable[Item]) -> list[Item]:
     return [now.get(item.id, item) for item in items]
 
 
+def whole(items: list[Item]) -> list[Item]:
+    """Return the items with every bundle whole: where a part ended its way, so do the others, without blame."""
+    ended = {place_of(item.change): item for item in items if isinstance(item.stage, Failed)}
+    ended.pop(None, None)
+
+    def also(item: Item) -> Item:
+        first = ended.get(place_of(item.change)) if place_of(item.change) else None
+        if first is None or not item.may_go_on:
+            return item
+        said = f"{first.change.model}, a part of the same bundle, failed: {problem_of(first.stage)}"
+        return replace(item, stage=Failed(Fault.ENVIRONMENT, said))
+
+    return [also(item) for item in items]
+
+
 def go_on(items: list[Item], step: Callable[[list[Item]], list[Item]]) -> list[Item]:
     """Take the items that may go on through a step; return all items. ``step`` returns those that it was given."""
-    return with_changed(items, step([item for item in items if item.may_go_on]))
+    return whole(with_changed(items, step([item for item in items if item.may_go_on])))

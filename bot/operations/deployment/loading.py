@@ -9,6 +9,7 @@ from time import monotonic
 
 from bot.concurrency import lazy
 from bot.domain.blame import load_failed
+from bot.domain.bundle import order_of
 from bot.domain.desired import Change
 from bot.domain.evidence import Evidence
 from bot.domain.golden import Golden
@@ -17,17 +18,36 @@ from bot.domain.record import verified_entries
 from bot.domain.routes import RouteTable, Target
 from bot.domain.stage import Fault, fault_of_load
 from bot.errors import PromobotError, Rejected, Unavailable, WrongAnswers
-from bot.operations.deployment.item import Item, go_on, take_step, with_changed
+from bot.operations.deployment.item import Item, go_on, take_step, whole, with_changed
 from bot.operations.deployment.publishing import is_whole
 from bot.operations.deployment.run import Run
 from bot.operations.inspection import wrong_on_triton
 from bot.render import deployment as words
-from bot.systems.triton.config import placed_config, render_config, versions_of
+from bot.systems.triton.config import render_config, versions_of
 from bot.systems.triton.server import TritonServer
 
 
 def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    """Load each version beside the one in service, on every Triton; what fails is taken off again."""
+    """Load each version beside the one in service, on every Triton; what fails is taken off again.
+
+    The parts of a bundle are loaded in their order: what asks others is loaded when these are READY.
+    """
+    for wave in _waves(run, items):
+        ids = {item.id for item in wave}
+        going = [item for item in items if item.id in ids and item.may_go_on]
+        items = whole(with_changed(items, _load(run, going, before)))
+    return _without_those_that_failed(run, items, before)
+
+
+def _waves(run: Run, items: list[Item]) -> list[list[Item]]:
+    """Return the items by their place in the order of their bundles; models alone come first."""
+    found: dict[int, list[Item]] = {}
+    for item in items:
+        found.setdefault(order_of(item.change.model, run.settings.bundles), []).append(item)
+    return [found[place] for place in sorted(found)]
+
+
+def _load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     started: dict[str, float] = {}
     routes = lazy(run.routes)
     named = lazy(lambda: by_name(before, routes()))
@@ -51,7 +71,7 @@ def load(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
     nothing = [item.seeing("triton_loaded", words.NOTHING_TO_SERVE) for item in items if item.target is None]
     asked = run.map(_serving(items), load_one, first=begin)
     loaded = [item.having_done("load", started[item.id]) for item in _seen_ready(run, asked)]
-    return _without_those_that_failed(run, with_changed(items, [*nothing, *loaded]), before)
+    return with_changed(items, [*nothing, *loaded])
 
 
 def _seen_ready(run: Run, items: list[Item]) -> list[Item]:
@@ -158,9 +178,8 @@ def wait_ready(run: Run, wanted: list[Target], triton: TritonServer) -> dict[Tar
 
 
 def _name_versions(run: Run, item: Item, versions: set[int]) -> None:
-    if item.described is not None and item.target is not None:
-        placed = placed_config(item.described.config, item.target.version)
-        config = render_config(placed, versions=versions)
+    if item.config and item.target is not None:
+        config = render_config(item.config, versions=versions)
         run.held.models.write_config(item.target.triton_model, config)
 
 
@@ -185,13 +204,17 @@ def _staying_warm(run: Run, item: Item, target: Target, routes: RouteTable) -> s
 
 
 def _without_those_that_failed(run: Run, items: list[Item], before: RouteTable) -> list[Item]:
-    """Take what failed off every Triton; return all items as they are."""
+    """Take what failed off every Triton, of a bundle all of it; return all items as they are."""
+    items = whole(items)
     withdraw(run, [item for item in items if not item.may_go_on], before)
     return items
 
 
 def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
-    """Take versions that do not go into service off every Triton; those in service stay as they are."""
+    """Take versions that do not go into service off every Triton; those in service stay as they are.
+
+    What asks others goes before these: Triton would take it off by itself.
+    """
     going = [(item, item.target) for item in items if item.target is not None]
     if not going:
         return
@@ -214,7 +237,8 @@ def withdraw(run: Run, items: list[Item], before: RouteTable) -> None:
         answers[item.id] = run.gather(run.systems.tritons, withdraw)
 
     answers: dict[str, list[tuple[TritonServer, PromobotError | None]]] = {}
-    run.map(going, withdraw_one)
+    for wave in reversed(_waves(run, [item for item, _ in going])):
+        run.map([(item, item.target) for item in wave if item.target is not None], withdraw_one)
     for item, target in going:
         for triton, answer in answers[item.id]:
             if isinstance(answer, PromobotError):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
 from bot.concurrency import lazy
+from bot.domain.bundled import place_of
 from bot.domain.contents import look_at
 from bot.domain.desired import Change, Entry
 from bot.domain.plan import Named, by_name
 from bot.domain.record import DeploymentRecord
 from bot.domain.routes import Target
 from bot.errors import OtherBytes, Rejected
-from bot.operations.deployment.item import Item, take_step
+from bot.operations.deployment.item import Item, take_step, with_changed
 from bot.operations.deployment.run import Run
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.operations.progress import progress
@@ -28,24 +29,48 @@ SMALL_BYTES = 64 * 2**20
 
 
 def publish(run: Run, items: list[Item]) -> list[Item]:
-    """Bring each package onto the share, every byte hashed."""
+    """Bring each package onto the share, every byte hashed; of a bundle the parts in their order.
+
+    What asks other parts is published with their names and versions in its configuration.
+    """
     named = lazy(lambda: by_name(run.routes()))
 
-    def publish_one(item: Item) -> Item:
+    def publish_one(item: Item, parts: Mapping[str, Target]) -> Item:
         if item.change.after is None:
             seen = item.seeing("registered_in_mlflow", words.NOTHING_TO_SERVE)
             return seen.seeing("ready", words.NOTHING_TO_SERVE)
-        way = partial(_publish, run, entry=item.change.after, named=named)
+        way = partial(_publish, run, entry=item.change.after, named=named, parts=parts)
         return take_step(item, "publish", "registered_in_mlflow", way)
 
-    def begin(item: Item) -> None:
-        if item.change.after is not None:
-            run.say(f"{words.describe(item.change)}: publishing to the model repository")
+    def publish_together(group: list[Item]) -> list[Item]:
+        done: list[Item] = []
+        for item in group:
+            if any(not before.may_go_on for before in done):
+                done.append(item)  # it ends with the part that failed
+            else:
+                parts = {before.change.model: before.target for before in done if before.target}
+                done.append(publish_one(item, parts))
+        return done
 
-    return run.map(items, publish_one, first=begin)
+    def begin(group: list[Item]) -> None:
+        for item in group:
+            if item.change.after is not None:
+                run.say(f"{words.describe(item.change)}: publishing to the model repository")
+
+    return with_changed(items, itertools.chain(*run.map(_together(items), publish_together, first=begin)))
 
 
-def _publish(run: Run, item: Item, *, entry: Entry, named: Callable[[], Named]) -> Iterator[Item]:
+def _together(items: list[Item]) -> list[list[Item]]:
+    """Return the items, those of one bundle together; they come in the order of its parts."""
+    groups: dict[object, list[Item]] = {}
+    for item in items:
+        groups.setdefault(place_of(item.change) or item.id, []).append(item)
+    return list(groups.values())
+
+
+def _publish(
+    run: Run, item: Item, *, entry: Entry, named: Callable[[], Named], parts: Mapping[str, Target]
+) -> Iterator[Item]:
     share, model = run.systems.share, item.change.model
     described, verified = share.packages.described(entry.digest), run.verified_by(item.change)
 
@@ -80,13 +105,22 @@ def _publish(run: Run, item: Item, *, entry: Entry, named: Callable[[], Named]) 
                 run.settings, contents, name=f"{model} {entry.version}", state=words.NOTHING_PUBLISHED
             )
     described = run.held.packages.keep(package, read)
-    name = fresh_name(run, item.change, described, leaves=item.leaves, named=named)
+    config = as_published(described, item.change, parts)
+    name = fresh_name(run, item.change, described, leaves=item.leaves, named=named, config=config)
     large = package.size > SMALL_BYTES
     # A large one takes all that a network and a disk give, and its buffers are not wanted four times.
     with run.alone if large else nullcontext(), progress(sum(f.size for f in package.version_files)) as moved:
         run.held.models.publish(package, read, triton_model=name, version=entry.version, moved=moved, look=look)
     target = Target(triton_model=name, version=entry.version, digest=entry.digest)
-    yield replace(item, described=described, target=target)
+    yield replace(item, described=described, target=target, config=config)
+
+
+def as_published(described: Described, change: Change, parts: Mapping[str, Target]) -> str:
+    """Return the configuration with the names and versions of the parts that it asks; raise Rejected without one."""
+    try:
+        return placed_config(described.config, change.after.version if change.after else 0, parts)
+    except ValueError as error:
+        raise Rejected(f"{words.describe(change)}: {error}", system="model repository") from error
 
 
 def fresh_name(
@@ -96,6 +130,7 @@ def fresh_name(
     *,
     leaves: Target | None,
     named: Callable[[], Named] | None = None,
+    config: str | None = None,
 ) -> str:
     """Return the name under which Triton serves this version: the first that has its configuration, and room.
 
@@ -103,11 +138,13 @@ def fresh_name(
     version that brings another configuration gets a name of its own. So does a version whose number already holds
     other bytes: the bot never overwrites those, because a reader on NFS may still see them. A damaged version in
     service (``leaves``) gets the next name after its own, which nobody has looked up. The bot loads nothing beside a
-    damaged version that answers: Triton would read the damaged one again. ``named`` returns what the routes name now.
+    damaged version that answers: Triton would read the damaged one again. ``named`` returns what the routes name now,
+    and ``config`` is its configuration as it is published.
     """
     named = named or lazy(lambda: by_name(run.routes()))
     share, version = run.systems.share, change.after.version if change.after else 0
-    wanted, passed = parse_config(placed_config(described.config, version)).fingerprint, leaves is None
+    config = as_published(described, change, {}) if config is None else config
+    wanted, passed = parse_config(config).fingerprint, leaves is None
     for name in _names(change.slot.published_name, wanted):
         if passed and _fits(share.models.config(name), wanted):
             wrong = version in share.models.versions(name) and share.models.wrong_bytes(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from bot.domain.bundled import together
 from bot.domain.contents import look_at
-from bot.domain.desired import SECTIONS, Change, Desired, Entry
-from bot.domain.plan import Live, Plan, serves
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, KnownEntries
+from bot.domain.plan import Live, Plan, in_service, serves
 from bot.domain.record import known_entries
 from bot.domain.release import Slot
 from bot.domain.routes import RouteTable
@@ -26,6 +27,7 @@ from bot.operations.inspection import Routed, inspect_answers, inspect_share, ke
 from bot.operations.package_rules import refuse_what_is_not_allowed
 from bot.render import deployment as words
 from bot.share import Described
+from bot.systems.triton.config import asked_in
 
 
 class Restoration:
@@ -72,25 +74,40 @@ class Restoration:
                 ]
 
     def items(self, changing: list[Change], desired: Desired) -> list[Item]:
-        """Return what is to be published again: all that is wrong but what a change replaces anyway."""
+        """Return what is to be published again: all that is wrong but what a change replaces anyway.
+
+        With a part of a bundle, all of it: what asks that part must ask it under its new name.
+        """
         replaced = {change.slot for change in changing}
-        known = known_entries(self._run.history)
+        wrong = {what.slot: (what, reason) for what, reason in self._wrong.items() if what.slot not in replaced}
+        known, environment = known_entries(self._run.history), self._table.environment
+        changes = [self._again(what, desired, known) for what, _ in wrong.values()]
+        served, bundles = in_service(self._table, known), self._run.settings.bundles
+        in_place = {what.slot: what for what in routed(self._table)}
         found = []
-        for what, reason in self._wrong.items():
-            slot = what.slot
-            if slot in replaced:
-                continue
-            wanted, digest = desired.section(slot.section).get(slot.model), what.target.digest
-            served = known.get((slot.model, what.target.version, digest))
-            entry = wanted if wanted and wanted.digest == digest else served
-            if entry is None:
-                entry = Entry(version=what.target.version, digest=digest, run="unknown")
-            entry = entry.model_copy(update={"version": what.target.version})
-            change = Change(slot.environment, slot.section, slot.model, entry, entry)
-            evidence = seen_once(self._run.ledger, what)
-            item = self._unfinished.item(change, Admission(evidence=evidence))
-            found.append(replace(item, leaves=what.target, reason=reason))
+        for change in together(changes, {environment: served}, {environment: bundles}):
+            if change.bundle is not None and not change.bundle.is_whole:
+                # It was never deployed as a bundle.
+                change = replace(change, bundle=None, left=None)
+                if change.slot not in wrong:
+                    continue
+            what = in_place[change.slot]
+            item = self._unfinished.item(change, Admission(evidence=seen_once(self._run.ledger, what)))
+            if change.slot in wrong:
+                found.append(replace(item, leaves=what.target, reason=wrong[change.slot][1]))
+            else:
+                found.append(replace(item, reason="another part of its bundle is published again"))
         return found
+
+    def _again(self, what: Routed, desired: Desired, known: KnownEntries) -> Change:
+        slot = what.slot
+        wanted, digest = desired.section(slot.section).get(slot.model), what.target.digest
+        served = known.get((slot.model, what.target.version, digest))
+        entry = wanted if wanted and wanted.digest == digest else served
+        if entry is None:
+            entry = Entry(version=what.target.version, digest=digest, run="unknown")
+        entry = entry.model_copy(update={"version": what.target.version})
+        return Change(slot.environment, slot.section, slot.model, entry, entry)
 
     def put_the_rest_right(self, desired: Desired) -> None:
         """Bring back damaged ways back, and point MLflow's aliases where they belong."""
@@ -110,6 +127,8 @@ class Restoration:
                 change = Change(slot.environment, slot.section, slot.model, entry, entry)
                 with self._tried(_way_back_lost(change, said)):
                     described = self._describe(slot.model, entry, in_service=False)
+                    if asked_in(described.config):
+                        continue  # it asks parts of its bundle: the way back publishes it with them
                     name = fresh_name(run, change, described, leaves=None)
                     read = run.reader(slot.model, back.version)
                     # That it was in service is known from the record store alone.

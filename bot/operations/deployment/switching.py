@@ -10,6 +10,7 @@ from time import monotonic, sleep
 
 from bot.domain import stage
 from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
+from bot.domain.bundled import place_of
 from bot.domain.desired import Change
 from bot.domain.golden import Golden
 from bot.domain.journal import Underway
@@ -144,7 +145,8 @@ class _Through:
 
 
 def _switched(run: Run, item: Item) -> Switched:
-    return Switched(item.id, way_back=run.goes_back(item.change))
+    place = place_of(item.change)
+    return Switched(item.id, way_back=run.goes_back(item.change), bundle="/".join(place) if place else "")
 
 
 def _with(run: Run, items: list[Item], before: RouteTable) -> RouteTable:

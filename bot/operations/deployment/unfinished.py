@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from bot.domain import in_words
 from bot.domain.blame import GoesBack
+from bot.domain.bundle import digest_of
+from bot.domain.bundled import bundle_in, place_of
 from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
@@ -60,20 +62,29 @@ class Unfinished:
         return any(
             underway.slot_in(slot.environment) == slot
             and underway.before == underway.after
+            and (underway.bundle is None or digest_of(underway.left) == underway.bundle.digest)
             and serves(target, underway.after)
             for underway in self._unfinished()
         )
 
     def rollbacks(self, desired: Desired) -> list[Change]:
         """Return interrupted rollbacks whose old version is in quarantine, although main still asks for it."""
-        return [
-            change
-            for underway in self._unfinished()
-            for change in [self._change(underway)]
-            for wanted in [desired.section(change.section).get(change.model)]
-            if change.before and wanted and wanted.digest == change.before.digest
-            if wanted.digest in self._run.quarantined and self._run.goes_back(change)
-        ]
+        cut_off = [self._change(underway) for underway in self._unfinished()]
+        # Of a bundle that was cut off between two records, the recorded parts go back, too.
+        bundles = {place_of(change) for change in cut_off} - {None}
+        there = [self._change(underway) for underway in self.journal.underway] if self.journal else []
+        asked = [change for change in there if change in cut_off or place_of(change) in bundles]
+        return [change for change in asked if self._goes_back_from(change, desired)]
+
+    def _goes_back_from(self, change: Change, desired: Desired) -> bool:
+        """Whether main still asks for what a rollback left, and that is in quarantine."""
+        entries = desired.section(change.section)
+        wanted, digest = entries.get(change.model), change.before.digest if change.before else ""
+        asks = wanted.digest if wanted else ""
+        if change.bundle is not None and change.left is not None:
+            asks = bundle_in(entries, change.bundle.name, change.bundle.models).digest
+            digest = change.left.digest
+        return bool(asks) and asks == digest and asks in self._run.quarantined and self._run.goes_back(change)
 
     def last_verified(self, current: RouteTable) -> RouteTable:
         """Return the routes that are known to be good: those in force, unless a deployment was cut off."""
@@ -169,6 +180,8 @@ def _underway(item: Item) -> Underway:
         after=item.change.after,
         started_at=item.started_at,
         goes_back=why_back(item.stage),
+        bundle=item.change.bundle,
+        left=item.change.left,
     )
 
 

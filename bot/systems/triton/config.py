@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf import json_format, text_format
 
 from bot.domain import in_words
-from bot.domain.model_config import MODEL_DIRECTORY, PYTHON_ENVIRONMENT, backend_of, python_environment
+from bot.domain.model_config import (
+    BUNDLE_PARAMETER,
+    MODEL_DIRECTORY,
+    PYTHON_ENVIRONMENT,
+    asked_models,
+    backend_of,
+    python_environment,
+)
+from bot.domain.routes import Target
 from bot.domain.signature import ModelConfig, Signature, TensorSpec
 from bot.systems.triton.messages import generated
 
@@ -44,16 +52,22 @@ def render_config(text: str, *, versions: Iterable[int]) -> str:
     return str(text_format.MessageToString(message))
 
 
-def placed_config(text: str, version: int) -> str:
+def placed_config(text: str, version: int, parts: Mapping[str, Target] | None = None) -> str:
     """Return the configuration of a package as it stands beside the version that it is published with.
 
     Triton looks for files of labels and for a Python model's environment beside config.pbtxt, and the package's files
     lie in the version's folder. So two versions with either never have the same configuration, and get names of
     their own.
+
+    A model that asks others gets their names and versions as ``parts`` has them, by the model's own name: so it asks
+    exactly these for good, and with other parts it has another configuration, hence another name. Raises ValueError
+    where it asks a model that is not among them.
     """
     message = _message(text)
+    asks = _ask_exactly(message, parts or {})
     environment = python_environment({"parameters": _parameters(message)}) or ""
-    if not environment.startswith(MODEL_DIRECTORY) and not any(output.label_filename for output in message.output):
+    names_files = environment.startswith(MODEL_DIRECTORY) or any(output.label_filename for output in message.output)
+    if not asks and not names_files:
         return text
     for output in message.output:
         if output.label_filename:
@@ -66,6 +80,30 @@ def placed_config(text: str, version: int) -> str:
 
 def _parameters(message: Any) -> dict[str, dict[str, str]]:
     return {name: {"string_value": parameter.string_value} for name, parameter in message.parameters.items()}
+
+
+def asked_in(text: str) -> tuple[str, ...]:
+    """Return the models that a configuration asks, as the package names them."""
+    return asked_models(json_format.MessageToDict(_message(text), preserving_proto_field_name=True))
+
+
+def _ask_exactly(message: Any, parts: Mapping[str, Target]) -> bool:
+    """Name these parts in steps and parameters; say whether there are any."""
+    asks = False
+    for step in message.ensemble_scheduling.step:
+        part, asks = _part(step.model_name, parts), True
+        step.model_name, step.model_version = part.triton_model, part.version
+    for key in sorted(message.parameters):
+        if key.startswith(BUNDLE_PARAMETER):
+            part, asks = _part(key.removeprefix(BUNDLE_PARAMETER), parts), True
+            message.parameters[key].string_value = f"{part.triton_model}:{part.version}"
+    return asks
+
+
+def _part(model: str, parts: Mapping[str, Target]) -> Target:
+    if model not in parts:
+        raise ValueError(f"it asks {model!r:.80}, which is not published with it; list it before it in a bundle")
+    return parts[model]
 
 
 def versions_of(text: str) -> list[int]:
