@@ -223,8 +223,8 @@ def test_a_metric_that_is_no_finite_number_is_refused_before_anything_happens(
     assert runs(client, model) == []
 
 
-@pytest.mark.parametrize("name", ["Churn", "../churn", "churn-shadow", ""])
-def test_a_name_that_cannot_be_served_is_refused(mlflow_uri: str, package: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../churn", "a:b", "..", " churn", ""])
+def test_a_name_that_mlflow_does_not_take_is_refused(mlflow_uri: str, package: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         register(package, model=name, metrics={}, tracking_uri=mlflow_uri)
 
