@@ -33,6 +33,8 @@ NAMES = (f"adopted-{number}" for number in count(1))
 _CHANCE = np.random.default_rng(7)
 ROWS = _CHANCE.normal(size=(40, 3))
 LABELS = (ROWS[:, 0] > 0).astype(int)
+NO_GUESS: dict[str, Any] = {"pip_requirements": ["scikit-learn"]}
+"""Else MLflow starts a process that loads the model, to see what it imports: most of what logging one takes."""
 TABLE = pd.DataFrame({"age": _CHANCE.integers(18, 90, 40), "city": _CHANCE.choice(["Seoul", "Busan"], 40)})
 
 
@@ -61,7 +63,7 @@ def _code(mlflow: Any, name: str) -> None:
         def predict(self, model_input: list[str]) -> list[str]:
             return model_input
 
-    mlflow.pyfunc.log_model(python_model=Team(), name="model", registered_model_name=name)
+    mlflow.pyfunc.log_model(python_model=Team(), name="model", registered_model_name=name, **NO_GUESS)
 
 
 def _autologged(mlflow: Any, name: str) -> None:
@@ -75,31 +77,35 @@ def _autologged(mlflow: Any, name: str) -> None:
 LOGGED: dict[str, Callable[[Any, str], object]] = {
     "as autologging leaves it": _autologged,
     "scikit-learn": lambda mlflow, name: mlflow.sklearn.log_model(
-        _by_columns(), name="model", registered_model_name=name, input_example=TABLE[:4]
+        _by_columns(), name="model", registered_model_name=name, input_example=TABLE[:4], **NO_GUESS
     ),
     "XGBoost": lambda mlflow, name: mlflow.xgboost.log_model(
         xgboost.XGBClassifier(n_estimators=3).fit(ROWS, LABELS),
         name="model",
         registered_model_name=name,
         input_example=ROWS[:4],
+        **NO_GUESS,
     ),
     "LightGBM": lambda mlflow, name: mlflow.lightgbm.log_model(
         lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(ROWS, LABELS), 3),
         name="model",
         registered_model_name=name,
         input_example=pd.DataFrame(ROWS[:4], columns=list("abc")),
+        **NO_GUESS,
     ),
     "CatBoost": lambda mlflow, name: mlflow.catboost.log_model(
         catboost.CatBoostRegressor(iterations=3, verbose=0, allow_writing_files=False).fit(ROWS, ROWS[:, 0]),
         name="model",
         registered_model_name=name,
         input_example=ROWS[:4],
+        **NO_GUESS,
     ),
     "ONNX": lambda mlflow, name: mlflow.onnx.log_model(
         to_onnx(LogisticRegression().fit(ROWS, LABELS), ROWS[:2].astype(np.float32)),
         name="model",
         registered_model_name=name,
         input_example=ROWS[:4].astype(np.float32),
+        **NO_GUESS,
     ),
 }
 
@@ -136,7 +142,8 @@ def test_a_version_is_registered_again_with_a_package(
 
 def test_what_is_missing_is_said_with_the_lines_that_add_it(mlflow: Any, name: str, tmp_path: Path) -> None:
     with mlflow.start_run():
-        mlflow.sklearn.log_model(LogisticRegression().fit(ROWS, LABELS), name="model", registered_model_name=name)
+        model = LogisticRegression().fit(ROWS, LABELS)
+        mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **NO_GUESS)
         _code(mlflow, name)
     bare, code = adopt(name, 1, dry_run=True), adopt(name, 2, dry_run=True)
     assert (bare.verdict, code.verdict) == ("needs samples", "needs a converter")
@@ -173,7 +180,8 @@ def test_the_command_adopts_one_and_proposing_points_to_it(
     mlflow: Any, mlflow_uri: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with mlflow.start_run():
-        mlflow.sklearn.log_model(LogisticRegression().fit(ROWS, LABELS), name="model", registered_model_name=name)
+        model = LogisticRegression().fit(ROWS, LABELS)
+        mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **NO_GUESS)
     registry = registry_of(MLflow(uri=mlflow_uri))
     with pytest.raises(Rejected, match=f"{name} 1 has no package.json") as raised:
         registry.package(registry.version(name, 1))
@@ -233,7 +241,7 @@ AUTOLOGGED: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=() if "text" in kind else pytest.mark.extended) for kind in AUTOLOGGED],
+    [pytest.param(kind, marks=pytest.mark.slow if "text" in kind else pytest.mark.extended) for kind in AUTOLOGGED],
 )
 def test_what_autologging_keeps_is_enough(kind: str, mlflow: Any, name: str) -> None:
     fit, flavor = AUTOLOGGED[kind]
@@ -246,7 +254,7 @@ def test_rows_that_are_made_up_and_refused_ask_for_real_ones(mlflow: Any, name: 
     words = OrdinalEncoder().fit(TABLE[["city"]])
     with mlflow.start_run():
         signature = mlflow.models.infer_signature(pd.DataFrame({"town": ["Seoul"]}))
-        mlflow.sklearn.log_model(words, name="model", registered_model_name=name, signature=signature)
+        mlflow.sklearn.log_model(words, name="model", registered_model_name=name, signature=signature, **NO_GUESS)
     said = adopt(name, 1, dry_run=True)
     assert said.verdict == "needs samples" and "(the rows were made of its signature)" in said.why, said
     assert said.next_step == "Give real rows with --samples FILE."
