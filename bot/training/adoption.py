@@ -113,6 +113,7 @@ def adopt(
 
     Raises Unavailable or Rejected if MLflow fails.
     """
+    flavor = ""
     with tempfile.TemporaryDirectory(prefix="promobot-") as temporary:
         directory = Path(temporary, "package")
         try:
@@ -123,7 +124,7 @@ def adopt(
                 return Adoption(model, version, "has a package", flavor)
             package, rows = _package(found, directory, samples=samples)
         except InvalidInput as error:
-            return _not_adopted(model, version, error)
+            return _not_adopted(model, version, flavor, error)
         if dry_run:
             return Adoption(model, version, "ready", flavor, rows=rows, digest=package.digest)
         training = Training(
@@ -213,7 +214,9 @@ def _look(model: str, version: int, directory: Path, tracking_uri: str | None) -
     with mlflow_errors():
         there: ModelVersion = client.get_model_version(model, str(version))
         metrics = client.get_run(there.run_id).data.metrics if there.run_id else {}
-        artifacts.download_artifacts(uri, dst_path=str(directory), tracking_uri=tracking_uri)
+        artifacts.download_artifacts(
+            uri, dst_path=str(directory), tracking_uri=tracking_uri, registry_uri=tracking_uri
+        )
     if not directory.joinpath("MLmodel").is_file():
         raise NotAdopted(
             f"{uri} has no file MLmodel: it was not logged as a model of MLflow",
@@ -330,9 +333,9 @@ def _check_name(name: str) -> None:
         raise NotAdopted(str(error), verdict="cannot", next_step="Give it another name: --as NAME.") from error
 
 
-def _not_adopted(model: str, version: int, error: InvalidInput) -> Adoption:
+def _not_adopted(model: str, version: int, flavor: str, error: InvalidInput) -> Adoption:
     verdict: Verdict = error.verdict if isinstance(error, NotAdopted) else "cannot"
-    return Adoption(model, version, verdict, why=str(error), next_step=error.next_step)
+    return Adoption(model, version, verdict, flavor, why=str(error), next_step=error.next_step)
 
 
 def _models(client: MlflowClient) -> list[str]:

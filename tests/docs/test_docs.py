@@ -293,5 +293,25 @@ def test_the_training_example_builds_a_package(page: str) -> None:
     assert {file.path for file in read_package(package).files} == {"config.pbtxt", "smoke.json", "model.onnx"}
 
 
+FRAMEWORKS = [(page, number, code) for page, number, code in EXAMPLES if page.parent.name == "frameworks"]
+_TORCH = ("pytorch.md", "transformers.md")
+"""Their libraries are several GB, so the tests do not install them."""
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, code, id=f"{page.name}-{number}", marks=pytest.mark.long if page.name in _TORCH else ())
+        for page, number, code in FRAMEWORKS
+    ],
+)
+def test_every_example_of_a_framework_builds_a_package(page: Path, code: str) -> None:
+    scope: dict[str, object] = {}
+    exec(compile(code, name(page), "exec"), scope)  # noqa: S102 - our own pages
+    package = scope["package"]
+    assert isinstance(package, Path)
+    assert {"config.pbtxt", "smoke.json", "model.onnx"} <= {file.path for file in read_package(package).files}
+
+
 def test_operations_tells_of_every_kind_of_difference() -> None:
     assert differences.table() in (ROOT / "docs/operations.md").read_text()

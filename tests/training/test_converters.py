@@ -93,6 +93,12 @@ class OwnClassifier(LogisticRegression):
             "inputs: city is not a column of numbers, and such a model has one input of numbers",
         ),
         (cat(catboost.CatBoostClassifier), NUMBERS, "CatBoostClassifier cannot be converted to ONNX: "),
+        (cat(catboost.CatBoostClassifier).fit(NUMBERS, TWO > 0), NUMBERS, "CatBoostClassifier has labels of bool, "),
+        (
+            encoded(cat(catboost.CatBoostClassifier)).fit(TABLE, TWO * 1.0),
+            TABLE,
+            "CatBoostClassifier has labels of float64, which CatBoost's exporter does not write",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bot.training.converters.converted import Converted, class_of
+from bot.training.converters.converted import Converted, NotConverted, class_of
 from bot.training.converters.graph import IR_VERSION, renamed, with_shapes_as_they_are, without_zipmap
 from bot.training.converters.rows import INPUT, Rows
 
@@ -64,6 +64,13 @@ def catboost_graph(model: Any) -> onnx.ModelProto:
     """Return what CatBoost's own exporter makes of it: from ``features`` to ``label`` or ``predictions``."""
     from catboost.utils import convert_to_onnx_object
 
+    datatype = getattr(getattr(model, "classes_", None), "dtype", None)
+    if datatype is not None and datatype.kind in ("b", "f"):
+        raise NotConverted(
+            f"{class_of(model)} has labels of {datatype}, which CatBoost's exporter does not write",
+            key="model",
+            next_step="Train it with whole numbers or text as labels: fit(rows, labels.astype(int)).",
+        )
     graph: onnx.ModelProto = convert_to_onnx_object(model)
     graph.ir_version = IR_VERSION  # the exporter writes that of 2018, of graphs without opsets
     return graph

@@ -68,12 +68,22 @@ def _evaluating(module: Any) -> Iterator[None]:
     import torch
 
     was_training = module.training
-    module.eval()
+    fixed = _is_exported(module)  # as it answers in evaluation: it knows no other mode
+    if not fixed:
+        module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        module.train(was_training)
+        if not fixed:
+            module.train(was_training)
+
+
+def _is_exported(module: Any) -> bool:
+    """Whether it is what ``torch.export`` makes, in which form MLflow keeps modules: it takes no names."""
+    import torch
+
+    return isinstance(module, torch.fx.GraphModule)
 
 
 def _tensors(rows: Mapping[str, Array]) -> dict[str, Any]:
@@ -85,7 +95,8 @@ def _tensors(rows: Mapping[str, Array]) -> dict[str, Any]:
 def _answers(module: Any, rows: Mapping[str, Array]) -> dict[str, ArrayLike]:
     import torch
 
-    said = module(**_tensors(rows))
+    tensors = _tensors(rows)
+    said = module(*tensors.values()) if _is_exported(module) else module(**tensors)
     if isinstance(said, torch.Tensor):
         named = {"output": said}
     elif isinstance(said, Mapping):
@@ -106,13 +117,17 @@ def _graph(module: Any, rows: Mapping[str, Array], outputs: list[str]) -> onnx.M
 
     several = {name: np.concatenate([array, array]) for name, array in rows.items()}  # it takes a 1 for a constant
     any_size = torch.export.Dim.AUTO
+    shapes = {
+        name: dict.fromkeys(range(array.ndim) if array.dtype.kind == "i" else (0,), any_size)
+        for name, array in several.items()
+    }
+    tensors = _tensors(several)
+    by_order = _is_exported(module)
     exported = torch.onnx.export(
         module,
-        kwargs=_tensors(several),
-        dynamic_shapes={
-            name: dict.fromkeys(range(array.ndim) if array.dtype.kind == "i" else (0,), any_size)
-            for name, array in several.items()
-        },
+        args=tuple(tensors.values()) if by_order else (),
+        kwargs={} if by_order else tensors,
+        dynamic_shapes=tuple(shapes.values()) if by_order else shapes,
         input_names=list(rows),
         output_names=outputs,
         opset_version=OPSETS[""],
