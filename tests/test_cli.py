@@ -108,7 +108,7 @@ def test_every_verb_has_help_json_and_root(verb: str, capsys: pytest.CaptureFixt
     assert f"usage: promobot {verb} " in said
     assert "--json" in said
     assert "--root DIR" in said
-    if verb not in ("adopt", "check", "init", "validate", "sandbox", "demo", "proof"):
+    if verb not in ("adopt", "package", "check", "init", "validate", "sandbox", "demo", "proof"):
         assert "--env ENV" in said or "--to ENV" in said
 
 

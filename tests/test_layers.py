@@ -84,7 +84,7 @@ def layer(
     return Layer(names(own), frozenset(others.split()), names(for_types), names(but), pure, any_other)
 
 
-OF_RESULTS = "render.adoption render.job render.slack render.terminal"
+OF_RESULTS = "render.adoption render.packaging render.job render.slack render.terminal"
 """Documents that are made of results. They stand above the operations; the other documents are made of values."""
 
 LAYERS = {
@@ -102,7 +102,8 @@ LAYERS = {
     # The service is one of the commands, which stays until it is stopped.
     "bot.commands": layer(
         "arguments commands domain environment_files errors exit_codes log_options operations output platform "
-        "records.ledger render requests results settings slack training.adoption training.samples",
+        "records.ledger render requests results settings slack training.adoption training.model_directory "
+        "training.registration training.samples",
         "pydantic",
     ),
     "bot.errors": layer("redaction", pure=True),
@@ -141,6 +142,7 @@ LAYERS = {
     "bot.render": layer("domain errors exit_codes render", but=OF_RESULTS, pure=True),
     # For types: a command imports its own operation. Importing all of them would take it 0.15 to 0.3 s more.
     "bot.render.adoption": layer("render", for_types="training.adoption", pure=True),
+    "bot.render.packaging": layer("render", for_types="training.model_directory", pure=True),
     "bot.render.job": layer("domain exit_codes operations.job render", for_types="operations", pure=True),
     "bot.render.slack": layer("domain render", for_types="operations", pure=True),
     "bot.render.terminal": layer("domain exit_codes render", for_types="operations records", pure=True),
@@ -377,8 +379,10 @@ OPENED = {
     *("ModelRepository", "TritonServer", "Gateway"),
 }
 """What reaches outside; ``bot.platform`` alone opens them, once for each command."""
-ROOTS = ("bot.platform", "bot.slack.inbox", "bot.records.bucket")
-"""Who opens them: the platform; an inbox, a store of its own; and the module that keeps one of each bucket."""
+ROOTS = ("bot.platform", "bot.slack.inbox", "bot.records.bucket", "bot.training.model_directory")
+"""Who opens them: the platform; an inbox, a store of its own; the module that keeps one of each bucket; and what asks
+a Triton of no environment, which somebody names on the command line.
+"""
 
 
 def opens(source: str) -> list[int]:
@@ -444,8 +448,8 @@ READERS = {
     # The doors, and what others mount or import: each is the first of a process, or of another program.
     **dict.fromkeys(
         (
-            *("bot.boundary", "bot.commands", "bot.commands.adopt", "bot.commands.check", "bot.arguments"),
-            *("bot.log_options", "bot.output"),
+            *("bot.boundary", "bot.commands", "bot.commands.adopt", "bot.commands.check", "bot.commands.package"),
+            *("bot.arguments", "bot.log_options", "bot.output"),
         ),
         "the command line",
     ),

@@ -361,8 +361,10 @@ EVERY = (
     ("check", "verdict", "--pull-request", "1", "--needs", "{}"),
     ("check", "queued", "--base", "0" * 40, "--head", "1" * 40),
 )
-NOT_HERE = {"adopt", "init", "slack", "sandbox", "demo", "proof"}
-"""They ask no server by themselves: the service's verbs are those above, adopt asks as MLflow's clients do."""
+NOT_HERE = {"adopt", "package", "init", "slack", "sandbox", "demo", "proof"}
+"""They ask no server by themselves: the service's verbs are those above, and adopt and package ask as MLflow's
+clients do. The Triton that package asks gets no secret.
+"""
 
 
 def test_every_verb_is_tried() -> None:

@@ -38,6 +38,7 @@ SERVICES = frozenset({"slack"})
 _FIRST = (
     *(
         "adopt",
+        "package",
         "propose",
         "promote",
         "check",

@@ -103,19 +103,16 @@ def build_package(
     interface = batched(interface_of(graph, file=given.path), max_batch_size)
     config = config_text(interface, instances=instances, max_queue_delay_microseconds=max_queue_delay_microseconds)
     cases = cases_of(interface, inputs=given.inputs, answers=given.answers, max_bytes=max_smoke_bytes)
-    smoke, beside = _smoke_files(SmokeCases(cases=tuple(cases), tolerance=tolerance))
+    golden = golden_files(SmokeCases(cases=tuple(cases), tolerance=tolerance))
     serialized = _serialized(graph)
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise InvalidInput("is not empty", file=str(directory), next_step="Give a new directory for each package.")
     directory.joinpath(CONFIG_FILE).write_text(config, encoding="utf-8")
-    directory.joinpath(SMOKE_FILE).write_text(smoke)
-    if beside:
-        with directory.joinpath(TENSORS_FILE).open("xb") as tensors:
-            tensors.writelines(map(encode, beside))
+    of_cases = write_golden(directory, golden)
     directory.joinpath(MODEL_FILE).write_bytes(serialized)
     weights = [_copied(path, directory, name) for name, path in given.weights.items()]
-    names = (CONFIG_FILE, SMOKE_FILE, *([TENSORS_FILE] if beside else []), MODEL_FILE)
+    names = (CONFIG_FILE, *of_cases, MODEL_FILE)
     package = Package.of([*(hash_file(directory, name) for name in names), *weights])
     directory.joinpath(PACKAGE_FILE).write_text(package.to_json())
     return package
@@ -153,7 +150,7 @@ def _given(model: Any, inputs: Any, answers: Any, *, max_bytes: int) -> _Given:
     return given
 
 
-def _smoke_files(cases: SmokeCases) -> tuple[str, list[Tensor]]:
+def golden_files(cases: SmokeCases) -> tuple[str, list[Tensor]]:
     """Return the text of ``smoke.json`` and the tensors that lie beside it; raise InvalidInput for bad cases."""
     if problems := smoke_problems(cases):
         raise InvalidInput("; ".join(problems), key=SMOKE_FILE, next_step=_RULES)
@@ -165,6 +162,17 @@ def _smoke_files(cases: SmokeCases) -> tuple[str, list[Tensor]]:
             next_step="Give fewer rows, or smaller ones.",
         )
     return smoke, beside
+
+
+def write_golden(directory: Path, files: tuple[str, Sequence[Tensor]]) -> tuple[str, ...]:
+    """Write what ``golden_files`` returned into a package; return the names of the files."""
+    smoke, beside = files
+    directory.joinpath(SMOKE_FILE).write_text(smoke)
+    if not beside:
+        return (SMOKE_FILE,)
+    with directory.joinpath(TENSORS_FILE).open("xb") as tensors:
+        tensors.writelines(map(encode, beside))
+    return SMOKE_FILE, TENSORS_FILE
 
 
 def _serialized(model: onnx.ModelProto) -> bytes:

@@ -31,6 +31,7 @@ TYPED: dict[str, list[str]] = {
     "slack": ["--once"],
     "sandbox": ["up", "--dir", "there"],
     "adopt": ["churn", "7"],
+    "package": ["churn", "--samples", "rows.npz", "--answers", "answers.npz", "--to", "there"],
     "proof": ["--out", "there"],
 }
 """What each command needs behind it, where it needs anything."""

@@ -106,6 +106,35 @@ def _part(model: str, parts: Mapping[str, Target]) -> Target:
     return parts[model]
 
 
+def completed_config(text: str, known: str, *, version: int) -> tuple[str, list[str]]:
+    """Return a package's configuration, and the fields that were completed by ``known``, another configuration.
+
+    Triton completes the same ones: who runs it, inputs, outputs, and with them how many rows go together. Files in
+    the folder of ``version`` are named as the package does, without the folder.
+    """
+    message, other = _message(text), _message(known)
+    message.ClearField("name")
+    message.ClearField("version_policy")
+    completed = []
+    if not message.backend and not message.platform:
+        completed += [name for name in ("backend", "platform") if getattr(other, name)]
+    missing = [name for name in ("input", "output") if not getattr(message, name) and getattr(other, name)]
+    completed += missing
+    if missing and not message.max_batch_size and other.max_batch_size:
+        completed.append("max_batch_size")
+        if other.HasField("dynamic_batching") and not message.WhichOneof("scheduling_choice"):
+            completed.append("dynamic_batching")
+    for name in completed:
+        value = getattr(other, name)
+        if isinstance(value, str | int):
+            setattr(message, name, value)
+        else:
+            getattr(message, name).MergeFrom(value)
+    for output in message.output:
+        output.label_filename = output.label_filename.removeprefix(f"{version}/")
+    return str(text_format.MessageToString(message, as_utf8=True)), completed
+
+
 def versions_of(text: str) -> list[int]:
     """Return the versions that the configuration's policy names; none where it names none."""
     return sorted(_message(text).version_policy.specific.versions)
