@@ -64,10 +64,10 @@ def _file_of(name: str) -> str:
 
 
 class _Printed(GenerateJsonSchema):
-    """Of what is printed every field is there, also one that has its default value."""
+    """Of what is printed every field is there, also one that has its default value, but where it is left out."""
 
-    def field_is_required(self, *_: object, **__: object) -> bool:
-        return True
+    def field_is_required(self, field: Any, *_: object, **__: object) -> bool:
+        return "serialization_exclude_if" not in field
 
     def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
         # JSON has no such numbers.
