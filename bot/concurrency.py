@@ -6,6 +6,7 @@
     lazy             one thing that many ask for, read once
     begin            one thing that nobody waits for: a thread that keeps no process from ending
     pool             workers for what arrives while they work
+    room_for         few at a time of what takes much memory
 
 The caller that begins a group waits for all of it. ``background`` and ``begin`` are the exceptions: a hung worker
 must not delay another worker's error. A group raises :class:`bot.errors.LeaseLost` like any other error.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, TypeVar
 
 from bot.errors import PromobotError
@@ -35,7 +36,12 @@ FILES = 4
 """Two cores are busy with three, a fourth covers for one that waits. Decision 27 has the figures."""
 RECORDS = 16
 
+LARGE_BYTES = 4 * 2**20
+LARGE_AT_ONCE = 4
+"""Of what takes more than ``LARGE_BYTES``: golden requests, each of which is in memory several times."""
+
 _GIVEN_UP_SECONDS = 3.0
+_large = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
 
 class Schedule(Protocol):
@@ -186,3 +192,10 @@ def pool(limit: int, *, name: str) -> Iterator[Callable[[Callable[[], object]], 
     """Give what hands work to ``limit`` workers, whenever it arrives; all of it is waited for at the end."""
     with ThreadPoolExecutor(limit, thread_name_prefix=name) as threads:
         yield threads.submit
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Wait until fewer than ``LARGE_AT_ONCE`` others of this process hold as much; do not enter it twice."""
+    with _large if size > LARGE_BYTES else nullcontext():
+        yield

@@ -12,7 +12,19 @@ from unittest import mock
 import pytest
 
 from bot import concurrency
-from bot.concurrency import MODELS, Worker, background, begin, gather, lazy, map_concurrent, pool
+from bot.concurrency import (
+    LARGE_AT_ONCE,
+    LARGE_BYTES,
+    MODELS,
+    Worker,
+    background,
+    begin,
+    gather,
+    lazy,
+    map_concurrent,
+    pool,
+    room_for,
+)
 from bot.errors import LeaseLost, Unavailable
 from bot.settings import Concurrency
 
@@ -198,3 +210,25 @@ def test_no_thread_begins_elsewhere() -> None:
 
 def test_what_the_settings_say_by_default() -> None:
     assert Concurrency().model_dump() == {"models": 4, "servers": 32, "files": 4, "records": 16}
+
+
+def test_few_hold_much_memory_at_a_time_and_what_is_small_waits_for_nobody() -> None:
+    begun, go_on = threading.Barrier(LARGE_AT_ONCE + 1), threading.Event()
+
+    def hold() -> None:
+        with room_for(LARGE_BYTES + 1):
+            begun.wait(30)
+            go_on.wait(30)
+
+    holders = [begin(hold, name="holder") for _ in range(LARGE_AT_ONCE)]
+    begun.wait(30)
+    try:
+        assert not concurrency._large.acquire(blocking=False), "the next one waits"
+        with room_for(LARGE_BYTES):
+            pass
+    finally:
+        go_on.set()
+        for holder in holders:
+            holder.result(30)
+    with room_for(LARGE_BYTES + 1):
+        pass

@@ -141,19 +141,27 @@ def unequal(
 
     Bytes that are the same are passed over without being decoded.
     """
-    if isinstance(one, Packed) and isinstance(other, Packed) and one.datatype == other.datatype in SIZES:
-        size, raw, another = SIZES[one.datatype], one.raw(), other.raw()
-        for begin in range(0, len(raw), CHUNK * size):
-            part, beside = raw[begin : begin + CHUNK * size], another[begin : begin + CHUNK * size]
-            if part != beside:
-                yield begin // size, unpack(one.datatype, part), unpack(one.datatype, beside)
-        return
+    if isinstance(one, Packed) and isinstance(other, Packed) and one.datatype == other.datatype:
+        one, other = one.loaded(), other.loaded()
+        if one == other:
+            return
+        if one.datatype in SIZES:
+            yield from _unequal(one.datatype, one.raw(), other.raw())
+            return
     ones, others, at = iter(one), iter(other), 0
     while values := tuple(islice(ones, CHUNK)):
         beside_them = tuple(islice(others, CHUNK))
         if values != beside_them:
             yield at, values, beside_them
         at += len(values)
+
+
+def _unequal(datatype: str, one: bytes, other: bytes) -> Iterator[tuple[int, tuple[Scalar, ...], tuple[Scalar, ...]]]:
+    size = SIZES[datatype]
+    for begin in range(0, len(one), CHUNK * size):
+        part, beside = one[begin : begin + CHUNK * size], other[begin : begin + CHUNK * size]
+        if part != beside:
+            yield begin // size, unpack(datatype, part), unpack(datatype, beside)
 
 
 def text_or_bytes(value: bytes) -> str | bytes:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Literal
 
-from bot.concurrency import gather
+from bot.concurrency import gather, room_for
 from bot.domain.golden import Disagreement, Golden
 from bot.domain.names import short
 from bot.domain.plan import Live
@@ -159,8 +159,10 @@ def wrong_on_triton(target: Target, golden: Golden, triton: TritonServer) -> lis
     for case, staging in golden:
         for ask in (triton.infer, triton.infer_over_http) if triton.http else (triton.infer,):
             outputs = [tensor.name for tensor in case.outputs]
-            answer = ask(target.triton_model, target.version, case.inputs, outputs=outputs)
-            if differs := golden.disagreements(case, staging, answer):
+            with room_for(case.size):
+                answer = ask(target.triton_model, target.version, case.inputs, outputs=outputs)
+                differs = golden.disagreements(case, staging, answer)
+            if differs:
                 wrong += differs
                 break
     return wrong
@@ -218,14 +220,15 @@ def _wrong_through(what: Routed, golden: Golden, gateway: Gateway) -> str:
 def _wrong_in(what: Routed, golden: Golden, gateway: Gateway, *, cases: int | None = None) -> str:
     for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
-        try:
-            version, answer = gateway.infer(what.slot.model, case.inputs, outputs=outputs)
-        except Rejected as error:
-            return str(error)
-        if version != str(what.target.version):
-            return f"version {version} answered instead of {what.target.version}"
-        if wrong := golden.disagreements(case, staging, answer):
-            return f"{case.name}: {wrong[0].said}"
+        with room_for(case.size):
+            try:
+                version, answer = gateway.infer(what.slot.model, case.inputs, outputs=outputs)
+            except Rejected as error:
+                return str(error)
+            if version != str(what.target.version):
+                return f"version {version} answered instead of {what.target.version}"
+            if wrong := golden.disagreements(case, staging, answer):
+                return f"{case.name}: {wrong[0].said}"
     return ""
 
 

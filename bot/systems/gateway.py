@@ -23,6 +23,10 @@ from bot.retry import read_retry_after, retry, retry_call
 from bot.settings import GatewayEndpoint
 from bot.transport_errors import reason
 
+_TOO_LARGE = (
+    "Allow it requests as large as the golden cases (max_request_bytes; an ingress has a limit of its own), or "
+    "package the model with smaller ones."
+)
 LOOKS = 4
 """New connections to open, to see whether processes that do not know each other answer at one address."""
 
@@ -184,6 +188,9 @@ class Gateway:
                 raise Unavailable(message, system=self._system, retry_after_seconds=after) from error
             if error.response.status_code in (401, 403, 407):
                 raise Denied(message, system=self._system) from error
+            if error.response.status_code == 413:
+                # The gateway's own limit, or an ingress's before it. The bot asks it for golden cases only.
+                raise Foreign(message, system=self._system, next_step=_TOO_LARGE) from error
             document = _document(error.response)
             if "error" not in document:
                 raise Foreign(message, system=self._system) from error

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from bot import concurrency
 from bot.domain.answers import Hashed
 from bot.domain.evidence import Evidence
+from bot.domain.golden import Golden
+from bot.domain.packed import Packed
+from bot.domain.routes import Target
+from bot.domain.smoke import SmokeCase, SmokeCases, Tensor
+from bot.operations.inspection import wrong_on_triton
 from bot.training import build_package
 from tests.operations.test_datatypes import released
 from tests.operations.world import Registered, World
@@ -31,6 +39,34 @@ def segmentation(folder: Path, *, off: float = 0.0, weight: float = 0.5, note: s
     onnx.checker.check_model(model)
     build_package(model, folder, inputs=ROWS, answers=ROWS * np.float32(weight) + np.float32(off))
     return folder
+
+
+class OneAnswer:
+    """A Triton, or a gateway, that gives the answer of training, and notes how many wait for room to ask."""
+
+    name, http = "one", None
+
+    def __init__(self, case: SmokeCase) -> None:
+        self.case, self.held = case, list[int]()
+
+    def infer(self, *_: Any, **__: Any) -> Any:
+        taken = 0
+        while concurrency._large.acquire(blocking=False):
+            taken += 1
+        for _taken in range(taken):
+            concurrency._large.release()
+        self.held.append(concurrency.LARGE_AT_ONCE - taken)
+        return list(self.case.outputs)
+
+
+@pytest.mark.parametrize(("size", "held"), [(concurrency.LARGE_BYTES, 0), (concurrency.LARGE_BYTES + 1, 1)])
+def test_a_large_case_is_asked_when_there_is_room_for_it(size: int, held: int) -> None:
+    """However many models and servers a deployment asks at the same time."""
+    x = Tensor("X", "UINT8", (1, size - 1), Packed("UINT8", size - 1, lambda: bytes(size - 1), size=size - 1))
+    case = SmokeCase("row-0", (x,), (Tensor("Y", "BOOL", (1,), (True,)),))
+    one, target = OneAnswer(case), Target("m", 1, "sha256:" + "0" * 64)
+    assert wrong_on_triton(target, Golden(SmokeCases((case,))), one) == []  # type: ignore[arg-type]
+    assert one.held == [held]
 
 
 def newest(world: World, registered: Registered) -> Evidence:
@@ -78,3 +114,39 @@ def test_what_answers_otherwise_than_training_is_refused_and_says_where(world: W
     assert f"{ROWS[0].size} of {ROWS[0].size} values differ" in world.sticky(number)
     (mask,) = newest(world, registered).answers[0].outputs
     assert isinstance(mask, Hashed) and mask.differing == ROWS[0].size
+
+
+def changed(registered: Registered, *, content: bytes | None = None, **of_first_input: Any) -> Registered:
+    """Change what lies in MLflow, and list it anew, as an attacker with access to the artifacts would."""
+    if content is not None:
+        (registered.artifacts / "smoke.tensors").write_bytes(content)
+    text = registered.artifacts / "smoke.json"
+    document = json.loads(text.read_text())
+    document["cases"][0]["inputs"][0].update(of_first_input)
+    text.write_text(json.dumps(document))
+    return registered.relist()
+
+
+@pytest.mark.slow
+def test_a_package_that_lies_about_its_tensors_makes_the_checks_red_with_the_reason(
+    world: World, tmp_path: Path
+) -> None:
+    model = world.model()
+    good = world.register_package(segmentation(tmp_path / "1"), model)
+    content = (good.artifacts / "smoke.tensors").read_bytes()
+    # Sizes are judged before anything is proposed.
+    for lie, says in (
+        ({"content": content[:-4]}, "ends at byte"),
+        ({"content": content + b"\0"}, "names no case for 1 bytes of smoke.tensors"),
+        ({"content": content, "shape": [1, 3, SIDE, SIDE + 1]}, "which are not FP32"),
+        ({"shape": [1, 3, SIDE, SIDE], "parameters": {"binary_data_size": -1}}, "binary_data_size is -1"),
+    ):
+        refused = world.promobot("propose", model, changed(good, **lie).version, "--env", "dev")  # type: ignore[arg-type]
+        assert refused.code == 1 and says in refused.err + refused.out, refused
+    # The values are compared when they are asked, and the check is red, not broken.
+    size = 4 * ROWS[0].size
+    lying = changed(good, parameters={"binary_data_size": size}, sha256="0" * 64)
+    proposed = world.promobot("propose", model, lying.version, "--env", "dev").document
+    number = int(proposed["pull_request"])
+    assert [said.code for said in world.check(number)] == [0, 0, 1, 1]
+    assert "has other bytes for image at 0" in world.sticky(number)

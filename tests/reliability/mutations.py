@@ -2280,6 +2280,22 @@ MUTATIONS = (
     ),
     Mutation(
         "smoke cases",
+        "a large one is asked when there is room for it",
+        "bot/operations/inspection.py",
+        "            with room_for(case.size):\n                answer = ask(",
+        "            if True:\n                answer = ask(",
+        ("tests/operations/test_large_golden.py::test_a_large_case_is_asked_when_there_is_room_for_it",),
+    ),
+    Mutation(
+        "smoke cases",
+        "one that is too large for a gateway blames no model",
+        "bot/systems/gateway.py",
+        "            if error.response.status_code == 413:\n",
+        "            if False:\n",
+        ("tests/systems/test_gateway.py::test_who_refuses_is_told_apart",),
+    ),
+    Mutation(
+        "smoke cases",
         "damaged tensors beside them are found before anybody is asked",
         PACKAGES,
         "                if tensors is not None and not tensors.is_in(chunks_of(folder / TENSORS_FILE)):\n",

@@ -241,6 +241,8 @@ def test_a_refusal_is_rejected_without_another_try(stand_in: StandIn, broken: Ga
         (500, b"Internal Server Error", Foreign),
         (404, b'{"detail": "Not Found"}', Foreign),
         (400, b"[]", Foreign),
+        (413, b'{"error": "the request has more than 1024 bytes"}', Foreign),
+        (413, b"<html>of an ingress</html>", Foreign),
     ],
 )
 def test_who_refuses_is_told_apart(

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import cycle, islice
 from time import monotonic, sleep
 
+from bot.concurrency import room_for
 from bot.domain import stage
 from bot.domain.blame import Decision, Failure, Kind, Seen, Switched, decide, is_empty, routes_with
 from bot.domain.bundled import place_of
@@ -443,15 +444,16 @@ def _fails_through(
 ) -> Failure | None:
     for case, staging in islice(golden, cases):
         outputs = [tensor.name for tensor in case.outputs]
-        try:
-            version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
-        except PromobotError as error:
-            return _no_answer(error, gateway, item)
-        if version != str(target.version):
-            said = f"version {version} answered instead of {target.version}"
-            return _named("other version", gateway, said, item)
-        if differs := golden.disagreements(case, staging, answer):
-            return _named("answer", gateway, words.answers_differ(differs, item.evidence), item)
+        with room_for(case.size):
+            try:
+                version, answer = gateway.infer(item.change.model, case.inputs, outputs=outputs)
+            except PromobotError as error:
+                return _no_answer(error, gateway, item)
+            if version != str(target.version):
+                said = f"version {version} answered instead of {target.version}"
+                return _named("other version", gateway, said, item)
+            if differs := golden.disagreements(case, staging, answer):
+                return _named("answer", gateway, words.answers_differ(differs, item.evidence), item)
     return None
 
 
