@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from bot.domain import desired
 from bot.domain.bundled import together, with_left
+from bot.domain.carrying import CARRIED, carried_over
 from bot.domain.desired import Change
-from bot.domain.evidence import CheckName, CheckResult, Evidence, latest, missing
+from bot.domain.evidence import CheckName, CheckResult, Evidence, latest, missing, rules_of
 from bot.domain.record import verified_by
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError, Refused
@@ -89,11 +90,15 @@ def check(
         raise unreadable
     subject = _as_served(platforms, subject)
     results: list[CheckResult] = []
+    earlier = _Earlier(platforms, name, subject)
     for change in subject.changes:
         if change.after is None:
             continue
-        say(f"{name}: {change.model} {change.after.version} for {change.environment}")
-        results.append(look(platforms[change.environment], name, change, change.after, label=str(pull_request)))
+        what = f"{name}: {change.model} {change.after.version} for {change.environment}"
+        there = earlier.carried_over(change)
+        say(f"{what}, carried over" if there else what)
+        found = there or look(platforms[change.environment], name, change, change.after, label=str(pull_request))
+        results.append(found)
     for environment, platform in platforms.items():
         of_environment = [result for result in results if result.environment == environment]
         if of_environment:
@@ -101,6 +106,37 @@ def check(
     checked = Checked(name, subject, tuple(results))
     write_summary(words.check_summary(name, subject.changes, checked.results), say=say)
     return checked
+
+
+class _Earlier:
+    """The results of one check for earlier commits of the same pull request; each environment's are read once."""
+
+    def __init__(self, platforms: Platforms, name: CheckName, subject: Subject) -> None:
+        self._platforms, self._name, self._subject = platforms, name, subject
+        self._found: dict[str, list[tuple[str, CheckResult]]] = {}
+
+    def carried_over(self, change: Change) -> CheckResult | None:
+        """Return the result that holds for this commit, too; None where the check must be run."""
+        if self._name not in CARRIED:
+            return None
+        platform = self._platforms[change.environment]
+        ledger, settings = platform.ledger, platform.settings
+        if not settings.has_gate(change.model):
+            return None
+        if change.environment not in self._found:
+            self._found[change.environment] = ledger.checks_of(self._subject.pull_request)
+        found = self._found[change.environment]
+        revoked = set(_taken_back(ledger, change)) if found else set()
+        if any(_seen(result) in revoked for _, result in found if result.is_about(change)):
+            return None  # somebody doubts what was seen, so it is looked at again
+        return carried_over(
+            self._name,
+            change,
+            found,
+            head=self._subject.head,
+            rules=rules_of(settings.gate(change.model), settings.packages),
+            now=datetime.now(UTC),
+        )
 
 
 def sum_up(platforms: Platforms, *, pull_request: int, head: str | None, needs: dict[str, str], say: Say) -> Checked:

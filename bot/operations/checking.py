@@ -141,6 +141,7 @@ def evidence_of(
 ) -> Evidence:
     """Return the evidence that the results of a change's own entry make."""
     now = datetime.now(UTC)
+    own = tuple(result for result in results if result.is_about(change))
     return Evidence(
         environment=change.environment,
         section=change.section,
@@ -152,8 +153,9 @@ def evidence_of(
         base=base,
         head=head,
         at=now,
-        expires=now + LIFETIME,
-        checks=tuple(result for result in results if result.is_about(change)),
+        # What was carried over from an earlier commit is no younger for that.
+        expires=min([now, *(result.at for result in own)]) + LIFETIME,
+        checks=own,
         problems=tuple(problems),
         bundle=change.bundle,
     )

@@ -157,6 +157,11 @@ class Ledger:
         runs = self._read_all(f"checks/{self.environment}/{prefix}", CheckRun)
         return [result for run in runs.values() for result in run.results]
 
+    def checks_of(self, pull_request: int) -> list[tuple[str, CheckResult]]:
+        """Return all that checks found for a pull request, each with the commit for which it was written."""
+        runs = self._read_all(f"checks/{self.environment}/pr-{pull_request}", CheckRun)
+        return [(key.split("/")[-2], result) for key, run in runs.items() for result in run.results]
+
     def add_evidence(self, evidence: Evidence) -> None:
         """Write the evidence of a proposal."""
         folder = self._evidence_folder(evidence.model, evidence.digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from bot.domain.carrying import SAYS_SO
 from bot.domain.desired import Change, Entry
 from bot.domain.evidence import CHECKS, CheckName, CheckResult, Finding
 from bot.domain.names import short
@@ -328,6 +329,7 @@ def _entry(change: Change, results: Sequence[CheckResult]) -> str:
             said += f"; and {len(problems) - 3} more"
         count = len(result.findings)
         said = said or (f"{count} of {count}: {_WHAT[name]}" if count else NOTHING_LOOKED_AT)
+        said += "".join(f" ({SAYS_SO} {escape(f.detail)})" for f in result.findings if f.what == SAYS_SO)
         rows.append((tick(result.passed), CHECK_NAMES[name], said))
     digest = f" {code(short(change.after.digest))}" if change.after else ""
     text = f"### {escape(_named(change))}{digest}\n\n" + table(("", "check", "found"), rows)
