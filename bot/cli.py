@@ -87,7 +87,7 @@ def parse(argv: Sequence[str] | None) -> Parsed:
     values = vars(found)
     # Of `--reason=--` argparse leaves no value at all, where a text is meant.
     for dest, value in values.items():
-        if value == []:
+        if value == [] and any(word.startswith(f"--{dest.replace('_', '-')}") for word in typed):
             parser.error(f"argument --{dest.replace('_', '-')}: expected one argument")
     command, where = commands.load(name), values.get("env")
     environment = where if isinstance(where, str) else None

@@ -30,6 +30,7 @@ __all__ = [
     "Foreign",
     "InvalidInput",
     "LeaseLost",
+    "NoPackage",
     "NotAllowed",
     "NotReady",
     "NotRegistered",
@@ -140,6 +141,10 @@ class NotRegistered(Rejected):
     def __init__(self, message: str, *, system: str, next_step: str = "", versions: tuple[int, ...] = ()) -> None:
         super().__init__(message, system=system, next_step=next_step)
         self.versions = versions
+
+
+class NoPackage(Rejected):
+    """A registered version has no package: MLflow knows it, and what Triton is to serve is not known."""
 
 
 class Denied(Rejected):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bot.operations.evidence import Found
     from bot.operations.merge import Merged
     from bot.operations.propose import Proposal
+    from bot.operations.propose_many import Proposals
     from bot.operations.proposing import Asking
     from bot.operations.quarantine import Quarantine
     from bot.operations.recheck import Rechecked
@@ -120,6 +121,36 @@ class Propose(Request["Proposal"]):
             model=self.model,
             version=self.version,
             say=say,
+            asking=_asking(self.by, replace=self.replace),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposeMany(Request["Proposals"]):
+    """Propose several registered versions in one pull request; without ``versions`` the newest of every model."""
+
+    verb = "propose"
+
+    versions: Mapping[str, int] | None
+    replace: bool = False
+    dry_run: bool = False
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Which versions."""
+        if self.versions is None:
+            return {"models": "all ready"}
+        return {"models": " ".join(f"{model}:{version}" for model, version in sorted(self.versions.items()))}
+
+    def run(self, platforms: Platforms, say: Say) -> Proposals:
+        """Propose them."""
+        from bot.operations.propose_many import propose_many
+
+        return propose_many(
+            platforms(self.environment),
+            self.versions,
+            say=say,
+            dry_run=self.dry_run,
             asking=_asking(self.by, replace=self.replace),
         )
 

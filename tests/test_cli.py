@@ -146,6 +146,12 @@ def test_what_is_not_needed_before_the_switch_is_not_imported_before_it() -> Non
         (["deploy"], "required: --env"),
         (["deploy", "--env"], "expected one argument"),
         (["propose", "churn", "--env", "dev"], "required: version"),
+        (["propose", "--env", "dev"], "name a model and its version, as in churn:7, or say --all-ready"),
+        (["propose", "churn:7", "--all-ready", "--env", "dev"], "or say --all-ready"),
+        (["propose", "churn:7", "churn:8", "--env", "dev"], "churn is named twice: a proposal has one version of it"),
+        (["propose", "churn:7", "fraud", "--env", "dev"], "'fraud' has no version: write fraud:7"),
+        (["propose", "churn:7", "fraud:x", "--env", "dev"], "argument version: 'x' is not a valid version"),
+        (["propose", "prod.Model-A:7", "--env", "dev"], "mlflow_names in the environment file"),
         (["propose", "../x", "7", "--env", "dev"], "'../x' is not a valid model name"),
         (["propose", "churn-shadow", "7", "--env", "dev"], "kept for the shadow path"),
         *(

@@ -135,6 +135,11 @@ def propose(by: Actor = ALEX) -> requests.Propose:
 
 
 RECORDED: list[tuple[Request[Any], dict[str, str]]] = [
+    (
+        requests.ProposeMany(environment="dev", by=ALEX, versions={"fraud": 3, "churn": 7}),
+        {"verb": "propose", "models": "churn:7 fraud:3"},
+    ),
+    (requests.ProposeMany(environment="dev", by=ALEX, versions=None), {"verb": "propose", "models": "all ready"}),
     (propose(), {"verb": "propose", "model": "churn", "version": "7"}),
     (propose(KIM), {"verb": "propose", "model": "churn", "version": "7", "by": "U1"}),
     (

@@ -15,7 +15,7 @@ from bot.domain.evidence import LIFETIME, CheckName, CheckResult, Finding
 
 CARRIED: frozenset[CheckName] = frozenset({"triton", "smoke"})
 CARRIED_FOR = LIFETIME / 2
-"""What is older is checked again, so that evidence made of it does not expire soon after."""
+"""An older result is not carried over: evidence made of it would expire soon after."""
 SAYS_SO = "carried over"
 """The finding that says that nothing was looked at again, and where it was looked at."""
 

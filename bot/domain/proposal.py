@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from bot.domain import desired
 from bot.domain.desired import Change, Desired, Entry, Section
@@ -74,3 +75,26 @@ def why_it_waits(wanted: Release, there: Release, *, number: int, missed: str) -
     if there.slot == wanted.slot and there.version > wanted.version:
         return f"#{number} already proposes version {there.version}, which is newer"
     return ""
+
+
+WhyLeftOut = Literal[
+    "no name", "no gate", "no version", "no package", "not ready", "quarantine", "gate", "served", "open", "other"
+]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A model that is not proposed: which ``version`` it is about, ``kind`` of reason, and ``why``, in words.
+
+    ``version`` is None where there is none to speak of.
+    """
+
+    model: str
+    version: int | None
+    kind: WhyLeftOut
+    why: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do: main says so already, or a pull request asks for this very version."""
+        return self.kind == "served"

@@ -20,15 +20,23 @@ from bot.domain.release import Slot
 Kind = Literal["proposal", "way back", "retirement"]
 PREFIXES: Mapping[str, Kind] = {
     "promobot": "proposal",
+    "promobot-many": "proposal",
     "promobot-revert": "way back",
     "promobot-retire": "retirement",
 }
+_MANY = "promobot-many"
 _BRANCH = re.compile(rf"({'|'.join(PREFIXES)})/({ENVIRONMENT_NAME.pattern})/(.*)", re.DOTALL)
 
 
 def proposal_branch(environment: str, model: str) -> str:
     """Return the branch of the one open proposal for a model in an environment."""
     return f"promobot/{environment}/{model}"
+
+
+def many_branch(environment: str, models: Iterable[str]) -> str:
+    """Return the branch of the one open proposal for these models together: the same ones, the same branch."""
+    told_apart = hashlib.sha256("\n".join(sorted(models)).encode()).hexdigest()[:12]
+    return f"{_MANY}/{environment}/{told_apart}"
 
 
 def revert_branch(slot: Slot) -> str:
@@ -46,12 +54,20 @@ def retire_branch(environment: str, model: str) -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """What one branch is about: ``sections`` are those that it may change of its model."""
+    """What one branch is about: ``sections`` are those that it may change of its model.
+
+    One that ``is_many`` is about several models, which its name does not tell.
+    """
 
     environment: str
     model: str
     sections: tuple[Section, ...]
     kind: Kind
+    is_many: bool = False
+
+    def covers(self, model: str) -> bool:
+        """Whether it may change what this model has."""
+        return self.is_many or model == self.model
 
     @property
     def file(self) -> str:
@@ -67,7 +83,8 @@ def scope_of(branch: str) -> Scope | None:
     prefix, environment, name = found.groups()
     match PREFIXES[prefix]:
         case "proposal":
-            return Scope(environment, name, SECTIONS, "proposal")
+            many = prefix == _MANY
+            return Scope(environment, "" if many else name, SECTIONS, "proposal", is_many=many)
         case "retirement":
             return Scope(environment, name, ("models",), "retirement")
         case "way back":
@@ -76,9 +93,9 @@ def scope_of(branch: str) -> Scope | None:
 
 
 def asks_for_release(branch: str, environment: str) -> bool:
-    """Whether a branch of this name is the bot's and asks for a release there: a proposal, or a way back."""
+    """Whether a branch of this name is the bot's and asks for one release there: a proposal, or a way back."""
     scope = scope_of(branch)
-    return scope is not None and scope.environment == environment and scope.kind != "retirement"
+    return scope is not None and scope.environment == environment and scope.kind != "retirement" and not scope.is_many
 
 
 def scope_behind(branch: str) -> Scope | None:
@@ -96,7 +113,8 @@ def asks_for(branch: str, slot: Slot) -> bool:
     scope = scope_behind(branch)
     return (
         scope is not None
-        and (scope.environment, scope.model) == (slot.environment, slot.model)
+        and scope.environment == slot.environment
+        and scope.covers(slot.model)
         and slot.section in scope.sections
     )
 
@@ -143,7 +161,7 @@ def _is_proposed(change: Change, scope: Scope, differing: Iterable[Change], part
     A proposal sets one entry; where a shadow comes to answer, it is taken out of the shadow path as well. A
     retirement removes the entry and says why.
     """
-    if change.model not in (scope.model, *parts) or change.section not in scope.sections:
+    if not (scope.covers(change.model) or change.model in parts) or change.section not in scope.sections:
         return False
     if scope.kind == "way back":
         return True

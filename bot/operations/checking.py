@@ -153,7 +153,7 @@ def evidence_of(
         base=base,
         head=head,
         at=now,
-        # What was carried over from an earlier commit is no younger for that.
+        # A result of an earlier commit keeps its time: evidence lives no longer because a branch was renewed.
         expires=min([now, *(result.at for result in own)]) + LIFETIME,
         checks=own,
         problems=tuple(problems),

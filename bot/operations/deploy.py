@@ -39,6 +39,7 @@ from bot.operations.deployment.unfinished import Unfinished, close_journal, writ
 from bot.operations.following import let_git_follow
 from bot.operations.observe import observe
 from bot.operations.proposing import read_desired
+from bot.operations.renewing import renew_proposals
 from bot.operations.silence import note
 from bot.platform import Platform, Serving
 from bot.render import deployment as words
@@ -87,7 +88,9 @@ def deploy(platform: Platform, *, say: Say, deep: bool = False) -> Deployed:
             say(f"nothing is cleaned up while the settings have a mistake ({settings.mistakes[0]})")
         else:
             _clean_up(platform, systems, held, say)
-        return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
+    # Main has moved, and no lease is needed to say so: the next deployment need not wait for it.
+    renew_proposals(platform, say=say)
+    return replace(done, problems=(*done.problems, *map(str, settings.mistakes)))
 
 
 def converge(run: Run, desired: Desired, *, deep: bool = False, tell: Tell | None = None) -> Deployed:

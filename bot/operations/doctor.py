@@ -18,7 +18,7 @@ from bot.domain.branch_rules import hindrances
 from bot.domain.merging import method
 from bot.domain.package import PACKAGE_FILE
 from bot.domain.release import Lane, Slot
-from bot.domain.scope import proposal_branch, retire_branch, revert_branch
+from bot.domain.scope import many_branch, proposal_branch, retire_branch, revert_branch
 from bot.errors import OutsideError, Refused
 from bot.exit_codes import ExitCode
 from bot.operations import trials
@@ -235,6 +235,7 @@ def refused_pushes(
     environment, model = settings.environment, "model"
     for branch in (
         proposal_branch(environment, model),
+        many_branch(environment, [model]),
         revert_branch(Slot(environment, model, Lane.LIVE)),
         retire_branch(environment, model),
     ):

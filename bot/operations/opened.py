@@ -76,7 +76,7 @@ def _changed_by(pull: PullRequest, environment: str, repository: Repository, say
         return [
             Opened(change, pull.number, pull.title, is_revert=is_revert)
             for change in _changes(environment, repository, pull.head)
-            if change.model == scope.model
+            if scope.covers(change.model)
         ]
     except PromobotError as error:
         say(f"#{pull.number}: {error}")

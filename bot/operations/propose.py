@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bot.domain.desired import Change, Desired, Entry, Section
+from bot.domain.desired import SECTIONS, Change, Desired, Entry, Section, changes
 from bot.domain.gate import GateResult, judge
 from bot.domain.names import short
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, Package
 from bot.domain.proposal import edits_of, proposed_for, section_for, why_it_waits
-from bot.domain.scope import proposal_branch
-from bot.errors import PromobotError, Refused, Rejected
+from bot.domain.release import Slot
+from bot.domain.scope import proposal_branch, scope_of
+from bot.errors import InvalidInput, PromobotError, Refused, Rejected
 from bot.exit_codes import ExitCode
 from bot.operations import Say
 from bot.operations.package_rules import refuse_what_is_not_allowed
@@ -21,19 +22,19 @@ from bot.operations.proposing import (
     Asking,
     Draft,
     desired_at,
-    open_proposal,
     put_proposal,
     read_desired,
 )
 from bot.platform import Platform
+from bot.render import many
 from bot.render import proposal as words
 from bot.settings import GatewayEndpoint, Tritons
 from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
-    from bot.records.ledger import Ledger
+    from bot.records.ledger import QuarantineEvent
     from bot.systems.git import Repository
-    from bot.systems.github import GitHubRepository
+    from bot.systems.github import GitHubRepository, PullRequest
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry
 
 Action = Literal["opened", "updated", "unchanged", "already desired", "stopped"]
@@ -91,25 +92,64 @@ def propose(
 
     ``verified`` is the digest of a promotion; None where a registered version is proposed.
     """
+    platform.settings.gate(model)
+    candidate = registered(platform, model, version, verified, say)
+    newest = platform.ledger.newest_deployment()
+    repository = platform.repository()
+    main = read_desired(repository, platform.environment, repository.head())
+    facts = facts_of(platform, main, Seen.of(platform, main, [model]), model, candidate, verified, asking=asking)
+    if isinstance(facts, Proposal):
+        return facts
+    # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
+    if facts.main is not None and facts.change.after and facts.main.names_the_same_as(facts.change.after):
+        return outcome(facts, "already desired")
+    done = put_one(platform, facts, main, say, asking)
+    return done if done.action == "already desired" else replace(done, newest_record=newest)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The records by which several versions are judged: the quarantine, and what answers in each place."""
+
+    quarantined: Mapping[str, QuarantineEvent]
+    answers: Mapping[Slot, Entry | None]
+
+    @classmethod
+    def of(cls, platform: Platform, main: Desired, models: Iterable[str]) -> Seen:
+        """Read it for these models at once."""
+        places = [(section, model) for model in models for section in SECTIONS]
+        wished = [(section, model, main.section(section).get(model)) for section, model in places]
+        asked = [Change(main.environment, section, model, entry, entry) for section, model, entry in wished]
+        ledger = platform.ledger
+        found = {change.slot: entry for change, entry in zip(asked, ledger.answers(asked), strict=True)}
+        return cls(ledger.quarantined(), found)
+
+
+def facts_of(
+    platform: Platform,
+    main: Desired,
+    seen: Seen,
+    model: str,
+    candidate: words.Candidate,
+    verified: Verified | None = None,
+    *,
+    asking: Asking,
+) -> words.Facts | Proposal:
+    """Judge a version; return all that its pull request says, or why it is stopped: quarantine, or the gate."""
     settings = platform.settings
     gate = settings.gate(model)
-    candidate = _registered(platform, model, version, verified, say)
-    ledger = platform.ledger
-    newest = ledger.newest_deployment()
-    stopped = Proposal(settings.environment, model, version, "stopped")
-    if event := ledger.quarantined().get(candidate.digest):
+    stopped = Proposal(settings.environment, model, candidate.version, "stopped")
+    if event := seen.quarantined.get(candidate.digest):
         return replace(stopped, reason=_held_by_quarantine(settings.environment, candidate.digest, event.reason))
-
-    repository = platform.repository()
-    main = read_desired(repository, settings.environment, repository.head())
-    champion, problem = _champion(platform, main, model)
+    champion, problem = _champion(platform, model, seen.answers[Slot.of(main.environment, model, "models")])
     result = judge(gate, candidate.metrics, champion.metrics if champion else None)
     section = section_for(result, gate, is_promotion=verified is not None)
     if section is None:
         return replace(stopped, reason=result.reason, gate=result)
-    entry = Entry(version=version, digest=candidate.digest, run=candidate.run, reason=result.reason)
-    facts = words.Facts(
-        change=Change(settings.environment, section, model, _answers(ledger, main, section, model), entry),
+    entry = Entry(version=candidate.version, digest=candidate.digest, run=candidate.run, reason=result.reason)
+    before = seen.answers[Slot.of(main.environment, model, section)]
+    return words.Facts(
+        change=Change(settings.environment, section, model, before, entry),
         main=main.section(section).get(model),
         candidate=candidate,
         champion=champion,
@@ -121,23 +161,27 @@ def propose(
         promoted_from=verified.environment if verified else "",
         note=asking.note,
     )
-    # The reason names the champion of its day. Another champion gives another reason, but nothing to propose.
-    if facts.main is not None and facts.main.names_the_same_as(entry):
-        return _outcome(facts, "already desired")
-    done = _put(platform, facts, main, say, asking)
-    return done if done.action == "already desired" else replace(done, newest_record=newest)
 
 
-def _registered(platform: Platform, model: str, version: int, verified: Verified | None, say: Say) -> words.Candidate:
+def registered(
+    platform: Platform,
+    model: str,
+    version: int,
+    verified: Verified | None,
+    say: Say,
+    *,
+    ready_seconds: float | None = None,
+) -> words.Candidate:
     """Wait for READY; return the version if its package is whole, the one that was verified, and allowed here."""
     settings, registry = platform.settings, platform.registry
+    seconds = settings.deadlines.ready_seconds if ready_seconds is None else ready_seconds
     say(f"waiting for {model} {version} to be READY")
-    registered = registry.wait_ready(model, version, timeout_seconds=settings.deadlines.ready_seconds)
-    if registered.status != "READY":
-        raise not_ready(registered, waited_seconds=settings.deadlines.ready_seconds)
-    contents = registry.contents(registered)
-    candidate = _candidate(contents, registered)
-    see_that_it_is_whole(registry, registered, candidate.package)
+    found = registry.wait_ready(model, version, timeout_seconds=seconds)
+    if found.status != "READY":
+        raise not_ready(found, waited_seconds=seconds)
+    contents = registry.contents(found)
+    candidate = _candidate(contents, found)
+    see_that_it_is_whole(registry, found, candidate.package)
     if verified is not None and candidate.digest != verified.digest:
         raise Rejected(
             f"{model} {version} is {candidate.digest} now, but {verified.digest} is verified in "
@@ -150,27 +194,24 @@ def _registered(platform: Platform, model: str, version: int, verified: Verified
     return candidate
 
 
-def _answers(ledger: Ledger, main: Desired, section: Section, model: str) -> Entry | None:
-    """Return what answers there, which a new version replaces: what main says may have been put back."""
-    entry = main.section(section).get(model)
-    return ledger.answers([Change(main.environment, section, model, entry, entry)])[0]
-
-
 def _how_many(servers: Sequence[Tritons | GatewayEndpoint]) -> int | None:
     """Return how many there are; None where only DNS knows, at the time."""
     return None if any(several.every_address for several in servers) else len(servers)
 
 
-def _put(platform: Platform, facts: words.Facts, main: Desired, say: Say, asking: Asking) -> Proposal:
+def put_one(platform: Platform, facts: words.Facts, main: Desired, say: Say, asking: Asking) -> Proposal:
     """Open or update the one pull request of the model, unless what it proposes already goes first."""
     repository, github, change = platform.repository(), platform.github, facts.change
     branch = proposal_branch(change.environment, change.model)
-    existing = open_proposal(github, branch)
+    pulls = github.open_pull_requests(prefix="promobot")
+    if why := _is_among_many(repository, change, pulls):
+        return replace(outcome(facts, "stopped"), section="models", reason=why, gate=None)
+    existing = next((pull for pull in pulls if pull.branch == branch), None)
     there = _proposed_there(repository, existing.head, main, change.model) if existing else None
     if existing and there and there.release and change.release:
         why = why_it_waits(change.release, there.release, number=existing.number, missed=facts.reason)
         if why:
-            return replace(_outcome(facts, "stopped"), section="models", reason=why, gate=None)
+            return replace(outcome(facts, "stopped"), section="models", reason=why, gate=None)
     draft = Draft(
         branch=branch,
         edits=edits_of(change, main),
@@ -180,14 +221,36 @@ def _put(platform: Platform, facts: words.Facts, main: Desired, say: Say, asking
     )
     proposed = put_proposal(repository, github, platform.ledger, draft, say=say)
     if proposed is None:
-        return _outcome(facts, "already desired")
+        return outcome(facts, "already desired")
     if proposed.action == "updated" and there is not None:
         _tell_of_another(github, proposed.pull_request.number, there, change)
     return replace(
-        _outcome(facts, proposed.action),
+        outcome(facts, proposed.action),
         pull_request=proposed.pull_request.number,
         url=proposed.pull_request.url,
     )
+
+
+def _is_among_many(repository: Repository, change: Change, pulls: Sequence[PullRequest]) -> str:
+    """Return which open pull request proposes the model together with others; empty where none does."""
+    for pull in pulls:
+        scope = scope_of(pull.branch)
+        if scope is None or not scope.is_many or scope.environment != change.environment:
+            continue
+        for one in proposed_by(repository, pull, change.environment):
+            if one.model == change.model and one.after is not None:
+                return many.is_open(pull.number, one.after.version)
+    return ""
+
+
+def proposed_by(repository: Repository, pull: PullRequest, environment: str) -> list[Change]:
+    """Return what an open pull request changes in the environment; nothing where its file cannot be read."""
+    base = repository.merge_base(repository.head(), repository.fetch(pull.head))
+    try:
+        before, after = (desired_at(repository, environment, commit) for commit in (base, pull.head))
+    except InvalidInput:
+        return []  # its checks say so
+    return changes(before, after) if before and after else []
 
 
 def _tell_of_another(github: GitHubRepository, number: int, there: Change, change: Change) -> None:
@@ -197,7 +260,7 @@ def _tell_of_another(github: GitHubRepository, number: int, there: Change, chang
         github.comment(number, words.replaced(was, change))
 
 
-def _outcome(facts: words.Facts, action: Action) -> Proposal:
+def outcome(facts: words.Facts, action: Action) -> Proposal:
     """Return the result of a proposal about which this is known."""
     change, candidate = facts.change, facts.candidate
     return Proposal(
@@ -220,17 +283,21 @@ def _proposed_there(repository: Repository, head: str, main: Desired, model: str
     return proposed_for(model, there, main) if there is not None else None
 
 
-def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> Refused:
+class NotReady(Refused):
+    """MLflow does not call the version READY, so nobody proposes it."""
+
+
+def not_ready(registered: RegisteredVersion, *, waited_seconds: float = 0) -> NotReady:
     """Return why a version that is not READY is not proposed."""
     name = f"{registered.model} {registered.version}"
     if registered.status == "FAILED_REGISTRATION":
         said = f": {registered.status_message}" if registered.status_message else ""
-        return Refused(
+        return NotReady(
             f"the registration of {name} failed{said}",
             state="Nothing was proposed.",
             next_step="Register the model again; this version never becomes READY.",
         )
-    return Refused(
+    return NotReady(
         f"{name} is still {registered.status} after {waited_seconds:g} s",
         state="Nothing was proposed.",
         next_step="Run the same command again when MLflow shows the version as READY.",
@@ -252,9 +319,8 @@ def see_that_it_is_whole(registry: Registry, registered: RegisteredVersion, pack
         )
 
 
-def _champion(platform: Platform, main: Desired, model: str) -> tuple[words.Candidate | None, str]:
+def _champion(platform: Platform, model: str, entry: Entry | None) -> tuple[words.Candidate | None, str]:
     """Return the version that answers users, with which the gate compares, or why it cannot be read."""
-    entry = _answers(platform.ledger, main, "models", model)
     if entry is None:
         return None, ""
     registry = platform.registry

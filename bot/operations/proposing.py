@@ -164,6 +164,36 @@ def _put(repository: Repository, github: GitHubRepository, ledger: Ledger, draft
     return proposed
 
 
+def renew(
+    repository: Repository,
+    github: GitHubRepository,
+    pull: PullRequest,
+    files: Mapping[str, str],
+    *,
+    main: str,
+    say: Say,
+) -> None:
+    """Write the branch of an open pull request anew on ``main``, with these texts; its title and text stay.
+
+    Its head must be the bot's alone. Raises Unavailable where somebody pushed to it since it was looked at.
+    """
+    from bot.render import identity
+    from bot.systems.git import Moved
+
+    draft = Draft(branch=pull.branch, edits=(), title=pull.title, body=pull.body)
+    try:
+        with _commit(repository, github, draft, main, files, say) as commit:
+            repository.push(commit, pull.branch, expected=pull.head)
+    except Moved as error:
+        raise Unavailable(
+            f"{pull.branch} moved while it was being written anew",
+            system=f"Git ({github.name})",
+            next_step="The next deployment looks at it again.",
+        ) from error
+    if pull.has_no_checks:
+        say(identity.no_checks(pull.number))
+
+
 def _look_at(
     repository: Repository, github: GitHubRepository, branch: str, *, main: str, parts: Collection[str]
 ) -> _Branch:

@@ -135,10 +135,10 @@ def body(facts: Facts) -> str:
         _main_says_otherwise(facts),
         problem,
         _gate(facts),
-        _behaviour(facts),
+        behaviour(facts),
         _way_back(facts),
-        details("Identity: version, digest, run, code, size", _identity(facts)),
-        details("Where each number comes from", _origins(facts)),
+        details("Identity: version, digest, run, code, size", identity(facts)),
+        details("Where each number comes from", origins(facts)),
         details("Files of the package", _files(facts.candidate.package)),
     ]
     sections.append(details("Lineage: run, code, parameters", _lineage(facts.candidate)))
@@ -166,7 +166,8 @@ def _lineage(candidate: Candidate) -> str:
     return table(("what", "value"), rows) + more
 
 
-def _identity(facts: Facts) -> str:
+def identity(facts: Facts) -> str:
+    """Return version, digest, run, code and size, beside those in service."""
     candidate, champion = facts.candidate, facts.champion
     rows = [
         ("version", f"[{candidate.version}]({candidate.url})", f"{champion.version}" if champion else "–"),
@@ -182,8 +183,9 @@ def _identity(facts: Facts) -> str:
     return table(("", "proposed", "in service"), rows)
 
 
-def _gate(facts: Facts) -> str:
-    rows = [
+def gate_rows(facts: Facts) -> list[tuple[str, ...]]:
+    """Return a row for each metric of the gate: how it was judged, both values, the change, the rule."""
+    return [
         (
             tick(row.passed),
             code(row.metric),
@@ -194,6 +196,10 @@ def _gate(facts: Facts) -> str:
         )
         for row in facts.gate.rows
     ]
+
+
+def _gate(facts: Facts) -> str:
+    rows = gate_rows(facts)
     text = "### Gate\n\n" + table(("", "metric", "proposed", "in service", "change", "rule"), rows)
     measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
     others = sorted(set(measured.values) - {row.metric for row in facts.gate.rows})
@@ -204,7 +210,8 @@ def _gate(facts: Facts) -> str:
     return text
 
 
-def _origins(facts: Facts) -> str:
+def origins(facts: Facts) -> str:
+    """Return where each judged number comes from, beside those of the version in service."""
     measured, champion = facts.candidate.metrics, facts.champion.metrics if facts.champion else Measured()
     judged = [row.metric for row in facts.gate.rows]
     names = [*judged, *sorted(set(measured.values) - set(judged))[:50]]
@@ -219,7 +226,8 @@ def _from(measured: Measured, name: str) -> str:
     return escape(metric_words.origin(origin)) if origin else "–"
 
 
-def _behaviour(facts: Facts) -> str:
+def behaviour(facts: Facts) -> str:
+    """Return signature and configuration, as differences where a version is in service."""
     candidate, champion = facts.candidate, facts.champion
     if champion is None:
         text = f"Takes and gives {code(str(candidate.signature), limit=1000)}"
@@ -241,24 +249,28 @@ def _count(number: int | None, what: str) -> str:
     return f"every {what}" if number is None else f"{number} {what}{'s' * (number != 1)}"
 
 
+def reach(facts: Facts) -> str:
+    """Return how many servers a merge reaches."""
+    return f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
+
+
 def _way_back(facts: Facts) -> str:
     change = facts.change
-    reach = f"{_count(facts.tritons, 'Triton')}, {_count(facts.gateways, 'gateway')}"
     back = (
         f"version {change.before.version} ({short(change.before.digest)})" if change.before else "nothing in service"
     )
     if change.before is None and change.section == "models":
         command = f"promobot retire {change.model} --env {change.environment} --reason '…'"
         return (
-            f"### Way back\n\nReaches {reach} of {change.environment}. Nothing is in service yet, so the way back is "
-            f"to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
+            f"### Way back\n\nReaches {reach(facts)} of {change.environment}. Nothing is in service yet, so the way "
+            f"back is to take it out of service again. Run\n\n{fenced(command, 'sh')}\n\nand merge what that opens."
         )
     command = f"promobot rollback {change.model} --env {change.environment}"
     button = "press **Revert** below after the merge, or run"
     if facts.does_not_answer is not None:
         button = f"run the following. The button **Revert** would bring version {facts.does_not_answer.version} back"
     return (
-        f"### Way back\n\nReaches {reach} of {change.environment}. To go back to {back}: {button}"
+        f"### Way back\n\nReaches {reach(facts)} of {change.environment}. To go back to {back}: {button}"
         f"\n\n{fenced(command, 'sh')}\n\nAdd `--now` to put the runtime back before the revert is merged."
     )
 

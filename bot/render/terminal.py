@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bot.operations.history import History
     from bot.operations.init import LaidOut
     from bot.operations.propose import Proposal
+    from bot.operations.propose_many import Proposals
     from bot.operations.quarantine import Quarantine, Undone
     from bot.operations.recheck import Rechecked
     from bot.operations.retire import Retired
@@ -304,6 +305,33 @@ def proposed(done: Proposal) -> str:
             return f"{name} is what main says for {where} already; nothing to propose."
         case "stopped":
             return f"{name} is not proposed to {done.environment}{reason}."
+
+
+def proposed_many(done: Proposals) -> str:
+    """Return what a proposal of several versions came to, for the terminal."""
+    lines = []
+    count = f"{len(done.proposals)} version{'s' * (len(done.proposals) != 1)}"
+    match done.action:
+        case "opened":
+            lines.append(f"{count} are proposed to {done.environment}: {done.url}")
+        case "updated":
+            lines.append(f"#{done.pull_request} now proposes {count} to {done.environment}: {done.url}")
+        case "unchanged":
+            lines.append(f"{count} are proposed to {done.environment} already; nothing was changed: {done.url}")
+        case "nothing":
+            lines.append(f"There is nothing to propose to {done.environment}.")
+        case "dry run":
+            lines.append(f"{count} would be proposed to {done.environment}; nothing was changed.")
+    if done.proposals:
+        rows = [
+            (one.model, str(one.version), "shadow" if one.section == "shadow" else "", one.reason)
+            for one in done.proposals
+        ]
+        lines.append(grid(("proposed", "version", "path", "because"), rows))
+    if done.left_out:
+        left = [(one.model, str(one.version or "–"), one.why) for one in done.left_out]
+        lines.append(grid(("left out", "version", "because"), left))
+    return "\n\n".join(lines)
 
 
 def retired(done: Retired) -> str:

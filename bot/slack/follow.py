@@ -201,7 +201,7 @@ def _promotion(
     if after is None:
         say(words.desired_state_gone(pull.number, platform.environment))
         return None
-    of_model = [change for change in changes(before, after) if change.model == scope.model]
+    of_model = [change for change in changes(before, after) if scope.covers(change.model)]
     # What takes over from a shadow takes the shadow out, too; it is about what answers.
     change = next((c for c in of_model if c.after is not None), next(iter(of_model), None))
     if change is None:

@@ -284,6 +284,21 @@ class Repository:
             said = f"is not UTF-8 at {commit[:12]}: byte {error.start} belongs to no character"
             raise InvalidInput(said, file=path) from error
 
+    def merges(self, base: str, one: str, other: str) -> bool:
+        """Say whether Git merges two texts of one file, which parted at ``base``, without a conflict."""
+        with self._errors("merge two texts"), tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+            paths = [Path(folder, name) for name in ("one", "base", "other")]
+            for path, text in zip(paths, (one, base, other), strict=True):
+                path.write_bytes(text.encode())
+            try:
+                self._repo.git.merge_file("--quiet", "--stdout", *map(str, paths))
+            except GitCommandError as error:
+                # Git ends with the number of conflicts. A larger number is an error of its own.
+                if isinstance(error.status, int) and 0 < error.status < 128:
+                    return False
+                raise
+            return True
+
     def commits(self, before: str, after: str) -> list[Commit]:
         """Return the commits that ``after`` has and ``before`` has not, newest first; both histories are fetched."""
         with self._errors(f"list the commits from {before[:12]} to {after[:12]}"):

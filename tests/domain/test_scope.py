@@ -7,7 +7,18 @@ import pytest
 from bot.domain import desired
 from bot.domain.desired import Change, Entry
 from bot.domain.release import Slot
-from bot.domain.scope import Scope, beside, fingerprint, proposal_branch, retire_branch, revert_branch, scope_of
+from bot.domain.scope import (
+    Scope,
+    asks_for,
+    asks_for_release,
+    beside,
+    fingerprint,
+    many_branch,
+    proposal_branch,
+    retire_branch,
+    revert_branch,
+    scope_of,
+)
 from tests.domain.entries import entry
 
 FILE = "promotions/dev.yaml"
@@ -44,6 +55,7 @@ SHADOWED = edited(MAIN, "churn", entry(2).model_copy(update={"reason": "accuracy
         ("promobot-revert/dev/churn", Scope("dev", "churn", ("models",), kind="way back")),
         ("promobot-revert/dev/churn-shadow", Scope("dev", "churn", ("shadow",), kind="way back")),
         ("promobot-retire/dev/churn", Scope("dev", "churn", ("models",), kind="retirement")),
+        ("promobot-many/dev/0a1b", Scope("dev", "", ("models", "shadow"), kind="proposal", is_many=True)),
         ("promobot/dev/churn/more", Scope("dev", "churn/more", ("models", "shadow"), kind="proposal")),
         ("promobot/dev/", Scope("dev", "", ("models", "shadow"), kind="proposal")),
         ("promobot/dev", None),
@@ -139,3 +151,21 @@ def test_a_fingerprint_is_what_main_would_say_and_not_what_it_said() -> None:
         [Change("dev", "models", "churn", entry(1), entry(2).model_copy(update={"run": "other"})), shadow],
     ]
     assert len({fingerprint(one) for one in [*others, [change, shadow]]}) == 6
+
+
+def test_a_branch_of_several_may_change_an_entry_of_each_and_no_word_more() -> None:
+    branch = many_branch("dev", ["fraud", "churn"])
+    assert branch == many_branch("dev", ["churn", "fraud"]) != many_branch("dev", ["churn"])
+    scope = scope_of(branch) or pytest.fail(branch)
+    reason = entry(3).model_copy(update={"reason": "accuracy"})
+    text = edited(edited(edited(MAIN, "churn", entry(2)), "fraud", entry(5)), "price", reason, "shadow")
+    assert beside(scope, [FILE], MAIN, text) == []
+    assert beside(scope, [FILE, "bot/cli.py"], MAIN, text) == ["bot/cli.py"]
+    assert beside(scope, [FILE], MAIN, text + "# more\n") == [f"lines of {FILE} besides the entry"]
+    assert beside(scope, [FILE], MAIN, edited(text, "churn", None)) != []
+    assert beside(scope, [FILE], MAIN, edited(text, "churn", reason, "shadow")) != [], "one entry of a model"
+    assert beside(scope, [FILE], text, retired(text)) != [], "nothing leaves service on it"
+    assert asks_for(branch, Slot.of("dev", "fraud", "models"))
+    assert not asks_for(branch, Slot.of("prod", "fraud", "models"))
+    assert asks_for(f"revert-12-{branch}", Slot.of("dev", "fraud", "models"))
+    assert not asks_for_release(branch, "dev"), "Slack's buttons are for one release"

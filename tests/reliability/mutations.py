@@ -50,6 +50,8 @@ MODELS, PACKAGES, ROUTES, JOURNAL, VOLUME, FENCE = (
 )
 RECORDS, TRITON = "bot/records/directory.py", "bot/systems/triton/server.py"
 BUCKET, T_BUCKET = "bot/records/bucket.py", "tests/records/test_object_store.py"
+T_CARRYING, T_RENEWING = "tests/domain/test_carrying.py", "tests/operations/test_renewing.py"
+T_MANY_AT_ONCE = "tests/operations/test_propose_many.py"
 T_TRUST = "tests/systems/test_trust.py"
 T_LIKE = "tests/systems/test_stores_like.py"
 T_PERMISSIONS = "tests/systems/test_permissions.py"
@@ -2686,6 +2688,81 @@ MUTATIONS = (
         "            if environment in self._environments:\n",
         "            if False:\n",
         (f"{T_PROPOSED}::test_the_role_is_asked_for_in_every_environment_that_is_touched",),
+    ),
+    Mutation(
+        "carried over",
+        "only under the same rules, of what passed, and not for long",
+        "bot/domain/carrying.py",
+        "    holds = newest.passed and newest.rules == rules and now - newest.at < CARRIED_FOR\n",
+        "    holds = True\n",
+        (f"{T_CARRYING}::test_everything_else_is_looked_at_again",),
+    ),
+    Mutation(
+        "carried over",
+        "only of this very release",
+        "bot/domain/carrying.py",
+        "for commit, one in found if one.check == name and one.is_about(change) and one.run]\n",
+        "for commit, one in found if one.check == name]\n",
+        (f"{T_CARRYING}::test_everything_else_is_looked_at_again",),
+    ),
+    Mutation(
+        "carried over",
+        "a commit that has a result is looked at again",
+        "bot/domain/carrying.py",
+        "    if name not in CARRIED or not about or any(commit == head for commit, _ in about):\n",
+        "    if name not in CARRIED or not about:\n",
+        (f"{T_CARRYING}::test_everything_else_is_looked_at_again",),
+    ),
+    Mutation(
+        "carried over",
+        "Smoke only beside the same version in service",
+        "bot/domain/carrying.py",
+        '    if result.check != "smoke":\n',
+        "    if True:\n",
+        (f"{T_CARRYING}::test_smoke_holds_beside_the_same_champion_only",),
+    ),
+    Mutation(
+        "carried over",
+        "not what somebody revoked",
+        "bot/operations/check.py",
+        "        if any(_seen(result) in revoked for _, result in found if result.is_about(change)):\n",
+        "        if False:\n",
+        (f"{T_RENEWING}::test_other_rules_or_a_revocation_have_the_bytes_looked_at_again",),
+    ),
+    Mutation(
+        "carried over",
+        "evidence lives no longer for it",
+        "bot/operations/checking.py",
+        "        expires=min([now, *(result.at for result in own)]) + LIFETIME,\n",
+        "        expires=now + LIFETIME,\n",
+        (f"{T_RENEWING}::test_first_proposals_are_merged_one_after_the_other_and_each_was_checked_once",),
+    ),
+    Mutation(
+        "renewed",
+        "not over a person's commit, nor where main says something else of the model",
+        "bot/operations/renewing.py",
+        "    if theirs or (moved := _moved(asked, old, new)):\n",
+        "    moved = []\n    if False:\n",
+        (
+            f"{T_RENEWING}::test_what_a_person_pushed_stays_and_a_comment_says_what_to_do",
+            f"{T_RENEWING}::test_where_main_says_something_else_of_the_same_model_nothing_is_written_over_it",
+        ),
+    ),
+    Mutation(
+        "renewed",
+        "only the commit that was looked at is replaced",
+        PROPOSING,
+        "            repository.push(commit, pull.branch, expected=pull.head)\n",
+        "            repository.push(commit, pull.branch, expected=repository.branch(pull.branch))\n",
+        (f"{T_RENEWING}::test_who_pushes_while_the_bot_renews_keeps_the_branch",),
+    ),
+    Mutation(
+        "many at once",
+        "a model has one open proposal",
+        "bot/operations/propose_many.py",
+        "    kept = [one for one in facts if one.change.model not in opened]\n",
+        "    kept = list(facts)\n",
+        (f"{T_MANY_AT_ONCE}::test_two_at_the_same_time_make_one_pull_request_of_the_same_and_none_twice",),
     ),
     Mutation(
         "commits of people",

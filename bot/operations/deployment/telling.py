@@ -68,18 +68,22 @@ def _without_deployment(run: Run, merged: Merged) -> list[PullRequest]:
 
     A revert after a rollback that was taken at once is one: users were back before its merge.
     """
-    environment, found, seen = run.settings.environment, [], set()
+    environment, found = run.settings.environment, list["PullRequest"]()
+    seen: set[tuple[Slot, ...]] = set()
     for pull in merged.pulls:
         scope = scope_behind(pull.branch)
-        if scope is None or scope.environment != environment or (scope.model, scope.sections) in seen:
+        if scope is None or scope.environment != environment:
             continue
-        seen.add((scope.model, scope.sections))  # an older one of the model says nothing of now
-        of_model = [
-            record
-            for section in scope.sections
-            for record in run.of(Slot.of(run.settings.environment, scope.model, section))
-        ]
         is_told = words.marker(environment) in pull.body or proposal_words.VERDICT_ENDS not in pull.body
+        if scope.is_many:
+            # Its name does not tell its models, so the file is read, and only while it is still to be told.
+            slots = () if is_told else tuple(dict.fromkeys(change.slot for change in merged.changed(pull)))
+        else:
+            slots = tuple(Slot.of(environment, scope.model, section) for section in scope.sections)
+        if not slots or slots in seen:
+            continue
+        seen.add(slots)  # an older one of the model says nothing of now
+        of_model = [record for slot in slots for record in run.of(slot)]
         was_deployed = any(pull.merged_at is None or one.finished_at >= pull.merged_at for one in of_model)
         if not is_told and not was_deployed:
             found.append(pull)

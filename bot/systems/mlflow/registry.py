@@ -21,7 +21,7 @@ from bot.domain.names import MAX_VERSION
 from bot.domain.nearest import did_you_mean, nearest_number
 from bot.domain.package import DIGEST_TAG, MAX_BYTES, MLFLOW_FILES, PACKAGE_FILE, Package
 from bot.domain.signature import Signature
-from bot.errors import NotRegistered, Rejected, Unavailable
+from bot.errors import NoPackage, NotRegistered, Rejected, Unavailable
 from bot.redaction import excerpt, redact
 from bot.retry import resume, retry
 from bot.settings import MLflow
@@ -182,7 +182,7 @@ class Registry:
             if PACKAGE_FILE in self.files(version):
                 error.next_step = f"{again}."
                 raise
-            raise Rejected(
+            raise NoPackage(
                 f"{name} has no {PACKAGE_FILE}: what Triton is to serve, and how it must answer, is not known",
                 system=self._system,
                 next_step=f"{again}, or make a package of what MLflow has: `promobot adopt {name}`.",

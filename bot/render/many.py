@@ -1,0 +1,109 @@
+"""Titles and texts of a pull request that proposes several versions, and of what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.domain.desired import Change, Section
+from bot.errors import PromobotError
+from bot.render import proposal
+from bot.render.markdown import code, details, escape, fit, table
+
+_TITLE_CHARACTERS = 120
+
+
+def title(changes: Sequence[Change]) -> str:
+    """Return the title of a proposal of several versions."""
+    environment = changes[0].environment
+    named = [f"{one.model} {_after(one)}" + (" (shadow)" if one.section == "shadow" else "") for one in changes]
+    said = f"Promote {len(changes)} models in {environment}: {named[0]}"
+    for number, name in enumerate(named[1:], start=1):
+        rest = f" and {len(named) - number} more"
+        if len(f"{said}, {name}{rest}") > _TITLE_CHARACTERS:
+            return said + rest
+        said += f", {name}"
+    return said
+
+
+def body(facts: Sequence[proposal.Facts], *, note: str) -> str:
+    """Return the text of a proposal of several versions: the verdict, all in one table, and each with its gate."""
+    environment = facts[0].change.environment
+    passing = [one for one in facts if one.change.section == "models"]
+    listening = [one for one in facts if one.change.section == "shadow"]
+    said = f"✅ **{_count(len(passing))} the gate of {environment}.**" if passing else ""
+    if listening:
+        names = ", ".join(f"{one.change.model} {_after(one.change)}" for one in listening)
+        shadows = f"👥 **{len(listening)} would receive copies of requests and answer nobody: {escape(names)}.**"
+        said = f"{said} {shadows}".strip()
+    rows = [
+        (
+            "👥" if one.change.section == "shadow" else "✅",
+            escape(one.change.model),
+            str(one.change.before.version) if one.change.before else "–",
+            _after(one.change),
+            escape(one.reason, limit=200) or "passes",
+        )
+        for one in facts
+    ]
+    environment_back = f"promobot rollback MODEL --env {environment}"
+    sections = [
+        proposal.headed(said, "Next: the checks below, then your review. Merging deploys all of it at once."),
+        note,
+        table(("", "model", "in service", "proposed", "gate"), rows),
+        *(_gate(one) for one in facts),
+        f"### Way back\n\nReaches {proposal.reach(facts[0])} of {environment}. **Revert** below takes all of it back "
+        f"after the merge; {code(environment_back)} takes back one model.",
+        *(_details(one) for one in facts),
+    ]
+    return fit([section for section in sections if section])
+
+
+def _gate(facts: proposal.Facts) -> str:
+    change = facts.change
+    before = f"{change.before.version} → " if change.before else ""
+    shadow = " (shadow)" if change.section == "shadow" else ""
+    problem = f"\n\n⚠️ {escape(facts.champion_problem)}" if facts.champion_problem else ""
+    rows = table(("", "metric", "proposed", "in service", "change", "rule"), proposal.gate_rows(facts))
+    return f"### {escape(change.model)} {before}{_after(change)}{shadow}{problem}\n\n{rows}"
+
+
+def _details(facts: proposal.Facts) -> str:
+    name = f"{facts.change.model} {_after(facts.change)}"
+    parts = [proposal.identity(facts), proposal.origins(facts), proposal.behaviour(facts)]
+    return details(f"{escape(name)}: identity, where each number comes from, configuration", "\n\n".join(parts))
+
+
+def _after(change: Change) -> str:
+    return str(change.after.version) if change.after else "–"
+
+
+def _count(number: int) -> str:
+    return f"{number} models pass" if number != 1 else "1 model passes"
+
+
+# --- what is left out ---------------------------------------------------------------------------------------------
+
+
+def needs_a_name(environment: str) -> str:
+    """The registry has a model whose name cannot be served."""
+    return f"its name cannot be served; mlflow_names in manifests/environments/{environment}.yaml gives it one"
+
+
+def has_no_gate(environment: str, model: str) -> str:
+    """The environment has no rules for a model."""
+    return f"manifests/environments/{environment}.yaml has no gate for it: add gates.{model}, a pattern, or default"
+
+
+def is_desired(section: Section) -> str:
+    """Main says it already."""
+    return "main says so already" + (", as a shadow" if section == "shadow" else "")
+
+
+def is_open(number: int, version: int) -> str:
+    """Another pull request proposes the model."""
+    return f"#{number} proposes version {version} already: merge or close it first"
+
+
+def in_one_line(error: PromobotError) -> str:
+    """Return an error with what to do about it."""
+    return f"{error}. {error.next_step}".removesuffix(". ") if error.next_step else str(error)
