@@ -38,6 +38,8 @@ def carried_over(
     about = [(commit, one) for commit, one in found if one.check == name and one.is_about(change) and one.run]
     if name not in CARRIED or not about or any(commit == head for commit, _ in about):
         return None
+    if change.bundle is not None:
+        return None  # what it was asked beside is more than its own bytes
     commit, newest = max(about, key=lambda pair: pair[1].at)
     holds = newest.passed and newest.rules == rules and now - newest.at < CARRIED_FOR
     if not (holds and _same_champion(newest, change)):

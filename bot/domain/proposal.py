@@ -78,7 +78,17 @@ def why_it_waits(wanted: Release, there: Release, *, number: int, missed: str) -
 
 
 WhyLeftOut = Literal[
-    "no name", "no gate", "no version", "no package", "not ready", "quarantine", "gate", "served", "open", "other"
+    "no name",
+    "no gate",
+    "no version",
+    "no package",
+    "not ready",
+    "quarantine",
+    "gate",
+    "served",
+    "open",
+    "bundle",
+    "other",
 ]
 
 

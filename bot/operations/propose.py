@@ -32,7 +32,7 @@ from bot.settings import GatewayEndpoint, Tritons
 from bot.systems.triton.config import parse_config
 
 if TYPE_CHECKING:
-    from bot.records.ledger import QuarantineEvent
+    from bot.domain.quarantine import QuarantineEvent
     from bot.systems.git import Repository
     from bot.systems.github import GitHubRepository, PullRequest
     from bot.systems.mlflow import PackageContents, RegisteredVersion, Registry

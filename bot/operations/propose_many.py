@@ -83,6 +83,7 @@ def propose_many(
     pulls = platform.github.open_pull_requests(prefix="promobot") if wanted else []
     facts = _facts(platform, wanted, main, left, only_passing=versions is None, asking=asking, say=say)
     facts = _without_open(platform, facts, pulls, left)
+    facts = _with_whole_bundles(platform, facts, main, left)
     left.sort(key=lambda one: one.model)
     found = Proposals(
         platform.environment,
@@ -261,6 +262,22 @@ def _of_one_pull_request(
         if own and own[0][1].branch == branch:
             found.append([one for one, _, _ in own])
     return found[0] if len(found) == 1 else []
+
+
+def _with_whole_bundles(
+    platform: Platform, facts: Sequence[Facts], main: Desired, left: list[LeftOut]
+) -> list[Facts]:
+    """Return those without the parts of bundles of which another part is neither here nor on main; note these."""
+    there = {one.change.model for one in facts if one.change.section == "models"} | main.models.keys()
+    kept = []
+    for one in facts:
+        model = one.change.model
+        missing = [part for part in platform.settings.parts_with(model) if part not in there and part != model]
+        if missing:
+            left.append(LeftOut(model, one.candidate.version, "bundle", words.lacks_parts(missing)))
+        else:
+            kept.append(one)
+    return kept
 
 
 def _opened(

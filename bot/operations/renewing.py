@@ -10,13 +10,13 @@ from bot.domain.proposal import Edit, edited
 from bot.domain.scope import scope_of
 from bot.errors import InvalidInput, PromobotError
 from bot.operations import Say
-from bot.operations.proposing import commits_of_people, renew
+from bot.operations.proposing import commits_of_people, parts_of, renew
 from bot.platform import Platform
 from bot.render import renewal as words
 
 if TYPE_CHECKING:
     from bot.systems.git import Repository
-    from bot.systems.github import GitHubRepository, PullRequest
+    from bot.systems.github import PullRequest
 
 
 def renew_proposals(platform: Platform, *, say: Say) -> None:
@@ -27,15 +27,15 @@ def renew_proposals(platform: Platform, *, say: Say) -> None:
     get depends on it: ``say`` reports what fails, and the next deployment tries again.
     """
     try:
-        github, repository = platform.github, platform.repository()
-        pulls = [pull for pull in github.open_pull_requests(prefix="promobot") if _is_here(pull, platform)]
+        repository = platform.repository()
+        pulls = [pull for pull in platform.github.open_pull_requests(prefix="promobot") if _is_here(pull, platform)]
         main = repository.head() if pulls else ""
     except PromobotError as error:
         say(f"the open pull requests could not be looked at, the next deployment does: {error}")
         return
     for pull in pulls:
         try:
-            _look_at(repository, github, pull, platform.environment, main, say)
+            _look_at(platform, repository, pull, main, say)
         except PromobotError as error:
             say(f"#{pull.number} could not be renewed, the next deployment tries again: {error}")
 
@@ -45,9 +45,8 @@ def _is_here(pull: PullRequest, platform: Platform) -> bool:
     return scope is not None and scope.environment == platform.environment
 
 
-def _look_at(
-    repository: Repository, github: GitHubRepository, pull: PullRequest, environment: str, main: str, say: Say
-) -> None:
+def _look_at(platform: Platform, repository: Repository, pull: PullRequest, main: str, say: Say) -> None:
+    github, environment = platform.github, platform.environment
     base = repository.merge_base(main, repository.fetch(pull.head))
     path = desired.path_of(environment)
     before, now, there = (repository.read(commit, path) for commit in (base, main, pull.head))
@@ -61,7 +60,8 @@ def _look_at(
         say(f"#{pull.number} conflicts with main and is left as it is: {error}")
         return
     asked = changes(old, proposed)
-    theirs = commits_of_people(repository, pull.branch, main=main, tip=pull.head, ours=github.author())
+    parts = parts_of(pull.branch, platform.settings.bundles)
+    theirs = commits_of_people(repository, pull.branch, main=main, tip=pull.head, ours=github.author(), parts=parts)
     if theirs or (moved := _moved(asked, old, new)):
         why = words.has_commits(theirs[0].id, theirs[0].author) if theirs else words.main_moved(moved, environment)
         say(f"#{pull.number} conflicts with main and is left as it is: {why}")

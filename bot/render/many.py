@@ -99,6 +99,11 @@ def is_desired(section: Section) -> str:
     return "main says so already" + (", as a shadow" if section == "shadow" else "")
 
 
+def lacks_parts(parts: Sequence[str]) -> str:
+    """A bundle goes into service whole."""
+    return f"it is a part of a bundle, of which {', '.join(parts)} is neither on main nor in this proposal"
+
+
 def is_open(number: int, version: int) -> str:
     """Another pull request proposes the model."""
     return f"#{number} proposes version {version} already: merge or close it first"

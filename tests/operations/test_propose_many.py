@@ -37,7 +37,7 @@ def test_several_versions_are_one_pull_request_one_verdict_and_one_generation(wo
     left = {one["model"]: one for one in document["left_out"]}
     assert set(left) == {stopped.model, "no-such"}
     assert left[stopped.model]["kind"] == "gate" and "accuracy 0.1 < 0.9" in left[stopped.model]["why"]
-    assert left["no-such"]["kind"] == "no gate" and "has no gate for no-such" in left["no-such"]["why"]
+    assert left["no-such"]["kind"] == "no gate" and "has no gate for it: add gates.no-such" in left["no-such"]["why"]
 
     pull = world.pull(document["pull_request"])
     assert pull["head"]["ref"].startswith("promobot-many/dev/")
