@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,20 +67,21 @@ def run(arguments: Arguments, _: Context) -> Answer:
             next_step="Set it, and what else MLflow's own clients need here, as for a training job.",
         )
     found: list[Adoption] = []
-    if arguments.model and arguments.version is not None:
-        found.append(
-            adopt(
-                arguments.model,
-                arguments.version,
-                samples=read_samples(arguments.samples) if arguments.samples else None,
-                serving_name=arguments.serving_name or None,
-                dry_run=arguments.dry_run,
+    with contextlib.redirect_stdout(sys.stderr):  # MLflow and frameworks print there, and --json is one document
+        if arguments.model and arguments.version is not None:
+            found.append(
+                adopt(
+                    arguments.model,
+                    arguments.version,
+                    samples=read_samples(arguments.samples) if arguments.samples else None,
+                    serving_name=arguments.serving_name or None,
+                    dry_run=arguments.dry_run,
+                )
             )
-        )
-    else:
-        for one in adopt_all(dry_run=arguments.dry_run):
-            say(words.line(one))
-            found.append(one)
+        else:
+            for one in adopt_all(dry_run=arguments.dry_run):
+                say(words.line(one))
+                found.append(one)
     done = all(one.verdict in ("adopted", "ready", "has a package") for one in found)
     code = ExitCode.DONE if done or (arguments.all and arguments.dry_run) else ExitCode.FAILED
     return Answer(Adoptions(found), words.adoptions(found), code)

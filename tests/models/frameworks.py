@@ -40,6 +40,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier
@@ -136,6 +137,10 @@ SKLEARN: dict[str, Fitted] = {
     "stacking of text and numbers": lambda: (
         _texts(StackingRegressor([("a", Ridge()), ("b", RandomForestRegressor(3))])).fit(REVIEWS, TWO),
         REVIEWS,
+    ),
+    "grid search over columns": lambda: (
+        GridSearchCV(encoded(LogisticRegression()), {"logisticregression__C": [1, 2]}, cv=3).fit(TABLE, TWO),
+        TABLE,
     ),
     "words of a text": lambda: (_texts(LogisticRegression()).fit(REVIEWS, TWO), REVIEWS),
     "calibrated, with text labels": lambda: (

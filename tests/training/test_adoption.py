@@ -190,7 +190,10 @@ def test_the_command_adopts_one_and_proposing_points_to_it(
     np.save(tmp_path / "rows.npy", ROWS[:4])
     assert main(["adopt", name, "1"]) == 1
     assert "needs samples" in capsys.readouterr().out
-    assert main(["adopt", name, "1", "--samples", str(tmp_path / "rows.npy")]) == 0
+    rows = ["--samples", str(tmp_path / "rows.npy")]
+    assert main(["adopt", name, "1", *rows, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"][0]["registered"] == 2, "MLflow's lines are not in between"
+    assert main(["adopt", name, "1", *rows]) == 0
     assert f"promobot propose {name} 2" in capsys.readouterr().out
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import catboost
+import lightgbm
 import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import IsolationForest, VotingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
 
 from bot.domain.smoke import SmokeCases, Tensor
 from bot.errors import InvalidInput
@@ -68,6 +71,16 @@ class OwnClassifier(LogisticRegression):
     """One of a team's own, of which no converter knows."""
 
 
+class Halves(TransformerMixin, BaseEstimator):
+    """A transformer of a team's own."""
+
+    def fit(self, *_: Any) -> Halves:
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        return rows / 2
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "says"),
     [
@@ -97,7 +110,27 @@ class OwnClassifier(LogisticRegression):
         (
             encoded(cat(catboost.CatBoostClassifier)).fit(TABLE, TWO * 1.0),
             TABLE,
-            "CatBoostClassifier has labels of float64, which CatBoost's exporter does not write",
+            "CatBoostClassifier has labels of float64, which its exporter does not write",
+        ),
+        (
+            lightgbm.LGBMClassifier(verbose=-1, n_estimators=3).fit(NUMBERS, TWO > 0),
+            NUMBERS,
+            "LGBMClassifier has labels of bool, which its exporter does not write",
+        ),
+        (
+            xgboost.XGBClassifier(booster="dart", n_estimators=3).fit(NUMBERS, TWO),
+            NUMBERS,
+            "XGBClassifier has the booster dart, and the converter knows gbtree only",
+        ),
+        (
+            xgboost.XGBRegressor(n_estimators=3).fit(NUMBERS, NUMBERS[:, :2]),
+            NUMBERS,
+            "XGBRegressor predicts 2 numbers, and the converter knows trees of one",
+        ),
+        (
+            make_pipeline(Halves(), LogisticRegression()).fit(NUMBERS, TWO),
+            NUMBERS,
+            "Pipeline cannot be converted to ONNX: there is no converter for Halves",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

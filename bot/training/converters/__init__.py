@@ -12,6 +12,7 @@ and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,7 +39,8 @@ def convert(model: object, inputs: Any) -> Converted:
     family = _family_of(model)
     if family is None:
         raise NotConverted(f"nothing here converts a {class_of(model)} to ONNX", key="model", next_step=_HELP)
-    with extras.needed("torch" if family == "torch" else "models", by=f"a model of {family}"), _in_our_words(model):
+    extra = "torch" if family == "torch" else "models"
+    with extras.needed(extra, by=f"a model of {family}"), _in_our_words(model, _HELP_OF.get(family, _HELP)):
         converted = _converter_of(family)(model, inputs)
 
     def ask() -> Mapping[str, ArrayLike]:
@@ -54,6 +56,11 @@ def convert(model: object, inputs: Any) -> Converted:
     return replace(converted, ask=ask)
 
 
+_HELP_OF = {
+    "sklearn": "docs/frameworks/scikit-learn.md has what to do about a step without a converter; or export the model "
+    "to ONNX, and give the path of that.",
+    "torch": "docs/frameworks/pytorch.md has how to export it yourself; give the path of the file then.",
+}
 _FAMILIES = ("xgboost", "lightgbm", "catboost", "torch", "keras", "sklearn")
 
 
@@ -79,12 +86,18 @@ def _converter_of(family: str) -> Callable[[Any, Any], Converted]:
 
 
 @contextmanager
-def _in_our_words(model: object) -> Iterator[None]:
+def _in_our_words(model: object, step: str) -> Iterator[None]:
     try:
         yield
     except (InvalidInput, ModuleNotFoundError):
         raise
     except Exception as error:  # converters raise whatever comes: AttributeError, NameError, RuntimeError, their own
         raise NotConverted(
-            f"{class_of(model)} cannot be converted to ONNX: {first_words(error)}", key="model", next_step=_HELP
+            f"{class_of(model)} cannot be converted to ONNX: {_why(error)}", key="model", next_step=step
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Return what a converter says; of a class that it does not know, that and no more."""
+    known = re.match(r"Unable to find a (?:shape calculator|converter) for type '<class '([^']+)'>'", str(error))
+    return f"there is no converter for {known[1].rpartition('.')[2]}" if known else first_words(error)

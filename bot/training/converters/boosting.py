@@ -7,6 +7,7 @@ asked. A classifier has the outputs ``label`` and ``probabilities``, a regressor
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def convert_xgboost(model: Any, inputs: Any) -> Converted:
 
     nameless = copy.deepcopy(model)  # the converter knows columns by the names f0, f1, … only
     booster = nameless if isinstance(nameless, xgboost.Booster) else nameless.get_booster()
+    _check_trees(model, json.loads(booster.save_config())["learner"])
     booster.feature_names = booster.feature_types = None
 
     def predicted(rows: Array) -> ArrayLike:
@@ -45,6 +47,7 @@ def convert_lightgbm(model: Any, inputs: Any) -> Converted:
     from onnxmltools.convert import convert_lightgbm as exported
 
     is_booster = isinstance(model, lightgbm.Booster)
+    check_labels(model, "b")
     ask = _asking_a_booster(model.predict) if is_booster else _asking(model)
     return _converted(
         model, inputs, lambda types: exported(model, initial_types=types, target_opset=_ML, zipmap=False), ask
@@ -60,17 +63,39 @@ def convert_catboost(model: Any, inputs: Any) -> Converted:
     return _converted(model, inputs, exported, _asking(model))
 
 
+def check_labels(model: Any, kinds: str) -> None:
+    """Raise NotConverted where the labels of a classifier have one of NumPy's ``kinds``, which its exporter lacks."""
+    datatype = getattr(getattr(model, "classes_", None), "dtype", None)
+    if datatype is not None and datatype.kind in kinds:
+        raise NotConverted(
+            f"{class_of(model)} has labels of {datatype}, which its exporter does not write",
+            key="model",
+            next_step="Train it with whole numbers or text as labels: fit(rows, labels.astype(int)).",
+        )
+
+
+def _check_trees(model: Any, learner: Mapping[str, Any]) -> None:
+    """Raise NotConverted for what the converter of XGBoost takes for trees that predict one number, and are not."""
+    kind, numbers = learner["gradient_booster"]["name"], int(learner["learner_model_param"].get("num_target", "1"))
+    if kind != "gbtree":
+        raise NotConverted(
+            f"{class_of(model)} has the booster {kind}, and the converter knows gbtree only",
+            key="model",
+            next_step="Train it with booster='gbtree'.",
+        )
+    if numbers > 1:
+        raise NotConverted(
+            f"{class_of(model)} predicts {numbers} numbers, and the converter knows trees of one",
+            key="model",
+            next_step="Train a model for each number, or put it into scikit-learn's MultiOutputRegressor.",
+        )
+
+
 def catboost_graph(model: Any) -> onnx.ModelProto:
     """Return what CatBoost's own exporter makes of it: from ``features`` to ``label`` or ``predictions``."""
     from catboost.utils import convert_to_onnx_object
 
-    datatype = getattr(getattr(model, "classes_", None), "dtype", None)
-    if datatype is not None and datatype.kind in ("b", "f"):
-        raise NotConverted(
-            f"{class_of(model)} has labels of {datatype}, which CatBoost's exporter does not write",
-            key="model",
-            next_step="Train it with whole numbers or text as labels: fit(rows, labels.astype(int)).",
-        )
+    check_labels(model, "bf")
     graph: onnx.ModelProto = convert_to_onnx_object(model)
     graph.ir_version = IR_VERSION  # the exporter writes that of 2018, of graphs without opsets
     return graph

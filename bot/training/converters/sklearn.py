@@ -67,8 +67,8 @@ def _chooses_columns(estimator: Any) -> bool:
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[0]
+    while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+        estimator = estimator[0] if isinstance(estimator, Pipeline) else estimator.best_estimator_
     return isinstance(estimator, ColumnTransformer)
 
 
