@@ -293,7 +293,11 @@ def test_the_training_example_builds_a_package(page: str) -> None:
     assert {file.path for file in read_package(package).files} == {"config.pbtxt", "smoke.json", "model.onnx"}
 
 
-FRAMEWORKS = [(page, number, code) for page, number, code in EXAMPLES if page.parent.name == "frameworks"]
+FRAMEWORKS = [
+    (page, number, code)
+    for page, number, code in EXAMPLES
+    if "build_package(" in code and page.parent.name == "frameworks"
+]
 _TORCH = ("pytorch.md", "transformers.md")
 """Their libraries are several GB, so the tests do not install them."""
 
