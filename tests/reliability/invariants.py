@@ -11,20 +11,20 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from bot.domain.bundled import bundle_in
 from bot.domain.desired import SECTIONS, Change
 from bot.domain.journal import Journal
 from bot.domain.marker import MARKER_FILE
 from bot.domain.plan import in_service, targets
-from bot.domain.record import DeploymentRecord, known_entries, verified_entries
+from bot.domain.record import DeploymentRecord, known_entries, run_of, verified_entries
 from bot.domain.release import Slot
 from bot.domain.retirement import spent_by
 from bot.domain.routes import RouteTable
 from bot.domain.scope import revert_branch
 from bot.errors import PromobotError
 from bot.systems.triton.config import versions_of
-from tests.reliability.scene import Ended, Scene
+from tests.reliability.scene import BUNDLE, Ended, Scene
 from tests.reliability.servers import ENVIRONMENT, Look
-from tests.stand_ins.triton import offsets
 
 Allowed = Mapping[str, frozenset[int | None]]
 """By model, the versions that users may get an answer from; None where it may not be in service yet."""
@@ -42,6 +42,7 @@ def always(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
     ]
     problems += published(scene)
     problems += _of_routes(scene, look, allowed)
+    problems += _of_bundles(scene, look)
     problems += _of_journal(scene)
     problems += twice_told(look)
     try:
@@ -98,13 +99,26 @@ def _of_routes(scene: Scene, look: Look, allowed: Allowed) -> list[str]:
                 problems.append(f"{name} routes {model} to {live.version}")
             elif live.digest != scene.version(model, live.version).entry.digest:
                 problems.append(f"{name} routes {model} {live.version} to a foreign digest")
-            elif (
-                scene.ledger.evidence(
-                    scene.version(model, live.version).entry.in_slot(Slot.of("dev", model, "models"))
-                )
-                is None
-            ):
+            elif not any(scene.ledger.evidence_of(Slot.of("dev", model, "models"), live.digest)):
                 problems.append(f"{name} routes {model} to {live.version}, for which there is no evidence")
+    return problems
+
+
+RELEASES = ((1, 1, 1), (2, 1, 2))
+"""The versions of a bundle's parts that were released together."""
+
+
+def _of_bundles(scene: Scene, look: Look) -> list[str]:
+    """Return which routes have parts of two releases of a bundle."""
+    problems = []
+    for name, table in [
+        ("routes.json", scene.routes()),
+        *((f"gateway {n}", t) for n, t in enumerate(look.tables, 1)),
+    ]:
+        lives = [table.route(model).live for model in BUNDLE]
+        versions = tuple(live.version for live in lives if live)
+        if versions and versions not in RELEASES:
+            problems.append(f"{name} routes a bundle to {versions}, which were never released together")
     return problems
 
 
@@ -162,7 +176,7 @@ def done(scene: Scene, look: Look, ended: Ended) -> list[str]:
         if target.version not in versions_of((folder / "config.pbtxt").read_text()):
             problems.append(f"{folder}/config.pbtxt does not name {target.version}")
         for n, ready in enumerate(look.ready, 1):
-            if ready.get((target.triton_model, target.version)) != offsets(version.files):
+            if ready.get((target.triton_model, target.version)) != version.adds:
                 problems.append(f"Triton {n} has {target.triton_model} {target.version} not READY, or answers wrong")
     for model, route in table.models.items():
         live = route.live
@@ -187,21 +201,24 @@ def _of_main(
     wanted, problems, excused = scene.desired, [], []
     serving = in_service(table, known_entries(records))
     quarantined = scene.ledger.quarantined()
+    bundle = bundle_in(wanted.models, BUNDLE[-1], BUNDLE)
     reverts = {branch for branch, _ in look.pulls}
     for section in SECTIONS:
         for model in {*wanted.section(section), *serving.section(section)}:
             asked, there = wanted.section(section).get(model), serving.section(section).get(model)
             if (asked and asked.digest) == (there and there.digest):
                 continue
+            of_bundle = bundle.digest if (section, model in BUNDLE) == ("models", True) else ""
             newest = next((r for r in reversed(records) if (r.model, r.section) == (model, section)), None)
             # Where no digest is to blame each run tries again, and Git is asked to follow meanwhile.
             tried = newest is not None and newest.outcome == "put back" and newest.after == asked
-            is_held = asked is not None and asked.digest in quarantined
+            is_held = asked is not None and bool({asked.digest, of_bundle} & quarantined.keys())
             # A retired model that a person brought back stays until main says so, too.
             leaves = Change(ENVIRONMENT, section, model, there, None, wanted.why_retired(section, model))
             came_back = asked is None and bool(leaves.retired) and spent_by(records, leaves) is not None
             waits = (asked is not None and (is_held or tried)) or came_back
-            if waits and revert_branch(leaves.slot) in reverts:
+            slot = Slot.of(ENVIRONMENT, BUNDLE[-1], section) if model in BUNDLE else leaves.slot
+            if waits and revert_branch(slot) in reverts:
                 excused.append(model)
             else:
                 problems.append(
@@ -212,7 +229,8 @@ def _of_main(
 
 def _of_telling(scene: Scene, look: Look, records: list[DeploymentRecord]) -> list[str]:
     told = {key.partition("/")[0] for key, _ in look.messages}
-    happened = {record.id for record in records}
+    # Of a bundle one message tells, whose key is the run's.
+    happened = {run_of(record.id, ENVIRONMENT) if record.bundle else record.id for record in records}
     problems = [f"nobody was told of {key}" for key in sorted(happened - told)]
     problems += [f"{key} was told, and there is no record of it" for key in sorted(told - happened)]
     if waiting := sorted(path.name for path in (scene.state / "outbox").glob("*.json")):

@@ -91,6 +91,21 @@ def _five_models(scene: Scene) -> None:
     scene.merge("pine", 1)
 
 
+def _bundle(scene: Scene) -> None:
+    scene.merge_bundle(1, 1, 1)
+    expect(scene.deploy(), 0)
+    scene.merge_bundle(2, 1, 2)
+
+
+def _two_bundles_served(scene: Scene) -> None:
+    _bundle(scene)
+    expect(scene.deploy(), 0)
+
+
+def _refuse_fraud(scene: Scene) -> None:
+    scene.tell("refuse_answer", gateway=2, model="fraud")
+
+
 def _wrong(scene: Scene) -> None:
     served(scene, "churn", 1)
     scene.merge("churn", 3)
@@ -177,6 +192,7 @@ def _triton_restarts_after_the_switch(scene: Scene) -> None:
 
 
 CHURN = _versions(churn=(1, 2))
+OF_BUNDLE = _versions(tokens=(1, 2), ranks=(1,), fraud=(1, 2))
 FIVE = _versions(churn=(1, 2), wine=(None, 1), iris=(None, 1), rose=(None, 1), pine=(None, 1))
 
 SCENARIOS = (
@@ -201,6 +217,16 @@ SCENARIOS = (
         faults=_refuse_wine,
         codes=frozenset({1}),
         seed=3,
+    ),
+    Scenario("deploy, a bundle of three", _bundle, OF_BUNDLE),
+    Scenario(
+        "deploy, a bundle of three put back", _bundle, OF_BUNDLE, faults=_refuse_fraud, codes=frozenset({1}), seed=4
+    ),
+    Scenario(
+        "rollback --now, a bundle of three",
+        _two_bundles_served,
+        OF_BUNDLE,
+        verb=("rollback", "tokens", "--env", "dev", "--now", "--reason", "it is worse"),
     ),
     Scenario("deploy, shadow", _shadow, _versions(churn=(1,))),
     Scenario("deploy, removal", _removal, _versions(churn=(None, 1))),

@@ -45,6 +45,7 @@ import yaml
 
 from bot import cli, environment_files
 from bot.domain import desired
+from bot.domain.bundled import together
 from bot.domain.desired import Change, Entry, Section
 from bot.domain.package import CONFIG_FILE, PACKAGE_FILE, SMOKE_FILE, Package, PackageFile
 from bot.domain.record import DeploymentRecord
@@ -65,6 +66,8 @@ from tests.stand_ins.merged import commit, green_evidence
 from tests.stores import begin_share
 
 SECONDS = 60.0
+BUNDLE = ("tokens", "ranks", "fraud")
+"""The parts of the one bundle, in their order."""
 HUNG = 124
 """The exit code that stands for a verb that did not end in time."""
 PROMOTIONS = f"promotions/{ENVIRONMENT}.yaml"
@@ -79,6 +82,13 @@ class Version:
     entry: Entry
     files: Mapping[str, bytes]
     package: Package
+    of_parts: tuple[float, ...] = ()
+    """What an ensemble adds by its parts."""
+
+    @property
+    def adds(self) -> tuple[float, ...]:
+        """What it adds to what it is asked."""
+        return self.of_parts or stand_in.offsets(self.files)
 
     @property
     def number(self) -> int:
@@ -212,7 +222,7 @@ class Scene:
         self._write_settings()
         processes.wait_until_ready(started)
         self._register(mlflow_uri)
-        self.tell("know", versions={key: stand_in.offsets(one.files) for key, one in self.versions.items()})
+        self.tell("know", versions={key: one.adds for key, one in self.versions.items()})
         self._first_commit()
         self.save("empty")
         self._warm_up()
@@ -279,7 +289,9 @@ class Scene:
                 "iris": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "rose": {"metrics": {"accuracy": {"minimum": 0.5}}},
                 "pine": {"metrics": {"accuracy": {"minimum": 0.5}}},
+                "fraud": {"metrics": {"accuracy": {"minimum": 0.5}}},
             },
+            "bundles": {"fraud": list(BUNDLE)},
             "deadlines": {
                 "request_seconds": 10,
                 "load_seconds": 10,
@@ -298,7 +310,8 @@ class Scene:
     def _register(self, uri: str) -> None:
         """Register every version there is, once.
 
-        Of churn, 3 answers wrong and 4 does not load; of the others there is one.
+        Of churn, 3 answers wrong and 4 does not load; of the others there is one. Fraud is an ensemble of tokens and
+        ranks: of tokens there are two versions, and its own second one is for the second.
         """
         made = [
             _package("churn", 1),
@@ -310,7 +323,12 @@ class Scene:
             _package("iris", 1),
             _package("rose", 1),
             _package("pine", 1),
+            _package("tokens", 1),
+            _package("tokens", 2),
+            _package("ranks", 1),
         ]
+        *_, tokens, other_tokens, ranks = made
+        made += [_ensemble("fraud", 1, tokens, ranks), _ensemble("fraud", 2, other_tokens, ranks)]
         folder = self.home / "packages"
         place = self.home / "registered"
 
@@ -347,7 +365,9 @@ class Scene:
         for (model, number, contents, package), run in zip(made, pickle.loads(place.read_bytes()), strict=True):  # noqa: S301
             files = {file.path: contents[file.path] for file in package.version_files}
             entry = Entry(version=number, digest=package.digest, run=run)
-            self.versions[(model, number)] = Version(model, entry, files, package)
+            adds = SmokeCases.from_json(contents[SMOKE_FILE]).cases[0].outputs[0].data
+            of_parts = tuple(value - 0.25 for value in adds) if model == BUNDLE[-1] else ()
+            self.versions[(model, number)] = Version(model, entry, files, package, of_parts)
 
     def version(self, model: str, number: int) -> Version:
         return self.versions[(model, number)]
@@ -371,6 +391,21 @@ class Scene:
             text = desired.with_retirement(text, file=PROMOTIONS, model=model, reason=reason)
         else:
             text = desired.with_entry(text, file=PROMOTIONS, section=section, model=model, entry=entry)
+        commit(self._bare, PROMOTIONS, text)
+
+    def merge_bundle(self, *numbers: int) -> None:
+        """Have main desire these versions of a bundle's parts, in one commit, with the evidence of green checks."""
+        entries = {model: self.versions[key].entry for key in zip(BUNDLE, numbers, strict=True) for model in key[:1]}
+        text, before = self.promotions(), self.desired.models
+        for model, entry in entries.items():
+            text = desired.with_entry(text, file=PROMOTIONS, section="models", model=model, entry=entry)
+        changes = [Change(ENVIRONMENT, "models", model, before.get(model), entry) for model, entry in entries.items()]
+        wanted = desired.parse(text, file=PROMOTIONS, environment=ENVIRONMENT)
+        for change in together(changes, {ENVIRONMENT: wanted}, {ENVIRONMENT: {BUNDLE[-1]: BUNDLE}}):
+            assert change.after is not None
+            path = self.home / "packages" / f"{change.model}-{change.after.version}" / SMOKE_FILE
+            settings = environment_files.load(self.root, ENVIRONMENT)
+            self.ledger.add_evidence(green_evidence(change, SmokeCases.from_json(path.read_bytes()), settings))
         commit(self._bare, PROMOTIONS, text)
 
     def passes(self, model: str, number: int, *, pull_request: int, at: datetime | None = None) -> None:
@@ -605,6 +640,29 @@ def _package(
     expected = [0.25 + offset for offset in stand_in.offsets({"other": b""} if wrong else files)]
     case = SmokeCase("one", (Tensor("X", "FP32", (1, 1), (0.25,)),), (Tensor("Y", "FP64", (1, 4), tuple(expected)),))
     contents = {**files, CONFIG_FILE: stand_in.CONFIG.encode(), SMOKE_FILE: SmokeCases((case,)).to_json().encode()}
+    package = Package.of(
+        PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in contents.items()
+    )
+    contents[PACKAGE_FILE] = package.to_json().encode()
+    return model, number, contents, package
+
+
+def _ensemble(
+    model: str, number: int, *parts: tuple[str, int, dict[str, bytes], Package]
+) -> tuple[str, int, dict[str, bytes], Package]:
+    """Make the package of an ensemble of these: its golden answer is theirs, one after the other."""
+    expected = stand_in.added(
+        stand_in.offsets({file.path: contents[file.path] for file in package.version_files})
+        for _, _, contents, package in parts
+    )
+    answer = tuple(0.25 + value for value in expected)
+    case = SmokeCase("one", (Tensor("X", "FP32", (1, 1), (0.25,)),), (Tensor("Y", "FP64", (1, 4), answer),))
+    steps = ", ".join(f'{{ model_name: "{name}" model_version: -1 }}' for name, _, _, _ in parts)
+    config = stand_in.CONFIG.partition("max_batch_size")[2].replace(
+        f'default_model_filename: "{stand_in.MODEL_FILE}"\n', ""
+    )
+    config = f'platform: "ensemble"\nmax_batch_size{config}ensemble_scheduling {{ step [ {steps} ] }}\n'
+    contents = {CONFIG_FILE: config.encode(), SMOKE_FILE: SmokeCases((case,)).to_json().encode()}
     package = Package.of(
         PackageFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in contents.items()
     )

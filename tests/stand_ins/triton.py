@@ -9,6 +9,9 @@ name go once a load succeeded; it starts with nothing loaded; and it never looks
 A model is any directory whose ``model.onnx`` begins with :data:`MAGIC`. It takes ``X`` (FP32, one number a row) and
 gives ``Y`` (FP64, four numbers a row): X plus what the sha256 of all the version's files says. So a file that is
 torn, missing or somebody else's shows in the answer.
+
+An ensemble has no files. It gives X plus what each of its steps adds, as the versions that it names are in memory at
+that moment. Like the real one, it does not load without them, and is taken off when one of them goes.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import json
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,11 @@ def offsets(files: Mapping[str, bytes]) -> tuple[float, ...]:
     return tuple(word / 2**32 for word in struct.unpack(f">{_NAMES}I", digest.digest()[: 4 * _NAMES]))
 
 
+def added(parts: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """Return what an ensemble adds to X whose steps add so much."""
+    return tuple(map(sum, zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A version in memory: what it adds, and how new the files were that it was read from."""
@@ -74,6 +82,8 @@ class Loaded:
     offsets: tuple[float, ...]
     stamp: int
     config: bytes
+    asks: tuple[tuple[str, int], ...] = ()
+    """The models and versions of an ensemble's steps."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ class StandInTriton:
         now = time.time_ns()
         self._loaded = {}
         for (model, version), one in (state.loaded if state else {}).items():
-            self._loaded.setdefault(model, {})[version] = Loaded(one.offsets, now, one.config)
+            self._loaded.setdefault(model, {})[version] = replace(one, stamp=now)
         self._said = dict(state.said) if state else {}
 
     def ready(self, model: str, version: int) -> bool:
@@ -150,8 +160,12 @@ class StandInTriton:
             stamp, before = _stamp(directory), loaded.get(version)
             if before is not None and stamp <= before.stamp and kept == before.config:
                 continue
+            asks = tuple((step.model_name, step.model_version) for step in config.ensemble_scheduling.step)
             try:
-                loaded[version] = Loaded(_read(directory, config.default_model_filename), stamp, kept)
+                if missing := [part for part in asks if not self.ready(*part)]:
+                    raise LoadFailed(f"ensemble '{model}' depends on '{missing[0][0]}' which has no loaded version")
+                read = () if asks else _read(directory, config.default_model_filename)
+                loaded[version] = Loaded(read, stamp, kept, asks)
                 self._said.pop((model, version), None)
             except LoadFailed as error:
                 self._said[model, version] = str(error)
@@ -164,12 +178,18 @@ class StandInTriton:
         self._drop(model, self._loaded.get(model, {}))
 
     def infer(self, model: str, version: int, values: list[float]) -> list[float]:
-        return [value + offset for value in values for offset in self._loaded[model][version].offsets]
+        return [value + offset for value in values for offset in self._adds(model, version)]
+
+    def _adds(self, model: str, version: int) -> tuple[float, ...]:
+        one = self._loaded[model][version]
+        return added(self._adds(*part) for part in one.asks) if one.asks else one.offsets
 
     def _drop(self, model: str, versions: Iterable[int]) -> None:
         for version in sorted(versions):
             del self._loaded[model][version]
             self._said[model, version] = "unloaded"
+            for name, of_it in self._loaded.items():
+                self._drop(name, [number for number, one in of_it.items() if (model, version) in one.asks])
 
 
 def _stamp(directory: Path) -> int:

@@ -43,6 +43,7 @@ thousand messages. What went wrong is named in that one, too.
 
 def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
     """Alias, quarantine, the revert, Slack and the record, in this order: the record tells of all of them."""
+    items = [_as_recorded(run, item) for item in items]
     changes = [item.change for item in items]
     own = {(c.model, e.version, e.digest): e for c in changes for e in (c.before, c.after) if e}
     known = {**known_entries(run.history), **own}
@@ -60,8 +61,9 @@ def conclude(run: Run, items: list[Item]) -> list[DeploymentRecord]:
             if together and telling:
                 told = [*before, *(_record(run, item, served, delivered=True) for item in telling)]
                 telling = _tell(run, telling, words.bulletin(group, told, revert_urls=reverts), name=group)
-            elif len(telling) > 1:
+            elif telling and len(batch) > 1:
                 told = [_record(run, item, served, delivered=True) for item in telling]
+                told += [records[item.id] for item in batch if item.id in records]
                 name = f"{group}-{spoken_for(telling[0].change).published_name}"
                 telling = _tell(run, telling, words.bulletin(group, told, revert_urls=reverts), name=name)
             elif telling:
@@ -143,6 +145,24 @@ def _apart(items: list[Item]) -> list[list[Item]]:
     return list(found.values())
 
 
+def _as_recorded(run: Run, item: Item) -> Item:
+    """Return an item under a new name where its record says that it succeeded, and it did not in the end.
+
+    That is a part of a bundle which was cut off between the records of its parts.
+    """
+    before = _recorded(run, item)
+    told = [criterion for criterion in before.criteria if criterion.name == "slack_delivered"] if before else []
+    if before is None or outcome(item.stage, [*item.criteria, *told]) == before.outcome:
+        return item
+    return replace(
+        item, id=f"{run.settings.environment}-{run.held.lease.token:08d}-{item.change.slot.published_name}"
+    )
+
+
+def _recorded(run: Run, item: Item) -> DeploymentRecord | None:
+    return next((record for record in run.of(item.change.slot) if record.id == item.id), None)
+
+
 def _speaks(item: Item, batch: list[Item]) -> bool:
     """Whether it is the part for whose failure Git must follow: the one to blame, else the first that failed."""
     own = [one for one in batch if place_of(one.change) == place_of(item.change) or one is item]
@@ -219,6 +239,9 @@ def _withdraw_the_revert_of(run: Run, change: Change) -> None:
 
 def _is_known(run: Run, item: Item, served: Desired, records: dict[str, DeploymentRecord]) -> bool:
     """Whether it failed as it is recorded to have failed before: then that record is its record."""
+    if (before := _recorded(run, item)) is not None:
+        records[item.id] = before
+        return True
     announced = _record(run, item, served, delivered=True)
     known = failed_as_before(run.of(item.change.slot), announced)
     if known:

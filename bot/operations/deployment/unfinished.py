@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from bot.domain import in_words
 from bot.domain.blame import GoesBack
 from bot.domain.bundle import digest_of
-from bot.domain.bundled import bundle_in, place_of
+from bot.domain.bundled import bundle_in
 from bot.domain.desired import Change, Desired
 from bot.domain.journal import Journal, Underway
 from bot.domain.plan import serves
@@ -69,12 +69,8 @@ class Unfinished:
 
     def rollbacks(self, desired: Desired) -> list[Change]:
         """Return interrupted rollbacks whose old version is in quarantine, although main still asks for it."""
-        cut_off = [self._change(underway) for underway in self._unfinished()]
-        # Of a bundle that was cut off between two records, the recorded parts go back, too.
-        bundles = {place_of(change) for change in cut_off} - {None}
-        there = [self._change(underway) for underway in self.journal.underway] if self.journal else []
-        asked = [change for change in there if change in cut_off or place_of(change) in bundles]
-        return [change for change in asked if self._goes_back_from(change, desired)]
+        changes = [self._change(underway) for underway in self._unfinished()]
+        return [change for change in changes if self._goes_back_from(change, desired)]
 
     def _goes_back_from(self, change: Change, desired: Desired) -> bool:
         """Whether main still asks for what a rollback left, and that is in quarantine."""
@@ -137,7 +133,14 @@ class Unfinished:
 
     def _unfinished(self) -> list[Underway]:
         recorded = {record.id for record in self._run.history}
-        return [item for item in self.journal.underway if item.id not in recorded] if self.journal else []
+        there = self.journal.underway if self.journal else ()
+        # A bundle that was cut off between two of its records goes on as a whole.
+        bundles = {(item.section, item.bundle.name) for item in there if item.bundle and item.id not in recorded}
+        return [
+            item
+            for item in there
+            if item.id not in recorded or (item.bundle and (item.section, item.bundle.name) in bundles)
+        ]
 
 
 def verified_routes(share: ModelRepository, environment: str, history: list[DeploymentRecord]) -> RouteTable:
